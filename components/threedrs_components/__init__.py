@@ -1,0 +1,1 @@
+"""The science: scenes, teachers, students, objectives, training, probes, benchmarks."""

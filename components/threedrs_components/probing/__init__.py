@@ -1,0 +1,1 @@
+"""Correspondence scores, position probe and quartile analysis."""

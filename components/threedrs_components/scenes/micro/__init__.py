@@ -1,0 +1,1 @@
+"""The micro world: rendered rooms with objects, language and benchmark annotations."""

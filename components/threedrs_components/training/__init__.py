@@ -1,0 +1,1 @@
+"""The training loop, shared-prefix batches, parameter groups and checkpoints."""

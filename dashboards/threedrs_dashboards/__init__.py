@@ -1,0 +1,1 @@
+"""Read-only pages over the results store and the artifacts."""

@@ -1,0 +1,1 @@
+"""What people run: grids, plans, the supervisor, reports and the command line."""
