@@ -1,0 +1,83 @@
+"""Configuration of students and of the micro student's 2D pretraining. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from threedrs_platform.config import Config
+
+if TYPE_CHECKING:
+    from threedrs_components.students.llava_video import LlavaVideo
+
+ObjectFeatures = Literal["llm", "vision", "both"]
+
+
+class MicroWidths(Config):
+    """Sizes of the micro student: the real architecture, small enough for one CPU thread."""
+
+    image_size: PositiveInt = 64
+    patch_size: PositiveInt = 8
+    vision_width: PositiveInt = 64
+    vision_layers: PositiveInt = 2
+    vision_heads: PositiveInt = 4
+    vision_ff: PositiveInt = 128
+    width: PositiveInt = 128
+    layers: PositiveInt = 3
+    heads: PositiveInt = 4
+    key_value_heads: PositiveInt = 4
+    ff: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        if self.image_size % (2 * self.patch_size):
+            raise ValueError("image_size must be a multiple of 2 * patch_size")
+        return self
+
+
+class LlavaVideoConfig(Config):
+    """LLaVA-Video: SigLIP frames, a projector, Qwen2 reading the grid of visual tokens."""
+
+    kind: Literal["llava_video"] = "llava_video"
+    size: Literal["micro", "7b"] = "micro"
+    checkpoint: str | None = None
+    """A student folder, or the lmms-lab / hf weights of the 7B model."""
+    position_encoding: bool = False
+    """Add the sine encoding of world coordinates to visual tokens and object features."""
+    object_features: ObjectFeatures = "llm"
+    """Where candidates are pooled: last hidden states, projected vision tokens, or their mean."""
+    blind: bool = False
+    """Control: no visual token, object features zero."""
+    gradient_checkpointing: bool = False
+    micro: MicroWidths = MicroWidths()
+
+    @model_validator(mode="after")
+    def _real_weights(self) -> Self:
+        if self.size == "7b" and self.checkpoint is None:
+            raise ValueError("size '7b' needs checkpoint: a folder with the weights")
+        return self
+
+    def build(self, seed: int = 0) -> LlavaVideo:
+        """Load the checkpoint, or initialise a micro student from the seed.
+
+        Raises:
+            CheckpointError: the checkpoint does not fit.
+        """
+        from threedrs_components.students.llava_video import build_llava_video
+
+        return build_llava_video(self, seed)
+
+
+class MicroPretrainingConfig(Config):
+    """The two 2D stages that give every micro student the same start."""
+
+    tower_steps: NonNegativeInt = 400
+    tower_images: PositiveInt = 48
+    tower_learning_rate: PositiveFloat = 3e-3
+    language_steps: NonNegativeInt = 250
+    language_frames: PositiveInt = 40
+    language_learning_rate: PositiveFloat = 2e-3
+    checkpoint_every: PositiveInt = 100
+    evaluation_frames: PositiveInt = 300
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,38 @@
+"""Configuration of the training loop. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from threedrs_platform.config import Config
+
+Strategy = Literal["single", "ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
+
+
+class TrainingConfig(Config):
+    """One stage of joint fine-tuning: AdamW, cosine schedule to zero after a linear warm-up."""
+
+    steps: NonNegativeInt = 350
+    scenes_per_step: PositiveInt = 4
+    """Scenes of one optimizer step over all workers and accumulation rounds."""
+    questions_per_scene: PositiveInt = 18
+    """Questions behind one visual prefix; 1 is the released behaviour."""
+    learning_rate: PositiveFloat = 2e-3
+    """The language model, and every group that is not set below."""
+    projector_learning_rate: NonNegativeFloat | None = None
+    head_learning_rate: NonNegativeFloat | None = None
+    """Grounding and alignment heads."""
+    vision_learning_rate_factor: NonNegativeFloat = 0.5
+    """The vision tower's rate as a share of learning_rate; 0 freezes it."""
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    weight_decay: NonNegativeFloat = 0.0
+    clip: PositiveFloat = 1.0
+    """Largest gradient norm."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    gradient_accumulation: PositiveInt = 1
+    checkpoint_every: PositiveInt = 100
+    log_every: PositiveInt = 10
+    strategy: Strategy = "single"
+    workers: PositiveInt = 1
