@@ -1,0 +1,87 @@
+"""EmbodiedScan's scene list: which frames of a scene have a pose, and its axis alignment."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from threedrs_components.scenes.boxes import SCENE_PREFIX
+from threedrs_platform.errors import DataError
+from threedrs_platform.records import Float32
+
+HARMLESS = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("_codecs", "encode"),
+}
+"""All that a pickle of dicts, lists and arrays needs; anything else is refused."""
+
+
+@dataclass(frozen=True)
+class FrameList:
+    """The frames of one scene that have a pose, and what is shared by all of them."""
+
+    frame_names: tuple[str, ...]
+    axis_alignment: Float32
+    """[4, 4]"""
+    depth_intrinsics: Float32
+    """[3, 3]"""
+
+
+def read_frame_lists(path: Path) -> dict[str, FrameList]:
+    """Read EmbodiedScan infos (.pkl as released, or the same content as .json).
+
+    Only entries whose sample_idx starts with "scannet/" are kept. A pickle is read without
+    running any code: it may hold containers, numbers, text and arrays only.
+    """
+    content = _content(path)
+    try:
+        entries = content["data_list"]
+        return {
+            str(entry["sample_idx"]).removeprefix(SCENE_PREFIX): _frame_list(entry)
+            for entry in entries
+            if str(entry["sample_idx"]).startswith(SCENE_PREFIX)
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: not an EmbodiedScan list; each entry of data_list needs sample_idx, images "
+            f"(with img_path), axis_align_matrix and depth_cam2img: {error!r}"
+        ) from error
+
+
+def _frame_list(entry: Mapping[str, Any]) -> FrameList:
+    alignment = np.asarray(entry["axis_align_matrix"], dtype=np.float32)
+    intrinsics = np.asarray(entry["depth_cam2img"], dtype=np.float32)[:3, :3]
+    if alignment.shape != (4, 4) or intrinsics.shape != (3, 3):
+        raise ValueError(f"{entry['sample_idx']}: matrices of the wrong shape")
+    names = tuple(PurePosixPath(str(image["img_path"])).stem for image in entry["images"])
+    return FrameList(names, alignment, intrinsics)
+
+
+def _content(path: Path) -> Any:
+    try:
+        if path.suffix == ".json":
+            return json.loads(path.read_text())
+        with path.open("rb") as stream:
+            return _DataUnpickler(stream).load()
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+class _DataUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in HARMLESS:
+            raise pickle.UnpicklingError(f"refuses to load {module}.{name} from a data file")
+        return super().find_class(module, name)

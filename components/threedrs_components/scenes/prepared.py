@@ -1,0 +1,187 @@
+"""Scenes as the student reads them: squashed frames, token coordinates, object weights, pairs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from threedrs_components.scenes.frames import frame_tensor, resize_images, uniform_choice
+from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
+from threedrs_platform.config import Config
+from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.records import Boxes, Float32, Scene
+
+
+class PrepareConfig(Config):
+    """How scenes are reduced to what one student reads."""
+
+    image_size: int = Field(64, ge=8)
+    """Side of the student's input image; frames are squashed to it, never cropped."""
+    grid: int = Field(4, ge=1)
+    """Token rows and columns per frame, P."""
+    voxel_m: float = Field(0.1, gt=0)
+    num_frames: int = Field(8, ge=1)
+
+
+@dataclass(frozen=True)
+class PreparedScene:
+    """One scene, ready for a student. F frames, P token grid side, K objects, Q proposals.
+
+    Tokens are numbered frame by frame, row by row: T = F * P * P.
+    """
+
+    scene_id: str
+    frame_names: tuple[str, ...]
+    labels: tuple[str, ...]
+    images: Tensor
+    """[F, H, W, 3] uint8"""
+    coordinates: Tensor
+    """[F, P, P, 3] float32: mean world point of the cell's valid pixels, 0 where none"""
+    counts: Tensor
+    """[F, P, P] int32: valid pixels per cell"""
+    object_ids: Tensor
+    """[K] int64"""
+    boxes: Tensor
+    """[K, 6] float32"""
+    object_weights: Tensor
+    """[K, F, P, P] float32: share of the cell's pixels inside the object's box"""
+    proposals: Tensor
+    """[Q, 6] float32"""
+    proposal_weights: Tensor
+    """[Q, F, P, P] float32"""
+
+    @property
+    def grid(self) -> int:
+        """Token rows (and columns) per frame."""
+        return int(self.counts.shape[1])
+
+    def frame_batch(self) -> Tensor:
+        """Frames as [F, 3, H, W] float32 in [0, 1]."""
+        return frame_tensor(self.images.numpy())
+
+
+TENSORS = tuple(item.name for item in dataclasses.fields(PreparedScene) if item.type == "Tensor")
+
+
+def prepare_scene(
+    scene: Scene, proposals: Float32 | list[list[float]] | None, config: PrepareConfig
+) -> PreparedScene:
+    """Reduce one scene; without proposals its own boxes are the candidates."""
+    scene = choose_frames(scene, config.num_frames)
+    points, valid = scene_points(scene)
+    if not bool(valid.any()):
+        raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
+    coordinates, counts = cell_means(points, valid, config.grid, config.grid)
+    objects = scene.objects or Boxes((), (), np.zeros((0, 6), np.float32))
+    boxes = _box_tensor(objects.boxes)
+    candidates = boxes if proposals is None else _box_tensor(proposals)
+    weights = box_cell_weights(
+        points, valid, torch.cat([boxes, candidates]), config.grid, config.grid
+    )
+    size = config.image_size
+    return PreparedScene(
+        scene_id=scene.scene_id,
+        frame_names=scene.frame_names,
+        labels=objects.labels,
+        images=torch.from_numpy(resize_images(scene.images, size, size).copy()),
+        coordinates=coordinates,
+        counts=counts,
+        object_ids=torch.tensor(objects.object_ids, dtype=torch.int64),
+        boxes=boxes,
+        object_weights=weights[: len(boxes)],
+        proposals=candidates,
+        proposal_weights=weights[len(boxes) :],
+    )
+
+
+def choose_frames(scene: Scene, num_frames: int) -> Scene:
+    """Keep `num_frames` frames, evenly spread; the frame list is cut with everything else."""
+    if len(scene.frame_names) == num_frames:
+        return scene
+    kept = uniform_choice(len(scene.frame_names), num_frames)
+    return dataclasses.replace(
+        scene,
+        frame_names=tuple(scene.frame_names[index] for index in kept),
+        images=scene.images[kept],
+        depth=scene.depth[kept],
+        camera_to_world=scene.camera_to_world[kept],
+    )
+
+
+def scene_points(scene: Scene) -> tuple[Tensor, Tensor]:
+    """World points [F, h, w, 3] of every depth pixel and their validity [F, h, w]."""
+    return world_coordinates(
+        torch.from_numpy(scene.depth),
+        torch.from_numpy(scene.depth_intrinsics),
+        torch.from_numpy(scene.camera_to_world),
+        torch.from_numpy(scene.axis_alignment),
+    )
+
+
+def write_prepared(prepared: PreparedScene, root: Path) -> Path:
+    """Write `<root>/<scene_id>.safetensors`; a reader never sees half a file."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / f"{prepared.scene_id}.safetensors"
+    metadata = {
+        "scene_id": prepared.scene_id,
+        "frame_names": json.dumps(prepared.frame_names),
+        "labels": json.dumps(prepared.labels),
+    }
+    tensors = {name: getattr(prepared, name).contiguous() for name in TENSORS}
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, metadata)
+    return unfinished.replace(path)
+
+
+class PreparedScenes:
+    """Prepared scenes of one folder, memory-mapped when asked for."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder of prepared scenes")
+        self.root = root
+
+    def scenes(self) -> list[str]:
+        """Scene ids, sorted."""
+        return sorted(path.stem for path in self.root.glob("*.safetensors"))
+
+    def __len__(self) -> int:
+        return len(self.scenes())
+
+    def __contains__(self, scene_id: str) -> bool:
+        return (self.root / f"{scene_id}.safetensors").is_file()
+
+    def __iter__(self) -> Iterator[PreparedScene]:
+        return (self[scene_id] for scene_id in self.scenes())
+
+    def __getitem__(self, scene_id: str) -> PreparedScene:
+        """Open one scene; its tensors are mapped from disk, not copied."""
+        path = self.root / f"{scene_id}.safetensors"
+        if scene_id not in self:
+            raise SceneError(scene_id, "was not prepared", path)
+        try:
+            with safe_open(path, framework="pt") as content:
+                metadata = content.metadata()
+                tensors = {name: content.get_tensor(name) for name in TENSORS}
+        except (SafetensorError, OSError) as error:
+            raise SceneError(scene_id, f"prepared file cannot be read: {error}", path) from error
+        return PreparedScene(
+            scene_id=scene_id,
+            frame_names=tuple(json.loads(metadata["frame_names"])),
+            labels=tuple(json.loads(metadata["labels"])),
+            **tensors,
+        )
+
+
+def _box_tensor(boxes: Float32 | list[list[float]]) -> Tensor:
+    return torch.from_numpy(np.asarray(boxes, dtype=np.float32).reshape(-1, 6).copy())

@@ -1,0 +1,97 @@
+"""ScanNet: posed images, the frames EmbodiedScan lists, and boxes from JSON lists."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
+from threedrs_components.scenes.rgbd_folder import load_folder
+from threedrs_platform.config import Config
+from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.records import Boxes, Scene
+
+UNLABELLED = "object"
+"""Label of boxes that come from a list without labels."""
+
+
+class ScanNetConfig(Config):
+    """Where the ScanNet files lie; the layout is that of the released data."""
+
+    kind: Literal["scannet"] = "scannet"
+    posed_images: str
+    """Folder with one folder per scene: NNNNN.jpg, .png, .txt, intrinsic files."""
+    frame_lists: dict[str, str]
+    """EmbodiedScan info file (.pkl or .json) per split."""
+    boxes: tuple[str, ...] = ()
+    """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json; later files win."""
+    num_frames: int = Field(32, ge=1)
+
+    def build(self) -> ScanNet:
+        """Read the lists; scenes themselves are read on demand."""
+        return ScanNet(self)
+
+
+class ScanNet:
+    """Scene source over ScanNet posed images.
+
+    The frame list decides which frames exist: images without a pose are never chosen. Images,
+    depth and everything made from them share that one list.
+    """
+
+    def __init__(self, config: ScanNetConfig) -> None:
+        self.num_frames = config.num_frames
+        self._root = Path(config.posed_images)
+        if not self._root.is_dir():
+            raise DataError(f"{self._root}: no such folder of posed images")
+        self._splits = {
+            split: read_frame_lists(Path(path)) for split, path in config.frame_lists.items()
+        }
+        self._boxes = {
+            scene: boxes
+            for path in config.boxes
+            for scene, boxes in read_box_lists(Path(path)).items()
+        }
+
+    def scenes(self, split: str) -> Sequence[str]:
+        """Scene ids of a split, sorted."""
+        if split not in self._splits:
+            raise DataError(
+                f"no frame list for split {split!r}; known: {', '.join(sorted(self._splits))}"
+            )
+        return sorted(self._splits[split])
+
+    def load(self, scene_id: str) -> Scene:
+        """Read one scene at its listed frames, evenly chosen."""
+        listed = self._listed(scene_id)
+        folder = self._root / scene_id
+        if not folder.is_dir():
+            raise SceneError(scene_id, "no folder of posed images", folder)
+        scene = load_folder(
+            scene_id,
+            folder,
+            num_frames=self.num_frames,
+            frame_names=listed.frame_names,
+            axis_alignment=listed.axis_alignment,
+            depth_intrinsics=listed.depth_intrinsics,
+        )
+        return dataclasses.replace(scene, objects=self._objects(scene_id, scene))
+
+    def _listed(self, scene_id: str) -> FrameList:
+        for frames in self._splits.values():
+            if scene_id in frames:
+                return frames[scene_id]
+        raise SceneError(scene_id, "is in no EmbodiedScan frame list")
+
+    def _objects(self, scene_id: str, scene: Scene) -> Boxes | None:
+        boxes = self._boxes.get(scene_id)
+        if boxes is None:
+            return scene.objects
+        ids = tuple(int(index) for index in np.arange(len(boxes)))
+        return Boxes(ids, (UNLABELLED,) * len(boxes), boxes)

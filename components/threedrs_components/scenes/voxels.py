@@ -1,0 +1,26 @@
+"""Voxels as exact integer triples, and one integer key per triple."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+BITS = 21
+"""Bits per axis in a key: +-1,048,575 voxels, about 100 km at 0.1 m."""
+
+
+def voxel_indices(points: Tensor, voxel_m: float = 0.1) -> Tensor:
+    """Nearest voxel of each point [..., 3]: int64 triples, unclamped."""
+    return torch.round(points.to(torch.float32) / voxel_m).to(torch.int64)
+
+
+def voxel_keys(indices: Tensor) -> Tensor:
+    """One int64 per triple [..., 3]; two keys are equal exactly when the triples are."""
+    limit = 1 << (BITS - 1)
+    if indices.numel() and int(indices.abs().max()) >= limit:
+        raise ValueError(
+            f"voxel index {int(indices.abs().max())} does not fit {BITS} bits: "
+            "are the coordinates in metres?"
+        )
+    x, y, z = (indices + limit).unbind(-1)
+    return (((x << BITS) | y) << BITS) | z
