@@ -1,13 +1,19 @@
-"""Frozen typed configuration: unknown keys refused with "did you mean", all faults at once."""
+"""The base of every configuration class: frozen, typed, unknown keys refused by name."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+
+from threedrs_platform.suggestions import did_you_mean
+
+__all__ = ["COLLECTING", "Config", "did_you_mean", "digest_of"]
+
+COLLECTING = {"collecting": True}
+"""Validation context under which unknown keys are reported beside all other faults."""
 
 
 class Config(BaseModel):
@@ -17,8 +23,8 @@ class Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_keys(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
+    def _refuse_unknown_keys(cls, data: Any, info: ValidationInfo) -> Any:
+        if not isinstance(data, dict) or info.context == COLLECTING:
             return data
         unknown = [key for key in data if key not in cls.model_fields]
         if unknown:
@@ -36,14 +42,10 @@ class Config(BaseModel):
 
     def fingerprint(self) -> str:
         """First 12 hex digits of the sha256 of the canonical JSON."""
-        text = json.dumps(self.canonical(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest_of(self.canonical())
 
 
-def did_you_mean(word: str, known: Any) -> str:
-    """'; did you mean ...?' with the nearest known name, else the list of known names."""
-    names = sorted(str(name) for name in known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(names)}" if names else ""
+def digest_of(value: Any) -> str:
+    """First 12 hex digits of the sha256 of a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

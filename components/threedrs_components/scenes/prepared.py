@@ -10,27 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from threedrs_components.scenes.frames import frame_tensor, resize_images, uniform_choice
 from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
-from threedrs_platform.config import Config
+from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene
-
-
-class PrepareConfig(Config):
-    """How scenes are reduced to what one student reads."""
-
-    image_size: int = Field(64, ge=8)
-    """Side of the student's input image; frames are squashed to it, never cropped."""
-    grid: int = Field(4, ge=1)
-    """Token rows and columns per frame, P."""
-    voxel_m: float = Field(0.1, gt=0)
-    num_frames: int = Field(8, ge=1)
 
 
 @dataclass(frozen=True)

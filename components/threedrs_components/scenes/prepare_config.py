@@ -1,0 +1,18 @@
+"""What can be chosen about prepared scenes. Imports no torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from threedrs_platform.config import Config
+
+
+class PrepareConfig(Config):
+    """How scenes are reduced to what one student reads."""
+
+    image_size: int = Field(64, ge=8)
+    """Side of the student's input image; frames are squashed to it, never cropped."""
+    grid: int = Field(4, ge=1)
+    """Token rows and columns per frame, P."""
+    voxel_m: float = Field(0.1, gt=0)
+    num_frames: int = Field(8, ge=1)

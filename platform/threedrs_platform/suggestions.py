@@ -1,0 +1,30 @@
+"""The nearest right name for a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """'; did you mean ...?' with the nearest known name, else the list of known names."""
+    names = sorted(str(name) for name in known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def nearest_path(path: str, known: Iterable[str]) -> str:
+    """As `did_you_mean` for dotted names, where the last part alone may be what was meant."""
+    names = sorted(known)
+    last = path.rpartition(".")[2]
+    same_leaf = [name for name in names if name.rpartition(".")[2] == last]
+    near = difflib.get_close_matches(path, names, n=1, cutoff=0.75) or same_leaf[:3]
+    near = near or difflib.get_close_matches(path, names, n=1, cutoff=0.6)
+    if not near:
+        leaves = {name.rpartition(".")[2] for name in names}
+        leaf = difflib.get_close_matches(last, sorted(leaves), n=1, cutoff=0.7)
+        near = [name for name in names if leaf and name.rpartition(".")[2] == leaf[0]][:3]
+    return "; did you mean " + " or ".join(repr(name) for name in near) + "?" if near else ""
