@@ -1,0 +1,128 @@
+"""Reading annotation files: JSON into validated records, every fault with file, record, field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FiniteFloat,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
+
+from threedrs_platform.errors import AnnotationError
+
+Box = tuple[float, float, float, float, float, float]
+FiniteBox = tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+def bare_scene(scene_id: str) -> str:
+    """Scene id without the "scannet/" that processed files put before it."""
+    return scene_id.removeprefix("scannet/")
+
+
+SceneId = Annotated[str, StringConstraints(min_length=1), AfterValidator(bare_scene)]
+Identifier = Annotated[
+    str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)
+]
+"""An id some files write as a number and others as text."""
+
+
+class Record(BaseModel):
+    """Base of the record types of annotation files: keys nobody reads are let pass."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value of a file.
+
+    Raises:
+        AnnotationError: the file is missing, empty or not JSON; says where it breaks off.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error
+    if not text.strip():
+        raise AnnotationError(path, "-", "file", "is empty; a JSON value is expected")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise AnnotationError(path, place, "JSON", error.msg) from error
+
+
+def read_lines(path: Path) -> list[Any]:
+    """The JSON values of a JSON Lines file, blank lines left out.
+
+    Raises:
+        AnnotationError: the file is missing, or a line is not JSON; names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error
+    values = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise AnnotationError(path, f"line {number}", "JSON", error.msg) from error
+    return values
+
+
+def parse_records(values: Any, record: type[R], file: Path | str) -> list[R]:
+    """Validate a list of JSON objects as records.
+
+    Raises:
+        AnnotationError: not a list, an empty one, or the first faulty record and field.
+    """
+    if not isinstance(values, list):
+        kind = type(values).__name__
+        raise AnnotationError(file, "-", "file", f"holds a {kind}, a list of records is expected")
+    if not values:
+        raise AnnotationError(file, "-", "file", "holds no record")
+    try:
+        return TypeAdapter(list[record]).validate_python(values)  # type: ignore[valid-type]
+    except ValidationError as error:
+        raise annotation_error(error, file) from error
+
+
+def annotation_error(error: ValidationError, file: Path | str) -> AnnotationError:
+    """The first fault pydantic found in a list of records, and how many more there are."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    place = [str(part) for part in first["loc"]]
+    record, field = (place[0], ".".join(place[1:])) if place else ("-", "")
+    more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+    return AnnotationError(file, record, field or "record", f"{first['msg']}{more}")
+
+
+def refuse_repeats(ids: Iterable[str], file: Path | str) -> None:
+    """Check that no id occurs twice.
+
+    Raises:
+        AnnotationError: names both records.
+    """
+    first_seen: dict[str, int] = {}
+    for index, key in enumerate(ids):
+        if key in first_seen:
+            reason = f"{key!r} occurs twice, first in record {first_seen[key]}; ids must be unique"
+            raise AnnotationError(file, index, "id", reason)
+        first_seen[key] = index

@@ -1,0 +1,135 @@
+"""Where the boxes of objects and proposals come from: scene folders, or one file for all scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from threedrs_components.benchmarks.annotations import (
+    Box,
+    FiniteBox,
+    Record,
+    bare_scene,
+    read_json,
+)
+from threedrs_components.benchmarks.label_map import LabelMap
+from threedrs_platform.errors import AnnotationError
+
+
+class _SceneBoxes(Record):
+    object_ids: list[int]
+    boxes: list[FiniteBox]
+
+
+def parse_box_lists(values: Any, file: Path | str) -> dict[str, tuple[Box, ...]]:
+    """A JSON object scene -> list of 6-vectors, scene names with or without "scannet/".
+
+    Raises:
+        AnnotationError: names the scene and the box that is not six finite numbers.
+    """
+    try:
+        lists = TypeAdapter(dict[str, list[FiniteBox]]).validate_python(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        scene, *rest = [str(part) for part in first["loc"]] or ["-"]
+        name = "box " + ".".join(rest) if rest else "file"
+        reason = f"{first['msg']}; a box is six finite numbers, centre x y z and size x y z"
+        raise AnnotationError(file, scene, name, reason) from error
+    return {bare_scene(scene): tuple(boxes) for scene, boxes in lists.items()}
+
+
+def read_box_lists(path: Path) -> dict[str, tuple[Box, ...]]:
+    """Read a file in the form of `scannet_val_pred_box.json` or `scannet_train_gt_box.json`."""
+    return parse_box_lists(read_json(path), path)
+
+
+@dataclass(frozen=True)
+class ObjectBoxes:
+    """Boxes of annotated objects by scene and object id.
+
+    From one file scene -> list (position = object id) where `lists` is given, else from
+    `scenes/<scene>/boxes.json`, read when first asked for.
+    """
+
+    scenes: Path | None = None
+    lists: Mapping[str, tuple[Box, ...]] | None = None
+    source: Path | str = "boxes"
+    _read: dict[str, dict[int, Box]] = field(default_factory=dict, compare=False, repr=False)
+
+    def scene(self, scene_id: str) -> dict[int, Box] | None:
+        """All boxes of a scene by object id; None for a scene without boxes."""
+        if scene_id not in self._read:
+            boxes = self._load(scene_id)
+            if boxes is None:
+                return None
+            self._read[scene_id] = boxes
+        return self._read[scene_id]
+
+    def _load(self, scene_id: str) -> dict[int, Box] | None:
+        if self.lists is not None:
+            boxes = self.lists.get(scene_id)
+            return None if boxes is None else dict(enumerate(boxes))
+        if self.scenes is None:
+            return None
+        path = self.scenes / scene_id / "boxes.json"
+        if not path.is_file():
+            return None
+        try:
+            parsed = _SceneBoxes.model_validate(read_json(path))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise AnnotationError(path, scene_id, place or "file", first["msg"]) from error
+        if len(parsed.object_ids) != len(parsed.boxes):
+            reason = f"{len(parsed.object_ids)} object_ids but {len(parsed.boxes)} boxes"
+            raise AnnotationError(path, scene_id, "object_ids", reason)
+        return dict(zip(parsed.object_ids, parsed.boxes, strict=True))
+
+    def of(self, scene_id: str, object_id: int, file: Path | str, record: int) -> Box:
+        """The box of one object that an annotation record names.
+
+        Raises:
+            AnnotationError: the scene or the object is unknown.
+        """
+        boxes = self.scene(scene_id)
+        if boxes is None:
+            place = self.scenes or self.source
+            raise AnnotationError(
+                file, record, "scene_id", f"unknown scene {scene_id!r}: no boxes in {place}"
+            )
+        if object_id not in boxes:
+            known = f"objects 0..{max(boxes)}" if boxes else "no object"
+            reason = f"scene {scene_id} has no object {object_id}; its boxes hold {known}"
+            raise AnnotationError(file, record, "object_id", reason)
+        return boxes[object_id]
+
+
+@dataclass(frozen=True)
+class AnnotationFolder:
+    """A folder with `annotations/`, `scenes/<scene>/boxes.json` and `proposals/<split>.json`."""
+
+    root: Path
+    box_file: Path | None = None
+    """scene -> boxes by object id, in place of the scenes' own files."""
+    label_map: LabelMap | None = None
+    """Decides unique / multiple where the annotations do not say it."""
+
+    def annotations(self, name: str) -> Path:
+        """Path of an annotation file: in `annotations/`, or in the folder itself."""
+        inside = self.root / "annotations" / name
+        beside = self.root / name
+        return beside if beside.is_file() and not inside.is_file() else inside
+
+    def objects(self) -> ObjectBoxes:
+        """Boxes of the annotated objects."""
+        if self.box_file is not None:
+            return ObjectBoxes(lists=read_box_lists(self.box_file), source=self.box_file)
+        return ObjectBoxes(scenes=self.root / "scenes")
+
+    def proposals(self, split: str) -> dict[str, tuple[Box, ...]]:
+        """Candidate boxes of each scene of a split."""
+        return read_box_lists(self.root / "proposals" / f"{split}.json")

@@ -1,0 +1,93 @@
+"""Whether two arms differ: paired tests over the same seeds or items, and their correction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+ALPHA = 0.05
+EXACT_PAIRS = 14
+"""Up to this many pairs every one of the 2^n sign flips is counted; beyond, they are sampled."""
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Difference (second minus first) of two arms measured on the same seeds or items."""
+
+    n: int
+    difference: float
+    sd: float | None
+    """Of the differences; None for one pair."""
+    interval: tuple[float, float] | None
+    """95 % interval of the mean difference by Student's t; None for one pair."""
+    t: float | None
+    p_t: float | None
+    """Two-sided, n - 1 degrees of freedom."""
+    p_permutation: float
+    """Two-sided, by flipping the sign of each difference. Its smallest value is 2 / 2^n."""
+
+    def verdict(self, p: float | None = None, alpha: float = ALPHA) -> str:
+        """In words; pass a corrected p to judge by that instead of `p_t`."""
+        chosen = self.p_t if p is None else p
+        if chosen is None:
+            return "one pair: no test possible"
+        if chosen >= alpha:
+            return "no significant difference"
+        return "higher" if self.difference > 0 else "lower"
+
+
+def compare_paired(
+    first: Sequence[float], second: Sequence[float], *, seed: int = 0, resamples: int = 10_000
+) -> PairedComparison:
+    """Compare second with first, pair by pair.
+
+    Raises:
+        ValueError: the arms have no pairs, or not the same number of values.
+    """
+    if len(first) != len(second) or not first:
+        raise ValueError(f"pairs are needed: {len(first)} values against {len(second)}")
+    differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    n, mean = differences.size, float(differences.mean())
+    permuted = sign_flip_p(differences, seed=seed, resamples=resamples)
+    if n == 1:
+        return PairedComparison(1, mean, None, None, None, None, permuted)
+    sd = float(differences.std(ddof=1))
+    error = sd / n**0.5
+    half = float(stats.t.ppf(0.5 + (1 - ALPHA) / 2, n - 1)) * error
+    t = mean / error if error else float(np.sign(mean)) * float("inf") if mean else 0.0
+    p = float(2 * stats.t.sf(abs(t), n - 1))
+    return PairedComparison(n, mean, sd, (mean - half, mean + half), float(t), p, permuted)
+
+
+def sign_flip_p(
+    differences: NDArray[np.float64], *, seed: int = 0, resamples: int = 10_000
+) -> float:
+    """Share of sign patterns whose mean is at least as far from 0 as the observed one."""
+    n = differences.size
+    observed = abs(differences.mean())
+    tolerance = 1e-12 * max(1.0, float(np.abs(differences).max()))
+    if n <= EXACT_PAIRS:
+        signs = np.array(list(product((1.0, -1.0), repeat=n)))
+        return float((np.abs(signs @ differences) / n >= observed - tolerance).mean())
+    generator = np.random.default_rng(seed)
+    reached = 0
+    for start in range(0, resamples, 1000):
+        rows = min(1000, resamples - start)
+        signs = generator.integers(0, 2, size=(rows, n), dtype=np.int8) * 2.0 - 1.0
+        reached += int((np.abs(signs @ differences) / n >= observed - tolerance).sum())
+    return (reached + 1) / (resamples + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction: adjusted p values in the given order."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
