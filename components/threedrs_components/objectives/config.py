@@ -1,4 +1,4 @@
-"""What can be chosen about the losses. Imports no torch, so that a grid validates in milliseconds."""
+"""What can be chosen about the losses. Imports no torch: a grid validates in milliseconds."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class AlignmentConfig(Config):
     weight: float = Field(default=1.0, ge=0)
     """0 switches alignment off: no head is built and no teacher is read."""
     layers: tuple[int, ...] = Field(default=(-1,), min_length=1)
-    """Which hidden states: -1 is the last, after the final norm; -k the k-th last. One head each."""
+    """Hidden states to align: -1 is the last, after the final norm; -k the k-th last. Each has its
+    own head, and the loss is their mean."""
     projector_width: int | None = Field(default=None, gt=0)
     """Hidden width of the projection; None is twice the student's width, as released."""
     initialisation: Literal["normal", "fan_in"] = "normal"
-    """normal: deviation 0.02 at any width, as released. fan_in: 1/sqrt(inputs), for small widths."""
+    """normal: deviation 0.02 whatever the width, as released. fan_in: 1 / sqrt(inputs), which small
+    widths need."""
     standardise: bool = False
     """Standardise every teacher dimension with the statistics of the training scenes."""
 
@@ -36,9 +38,9 @@ class CorrespondenceConfig(Config):
     """Weight of the whole loss; 0 switches it off."""
     negative_weight: float = Field(default=1.0, ge=0)
     """Weight of the negative pairs relative to the positive ones; the paper's equation has 1."""
-    level: Level = "token"
-    """token: a token lies in the voxel of its mean coordinate, as released. pixel: every pixel with
-    valid depth counts, with the feature of its token, as the paper says."""
+    level: Level = "pixel"
+    """pixel: every pixel with valid depth counts, with the feature of its token, as the paper says.
+    token: a token lies in the voxel of its mean coordinate, as released; few tokens then meet."""
     voxel_m: float = Field(default=0.1, gt=0)
     layer: int = -1
 

@@ -15,7 +15,7 @@ class ProbeConfig(Config):
 
     layer: int = -1
     """Hidden states to probe: -1 is the last, after the final norm."""
-    level: Level = "token"
+    level: Level = "pixel"
     """Level of the correspondence pairs; see CorrespondenceConfig."""
     voxel_m: float = Field(default=0.1, gt=0)
     position_axes: Literal["xy", "xyz"] = "xy"
