@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from threedrs_components.benchmarks.boxes import AnnotationFolder
+from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
 from threedrs_components.benchmarks.multi3drefer import Multi3DRefer
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.scan2cap import Scan2Cap
 from threedrs_components.benchmarks.scanqa import ScanQA
 from threedrs_components.benchmarks.scanrefer import ScanRefer
-from threedrs_platform.config import did_you_mean
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.suggestions import did_you_mean
 
 __all__ = [
     "BENCHMARKS",
@@ -49,3 +50,13 @@ def load_benchmark(
         raise ConfigError([fault])
     folder = root if isinstance(root, AnnotationFolder) else AnnotationFolder(Path(root))
     return BENCHMARKS[name](folder, prompts or PromptConfig())
+
+
+def open_benchmarks(config: BenchmarksConfig, scenes: Path) -> dict[str, Benchmark]:
+    """The configured benchmarks by name; `scenes` is the folder of the scenes artifact."""
+    folder = AnnotationFolder(
+        root=Path(config.annotations) if config.annotations else scenes,
+        box_file=Path(config.box_file) if config.box_file else None,
+        label_map=read_label_map(Path(config.label_map)) if config.label_map else None,
+    )
+    return {name: load_benchmark(name, folder, config.prompts) for name in config.names}

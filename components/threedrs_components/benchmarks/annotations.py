@@ -104,14 +104,23 @@ def parse_records(values: Any, record: type[R], file: Path | str) -> list[R]:
         raise annotation_error(error, file) from error
 
 
-def annotation_error(error: ValidationError, file: Path | str) -> AnnotationError:
-    """The first fault pydantic found in a list of records, and how many more there are."""
+def annotation_error(
+    error: ValidationError, file: Path | str, record: int | str | None = None
+) -> AnnotationError:
+    """The first fault pydantic found, and how many more there are.
+
+    Args:
+        error: of one record, or of a list of records if `record` is not given.
+        file: where the records come from.
+        record: which record was validated.
+    """
     faults = error.errors(include_url=False)
     first = faults[0]
     place = [str(part) for part in first["loc"]]
-    record, field = (place[0], ".".join(place[1:])) if place else ("-", "")
+    if record is None:
+        record = place.pop(0) if place else "-"
     more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-    return AnnotationError(file, record, field or "record", f"{first['msg']}{more}")
+    return AnnotationError(file, record, ".".join(place) or "record", f"{first['msg']}{more}")
 
 
 def refuse_repeats(ids: Iterable[str], file: Path | str) -> None:
