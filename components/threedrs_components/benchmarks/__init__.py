@@ -20,9 +20,11 @@ from threedrs_platform.suggestions import did_you_mean
 __all__ = [
     "BENCHMARKS",
     "AnnotationFolder",
+    "BenchmarksConfig",
     "LabelMap",
     "PromptConfig",
     "load_benchmark",
+    "open_benchmarks",
     "read_label_map",
 ]
 
