@@ -1,0 +1,281 @@
+"""Metrics, per-sample scores and curves in SQL: written once with a step's commit, then queried."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select
+
+from threedrs_platform.database import Database
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.measurements import (
+    CellResult,
+    Measurement,
+    RunResults,
+    RunSummary,
+    SceneTotal,
+    SceneTotals,
+    StepSummary,
+)
+from threedrs_platform.recorder import CurvePoint
+from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.schema import cell_steps, cells, curves, metrics, runs, sample_scores, steps
+from threedrs_platform.states import RunState, StepState
+from threedrs_platform.suggestions import did_you_mean
+
+
+def write_measurements(
+    connection: Connection,
+    step_key: str,
+    reported: Sequence[Metric],
+    scores: Iterable[SampleScore],
+    points: Iterable[CurvePoint],
+) -> None:
+    """Store what a step reported, inside the transaction that commits the step.
+
+    What an earlier commit of the same step stored (before a refresh) is replaced as a whole.
+    """
+    for table in (metrics, sample_scores, curves):
+        connection.execute(delete(table).where(table.c.step_key == step_key))
+    metric_rows = [_metric_row(step_key, metric) for metric in reported]
+    score_rows = [
+        {
+            "step_key": step_key,
+            "metric": score.metric,
+            "sample_id": score.sample_id,
+            "scene_id": score.scene_id,
+            "value": _finite(score.value),
+        }
+        for score in scores
+    ]
+    curve_rows = [
+        {"step_key": step_key, "step": each.step, "name": each.name, "value": _finite(each.value)}
+        for each in points
+    ]
+    for table, rows in ((metrics, metric_rows), (sample_scores, score_rows), (curves, curve_rows)):
+        if rows:
+            connection.execute(table.insert(), rows)
+
+
+def _metric_row(step_key: str, metric: Metric) -> dict[str, Any]:
+    low, high = metric.ci95 or (None, None)
+    return {
+        "step_key": step_key,
+        "name": metric.name,
+        "value": float(metric.value),
+        "n": metric.n,
+        "unit": metric.unit,
+        "chance": _finite(metric.chance),
+        "majority": _finite(metric.majority),
+        "ci_low": _finite(low),
+        "ci_high": _finite(high),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    """NULL for what is no number: SQLite cannot store NaN, and sums must not meet it."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+class Results:
+    """Questions about the runs of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def find_run(self, wanted: str | None = None) -> RunSummary:
+        """The run with this id, unique beginning of an id, or grid name (its newest run).
+
+        Args:
+            wanted: None means the newest run of all.
+
+        Raises:
+            ConfigError: there is no such run, or the beginning fits several.
+        """
+        known = self.run_summaries()
+        if wanted is None:
+            if not known:
+                raise ConfigError([Fault("there is no run yet; start one with `workflows submit`")])
+            return known[0]
+        exact = [run for run in known if wanted in (run.run_id, run.name)]
+        near = exact or [run for run in known if run.run_id.startswith(wanted)]
+        if not near:
+            names = [name for run in known for name in (run.run_id, run.name)]
+            raise ConfigError([Fault(f"no run is called {wanted!r}{did_you_mean(wanted, names)}")])
+        if len(near) > 1 and not exact:
+            fits = ", ".join(run.run_id for run in near[:5])
+            raise ConfigError([Fault(f"{wanted!r} fits several runs: {fits}")])
+        return near[0]
+
+    def run_summaries(self) -> list[RunSummary]:
+        """All runs, newest first."""
+        with self.database.read() as connection:
+            found = connection.execute(
+                select(runs.c.id, runs.c.name, runs.c.state, runs.c.created_at, runs.c.finished_at,
+                       runs.c.grid_file)
+                .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+            ).all()  # fmt: skip
+        return [
+            RunSummary(
+                run_id=row.id,
+                name=row.name,
+                state=RunState(row.state),
+                created_at=row.created_at,
+                finished_at=row.finished_at,
+                grid_file=row.grid_file,
+            )
+            for row in found
+        ]
+
+    def run_results(self, run_id: str) -> RunResults:
+        """Every cell under every seed, with its steps and numbers; what is missing is missing."""
+        run = self.find_run(run_id)
+        with self.database.read() as connection:
+            cell_rows = connection.execute(
+                select(cells)
+                .where(cells.c.run_id == run.run_id)
+                .order_by(cells.c.position, cells.c.seed)
+            ).all()
+            step_rows = connection.execute(_steps_of(run.run_id)).all()
+            metric_rows = connection.execute(_metrics_of(run.run_id)).all()
+        summaries = _by_cell(step_rows)
+        measured: dict[str, dict[str, Measurement]] = defaultdict(dict)
+        for row in metric_rows:
+            measured[row.step_key][row.name] = Measurement(_metric(row), row.step_key)
+        return RunResults(run, tuple(_cell(row, summaries, measured) for row in cell_rows))
+
+    def scene_totals(self, results: RunResults, names: Iterable[str] | None = None) -> SceneTotals:
+        """Per-sample scores of a run's cells summed by scene; missing scores are not counted.
+
+        Args:
+            results: of `run_results`.
+            names: only these metrics; None means all.
+        """
+        owners = _owners(results)
+        total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
+        keys = (sample_scores.c.step_key, sample_scores.c.metric, sample_scores.c.scene_id)
+        of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == results.run.run_id)
+        query = select(*keys, total.label("total"), number.label("number")).where(
+            sample_scores.c.step_key.in_(of_run)
+        )
+        if names is not None:
+            query = query.where(sample_scores.c.metric.in_(list(names)))
+        totals: dict[tuple[str, int, str], dict[str, SceneTotal]] = defaultdict(dict)
+        with self.database.read() as connection:
+            for row in connection.execute(query.group_by(*keys)):
+                if row.number:
+                    for cell_id, seed in owners[row.step_key]:
+                        totals[cell_id, seed, row.metric][row.scene_id] = SceneTotal(
+                            float(row.total), int(row.number)
+                        )
+        return dict(totals)
+
+    def sample_scores(self, cell: CellResult, metric: str) -> dict[str, float]:
+        """Sample id -> score of one cell under one seed; empty when none were reported."""
+        step_keys = [step.key for step in cell.steps]
+        query = select(sample_scores.c.sample_id, sample_scores.c.value).where(
+            sample_scores.c.step_key.in_(step_keys),
+            sample_scores.c.metric == metric,
+            sample_scores.c.value.is_not(None),
+        )
+        with self.database.read() as connection:
+            return {row.sample_id: row.value for row in connection.execute(query)}
+
+    def curves(self, step_key: str) -> list[CurvePoint]:
+        """Training curves of one step, ordered by step and name; NaN where no number was logged."""
+        query = (
+            select(curves.c.step, curves.c.name, curves.c.value)
+            .where(curves.c.step_key == step_key)
+            .order_by(curves.c.step, curves.c.name)
+        )
+        with self.database.read() as connection:
+            return [
+                CurvePoint(row.step, row.name, math.nan if row.value is None else row.value)
+                for row in connection.execute(query)
+            ]
+
+
+def _steps_of(run_id: str) -> Any:
+    return (
+        select(
+            cell_steps.c.cell_id,
+            cell_steps.c.seed,
+            cell_steps.c.role,
+            cell_steps.c.step_key,
+            steps.c.kind,
+            steps.c.state,
+            steps.c.output_digest,
+            steps.c.message,
+        )
+        .join(steps, steps.c.key == cell_steps.c.step_key)
+        .where(cell_steps.c.run_id == run_id)
+        .order_by(steps.c.created_at, cell_steps.c.role)
+    )
+
+
+def _metrics_of(run_id: str) -> Any:
+    of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == run_id)
+    return select(metrics).where(metrics.c.step_key.in_(of_run)).order_by(metrics.c.id)
+
+
+def _by_cell(rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[StepSummary]]:
+    grouped: dict[tuple[str, int], list[StepSummary]] = defaultdict(list)
+    for row in rows:
+        cause = (row.message or "").strip().splitlines()
+        grouped[row.cell_id, row.seed].append(
+            StepSummary(
+                role=row.role,
+                key=row.step_key,
+                kind=row.kind,
+                state=StepState(row.state),
+                output_digest=row.output_digest,
+                cause=cause[0] if cause and row.state == StepState.FAILED else "",
+            )
+        )
+    return grouped
+
+
+def _cell(
+    row: Row[Any],
+    summaries: Mapping[tuple[str, int], Sequence[StepSummary]],
+    measured: Mapping[str, Mapping[str, Measurement]],
+) -> CellResult:
+    mine = summaries.get((row.cell_id, row.seed), ())
+    numbers: dict[str, Measurement] = {}
+    for step in mine:
+        if step.state is StepState.SUCCEEDED:
+            numbers |= measured.get(step.key, {})
+    return CellResult(
+        cell_id=row.cell_id,
+        name=row.name,
+        seed=row.seed,
+        label=row.label,
+        params=json.loads(row.params_json),
+        steps=tuple(mine),
+        measurements=numbers,
+    )
+
+
+def _metric(row: Row[Any]) -> Metric:
+    has_interval = row.ci_low is not None and row.ci_high is not None
+    return Metric(
+        name=row.name,
+        value=row.value,
+        n=row.n,
+        unit=row.unit,
+        chance=row.chance,
+        majority=row.majority,
+        ci95=(row.ci_low, row.ci_high) if has_interval else None,
+    )
+
+
+def _owners(results: RunResults) -> dict[str, list[tuple[str, int]]]:
+    owners: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for cell in results.cells:
+        for step in cell.steps:
+            owners[step.key].append((cell.cell_id, cell.seed))
+    return owners

@@ -1,0 +1,1 @@
+"""Contract tests and fakes, shipped so that components outside this repository can use them."""

@@ -1,0 +1,118 @@
+"""Puts results into a database as if a run had made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from threedrs_platform import schema
+from threedrs_platform.database import Database
+from threedrs_platform.measurements import CellResult, RunResults
+from threedrs_platform.recorder import CurvePoint
+from threedrs_platform.records import SampleScore
+from threedrs_platform.results import write_measurements
+
+
+def store_run(
+    database: Database,
+    results: RunResults,
+    scores: Mapping[str, Sequence[SampleScore]] | None = None,
+    points: Mapping[str, Sequence[CurvePoint]] | None = None,
+) -> None:
+    """Write a run, its cells, steps and measurements.
+
+    Args:
+        database: where to.
+        results: the run; a step's metrics are those of its cell that name its key.
+        scores: step key -> per-sample scores.
+        points: step key -> curve points.
+    """
+    run = results.run
+    with database.write() as connection:
+        connection.execute(
+            schema.runs.insert(),
+            {
+                "id": run.run_id,
+                "name": run.name,
+                "state": run.state,
+                "grid_file": run.grid_file,
+                "grid_yaml": "version: 1\n",
+                "spec_digest": "0" * 12,
+                "options_json": "{}",
+                "created_at": run.created_at,
+                "finished_at": run.finished_at,
+                "cancel_requested": False,
+                "last_seq": 0,
+            },
+        )
+        known: set[str] = set()
+        for position, cell in enumerate(results.cells):
+            _store_cell(connection, run.run_id, position, cell)
+            _store_steps(connection, run.run_id, cell, known)
+        for key in sorted(known):
+            reported = {
+                name: each.metric
+                for cell in results.cells
+                for name, each in cell.measurements.items()
+                if each.step_key == key
+            }
+            write_measurements(
+                connection,
+                key,
+                list(reported.values()),
+                (scores or {}).get(key, ()),
+                (points or {}).get(key, ()),
+            )
+
+
+def _store_cell(connection: Connection, run_id: str, position: int, cell: CellResult) -> None:
+    connection.execute(
+        schema.cells.insert(),
+        {
+            "run_id": run_id,
+            "cell_id": cell.cell_id,
+            "seed": cell.seed,
+            "position": position,
+            "name": cell.name,
+            "label": cell.label,
+            "params_json": json.dumps(dict(cell.params)),
+            "state": cell.state,
+            "cancel_requested": False,
+        },
+    )
+
+
+def _store_steps(connection: Connection, run_id: str, cell: CellResult, known: set[str]) -> None:
+    for order, step in enumerate(cell.steps):
+        connection.execute(
+            schema.cell_steps.insert(),
+            {
+                "run_id": run_id,
+                "cell_id": cell.cell_id,
+                "seed": cell.seed,
+                "role": step.role,
+                "step_key": step.key,
+            },
+        )
+        if step.key in known:
+            continue
+        known.add(step.key)
+        connection.execute(
+            schema.steps.insert(),
+            {
+                "key": step.key,
+                "kind": step.kind,
+                "label": "",
+                "state": step.state,
+                "reason": "new",
+                "recipe_json": "{}",
+                "spec_json": "{}",
+                "output_digest": step.output_digest,
+                "epoch": 1,
+                "message": step.cause or None,
+                "created_at": float(order),
+                "updated_at": float(order),
+            },
+        )
