@@ -1,0 +1,169 @@
+"""SQLite or PostgreSQL behind one door: read and write transactions, the database's clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    exc,
+    inspect,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.expression import FunctionElement
+
+from threedrs_platform import schema
+from threedrs_platform.errors import StorageError
+from threedrs_platform.storage import storage_errors
+
+BUSY_TIMEOUT_MS = 30_000
+CREATION_LOCK = 0x3D25
+"""PostgreSQL advisory lock that serialises the creation of the tables."""
+
+_version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+
+
+class now(FunctionElement[float]):
+    """The database's clock in seconds since 1970. Leases never trust a client's clock."""
+
+    type = Float()
+    inherit_cache = True
+    name = "now_s"
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(element: now, compiler: SQLCompiler, **options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(element: now, compiler: SQLCompiler, **options: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+class Database:
+    """An engine whose tables exist and are of this version."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that may write; on SQLite it takes the write lock at once."""
+        with _database_errors("write to", self.engine), self.engine.connect() as connection:
+            connection = connection.execution_options(threedrs_begin="BEGIN IMMEDIATE")
+            with connection.begin():
+                yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view for reading."""
+        with _database_errors("read", self.engine), self.engine.connect() as connection:
+            yield connection
+
+    def insert_new(
+        self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
+    ) -> None:
+        """Insert rows, leaving alone those whose primary key exists already."""
+        if rows:
+            dialect = sqlite if self.is_sqlite else postgresql
+            connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Open a database, creating or upgrading its tables.
+
+    Args:
+        url: an SQLAlchemy URL, e.g. `sqlite:////path/results.db` or `postgresql+psycopg://...`.
+
+    Raises:
+        StorageError: out of reach, read-only, full, or written by a newer version.
+    """
+    database = Database(_create_engine(url))
+    revision = _revision(database)
+    if revision is None:
+        _create_tables(database)
+    elif revision != schema.REVISION:
+        from threedrs_platform.migrations.upgrade import upgrade
+
+        with _database_errors("upgrade", database.engine):
+            upgrade(database.engine, revision)
+    return database
+
+
+def sqlite_url(file: Path) -> str:
+    """URL of an SQLite file; makes its folder."""
+    with storage_errors(f"create the folder of {file}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{file.resolve()}"
+
+
+def _create_engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves, below
+        cursor = connection.cursor()
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        begin = connection.get_execution_options().get("threedrs_begin", "BEGIN")
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _revision(database: Database) -> str | None:
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.scalar(_version.select())
+    return str(found) if found is not None else None
+
+
+def _create_tables(database: Database) -> None:
+    """Create all tables and stamp the version, unless another process was faster."""
+    with database.write() as connection:
+        if not database.is_sqlite:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})"))
+        if inspect(connection).has_table("alembic_version"):
+            return
+        schema.metadata.create_all(connection, checkfirst=False)
+        _version.create(connection)
+        connection.execute(_version.insert(), {"version_num": schema.REVISION})
+
+
+@contextlib.contextmanager
+def _database_errors(doing: str, engine: Engine) -> Iterator[None]:
+    """Turn an unreachable, read-only or full database into a `StorageError`."""
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError) as error:
+        place = engine.url.render_as_string(hide_password=True)
+        reason = str(error.orig).strip() or type(error.orig).__name__
+        raise StorageError(f"cannot {doing} the database {place}: {reason}") from error

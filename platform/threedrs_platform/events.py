@@ -1,0 +1,92 @@
+"""The event stream of a run: gap-free numbers, written in the transaction of what they tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from threedrs_platform import schema
+from threedrs_platform.database import Database, now
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    type: str
+    """e.g. "step.succeeded", "cell.failed", "run.finished"."""
+    step_key: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """An event with its place in the stream."""
+
+    run_id: str
+    seq: int
+    at: float
+    type: str
+    step_key: str | None
+    payload: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The event as one line of the stream shows it."""
+        return {
+            "schema": "workflows.event/1",
+            "run": self.run_id,
+            "seq": self.seq,
+            "at": self.at,
+            "type": self.type,
+            "step": self.step_key,
+            **self.payload,
+        }
+
+
+def append_events(connection: Connection, run_id: str, events: Sequence[Event]) -> None:
+    """Number and write events. The counter lives in the run's row, so no number is skipped."""
+    if not events:
+        return
+    counter = (
+        update(schema.runs)
+        .where(schema.runs.c.id == run_id)
+        .values(last_seq=schema.runs.c.last_seq + len(events))
+        .returning(schema.runs.c.last_seq, now())
+    )
+    last, at = connection.execute(counter).one()
+    rows = [
+        {
+            "run_id": run_id,
+            "seq": last - len(events) + index,
+            "at": at,
+            "type": event.type,
+            "step_key": event.step_key,
+            "payload_json": json.dumps(dict(event.payload)),
+        }
+        for index, event in enumerate(events, start=1)
+    ]
+    connection.execute(insert(schema.events), rows)
+
+
+def read_events(database: Database, run_id: str, after: int = 0) -> list[RecordedEvent]:
+    """Events of a run with a number above `after`, in order."""
+    table = schema.events
+    query = select(table).where(table.c.run_id == run_id, table.c.seq > after).order_by(table.c.seq)
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return [
+        RecordedEvent(
+            row.run_id, row.seq, row.at, row.type, row.step_key, json.loads(row.payload_json)
+        )
+        for row in rows
+    ]
+
+
+def post(connection: Connection, run_id: str, kind: str, payload: Mapping[str, Any]) -> None:
+    """Leave a message in the outbox, for trackers to deliver after the commit."""
+    row = {"kind": kind, "run_id": run_id, "payload_json": json.dumps(dict(payload))}
+    connection.execute(insert(schema.outbox), row)

@@ -1,0 +1,164 @@
+"""Collects what a step reports: live lines in a file for watchers, the rest for the commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from threedrs_platform.records import Metric, SampleScore
+
+MIN_SECONDS_BETWEEN_PROGRESS = 0.1
+
+
+class StepCancelled(BaseException):
+    """Raised inside a step at its next report once its attempt has been cancelled.
+
+    Not an `Exception`, so that a step's own `except Exception` does not swallow it.
+    """
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One value of one training curve."""
+
+    step: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running attempt is."""
+
+    done: int = 0
+    total: int = 0
+    note: str = ""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass
+class Recorder:
+    """Recorder of one attempt. Without files it keeps everything in memory (tests, notebooks)."""
+
+    live_file: Path | None = None
+    """JSON lines: progress, warnings and curve points while the step runs."""
+    curve_file: Path | None = None
+    """JSON lines of curve points; shared by the attempts of a step, so a resumed step keeps
+    the part of the curve that its predecessor drew."""
+    is_cancelled: Callable[[], bool] = _never
+    metrics: list[Metric] = field(default_factory=list)
+    scores: list[SampleScore] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    last_progress: Progress = Progress()
+    _curves: dict[tuple[int, str], float] = field(default_factory=dict)
+    _last_write: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.curve_file is not None:
+            _cut_off_torn_line(self.curve_file)
+            for line in read_json_lines(self.curve_file):
+                self._keep_curve(line["step"], line["values"])
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Write a progress line, at most ten a second and always the last."""
+        self._stop_if_cancelled()
+        self.last_progress = Progress(done, total, note)
+        now = time.monotonic()
+        if done < total and now - self._last_write < MIN_SECONDS_BETWEEN_PROGRESS:
+            return
+        self._last_write = now
+        self._write_live(kind="progress", done=done, total=total, note=note)
+
+    def metric(self, metric: Metric) -> None:
+        """Keep a metric; its name must be new."""
+        if any(known.name == metric.name for known in self.metrics):
+            raise ValueError(f"metric {metric.name} is reported twice by one step")
+        self.metrics.append(metric)
+
+    def sample_scores(self, scores: Iterable[SampleScore]) -> None:
+        """Keep per-sample scores."""
+        self.scores.extend(scores)
+
+    def curve(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep curve points, on disk at once."""
+        self._stop_if_cancelled()
+        plain = {name: float(value) for name, value in values.items()}
+        self._keep_curve(step, plain)
+        if self.curve_file is not None:
+            _append_line(self.curve_file, {"step": step, "values": plain})
+        self._write_live(kind="curve", step=step, values=plain)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning and show it live."""
+        self.warnings.append(message)
+        self._write_live(kind="warning", message=message)
+
+    @property
+    def curves(self) -> list[CurvePoint]:
+        """All curve points in order of step and name."""
+        return [
+            CurvePoint(step, name, self._curves[step, name]) for step, name in sorted(self._curves)
+        ]
+
+    def _keep_curve(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._curves[step, name] = value
+
+    def _stop_if_cancelled(self) -> None:
+        if self.is_cancelled():
+            raise StepCancelled
+
+    def _write_live(self, **line: Any) -> None:
+        if self.live_file is not None:
+            _append_line(self.live_file, {"time": time.time(), **line})
+
+
+def _cut_off_torn_line(path: Path) -> None:
+    """Remove what a killed writer left behind the last line end, or the next line would join it."""
+    if path.exists():
+        content = path.read_bytes()
+        keep = content.rfind(b"\n") + 1
+        if keep != len(content):
+            os.truncate(path, keep)
+
+
+def _append_line(path: Path, line: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Complete lines of a JSON-lines file; a last line cut off by a crash is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    complete = text[: text.rfind("\n") + 1]
+    return [json.loads(line) for line in complete.splitlines()]
+
+
+@dataclass
+class LiveTail:
+    """Reads the lines that were added to a live file since the last look."""
+
+    path: Path
+    _offset: int = 0
+
+    def new_lines(self) -> list[dict[str, Any]]:
+        """Complete new lines, oldest first; empty while the file does not exist."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                added = file.read()
+        except FileNotFoundError:
+            return []
+        complete = added[: added.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return [json.loads(line) for line in complete.splitlines()]
