@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
 
 from threedrs_components.metrics.iou import M3DREF_CLIP, IouRule, iou_matrix
 
@@ -50,6 +49,9 @@ def matched_overlaps(
     predicted: ArrayLike, truth: ArrayLike, rule: IouRule = M3DREF_CLIP
 ) -> NDArray[np.floating[Any]]:
     """IoUs of the one-to-one assignment of predicted to true boxes with the largest total IoU."""
+    # Here and not above: SciPy takes a second to import, and the grid only wants benchmark names.
+    from scipy.optimize import linear_sum_assignment
+
     overlaps = iou_matrix(predicted, truth, rule)
     side = max(overlaps.shape)
     square = np.zeros((side, side), dtype=overlaps.dtype)

@@ -10,9 +10,9 @@ from threedrs_platform.config import Config
 class PrepareConfig(Config):
     """How scenes are reduced to what one student reads."""
 
-    image_size: int = Field(64, ge=8)
+    image_size: int = Field(default=64, ge=8)
     """Side of the student's input image; frames are squashed to it, never cropped."""
-    grid: int = Field(4, ge=1)
+    grid: int = Field(default=4, ge=1)
     """Token rows and columns per frame, P."""
-    voxel_m: float = Field(0.1, gt=0)
-    num_frames: int = Field(8, ge=1)
+    voxel_m: float = Field(default=0.1, gt=0)
+    num_frames: int = Field(default=8, ge=1)

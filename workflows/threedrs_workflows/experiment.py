@@ -1,0 +1,216 @@
+"""The Experiment: one tree of every choice that makes one cell, and what of it has an effect.
+
+The only place that knows all components together; it imports their configurations, never torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.objectives.config import (
+    AlignmentConfig,
+    CorrespondenceConfig,
+    GroundingConfig,
+    TextConfig,
+)
+from threedrs_components.probing.config import ProbeConfig
+from threedrs_components.scenes import ScenesConfig
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.students import MicroPretrainingConfig, StudentConfig
+from threedrs_components.teachers import PretrainTeacherConfig, TeacherConfig
+from threedrs_components.training.config import TrainingConfig
+from threedrs_platform.config import Config, did_you_mean, digest_of
+
+NO_TEACHER = "none"
+"""The name that stands for training without a teacher."""
+
+NO_EFFECT: dict[str, frozenset[str]] = {
+    "training": frozenset(
+        {"checkpoint_every", "log_every", "gradient_accumulation", "workers", "strategy"}
+    ),
+    "student_pretraining": frozenset({"checkpoint_every"}),
+    "teacher_pretraining": frozenset({"checkpoint_every"}),
+}
+"""Settings that decide how a result is computed, never which: they stay out of identities.
+The effective batch is `training.scenes_per_step`, however it is spread."""
+
+
+class Experiment(Config):
+    """Everything that is chosen for one cell."""
+
+    scenes: ScenesConfig
+    prepare: PrepareConfig = PrepareConfig()
+    students: dict[str, StudentConfig] = Field(min_length=1)
+    """Students by name."""
+    student: str
+    """The name of the one to train."""
+    student_pretraining: MicroPretrainingConfig = MicroPretrainingConfig()
+    """What a student without a checkpoint learns first."""
+    teachers: dict[str, TeacherConfig] = Field(default_factory=dict)
+    """Teachers by name."""
+    teacher_pretraining: dict[str, PretrainTeacherConfig] = Field(default_factory=dict)
+    """How those of them without a checkpoint are trained; the model itself stands in `teachers`."""
+    teacher: str = NO_TEACHER
+    """The name of the one to distil from, or none."""
+    alignment: AlignmentConfig = AlignmentConfig()
+    correspondence: CorrespondenceConfig = CorrespondenceConfig()
+    grounding: GroundingConfig = GroundingConfig()
+    text: TextConfig = TextConfig()
+    training: TrainingConfig = TrainingConfig()
+    probe: ProbeConfig = ProbeConfig()
+    benchmarks: BenchmarksConfig = BenchmarksConfig()
+    seed: int = Field(default=0, ge=0)
+    """Set from the grid's `seeds`; no part of the identity."""
+
+    @field_validator("student")
+    @classmethod
+    def _student_fits(cls, name: str, info: ValidationInfo) -> str:
+        students, prepare = info.data.get("students"), info.data.get("prepare")
+        if students is not None and name not in students:
+            raise ValueError(f"no student {name!r} in students{did_you_mean(name, students)}")
+        if students is not None and prepare is not None:
+            _check_grid(students[name], prepare)
+        return name
+
+    @field_validator("prepare")
+    @classmethod
+    def _enough_frames(cls, prepare: PrepareConfig, info: ValidationInfo) -> PrepareConfig:
+        scenes = info.data.get("scenes")
+        rendered = scenes.num_frames if scenes is not None else None
+        if rendered is not None and prepare.num_frames > rendered:
+            raise ValueError(f"num_frames {prepare.num_frames}: scenes have only {rendered} frames")
+        return prepare
+
+    @field_validator("teacher_pretraining")
+    @classmethod
+    def _pretraining_is_of_a_teacher(
+        cls, table: dict[str, PretrainTeacherConfig], info: ValidationInfo
+    ) -> dict[str, PretrainTeacherConfig]:
+        teachers = info.data.get("teachers")
+        for name, entry in table.items():
+            if teachers is not None and name not in teachers:
+                raise ValueError(f"no teacher {name!r} in teachers{did_you_mean(name, teachers)}")
+            if "teacher" in entry.model_fields_set:
+                raise ValueError(f"{name}.teacher: write the model into teachers.{name} instead")
+        return table
+
+    @field_validator("teacher")
+    @classmethod
+    def _teacher_exists(cls, name: str, info: ValidationInfo) -> str:
+        teachers, pretraining = info.data.get("teachers"), info.data.get("teacher_pretraining")
+        if name == NO_TEACHER or teachers is None or pretraining is None:
+            return name
+        if name not in teachers:
+            known = [*teachers, NO_TEACHER]
+            raise ValueError(f"no teacher {name!r} in teachers{did_you_mean(name, known)}")
+        if teachers[name].checkpoint is None and name not in pretraining:
+            raise ValueError(
+                f"teacher {name!r} has neither a checkpoint (teachers.{name}.checkpoint) "
+                f"nor a recipe (teacher_pretraining.{name})"
+            )
+        student = _student(info)
+        if student is not None and student.blind:
+            raise ValueError(f"a blind student has no visual tokens to align; use {NO_TEACHER}")
+        return name
+
+    @field_validator("alignment", "correspondence", "probe")
+    @classmethod
+    def _layers_exist(cls, section: Any, info: ValidationInfo) -> Any:
+        student = _student(info)
+        if student is None or student.size != "micro" or student.checkpoint is not None:
+            return section
+        layers = section.layers if isinstance(section, AlignmentConfig) else (section.layer,)
+        count = student.micro.layers
+        for layer in layers:
+            if not -count - 1 <= layer <= count:
+                raise ValueError(f"layer {layer}: the student has {count} layers (0 to {count})")
+        return section
+
+    def student_config(self) -> StudentConfig:
+        """The chosen student."""
+        return self.students[self.student]
+
+    def teacher_config(self) -> TeacherConfig | None:
+        """The chosen teacher, None when nothing is distilled."""
+        return self.teachers[self.teacher] if self.distils() else None
+
+    def pretraining_of_teacher(self) -> PretrainTeacherConfig | None:
+        """How the chosen teacher is trained, None when it has a checkpoint or there is none."""
+        teacher = self.teacher_config()
+        if teacher is None or teacher.checkpoint is not None:
+            return None
+        return self.teacher_pretraining[self.teacher].model_copy(update={"teacher": teacher})
+
+    def distils(self) -> bool:
+        """Whether a teacher takes part in training."""
+        return self.teacher != NO_TEACHER and self.alignment.weight > 0
+
+
+def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
+    """JSON values of all settings that take part in this cell, in the shape of the tree.
+
+    Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
+    where nothing is distilled, a correspondence loss without weight, pretraining of what has a
+    checkpoint, and the settings of `NO_EFFECT`.
+    """
+    data = experiment.canonical()
+    del data["seed"]
+    student, teacher = experiment.student, experiment.teacher
+    data["students"] = {student: data["students"][student]}
+    if experiment.student_config().checkpoint is not None:
+        del data["student_pretraining"]
+    if not experiment.distils():
+        data["teacher"] = NO_TEACHER
+        del data["alignment"], data["teachers"], data["teacher_pretraining"]
+    else:
+        recipe = experiment.pretraining_of_teacher()
+        data["teachers"] = {teacher: data["teachers"][teacher]}
+        data["teacher_pretraining"] = {teacher: recipe.canonical()} if recipe else {}
+    if experiment.correspondence.weight == 0:
+        del data["correspondence"]
+    return _without_no_effect(data)
+
+
+def experiment_id(experiment: Experiment) -> str:
+    """First 12 hex digits of the sha256 of what takes part; names of table entries do not."""
+    data = canonical_experiment(experiment)
+    for table, chosen in (("students", "student"), ("teachers", "teacher")):
+        entries = data.pop(table, {})
+        data[chosen] = entries.get(data[chosen], data[chosen])
+    data["teacher_pretraining"] = list(data.get("teacher_pretraining", {}).values())
+    return digest_of(data)
+
+
+def _without_no_effect(data: dict[str, Any]) -> dict[str, Any]:
+    kept = dict(data)
+    for section, names in NO_EFFECT.items():
+        if section == "teacher_pretraining" and section in kept:
+            kept[section] = {name: _drop(entry, names) for name, entry in kept[section].items()}
+        elif section in kept:
+            kept[section] = _drop(kept[section], names)
+    return kept
+
+
+def _drop(section: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if key not in names}
+
+
+def _student(info: ValidationInfo) -> StudentConfig | None:
+    students, name = info.data.get("students"), info.data.get("student")
+    return students[name] if students and name in students else None
+
+
+def _check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
+    """A micro student's own sizes must be those that scenes are prepared for."""
+    if student.size != "micro" or student.checkpoint is not None:
+        return
+    size, patch = student.micro.image_size, student.micro.patch_size
+    if (prepare.image_size, prepare.grid) != (size, size // (2 * patch)):
+        raise ValueError(
+            f"the student reads {size} pixels as {size // (2 * patch)} x {size // (2 * patch)} "
+            f"tokens, but prepare makes {prepare.image_size} pixels and {prepare.grid} x "
+            f"{prepare.grid}; set prepare.image_size and prepare.grid to match"
+        )
