@@ -1,0 +1,110 @@
+"""Alignment loss and its projection heads."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from threedrs_components.objectives.alignment import AlignmentHead, alignment_loss
+from threedrs_components.objectives.config import AlignmentConfig
+
+
+def test_same_direction_costs_nothing_and_opposite_costs_two() -> None:
+    teacher = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    assert alignment_loss(10 * teacher, teacher).item() == pytest.approx(0.0, abs=1e-6)
+    assert alignment_loss(-teacher, teacher).item() == pytest.approx(2.0)
+
+
+def test_cosine_is_the_papers_loss_plus_one() -> None:
+    student = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    paper = -(1.0 + 0.5**0.5) / 2
+    assert alignment_loss(student, teacher).item() == pytest.approx(1 + paper)
+
+
+def test_euclidean_is_the_squared_distance_of_unit_vectors() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(5, 4), torch.randn(5, 4)
+    units = [values / values.norm(dim=1, keepdim=True) for values in (student, teacher)]
+    expected = ((units[0] - units[1]) ** 2).sum(dim=1).mean()
+    assert alignment_loss(student, teacher, "euclidean").item() == pytest.approx(expected.item())
+
+
+def test_only_the_student_gets_a_gradient() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
+    loss = alignment_loss(student, teacher)
+    student_gradient, teacher_gradient = torch.autograd.grad(
+        loss, (student, teacher), allow_unused=True
+    )
+    assert student_gradient.any() and teacher_gradient is None
+
+
+def test_bfloat16_features_are_compared_in_float32() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(50, 64).bfloat16(), torch.randn(50, 64).bfloat16()
+    assert alignment_loss(student, teacher).dtype == torch.float32
+    exact = alignment_loss(student.double(), teacher.double())
+    assert alignment_loss(student, teacher).item() == pytest.approx(exact.item(), abs=1e-6)
+
+
+def test_other_tokens_or_widths_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(4, 8\).*\(4, 9\).*same width"):
+        alignment_loss(torch.zeros(4, 8), torch.zeros(4, 9))
+
+
+def test_head_averages_its_layers() -> None:
+    torch.manual_seed(0)
+    head = AlignmentHead(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"), 6, 5)
+    states, teacher = [torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 6)], torch.randn(2, 3, 3, 5)
+    loss, parts = head(states, teacher)
+    single = [
+        alignment_loss(project(hidden), teacher).item()
+        for project, hidden in zip(head.projectors, states, strict=True)
+    ]
+    assert list(parts) == ["alignment/layer-1", "alignment/layer-2"]
+    assert list(parts.values()) == pytest.approx(single)
+    assert loss.item() == pytest.approx(sum(single) / 2)
+
+
+def test_head_learns_a_linear_teacher() -> None:
+    torch.manual_seed(0)
+    head = AlignmentHead(AlignmentConfig(initialisation="fan_in"), 8, 4)
+    states = torch.randn(64, 8)
+    teacher = states @ torch.randn(8, 4)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        loss, parts = head([states], teacher)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(parts["alignment/layer-1"])
+    assert losses[-1] < 0.1 * losses[0]
+
+
+def test_released_width_and_initialisation() -> None:
+    torch.manual_seed(0)
+    head = AlignmentHead(AlignmentConfig(), 128, 64)
+    weights = dict(head.named_parameters())
+    assert weights["projectors.0.widen.weight"].shape == (256, 128)
+    assert weights["projectors.0.widen.weight"].std().item() == pytest.approx(0.02, rel=0.02)
+    assert not weights["projectors.0.project.bias"].any()
+
+
+def test_targets_are_standardised_with_given_statistics() -> None:
+    teacher = torch.tensor([[1.0, 10.0, 7.0], [3.0, 30.0, 7.0]])
+    statistics = teacher.mean(dim=0), teacher.std(dim=0, correction=0)
+    head = AlignmentHead(AlignmentConfig(standardise=True), 4, 3, statistics)
+    assert torch.equal(head.targets(teacher), torch.tensor([[-1.0, -1, 0], [1, 1, 0]]))
+
+
+def test_standardising_without_statistics_is_refused() -> None:
+    with pytest.raises(ValueError, match="mean and deviation must be given"):
+        AlignmentHead(AlignmentConfig(standardise=True), 4, 3)
+
+
+def test_hidden_states_must_match_the_layers() -> None:
+    head = AlignmentHead(AlignmentConfig(layers=(-1, -2)), 4, 3)
+    with pytest.raises(ValueError, match=r"1 hidden states given, but layers are \(-1, -2\)"):
+        head([torch.zeros(1, 4)], torch.zeros(1, 3))
