@@ -41,6 +41,8 @@ class StepSpec:
     """Raise it to recompute although code and parameters are equal."""
     numerics: str = "cpu-float32"
     """Device class and number formats, where they change the result."""
+    settings: Mapping[str, JSON] = field(default_factory=dict)
+    """How the step runs, never what it yields (checkpoint interval, workers): not in the key."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class StepTask:
     scratch: Path
     """Survives failed attempts of the same step; deleted after commit."""
     recorder: StepRecorder
+    settings: dict[str, JSON] = field(default_factory=dict)
+    """How to run; without effect on the result."""
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Report progress; cheap enough for every item of a loop."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from threedrs_platform.config import Config
@@ -16,3 +18,5 @@ class PrepareConfig(Config):
     """Token rows and columns per frame, P."""
     voxel_m: float = Field(default=0.1, gt=0)
     num_frames: int = Field(default=8, ge=1)
+    on_bad_scene: Literal["refuse", "skip"] = "refuse"
+    """What an unusable scene does: stop the step, or be left out, counted and shown."""

@@ -1,0 +1,209 @@
+"""The recipe of a cell: which steps make its results, what each reads, and from which step.
+
+Keys come from what stands here. A step gets the parameters that change its numbers and no others,
+so that cells share all that they can: scenes, teachers and features are made once for a grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.scenes import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.file_digests import FileDigests
+from threedrs_platform.steps import Resources, StepSpec
+from threedrs_workflows.experiment import NO_EFFECT, Experiment
+
+PROBE_FIT, TEXT, TRAIN = "probe", "text", "train"
+"""Splits of a world: fits the position probe; carries text; everything but evaluation."""
+
+
+def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[str, StepSpec]:
+    """Steps of one cell and seed by role.
+
+    Raises:
+        ConfigError: a checkpoint or data folder that the experiment names is not there.
+    """
+    shared = _World(experiment, digests)
+    finetune = _finetune(experiment, seed, shared)
+    steps = {**shared.steps(), "finetune": finetune}
+    reads = {"scenes": shared.scenes, "prepared": shared.prepared, "student": finetune}
+    if not experiment.student_config().blind:
+        steps["probe"] = _probe(experiment, "student", reads)
+    steps["predict"] = _step(
+        "predict",
+        {"student": _student_params(experiment)},
+        {**reads, "samples": shared.samples},
+    )
+    steps["score"] = _step(
+        "score",
+        {"benchmarks": experiment.benchmarks.canonical()},
+        {"scenes": shared.scenes, "predictions": steps["predict"]},
+    )
+    return steps
+
+
+class _World:
+    """Steps that do not depend on the seed or the losses: cells share them."""
+
+    def __init__(self, experiment: Experiment, digests: FileDigests) -> None:
+        self._experiment, self._digests = experiment, digests
+        self.scenes = self._scenes("student")
+        self.prepared = _step(
+            "prepare", {"prepare": experiment.prepare.canonical()}, {"scenes": self.scenes}
+        )
+        self.samples = _step(
+            "samples",
+            {"benchmarks": experiment.benchmarks.canonical()},
+            {"scenes": self.scenes},
+        )
+        self.student = self._student()
+        self.teacher = self._teacher()
+        self.features = self._features()
+
+    def steps(self) -> dict[str, StepSpec]:
+        """All of them by role."""
+        steps = {
+            "scenes": self.scenes,
+            "prepare": self.prepared,
+            "samples": self.samples,
+            "pretrain": self.student,
+        }
+        if self.teacher is not None:
+            steps["teacher"] = self.teacher
+        if self.features is not None:
+            steps["extract"] = self.features
+            inputs = {
+                "scenes": self.scenes,
+                "prepared": self.prepared,
+                "features": self.features,
+            }
+            steps["probe_teacher"] = _probe(self._experiment, "teacher", inputs)
+        return steps
+
+    def _scenes(self, role: str) -> StepSpec:
+        config = self._experiment.scenes
+        params: dict[str, Any] = {"scenes": config.canonical(), "role": role}
+        if isinstance(config, MicroWorldConfig):
+            others = {"train", "text", "val"} if role == "teacher" else {"teacher_scenes"}
+            params["scenes"] = {k: v for k, v in params["scenes"].items() if k not in others}
+        else:
+            params["content"] = _content(config, self._digests)
+        return _step("scenes", params, {}, label=role)
+
+    def _student(self) -> StepSpec:
+        student = self._experiment.student_config()
+        params: dict[str, Any] = {"student": _start_params(self._experiment)}
+        if student.checkpoint is not None:
+            params["weights"] = _digest(student.checkpoint, "students.*.checkpoint", self._digests)
+            return _step("pretrain", params, {})
+        recipe = self._experiment.student_pretraining.canonical()
+        params["pretraining"] = _without(recipe, "student_pretraining")
+        return _step("pretrain", params, {"scenes": self.scenes, "prepared": self.prepared})
+
+    def _teacher(self) -> StepSpec | None:
+        recipe = self._experiment.pretraining_of_teacher()
+        if recipe is None:
+            return None
+        params = {"pretraining": _without(recipe.canonical(), "teacher_pretraining")}
+        inputs = {"scenes": self._scenes("teacher")}
+        return _step("teacher", params, inputs, label=self._experiment.teacher)
+
+    def _features(self) -> StepSpec | None:
+        experiment = self._experiment
+        teacher = experiment.teacher_config()
+        if teacher is None:
+            return None
+        params: dict[str, Any] = {
+            "teacher": teacher.canonical(),
+            "grid": experiment.prepare.grid,
+            "splits": [TEXT, PROBE_FIT, experiment.benchmarks.split],
+            "statistics_split": TEXT,
+            "on_bad_scene": experiment.prepare.on_bad_scene,
+        }
+        inputs = {"scenes": self.scenes}
+        if self.teacher is not None:
+            inputs["teacher"] = self.teacher
+        elif teacher.checkpoint is not None:
+            path = teacher.checkpoint
+            params["weights"] = _digest(path, "teachers.*.checkpoint", self._digests)
+        return _step("extract", params, inputs, label=experiment.teacher)
+
+
+def _finetune(experiment: Experiment, seed: int, shared: _World) -> StepSpec:
+    params: dict[str, Any] = {
+        "student": _student_params(experiment),
+        "grounding": experiment.grounding.canonical(),
+        "text": experiment.text.canonical(),
+        "correspondence": experiment.correspondence.canonical(),
+        "training": _without(experiment.training.canonical(), "training"),
+        "text_split": TEXT,
+        "seed": seed,
+    }
+    inputs = {
+        "scenes": shared.scenes,
+        "prepared": shared.prepared,
+        "samples": shared.samples,
+        "student": shared.student,
+    }
+    if shared.features is not None:
+        params["alignment"] = experiment.alignment.canonical()
+        inputs["features"] = shared.features
+    return StepSpec(
+        "finetune",
+        "threedrs_workflows.steps.finetune:run",
+        params,
+        inputs,
+        resources=Resources(cpus=experiment.training.workers),
+        settings={"training": _settings(experiment.training.canonical(), "training")},
+    )
+
+
+def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:
+    params = {
+        "probe": experiment.probe.canonical(),
+        "fit_split": PROBE_FIT,
+        "test_split": experiment.benchmarks.split,
+    }
+    return _step("probe", params, inputs, label=label)
+
+
+def _start_params(experiment: Experiment) -> dict[str, Any]:
+    """Student settings that its start depends on: those of use only in training are left out."""
+    later = {"blind", "object_features", "position_encoding", "gradient_checkpointing"}
+    return {k: v for k, v in _student_params(experiment).items() if k not in later}
+
+
+def _student_params(experiment: Experiment) -> dict[str, Any]:
+    return experiment.student_config().canonical()
+
+
+def _step(
+    kind: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, StepSpec],
+    *,
+    label: str = "",
+) -> StepSpec:
+    return StepSpec(kind, f"threedrs_workflows.steps.{kind}:run", params, inputs, label)
+
+
+def _without(config: Mapping[str, Any], section: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in NO_EFFECT[section]}
+
+
+def _settings(config: Mapping[str, Any], section: str) -> dict[str, Any]:
+    return {key: config[key] for key in sorted(NO_EFFECT[section])}
+
+
+def _content(config: RGBDFolderConfig | ScanNetConfig, digests: FileDigests) -> str:
+    root = config.root if isinstance(config, RGBDFolderConfig) else config.posed_images
+    return _digest(root, "scenes", digests)
+
+
+def _digest(path: str, setting: str, digests: FileDigests) -> str:
+    if not Path(path).exists():
+        raise ConfigError([Fault(f"{path}: no such file or folder", path=setting)])
+    return digests.tree(Path(path))

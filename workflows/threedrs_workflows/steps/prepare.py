@@ -1,0 +1,51 @@
+"""Step "prepare": reduce every scene to what the student reads, once for all cells."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.prepared import PrepareConfig, prepare_scene, write_prepared
+from threedrs_components.scenes.source import open_scenes
+from threedrs_platform.errors import SceneError
+from threedrs_platform.records import Float32, Metric
+from threedrs_platform.steps import StepTask
+
+
+def run(task: StepTask) -> None:
+    """Params: prepare. Inputs: scenes. Writes one file per scene and bad_scenes.json.
+
+    Finished scenes wait in the scratch folder, so that a killed attempt loses none.
+    """
+    config = PrepareConfig.model_validate(task.params["prepare"])
+    source = open_scenes(task.inputs["scenes"])
+    proposals = read_proposals(task.inputs["scenes"])
+    scene_ids = source.scenes("all")
+    bad: dict[str, str] = {}
+    for done, scene_id in enumerate(scene_ids):
+        task.progress(done, len(scene_ids), scene_id)
+        if (task.scratch / f"{scene_id}.safetensors").is_file():
+            continue
+        try:
+            scene = source.load(scene_id)
+            write_prepared(prepare_scene(scene, proposals.get(scene_id), config), task.scratch)
+        except SceneError as error:
+            if config.on_bad_scene == "refuse":
+                raise
+            bad[scene_id] = str(error)
+            task.warn(f"skipped {error}")
+    for path in sorted(task.scratch.glob("*.safetensors")):
+        os.link(path, task.out / path.name)
+    (task.out / "bad_scenes.json").write_text(json.dumps(bad, indent=1, sort_keys=True))
+    task.metric(Metric("scenes/skipped", len(bad), n=len(scene_ids), unit="scenes"))
+
+
+def read_proposals(world: Path) -> dict[str, Float32]:
+    """Candidate boxes of every scene that has a proposal file, over all splits."""
+    return {
+        scene: boxes
+        for path in sorted((world / "proposals").glob("*.json"))
+        for scene, boxes in read_box_lists(path).items()
+    }

@@ -1,0 +1,66 @@
+"""Step "probe": correspondence scores and the position probe of a student or of stored features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from threedrs_components.probing.config import ProbeConfig
+from threedrs_components.probing.world import FeaturesOf, pairs_at_level, probe_world
+from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
+from threedrs_components.scenes.source import open_scenes
+from threedrs_platform.features import FeatureFolder, check_frames
+from threedrs_platform.steps import StepTask
+
+
+def run(task: StepTask) -> None:
+    """Params: probe, fit_split, test_split. Inputs: scenes, prepared, and student or features."""
+    config = ProbeConfig.model_validate(task.params["probe"])
+    source = open_scenes(task.inputs["scenes"])
+    prepared = PreparedScenes(task.inputs["prepared"])
+    features_of = (
+        _stored_features(task.inputs["features"])
+        if "features" in task.inputs
+        else _student_features(task.inputs["student"], config.layer)
+    )
+    fit, test = (
+        [scene for scene in source.scenes(task.params[split]) if scene in prepared]
+        for split in ("fit_split", "test_split")
+    )
+    probe = probe_world(
+        features_of, pairs_at_level(config, source), prepared, fit, test, config, task.progress
+    )
+    for metric in probe.metrics:
+        task.metric(metric)
+    task.sample_scores(probe.scores)
+    for scene_id in probe.without_pairs:
+        task.warn(f"scene {scene_id}: no voxel is seen in two frames; it has no score")
+    table = [asdict(metric) for metric in probe.metrics]
+    (task.out / "probe.json").write_text(json.dumps(table, indent=1))
+
+
+def _stored_features(folder: Path) -> FeaturesOf:
+    stored = FeatureFolder(folder)
+
+    def features_of(scene: PreparedScene) -> Tensor:
+        features = stored[scene.scene_id]
+        check_frames(features, scene.frame_names)
+        return torch.from_numpy(features.features.astype("float32"))
+
+    return features_of
+
+
+def _student_features(checkpoint: Path, layer: int) -> Callable[[PreparedScene], Tensor]:
+    from threedrs_components.students import load_student, student_features
+
+    student = load_student(checkpoint)
+
+    def features_of(scene: PreparedScene) -> Tensor:
+        return student_features(student, scene.frame_batch(), scene.coordinates, layer).float()
+
+    return features_of
