@@ -47,6 +47,8 @@ class CellResult:
     steps: tuple[StepSummary, ...] = ()
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
     """Metric name -> measurement."""
+    cancelled: bool = False
+    """Taken out of the run; steps that other cells need may still go on."""
 
     @property
     def title(self) -> str:
@@ -56,6 +58,8 @@ class CellResult:
     @property
     def state(self) -> StepState:
         """The worst state among the steps; succeeded only when every step has succeeded."""
+        if self.cancelled:
+            return StepState.CANCELLED
         states = {step.state for step in self.steps}
         for state in _WORST_FIRST:
             if state in states:

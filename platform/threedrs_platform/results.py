@@ -257,6 +257,7 @@ def _cell(
         params=json.loads(row.params_json),
         steps=tuple(mine),
         measurements=numbers,
+        cancelled=row.state == StepState.CANCELLED,
     )
 
 

@@ -1,0 +1,160 @@
+"""Findings: the data decide, and nothing is claimed that they do not carry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from threedrs_platform.measurements import RunResults, SceneTotal, SceneTotals
+from threedrs_platform.testing.fake_results import fake_results
+from threedrs_workflows.report.document import make_report
+from threedrs_workflows.report.findings import Finding, Verdict, summary
+from threedrs_workflows.report.honesty import honesty_notes
+from threedrs_workflows.report.roles import Role, assign_roles, flatten, traits
+from threedrs_workflows.report.table import result_table
+
+POSITION = "scanrefer/acc@0.25/position"
+ATTRIBUTE = "scanrefer/acc@0.25/attribute"
+HELPS = "Distilling the 3D teacher helps"
+PARAMS: dict[str, dict[str, Any]] = {
+    "baseline": {"alignment": {"weight": 0.0}, "teacher": {"kind": "vggt"}},
+    "vggt": {"teacher": {"kind": "vggt"}, "alignment": {"weight": 3.0, "layers": [-1]}},
+    "vggt-layer-2": {"teacher": {"kind": "vggt"}, "alignment": {"layers": [-2]}},
+    "mae": {"teacher": {"kind": "mae"}},
+    "corr": {"alignment": {"weight": 0.0}, "correspondence": {"weight": 1.0}},
+    "blind": {"student": {"blind": True}},
+}
+
+
+def run(cells: dict[str, list[float]], metric: str = POSITION) -> RunResults:
+    values = {
+        name: {seed: {metric: value} for seed, value in enumerate(numbers)}
+        for name, numbers in cells.items()
+    }
+    return fake_results(values, PARAMS)
+
+
+def findings_of(results: RunResults, totals: SceneTotals | None = None) -> dict[str, Finding]:
+    return {finding.claim: finding for finding in make_report(results, totals).findings}
+
+
+def test_roles_are_read_from_parameters() -> None:
+    results = run({name: [1.0] for name in PARAMS})
+    roles = assign_roles(result_table(results))
+    assert {role: row.title for role, row in roles.items()} == {
+        Role.BASELINE: "baseline",
+        Role.TEACHER_3D: "vggt",
+        Role.EARLIER_LAYER: "vggt-layer-2",
+        Role.TEACHER_2D: "mae",
+        Role.CORRESPONDENCE: "corr",
+        Role.BLIND: "blind",
+    }
+
+
+def test_dotted_and_nested_parameters_mean_the_same() -> None:
+    nested = {"teacher": {"kind": "mae"}, "alignment": {"weight": 2.0, "layers": [-1, -2]}}
+    assert traits(nested) == traits(flatten(nested))
+    assert traits({"teacher": "none"}).teacher is None
+
+
+def test_a_clear_gain_agrees_with_seeds_interval_and_p() -> None:
+    found = findings_of(run({"baseline": [24.0, 23.0, 25.0], "vggt": [48.0, 46.5, 49.5]}))[HELPS]
+    assert found.verdict is Verdict.AGREES
+    assert f"{POSITION}: +24.0 [" in found.evidence
+    assert "3 paired seeds" in found.evidence
+    assert "over seeds" in found.evidence
+
+
+def test_a_clear_loss_differs() -> None:
+    found = findings_of(run({"baseline": [48.0, 47.0, 49.0], "vggt": [24.0, 23.5, 25.5]}))[HELPS]
+    assert found.verdict is Verdict.DIFFERS
+
+
+def test_noise_shows_nothing() -> None:
+    found = findings_of(run({"baseline": [24.0, 29.0, 22.0], "vggt": [28.0, 23.0, 26.0]}))[HELPS]
+    assert found.verdict is Verdict.NOT_SHOWN
+    assert "no significant difference" in str(found)
+
+
+def test_ties_show_nothing() -> None:
+    found = findings_of(run({"baseline": [25.0, 25.0], "vggt": [25.0, 25.0]}))[HELPS]
+    assert found.verdict is Verdict.NOT_SHOWN
+
+
+def test_one_seed_proves_nothing_about_training() -> None:
+    results = run({"baseline": [24.0], "vggt": [48.0]})
+    assert findings_of(results)[HELPS].verdict is Verdict.UNTESTED
+    totals: SceneTotals = {
+        ("id-baseline", 0, POSITION): {f"r{i}": SceneTotal(0.0, 1) for i in range(40)},
+        ("id-vggt", 0, POSITION): {f"r{i}": SceneTotal(100.0, 1) for i in range(40)},
+    }
+    assert findings_of(results, totals)[HELPS].verdict is Verdict.AGREES_HERE
+
+
+def test_claims_about_absent_cells_are_not_made() -> None:
+    assert set(findings_of(run({"baseline": [1.0, 2.0], "vggt": [3.0, 4.0]}))) == {
+        HELPS,
+        "The correspondence score rises with 3D distillation",
+        "Distillation costs nothing in attribute grounding",
+    }
+
+
+def test_a_claim_without_its_metric_is_not_measured() -> None:
+    found = findings_of(run({"baseline": [1.0, 2.0], "vggt": [3.0, 4.0]}))
+    score = found["The correspondence score rises with 3D distillation"]
+    assert score.verdict is Verdict.NOT_MEASURED
+
+
+@pytest.mark.parametrize(
+    ("attribute", "verdict"),
+    [([74.0, 75.0, 73.5], Verdict.DIFFERS), ([79.0, 81.5, 80.0], Verdict.NO_FALL)],
+)
+def test_the_cost_in_attributes_is_said(attribute: list[float], verdict: Verdict) -> None:
+    results = run({"baseline": [79.4, 80.5, 79.1], "vggt": attribute}, ATTRIBUTE)
+    found = findings_of(results)["Distillation costs nothing in attribute grounding"]
+    assert found.verdict is verdict
+
+
+def test_a_significant_layer_ordering_still_carries_its_caveat() -> None:
+    results = run({"baseline": [1.0] * 3, "vggt": [48.0, 47, 49], "vggt-layer-2": [24.0, 23.5, 25]})
+    found = findings_of(results)["Aligning the last layer is better than aligning an earlier one"]
+    assert found.verdict is Verdict.AGREES
+    assert "few layers" in found.caveat
+
+
+def scores_and_hits(rises: bool) -> SceneTotals:
+    """40 scenes whose hits follow their correspondence score, or do not."""
+    score = {f"r{i:02}": SceneTotal(i / 40, 1) for i in range(40)}
+    hits = {f"r{i:02}": SceneTotal(float(i if rises else i * 17 % 40), 1) for i in range(40)}
+    return {("id-baseline", 0, "probe/score"): score, ("id-baseline", 0, POSITION): hits}
+
+
+@pytest.mark.parametrize(
+    ("rises", "verdict"), [(True, Verdict.AGREES_HERE), (False, Verdict.NOT_SHOWN)]
+)
+def test_a_quartile_trend_is_claimed_only_if_there_is_one(rises: bool, verdict: Verdict) -> None:
+    report = make_report(run({"baseline": [20.0]}), scores_and_hits(rises))
+    (trend,) = report.findings
+    assert trend.verdict is verdict
+    assert bool(trend.caveat) is rises
+    assert sum(report.trends[0].quartiles.counts) == 40
+
+
+def test_the_summary_names_what_agrees_and_what_differs() -> None:
+    made = [Finding("A", Verdict.AGREES, ""), Finding("B", Verdict.DIFFERS, "")]
+    assert summary(made) == "Agrees: A. Differs: B."
+
+
+def test_the_micro_world_brings_its_notes_and_real_scenes_do_not() -> None:
+    micro = fake_results(
+        {"baseline": {1: {}}}, {"baseline": {"data": {"scenes": {"kind": "micro"}}}}
+    )
+    assert any("compass" in note for note in honesty_notes(result_table(micro)))
+    real = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": "scannet"}}})
+    (only,) = honesty_notes(result_table(real))
+    assert only.startswith("Only 1 seed")
+
+
+def test_enough_seeds_need_no_warning() -> None:
+    assert honesty_notes(result_table(run({"baseline": [1.0] * 6}))) == ()

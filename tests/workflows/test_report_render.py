@@ -1,0 +1,145 @@
+"""Formats: one report, the same numbers everywhere. Golden files lie in `golden/`.
+
+`python -m pytest tests/workflows/test_report_render.py` with THREEDRS_REWRITE_GOLDEN=1 writes them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_platform.records import Metric
+from threedrs_platform.states import StepState
+from threedrs_platform.testing.fake_results import Values, fake_results
+from threedrs_workflows.report.document import Report, make_report
+from threedrs_workflows.report.figures import figures
+from threedrs_workflows.report.render import FORMATS, latex_escape, render
+from threedrs_workflows.report.sheets import sheets
+
+GOLDEN = Path(__file__).parent / "golden"
+POSITION = "scanrefer/acc@0.25/position"
+
+
+def study() -> Report:
+    """Baseline, a better cell, a cell with a failed seed, a cell that failed altogether."""
+
+    def numbers(position: float, score: float) -> dict[str, float | Metric]:
+        return {
+            POSITION: Metric(POSITION, position, 524, chance=17.4, majority=20.25),
+            "probe/score": Metric("probe/score", score, 150, unit=""),
+        }
+
+    values: Values = {
+        "baseline": {1: numbers(24.0, 0.55), 2: numbers(22.7, 0.57), 3: numbers(23.7, 0.56)},
+        "vggt": {1: numbers(51.8, 0.44), 2: numbers(52.3, 0.45), 3: numbers(51.1, 0.46)},
+        "mae_2d": {1: numbers(25.2, 0.5), 2: numbers(40.8, 0.51), 3: {}},
+        "correspondence & co": {1: {}, 2: {}, 3: {}},
+    }
+    out_of_memory = (StepState.FAILED, "out of memory at step 7_000")
+    failures = {
+        ("mae_2d", 3): out_of_memory,
+        **{("correspondence & co", seed): (StepState.BLOCKED, "") for seed in (1, 2, 3)},
+    }
+    micro = {"scenes": {"kind": "micro"}}
+    params: dict[str, Any] = {
+        "baseline": {**micro, "alignment": {"weight": 0.0}},
+        "vggt": {**micro, "teacher": {"kind": "vggt"}},
+        "mae_2d": {**micro, "teacher": {"kind": "mae"}},
+    }
+    return make_report(fake_results(values, params, failures))
+
+
+@pytest.mark.parametrize(
+    ("style", "name"),
+    [("table", "report.txt"), ("md", "report.md"), ("latex", "report.tex")],
+)
+def test_reports_look_as_recorded(style: str, name: str) -> None:
+    text = render(study(), style, width=110)
+    if os.environ.get("THREEDRS_REWRITE_GOLDEN"):
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("style", sorted(FORMATS))
+def test_every_format_shows_the_missing_cell_as_missing(style: str) -> None:
+    text = render(study(), style)
+    assert "blocked" in text
+    assert "out of memory at step" in text
+
+
+@pytest.mark.parametrize("style", ["table", "md", "latex", "html", "json"])
+def test_every_prose_format_carries_verdict_and_honesty(style: str) -> None:
+    text = render(study(), style, width=10_000)
+    assert "no significant difference" in text
+    assert "Real rooms have no compass" in text
+    assert "Only 3 seeds" in text
+
+
+@pytest.mark.parametrize(
+    ("raw", "escaped"),
+    [
+        ("acc_50% & co", r"acc\_50\% \& co"),
+        ("a\\b{c}", r"a\textbackslash{}b\{c\}"),
+        ("~^#$", r"\textasciitilde{}\textasciicircum{}\#\$"),
+        ("p < .05 ± 1°", r"p \textless{} .05 $\pm$ 1$^\circ$"),
+    ],
+)
+def test_latex_prints_special_characters(raw: str, escaped: str) -> None:
+    assert latex_escape(raw) == escaped
+
+
+def test_markdown_and_html_escape_their_own_characters() -> None:
+    report = make_report(fake_results({"a|b<c": {1: {"acc": 1.0}}}))
+    assert r"a\|b\<c" in render(report, "md")
+    assert "a|b&lt;c" in render(report, "html")
+
+
+def test_csv_keeps_full_precision_and_one_row_per_cell_and_metric() -> None:
+    rows = list(csv.DictReader(io.StringIO(render(study(), "csv"))))
+    vggt = next(row for row in rows if row["cell"] == "vggt" and row["metric"] == POSITION)
+    assert float(vggt["mean"]) == pytest.approx((51.8 + 52.3 + 51.1) / 3, rel=1e-15)
+    assert (vggt["seeds"], vggt["seeds_wanted"], vggt["n"]) == ("3", "3", "524")
+    assert vggt["verdict"] == "higher"
+    assert len(rows) == 4 * 2
+
+
+def test_json_has_every_seed_and_no_nan() -> None:
+    loaded = json.loads(render(study(), "json"), parse_constant=pytest.fail)
+    mae = next(cell for cell in loaded["cells"] if cell["cell"] == "mae_2d")
+    assert mae["metrics"][POSITION]["values"] == {"1": 25.2, "2": 40.8}
+    assert mae["metrics"][POSITION]["missing"] == {
+        "3": "failed: finetune: out of memory at step 7_000"
+    }
+    assert {finding["verdict"] for finding in loaded["findings"]} >= {"agrees", "differs"}
+
+
+def test_pivot_turns_rows_and_columns() -> None:
+    plain, turned = sheets(study())[0], sheets(study(), pivot=True)[0]
+    assert turned.turned() == plain
+    assert turned.header[1] == "baseline"
+
+
+def test_many_metrics_become_rows_unasked() -> None:
+    results = fake_results({"a": {1: {f"m{index}": 1.0 for index in range(7)}}})
+    assert sheets(make_report(results))[0].header == ("cell", "a", "n")
+
+
+def test_a_run_without_numbers_shows_its_states() -> None:
+    pending = {("a", 1): (StepState.PENDING, "")}
+    text = render(make_report(fake_results({"a": {1: {}}}, failures=pending)), "table")
+    assert "no metric yet" in text
+    assert "pending" in text
+
+
+def test_figures_show_each_seed_and_mark_chance() -> None:
+    drawn = figures(study())
+    assert sorted(drawn) == ["probe_score.svg", "scanrefer_acc_at_0.25_position.svg"]
+    svg = drawn["scanrefer_acc_at_0.25_position.svg"]
+    assert svg.count("<circle") == 3 + 3 + 2
+    assert "chance" in svg and "missing" in svg and "correspondence &amp; co" in svg

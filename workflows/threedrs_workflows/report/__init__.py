@@ -1,0 +1,14 @@
+"""Reports: from the numbers of a run to tables, comparisons, findings and honesty notes.
+
+table.py       cells x metrics over seeds, with what is missing
+comparison.py  paired differences, over seeds and over scenes, with Holm's correction
+roles.py       which cell is the baseline, the 3D teacher, ... read from its parameters
+findings.py    sentences about the paper's claims, each decided by the data
+honesty.py     what the micro world's numbers may not be read as
+quartiles.py   does a scene's correspondence score go with its metric?
+document.py    all of it as one value
+sheets.py      the report as plain text cells; render.py writes them in each format
+data.py        the report as CSV rows and JSON values
+notation.py    how numbers are written
+figures.py     SVG plots
+"""

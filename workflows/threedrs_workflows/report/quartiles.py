@@ -1,0 +1,75 @@
+"""Do scenes with a higher correspondence score have higher metrics? The paper says they do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from threedrs_components.probing.quartiles import Quartiles, quartile_analysis
+from threedrs_platform.measurements import SceneTotal, SceneTotals
+from threedrs_workflows.report.table import Column, ResultTable, Row
+
+SCORE = "probe/score"
+SCORED = ("*acc@0.25", "*acc@0.25/position", "*cider*", "*/em@1")
+"""Metrics that are set against the score."""
+MIN_SCENES = 8
+
+
+@dataclass(frozen=True)
+class Trend:
+    """One metric of one cell by quartile of the scenes' correspondence score."""
+
+    cell_id: str
+    title: str
+    metric: str
+    unit: str
+    seeds: tuple[int, ...]
+    quartiles: Quartiles
+
+
+def quartile_trends(table: ResultTable, totals: SceneTotals) -> list[Trend]:
+    """Trends of every cell that has per-scene scores of the probe and of a metric."""
+    metrics = [
+        column
+        for column in table.columns
+        if any(fnmatchcase(column.name, pattern) for pattern in SCORED)
+    ]
+    trends = []
+    for row in table.rows:
+        for metric in metrics:
+            trend = _trend(row, metric, totals)
+            if trend is not None:
+                trends.append(trend)
+    return trends
+
+
+def _trend(row: Row, column: Column, totals: SceneTotals) -> Trend | None:
+    """Average each scene over the seeds that have both, then group the scenes."""
+    metric = column.name
+    seeds = tuple(
+        seed
+        for seed in row.seeds
+        if (row.cell_id, seed, SCORE) in totals and (row.cell_id, seed, metric) in totals
+    )
+    scores = _scene_means([totals[row.cell_id, seed, SCORE] for seed in seeds])
+    values = _scene_means([totals[row.cell_id, seed, metric] for seed in seeds])
+    scenes = sorted(scores.keys() & values.keys())
+    if len(scenes) < MIN_SCENES:
+        return None
+    quartiles = quartile_analysis(
+        [scores[scene] for scene in scenes], [values[scene] for scene in scenes]
+    )
+    return Trend(row.cell_id, row.title, metric, column.unit, seeds, quartiles)
+
+
+def _scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:
+    """Scene -> mean score over all samples and seeds; scenes that a seed lacks are left out."""
+    if not seeds:
+        return {}
+    common = set(seeds[0]).intersection(*seeds[1:])
+    return {
+        scene: sum(each[scene].total for each in seeds) / sum(each[scene].count for each in seeds)
+        for scene in common
+        if all(each[scene].count for each in seeds)
+    }

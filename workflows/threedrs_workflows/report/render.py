@@ -1,0 +1,199 @@
+"""A report in the formats people paste: terminal, Markdown, LaTeX, HTML; data in CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import textwrap
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from threedrs_workflows.report.data import csv_rows, report_json
+from threedrs_workflows.report.document import Report
+from threedrs_workflows.report.sheets import Sheet, paragraphs, sheets
+
+Render = Callable[[Report, bool], str]
+WIDE = 160
+"""Columns when nobody says how wide the terminal is."""
+
+
+def render(report: Report, style: str, pivot: bool = False, width: int | None = None) -> str:
+    """The report as text in one of FORMATS; the width only matters to "table"."""
+    if style == "table":
+        return terminal(report, pivot, width)
+    return FORMATS[style](report, pivot)
+
+
+def terminal(report: Report, pivot: bool = False, width: int | None = None) -> str:
+    """Tables with rules, then headed lists, wrapped to the terminal's width."""
+    out = io.StringIO()
+    console = Console(file=out, width=width or WIDE, highlight=False)
+    for sheet in sheets(report, pivot):
+        out.write(sheet.title + "\n")
+        console.print(_rich_table(sheet))
+        if sheet.legend:
+            console.print(Text(sheet.legend))
+            console.print()
+    for title, lines in paragraphs(report):
+        out.write(title + "\n")
+        for line in lines:
+            out.write(_bullet(line, width or WIDE) + "\n")
+        out.write("\n")
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _bullet(line: str, width: int) -> str:
+    return textwrap.fill(
+        line, width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
+    )
+
+
+def _rich_table(sheet: Sheet) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for index, name in enumerate(sheet.header):
+        table.add_column(Text(name), justify="left" if index == 0 else "right", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def markdown(report: Report, pivot: bool = False) -> str:
+    """GitHub-flavoured tables and lists."""
+    blocks = []
+    for sheet in sheets(report, pivot):
+        head = _markdown_row(sheet.header)
+        rule = "|" + "---|" + "---:|" * (len(sheet.header) - 1)
+        body = [_markdown_row(row) for row in sheet.rows]
+        blocks.append("\n".join([f"**{_markdown(sheet.title)}**", "", head, rule, *body]))
+        if sheet.legend:
+            blocks.append(_markdown(sheet.legend))
+    for title, lines in paragraphs(report):
+        items = (f"- {_markdown(line)}" for line in lines)
+        blocks.append("\n".join([f"**{_markdown(title)}**", "", *items]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(_markdown(cell) for cell in cells) + " |"
+
+
+def _markdown(text: str) -> str:
+    for character in "\\|*_`<":
+        text = text.replace(character, f"\\{character}")
+    return text.replace("\n", " ")
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "°": r"$^\circ$",
+}
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(report: Report, pivot: bool = False) -> str:
+    """One booktabs table per sheet and an itemize per list."""
+    blocks = [_latex_table(sheet) for sheet in sheets(report, pivot)]
+    for title, lines in paragraphs(report):
+        items = [rf"\item {latex_escape(line)}" for line in lines]
+        head = rf"\paragraph{{{latex_escape(title)}}}"
+        blocks.append("\n".join([head, r"\begin{itemize}", *items, r"\end{itemize}"]))
+    return "\n\n".join(["% needs \\usepackage{booktabs}", *blocks]) + "\n"
+
+
+def _latex_table(sheet: Sheet) -> str:
+    def row(cells: Sequence[str]) -> str:
+        return " & ".join(latex_escape(cell) for cell in cells) + r" \\"
+
+    caption = sheet.title + (f". {sheet.legend}" if sheet.legend else "")
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{latex_escape(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(sheet.header) - 1)}}}",
+            r"\toprule",
+            row(sheet.header),
+            r"\midrule",
+            *(row(cells) for cells in sheet.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+_STYLE = (
+    "body{font:14px system-ui,sans-serif;margin:2em;max-width:90em}"
+    "table{border-collapse:collapse;margin:1em 0}caption{text-align:left;font-weight:600}"
+    "th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}"
+    "th:first-child,td:first-child{text-align:left}"
+)
+
+
+def web_page(report: Report, pivot: bool = False) -> str:
+    """A page that needs nothing beside itself."""
+    run = report.table.results.run
+    parts = [_html_table(sheet) for sheet in sheets(report, pivot)]
+    for title, lines in paragraphs(report):
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+        parts.append(f"<h2>{html.escape(title)}</h2><ul>{items}</ul>")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(run.name)}</title><style>{_STYLE}</style></head>"
+        f"<body><h1>{html.escape(run.name)}</h1>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _html_table(sheet: Sheet) -> str:
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(row(cells, "td") for cells in sheet.rows)
+    legend = f"<p>{html.escape(sheet.legend)}</p>" if sheet.legend else ""
+    return (
+        f"<table><caption>{html.escape(sheet.title)}</caption>"
+        f"<thead>{row(sheet.header, 'th')}</thead><tbody>{body}</tbody></table>{legend}"
+    )
+
+
+def comma_separated(report: Report, pivot: bool = False) -> str:
+    """One line per cell and metric, numbers in full precision."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(csv_rows(report))
+    return out.getvalue()
+
+
+def as_json(report: Report, pivot: bool = False) -> str:
+    """Everything, per seed."""
+    return json.dumps(report_json(report), indent=2, allow_nan=False) + "\n"
+
+
+FORMATS: dict[str, Render] = {
+    "table": terminal,
+    "csv": comma_separated,
+    "md": markdown,
+    "latex": latex,
+    "html": web_page,
+    "json": as_json,
+}

@@ -1,0 +1,213 @@
+"""A report as rows of plain text, ready for any format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from threedrs_workflows.report.comparison import Difference
+from threedrs_workflows.report.document import Report
+from threedrs_workflows.report.findings import summary
+from threedrs_workflows.report.notation import (
+    ABSENT,
+    entry_text,
+    interval,
+    p_value,
+    plain,
+    signed,
+)
+from threedrs_workflows.report.table import Column, ResultTable, Row
+
+MOST_METRIC_COLUMNS = 6
+"""With more metrics than this they become the rows, unless the reader says otherwise."""
+LEGEND = (
+    "* significant over seeds (paired t, Holm over the metrics of the cell); "
+    "° over scenes only (paired exchange of scenes, Holm): true of these trained models; "
+    "no mark: no significant difference"
+)
+CLAIMS_TITLE = "The paper's claims, judged by this run (p values corrected over these claims)"
+NO_DIFFERENCE = "no significant difference"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table of text; the first column names the row."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    legend: str = ""
+
+    def turned(self) -> Sheet:
+        """Rows and columns exchanged."""
+        header, *rows = zip(self.header, *self.rows, strict=True)
+        return Sheet(self.title, tuple(header), tuple(rows), self.legend)
+
+
+def sheets(report: Report, pivot: bool = False) -> list[Sheet]:
+    """Results, differences and quartiles. `pivot` exchanges the default rows and columns."""
+    if not report.table.columns:
+        return [_states(report.table)]
+    turn = (len(report.table.columns) > MOST_METRIC_COLUMNS) != pivot
+    made = [_results(report.table)]
+    if report.differences:
+        made.append(_differences(report))
+    made = [sheet.turned() if turn else sheet for sheet in made]
+    if report.trends:
+        made.append(_quartiles(report))
+    return made
+
+
+def paragraphs(report: Report) -> list[tuple[str, list[str]]]:
+    """Headed lists of sentences that follow the tables; empty ones are left out."""
+    parts = [
+        ("Missing", _missing(report.table)),
+        ("Against the baseline", list(verdicts(report))),
+        (CLAIMS_TITLE, [summary(report.findings), *map(str, report.findings)]),
+        ("Read with care", list(report.notes)),
+    ]
+    return [(title, lines) for title, lines in parts if any(lines)]
+
+
+def verdicts(report: Report) -> Iterator[str]:
+    """Per cell: which metrics are higher or lower, and that the others do not differ."""
+    for row in report.table.rows:
+        mine = [each for (cell_id, _), each in report.differences.items() if cell_id == row.cell_id]
+        if not mine:
+            continue
+        groups: dict[str, list[str]] = {}
+        for each in mine:
+            groups.setdefault(each.verdict, []).append(each.metric)
+        quiet = len(groups.pop(NO_DIFFERENCE, []))
+        parts = [f"{verdict}: {', '.join(metrics)}" for verdict, metrics in groups.items()]
+        if quiet:
+            whole = (
+                "in every metric" if quiet == len(mine) else f"in {quiet} of {len(mine)} metrics"
+            )
+            parts.append(f"{NO_DIFFERENCE} {whole}")
+        yield f"{row.title}: {'; '.join(parts)}"
+
+
+def difference_text(difference: Difference, unit: str) -> str:
+    """ "+23.3 [+10.1, +36.5] *"."""
+    if difference.over_seeds is None:
+        return "no common seed"
+    mark = "*" if difference.significant else "°" if difference.significant_over_scenes else ""
+    value = signed(difference.over_seeds.difference, unit)
+    return " ".join(filter(None, (value, interval(difference.over_seeds.interval, unit), mark)))
+
+
+def _results(table: ResultTable) -> Sheet:
+    header = ("cell", "seeds", *(_heading(column) for column in table.columns))
+    rows = [_result_row(table, row) for row in table.rows]
+    for name, pick in _REFERENCES:
+        cells = [pick(column) for column in table.columns]
+        if any(cell != ABSENT for cell in cells):
+            rows.append((name, "", *cells))
+    run = table.results.run
+    return Sheet(
+        title=f"{run.name} ({run.run_id}, {run.state}): mean ± sd over seeds",
+        header=header,
+        rows=tuple(rows),
+    )
+
+
+def _result_row(table: ResultTable, row: Row) -> tuple[str, ...]:
+    entries = (entry_text(row.entries[column.name], column.unit) for column in table.columns)
+    return (row.title, f"{row.done}/{len(row.seeds)}", *entries)
+
+
+_REFERENCES: tuple[tuple[str, Callable[[Column], str]], ...] = (
+    ("chance", lambda column: plain(column.chance, column.unit)),
+    ("majority", lambda column: plain(column.majority, column.unit)),
+    ("n", lambda column: _counts(column.n)),
+)
+
+
+def _counts(n: Sequence[int]) -> str:
+    if not n:
+        return ABSENT
+    return str(n[0]) if len(n) == 1 else f"{n[0]} to {n[-1]}"
+
+
+def _heading(column: Column) -> str:
+    return f"{column.name} ({column.unit})" if column.unit else column.name
+
+
+def _differences(report: Report) -> Sheet:
+    table = report.table
+    assert table.baseline is not None
+    rows = []
+    for row in table.rows:
+        if row.cell_id == table.baseline:
+            continue
+        found = (report.differences.get((row.cell_id, column.name)) for column in table.columns)
+        texts = (
+            ABSENT if each is None else difference_text(each, column.unit)
+            for each, column in zip(found, table.columns, strict=True)
+        )
+        rows.append((row.title, *texts))
+    return Sheet(
+        title=f"difference to {table.row(table.baseline).title} [95 % interval over seeds]",
+        header=("cell", *(_heading(column) for column in table.columns)),
+        rows=tuple(rows),
+        legend=LEGEND,
+    )
+
+
+def _quartiles(report: Report) -> Sheet:
+    rows = []
+    for trend in report.trends:
+        means = (plain(mean, trend.unit) for mean in trend.quartiles.means)
+        rows.append(
+            (
+                trend.title,
+                trend.metric,
+                *means,
+                str(sum(trend.quartiles.counts)),
+                f"{trend.quartiles.trend:+.2f}",
+                p_value(trend.quartiles.trend_p_value),
+            )
+        )
+    return Sheet(
+        title="by quartile of the scene's correspondence score",
+        header=("cell", "metric", "Q1", "Q2", "Q3", "Q4", "scenes", "tau", "trend"),
+        rows=tuple(rows),
+    )
+
+
+def _states(table: ResultTable) -> Sheet:
+    rows = tuple(
+        (row.title, f"{row.done}/{len(row.seeds)}", str(row.replicates[0].state))
+        for row in table.rows
+    )
+    run = table.results.run
+    return Sheet(
+        f"{run.name} ({run.run_id}, {run.state}): no metric yet", ("cell", "seeds", "state"), rows
+    )
+
+
+def _missing(table: ResultTable) -> list[str]:
+    """Per cell and cause the seeds that are missing, and the metrics if not all of them are."""
+    return [
+        f"{row.title}, {_seeds(seeds)}: {cause}" + ("" if every else f" ({', '.join(names)})")
+        for row in table.rows
+        for (cause, names), seeds in _causes(row).items()
+        for every in [len(names) == len(table.columns)]
+    ]
+
+
+def _causes(row: Row) -> dict[tuple[str, tuple[str, ...]], list[int]]:
+    """(cause, metrics that are missing for it) -> seeds."""
+    metrics: dict[tuple[int, str], list[str]] = {}
+    for name, entry in row.entries.items():
+        for seed, cause in entry.reasons.items():
+            metrics.setdefault((seed, cause), []).append(name)
+    seeds: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for (seed, cause), names in metrics.items():
+        seeds.setdefault((cause, tuple(names)), []).append(seed)
+    return seeds
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"

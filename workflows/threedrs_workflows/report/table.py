@@ -1,0 +1,218 @@
+"""The result table: cells x metrics, each entry over seeds, missing numbers kept as missing."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from threedrs_platform.config import did_you_mean
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.measurements import CellResult, RunResults
+from threedrs_platform.records import Metric
+from threedrs_platform.states import StepState
+
+POOLED = ("position", "attribute")
+"""Groups of question types that benchmarks report together."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One metric of one cell, over its seeds."""
+
+    values: Mapping[int, float]
+    """Seed -> value; finite values only."""
+    wanted: int
+    """Seeds that were asked for."""
+    n: tuple[int, ...] = ()
+    """The distinct sample counts behind the values; one number when all seeds agree."""
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """Seed -> why it is missing; empty when the cell does not measure this metric at all."""
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the seeds that are there."""
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation over seeds; None below two seeds."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the cell measures this metric, or should have."""
+        return bool(self.values) or self.is_missing
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether at least one seed that should be there is not."""
+        return bool(self.reasons)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric, with what is needed to read its numbers."""
+
+    name: str
+    unit: str
+    n: tuple[int, ...]
+    chance: float | None
+    majority: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell."""
+
+    cell_id: str
+    title: str
+    seeds: tuple[int, ...]
+    entries: Mapping[str, Entry]
+    replicates: tuple[CellResult, ...]
+
+    @property
+    def done(self) -> int:
+        """Seeds whose every step has succeeded."""
+        return sum(cell.state is StepState.SUCCEEDED for cell in self.replicates)
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """Cells x metrics of one run."""
+
+    results: RunResults
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    baseline: str | None
+    """Cell id of the baseline; None when the run has no cell."""
+
+    def row(self, cell_id: str) -> Row:
+        """The row of a cell."""
+        return next(row for row in self.rows if row.cell_id == cell_id)
+
+
+def result_table(
+    results: RunResults, metrics: Sequence[str] = (), baseline: str | None = None
+) -> ResultTable:
+    """Arrange a run's numbers.
+
+    Args:
+        results: what the run yielded.
+        metrics: patterns such as "scanrefer/*"; none means the headline metrics.
+        baseline: id, name or label of the baseline cell; by default the one labelled or named
+            "baseline", else the first.
+
+    Raises:
+        ConfigError: a pattern matches no metric, or no cell is the named baseline.
+    """
+    names = select_metrics(results.metric_names(), metrics)
+    groups = results.by_cell()
+    rows = tuple(_row(cell_id, replicates, names) for cell_id, replicates in groups.items())
+    columns = tuple(_column(name, results.cells) for name in names)
+    return ResultTable(results, columns, rows, find_baseline(rows, baseline))
+
+
+def select_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names that match any pattern, in their own order; without a pattern the headlines.
+
+    Raises:
+        ConfigError: a pattern matches none.
+    """
+    if not patterns:
+        return tuple(name for name in names if is_headline(name))
+    for pattern in patterns:
+        if names and not any(fnmatchcase(name, pattern) for name in names):
+            fault = f"no metric matches {pattern!r}{did_you_mean(pattern, names)}"
+            raise ConfigError([Fault(fault, path="--metric")])
+    return tuple(name for name in names if any(fnmatchcase(name, each) for each in patterns))
+
+
+def is_headline(name: str) -> bool:
+    """Whether a metric is shown unasked: whole benchmarks and pooled tasks, but no single question
+    type, no stricter threshold of a pooled task, and no count of missing predictions."""
+    parts = name.split("/")
+    if parts[-1] == "missing":
+        return False
+    return len(parts) < 3 or (parts[-1] in POOLED and not parts[-2].endswith("@0.5"))
+
+
+def find_baseline(rows: Sequence[Row], wanted: str | None) -> str | None:
+    """Cell id of the baseline row.
+
+    Raises:
+        ConfigError: `wanted` names no row.
+    """
+    if wanted is None:
+        named = (row.cell_id for row in rows if "baseline" in _names(row))
+        return next(named, rows[0].cell_id if rows else None)
+    for row in rows:
+        if wanted in _names(row):
+            return row.cell_id
+    known = [row.title for row in rows]
+    raise ConfigError(
+        [Fault(f"no cell is called {wanted!r}{did_you_mean(wanted, known)}", path="--baseline")]
+    )
+
+
+def _names(row: Row) -> set[str]:
+    first = row.replicates[0]
+    return {row.cell_id, row.title, first.name, first.label}
+
+
+def _row(cell_id: str, replicates: tuple[CellResult, ...], names: Sequence[str]) -> Row:
+    return Row(
+        cell_id=cell_id,
+        title=replicates[0].title,
+        seeds=tuple(cell.seed for cell in replicates),
+        entries={name: _entry(name, replicates) for name in names},
+        replicates=replicates,
+    )
+
+
+def _entry(name: str, replicates: Sequence[CellResult]) -> Entry:
+    measured = {
+        cell.seed: cell.measurements[name].metric
+        for cell in replicates
+        if name in cell.measurements
+    }
+    finite = {
+        seed: metric.value for seed, metric in measured.items() if math.isfinite(metric.value)
+    }
+    counts = tuple(sorted({measured[seed].n for seed in finite}))
+    return Entry(finite, len(replicates), counts, _reasons(replicates, measured))
+
+
+def _reasons(replicates: Sequence[CellResult], measured: Mapping[int, Metric]) -> dict[int, str]:
+    """Why seeds have no finite value. A finished cell that has none never measures the metric,
+    unless another seed of it does."""
+    reasons = {}
+    for cell in replicates:
+        metric = measured.get(cell.seed)
+        if metric is not None and math.isfinite(metric.value):
+            continue
+        if metric is not None:
+            reasons[cell.seed] = f"value is {metric.value}"
+        elif cell.missing_reason:
+            reasons[cell.seed] = cell.missing_reason
+        elif measured:
+            reasons[cell.seed] = "not measured"
+    return reasons
+
+
+def _column(name: str, cells: Iterable[CellResult]) -> Column:
+    metrics = [cell.measurements[name].metric for cell in cells if name in cell.measurements]
+    return Column(
+        name=name,
+        unit=metrics[0].unit,
+        n=tuple(sorted({metric.n for metric in metrics})),
+        chance=_mean(metric.chance for metric in metrics),
+        majority=_mean(metric.majority for metric in metrics),
+    )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    present = [value for value in values if value is not None and math.isfinite(value)]
+    return statistics.fmean(present) if present else None
