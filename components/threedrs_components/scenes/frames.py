@@ -37,6 +37,14 @@ def read_depth(path: Path) -> Float32:
     return np.where(values == NO_READING, 0, values).astype(np.float32) / np.float32(MILLIMETRES)
 
 
+def read_gray(path: Path) -> UInt8:
+    """Read an 8-bit one-channel image as [H, W] uint8."""
+    values = np.asarray(_decoded(path))
+    if values.ndim != 2 or values.dtype != np.uint8:
+        raise UnreadableImage("expected a one-channel 8-bit image")
+    return values
+
+
 def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
     """Write pixels as PNG, lightly compressed: speed matters more than size."""
     Image.fromarray(pixels).save(path, compress_level=1)
