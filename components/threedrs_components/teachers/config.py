@@ -169,8 +169,8 @@ class PretrainTeacherConfig(Config):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps with a rising learning rate; a cosine to zero follows."""
     clip: PositiveFloat = 1.0
-    held_out: PositiveInt = 48
-    """Last scenes of the world that are kept for the quality report."""
+    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the world's scenes, its last ones, kept for the quality report."""
     checkpoint_every: PositiveInt = 50
     """Steps between resumable checkpoints."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -1,0 +1,192 @@
+"""Teacher features of scenes: pooled to the student's grid, standardised, stored scene by scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from threedrs_components.scenes.frames import frame_tensor
+from threedrs_components.teachers.card import TeacherCard
+from threedrs_platform.contracts import SceneSource
+from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.features import (
+    FeatureFolder,
+    FeatureHeader,
+    check_frames,
+    feature_path,
+    read_features,
+    write_features,
+)
+from threedrs_platform.records import FeatureMap, Scene
+
+STATISTICS = "statistics.json"
+
+
+class LoadedTeacher(Protocol):
+    """A teacher with its identity."""
+
+    card: TeacherCard
+
+    def features(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What a pass over scenes did."""
+
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    """Scenes whose file was already there."""
+    skipped: dict[str, str]
+    """Bad scenes that were left out, with the reason."""
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and deviation of every channel over all tokens of some scenes."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    tokens: int
+
+
+def extract_scene(teacher: LoadedTeacher, scene: Scene, grid: int) -> FeatureMap:
+    """Features of one scene, averaged to grid x grid in float32, kept as float16.
+
+    Raises:
+        DataError: a value is not finite, or too large for float16.
+    """
+    features = pooled(teacher.features(frame_tensor(scene.images)), grid)
+    limit = torch.finfo(torch.float16).max
+    if not bool((features.abs() <= limit).all()):
+        raise DataError(
+            f"scene {scene.scene_id}: teacher {teacher.card.kind} gave values that are not finite "
+            f"or above {limit:.0f}, which float16 cannot hold"
+        )
+    values = features.to(torch.float16).cpu().numpy()
+    return FeatureMap(scene.scene_id, scene.frame_names, values)
+
+
+def pooled(features: Tensor, grid: int) -> Tensor:
+    """[F, rows, columns, C] -> [F, grid, grid, C] float32 by adaptive average pooling."""
+    maps = features.float().permute(0, 3, 1, 2)
+    return F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1)
+
+
+def header_of(card: TeacherCard) -> FeatureHeader:
+    """The header that a teacher's feature files carry."""
+    return FeatureHeader(
+        card.kind, card.source_digest, card.licence, card.preprocessing, card.layer
+    )
+
+
+def extract_scenes(
+    teacher: LoadedTeacher,
+    source: SceneSource,
+    scene_ids: Sequence[str],
+    out: Path,
+    grid: int,
+    *,
+    skip_bad_scenes: bool = False,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> Extraction:
+    """Write the features of every scene that `out` does not hold yet.
+
+    Raises:
+        SceneError: a scene is unusable and `skip_bad_scenes` is off.
+        DataError: `out` holds features of another teacher, layer, grid or frame list.
+    """
+    header, total = header_of(teacher.card), len(scene_ids)
+    written: list[str] = []
+    kept: list[str] = []
+    skipped: dict[str, str] = {}
+    for done, scene_id in enumerate(scene_ids, 1):
+        try:
+            scene = source.load(scene_id)
+        except SceneError as error:
+            if not skip_bad_scenes:
+                raise
+            skipped[scene_id] = error.reason
+            progress(done, total, f"{scene_id} skipped: {error.reason}")
+            continue
+        path = feature_path(out, scene_id)
+        if path.exists():
+            _check_same_extraction(path, header, grid, scene.frame_names)
+            kept.append(scene_id)
+        else:
+            write_features(path, extract_scene(teacher, scene, grid), header)
+            written.append(scene_id)
+        progress(done, total, scene_id)
+    return Extraction(tuple(written), tuple(kept), skipped)
+
+
+def feature_statistics(maps: Iterable[FeatureMap]) -> FeatureStatistics:
+    """Per-channel mean and deviation, accumulated in float64.
+
+    Raises:
+        DataError: there is no token to count.
+    """
+    tokens, total, squares = 0, np.float64(0), np.float64(0)
+    for features in maps:
+        values = features.features.reshape(-1, features.features.shape[-1]).astype(np.float64)
+        tokens += len(values)
+        total, squares = total + values.sum(0), squares + (values**2).sum(0)
+    if not tokens:
+        raise DataError("statistics need the features of at least one scene")
+    mean = np.asarray(total / tokens)
+    variance = np.maximum(squares / tokens - mean**2, 0)
+    return FeatureStatistics(mean, np.sqrt(variance), tokens)
+
+
+def write_statistics(folder: Path, scene_ids: Sequence[str]) -> FeatureStatistics:
+    """Compute the statistics of some scenes of a feature folder and store them beside the files."""
+    stored = FeatureFolder(folder, max_open=1)
+    statistics = feature_statistics(stored[scene_id] for scene_id in scene_ids)
+    content = {
+        "mean": statistics.mean.tolist(),
+        "std": statistics.std.tolist(),
+        "tokens": statistics.tokens,
+    }
+    (folder / STATISTICS).write_text(json.dumps(content))
+    return statistics
+
+
+def read_statistics(folder: Path) -> FeatureStatistics:
+    """The statistics that `write_statistics` stored.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = folder / STATISTICS
+    if not path.is_file():
+        raise DataError(f"{path}: no statistics of the features here")
+    content = json.loads(path.read_text())
+    return FeatureStatistics(
+        np.asarray(content["mean"]), np.asarray(content["std"]), int(content["tokens"])
+    )
+
+
+def _check_same_extraction(
+    path: Path, header: FeatureHeader, grid: int, frame_names: Sequence[str]
+) -> None:
+    stored = read_features(path)
+    found = (stored.header, stored.features.features.shape[1])
+    if found != (header, grid):
+        raise DataError(
+            f"{path}: made by {found[0].teacher} layer {found[0].layer} on a {found[1]}x{found[1]} "
+            f"grid from weights {found[0].source_digest[:12]}, now wanted: {header.teacher} layer "
+            f"{header.layer}, {grid}x{grid}, {header.source_digest[:12]}; "
+            "choose another output folder"
+        )
+    check_frames(stored.features, frame_names)

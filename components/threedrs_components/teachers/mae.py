@@ -1,0 +1,117 @@
+"""Masked autoencoder: transformers' ViTMAE for pretraining, its plain ViT for features.
+
+Features never go through `ViTMAEModel`: it shuffles the patches at random even when it masks none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import ViTMAEConfig, ViTModel
+
+from threedrs_components.teachers.card import TeacherCard, file_digest
+from threedrs_components.teachers.config import MAEArchitecture, MAEConfig
+from threedrs_components.teachers.vggt_layers import PIXEL_MEAN, PIXEL_STD
+from threedrs_components.teachers.weights import find_weights
+from threedrs_platform.errors import CheckpointError
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+FRAMES_PER_CHUNK = 16
+
+
+class MAETeacher:
+    """Reads patch features of single frames; every frame is squashed to the model's square."""
+
+    def __init__(self, model: ViTModel, config: MAEConfig, digest: str) -> None:
+        self.model = model.requires_grad_(False)
+        shape: Any = model.config
+        self.size, blocks = int(shape.image_size), int(shape.num_hidden_layers)
+        self.side = self.size // int(shape.patch_size)
+        if not -1 <= config.layer < blocks:
+            raise CheckpointError(
+                f"teacher mae has blocks 0..{blocks - 1} and -1 for the normalised output, "
+                f"so there is no layer {config.layer}"
+            )
+        self.layer = config.layer
+        words = f"squashed to {self.size}x{self.size}, bicubic"
+        self.card = TeacherCard(config.kind, digest, config.licence, words, config.layer)
+
+    @classmethod
+    def load(cls, config: MAEConfig, device: str = "cpu") -> MAETeacher:
+        """Read the encoder of a ViTMAE checkpoint.
+
+        Raises:
+            CheckpointError: no checkpoint is named, or it does not fit.
+        """
+        if config.checkpoint is None:
+            raise CheckpointError("teacher mae has no weights: set `checkpoint`")
+        weights = find_weights(config.checkpoint, WEIGHT_FILES)
+        return cls(_read_encoder(weights, device), config, file_digest(weights))
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
+        frames = images.to(self.model.device)
+        if frames.shape[-2:] != (self.size, self.size):
+            frames = F.interpolate(frames, (self.size, self.size), mode="bicubic", antialias=True)
+            frames = (frames.clamp(0, 1) * 255).round() / 255
+        frames = normalised(frames)
+        tokens = torch.cat([self._tokens(chunk) for chunk in torch.split(frames, FRAMES_PER_CHUNK)])
+        return torch.unflatten(tokens[:, 1:].float(), 1, (self.side, self.side))
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        if self.layer < 0:
+            last: Tensor = self.model(frames).last_hidden_state
+            return last
+        out: Tensor = self.model(frames, output_hidden_states=True).hidden_states[self.layer + 1]
+        return out
+
+
+def normalised(images: Tensor) -> Tensor:
+    """Subtract the pixel mean and divide by the pixel deviation of ImageNet."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
+    return (images - mean) / std
+
+
+def transformers_config(architecture: MAEArchitecture) -> ViTMAEConfig:
+    """The same widths in transformers' words."""
+    return ViTMAEConfig(
+        image_size=architecture.image_size,
+        patch_size=architecture.patch_size,
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        intermediate_size=4 * architecture.hidden_size,
+        decoder_hidden_size=architecture.decoder_hidden_size,
+        decoder_num_hidden_layers=architecture.decoder_layers,
+        decoder_num_attention_heads=architecture.decoder_heads,
+        decoder_intermediate_size=4 * architecture.decoder_hidden_size,
+        mask_ratio=architecture.mask_ratio,
+        norm_pix_loss=True,
+    )
+
+
+def _read_encoder(weights: Path, device: str) -> ViTModel:
+    if not (weights.parent / "config.json").is_file():
+        raise CheckpointError(f"{weights.parent}: config.json is missing beside {weights.name}")
+    try:
+        loaded: Any = ViTModel.from_pretrained(
+            weights.parent,
+            add_pooling_layer=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{weights}: not a readable ViTMAE checkpoint: {error}") from error
+    model, info = loaded
+    lost = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if lost:
+        raise CheckpointError(f"{weights}: does not fit the encoder; tensors {', '.join(lost[:5])}")
+    model.to(device).eval()
+    assert isinstance(model, ViTModel)
+    return model

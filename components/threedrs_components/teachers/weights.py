@@ -1,0 +1,106 @@
+"""Reading and writing teacher weights: strict, without running pickled code."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from threedrs_platform.errors import CheckpointError
+
+SHOWN = 5
+"""Tensors that an error message lists before it only counts."""
+ARCHITECTURE = "architecture"
+"""Key of our safetensors metadata that holds the widths as JSON."""
+
+
+def find_weights(
+    checkpoint: str | Path, names: Sequence[str] = ("model.safetensors", "model.pt")
+) -> Path:
+    """The weights file itself, or the one inside a folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(checkpoint)
+    candidates = [path / name for name in names] if path.is_dir() else [path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise CheckpointError(
+        f"{path}: no checkpoint here; expected a file, or a folder that holds {' or '.join(names)}"
+    )
+
+
+def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors whose names start with one of the prefixes, memory-mapped.
+
+    Raises:
+        CheckpointError: the file is truncated or not a checkpoint.
+    """
+    wanted = tuple(prefixes)
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                names = file.keys()
+                return {name: file.get_tensor(name) for name in names if name.startswith(wanted)}
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise CheckpointError(f"{path}: expected a plain state dict of tensors")
+    return {name: tensor for name, tensor in loaded.items() if name.startswith(wanted)}
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The widths that `write_tensors` stored, or nothing for a checkpoint made elsewhere."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
+    return json.loads(metadata[ARCHITECTURE]) if ARCHITECTURE in metadata else {}
+
+
+def write_tensors(path: Path, module: nn.Module, architecture: Mapping[str, Any]) -> None:
+    """Write a module's state dict with its widths in the metadata."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
+    text = json.dumps(dict(architecture), sort_keys=True)
+    save_file(tensors, path, metadata={"format": "pt", ARCHITECTURE: text})
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give every tensor of the module its stored value.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, or of another shape.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    misshapen = [
+        f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    faults = {
+        "missing": [name for name in expected if name not in tensors],
+        "unknown": [name for name in tensors if name not in expected],
+        "of another shape": misshapen,
+    }
+    found = [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names]
+    if found:
+        raise CheckpointError(f"{path}: does not fit the model; tensors " + "; ".join(found))
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

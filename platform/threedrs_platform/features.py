@@ -1,0 +1,200 @@
+"""Teacher features on disk: one Arrow IPC file per scene, read through a memory map.
+
+A folder holds one extraction (one teacher, layer and grid) as `<scene_id>.arrow`; every file's
+header says which, so a file that strays from its folder still explains itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from threedrs_platform.errors import ArtifactCorrupt, ArtifactMissing, DataError, StorageError
+from threedrs_platform.records import FeatureMap
+
+SUFFIX = ".arrow"
+HEADER = b"threedrs.features"
+"""Schema metadata key; its value is the header as JSON."""
+MAX_OPEN = 64
+
+
+@dataclass(frozen=True)
+class FeatureHeader:
+    """Where the features of one file come from."""
+
+    teacher: str
+    source_digest: str
+    """sha256 of the teacher's weights"""
+    licence: str
+    preprocessing: str
+    layer: int
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """One opened file: its features are a read-only view of the memory map."""
+
+    header: FeatureHeader
+    features: FeatureMap
+
+
+def feature_path(root: Path, scene_id: str) -> Path:
+    """Where a folder of features keeps a scene."""
+    return root / f"{scene_id}{SUFFIX}"
+
+
+def write_features(path: Path, features: FeatureMap, header: FeatureHeader) -> None:
+    """Write float16 features and their header; the file appears whole or not at all.
+
+    Raises:
+        DataError: the values are not float16, or the frame names do not count the frames.
+        StorageError: the disk refuses.
+    """
+    values = np.ascontiguousarray(features.features)
+    if values.dtype != np.float16 or values.ndim != 4:
+        raise DataError(
+            f"scene {features.scene_id}: features must be [F, rows, columns, channels] float16, "
+            f"are {list(values.shape)} {values.dtype}"
+        )
+    if len(features.frame_names) != len(values):
+        raise DataError(
+            f"scene {features.scene_id}: {len(features.frame_names)} frame names for "
+            f"{len(values)} frames of features"
+        )
+    batch = _record_batch(features, values, header)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot write features: {error}") from error
+
+
+def read_features(path: Path) -> StoredFeatures:
+    """Open a file without copying its values.
+
+    Raises:
+        ArtifactMissing: there is no such file.
+        ArtifactCorrupt: the file is truncated, or no Arrow file.
+        DataError: an Arrow file that holds no teacher features.
+    """
+    if not path.is_file():
+        raise ArtifactMissing(f"{path}: no features here; extract them first")
+    try:
+        with pa.memory_map(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            metadata = reader.schema.metadata or {}
+            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ArtifactCorrupt(f"{path}: truncated, or no Arrow file: {error}") from error
+    if HEADER not in metadata or len(batches) != 1:
+        raise DataError(f"{path}: an Arrow file, but not one of teacher features")
+    return _stored(json.loads(metadata[HEADER]), batches[0])
+
+
+def open_features(path: Path) -> FeatureMap:
+    """The features of one file, memory-mapped; errors as `read_features`."""
+    return read_features(path).features
+
+
+class FeatureFolder:
+    """A folder of features with a bounded number of open files, least recently used first out."""
+
+    def __init__(self, root: Path, max_open: int = MAX_OPEN) -> None:
+        self.root, self.max_open = root, max_open
+        self._open: OrderedDict[str, StoredFeatures] = OrderedDict()
+
+    def scenes(self) -> list[str]:
+        """Scene ids that the folder holds, sorted."""
+        return sorted(path.name.removesuffix(SUFFIX) for path in self.root.glob(f"*{SUFFIX}"))
+
+    def __getitem__(self, scene_id: str) -> FeatureMap:
+        return self.stored(scene_id).features
+
+    def stored(self, scene_id: str) -> StoredFeatures:
+        """Header and features of a scene; errors as `read_features`."""
+        if scene_id in self._open:
+            self._open.move_to_end(scene_id)
+            return self._open[scene_id]
+        stored = read_features(feature_path(self.root, scene_id))
+        self._open[scene_id] = stored
+        if len(self._open) > self.max_open:
+            self._open.popitem(last=False)
+        return stored
+
+    @property
+    def num_open(self) -> int:
+        """Files that are mapped now."""
+        return len(self._open)
+
+
+def check_frames(features: FeatureMap, frame_names: Sequence[str]) -> None:
+    """Refuse features that were made from other frames than these.
+
+    Raises:
+        DataError: names the scene and the first frame that differs.
+    """
+    made_from = features.frame_names
+    if tuple(frame_names) == made_from:
+        return
+    pairs = zip(made_from, frame_names, strict=False)
+    for index, (theirs, ours) in enumerate(pairs):
+        if theirs != ours:
+            what = f"frame {index} is {ours!r}, the features were made from {theirs!r}"
+            break
+    else:
+        what = f"it has {len(frame_names)} frames, the features have {len(made_from)}"
+    raise DataError(f"scene {features.scene_id}: {what}; extract the features again")
+
+
+def _record_batch(
+    features: FeatureMap,
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float16]],
+    header: FeatureHeader,
+) -> pa.RecordBatch:
+    shape = values.shape[1:]
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), int(np.prod(shape)))
+    tensor = pa.fixed_shape_tensor(pa.float16(), shape)
+    about = {
+        **asdict(header),
+        "scene_id": features.scene_id,
+        "grid": list(shape[:2]),
+        "dtype": "float16",
+    }
+    schema = pa.schema(
+        [pa.field("frame", pa.string()), pa.field("features", tensor)],
+        metadata={HEADER: json.dumps(about, sort_keys=True)},
+    )
+    columns = [
+        pa.array(features.frame_names, pa.string()),
+        pa.ExtensionArray.from_storage(tensor, flat),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
+    column = batch.column("features")
+    values = column.storage.flatten().to_numpy(zero_copy_only=True)
+    features = FeatureMap(
+        scene_id=str(about["scene_id"]),
+        frame_names=tuple(batch.column("frame").to_pylist()),
+        features=values.reshape(batch.num_rows, *column.type.shape),
+    )
+    header = FeatureHeader(
+        teacher=str(about["teacher"]),
+        source_digest=str(about["source_digest"]),
+        licence=str(about["licence"]),
+        preprocessing=str(about["preprocessing"]),
+        layer=int(str(about["layer"])),
+    )
+    return StoredFeatures(header, features)
