@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from threedrs_components.objectives.config import Level
+from threedrs_components.probing.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
 from threedrs_components.scenes.frames import frame_tensor, resize_images, uniform_choice
 from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
@@ -47,6 +49,10 @@ class PreparedScene:
     """[Q, 6] float32"""
     proposal_weights: Tensor
     """[Q, F, P, P] float32"""
+    pairs: PairMatrix | None = None
+    """Correspondences between tokens, counted in pixels; None for a scene that never had any"""
+    voxel_m: float = 0.1
+    """Edge of the voxels of `pairs`"""
 
     @property
     def grid(self) -> int:
@@ -72,7 +78,7 @@ def prepare_scene(
     coordinates, counts = cell_means(points, valid, config.grid, config.grid)
     objects = scene.objects or Boxes((), (), np.zeros((0, 6), np.float32))
     boxes = _box_tensor(objects.boxes)
-    candidates = boxes if proposals is None else _box_tensor(proposals)
+    candidates = _box_tensor(objects.boxes if proposals is None else proposals)
     weights = box_cell_weights(
         points, valid, torch.cat([boxes, candidates]), config.grid, config.grid
     )
@@ -89,7 +95,42 @@ def prepare_scene(
         object_weights=weights[: len(boxes)],
         proposals=candidates,
         proposal_weights=weights[len(boxes) :],
+        pairs=_pixel_pairs(scene, points, valid, config),
+        voxel_m=config.voxel_m,
     )
+
+
+def scene_pairs(scene: PreparedScene, *, level: Level, voxel_m: float) -> PairMatrix:
+    """Correspondences of a prepared scene. A frame that is repeated has none with itself.
+
+    Raises:
+        DataError: the pixels are gone, so the level "pixel" knows one size of voxels only.
+    """
+    if level == "token":
+        located = (scene.counts > 0) & _first_views(scene.frame_names)
+        return token_pair_matrix(scene.coordinates, located, grid=scene.grid, voxel_m=voxel_m)
+    if scene.pairs is None:
+        raise DataError(f"scene {scene.scene_id}: has no pixels; use the level 'token'")
+    if voxel_m != scene.voxel_m:
+        raise DataError(
+            f"scene {scene.scene_id}: prepared with voxels of {scene.voxel_m} m, asked for "
+            f"{voxel_m} m; set prepare.voxel_m to it, or use the level 'token'"
+        )
+    return scene.pairs
+
+
+def _pixel_pairs(scene: Scene, points: Tensor, valid: Tensor, config: PrepareConfig) -> PairMatrix:
+    located = valid & _first_views(scene.frame_names)
+    try:
+        return token_pair_matrix(points, located, grid=config.grid, voxel_m=config.voxel_m)
+    except ValueError as error:
+        raise SceneError(scene.scene_id, str(error)) from error
+
+
+def _first_views(frame_names: tuple[str, ...]) -> Tensor:
+    """[F, 1, 1] bool: frames that did not occur before."""
+    first = [name not in frame_names[:at] for at, name in enumerate(frame_names)]
+    return torch.tensor(first)[:, None, None]
 
 
 def choose_frames(scene: Scene, num_frames: int) -> Scene:
@@ -124,8 +165,12 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "scene_id": prepared.scene_id,
         "frame_names": json.dumps(prepared.frame_names),
         "labels": json.dumps(prepared.labels),
+        "voxel_m": json.dumps(prepared.voxel_m),
     }
     tensors = {name: getattr(prepared, name).contiguous() for name in TENSORS}
+    if prepared.pairs is not None:
+        arrays = prepared.pairs.arrays()
+        tensors |= {name: torch.from_numpy(array) for name, array in arrays.items()}
     unfinished = path.with_suffix(".unfinished")
     save_file(tensors, unfinished, metadata)
     return unfinished.replace(path)
@@ -161,12 +206,16 @@ class PreparedScenes:
             with safe_open(path, framework="pt") as content:
                 metadata = content.metadata()
                 tensors = {name: content.get_tensor(name) for name in TENSORS}
+                stored = set(content.keys()).intersection(PAIR_ARRAYS)
+                pairs = {name: content.get_tensor(name).numpy() for name in stored}
         except (SafetensorError, OSError) as error:
             raise SceneError(scene_id, f"prepared file cannot be read: {error}", path) from error
         return PreparedScene(
             scene_id=scene_id,
             frame_names=tuple(json.loads(metadata["frame_names"])),
             labels=tuple(json.loads(metadata["labels"])),
+            pairs=PairMatrix.from_arrays(pairs) if pairs else None,
+            voxel_m=float(metadata["voxel_m"]),
             **tensors,
         )
 
