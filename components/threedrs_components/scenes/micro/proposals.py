@@ -12,6 +12,8 @@ SHIFT_SD = 0.05
 """Of a box's size, per axis."""
 GROWTH_SD = 0.09
 """Of the logarithm of a box's size, per axis."""
+LOOSENESS = (0.3, 0.6)
+"""Mean and deviation of the logarithm of a factor on both, drawn per box: some boxes are poor."""
 SPLIT_SHARE = 0.35
 """Share of the objects that are also proposed in two halves."""
 CUT = (0.4, 0.6)
@@ -30,8 +32,9 @@ def propose(boxes: Float32, room: Room, rng: Generator) -> Float32:
 
 
 def _jittered(box: Float32, rng: Generator) -> Float32:
-    center = box[:3] + rng.normal(0, SHIFT_SD, 3) * box[3:]
-    size = box[3:] * np.exp(rng.normal(0, GROWTH_SD, 3))
+    looseness = rng.lognormal(*LOOSENESS)
+    center = box[:3] + rng.normal(0, SHIFT_SD * looseness, 3) * box[3:]
+    size = box[3:] * np.exp(rng.normal(0, GROWTH_SD * looseness, 3))
     return np.concatenate([center, size]).astype(np.float32)
 
 
