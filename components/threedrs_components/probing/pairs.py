@@ -30,6 +30,16 @@ from threedrs_components.scenes.voxels import voxel_indices, voxel_keys
 
 Int64 = NDArray[np.int64]
 
+PAIR_ARRAYS = (
+    "pair_rows",
+    "pair_columns",
+    "pair_values",
+    "pair_voxel_weights",
+    "pair_points",
+    "pair_voxels",
+)
+"""Names under which pairs are stored; see `PairMatrix.arrays`."""
+
 
 @dataclass(frozen=True)
 class PairMatrix:
