@@ -17,21 +17,18 @@ from torch import Tensor
 
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.probing.correspondence import CorrespondenceScore, correspondence_score
-from threedrs_components.probing.pairs import PairMatrix, token_pair_matrix
 from threedrs_components.probing.position import (
     content_free_features,
     object_features,
     position_probe,
 )
-from threedrs_components.scenes.prepared import PreparedScene, choose_frames, scene_points
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.prepared import PreparedScene, scene_pairs
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, SampleScore
 
 Float64 = NDArray[np.float64]
 FeaturesOf = Callable[[PreparedScene], Tensor]
 """A scene to its features [F, P, P, C]."""
-PairsOf = Callable[[PreparedScene], PairMatrix]
 SCENE_SCORES = ("score", "margin", "standardised", "mean_of_voxels")
 """What is reported of every scene; see CorrespondenceScore."""
 UNITS = dict.fromkeys(SCENE_SCORES, "cosine")
@@ -65,7 +62,6 @@ class WorldProbe:
 
 def probe_world(
     features_of: FeaturesOf,
-    pairs_of: PairsOf,
     prepared: Scenes,
     fit: Sequence[str],
     test: Sequence[str],
@@ -89,7 +85,8 @@ def probe_world(
         role = "fit" if done < len(fit) else "test"
         objects[role].append(_objects(scene, features))
         if role == "test":
-            scored[scene_id] = correspondence_score(features.flatten(0, 2), pairs_of(scene))
+            pairs = scene_pairs(scene, level=config.level, voxel_m=config.voxel_m)
+            scored[scene_id] = correspondence_score(features.flatten(0, 2), pairs)
     with_pairs = {scene_id: score for scene_id, score in scored.items() if score.pairs}
     metrics = [*_scene_metrics(with_pairs)]
     if any(len(each.scenes) for each in objects["fit"]):
@@ -173,22 +170,3 @@ def _joined(parts: Sequence[ProbedObjects]) -> ProbedObjects:
     if not joined.scenes:
         raise DataError("no object is visible in the scenes of the position probe")
     return joined
-
-
-def pairs_at_level(config: ProbeConfig, source: SceneSource) -> PairsOf:
-    """Correspondences of a prepared scene: from its token coordinates, or from every pixel."""
-
-    def token(scene: PreparedScene) -> PairMatrix:
-        valid = scene.counts > 0
-        return token_pair_matrix(
-            scene.coordinates, valid, grid=scene.grid, voxel_m=config.voxel_m, level="token"
-        )
-
-    def pixel(scene: PreparedScene) -> PairMatrix:
-        frames = choose_frames(source.load(scene.scene_id), len(scene.frame_names))
-        points, valid = scene_points(frames)
-        return token_pair_matrix(
-            points, valid, grid=scene.grid, voxel_m=config.voxel_m, level="pixel"
-        )
-
-    return token if config.level == "token" else pixel

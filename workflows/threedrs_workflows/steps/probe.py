@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.probing.config import ProbeConfig
-from threedrs_components.probing.world import FeaturesOf, pairs_at_level, probe_world
+from threedrs_components.probing.world import FeaturesOf, probe_world
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.source import open_scenes
 from threedrs_platform.features import FeatureFolder, check_frames
@@ -32,9 +32,7 @@ def run(task: StepTask) -> None:
         [scene for scene in source.scenes(task.params[split]) if scene in prepared]
         for split in ("fit_split", "test_split")
     )
-    probe = probe_world(
-        features_of, pairs_at_level(config, source), prepared, fit, test, config, task.progress
-    )
+    probe = probe_world(features_of, prepared, fit, test, config, task.progress)
     for metric in probe.metrics:
         task.metric(metric)
     task.sample_scores(probe.scores)

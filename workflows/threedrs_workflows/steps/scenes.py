@@ -19,6 +19,8 @@ def run(task: StepTask) -> None:
     from threedrs_components.scenes.micro.write import write_world
 
     summary = write_world(config, task.out, task.params["role"], task.progress)
-    for name, value in sorted(summary.items()):
-        if name.startswith("content_free"):
-            task.metric(Metric(f"world/{name}", value, n=summary["scenes"], unit="R2", chance=0.0))
+    control = summary.get("content_free_control", {})
+    for axis in ("east", "north"):
+        if f"r2_{axis}" in control:
+            n = control["test_objects"]
+            task.metric(Metric(f"world/content_free/{axis}", control[f"r2_{axis}"], n, "R2", 0.0))

@@ -1,0 +1,95 @@
+"""Probes over the scenes of a world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from threedrs_components.probing.config import ProbeConfig
+from threedrs_components.probing.pairs import token_pair_matrix
+from threedrs_components.probing.world import probe_world
+from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_platform.errors import DataError
+
+FRAMES, GRID = 3, 4
+
+
+def scene(number: int, spread_m: float = 4.0) -> PreparedScene:
+    """Tokens at random places; object k is seen in one token of each frame, at its own centre."""
+    random = torch.Generator().manual_seed(number)
+    coordinates = spread_m * torch.rand(FRAMES, GRID, GRID, 3, generator=random)
+    boxes = torch.cat([spread_m * torch.rand(4, 3, generator=random), torch.ones(4, 3)], dim=1)
+    weights = torch.zeros(4, FRAMES, GRID, GRID)
+    for index, box in enumerate(boxes):
+        for frame in range(FRAMES):
+            row, column = torch.randint(GRID, (2,), generator=random).tolist()
+            weights[index, frame, row, column] = 1
+            coordinates[frame, row, column] = box[:3]
+    counts = torch.ones(FRAMES, GRID, GRID, dtype=torch.int32)
+    return PreparedScene(
+        scene_id=f"scene{number:02d}",
+        frame_names=tuple(f"frame-{frame}" for frame in range(FRAMES)),
+        labels=("thing",) * 4,
+        images=torch.zeros(FRAMES, 8, 8, 3, dtype=torch.uint8),
+        coordinates=coordinates,
+        counts=counts,
+        object_ids=torch.arange(4),
+        boxes=boxes,
+        object_weights=weights,
+        proposals=boxes,
+        proposal_weights=weights,
+        pairs=token_pair_matrix(coordinates, counts > 0, grid=GRID),
+        voxel_m=0.1,
+    )
+
+
+SCENES = {each.scene_id: each for each in map(scene, range(40))}
+NAMES = sorted(SCENES)
+FIT, TEST = NAMES[:28], NAMES[28:]
+CONFIG = ProbeConfig()
+
+
+def metrics_of(features_of: object, test: list[str] = TEST) -> dict[str, float]:
+    probe = probe_world(features_of, SCENES, FIT, test, CONFIG)  # type: ignore[arg-type]
+    return {metric.name: metric.value for metric in probe.metrics}
+
+
+def test_features_that_hold_the_position_are_read_out() -> None:
+    metrics = metrics_of(lambda scene: scene.coordinates)
+    assert metrics["probe/position_xy"] > 0.6
+    assert metrics["probe/position_xy"] > metrics["probe/position_xy/content_free"] + 0.5
+
+
+def test_noise_holds_no_position() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def noise(scene: PreparedScene) -> Tensor:
+        return torch.randn(FRAMES, GRID, GRID, 8, generator=random)
+
+    assert metrics_of(noise)["probe/position_xy"] < 0.2
+
+
+def test_collapsed_features_score_one_with_no_margin() -> None:
+    metrics = metrics_of(lambda scene: torch.ones(FRAMES, GRID, GRID, 5))
+    assert metrics["probe/score"] == pytest.approx(1.0)
+    assert metrics["probe/margin"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_scene_seen_by_no_two_frames_is_reported_not_scored() -> None:
+    scattered = scene(99)
+    far_apart = 10.0 * torch.arange(FRAMES * GRID * GRID).reshape(FRAMES, GRID, GRID, 1)
+    coordinates = far_apart.expand(-1, -1, -1, 3).contiguous()
+    pairs = token_pair_matrix(coordinates, scattered.counts > 0, grid=GRID)
+    lonely = replace(scattered, scene_id="lonely", coordinates=coordinates, pairs=pairs)
+    scenes = {**SCENES, "lonely": lonely}
+    probe = probe_world(lambda each: each.coordinates, scenes, FIT, [*TEST, "lonely"], CONFIG)
+    assert probe.without_pairs == ("lonely",)
+    assert "lonely" not in {score.scene_id for score in probe.scores}
+
+
+def test_fitting_on_test_scenes_is_refused() -> None:
+    with pytest.raises(DataError, match="fitted on"):
+        metrics_of(lambda scene: scene.coordinates, test=[FIT[0]])

@@ -1,0 +1,96 @@
+"""Which steps a cell has, and what two cells share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_platform.errors import ConfigError
+from threedrs_platform.file_digests import FileDigests
+from threedrs_platform.steps import StepSpec
+from threedrs_workflows.cell_steps import cell_steps
+from threedrs_workflows.experiment import Experiment
+
+TREE: dict[str, Any] = {
+    "scenes": {"kind": "micro"},
+    "students": {"micro": {"kind": "llava_video"}},
+    "student": "micro",
+    "teachers": {"vggt": {"kind": "vggt"}, "mae": {"kind": "mae"}},
+    "teacher_pretraining": {"vggt": {}, "mae": {}},
+}
+
+
+def steps_of(seed: int = 1, **changes: Any) -> dict[str, StepSpec]:
+    return cell_steps(Experiment.model_validate(TREE | changes), seed, FileDigests())
+
+
+def test_baseline_has_no_teacher() -> None:
+    assert sorted(steps_of()) == sorted(
+        ["scenes", "prepare", "samples", "pretrain", "finetune", "probe", "predict", "score"]
+    )
+
+
+def test_distillation_adds_teacher_features_and_their_probe() -> None:
+    added = set(steps_of(teacher="vggt")) - set(steps_of())
+    assert added == {"teacher", "extract", "probe_teacher"}
+
+
+def test_a_blind_student_is_not_probed() -> None:
+    assert "probe" not in steps_of(students={"micro": {"kind": "llava_video", "blind": True}})
+
+
+@pytest.mark.parametrize("role", ["scenes", "prepare", "samples", "pretrain", "teacher", "extract"])
+def test_seeds_share_everything_before_finetuning(role: str) -> None:
+    assert steps_of(1, teacher="vggt")[role] == steps_of(2, teacher="vggt")[role]
+
+
+def test_seeds_differ_from_finetuning_on() -> None:
+    first, second = steps_of(1), steps_of(2)
+    assert all(first[role] != second[role] for role in ("finetune", "probe", "predict", "score"))
+
+
+def test_teachers_share_student_scenes_and_start() -> None:
+    vggt, mae = steps_of(teacher="vggt"), steps_of(teacher="mae")
+    assert vggt["scenes"] == mae["scenes"]
+    assert vggt["pretrain"] == mae["pretrain"]
+    assert vggt["teacher"] != mae["teacher"]
+    assert vggt["teacher"].inputs["scenes"] == mae["teacher"].inputs["scenes"]
+
+
+def test_more_teacher_scenes_leave_student_scenes_alone() -> None:
+    more = steps_of(teacher="vggt", scenes={"kind": "micro", "teacher_scenes": 7})
+    assert more["scenes"] == steps_of(teacher="vggt")["scenes"]
+    assert more["teacher"] != steps_of(teacher="vggt")["teacher"]
+
+
+def test_more_student_scenes_leave_the_teacher_alone() -> None:
+    more = steps_of(teacher="vggt", scenes={"kind": "micro", "val": 7})
+    assert more["teacher"] == steps_of(teacher="vggt")["teacher"]
+
+
+def test_checkpoint_interval_is_a_setting_not_a_parameter() -> None:
+    often = steps_of(training={"checkpoint_every": 7})["finetune"]
+    assert often.settings["training"]["checkpoint_every"] == 7
+    assert often.params == steps_of()["finetune"].params
+
+
+def test_a_scorer_is_not_an_input_of_training() -> None:
+    assert set(steps_of()["finetune"].inputs) == {"scenes", "prepared", "samples", "student"}
+
+
+def test_real_weights_enter_by_content(tmp_path: Path) -> None:
+    weights = tmp_path / "vggt.safetensors"
+    teachers = {"vggt": {"kind": "vggt", "checkpoint": str(weights)}}
+    weights.write_bytes(b"one")
+    one = steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})["extract"]
+    weights.write_bytes(b"two")
+    two = steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})["extract"]
+    assert one.params["weights"] != two.params["weights"]
+
+
+def test_a_missing_checkpoint_is_named_before_anything_starts(tmp_path: Path) -> None:
+    teachers = {"vggt": {"kind": "vggt", "checkpoint": str(tmp_path / "gone.pt")}}
+    with pytest.raises(ConfigError, match=r"gone\.pt: no such file"):
+        steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})
