@@ -46,7 +46,7 @@ class CellResult:
     params: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[StepSummary, ...] = ()
     measurements: Mapping[str, Measurement] = field(default_factory=dict)
-    """Metric name -> measurement."""
+    """Metric name -> measurement; "role:name" where two steps of a cell report one name."""
     cancelled: bool = False
     """Taken out of the run; steps that other cells need may still go on."""
 

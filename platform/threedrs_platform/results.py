@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select
@@ -168,18 +168,16 @@ class Results:
         with self.database.read() as connection:
             for row in connection.execute(query.group_by(*keys)):
                 if row.number:
-                    for cell_id, seed in owners[row.step_key]:
-                        totals[cell_id, seed, row.metric][row.scene_id] = SceneTotal(
-                            float(row.total), int(row.number)
-                        )
+                    total_here = SceneTotal(float(row.total), int(row.number))
+                    for owner in owners.get((row.step_key, row.metric), ()):
+                        totals[owner][row.scene_id] = total_here
         return dict(totals)
 
-    def sample_scores(self, cell: CellResult, metric: str) -> dict[str, float]:
-        """Sample id -> score of one cell under one seed; empty when none were reported."""
-        step_keys = [step.key for step in cell.steps]
+    def sample_scores(self, measurement: Measurement) -> dict[str, float]:
+        """Sample id -> score behind one measurement; empty when none were reported."""
         query = select(sample_scores.c.sample_id, sample_scores.c.value).where(
-            sample_scores.c.step_key.in_(step_keys),
-            sample_scores.c.metric == metric,
+            sample_scores.c.step_key == measurement.step_key,
+            sample_scores.c.metric == measurement.metric.name,
             sample_scores.c.value.is_not(None),
         )
         with self.database.read() as connection:
@@ -248,7 +246,8 @@ def _cell(
     numbers: dict[str, Measurement] = {}
     for step in mine:
         if step.state is StepState.SUCCEEDED:
-            numbers |= measured.get(step.key, {})
+            for name, measurement in measured.get(step.key, {}).items():
+                numbers[_name_in_cell(step, name, numbers)] = measurement
     return CellResult(
         cell_id=row.cell_id,
         name=row.name,
@@ -259,6 +258,12 @@ def _cell(
         measurements=numbers,
         cancelled=row.state == StepState.CANCELLED,
     )
+
+
+def _name_in_cell(step: StepSummary, name: str, taken: Container[str]) -> str:
+    """The metric's own name, or "role:name" for a second step of a kind or a second such metric."""
+    second = step.role != step.kind or name in taken
+    return f"{step.role}:{name}" if second else name
 
 
 def _metric(row: Row[Any]) -> Metric:
@@ -274,9 +279,10 @@ def _metric(row: Row[Any]) -> Metric:
     )
 
 
-def _owners(results: RunResults) -> dict[str, list[tuple[str, int]]]:
-    owners: dict[str, list[tuple[str, int]]] = defaultdict(list)
+def _owners(results: RunResults) -> dict[tuple[str, str], list[tuple[str, int, str]]]:
+    """(step key, metric) -> each (cell id, seed, name in the cell) that it belongs to."""
+    owners: dict[tuple[str, str], list[tuple[str, int, str]]] = defaultdict(list)
     for cell in results.cells:
-        for step in cell.steps:
-            owners[step.key].append((cell.cell_id, cell.seed))
+        for name, each in cell.measurements.items():
+            owners[each.step_key, each.metric.name].append((cell.cell_id, cell.seed, name))
     return owners

@@ -11,11 +11,18 @@ import pytest
 
 from threedrs_platform.database import Database, open_database, sqlite_url
 from threedrs_platform.errors import ConfigError
-from threedrs_platform.measurements import SceneTotal
+from threedrs_platform.measurements import (
+    CellResult,
+    Measurement,
+    RunResults,
+    RunSummary,
+    SceneTotal,
+    StepSummary,
+)
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.results import Results, write_measurements
-from threedrs_platform.states import StepState
+from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 
@@ -63,10 +70,39 @@ def test_scores_are_summed_by_scene_without_the_missing_ones(database: Database)
     assert store.scene_totals(store.run_results("run-1"), ["acc"]) == {
         ("id-vggt", 1, "acc"): {"room-a": SceneTotal(100.0, 2), "room-b": SceneTotal(100.0, 1)}
     }
-    assert store.sample_scores(results.cells[0], "acc") == {
+    assert store.sample_scores(results.cells[0].measurements["acc"]) == {
         "room-a-0": 100.0,
         "room-a-1": 0.0,
         "room-b-0": 100.0,
+    }
+
+
+def test_two_steps_of_one_kind_keep_their_numbers_apart(database: Database) -> None:
+    def step(role: str, key: str) -> StepSummary:
+        return StepSummary(role, key, "probe", StepState.SUCCEEDED)
+
+    cell = CellResult(
+        cell_id="id",
+        name="vggt",
+        seed=1,
+        steps=(step("probe", "k1"), step("probe_teacher", "k2")),
+        measurements={
+            "probe/score": Measurement(Metric("probe/score", 0.4, 1), "k1"),
+            "probe_teacher:probe/score": Measurement(Metric("probe/score", 0.8, 1), "k2"),
+        },
+    )
+    written = RunResults(RunSummary("run-1", "study", RunState.SUCCEEDED), (cell,))
+    per_scene = {
+        key: scores("probe/score", {"room": [value]}) for key, value in (("k1", 0.4), ("k2", 0.8))
+    }
+    store_run(database, written, scores=per_scene)
+    store = Results(database)
+    assert store.run_results("run-1") == written
+    assert {
+        name: found["room"].total for (_, _, name), found in store.scene_totals(written).items()
+    } == {
+        "probe/score": 0.4,
+        "probe_teacher:probe/score": 0.8,
     }
 
 

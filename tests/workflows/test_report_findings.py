@@ -17,13 +17,14 @@ from threedrs_workflows.report.table import result_table
 POSITION = "scanrefer/acc@0.25/position"
 ATTRIBUTE = "scanrefer/acc@0.25/attribute"
 HELPS = "Distilling the 3D teacher helps"
+VGGT = {"teacher": "3d", "teachers": {"3d": {"kind": "vggt"}}}
 PARAMS: dict[str, dict[str, Any]] = {
-    "baseline": {"alignment": {"weight": 0.0}, "teacher": {"kind": "vggt"}},
-    "vggt": {"teacher": {"kind": "vggt"}, "alignment": {"weight": 3.0, "layers": [-1]}},
-    "vggt-layer-2": {"teacher": {"kind": "vggt"}, "alignment": {"layers": [-2]}},
-    "mae": {"teacher": {"kind": "mae"}},
-    "corr": {"alignment": {"weight": 0.0}, "correspondence": {"weight": 1.0}},
-    "blind": {"student": {"blind": True}},
+    "baseline": {"teacher": "none"},
+    "vggt": {**VGGT, "alignment": {"weight": 3.0, "layers": [-1]}},
+    "vggt-layer-2": {**VGGT, "alignment": {"weight": 3.0, "layers": [-2]}},
+    "mae": {"teacher": "2d", "teachers": {"2d": {"kind": "mae"}}, "alignment": {"weight": 1.0}},
+    "corr": {"teacher": "none", "correspondence": {"weight": 1.0}},
+    "blind": {"teacher": "none", "student": "dark", "students": {"dark": {"blind": True}}},
 }
 
 
@@ -53,9 +54,12 @@ def test_roles_are_read_from_parameters() -> None:
 
 
 def test_dotted_and_nested_parameters_mean_the_same() -> None:
-    nested = {"teacher": {"kind": "mae"}, "alignment": {"weight": 2.0, "layers": [-1, -2]}}
-    assert traits(nested) == traits(flatten(nested))
-    assert traits({"teacher": "none"}).teacher is None
+    for nested in PARAMS.values():
+        assert traits(nested) == traits(flatten(nested))
+
+
+def test_a_teacher_without_weight_teaches_nothing() -> None:
+    assert traits({**VGGT, "alignment": {"weight": 0.0}}).teacher is None
 
 
 def test_a_clear_gain_agrees_with_seeds_interval_and_p() -> None:
@@ -147,9 +151,7 @@ def test_the_summary_names_what_agrees_and_what_differs() -> None:
 
 
 def test_the_micro_world_brings_its_notes_and_real_scenes_do_not() -> None:
-    micro = fake_results(
-        {"baseline": {1: {}}}, {"baseline": {"data": {"scenes": {"kind": "micro"}}}}
-    )
+    micro = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": "micro"}}})
     assert any("compass" in note for note in honesty_notes(result_table(micro)))
     real = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": "scannet"}}})
     (only,) = honesty_notes(result_table(real))

@@ -48,9 +48,9 @@ def study() -> Report:
     }
     micro = {"scenes": {"kind": "micro"}}
     params: dict[str, Any] = {
-        "baseline": {**micro, "alignment": {"weight": 0.0}},
-        "vggt": {**micro, "teacher": {"kind": "vggt"}},
-        "mae_2d": {**micro, "teacher": {"kind": "mae"}},
+        "baseline": {**micro, "teacher": "none"},
+        "vggt": {**micro, "teacher": "vggt"},
+        "mae_2d": {**micro, "teacher": "mae"},
     }
     return make_report(fake_results(values, params, failures))
 
@@ -135,6 +135,22 @@ def test_a_run_without_numbers_shows_its_states() -> None:
     text = render(make_report(fake_results({"a": {1: {}}}, failures=pending)), "table")
     assert "no metric yet" in text
     assert "pending" in text
+
+
+def test_numbers_of_shared_steps_stand_apart_with_their_trivial_guess() -> None:
+    quality = Metric("teacher/point_error", 0.72, 200, unit="m", chance=1.92)
+    values: Values = {
+        "baseline": {
+            1: {"acc": 1.0, "scenes/skipped": Metric("scenes/skipped", 2.0, 150, "scenes")}
+        },
+        "vggt": {1: {"acc": 2.0, "teacher/point_error": quality}},
+    }
+    *_, sheet = sheets(make_report(fake_results(values)))
+    assert sheet.title == "measured once and shared"
+    assert sheet.rows == (
+        ("scenes/skipped", "2", "-", "scenes", "150", "baseline"),
+        ("teacher/point_error", "0.720", "1.920", "m", "200", "vggt"),
+    )
 
 
 def test_figures_show_each_seed_and_mark_chance() -> None:

@@ -89,6 +89,10 @@ def test_patterns_choose_metrics_and_refuse_what_matches_none() -> None:
         ("scanrefer/acc@0.25/g_lm", False),
         ("scanrefer/missing", False),
         ("probe/score", True),
+        ("probe/pairs", False),
+        ("probe/position_xy/x", False),
+        ("probe_teacher:probe/score", False),
+        ("teacher/point_error", False),
     ],
 )
 def test_headlines_leave_out_single_question_types(name: str, shown: bool) -> None:

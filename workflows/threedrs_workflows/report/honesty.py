@@ -37,16 +37,14 @@ def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     notes: list[str] = []
     if any(is_micro(flat) for flat in params):
         notes += MICRO_NOTES
-        if any(flat.get("student.position_encoding") for flat in params):
+        if any(flat.get(f"students.{flat.get('student')}.position_encoding") for flat in params):
             notes.remove(POSITION_ENCODING_NOTE)
     return (*notes, *_about_seeds(table))
 
 
 def is_micro(flat: Mapping[str, Any]) -> bool:
     """Whether a cell's scenes are rendered by the micro world."""
-    return any(
-        value == "micro" for key, value in flat.items() if key.split(".")[-2:] == ["scenes", "kind"]
-    )
+    return flat.get("scenes.kind") == "micro"
 
 
 def _about_seeds(table: ResultTable) -> list[str]:

@@ -8,6 +8,8 @@ from threedrs_workflows.report.table import Entry
 
 ABSENT = "-"
 """What a cell shows for a metric that it never measures."""
+COUNTED = frozenset({"samples", "scenes", "pairs"})
+"""Units of metrics that are whole numbers."""
 
 
 def decimals(unit: str) -> int:
@@ -16,8 +18,10 @@ def decimals(unit: str) -> int:
 
 
 def plain(value: float | None, unit: str) -> str:
-    """A value in the precision of its unit."""
-    return ABSENT if value is None else f"{value:.{decimals(unit)}f}"
+    """A value in the precision of its unit; counts without a point."""
+    if value is None:
+        return ABSENT
+    return f"{value:.0f}" if unit in COUNTED else f"{value:.{decimals(unit)}f}"
 
 
 def signed(value: float, unit: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,9 @@ from threedrs_workflows.report.table import ResultTable, Row
 
 TEACHERS_3D = frozenset({"vggt", "dust3r", "mast3r", "pi3", "vggt_omega"})
 """Teacher kinds that learned from 3D geometry; every other teacher learned from 2D images."""
+
+NO_TEACHER = "none"
+LAST_LAYER = (-1,)
 
 
 class Role(StrEnum):
@@ -48,16 +51,16 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def traits(params: Mapping[str, Any]) -> Traits:
-    """Read a cell's parameters, nested or dotted."""
+    """Read a cell's parameters: an Experiment's JSON values, nested or dotted."""
     flat = flatten(params)
-    aligned = bool(_first(flat, "alignment.weight", 1.0))
-    kind = _first(flat, "teacher.kind", _first(flat, "teacher", None))
-    layers = _first(flat, "alignment.layers", (-1,))
+    layers = flat.get("alignment.layers", LAST_LAYER)
+    teacher = flat.get("teacher", NO_TEACHER)
+    aligned = teacher != NO_TEACHER and flat.get("alignment.weight", 1.0) > 0
     return Traits(
-        teacher=str(kind) if aligned and kind not in (None, "none") else None,
-        layers=tuple(layers) if isinstance(layers, Sequence) else (int(layers),),
-        correspondence=bool(_first(flat, "correspondence.weight", 0.0)),
-        blind=bool(_first(flat, "student.blind", False)),
+        teacher=str(flat.get(f"teachers.{teacher}.kind", teacher)) if aligned else None,
+        layers=tuple(layers),
+        correspondence=flat.get("correspondence.weight", 0.0) > 0,
+        blind=bool(flat.get(f"students.{flat.get('student')}.blind", False)),
     )
 
 
@@ -78,14 +81,6 @@ def _roles(cell: Traits, is_baseline: bool) -> Iterator[Role]:
     elif cell.correspondence and cell.teacher is None:
         yield Role.CORRESPONDENCE
     elif cell.teacher in TEACHERS_3D and not cell.correspondence:
-        yield Role.TEACHER_3D if cell.layers == (-1,) else Role.EARLIER_LAYER
+        yield Role.TEACHER_3D if cell.layers == LAST_LAYER else Role.EARLIER_LAYER
     elif cell.teacher is not None and not cell.correspondence:
         yield Role.TEACHER_2D
-
-
-def _first(flat: Mapping[str, Any], path: str, default: Any) -> Any:
-    """Value of the key that is, or ends in, this path."""
-    for key, value in flat.items():
-        if (key == path or key.endswith(f".{path}")) and value is not None:
-            return value
-    return default

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from threedrs_platform.measurements import Measurement
 from threedrs_workflows.report.comparison import Difference
 from threedrs_workflows.report.document import Report
 from threedrs_workflows.report.findings import summary
@@ -16,7 +17,7 @@ from threedrs_workflows.report.notation import (
     plain,
     signed,
 )
-from threedrs_workflows.report.table import Column, ResultTable, Row
+from threedrs_workflows.report.table import Column, ResultTable, Row, is_setup
 
 MOST_METRIC_COLUMNS = 6
 """With more metrics than this they become the rows, unless the reader says otherwise."""
@@ -55,7 +56,8 @@ def sheets(report: Report, pivot: bool = False) -> list[Sheet]:
     made = [sheet.turned() if turn else sheet for sheet in made]
     if report.trends:
         made.append(_quartiles(report))
-    return made
+    setup = _setup(report)
+    return [*made, setup] if setup.rows else made
 
 
 def paragraphs(report: Report) -> list[tuple[str, list[str]]]:
@@ -174,6 +176,26 @@ def _quartiles(report: Report) -> Sheet:
         header=("cell", "metric", "Q1", "Q2", "Q3", "Q4", "scenes", "tau", "trend"),
         rows=tuple(rows),
     )
+
+
+def _setup(report: Report) -> Sheet:
+    """What was measured once for all cells: each number of each step, with its trivial baseline."""
+    shown = {column.name for column in report.table.columns}
+    users: dict[tuple[str, Measurement], list[str]] = {}
+    for row in report.table.rows:
+        for cell in row.replicates:
+            for name, measurement in cell.measurements.items():
+                if is_setup(name) and name not in shown:
+                    users.setdefault((name, measurement), []).append(row.title)
+    rows = []
+    for (name, measurement), titles in users.items():
+        metric = measurement.metric
+        cells = list(dict.fromkeys(titles))
+        whose = "all cells" if len(cells) == len(report.table.rows) else ", ".join(cells)
+        value, trivial = plain(metric.value, metric.unit), plain(metric.chance, metric.unit)
+        rows.append((name, value, trivial, metric.unit, str(metric.n), whose))
+    header = ("metric", "value", "trivial guess", "unit", "n", "made for")
+    return Sheet("measured once and shared", header, tuple(rows))
 
 
 def _states(table: ResultTable) -> Sheet:

@@ -16,6 +16,10 @@ from threedrs_platform.states import StepState
 
 POOLED = ("position", "attribute")
 """Groups of question types that benchmarks report together."""
+COUNTS = ("missing", "pairs", "mean_of_voxels")
+"""Last parts of metrics that count, or repeat another metric."""
+SETUP = frozenset({"world", "scenes", "samples", "teacher", "student", "pretrain"})
+"""First parts of metrics of steps that do not depend on what a cell trains."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +135,18 @@ def select_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, 
 
 
 def is_headline(name: str) -> bool:
-    """Whether a metric is shown unasked: whole benchmarks and pooled tasks, but no single question
-    type, no stricter threshold of a pooled task, and no count of missing predictions."""
+    """Whether a metric is compared and shown unasked: whole benchmarks and pooled tasks, but no
+    single question type, no stricter threshold of a pooled task, no count, and nothing that was
+    measured before the cells part (those have a table of their own)."""
     parts = name.split("/")
-    if parts[-1] == "missing":
+    if is_setup(name) or parts[-1] in COUNTS:
         return False
     return len(parts) < 3 or (parts[-1] in POOLED and not parts[-2].endswith("@0.5"))
+
+
+def is_setup(name: str) -> bool:
+    """Whether a metric describes what cells share: scenes, teachers, the students' start."""
+    return ":" in name or name.split("/")[0] in SETUP
 
 
 def find_baseline(rows: Sequence[Row], wanted: str | None) -> str | None:
