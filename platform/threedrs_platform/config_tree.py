@@ -25,18 +25,26 @@ def get_in(data: Any, path: KeyPath, default: Any = None) -> Any:
     return data
 
 
-def set_in(data: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any]:
-    """Copy of nested mappings with the value at a path replaced; what is in the way gives way."""
-    first, rest = str(path[0]), path[1:]
-    if not rest:
-        return {**data, first: value}
-    inner = data.get(first)
-    return {**data, first: set_in(inner if isinstance(inner, Mapping) else {}, rest, value)}
+def put_in(data: Mapping[str, Any], path: KeyPath, value: Any) -> dict[str, Any]:
+    """Copy of nested mappings with a value set.
+
+    A mapping is merged into what is there, key by key, and its keys may be dotted; one that names
+    another `kind` replaces it. What is in the way of the path gives way.
+    """
+    if path:
+        first, inner = str(path[0]), data.get(str(path[0]))
+        if len(path) == 1 and not _merges(inner, value):
+            return {**data, first: _nested(value)}
+        return {**data, first: put_in(inner if isinstance(inner, Mapping) else {}, path[1:], value)}
+    merged = dict(data)
+    for key, item in value.items():
+        merged = put_in(merged, split_path(key), item)
+    return merged
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Nested settings, and the place of every value in them."""
+    """Nested settings, and the place of every value and key in them."""
 
     data: dict[str, Any] = field(default_factory=dict)
     values: Mapping[KeyPath, Place] = field(default_factory=dict)
@@ -52,39 +60,39 @@ class Tree:
         return Place("")
 
     def put(self, path: KeyPath, value: Any, document: Document, at: KeyPath) -> Tree:
-        """Tree with a value set; a mapping is merged, key by key, and its keys may be dotted.
-
-        A mapping that names another `kind` than the tree holds replaces what was there.
-        """
-        here = get_in(self.data, path)
-        if isinstance(value, Mapping) and value and not _other_kind(here, value):
-            tree = self
-            for key, inner in value.items():
-                tree = tree.put((*path, *split_path(key)), inner, document, (*at, key))
-            return tree
-        return self._replace(path, value, document, at)
-
-    def _replace(self, path: KeyPath, value: Any, document: Document, at: KeyPath) -> Tree:
-        length = len(path)
-        values = {p: place for p, place in self.values.items() if p[:length] != path}
-        keys = {p: place for p, place in self.keys.items() if p[:length] != path}
+        """Tree with a value set as by `put_in`, written at a path of a document."""
+        values, keys = dict(self.values), dict(self.keys)
+        replaced = not _merges(get_in(self.data, path), value)
+        for known in [p for p in (*values, *keys) if replaced and p[: len(path)] == path]:
+            values.pop(known, None)
+            keys.pop(known, None)
         for source, target in ((document.values, values), (document.keys, keys)):
-            for p, place in source.items():
-                if p[: len(at)] == at:
-                    target[(*path, *p[len(at) :])] = place
+            for written, place in source.items():
+                if written[: len(at)] == at:
+                    target[(*path, *_undotted(written[len(at) :]))] = place
         values.setdefault(path, document.place(at))
         keys.setdefault(path, document.place(at, of_key=True))
-        return Tree(set_in(self.data, path, value), values, keys)
+        return Tree(put_in(self.data, path, value), values, keys)
 
     def build(self, config: type[Model]) -> tuple[Model | None, list[Fault]]:
         """The configuration object, or None and all faults with their places."""
         return build(config, self.data, self.place)
 
 
-def _other_kind(here: Any, value: Mapping[str, Any]) -> bool:
-    return (
-        isinstance(here, Mapping)
-        and "kind" in here
-        and "kind" in value
-        and here["kind"] != value["kind"]
-    )
+def _merges(here: Any, value: Any) -> bool:
+    """Whether a value is merged into what is there, rather than put in its place."""
+    if not isinstance(here, Mapping) or not isinstance(value, Mapping) or not value:
+        return False
+    return bool(here.get("kind") == value.get("kind", here.get("kind")))
+
+
+def _nested(value: Any) -> Any:
+    """A mapping with dotted keys as nested mappings."""
+    return put_in({}, (), value) if isinstance(value, Mapping) else value
+
+
+def _undotted(path: KeyPath) -> KeyPath:
+    parts: list[str | int] = []
+    for part in path:
+        parts.extend([part] if isinstance(part, int) else split_path(part))
+    return tuple(parts)

@@ -153,7 +153,7 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
     """JSON values of all settings that take part in this cell, in the shape of the tree.
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
-    where nothing is distilled, a correspondence loss without weight, pretraining of what has a
+    where nothing is distilled, what a correspondence loss without weight would do, pretraining of what has a
     checkpoint, and the settings of `NO_EFFECT`.
     """
     data = experiment.canonical()
@@ -170,7 +170,7 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         data["teachers"] = {teacher: data["teachers"][teacher]}
         data["teacher_pretraining"] = {teacher: recipe.canonical()} if recipe else {}
     if experiment.correspondence.weight == 0:
-        del data["correspondence"]
+        data["correspondence"] = {"weight": 0.0}
     return _without_no_effect(data)
 
 

@@ -1,0 +1,115 @@
+"""The tree that all cells of a grid start from: preset, the grid's own base, --smoke, --set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from threedrs_platform.config_paths import known_paths, path_fault, split_path
+from threedrs_platform.config_tree import Tree, get_in, put_in
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_workflows.experiment import Experiment, experiment_id
+from threedrs_workflows.grid_axes import Assignment
+from threedrs_workflows.grid_file import ReadGrid, undotted_twice
+from threedrs_workflows.presets import load_preset
+
+
+def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]]:
+    """Settings of the baseline cell, each with its place, and the faults in how they are given.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    document, raw = grid.document, dict(grid.file.base)
+    preset = raw.pop("preset", None)
+    tree, faults = Tree(), undotted_twice(raw, document, ("base",))
+    if preset is not None and not isinstance(preset, str):
+        raise ConfigError([document.fault("expected the name of a preset", ("base", "preset"))])
+    if preset is not None:
+        start = load_preset(preset, document, ("base", "preset"))
+        faults += undotted_twice(start.data, start, ())
+        tree = tree.put((), start.data, start, ())
+    for key, value in raw.items():
+        message = None if isinstance(value, Mapping) else path_fault(Experiment, key, tree.data)
+        if message:
+            faults.append(document.fault(message, ("base", key), of_key=True))
+        else:
+            tree = tree.put(split_path(key), value, document, ("base", key))
+    if smoke and preset is not None:
+        small = load_preset(preset, document, ("base", "preset"), smoke=True)
+        tree = tree.put((), small.data, small, ())
+    elif smoke:
+        faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))
+    return _with_settings(tree, grid), faults
+
+
+def _with_settings(tree: Tree, grid: ReadGrid) -> Tree:
+    """`--set` flags with one value change the base; faulty names are reported with the axes."""
+    for setting in grid.settings:
+        single = len(setting.values) == 1 and setting.path != "seeds"
+        if single and path_fault(Experiment, setting.path, tree.data) is None:
+            tree = tree.put(split_path(setting.path), setting.values[0], setting.document, ())
+    return tree
+
+
+@dataclass(frozen=True)
+class Built:
+    """One cell's experiment, or what is wrong with it."""
+
+    experiment: Experiment | None
+    values: Mapping[str, Any]
+    """All settings as plain data; as far as they are known where the experiment is faulty."""
+
+    def value_of(self, path: str) -> Any:
+        """A setting by its dotted name; None where this cell has none of that name."""
+        return get_in(self.values, split_path(path))
+
+
+@dataclass
+class Workbench:
+    """Builds cells on a base; the same assignment is built once."""
+
+    base: Tree
+    _built: dict[tuple[Any, ...], Built] = field(default_factory=dict)
+
+    def build(self, choices: Assignment) -> Built:
+        """The experiment with these choices."""
+        key = tuple((path, repr(choice.value)) for path, choice in choices.items())
+        if key not in self._built:
+            self._built[key] = self._build(choices)
+        return self._built[key]
+
+    def _build(self, choices: Assignment) -> Built:
+        data = self.base.data
+        for path, choice in choices.items():
+            data = put_in(data, split_path(path), choice.value)
+        experiment, faults = Tree(data).build(Experiment)
+        if experiment is not None and not faults:
+            return Built(experiment, experiment.canonical())
+        return Built(None, data)
+
+    def faults(self, choices: Assignment) -> list[Fault]:
+        """What is wrong with these choices, each fault where the value was written."""
+        tree = self.base
+        for path, choice in choices.items():
+            tree = tree.put(split_path(path), choice.value, choice.document, choice.at)
+        return tree.build(Experiment)[1]
+
+    def faults_of_broken(self, choices: Assignment) -> list[Fault]:
+        """As `faults`, at the price of one look for cells that are known to be sound."""
+        return [] if self.build(choices).experiment is not None else self.faults(choices)
+
+    def cell_id(self, choices: Assignment) -> str:
+        """Identity of the cell with these choices, which must be without fault."""
+        experiment = self.build(choices).experiment
+        assert experiment is not None
+        return experiment_id(experiment)
+
+    def path_fault(self, path: str) -> str | None:
+        """Why a dotted name is no setting; None when it is one."""
+        return path_fault(Experiment, path, self.base.data)
+
+    def known_paths(self) -> list[str]:
+        """Every setting by its dotted name."""
+        return known_paths(Experiment, self.base.data)

@@ -1,0 +1,233 @@
+"""The sections of a grid file, checked for their form: what may stand where."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from threedrs_platform.config import Config
+from threedrs_platform.config_faults import build
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.steps import Resources
+from threedrs_platform.strict_yaml import Document, KeyPath, Place, parse_value
+from threedrs_platform.suggestions import did_you_mean
+
+VERSION = 1
+
+StepKind = Literal[
+    "scenes", "prepare", "pretrain", "teacher", "extract", "finetune", "probe", "predict", "score"
+]
+
+
+class StepResources(Config):
+    """What attempts of one kind of step occupy; never part of a result's identity."""
+
+    cpus: NonNegativeFloat = 1
+    gpus: NonNegativeFloat = 0
+    memory_gib: PositiveFloat | None = None
+    timeout_s: PositiveFloat | None = None
+
+    def resources(self) -> Resources:
+        """As the engine takes them."""
+        return Resources(**self.model_dump())
+
+
+class Ablate(Config):
+    """One factor at a time around the base, and chosen pairs of factors."""
+
+    factors: dict[str, Any] = Field(default_factory=dict)
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+class Override(Config):
+    """Settings for the cells that match."""
+
+    match: dict[str, Any] = Field(default_factory=dict)
+    where: str | None = None
+    set: dict[str, Any] = Field(min_length=1)
+    reason: str = ""
+    allow_empty: bool = False
+
+
+class Irrelevant(Config):
+    """Settings without effect in the cells that match: they fall back to the base's value."""
+
+    match: dict[str, Any] = Field(default_factory=dict)
+    where: str | None = None
+    keys: tuple[str, ...] = Field(min_length=1)
+    reason: str = ""
+    allow_empty: bool = False
+
+
+class Limits(Config):
+    """Guards against products that explode."""
+
+    max_cells: PositiveInt = 500
+
+
+class ReportChoice(Config):
+    """What the results show first."""
+
+    metrics: tuple[str, ...] = ()
+    """Metric names for the table; all when empty."""
+    compare_to: str = "base"
+    """The baseline cell, or the label or name of another cell."""
+
+
+Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+
+
+class GridFile(Config):
+    """A grid file, section by section."""
+
+    version: Literal[1]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    base: dict[str, Any]
+    seeds: Seeds = (0,)
+    matrix: dict[str, Any] = Field(default_factory=dict)
+    zip: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    ablate: Ablate = Ablate()
+    exclude: tuple[dict[str, Any], ...] = ()
+    include: tuple[dict[str, Any], ...] = ()
+    override: tuple[Override, ...] = ()
+    irrelevant: tuple[Irrelevant, ...] = ()
+    env: dict[str, str | None] = Field(default_factory=dict)
+    """Environment variables that values may hold as ${NAME}, with a default or null."""
+    limits: Limits = Limits()
+    report: ReportChoice = ReportChoice()
+    steps: dict[StepKind, StepResources] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A `--set key=v1,v2` of the command line."""
+
+    path: str
+    values: tuple[Any, ...]
+    document: Document
+
+
+@dataclass(frozen=True)
+class ReadGrid:
+    """A grid file after the check of its form. Faulty sections are left out of `file`."""
+
+    document: Document
+    file: GridFile
+    settings: tuple[Setting, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+
+def read_grid(document: Document, sets: tuple[str, ...] = ()) -> ReadGrid:
+    """Check the form of a grid file and of `--set` flags; collects faults instead of raising.
+
+    Raises:
+        ConfigError: the version is missing or unknown, so nothing else can be judged.
+    """
+    _check_version(document)
+    faults: list[Fault] = []
+    env, data = _resolve_environment(document, faults)
+    settings = [setting for text in sets if (setting := _read_setting(text, faults))]
+
+    def locate(path: KeyPath, of_key: bool) -> Place:
+        return document.place(path, of_key=of_key)
+
+    file, wrong = build(GridFile, data, locate)
+    faults += wrong
+    if file is None:
+        bad = {re.split(r"[.\[]", fault.path)[0] for fault in wrong}
+        usable = {key: value for key, value in data.items() if key not in bad}
+        file = GridFile.model_validate(
+            {"name": "unnamed", "base": {}, **usable, "version": VERSION}
+        )
+    return ReadGrid(document, file, tuple(settings), env, tuple(faults))
+
+
+def _check_version(document: Document) -> None:
+    version = document.data.get("version")
+    if isinstance(version, bool) or version != VERSION:
+        here = f", got {version!r}" if "version" in document.data else ""
+        near = did_you_mean("version", [key for key in document.data if key.startswith("v")])
+        message = f"expected version: {VERSION}{here}" + (near if "mean" in near else "")
+        raise ConfigError([document.fault(message, ("version",))])
+
+
+def _read_setting(text: str, faults: list[Fault]) -> Setting | None:
+    flag = f"--set {text}"
+    path, equals, values = text.partition("=")
+    if not equals or not path.strip() or not values.strip():
+        faults.append(Fault("expected KEY=VALUE or KEY=VALUE,VALUE", file=flag))
+        return None
+    try:
+        parsed = parse_value(f"[{values}]", flag)
+    except ConfigError as error:
+        faults += [Fault(fault.message, path, flag) for fault in error.faults]
+        return None
+    return Setting(path.strip(), tuple(parsed), Document(flag, text, {}))
+
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
+
+def _resolve_environment(
+    document: Document, faults: list[Fault]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Values of the declared variables, and the data with them filled in."""
+    declared = document.data.get("env")
+    env: dict[str, str] = {}
+    for name, default in declared.items() if isinstance(declared, dict) else ():
+        value = os.environ.get(name, default)
+        if isinstance(value, str):
+            env[name] = value
+        elif value is None:
+            message = f"environment variable {name} is not set, and it has no default here"
+            faults.append(document.fault(message, ("env", name), of_key=True))
+            env[name] = ""
+
+    def fill(value: Any, path: KeyPath) -> Any:
+        if isinstance(value, dict):
+            return {key: fill(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [fill(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        for name in _VARIABLE.findall(value):
+            if name not in env:
+                hint = did_you_mean(name, env) if env else ""
+                message = f"${{{name}}}: declare the variable under `env:` first{hint}"
+                faults.append(document.fault(message, path))
+        return _VARIABLE.sub(lambda match: env.get(match[1], match[0]), value)
+
+    data = {k: v if k == "env" else fill(v, (k,)) for k, v in document.data.items()}
+    return env, data
+
+
+def undotted_twice(value: Mapping[str, Any], document: Document, at: KeyPath) -> list[Fault]:
+    """Faults for settings that one mapping writes twice, once nested and once dotted."""
+    seen: dict[str, KeyPath] = {}
+    faults = []
+    for path, written in _settings(value, "", at):
+        for other in seen:
+            if path == other or path.startswith(f"{other}.") or other.startswith(f"{path}."):
+                first = document.place(seen[other]).line
+                message = f"{path} is set twice (first in line {first})"
+                faults.append(document.fault(message, written, of_key=True))
+                break
+        seen[path] = written
+    return faults
+
+
+def _settings(value: Mapping[str, Any], prefix: str, at: KeyPath) -> list[tuple[str, KeyPath]]:
+    found: list[tuple[str, KeyPath]] = []
+    for key, item in value.items():
+        path = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            found += _settings(item, f"{path}.", (*at, key))
+        else:
+            found.append((path, (*at, key)))
+    return found

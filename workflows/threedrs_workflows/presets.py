@@ -1,0 +1,51 @@
+"""Presets: named Experiment trees that grids start from, each with a small twin for --smoke."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from threedrs_platform.errors import ConfigError
+from threedrs_platform.strict_yaml import Document, KeyPath, load_document
+from threedrs_platform.suggestions import did_you_mean
+
+SMOKE = ".smoke"
+
+
+def presets_folder() -> Path:
+    """Where the presets lie: beside this file when installed, in `workflows/presets` otherwise.
+
+    The second is looked at only where the first does not exist, so that a checkout never reads a
+    copy that an earlier installation left behind.
+    """
+    here = Path(__file__).resolve().parent
+    installed = here / "presets"
+    return installed if installed.is_dir() else here.parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names that a grid may give as `preset`."""
+    return sorted(path.stem for path in presets_folder().glob("*.yaml") if SMOKE not in path.stem)
+
+
+def load_preset(name: str, grid: Document, at: KeyPath, *, smoke: bool = False) -> Document:
+    """A preset by its name, or by the path of a YAML file relative to the grid.
+
+    Raises:
+        ConfigError: there is none of that name (placed in the grid), or it is faulty itself.
+    """
+    path = _path_of(name, grid)
+    if path is None:
+        message = f"no preset {name!r}{did_you_mean(name, preset_names())}"
+        raise ConfigError([grid.fault(message, at)])
+    if smoke:
+        path = path.with_name(f"{path.stem}{SMOKE}{path.suffix}")
+    if not path.is_file():
+        what = f"its small twin for --smoke, {path.name}," if smoke else str(path)
+        raise ConfigError([grid.fault(f"preset {name!r}: {what} does not exist", at)])
+    return load_document(path)
+
+
+def _path_of(name: str, grid: Document) -> Path | None:
+    if name.endswith((".yaml", ".yml")):
+        return Path(grid.file).parent / name
+    return presets_folder() / f"{name}.yaml" if name in preset_names() else None
