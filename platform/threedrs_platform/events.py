@@ -86,7 +86,10 @@ def read_events(database: Database, run_id: str, after: int = 0) -> list[Recorde
     ]
 
 
-def post(connection: Connection, run_id: str, kind: str, payload: Mapping[str, Any]) -> None:
-    """Leave a message in the outbox, for trackers to deliver after the commit."""
-    row = {"kind": kind, "run_id": run_id, "payload_json": json.dumps(dict(payload))}
-    connection.execute(insert(schema.outbox), row)
+def post(connection: Connection, run_id: str, kind: str, *payloads: Mapping[str, Any]) -> None:
+    """Leave messages in the outbox, for trackers to deliver after the commit."""
+    rows = [
+        {"kind": kind, "run_id": run_id, "payload_json": json.dumps(dict(payload))}
+        for payload in payloads
+    ]
+    connection.execute(insert(schema.outbox), rows)

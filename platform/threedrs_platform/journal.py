@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -32,6 +33,7 @@ from threedrs_platform.events import Event, append_events, post
 from threedrs_platform.owners import is_dead, this_owner
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.results import write_measurements
 from threedrs_platform.states import AttemptState, FailureClass, StepState
 
 KEYS_PER_QUERY = 5000
@@ -403,19 +405,7 @@ class Journal:
             [{**artifact, "created_at": connection.scalar(select(now()))}],
         )
         _set_input_digests(connection, key, outcome.input_digests)
-        for table in (schema.metrics, schema.sample_scores, schema.curves):
-            connection.execute(delete(table).where(table.c.step_key == key))
-        _insert(connection, schema.metrics, [_metric_row(key, one) for one in outcome.metrics])
-        _insert(
-            connection,
-            schema.sample_scores,
-            [{"step_key": key, **vars(score)} for score in outcome.scores],
-        )
-        _insert(
-            connection,
-            schema.curves,
-            [{"step_key": key, **vars(point)} for point in outcome.curves],
-        )
+        write_measurements(connection, key, outcome.metrics, outcome.scores, outcome.curves)
 
 
 def finish_cells(
@@ -426,15 +416,23 @@ def finish_cells(
     why: str = "",
 ) -> None:
     """Set the final state of cells, tell it, and leave word for the trackers."""
+    if not finished:
+        return
     cells = schema.cells
-    for cell in finished:
-        mine = and_(
-            cells.c.run_id == run_id, cells.c.cell_id == cell.cell_id, cells.c.seed == cell.seed
-        )
-        connection.execute(update(cells).where(mine).values(state=state))
-        payload = {"cell": cell.cell_id, "seed": cell.seed, **({"why": why} if why else {})}
-        append_events(connection, run_id, [Event(f"cell.{state}", None, payload)])
-        post(connection, run_id, "cell.finished", {**payload, "state": state})
+    mine = and_(
+        cells.c.run_id == run_id,
+        cells.c.cell_id == bindparam("cell"),
+        cells.c.seed == bindparam("of_seed"),
+    )
+    rows = [{"cell": cell.cell_id, "of_seed": cell.seed} for cell in finished]
+    connection.execute(update(cells).where(mine).values(state=state), rows)
+    payloads = [
+        {"cell": cell.cell_id, "seed": cell.seed, **({"why": why} if why else {})}
+        for cell in finished
+    ]
+    told = [Event(f"cell.{state}", None, payload) for payload in payloads]
+    append_events(connection, run_id, told)
+    post(connection, run_id, "cell.finished", *({**each, "state": state} for each in payloads))
 
 
 def _step_row(row: Any) -> StepRow:
@@ -452,17 +450,6 @@ def _chunks(values: Collection[str]) -> Iterator[list[str]]:
     rest = iter(values)
     while chunk := list(islice(rest, KEYS_PER_QUERY)):
         yield chunk
-
-
-def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(insert(table), rows)
-
-
-def _metric_row(key: str, metric: Metric) -> dict[str, Any]:
-    low, high = metric.ci95 or (None, None)
-    row = {name: value for name, value in vars(metric).items() if name != "ci95"}
-    return {"step_key": key, **row, "ci_low": low, "ci_high": high}
 
 
 def _set_input_digests(connection: Connection, key: str, digests: Mapping[str, str]) -> None:

@@ -1,0 +1,94 @@
+"""Steps that cost nothing and can be told to misbehave. Parameters say how."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from threedrs_platform.errors import DataError, StorageError
+from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.steps import StepTask
+
+
+def noop(task: StepTask) -> None:
+    """Write one small file that depends on parameters and inputs."""
+    inputs = {name: (folder / "out.txt").read_text() for name, folder in task.inputs.items()}
+    (task.out / "out.txt").write_text(f"{sorted(task.params.items())} {sorted(inputs.items())}")
+
+
+def measure(task: StepTask) -> None:
+    """Like `noop`, and report a metric, two sample scores and a curve."""
+    noop(task)
+    value = float(task.params.get("value", 1.0))
+    task.metric(Metric("fake/value", value, n=2, chance=0.5, ci95=(value - 1, value + 1)))
+    task.sample_scores(SampleScore("fake/value", f"s{i}", "scene", value) for i in range(2))
+    for step in range(3):
+        task.log(step, {"loss": 1.0 / (step + 1)})
+    task.warn("this is a fake")
+
+
+def constant(task: StepTask) -> None:
+    """Write the same artifact whatever the other parameters are."""
+    (task.out / "out.txt").write_text(str(task.params.get("content", "constant")))
+
+
+def count(task: StepTask) -> None:
+    """Like `measure`, and add a line to the file `params["ledger"]` each time it executes."""
+    with Path(task.params["ledger"]).open("a") as ledger:
+        ledger.write(f"{os.getpid()} {task.params.get('id', '')}\n")
+    seconds = float(task.params.get("seconds", 0.0))
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        task.progress(0, 1)
+        time.sleep(0.005)
+    measure(task)
+
+
+def crawl(task: StepTask) -> None:
+    """Report progress every hundredth of a second for `params["seconds"]`."""
+    steps = max(1, round(float(task.params["seconds"]) * 100))
+    for done in range(steps):
+        task.progress(done, steps, "crawling")
+        time.sleep(0.01)
+    noop(task)
+
+
+def resumable(task: StepTask) -> None:
+    """Log ten points, crashing once in the middle; the second attempt goes on where it stopped."""
+    mark = task.scratch / "done"
+    first = int(mark.read_text()) if mark.exists() else 0
+    for step in range(first, 10):
+        task.log(step, {"loss": float(10 - step)})
+        mark.write_text(str(step + 1))
+        if step == 4 and first == 0:
+            raise ConnectionError("the network hiccuped")
+    noop(task)
+
+
+def fail(task: StepTask) -> None:
+    """Raise what `params["error"]` names."""
+    print("about to fail")
+    kind = task.params.get("error", "bug")
+    errors: dict[str, BaseException] = {
+        "bug": ValueError("this step is broken"),
+        "data": DataError("scene0000_00 has no depth"),
+        "oom": MemoryError("out of memory"),
+        "infra": ConnectionError("the network is down"),
+        "storage": StorageError("the disk is full"),
+        "exit": SystemExit(3),
+    }
+    raise errors[kind]
+
+
+def hungry(task: StepTask) -> None:
+    """Run out of memory above a micro-batch of 2."""
+    if task.params["micro_batch"] > 2:
+        raise MemoryError(f"micro-batch {task.params['micro_batch']} does not fit")
+    effective = task.params["micro_batch"] * task.params["gradient_accumulation"]
+    (task.out / "out.txt").write_text(f"effective batch {effective}")
+
+
+def die(task: StepTask) -> None:
+    """End the worker process at once, as the kernel's memory killer would."""
+    os._exit(9)

@@ -1,0 +1,110 @@
+"""The workspace: one folder with everything a project keeps, or pointers to where it is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from threedrs_platform.artifacts import ArtifactStore, open_store
+from threedrs_platform.attempts import StoreAddress
+from threedrs_platform.database import Database, open_database, sqlite_url
+from threedrs_platform.errors import StorageError
+from threedrs_platform.file_digests import FileDigests
+from threedrs_platform.journal import Journal
+from threedrs_platform.runs import Runs
+from threedrs_platform.source_code import CodeIndex
+
+DEFAULT_FOLDER = ".threedrs"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where things live. Nothing is opened or created before it is used."""
+
+    root: Path
+    database_url: str
+    artifacts_url: str
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, created on first use."""
+        return open_database(self.database_url or sqlite_url(self.root / "results.db"))
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal, seen by this process."""
+        return Journal(self.database)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The submissions."""
+        return Runs(self.database)
+
+    @cached_property
+    def store(self) -> ArtifactStore:
+        """The artifact store."""
+        return open_store(self.store_address.url, Path(self.store_address.cache))
+
+    @cached_property
+    def code(self) -> CodeIndex:
+        """Code digests, remembered in the workspace."""
+        return CodeIndex(self.root / "cache" / "code.json")
+
+    @cached_property
+    def files(self) -> FileDigests:
+        """File digests, remembered in the workspace."""
+        return FileDigests(self.root / "cache" / "files.json")
+
+    @property
+    def store_address(self) -> StoreAddress:
+        """How a worker finds the artifact store."""
+        local = str(self.root / "artifacts")
+        return StoreAddress(self.artifacts_url or local, local)
+
+    def scratch(self, step_key: str) -> Path:
+        """A step's folder for unfinished work."""
+        return self.root / "scratch" / step_key
+
+    def logs(self, step_key: str) -> Path:
+        """A step's folder of attempt logs."""
+        return self.root / "logs" / step_key
+
+    def close(self) -> None:
+        """Save the memos and close what was opened."""
+        opened = self.__dict__
+        if "code" in opened:
+            self.code.save()
+        if "files" in opened:
+            self.files.save()
+        if "database" in opened:
+            self.database.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def find_workspace(
+    folder: str | None = None,
+    database_url: str | None = None,
+    artifacts_url: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Workspace:
+    """The workspace that flags and environment name; by default `.threedrs` in this folder.
+
+    Raises:
+        StorageError: the place exists but is not a folder.
+    """
+    root = Path(folder or environment.get("THREEDRS_WORKSPACE") or DEFAULT_FOLDER).resolve()
+    if root.exists() and not root.is_dir():
+        raise StorageError(f"the workspace {root} is not a folder; choose another --workspace")
+    return Workspace(
+        root,
+        database_url or environment.get("THREEDRS_DATABASE_URL") or "",
+        artifacts_url or environment.get("THREEDRS_ARTIFACTS") or "",
+    )

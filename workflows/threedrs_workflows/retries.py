@@ -1,0 +1,54 @@
+"""Whether a failed attempt is tried again, when, and with what changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from threedrs_platform.identity import halve_micro_batch
+from threedrs_platform.states import FailureClass
+from threedrs_platform.steps import JSON
+
+RETRIES: Mapping[FailureClass, int] = {
+    FailureClass.BUG: 0,
+    FailureClass.DATA: 0,
+    FailureClass.INFRA: 3,
+    FailureClass.OOM: 2,
+    FailureClass.STORAGE: 0,
+}
+"""How often a step is tried again in one submission, by what went wrong."""
+
+BACKOFF_S = 2.0
+"""Wait before the first retry after an infrastructure failure; doubles each time."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """A decision to try again."""
+
+    delay_s: float
+    params: Mapping[str, JSON]
+    note: str
+
+
+@dataclass
+class RetryPolicy:
+    """Decides retries of one submission and counts them."""
+
+    retries: Mapping[FailureClass, int] = field(default_factory=lambda: RETRIES)
+    backoff_s: float = BACKOFF_S
+    _used: Counter[tuple[str, FailureClass]] = field(default_factory=Counter)
+
+    def decide(self, key: str, failure: FailureClass, params: Mapping[str, JSON]) -> Retry | None:
+        """The next try of a step, None if it has failed for good."""
+        used = self._used[key, failure]
+        if used >= self.retries[failure]:
+            return None
+        self._used[key, failure] += 1
+        if failure is FailureClass.OOM:
+            halved = halve_micro_batch(params)
+            if halved is not None:
+                return Retry(0.0, halved, "micro-batch halved at the same effective batch")
+            return Retry(0.0, params, "again after running out of memory")
+        return Retry(self.backoff_s * 2**used, params, f"again after {failure} failure")

@@ -1,0 +1,196 @@
+"""Which step is next: the state of a running submission in memory. Pure: no database, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+
+from threedrs_platform.journal import CellKey
+from threedrs_platform.states import RunState, StepState
+from threedrs_workflows.plan import Plan, PlannedStep
+
+UNKNOWN_SECONDS = 1.0
+
+
+class Phase(StrEnum):
+    """Where a step is in this submission."""
+
+    WAITING = "waiting"
+    """Inputs are not there yet."""
+    READY = "ready"
+    RUNNING = "running"
+    ELSEWHERE = "elsewhere"
+    """Another supervisor works on it."""
+    DONE = "done"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the step."""
+        return self in (Phase.DONE, Phase.FAILED, Phase.BLOCKED, Phase.CANCELLED)
+
+
+class Schedule:
+    """Phases of all steps of a plan, and what follows from each change."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.steps: dict[str, PlannedStep] = plan.by_key
+        self.digests: dict[str, str] = {}
+        self.cells: dict[CellKey, StepState] = dict.fromkeys(plan.links, StepState.PENDING)
+        self._users = {node.key: node.users for node in plan.graph.nodes.values()}
+        self._needs = {cell: set(roles.values()) for cell, roles in plan.links.items()}
+        self._cells_of = {node.key: node.cells for node in plan.graph.nodes.values()}
+        self._missing = {cell: len(keys) for cell, keys in self._needs.items()}
+        self._phase = dict.fromkeys(self.steps, Phase.WAITING)
+        self._priority = _priorities(plan, self._users)
+        self._ready: set[str] = set()
+        self._open = len(self.steps)
+        self.hits = 0
+        for step in plan.steps:
+            if step.hit and step.output_digest is not None:
+                self.hits += 1
+                self.done(step.key, step.output_digest)
+        for key in self.steps:
+            self._refresh_waiting(key)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every step is in its final phase."""
+        return self._open == 0
+
+    def phase(self, key: str) -> Phase:
+        """Where a step is."""
+        return self._phase[key]
+
+    def counts(self) -> Counter[Phase]:
+        """How many steps are in each phase."""
+        return Counter(self._phase.values())
+
+    def ready(self) -> list[str]:
+        """Steps that can start, longest remaining path first, then the most shared."""
+        return sorted(self._ready, key=self._priority.__getitem__)
+
+    def inputs(self, key: str) -> dict[str, str]:
+        """Digests of a ready step's inputs."""
+        return {name: self.digests[up] for name, up in self.steps[key].inputs.items()}
+
+    def set(self, key: str, phase: Phase) -> None:
+        """Change a step's phase."""
+        before = self._phase[key]
+        self._phase[key] = phase
+        self._open += before.is_final - phase.is_final
+        (self._ready.add if phase is Phase.READY else self._ready.discard)(key)
+
+    def finishing(self, key: str) -> list[CellKey]:
+        """Cells that will be complete once this step is done."""
+        return [
+            cell
+            for cell in sorted(self._cells_of[key], key=lambda cell: (cell.cell_id, cell.seed))
+            if self._missing[cell] == 1 and self.cells[cell] is StepState.PENDING
+        ]
+
+    def done(self, key: str, digest: str) -> None:
+        """A step succeeded: its users may become ready, cells complete."""
+        for cell in self.finishing(key):
+            self.cells[cell] = StepState.SUCCEEDED
+        for cell in self._cells_of[key]:
+            self._missing[cell] -= 1
+        self.digests[key] = digest
+        self.set(key, Phase.DONE)
+        for user in self._users[key]:
+            self._refresh_waiting(user)
+
+    def undo(self, key: str) -> None:
+        """A done step's artifact turned out bad: it has to run again, and its users wait."""
+        for cell in self._cells_of[key]:
+            self._missing[cell] += 1
+        del self.digests[key]
+        self.set(key, Phase.WAITING)
+        self._refresh_waiting(key)
+        for user in self._users[key]:
+            if self._phase[user] in (Phase.READY, Phase.RUNNING):
+                self.set(user, Phase.WAITING)
+
+    def failed(self, key: str) -> tuple[list[str], list[CellKey]]:
+        """A step failed for good. Returns the steps it blocks and the cells it ends."""
+        self.set(key, Phase.FAILED)
+        blocked = [user for user in self._downstream(key) if not self._phase[user].is_final]
+        for user in blocked:
+            self.set(user, Phase.BLOCKED)
+        ended = self._end_cells(self._cells_of[key], StepState.FAILED)
+        return blocked, ended
+
+    def cancel(
+        self, cells: Iterable[CellKey], keep: Iterable[str] = ()
+    ) -> tuple[list[str], list[CellKey]]:
+        """Cancel cells. Returns the steps nobody needs any more, and the cells that end.
+
+        Args:
+            keep: steps that somebody else needs.
+        """
+        ended = self._end_cells(cells, StepState.CANCELLED)
+        needed = set(keep)
+        for cell, state in self.cells.items():
+            if state is StepState.PENDING:
+                needed |= self._needs[cell]
+        dropped = [
+            key for key, phase in self._phase.items() if not phase.is_final and key not in needed
+        ]
+        return dropped, ended
+
+    def outcome(self) -> RunState:
+        """State of the run, given the states of its cells."""
+        states = Counter(self.cells.values())
+        wanted = len(self.cells) - states[StepState.CANCELLED]
+        if self.cells and not wanted:
+            return RunState.CANCELLED
+        if states[StepState.SUCCEEDED] == wanted:
+            return RunState.SUCCEEDED
+        return RunState.PARTIAL if states[StepState.SUCCEEDED] else RunState.FAILED
+
+    def remaining_seconds(self) -> float | None:
+        """Predicted work that is left; None while nothing is known."""
+        left = [self.steps[key].seconds for key, p in self._phase.items() if not p.is_final]
+        known = [seconds for seconds in left if seconds is not None]
+        return sum(known) * len(left) / len(known) if known else None
+
+    def _end_cells(self, cells: Iterable[CellKey], state: StepState) -> list[CellKey]:
+        ended = [cell for cell in cells if self.cells[cell] is StepState.PENDING]
+        for cell in ended:
+            self.cells[cell] = state
+        return sorted(ended, key=lambda cell: (cell.cell_id, cell.seed))
+
+    def _refresh_waiting(self, key: str) -> None:
+        if self._phase[key] is Phase.WAITING and all(
+            up in self.digests for up in self.steps[key].inputs.values()
+        ):
+            self.set(key, Phase.READY)
+
+    def _downstream(self, key: str) -> list[str]:
+        found: dict[str, None] = {}
+        waiting = sorted(self._users[key])
+        while waiting:
+            user = waiting.pop()
+            if user not in found:
+                found[user] = None
+                waiting += sorted(self._users[user])
+        return list(found)
+
+
+def _priorities(plan: Plan, users: dict[str, set[str]]) -> dict[str, tuple[float, int, int]]:
+    """Sort keys: the longest predicted path to the end first, then the most shared, then order."""
+    path: dict[str, float] = {}
+    for step in reversed(plan.steps):
+        own = UNKNOWN_SECONDS if step.seconds is None else step.seconds
+        path[step.key] = own + max((path[user] for user in users[step.key]), default=0.0)
+    return {
+        step.key: (-path[step.key], -step.cells, index) for index, step in enumerate(plan.steps)
+    }
+
+
+def names(steps: Sequence[PlannedStep]) -> str:
+    """Kinds and labels of steps for a message."""
+    return ", ".join(f"{step.spec.kind} {step.spec.label}".strip() for step in steps)
