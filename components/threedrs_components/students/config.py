@@ -47,6 +47,9 @@ class LlavaVideoConfig(Config):
     """Add the sine encoding of world coordinates to visual tokens and object features."""
     object_features: ObjectFeatures = "llm"
     """Where candidates are pooled: last hidden states, projected vision tokens, or their mean."""
+    coord_input: Literal["region", "encoding"] = "region"
+    """What `<coord>` carries: the box's visual feature, or as released only the encoding of its
+    centre, which needs position_encoding."""
     blind: bool = False
     """Control: no visual token, object features zero."""
     gradient_checkpointing: bool = False
@@ -59,10 +62,10 @@ class LlavaVideoConfig(Config):
         return self
 
     def build(self, seed: int = 0) -> LlavaVideo:
-        """Load the checkpoint, or initialise a micro student from the seed.
+        """Load the checkpoint; the seed is for modules that it does not hold.
 
         Raises:
-            CheckpointError: the checkpoint does not fit.
+            CheckpointError: there is no checkpoint, or it does not fit.
         """
         from threedrs_components.students.llava_video import build_llava_video
 

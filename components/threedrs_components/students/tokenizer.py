@@ -1,0 +1,163 @@
+"""Text in and out of a student: chat markup, special tokens, and the micro word tokenizer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+
+from threedrs_platform.errors import CheckpointError
+
+GROUND, COORD = "<ground>", "<coord>"
+PADDING, UNKNOWN, VISUAL, IMAGE = "<pad>", "<unk>", "<visual>", "<image>"
+TOKENIZER_FILE, CHAT_FILE = "tokenizer.json", "chat.json"
+
+
+@dataclass(frozen=True)
+class ChatMarkup:
+    """Text around header, visual tokens, opening, prompt, reply mark, answer and end."""
+
+    header: str
+    opening: str
+    reply: str
+    end: str
+    visual: str
+
+
+MICRO_CHAT = ChatMarkup(
+    header="<|user|>", opening="", reply="<|assistant|>", end="<|end|>", visual=VISUAL
+)
+QWEN_CHAT = ChatMarkup(
+    header="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+    opening="\n",
+    reply="<|im_end|>\n<|im_start|>assistant\n",
+    end="<|im_end|>",
+    visual="",
+)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One continuation: token ids, and per token whether it is part of the answer."""
+
+    ids: tuple[int, ...]
+    is_answer: tuple[bool, ...]
+
+
+class StudentTokenizer:
+    """A `tokenizers` tokenizer with the chat markup it was made for."""
+
+    def __init__(self, tokenizer: Tokenizer, chat: ChatMarkup, visual_id: int | None = None):
+        self.tokenizer, self.chat = tokenizer, chat
+        self.ground_id = self.token_id(GROUND)
+        self.coord_id = self.token_id(COORD)
+        self.end_id = self.token_id(chat.end)
+        self.visual_id = self.token_id(chat.visual) if visual_id is None else visual_id
+        self.header = tuple(self._ids(chat.header))
+        """Ids that stand before the visual tokens."""
+
+    def __len__(self) -> int:
+        return int(self.tokenizer.get_vocab_size())
+
+    def encode(self, prompt: str, answer: str | None) -> Encoded:
+        """Ids after the visual prefix; without an answer they end where the reply begins."""
+        asked = self._ids(self.chat.opening + prompt + self.chat.reply)
+        replied = [] if answer is None else self._ids(answer)
+        if replied and replied != [self.ground_id]:
+            replied.append(self.end_id)
+        return Encoded(
+            ids=tuple(asked + replied),
+            is_answer=(False,) * len(asked) + (True,) * len(replied),
+        )
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of generated ids, up to the end mark."""
+        kept: list[int] = []
+        for token in ids:
+            if token == self.end_id:
+                break
+            kept.append(token)
+        text = self.tokenizer.decode(kept, skip_special_tokens=True)
+        if self.tokenizer.decoder is None:
+            text = re.sub(r" ([.,?!;:])", r"\1", text)
+        return str(text).strip()
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer and its markup into a checkpoint folder."""
+        self.tokenizer.save(str(folder / TOKENIZER_FILE))
+        content = {"chat": asdict(self.chat), "visual_id": self.visual_id}
+        (folder / CHAT_FILE).write_text(json.dumps(content, indent=1, sort_keys=True))
+
+    @classmethod
+    def load(cls, folder: Path) -> StudentTokenizer:
+        """Read back what `save` wrote.
+
+        Raises:
+            CheckpointError: a file is missing or unreadable.
+        """
+        try:
+            content: dict[str, Any] = json.loads((folder / CHAT_FILE).read_text())
+            tokenizer = Tokenizer.from_str((folder / TOKENIZER_FILE).read_text())
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
+        return cls(tokenizer, ChatMarkup(**content["chat"]), content["visual_id"])
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def token_id(self, token: str) -> int:
+        """Id of one token.
+
+        Raises:
+            CheckpointError: the vocabulary does not have it.
+        """
+        identity = self.tokenizer.token_to_id(token)
+        if identity is None:
+            raise CheckpointError(f"the tokenizer has no token {token!r}")
+        return int(identity)
+
+
+def word_tokenizer(texts: Iterable[str]) -> StudentTokenizer:
+    """A tokenizer whose vocabulary is every word and punctuation mark of the texts, lower-cased."""
+    normalizer = normalizers.Lowercase()
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\s+"), "removed"),
+            pre_tokenizers.Split(Regex(r"[^\w\s]"), "isolated"),
+        ]
+    )
+    special = [PADDING, UNKNOWN, VISUAL, IMAGE, GROUND, COORD]
+    special += [MICRO_CHAT.header, MICRO_CHAT.reply, MICRO_CHAT.end]
+    markup = re.compile("|".join(re.escape(token) for token in special))
+    words = {
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(markup.sub(" ", text)))
+    }
+    vocabulary = {token: index for index, token in enumerate([*special, *sorted(words)])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.add_special_tokens(special)
+    return StudentTokenizer(tokenizer, MICRO_CHAT)
+
+
+def qwen_tokenizer(folder: Path, visual_id: int) -> StudentTokenizer:
+    """The checkpoint's own tokenizer with `<ground>` and `<coord>` appended.
+
+    Raises:
+        CheckpointError: the folder holds no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        loaded: Any = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
+    loaded.add_tokens([GROUND, COORD], special_tokens=True)
+    return StudentTokenizer(loaded.backend_tokenizer, QWEN_CHAT, visual_id)

@@ -1,0 +1,205 @@
+"""What each training step sees: a pure function of seed and step, whoever asks."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from threedrs_components.objectives.config import CorrespondenceConfig
+from threedrs_components.probing.pairs import PairMatrix
+from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes, scene_pairs
+from threedrs_components.students.tokenizer import StudentTokenizer
+from threedrs_components.training.batches import (
+    Question,
+    SceneBatch,
+    collate,
+    object_candidates,
+    training_question,
+)
+from threedrs_components.training.config import TrainingConfig
+from threedrs_platform.errors import ConfigError, DataError, Fault
+from threedrs_platform.features import FeatureFolder, check_frames
+from threedrs_platform.records import Sample
+
+MAX_SCENES_HELD = 128
+
+
+@dataclass(frozen=True)
+class SceneData:
+    """All that training reads of one scene."""
+
+    prepared: PreparedScene
+    questions: tuple[Question, ...]
+    teacher: Tensor | None
+    """[F, P, P, D] float32, or None without alignment"""
+    pairs: PairMatrix | None
+    """Correspondences, or None without that loss"""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one worker computes in one accumulation round."""
+
+    batch: SceneBatch
+    teacher: Tensor | None
+    """[S, F, P, P, D]"""
+    pairs: tuple[PairMatrix, ...]
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Scenes of one optimizer step with the questions chosen for each, over all workers."""
+
+    scenes: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @property
+    def num_questions(self) -> int:
+        """Questions of the whole step."""
+        return sum(len(chosen) for _, chosen in self.scenes)
+
+
+class TrainingData:
+    """Scenes, questions and targets by step."""
+
+    def __init__(
+        self,
+        prepared: PreparedScenes,
+        samples: Mapping[str, Sequence[Sample]],
+        tokenizer: StudentTokenizer,
+        training: TrainingConfig,
+        seed: int,
+        *,
+        features: Path | None = None,
+        correspondence: CorrespondenceConfig | None = None,
+        blind: bool = False,
+    ) -> None:
+        self.prepared, self.samples, self.tokenizer = prepared, samples, tokenizer
+        self.training, self.seed, self.blind = training, seed, blind
+        self.correspondence = correspondence
+        self.features = None if features is None else FeatureFolder(features)
+        self.scene_ids = sorted(samples)
+        if not self.scene_ids:
+            raise DataError("no scene to train on: the annotations name none of the split's scenes")
+        self._held: OrderedDict[str, SceneData] = OrderedDict()
+
+    def plan(self, step: int) -> StepPlan:
+        """Scenes and questions of a step: epochs of a shuffled scene list, questions drawn anew."""
+        size = self.training.scenes_per_step
+        scenes = [self._scene_at(step * size + place) for place in range(size)]
+        return StepPlan(
+            tuple((scene, self._choose(scene, step, place)) for place, scene in enumerate(scenes))
+        )
+
+    def micro_batches(self, plan: StepPlan, rank: int, world: int) -> list[MicroBatch]:
+        """This worker's share of a step, one batch per accumulation round."""
+        rounds = self.training.gradient_accumulation
+        own = plan.scenes[rank::world]
+        size = len(own) // rounds
+        return [self.assemble(own[index * size : (index + 1) * size]) for index in range(rounds)]
+
+    def assemble(self, chosen: Sequence[tuple[str, Sequence[int]]]) -> MicroBatch:
+        """Collate scenes with their chosen questions."""
+        data = [self.scene(scene_id) for scene_id, _ in chosen]
+        batch = collate(
+            [item.prepared for item in data],
+            [
+                [item.questions[index] for index in rows]
+                for item, (_, rows) in zip(data, chosen, strict=True)
+            ],
+            [object_candidates(item.prepared) for item in data],
+            self.tokenizer,
+            self.blind,
+        )
+        teachers = [item.teacher for item in data if item.teacher is not None]
+        pairs = tuple(item.pairs for item in data if item.pairs is not None)
+        return MicroBatch(batch, torch.stack(teachers) if teachers else None, pairs)
+
+    def scene(self, scene_id: str) -> SceneData:
+        """One scene, read once while it stays among the most recent."""
+        if scene_id in self._held:
+            self._held.move_to_end(scene_id)
+            return self._held[scene_id]
+        prepared = self.prepared[scene_id]
+        data = SceneData(
+            prepared,
+            tuple(
+                training_question(sample, prepared, self.tokenizer)
+                for sample in self.samples[scene_id]
+            ),
+            None if self.features is None else teacher_map(self.features, prepared),
+            None if self.correspondence is None else _pairs(prepared, self.correspondence),
+        )
+        self._held[scene_id] = data
+        if len(self._held) > MAX_SCENES_HELD:
+            self._held.popitem(last=False)
+        return data
+
+    def teacher_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation [D] of the teacher's features over all training scenes, float32."""
+        assert self.features is not None
+        count, total, squares = 0, np.float64(0), np.float64(0)
+        for scene_id in self.scene_ids:
+            values = self.features[scene_id].features.astype(np.float64)
+            values = values.reshape(-1, values.shape[-1])
+            count += len(values)
+            total, squares = total + values.sum(0), squares + (values**2).sum(0)
+        mean = total / count
+        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+        return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+    def _scene_at(self, place: int) -> str:
+        """The scene at a place of the endless sequence of shuffled epochs."""
+        epoch, index = divmod(place, len(self.scene_ids))
+        order = list(self.scene_ids)
+        random.Random(f"{self.seed}/epoch/{epoch}").shuffle(order)
+        return order[index]
+
+    def _choose(self, scene_id: str, step: int, place: int) -> tuple[int, ...]:
+        """Rows of the questions asked this time, without repetition, in file order."""
+        available = len(self.samples[scene_id])
+        wanted = min(available, self.training.questions_per_scene)
+        chance = random.Random(f"{self.seed}/step/{step}/{place}")
+        return tuple(sorted(chance.sample(range(available), wanted)))
+
+
+def check_shares(training: TrainingConfig, world: int) -> None:
+    """Every worker must get equally many scenes in every accumulation round.
+
+    Raises:
+        ConfigError: it does not work out.
+    """
+    parts = world * training.gradient_accumulation
+    if training.scenes_per_step % parts:
+        message = (
+            f"{training.scenes_per_step} does not divide into {world} workers x "
+            f"{training.gradient_accumulation} accumulation rounds; use a multiple of {parts}"
+        )
+        raise ConfigError([Fault(message, path="training.scenes_per_step")])
+
+
+def teacher_map(features: FeatureFolder, scene: PreparedScene) -> Tensor:
+    """Teacher features [F, P, P, D] float32 of the very frames that the student sees.
+
+    Raises:
+        DataError: other frames, or another grid.
+    """
+    stored = features[scene.scene_id]
+    check_frames(stored, scene.frame_names)
+    if stored.features.shape[1:3] != (scene.grid, scene.grid):
+        raise DataError(
+            f"scene {scene.scene_id}: teacher features have a grid of "
+            f"{stored.features.shape[1]}x{stored.features.shape[2]}, the student one of "
+            f"{scene.grid}x{scene.grid}; extract them for this student"
+        )
+    return torch.from_numpy(stored.features.astype(np.float32))
+
+
+def _pairs(scene: PreparedScene, config: CorrespondenceConfig) -> PairMatrix:
+    return scene_pairs(scene, level=config.level, voxel_m=config.voxel_m)

@@ -1,0 +1,332 @@
+"""Fine-tuning: one joint stage over scenes and their questions, resumable at any checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.students.checkpoints import save_student
+from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.training.checkpoints import (
+    Progress,
+    newest_checkpoint,
+    read_progress,
+    write_checkpoint,
+)
+from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.data import TrainingData, check_shares
+from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.strategies import (
+    ParameterGroup,
+    Parts,
+    Strategy,
+    World,
+    barrier,
+    make_strategy,
+    total_over_ranks,
+)
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.records import Sample
+
+Report = Callable[[int, dict[str, float]], None]
+PARTS = (
+    "grounding/asked",
+    "grounding/correct",
+    "loss/alignment",
+    "loss/correspondence",
+    "loss/grounding",
+    "loss/text",
+)
+"""Summed over ranks and reported; names in one order on every rank."""
+NO_EFFECT = ("checkpoint_every", "log_every", "gradient_accumulation", "workers", "strategy")
+"""Training settings that a resume may change; but sharded checkpoints are bound to their layout."""
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Everything that decides the trained weights."""
+
+    student: LlavaVideoConfig
+    """Its checkpoint is where training starts."""
+    prepared: Path
+    samples: Mapping[str, Sequence[Sample]]
+    """Training samples by scene; scenes without samples are not visited."""
+    training: TrainingConfig
+    objectives: Objectives = field(default_factory=Objectives)
+    features: Path | None = None
+    """Folder of teacher features; needed with alignment."""
+    seed: int = 0
+
+    def identity(self, world: World) -> str:
+        """Digest that a checkpoint must carry to be continued."""
+        sharded = self.training.strategy.startswith("deepspeed")
+        content = {
+            "student": self.student.canonical(),
+            "training": self.training.model_dump(mode="json", exclude=set(NO_EFFECT)),
+            "objectives": {
+                name: value.canonical() for name, value in vars(self.objectives).items()
+            },
+            "samples": {
+                scene: [asdict(sample) for sample in samples]
+                for scene, samples in sorted(self.samples.items())
+            },
+            "seed": self.seed,
+            "layout": self.training.strategy if sharded else "replicated",
+            "world": world.size if sharded else 1,
+        }
+        text = json.dumps(content, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a training run did in this process."""
+
+    steps: int
+    resumed_from: int
+    seconds: float
+    cpu_seconds: float
+    final: dict[str, float]
+    """The last reported values."""
+
+
+def train(
+    inputs: TrainingInputs,
+    *,
+    report: Report,
+    checkpoint_dir: Path,
+    out: Path,
+    world: World | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainingSummary:
+    """Train, writing the student to `out`; continues from the newest checkpoint, if there is one.
+
+    A resumed run ends in the same weights as one that was never disturbed.
+
+    Args:
+        inputs: student, data, losses, loop.
+        report: called on the first rank with steps done and mean values since the last call.
+        checkpoint_dir: shared by all ranks; must survive for a resume.
+        out: folder for the trained student.
+        world: this process among others; with more than one the process group must exist.
+        device: where to train.
+
+    Raises:
+        ConfigError: scenes do not divide among workers, or alignment has no features.
+        CheckpointError: the start or the newest checkpoint does not fit.
+        DataError: a sample, scene or feature file is unusable.
+    """
+    world = world or _world_of_process_group()
+    check_shares(inputs.training, world.size)
+    _check_losses(inputs)
+    started, cpu_started = time.monotonic(), time.process_time()
+    torch.manual_seed(inputs.seed)
+    student = inputs.student.build(inputs.seed).to(device).train()
+    data = _open_data(inputs, student)
+    module = _training_module(inputs, student, data).to(device)
+    strategy = make_strategy(
+        module, parameter_groups(module, inputs.training), inputs.training, world
+    )
+    run = _Run(inputs, module, data, strategy, world, checkpoint_dir, report)
+    resumed_from = run.resume()
+    run.to_end()
+    with strategy.weights():
+        if world.rank == 0:
+            save_student(student, out)
+    barrier(world)
+    return TrainingSummary(
+        inputs.training.steps,
+        resumed_from,
+        time.monotonic() - started,
+        time.process_time() - cpu_started,
+        run.last_report,
+    )
+
+
+class _Run:
+    """Steps, reports and checkpoints of one process."""
+
+    def __init__(
+        self,
+        inputs: TrainingInputs,
+        module: TrainingModule,
+        data: TrainingData,
+        strategy: Strategy,
+        world: World,
+        checkpoint_dir: Path,
+        report: Report,
+    ) -> None:
+        self.training, self.seed = inputs.training, inputs.seed
+        self.module, self.data, self.strategy, self.world = module, data, strategy, world
+        self.checkpoint_dir, self.report = checkpoint_dir, report
+        self.progress = Progress(0, {}, inputs.identity(world))
+        self.last_report: dict[str, float] = {}
+
+    def resume(self) -> int:
+        """Continue from the newest checkpoint; returns its step, 0 without one."""
+        newest = newest_checkpoint(self.checkpoint_dir)
+        if newest is not None:
+            self.progress = read_progress(newest, self.progress.identity)
+            self.strategy.load(newest)
+        return self.progress.step
+
+    def to_end(self) -> None:
+        """All steps that are left."""
+        while self.progress.step < self.training.steps:
+            self._one_step()
+            done = self.progress.step
+            if done % self.training.log_every == 0 or done == self.training.steps:
+                self._report()
+            if done % self.training.checkpoint_every == 0 and done < self.training.steps:
+                self._checkpoint()
+
+    def _one_step(self) -> None:
+        step = self.progress.step
+        # Random numbers are a function of the step too, so a resume needs no generator state.
+        torch.manual_seed(_step_seed(self.seed, step, self.world.rank))
+        plan = self.data.plan(step)
+        totals = Totals(max(plan.num_questions, 1), len(plan.scenes))
+        micros = self.data.micro_batches(plan, self.world.rank, self.world.size)
+        values = dict.fromkeys(PARTS, 0.0) | {"loss": 0.0}
+        for index, micro in enumerate(micros):
+            loss, parts = self.strategy.accumulate(micro, totals, index == len(micros) - 1)
+            values["loss"] += float(loss)
+            for name, value in parts.items():
+                values[name] += value
+        schedule = learning_rate_schedule(step, self.training)
+        norm = self.strategy.update(schedule)
+        self._remember(values, norm, schedule)
+        self.progress.step = step + 1
+
+    def _remember(self, values: Parts, norm: float, schedule: float) -> None:
+        device = self.module.student.device
+        summed = total_over_ranks(values, self.world, device)
+        summed |= {"gradient_norm": norm, "schedule": schedule, "steps": 1.0}
+        window = self.progress.window
+        for name, value in summed.items():
+            window[name] = window.get(name, 0.0) + value
+
+    def _report(self) -> None:
+        """Means over the steps since the last report; accuracy over their questions."""
+        window = self.progress.window
+        steps, asked = window.pop("steps"), window.pop("grounding/asked")
+        correct = window.pop("grounding/correct")
+        values = {name: total / steps for name, total in window.items()}
+        rate = values.pop("schedule") * self.training.learning_rate
+        values = {name: v for name, v in values.items() if v or name in ("loss", "gradient_norm")}
+        values["learning_rate"] = rate
+        if asked:
+            values["grounding/accuracy"] = correct / asked
+        self.last_report, self.progress.window = values, {}
+        if self.world.rank == 0:
+            self.report(self.progress.step, values)
+
+    def _checkpoint(self) -> None:
+        write_checkpoint(
+            self.checkpoint_dir,
+            self.progress,
+            self.strategy.save,
+            self.world.rank == 0,
+            lambda: barrier(self.world),
+        )
+
+
+def learning_rate_schedule(step: int, training: TrainingConfig) -> float:
+    """Share of the peak rate at a step: linear warm-up, then half a cosine down to zero."""
+    warmup = math.ceil(training.warmup_ratio * training.steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, training.steps - warmup)))
+
+
+def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[ParameterGroup]:
+    """Vision tower, projector, heads and language model with their peak rates; rate 0 freezes."""
+    own = training.learning_rate
+    rates = {
+        "vision": own * training.vision_learning_rate_factor,
+        "projector": _or(training.projector_learning_rate, own),
+        "heads": _or(training.head_learning_rate, own),
+        "language": own,
+    }
+    members: dict[str, list[torch.nn.Parameter]] = {name: [] for name in rates}
+    for name, parameter in module.named_parameters():
+        group = _group_of(name)
+        parameter.requires_grad_(parameter.requires_grad and rates[group] > 0)
+        if parameter.requires_grad:
+            members[group].append(parameter)
+    return [
+        ParameterGroup(name, rates[name], tuple(parameters))
+        for name, parameters in members.items()
+        if parameters
+    ]
+
+
+def _group_of(name: str) -> str:
+    if ".vision_tower." in name:
+        return "vision"
+    if ".multi_modal_projector." in name or name.endswith(".image_newline"):
+        return "projector"
+    return "heads" if name.startswith(("alignment.", "student.grounding.")) else "language"
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def _world_of_process_group() -> World:
+    if distributed.is_available() and distributed.is_initialized():
+        return World(distributed.get_rank(), distributed.get_world_size())
+    return World()
+
+
+def _check_losses(inputs: TrainingInputs) -> None:
+    objectives = inputs.objectives
+    if objectives.alignment.weight > 0 and inputs.features is None:
+        fault = Fault("needs teacher features; name a teacher, or set 0", path="alignment.weight")
+        raise ConfigError([fault])
+    if inputs.student.blind and (
+        objectives.alignment.weight > 0 or objectives.correspondence.weight > 0
+    ):
+        fault = Fault("a blind student has no visual tokens to supervise", path="student.blind")
+        raise ConfigError([fault])
+
+
+def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:
+    objectives = inputs.objectives
+    return TrainingData(
+        PreparedScenes(inputs.prepared),
+        inputs.samples,
+        student.tokenizer,
+        inputs.training,
+        inputs.seed,
+        features=inputs.features if objectives.alignment.weight > 0 else None,
+        correspondence=objectives.correspondence if objectives.correspondence.weight > 0 else None,
+        blind=inputs.student.blind,
+    )
+
+
+def _training_module(
+    inputs: TrainingInputs, student: LlavaVideo, data: TrainingData
+) -> TrainingModule:
+    """With alignment, the head is as wide as the features and knows their statistics."""
+    if data.features is None:
+        return TrainingModule(student, inputs.objectives, None)
+    width = data.features[data.scene_ids[0]].features.shape[-1]
+    standardised = inputs.objectives.alignment.standardise
+    statistics = data.teacher_statistics() if standardised else None
+    return TrainingModule(student, inputs.objectives, width, statistics)

@@ -1,0 +1,99 @@
+"""Answers on a shared cache are those of separate full passes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students.tokenizer import GROUND, Encoded
+from threedrs_components.training.batches import (
+    Question,
+    collate,
+    proposal_candidates,
+    region_of,
+)
+from threedrs_components.training.prediction import predict_scene
+from threedrs_components.training.synthetic import random_samples, random_scene, random_student
+from threedrs_platform.records import Sample
+
+
+def alone(student: LlavaVideo, scene: PreparedScene, sample: Sample, steps: int) -> list[int]:
+    """Greedy decoding that runs the whole sequence anew for every token."""
+    candidates = proposal_candidates(scene)
+    encoded, decoded = student.tokenizer.encode(sample.prompt, None), list[int]()
+    for _ in range(steps):
+        ids = (*encoded.ids, *decoded)
+        question = Question(
+            replace(sample, kind="text"),
+            Encoded(ids, (False,) * (len(ids) - 1) + (True,)),
+            region_of(sample, candidates),
+        )
+        batch = collate([scene], [[question]], [candidates], student.tokenizer)
+        with torch.no_grad():
+            out = student(batch.frames, batch.layout, batch.ids, batch.regions)
+        token = int(student.logits(out.states[-1:]).argmax())
+        decoded.append(token)
+        if token == student.tokenizer.end_id:
+            break
+    return decoded
+
+
+@pytest.mark.parametrize("encoded", [False, True], ids=["plain", "position encoding"])
+def test_decoding_on_one_cache_equals_decoding_alone(encoded: bool) -> None:
+    student = random_student(position_encoding=encoded).eval()
+    scene = random_scene("scene", 4)
+    samples = random_samples(scene, 9, 2)
+    predictions = predict_scene(student, scene, samples, max_new_tokens=6)
+    assert [p.sample_id for p in predictions] == [s.sample_id for s in samples]
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if sample.kind == "text":
+            expected = student.tokenizer.decode(alone(student, scene, sample, 6))
+            assert prediction.text == expected
+
+
+def test_grounding_scores_are_those_of_one_full_pass() -> None:
+    student = random_student(object_features="both").eval()
+    scene = random_scene("scene", 4)
+    samples = [s for s in random_samples(scene, 9, 2) if s.kind == "ground"]
+    predictions = predict_scene(student, scene, samples)
+    candidates = proposal_candidates(scene)
+    questions = [Question(s, student.tokenizer.encode(s.prompt, GROUND)) for s in samples]
+    batch = collate([scene], [questions], [candidates], student.tokenizer)
+    with torch.no_grad():
+        out = student(batch.frames, batch.layout, batch.ids, batch.regions)
+        features = student.object_features(batch.candidate_weights, batch.candidate_boxes, out)
+        scores = student.grounding(
+            out.states[batch.ground_tokens],
+            student.grounding.objects(features),
+            batch.ground_scenes,
+        )
+    for prediction, row in zip(predictions, scores, strict=True):
+        assert len(prediction.scores) == len(prediction.boxes) + 1 == 5
+        torch.testing.assert_close(torch.tensor(prediction.scores), row)
+
+
+def test_a_caption_without_a_box_is_empty() -> None:
+    student = random_student().eval()
+    scene = random_scene("scene", 0)
+    caption = replace(random_samples(scene, 3, 0)[1], box_input=None)
+    assert predict_scene(student, scene, [caption])[0].text == ""
+
+
+def test_a_blind_student_answers_without_seeing() -> None:
+    student = random_student(blind=True).eval()
+    samples = random_samples(random_scene("scene", 0), 6, 0)
+    one = predict_scene(student, random_scene("scene", 0), samples)
+    other = predict_scene(
+        student,
+        replace(
+            random_scene("scene", 5),
+            boxes=random_scene("scene", 0).boxes,
+            proposals=random_scene("scene", 0).proposals,
+        ),
+        samples,
+    )
+    assert one == other
