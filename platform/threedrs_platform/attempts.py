@@ -64,6 +64,8 @@ class AttemptRequest:
     """Folder of this step; outlives the attempt."""
     log_file: str
     live_file: str
+    own_process: bool = False
+    """Whether the process executes nothing but this, so that all its output is the step's."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def execute(request: AttemptRequest, is_cancelled: Callable[[], bool] = _never) 
             Path(request.scratch).mkdir(parents=True, exist_ok=True)
             curve_file = Path(request.scratch) / "curves.jsonl"
             recorder = Recorder(Path(request.live_file), curve_file, is_cancelled)
-        with captured_output(Path(request.log_file)):
+        with captured_output(Path(request.log_file), request.own_process):
             report = _execute(request, recorder)
     except BaseException as error:  # every failure becomes a value: the supervisor decides
         report = _failure_report(error)

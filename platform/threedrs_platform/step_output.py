@@ -16,9 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-OWN_PROCESS_VARIABLE = "THREEDRS_STEP_PROCESS"
-"""Set in the environment of processes that run nothing but steps, one at a time."""
-
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -45,10 +42,10 @@ class ThreadOutput:
 
 
 @contextlib.contextmanager
-def captured_output(log_file: Path) -> Iterator[None]:
+def captured_output(log_file: Path, own_process: bool) -> Iterator[None]:
     """Append all output of the current step to its log file."""
     with log_file.open("a", encoding="utf-8", buffering=1) as file, _logging_to(file):
-        if os.environ.get(OWN_PROCESS_VARIABLE):
+        if own_process:
             with _redirected_process(file):
                 yield
         else:
