@@ -64,6 +64,10 @@ class GridCells:
     source_text: str
     digest: str
     """sha256 over name, cells, seeds and report: equal for files that mean the same."""
+    base: Experiment
+    """The experiment that all cells start from; a cell itself only if the grid makes it one."""
+    settings: tuple[str, ...]
+    """Dotted names of all settings of the base."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Declared environment variables with the values that were used."""
 
@@ -116,8 +120,19 @@ def expand(
     kept = _kept(cells, where, bench)
     name = f"{grid.file.name}-smoke" if smoke else grid.file.name
     seeds = seeds[:1] if smoke else seeds
-    digest = _digest(name, kept, seeds, grid.file.report)
-    return GridCells(name, kept, seeds, grid.file.report, document.text, digest, dict(grid.env))
+    baseline = bench.build({}).experiment
+    assert baseline is not None
+    return GridCells(
+        name,
+        kept,
+        seeds,
+        grid.file.report,
+        document.text,
+        _digest(name, kept, seeds, grid.file.report),
+        baseline,
+        tuple(bench.known_paths()),
+        dict(grid.env),
+    )
 
 
 def _raise_if(faults: Iterable[Fault]) -> None:

@@ -197,7 +197,10 @@ class _Reader:
         factors: dict[str, Dimension],
         zips: list[Dimension],
     ) -> None:
-        """Let a `--set` flag replace or add an axis; a single value only removes the axis."""
+        """Let a `--set` flag replace or add an axis; a single value only removes the axis.
+
+        A new axis is a factor where the grid has nothing but factors, else a matrix axis.
+        """
         flag = setting.document.file
         message = self.path_fault(setting.path)
         zipped = [dimension.name for dimension in zips if setting.path in dimension.paths]
@@ -206,12 +209,13 @@ class _Reader:
         if message:
             self.faults.append(Fault(message, setting.path, flag))
             return
+        ablated = setting.path in factors or (factors and not matrix and not zips)
         matrix.pop(setting.path, None)
         factors.pop(setting.path, None)
         if len(setting.values) > 1:
             choices = [Choice(setting.path, v, setting.document, ()) for v in setting.values]
             points = tuple({setting.path: choice} for choice in choices)
-            matrix[setting.path] = Dimension(setting.path, points)
+            (factors if ablated else matrix)[setting.path] = Dimension(setting.path, points)
 
     def refuse_shared_settings(self, dimensions: Iterable[Dimension]) -> None:
         """No setting may be changed by two dimensions that are multiplied."""

@@ -20,7 +20,16 @@ from threedrs_platform.suggestions import did_you_mean
 VERSION = 1
 
 StepKind = Literal[
-    "scenes", "prepare", "pretrain", "teacher", "extract", "finetune", "probe", "predict", "score"
+    "scenes",
+    "prepare",
+    "samples",
+    "pretrain",
+    "teacher",
+    "extract",
+    "finetune",
+    "probe",
+    "predict",
+    "score",
 ]
 
 

@@ -1,0 +1,47 @@
+"""From the cells of a grid to the cells of the engine: one per seed, with their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from threedrs_platform.file_digests import FileDigests
+from threedrs_platform.steps import Cell, Resources, StepSpec
+from threedrs_workflows.cell_steps import cell_steps
+from threedrs_workflows.experiment import canonical_experiment
+from threedrs_workflows.grid import GridCell, GridCells
+
+
+def bind_cells(grid: GridCells, digests: FileDigests) -> tuple[Cell, ...]:
+    """Cells with their steps: all cells of one seed, then all of the next.
+
+    Seeds come one after the other so that an interrupted run has whole comparisons.
+
+    Raises:
+        ConfigError: a checkpoint or data folder that an experiment names is not there.
+    """
+    return tuple(_bind(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
+
+
+def _bind(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
+    experiment = cell.experiment.model_copy(update={"seed": seed})
+    steps = with_resources(cell_steps(experiment, seed, digests), cell.resources)
+    return Cell(cell.cell_id, cell.name, seed, canonical_experiment(experiment), steps, cell.label)
+
+
+def with_resources(
+    steps: Mapping[str, StepSpec], resources: Mapping[str, Resources]
+) -> dict[str, StepSpec]:
+    """Steps, and all that they read from, with the resources of their kind where some are named."""
+    if not resources:
+        return dict(steps)
+    done: dict[int, StepSpec] = {}
+
+    def change(step: StepSpec) -> StepSpec:
+        if id(step) not in done:
+            inputs = {name: change(read) for name, read in step.inputs.items()}
+            chosen = resources.get(step.kind, step.resources)
+            done[id(step)] = replace(step, inputs=inputs, resources=chosen)
+        return done[id(step)]
+
+    return {role: change(step) for role, step in steps.items()}

@@ -1,0 +1,166 @@
+"""The command line: `workflows VERB ...`, one file per verb, each imported only when it is used."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from typing import Any, NoReturn
+
+from threedrs_platform.errors import (
+    ConfigError,
+    ConflictError,
+    Fault,
+    StorageError,
+    ThreedrsError,
+)
+from threedrs_platform.suggestions import did_you_mean
+from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.verbs import help_text, verb_names
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; its outcome is the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in arguments if word in verb_names()), "")
+    as_json = "--json" in arguments
+    try:
+        return _dispatch(arguments)
+    except ThreedrsError as error:
+        return _report(error, verb, as_json)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has enough. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # the last line of defence: people get a message, not a traceback
+        return _report(error, verb, as_json)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that stands for an error."""
+    if isinstance(error, ConfigError):
+        return 2
+    if isinstance(error, ConflictError):
+        return 7
+    return 75 if isinstance(error, StorageError) else 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    top = _Parser(prog="workflows", parents=[_global_flags()], add_help=False)
+    top.add_argument("-h", "--help", action="store_true")
+    top.add_argument("--version", action="store_true")
+    top.add_argument("verb", nargs="?", default="")
+    top.add_argument("rest", nargs=argparse.REMAINDER)
+    first = top.parse_args(arguments)
+    if first.version:
+        print(f"threedrs {metadata.version('threedrs')}")
+        return 0
+    if not first.verb or first.verb == "help":
+        print(help_text())
+        return 0
+    if first.verb not in verb_names():
+        hint = did_you_mean(first.verb, verb_names())
+        raise ConfigError([Fault(f"no verb {first.verb!r}{hint}")])
+    return _run_verb(first)
+
+
+def _run_verb(first: argparse.Namespace) -> int:
+    module = import_module(f"threedrs_workflows.cli.{first.verb}")
+    parser = _Parser(
+        prog=f"workflows {first.verb}",
+        description=module.SUMMARY,
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[_global_flags()],
+    )
+    module.add_arguments(parser)
+    rest = ["--help"] if first.help else first.rest
+    given = argparse.Namespace(**_defaults(), verb=first.verb)
+    for name in _defaults():
+        if hasattr(first, name):
+            setattr(given, name, getattr(first, name))
+    code: int = module.run(parser.parse_args(rest, given))
+    return code
+
+
+def _global_flags() -> argparse.ArgumentParser:
+    """Flags of every verb, accepted before and after it; absent ones leave no trace."""
+    flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = flags.add_argument_group("flags of every verb")
+    group.add_argument("--json", action="store_true", help="one JSON object on stdout, no prose")
+    group.add_argument(
+        "--workspace", metavar="DIR", help="default: $THREEDRS_WORKSPACE or .threedrs"
+    )
+    group.add_argument("--db", metavar="URL", help="default: $THREEDRS_DATABASE_URL or a file")
+    group.add_argument(
+        "--ray", metavar="ADDRESS", help="local, none (in this process), or a cluster's address"
+    )
+    group.add_argument("-q", "--quiet", action="store_true", help="results and errors only")
+    group.add_argument("-v", "--verbose", action="count", help="more, twice for debugging")
+    return flags
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "json": False,
+        "workspace": None,
+        "db": None,
+        "ray": None,
+        "quiet": False,
+        "verbose": 0,
+    }
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises our own error instead of leaving the process, and suggests the flag that was meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; unknown flags are faults."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            hints = [
+                did_you_mean(word.split("=")[0], [f for f in flags if f.startswith("--")])
+                for word in unknown
+            ]
+            lines = [
+                Fault(f"{self.prog}: unknown argument {word!r}{hint if 'mean' in hint else ''}")
+                for word, hint in zip(unknown, hints, strict=True)
+            ]
+            raise ConfigError(lines)
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """A usage error, with the line that shows the usage."""
+        usage = " ".join(self.format_usage().split())
+        raise ConfigError([Fault(f"{self.prog}: {message}\n{usage}")])
+
+
+def _report(error: Exception, verb: str, as_json: bool) -> int:
+    code = exit_code(error)
+    expected = isinstance(error, ThreedrsError)
+    if os.environ.get("THREEDRS_DEBUG") == "1":
+        traceback.print_exception(error, file=sys.stderr)
+    message = str(error)
+    if not expected:
+        message = f"internal error: {type(error).__name__}: {error}"
+    if as_json:
+        faults = [vars(fault) for fault in error.faults] if isinstance(error, ConfigError) else []
+        about = {"type": type(error).__name__, "message": message, "exit": code, "faults": faults}
+        print_json(verb or "error", {"error": about})
+        return code
+    print(message, file=sys.stderr)
+    if not expected:
+        print("set THREEDRS_DEBUG=1 to see where it happened", file=sys.stderr)
+    return code

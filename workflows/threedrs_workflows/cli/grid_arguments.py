@@ -1,0 +1,37 @@
+"""Flags of all verbs that read a grid file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from threedrs_workflows.grid import GridCells, load_cells
+
+
+def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
+    """FILE, --set, --where and --smoke."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="a grid file, see ablations.yaml")
+    parser.add_argument(
+        "--set",
+        dest="sets",
+        metavar="KEY=VALUE[,VALUE]",
+        action="append",
+        default=[],
+        help="one value changes the base; several replace or add an axis "
+        "(`seeds=1,2` the seeds); may be repeated",
+    )
+    parser.add_argument(
+        "--where", metavar="EXPR", help="""keep only matching cells: "teacher != 'mae'" """
+    )
+    parser.add_argument(
+        "--smoke", action="store_true", help="the preset's smallest sizes and one seed"
+    )
+
+
+def grid_of(args: argparse.Namespace) -> GridCells:
+    """The grid that these flags describe.
+
+    Raises:
+        ConfigError: lists every fault in file and flags.
+    """
+    return load_cells(args.file, smoke=args.smoke, sets=tuple(args.sets), where=args.where)

@@ -1,0 +1,51 @@
+"""What verbs print: one JSON object for programs, or text for people."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def print_json(verb: str, content: Mapping[str, Any]) -> None:
+    """The one object on stdout of a verb under `--json`."""
+    schema = {"schema": f"workflows.{verb}/1"}
+    print(json.dumps({**schema, **content}, ensure_ascii=False, default=str))
+
+
+def emit(args: argparse.Namespace, content: Mapping[str, Any], text: str) -> None:
+    """The outcome of a verb: as JSON where asked for, else as text."""
+    if args.json:
+        print_json(args.verb, content)
+    else:
+        print(text)
+
+
+def say(args: argparse.Namespace, text: str) -> None:
+    """Prose beside the outcome; on stderr, and nowhere under `--quiet`."""
+    if not args.quiet:
+        print(text, file=sys.stderr)
+
+
+def columns(rows: Sequence[Sequence[Any]], indent: str = "  ") -> str:
+    """Rows as aligned columns; the last column runs free."""
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    count = max((len(row) for row in texts), default=0)
+    widths = [max(len(row[i]) for row in texts if i < len(row)) for i in range(count)]
+    return "\n".join(
+        indent
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in texts
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 0.4 s, 38 s, 12 min, 3 h 20 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"

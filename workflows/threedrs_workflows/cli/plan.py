@@ -1,0 +1,249 @@
+"""`workflows plan`: what a submission would do, step by step, without doing any of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.suggestions import did_you_mean
+from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
+from threedrs_workflows.cli.output import columns, duration, emit
+from threedrs_workflows.cli.validate import cell_content, cell_table, grid_content
+from threedrs_workflows.grid import GridCell, GridCells, load_cells
+from threedrs_workflows.grid_diff import GridDiff, diff_grids
+
+if TYPE_CHECKING:
+    from threedrs_workflows.plan import Plan, PlannedStep
+
+SUMMARY = "what a submission would run, what is done already, and why"
+
+EXAMPLES = """\
+examples:
+  workflows plan ablations.yaml
+  workflows plan ablations.yaml --steps                every single step
+  workflows plan ablations.yaml --explain finetune@baseline
+  workflows plan ablations.yaml --diff old.yaml        cells that came and went
+  workflows plan ablations.yaml --check                exit 10 if there is work to do
+
+A step is a hit when a result exists for the same code, parameters and inputs. "cells" counts the
+cells and seeds that share a step. Times come from earlier steps of the same kind.
+"""
+
+WORK_TO_DO = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    add_grid_arguments(parser)
+    parser.add_argument(
+        "--refresh",
+        metavar="STEP[@CELL]",
+        action="append",
+        default=[],
+        help="plan as if these results did not exist",
+    )
+    parser.add_argument("--steps", action="store_true", help="list every step on its own")
+    parser.add_argument("--diff", metavar="FILE", type=Path, help="compare with another grid file")
+    parser.add_argument("--explain", metavar="STEP@CELL", help="what a step's identity is made of")
+    parser.add_argument(
+        "--check", action="store_true", help=f"exit {WORK_TO_DO} if a step would run"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    grid = grid_of(args)
+    if args.diff is not None:
+        return _diff(args, grid)
+    from threedrs_platform.workspace import find_workspace
+    from threedrs_workflows.binding import bind_cells
+    from threedrs_workflows.submission import plan_cells
+
+    with find_workspace(args.workspace, args.db) as workspace:
+        cells = bind_cells(grid, workspace.files)
+        plan = plan_cells(workspace, cells, args.refresh)
+    if args.explain:
+        chosen = find_steps(plan, grid, args.explain)
+        emit(args, {"steps": [_explained(step) for step in chosen]}, explanation(chosen))
+    else:
+        emit(args, plan_content(grid, plan), plan_text(grid, plan, every_step=args.steps))
+    return WORK_TO_DO if args.check and plan.misses else 0
+
+
+def plan_content(grid: GridCells, plan: Plan) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        **grid_content(grid),
+        "hits": len(plan.hits),
+        "misses": len(plan.misses),
+        "predicted_seconds": plan.predicted_seconds,
+        "steps": [step_content(step) for step in plan.steps],
+    }
+
+
+def step_content(step: PlannedStep) -> dict[str, Any]:
+    """A step as JSON."""
+    return {
+        "key": step.key,
+        "kind": step.spec.kind,
+        "label": step.spec.label,
+        "hit": step.hit,
+        "reason": step.reason,
+        "cells": step.cells,
+        "inputs": dict(step.inputs),
+        "seconds": step.seconds,
+        "bytes": step.size,
+        "resources": asdict(step.spec.resources),
+    }
+
+
+def plan_text(grid: GridCells, plan: Plan, *, every_step: bool = False) -> str:
+    """A plan for people."""
+    seeds = ", ".join(map(str, grid.seeds))
+    head = f"{grid.name}: {len(grid.cells)} cells x seeds {seeds}"
+    rows = _every_step(plan) if every_step else _grouped(plan)
+    return "\n".join([head, cell_table(grid), "", columns(rows), "", _total(plan)])
+
+
+def _every_step(plan: Plan) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = [("STEP", "LABEL", "", "x CELLS", "TIME", "KEY", "WHY")]
+    for step in plan.steps:
+        spec = step.spec
+        state = "hit" if step.hit else "run"
+        time = _time([step])
+        rows.append(
+            (spec.kind, spec.label, state, f"x{step.cells}", time, step.key[:12], step.reason)
+        )
+    return rows
+
+
+def _grouped(plan: Plan) -> list[tuple[Any, ...]]:
+    """Steps that differ in nothing one would read are one row."""
+    rows: list[tuple[Any, ...]] = [("STEP", "LABEL", "", "STEPS", "x CELLS", "TIME", "WHY")]
+    order = {step.spec.kind: index for index, step in reversed(list(enumerate(plan.steps)))}
+
+    def likeness(step: PlannedStep) -> tuple[Any, ...]:
+        kind = step.spec.kind
+        return (order[kind], kind, step.spec.label, not step.hit, step.reason, step.cells)
+
+    for (_, kind, label, miss, reason, cells), group in groupby(
+        sorted(plan.steps, key=likeness), key=likeness
+    ):
+        steps = list(group)
+        state = "run" if miss else "hit"
+        rows.append((kind, label, state, len(steps), f"x{cells}", _time(steps), reason))
+    return rows
+
+
+def _time(steps: Iterable[PlannedStep]) -> str:
+    """Predicted time of what has to run; nothing for hits, a question mark without history."""
+    runs = [step.seconds for step in steps if not step.hit]
+    if not runs:
+        return ""
+    known = [seconds for seconds in runs if seconds is not None]
+    return duration(sum(known)) if len(known) == len(runs) else "?"
+
+
+def _total(plan: Plan) -> str:
+    count, misses = len(plan.steps), len(plan.misses)
+    if not misses:
+        return f"all {count} steps are done: nothing to run"
+    known = [step.seconds for step in plan.misses if step.seconds is not None]
+    time = f"about {duration(sum(known))} one after the other" if known else "time unknown"
+    if known and len(known) < misses:
+        time += f", without {misses - len(known)} steps of kinds that never ran"
+    return f"{misses} of {count} steps to run, {count - misses} done: {time}"
+
+
+def find_steps(plan: Plan, grid: GridCells, target: str) -> list[PlannedStep]:
+    """The steps that `STEP@CELL` names, one per seed where seeds do not share them.
+
+    Raises:
+        ConfigError: no such step or cell.
+    """
+    role, _, place = target.partition("@")
+    cell = _cell(grid, place)
+    found: dict[str, PlannedStep] = {}
+    roles: set[str] = set()
+    for key, links in plan.links.items():
+        if key.cell_id == cell.cell_id:
+            roles |= set(links)
+            if role in links:
+                found[links[role]] = plan.by_key[links[role]]
+    if not found:
+        message = f"{cell.title} has no step {role!r}{did_you_mean(role, roles)}"
+        raise ConfigError([Fault(message, file="--explain")])
+    return list(found.values())
+
+
+def _cell(grid: GridCells, place: str) -> GridCell:
+    if not place:
+        return grid.cells[0]
+    for cell in grid.cells:
+        if place in (cell.cell_id, cell.name, cell.label):
+            return cell
+    names = [cell.title for cell in grid.cells]
+    raise ConfigError([Fault(f"no cell {place!r}{did_you_mean(place, names)}", file="--explain")])
+
+
+def _explained(step: PlannedStep) -> dict[str, Any]:
+    return {
+        **step_content(step),
+        "entry": step.spec.entry,
+        "params": dict(step.spec.params),
+        "recipe": asdict(step.recipe),
+    }
+
+
+def explanation(steps: Iterable[PlannedStep]) -> str:
+    """What the identity of steps is made of, for people."""
+    parts = []
+    for step in steps:
+        state = "hit" if step.hit else "to run"
+        recipe = asdict(step.recipe)
+        recipe.pop("params", None)
+        lines = [f"{step.spec.kind} {step.spec.label}".rstrip() + f"  {step.key[:12]}  {state}"]
+        lines.append(f"  why      {step.reason}")
+        lines += [f"  input    {name}: {key[:12]}" for name, key in sorted(step.inputs.items())]
+        lines += [
+            f"  {name:8} {json.dumps(value, sort_keys=True, default=str)}"
+            for name, value in sorted(recipe.items())
+            if name not in ("inputs", "kind")
+        ]
+        lines += [
+            f"  param    {name}: {json.dumps(value, sort_keys=True)}"
+            for name, value in sorted(step.spec.params.items())
+        ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _diff(args: argparse.Namespace, grid: GridCells) -> int:
+    old = load_cells(args.diff, smoke=args.smoke)
+    diff = diff_grids(old, grid)
+    content = {
+        "added": [cell_content(cell) for cell in diff.added],
+        "removed": [cell_content(cell) for cell in diff.removed],
+        "kept": [cell_content(cell) for cell in diff.kept],
+        "seeds_added": list(diff.seeds_added),
+        "seeds_removed": list(diff.seeds_removed),
+    }
+    emit(args, content, _diff_text(args, diff))
+    return WORK_TO_DO if args.check and not diff.is_empty else 0
+
+
+def _diff_text(args: argparse.Namespace, diff: GridDiff) -> str:
+    rows = [("+", cell.cell_id, cell.name, cell.label) for cell in diff.added]
+    rows += [("-", cell.cell_id, cell.name, cell.label) for cell in diff.removed]
+    lines = [f"from {args.diff} to {args.file}: {len(diff.kept)} cells stay"]
+    lines += [columns(rows)] if rows else []
+    for sign, seeds in (("+", diff.seeds_added), ("-", diff.seeds_removed)):
+        if seeds:
+            lines.append(f"  {sign}  seeds {', '.join(map(str, seeds))}")
+    return "\n".join(lines)

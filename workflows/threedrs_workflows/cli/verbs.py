@@ -1,0 +1,83 @@
+"""Which verbs there are, and the page that `workflows --help` shows.
+
+A verb is a module of this package with a `SUMMARY`. Summaries are read from the source, because
+importing every verb for one page of help would take seconds.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+_GROUPS = {
+    "Write a grid": ("validate", "plan"),
+    "Run it": ("submit", "status", "logs", "wait", "cancel", "resume", "retry"),
+    "Read the results": ("results", "compare", "effects", "trace", "ui"),
+    "One step by hand": ("prepare", "extract", "probe", "predict", "score", "tune"),
+    "Look after the workspace": ("verify", "gc", "doctor"),
+}
+
+_INTRODUCTION = """\
+workflows: ablation grids of 3D-aware multimodal LLMs that survive crashes and compute nothing twice
+
+usage: workflows VERB [arguments] [--json] [--workspace DIR] [--ray local|none|ADDRESS]
+"""
+
+_EXAMPLES = """\
+Examples
+  workflows validate ablations.yaml            check a grid; shows its cells and all its mistakes
+  workflows plan ablations.yaml                what would run, what is there already, and why
+  workflows submit ablations.yaml              run it; run it again after an edit: only the
+                                               difference is computed
+  workflows submit ablations.yaml --smoke      the same pipeline in tiny sizes, in about a minute
+  workflows submit ablations.yaml --set training.steps=700 --where "teacher != 'mae'"
+  workflows status                             how far the last run is
+  workflows results                            its table: means over seeds against the baseline
+
+`workflows VERB --help` says more about each. A grid is a YAML file; ablations.yaml explains itself.
+Exit codes: 0 done, 1 internal error, 2 a file or flag is wrong, 3 some cells failed, 4 all failed,
+5 cancelled, 7 somebody else holds it, 8 verification failed, 10 work to do, 75 try again later.
+"""
+
+
+@cache
+def summaries() -> dict[str, str]:
+    """Every verb and its one-line summary."""
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        summary = _summary(path)
+        if summary is not None:
+            found[path.stem] = summary
+    return found
+
+
+def verb_names() -> list[str]:
+    """Every verb."""
+    return list(summaries())
+
+
+def help_text() -> str:
+    """The page of `workflows --help`."""
+    known = summaries()
+    width = max(map(len, known), default=0)
+    grouped = {name for names in _GROUPS.values() for name in names}
+    groups = {**_GROUPS, "More": tuple(name for name in known if name not in grouped)}
+    parts = [_INTRODUCTION]
+    for title, names in groups.items():
+        lines = [f"  {name:{width}}  {known[name]}" for name in names if name in known]
+        if lines:
+            parts.append("\n".join([title, *lines]) + "\n")
+    return "\n".join([*parts, _EXAMPLES.rstrip()])
+
+
+def _summary(path: Path) -> str | None:
+    for node in ast.parse(path.read_bytes()).body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets, value = [node.target], node.value
+        elif isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        if any(isinstance(target, ast.Name) and target.id == "SUMMARY" for target in targets):
+            return str(ast.literal_eval(value))
+    return None
