@@ -1,0 +1,178 @@
+"""Probing whole scenes, and the picture of their correspondences."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from threedrs_components.probing.picture import draw_correspondences, find_matches
+from threedrs_components.probing.scene_probe import (
+    pooled_to_grid,
+    probe_scene,
+    rgb_features,
+    total_probe,
+)
+from threedrs_components.scenes.geometry import cell_means
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.prepared import (
+    PreparedScenes,
+    prepare_scene,
+    scene_pairs,
+    scene_points,
+    write_prepared,
+)
+from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.records import Scene
+
+torch.set_num_threads(1)
+
+HEIGHT, WIDTH, WALL_M = 24, 32, 2.0
+
+
+def wall_scene(frames: int = 4, step_m: float = 0.2, names: tuple[str, ...] = ()) -> Scene:
+    """Cameras side by side look at one wall, whose colour is a function of the place."""
+    focal = 20.0
+    intrinsics = np.array([[focal, 0, WIDTH / 2], [0, focal, HEIGHT / 2], [0, 0, 1]], np.float32)
+    poses = np.tile(np.eye(4, dtype=np.float32), (frames, 1, 1))
+    poses[:, 0, 3] = np.arange(frames) * step_m
+    u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
+    x = (u - WIDTH / 2) * WALL_M / focal + poses[:, 0, 3, None, None]
+    y = np.broadcast_to((v - HEIGHT / 2) * WALL_M / focal, x.shape)
+    colours = np.stack([np.sin(x * 2), np.cos(y * 2), np.sin(x + y)], axis=-1)
+    return Scene(
+        scene_id="wall",
+        frame_names=names or tuple(f"frame-{number:06d}" for number in range(frames)),
+        images=np.round(127.5 * (colours + 1)).astype(np.uint8),
+        depth=np.full((frames, HEIGHT, WIDTH), WALL_M, np.float32),
+        color_intrinsics=intrinsics,
+        depth_intrinsics=intrinsics,
+        camera_to_world=poses,
+        axis_alignment=np.eye(4, dtype=np.float32),
+    )
+
+
+def place_features(scene: Scene) -> Tensor:
+    """Features that know where a token lies, however it is seen."""
+    means, _ = cell_means(*scene_points(scene), 4, 4)
+    return torch.cat([torch.sin(3 * means), torch.cos(3 * means)], dim=-1)
+
+
+def test_place_scores_higher_than_noise() -> None:
+    scene = wall_scene()
+    noise = torch.randn(4, 4, 4, 32, generator=torch.Generator().manual_seed(0))
+    place = probe_scene(scene, place_features, grid=4).score
+    assert place.score > 0.8 and place.margin > 0.4
+    assert abs(probe_scene(scene, lambda _: noise, grid=4).score.margin) < 0.1
+
+
+def test_colours_of_a_wall_correspond() -> None:
+    probe = probe_scene(wall_scene(), rgb_features, grid=4)
+    assert probe.score.margin > 0.3
+    assert (probe.scene, probe.grid, probe.score.frames, probe.score.tokens) == ("wall", 4, 4, 64)
+
+
+def test_the_grid_is_the_papers_or_the_models_if_coarser() -> None:
+    scene = wall_scene(frames=2)
+    assert probe_scene(scene, rgb_features).grid == 14
+    assert probe_scene(scene, place_features).grid == 4
+
+
+def test_colour_features_are_mean_colours_of_cells() -> None:
+    scene = wall_scene(frames=2)
+    expected = scene.images[1, 6:12, 8:16].reshape(-1, 3).mean(axis=0) / 127.5 - 1
+    assert rgb_features(scene, 4)[1, 1, 1].numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_finer_features_are_averaged_to_the_grid() -> None:
+    features = torch.arange(32.0).view(1, 4, 4, 2)
+    pooled = pooled_to_grid(features, 2)
+    assert torch.equal(pooled[0, 0, 1], features[0, :2, 2:].mean(dim=(0, 1)))
+
+
+def test_a_grid_finer_than_the_model_is_refused() -> None:
+    with pytest.raises(ValueError, match="4 x 4 features per frame, too few for a grid of 7; use"):
+        probe_scene(wall_scene(), place_features, grid=7)
+
+
+def test_a_repeated_frame_is_no_second_view() -> None:
+    scene = wall_scene(frames=2, step_m=0.0, names=("a", "a"))
+    probe = probe_scene(scene, place_features, grid=4)
+    assert (probe.score.frames, probe.score.pairs) == (1, 0)
+
+
+def test_the_total_is_the_mean_over_scenes_with_pairs() -> None:
+    apart = wall_scene(frames=2, step_m=50.0)
+    probes = [
+        probe_scene(wall_scene(), rgb_features, grid=4),
+        probe_scene(wall_scene(frames=2), rgb_features, grid=4),
+        probe_scene(apart, rgb_features, grid=4),
+    ]
+    total = total_probe(probes)
+    assert (total.scenes, total.scenes_with_pairs) == (3, 2)
+    assert total.score.score == pytest.approx((probes[0].score.score + probes[1].score.score) / 2)
+    assert total.score.pairs == probes[0].score.pairs + probes[1].score.pairs
+    assert math.isnan(total_probe(probes[2:]).score.score)
+
+
+def test_prepared_scenes_keep_the_pairs_of_their_pixels(tmp_path: Path) -> None:
+    scene = wall_scene()
+    config = PrepareConfig(image_size=16, grid=4, num_frames=4)
+    write_prepared(prepare_scene(scene, None, config), tmp_path)
+    prepared = PreparedScenes(tmp_path)["wall"]
+    for level in ("pixel", "token"):
+        pairs = scene_pairs(prepared, level=level, voxel_m=0.1)
+        probe = probe_scene(scene, rgb_features, grid=4, level=level)
+        assert pairs.positive_pairs == probe.score.pairs
+    with pytest.raises(DataError, match=r"prepared with voxels of 0.1 m, asked for 0.2 m; set"):
+        scene_pairs(prepared, level="pixel", voxel_m=0.2)
+
+
+def test_a_frame_prepared_twice_has_no_pairs_with_itself() -> None:
+    config = PrepareConfig(image_size=16, grid=4, num_frames=4)
+    prepared = prepare_scene(wall_scene(frames=1), None, config)
+    for level in ("pixel", "token"):
+        assert scene_pairs(prepared, level=level, voxel_m=0.1).positive_pairs == 0
+
+
+def test_matches_are_the_same_place_in_both_frames() -> None:
+    scene = wall_scene()
+    matches = find_matches(scene, voxel_m=0.1)
+    points, _ = scene_points(scene)
+    size = np.array([WIDTH, HEIGHT])
+    first, second = (
+        [points[frame, int(y), int(x)].numpy() for x, y in np.floor(shares * size)]
+        for frame, shares in zip(matches.frames, (matches.first, matches.second), strict=True)
+    )
+    assert matches.frames == (0, 3), "the farthest cameras that still share most"
+    assert np.abs(np.array(first) - np.array(second)).max() < 0.1 + 1e-6
+
+
+def test_the_picture_shows_two_frames_side_by_side(tmp_path: Path) -> None:
+    scene = wall_scene()
+    matches = draw_correspondences(scene, tmp_path / "new" / "out.png")
+    with Image.open(tmp_path / "new" / "out.png") as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (HEIGHT, 2 * WIDTH + 8, 3)
+    untouched = (pixels[:, :WIDTH] == scene.images[matches.frames[0]]).all(axis=-1)
+    assert 0 < untouched.mean() < 1
+
+
+def test_no_picture_without_common_places(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="scene wall: no two frames see the same voxel"):
+        draw_correspondences(wall_scene(frames=2, step_m=50.0), tmp_path / "out.png")
+
+
+def test_depth_that_is_no_length_names_the_scene() -> None:
+    scene = wall_scene(frames=2)
+    broken = dataclasses.replace(scene, depth=np.full_like(scene.depth, 1e9))
+    with pytest.raises(
+        SceneError, match=r"scene wall: voxel index .* are the coordinates in metres"
+    ):
+        probe_scene(broken, rgb_features, grid=4)

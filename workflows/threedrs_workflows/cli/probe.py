@@ -1,0 +1,158 @@
+"""`workflows probe`: correspondence scores of a model on posed RGB-D scenes."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threedrs_workflows.cli.output import columns, emit, say
+
+if TYPE_CHECKING:
+    from threedrs_components.probing.correspondence import CorrespondenceScore
+    from threedrs_workflows.scene_probing import ProbeOutcome, ProbeRequest
+
+SUMMARY = "score how alike a model's features of one place are across views"
+
+EXAMPLES = """\
+examples:
+  workflows probe --scenes redkitchen --picture matches.png
+  workflows probe --scenes scannet/posed_images --model vggt --checkpoint vggt_1b.safetensors
+  workflows probe --scenes rooms --model llava_video --checkpoint student --level token --json
+"""
+
+COLUMNS = ("score", "margin", "standardised", "pairs", "voxels", "frames", "tokens", "seconds")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument(
+        "--scenes",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
+    )
+    parser.add_argument(
+        "--model",
+        default="rgb",
+        help="rgb (mean colour of each cell, no weights), or the kind of a teacher or a student",
+    )
+    parser.add_argument("--checkpoint", metavar="PATH", help="weights of the teacher or student")
+    parser.add_argument("--layer", type=int, default=-1, help="hidden layer; -1 is the last")
+    parser.add_argument(
+        "--level",
+        choices=("pixel", "token"),
+        default="pixel",
+        help="match every pixel (the paper), or each token at its mean coordinate (the release)",
+    )
+    parser.add_argument(
+        "--grid",
+        type=_positive_integer,
+        help="token rows and columns per frame; 14, or the model's own if coarser",
+    )
+    parser.add_argument("--voxel", type=_metres, default=0.1, metavar="METRES", help="voxel edge")
+    parser.add_argument("--frames", type=_positive_integer, default=32, help="frames per scene")
+    parser.add_argument(
+        "--on-bad-scene",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="stop at an unusable scene, or leave it out and count it",
+    )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="OUT.png",
+        help="draw two frames of the first scene with correspondences",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Probe, then print a table or one JSON object."""
+    # Brings torch, which --help must not wait for.
+    from threedrs_workflows.scene_probing import ProbeRequest, probe_scenes
+
+    request = ProbeRequest(
+        scenes=args.scenes,
+        model=args.model,
+        checkpoint=args.checkpoint,
+        layer=args.layer,
+        level=args.level,
+        grid=args.grid,
+        voxel_m=args.voxel,
+        frames=args.frames,
+        on_bad_scene=args.on_bad_scene,
+        picture=args.picture,
+    )
+    outcome = probe_scenes(request, lambda line: say(args, line))
+    content = as_content(request, outcome)
+    emit(args, content, as_table(content))
+    return 0
+
+
+def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
+    """All results, JSON-ready; a score over no pairs is null."""
+    from threedrs_components.probing.scene_probe import total_probe
+
+    total = total_probe(outcome.probes)
+    return {
+        "model": request.model,
+        "checkpoint": request.checkpoint,
+        "level": request.level,
+        "grid": outcome.probes[0].grid,
+        "voxel_m": request.voxel_m,
+        "scenes": [
+            {"scene": probe.scene, **_score_json(probe.score), "seconds": round(probe.seconds, 3)}
+            for probe in outcome.probes
+        ],
+        "total": {
+            "scenes": total.scenes,
+            "scenes_with_pairs": total.scenes_with_pairs,
+            **_score_json(total.score),
+            "seconds": round(total.seconds, 3),
+        },
+        "skipped": [{"scene": name, "reason": why} for name, why in outcome.skipped.items()],
+    }
+
+
+def as_table(content: dict[str, Any]) -> str:
+    """One line per scene; below several, means of the scores and sums of the counts."""
+    rows = [("scene", *COLUMNS)]
+    rows += [_row(scene["scene"], scene) for scene in content["scenes"]]
+    if len(content["scenes"]) > 1:
+        rows.append(_row("mean or sum", content["total"]))
+    return columns(rows, indent="")
+
+
+def _row(title: str, values: dict[str, Any]) -> tuple[str, ...]:
+    return (title, *(_cell(values[name]) for name in COLUMNS))
+
+
+def _score_json(score: CorrespondenceScore) -> dict[str, float | int | None]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in vars(score).items()
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _positive_integer(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
+
+
+def _metres(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a length in metres")
+    return value
