@@ -131,3 +131,15 @@ class RunResults:
     def metric_names(self) -> tuple[str, ...]:
         """Every metric that any cell has, in order of first appearance."""
         return tuple(dict.fromkeys(name for cell in self.cells for name in cell.measurements))
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings to dotted keys; lists stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in params.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{path}.")
+        else:
+            flat[path] = value
+    return flat

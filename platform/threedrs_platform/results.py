@@ -91,13 +91,13 @@ class Results:
         """The run with this id, unique beginning of an id, or grid name (its newest run).
 
         Args:
-            wanted: None means the newest run of all.
+            wanted: None and "last" mean the newest run of all.
 
         Raises:
             ConfigError: there is no such run, or the beginning fits several.
         """
         known = self.run_summaries()
-        if wanted is None:
+        if wanted in (None, "last"):
             if not known:
                 raise ConfigError([Fault("there is no run yet; start one with `workflows submit`")])
             return known[0]

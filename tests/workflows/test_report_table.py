@@ -68,8 +68,15 @@ def test_the_baseline_is_found_by_label_and_by_choice() -> None:
     results = fake_results({"vggt": {1: {"acc": 1.0}}, "baseline": {1: {"acc": 1.0}}})
     assert result_table(results).baseline == "id-baseline"
     assert result_table(results, baseline="vggt").baseline == "id-vggt"
+    assert result_table(results, baseline="base").baseline == "id-baseline"
     with pytest.raises(ConfigError, match="did you mean 'vggt'"):
         result_table(results, baseline="vgt")
+
+
+def test_without_a_name_the_cell_that_adds_nothing_is_the_baseline() -> None:
+    params = {"a": {"teacher": "vggt"}, "b": {"correspondence": {"weight": 1.0}}, "c": {}}
+    results = fake_results({name: {1: {"acc": 1.0}} for name in "abc"}, params)
+    assert result_table(results).baseline == "id-c"
 
 
 def test_patterns_choose_metrics_and_refuse_what_matches_none() -> None:

@@ -2,7 +2,7 @@
 
 table.py       cells x metrics over seeds, with what is missing
 comparison.py  paired differences, over seeds and over scenes, with Holm's correction
-roles.py       which cell is the baseline, the 3D teacher, ... read from its parameters
+traits.py      what a cell trains with; roles.py which part it plays (baseline, 3D teacher, ...)
 findings.py    sentences about the paper's claims, each decided by the data
 honesty.py     what the micro world's numbers may not be read as
 quartiles.py   does a scene's correspondence score go with its metric?
@@ -11,4 +11,5 @@ sheets.py      the report as plain text cells; render.py writes them in each for
 data.py        the report as CSV rows and JSON values
 notation.py    how numbers are written
 figures.py     SVG plots
+run_report.py  the report of a run in the database, as its grid wants it; files to keep of it
 """

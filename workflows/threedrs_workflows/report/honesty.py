@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from threedrs_workflows.report.roles import flatten
+from threedrs_platform.measurements import flatten
 from threedrs_workflows.report.table import ResultTable
 
 FEW_SEEDS = 5

@@ -1,19 +1,15 @@
-"""Which part a cell plays in the study, read from its parameters, never from its name."""
+"""Which part a cell plays in the study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
 
 from threedrs_workflows.report.table import ResultTable, Row
+from threedrs_workflows.report.traits import LAST_LAYER, Traits, traits
 
 TEACHERS_3D = frozenset({"vggt", "dust3r", "mast3r", "pi3", "vggt_omega"})
 """Teacher kinds that learned from 3D geometry; every other teacher learned from 2D images."""
-
-NO_TEACHER = "none"
-LAST_LAYER = (-1,)
 
 
 class Role(StrEnum):
@@ -25,43 +21,6 @@ class Role(StrEnum):
     CORRESPONDENCE = "correspondence loss"
     EARLIER_LAYER = "3D teacher at an earlier layer"
     BLIND = "blind"
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What decides a cell's role."""
-
-    teacher: str | None
-    """Kind of the teacher whose features the loss reads; None without alignment."""
-    layers: tuple[int, ...]
-    correspondence: bool
-    blind: bool
-
-
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings to dotted keys; lists stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            flat |= flatten(value, f"{path}.")
-        else:
-            flat[path] = value
-    return flat
-
-
-def traits(params: Mapping[str, Any]) -> Traits:
-    """Read a cell's parameters: an Experiment's JSON values, nested or dotted."""
-    flat = flatten(params)
-    layers = flat.get("alignment.layers", LAST_LAYER)
-    teacher = flat.get("teacher", NO_TEACHER)
-    aligned = teacher != NO_TEACHER and flat.get("alignment.weight", 1.0) > 0
-    return Traits(
-        teacher=str(flat.get(f"teachers.{teacher}.kind", teacher)) if aligned else None,
-        layers=tuple(layers),
-        correspondence=flat.get("correspondence.weight", 0.0) > 0,
-        blind=bool(flat.get(f"students.{flat.get('student')}.blind", False)),
-    )
 
 
 def assign_roles(table: ResultTable) -> dict[Role, Row]:

@@ -13,7 +13,10 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.measurements import CellResult, RunResults
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
+from threedrs_workflows.report.traits import traits
 
+BASE = "base"
+"""How a grid calls the cell that changes nothing, whatever its label."""
 POOLED = ("position", "attribute")
 """Groups of question types that benchmarks report together."""
 COUNTS = ("missing", "pairs", "mean_of_voxels")
@@ -106,8 +109,8 @@ def result_table(
     Args:
         results: what the run yielded.
         metrics: patterns such as "scanrefer/*"; none means the headline metrics.
-        baseline: id, name or label of the baseline cell; by default the one labelled or named
-            "baseline", else the first.
+        baseline: id, name or label of the baseline cell; by default, and for "base", the one
+            called baseline, else the first that trains without teacher and extra loss.
 
     Raises:
         ConfigError: a pattern matches no metric, or no cell is the named baseline.
@@ -156,15 +159,23 @@ def find_baseline(rows: Sequence[Row], wanted: str | None) -> str | None:
         ConfigError: `wanted` names no row.
     """
     if wanted is None:
-        named = (row.cell_id for row in rows if "baseline" in _names(row))
-        return next(named, rows[0].cell_id if rows else None)
+        return _plainest(rows)
     for row in rows:
         if wanted in _names(row):
             return row.cell_id
+    if wanted == BASE:
+        return _plainest(rows)
     known = [row.title for row in rows]
     raise ConfigError(
         [Fault(f"no cell is called {wanted!r}{did_you_mean(wanted, known)}", path="--baseline")]
     )
+
+
+def _plainest(rows: Sequence[Row]) -> str | None:
+    """The cell called baseline, else the first that adds nothing, else the first."""
+    named = [row for row in rows if _names(row) & {BASE, "baseline"}]
+    plain = [row for row in rows if traits(row.replicates[0].params).is_plain]
+    return next((row.cell_id for row in [*named, *plain, *rows]), None)
 
 
 def _names(row: Row) -> set[str]:
