@@ -1,0 +1,62 @@
+# `make demo` needs nothing but Python 3.11 and make. Everything goes into .venv and .threedrs.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo smoke test check format clean
+
+help:
+	@echo "make demo     install, then run ablations.yaml on this machine"
+	@echo "make smoke    the same pipeline in its smallest sizes"
+	@echo "make install  only install into $(VENV)"
+	@echo "make test     the default tests; make check: style, types, import rules"
+	@echo "make clean    remove $(VENV) and caches; results in .threedrs stay"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no python3 found: install Python 3.11, or say make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11: say make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "installing into $(VENV): torch, ray, mlflow and others, some minutes the first time"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
+	@$(PIP) install --editable ".[dev]"
+	@touch $@
+
+install: $(VENV)/.installed
+
+dev: $(VENV)/.installed-dev
+
+demo: install
+	@$(BIN)/workflows submit ablations.yaml
+	@echo
+	@echo "the table again      $(BIN)/workflows results"
+	@echo "where a number is from   $(BIN)/workflows trace --help"
+	@echo "edit ablations.yaml and run \`make demo\` again: only the difference is computed"
+
+smoke: install
+	@$(BIN)/workflows submit ablations.yaml --smoke
+
+test: dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+check: dev
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: dev
+	@$(BIN)/ruff check --fix --quiet
+	@$(BIN)/ruff format --quiet
+
+clean:
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
