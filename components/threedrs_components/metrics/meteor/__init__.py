@@ -1,0 +1,1 @@
+"""METEOR 1.5 in Python: normalise, match, align, score. Data comes from the installed wheel."""
