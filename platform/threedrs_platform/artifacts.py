@@ -13,8 +13,6 @@ and an S3 bucket (`artifacts_s3`).
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -22,14 +20,20 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from threedrs_platform.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
-from threedrs_platform.identity import canonical_json, sha256_file
+from threedrs_platform.manifest import (
+    Manifest,
+    check_digest,
+    make_manifest,
+    parse_manifest,
+    take_stamp,
+    walk_files,
+)
 from threedrs_platform.storage import fsync_directory, storage_errors
 
-DIGEST_LENGTH = 64
 MANY_FILES = 32
 """Above this one `sync` of everything is faster than an fsync per file."""
 DEFAULT_GRACE_S = 24 * 3600.0
@@ -41,65 +45,6 @@ class Health(StrEnum):
     OK = "ok"
     MISSING = "missing"
     CORRUPT = "corrupt"
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of an artifact."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The files of an artifact by relative POSIX path."""
-
-    files: dict[str, FileEntry]
-
-    def __post_init__(self) -> None:
-        for name in self.files:
-            check_relative(name)
-
-    def content(self) -> bytes:
-        """Canonical bytes; their sha256 is the artifact's digest."""
-        files = {name: [entry.size, entry.sha256] for name, entry in self.files.items()}
-        return canonical_json({"schema": "threedrs.artifact/1", "files": files}).encode()
-
-    def digest(self) -> str:
-        """The artifact's digest."""
-        return hashlib.sha256(self.content()).hexdigest()
-
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(entry.size for entry in self.files.values())
-
-
-def parse_manifest(content: bytes, digest: str) -> Manifest:
-    """Read a manifest and hold it against its digest.
-
-    Raises:
-        ArtifactCorrupt: the content has another digest, or a path leaves the artifact's folder.
-    """
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ArtifactCorrupt(f"artifact {digest[:12]}: its manifest does not match its digest")
-    files = json.loads(content)["files"]
-    return Manifest({name: FileEntry(size, sha256) for name, (size, sha256) in files.items()})
-
-
-def check_relative(name: str) -> None:
-    """Refuse a manifest path that could point outside the artifact's folder."""
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
-        raise ArtifactCorrupt(f"manifest path {name!r} leaves the artifact's folder")
-
-
-def check_digest(digest: str) -> str:
-    """Refuse what is not a digest before it becomes part of a path."""
-    if len(digest) != DIGEST_LENGTH or not set(digest) <= set("0123456789abcdef"):
-        raise ArtifactMissing(f"{digest!r} is not an artifact digest")
-    return digest
 
 
 @dataclass(frozen=True)
@@ -270,7 +215,7 @@ class LocalStore:
                 in_grace += 1
             else:
                 garbage.append(digest)
-                size += sum(status.st_size for _, status in _walk(folder / "files"))
+                size += sum(status.st_size for _, status in walk_files(folder / "files"))
                 if apply:
                     self._remove(folder)
         return Garbage(tuple(garbage), size, num_kept, in_grace)
@@ -319,48 +264,9 @@ class LocalStore:
             shutil.rmtree(doomed)
 
 
-def make_manifest(root: Path) -> Manifest:
-    """Hash all files below a folder.
-
-    Raises:
-        ArtifactError: something below is neither a file nor a folder (links are refused, for their
-            target could lie outside).
-    """
-    files = {}
-    for path, status in _walk(root):
-        name = path.relative_to(root).as_posix()
-        files[name] = FileEntry(status.st_size, sha256_file(path))
-    return Manifest(dict(sorted(files.items())))
-
-
-def take_stamp(folder: Path) -> str:
-    """Digest of names, sizes and times of an artifact's files and manifest."""
-    lines = [
-        f"{path} {status.st_size} {status.st_mtime_ns}" for path, status in _walk(folder / "files")
-    ]
-    manifest = os.stat(folder / "MANIFEST.json")
-    lines.append(f"{manifest.st_size} {manifest.st_mtime_ns}")
-    relative = "\n".join(sorted(line.removeprefix(str(folder)) for line in lines))
-    return hashlib.sha256(relative.encode()).hexdigest()
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """All files below a folder with their status; refuses links and special files."""
-    waiting = [root]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
-                elif entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path), entry.stat(follow_symlinks=False)
-                else:
-                    raise ArtifactError(f"{entry.path}: an artifact holds plain files only")
-
-
 def _move(folder: Path, target: Path) -> None:
     """Take a folder over: renamed where possible, else copied; files become read-only."""
-    for _ in _walk(folder):
+    for _ in walk_files(folder):
         pass
     try:
         os.rename(folder, target)
@@ -374,7 +280,7 @@ def _move(folder: Path, target: Path) -> None:
 
 def _make_durable(folder: Path) -> None:
     """Read-only, and on the disk before anything points to it."""
-    files = [path for path, _ in _walk(folder)]
+    files = [path for path, _ in walk_files(folder)]
     for path in files:
         path.chmod(0o444)
     if len(files) > MANY_FILES:

@@ -56,6 +56,7 @@ class AttemptRequest:
     label: str
     entry: str
     params: Mapping[str, JSON]
+    settings: Mapping[str, JSON]
     inputs: Mapping[str, str]
     """Artifact digest by input name."""
     resources: Resources
@@ -138,7 +139,8 @@ def _execute(request: AttemptRequest, recorder: Recorder) -> AttemptReport:
     inputs = _checkout(store, request.inputs)
     with _step_folders(scratch, out) as work:
         function = load_entry(request.entry)
-        function(StepTask(dict(request.params), inputs, out, work, recorder))
+        settings = dict(request.settings)
+        function(StepTask(dict(request.params), inputs, out, work, recorder, settings))
         published = store.publish(out)
     return AttemptReport(
         published.digest,

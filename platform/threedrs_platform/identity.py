@@ -95,7 +95,7 @@ def make_recipe(spec: StepSpec, code: CodeDigest, inputs: Mapping[str, str]) -> 
         TypeError, ValueError: a parameter has no canonical form; the message names the step.
     """
     try:
-        params = json.loads(canonical_json(identifying_params(spec.params)))
+        params = json.loads(canonical_json(dict(spec.params)))
     except (TypeError, ValueError) as error:
         raise type(error)(f"step {spec.kind} {spec.label}: parameters: {error}") from error
     return Recipe(
@@ -108,46 +108,3 @@ def make_recipe(spec: StepSpec, code: CodeDigest, inputs: Mapping[str, str]) -> 
         spec.numerics,
         inputs,
     )
-
-
-def identifying_params(params: JSON) -> JSON:
-    """The parameters with micro-batch and accumulation replaced by their product.
-
-    How an effective batch is cut into pieces does not change the gradient, so a run that had to
-    halve its micro-batch to fit in memory is still the same step.
-    """
-    if isinstance(params, list | tuple):
-        return [identifying_params(item) for item in params]
-    if not isinstance(params, Mapping):
-        return params
-    plain = {key: identifying_params(value) for key, value in params.items()}
-    if "micro_batch" in plain and "gradient_accumulation" in plain:
-        plain["effective_batch"] = plain.pop("micro_batch") * plain.pop("gradient_accumulation")
-    return plain
-
-
-def halve_micro_batch(params: JSON) -> JSON | None:
-    """The same parameters with half the micro-batch and twice the accumulation, None without."""
-    found = False
-
-    def halve(value: JSON) -> JSON:
-        nonlocal found
-        if isinstance(value, list):
-            return [halve(item) for item in value]
-        if not isinstance(value, Mapping):
-            return value
-        plain = {key: halve(item) for key, item in value.items()}
-        size = plain.get("micro_batch")
-        if (
-            isinstance(size, int)
-            and size >= 2
-            and size % 2 == 0
-            and "gradient_accumulation" in plain
-        ):
-            found = True
-            plain["micro_batch"] = size // 2
-            plain["gradient_accumulation"] *= 2
-        return plain
-
-    halved = halve(params)
-    return halved if found else None

@@ -172,6 +172,7 @@ class RayCompute:
         if not ray.is_initialized():
             self._is_ours = True
             self._start(ray)
+        _keep_off_stdout(ray)
         self._ray = ray
         self._task = ray.remote(max_retries=0)(run_attempt)
 
@@ -190,6 +191,15 @@ class RayCompute:
                 ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             raise StorageError(f"cannot start {self.name}: {error}") from error
+
+
+def _keep_off_stdout(ray: Any) -> None:
+    """Send the cluster's complaints to the log: Ray prints them to stdout, which is the verb's.
+
+    Each of them comes to us as an exception too, from the task it is about.
+    """
+    log = logging.getLogger(__name__)
+    ray._private.worker.print_to_stdstream = lambda data, **_: log.info("%s", data.get("lines"))
 
 
 def _use_private_token(environment: os._Environ[str]) -> None:

@@ -325,7 +325,7 @@ def _run_row(run_id: str, submission: Submission, at: float) -> dict[str, Any]:
     return {
         "id": run_id,
         "name": submission.name,
-        "state": RunState.INTERRUPTED,
+        "state": RunState.RUNNING,
         "grid_file": submission.grid_file,
         "grid_yaml": submission.grid_yaml,
         "spec_digest": sha256_text(submission.grid_yaml + canonical_json(dict(submission.options))),
@@ -369,6 +369,7 @@ def _spec_json(spec: StepSpec) -> str:
     """All of a spec but its inputs and what the step's row already says."""
     kept = {"entry": spec.entry, "params": spec.params, "version": spec.version}
     kept |= {"numerics": spec.numerics, "resources": asdict(spec.resources)}
+    kept |= {"settings": dict(spec.settings)}
     return json.dumps(kept)
 
 

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from threedrs_platform.identity import halve_micro_batch
 from threedrs_platform.states import FailureClass
-from threedrs_platform.steps import JSON
+from threedrs_platform.steps import JSON, StepSpec
 
 RETRIES: Mapping[FailureClass, int] = {
     FailureClass.BUG: 0,
@@ -28,7 +27,7 @@ class Retry:
     """A decision to try again."""
 
     delay_s: float
-    params: Mapping[str, JSON]
+    settings: Mapping[str, JSON]
     note: str
 
 
@@ -40,15 +39,33 @@ class RetryPolicy:
     backoff_s: float = BACKOFF_S
     _used: Counter[tuple[str, FailureClass]] = field(default_factory=Counter)
 
-    def decide(self, key: str, failure: FailureClass, params: Mapping[str, JSON]) -> Retry | None:
+    def decide(
+        self, spec: StepSpec, key: str, failure: FailureClass, settings: Mapping[str, JSON]
+    ) -> Retry | None:
         """The next try of a step, None if it has failed for good."""
         used = self._used[key, failure]
         if used >= self.retries[failure]:
             return None
         self._used[key, failure] += 1
         if failure is FailureClass.OOM:
-            halved = halve_micro_batch(params)
+            halved = halve_micro_batch(spec.params, settings)
             if halved is not None:
                 return Retry(0.0, halved, "micro-batch halved at the same effective batch")
-            return Retry(0.0, params, "again after running out of memory")
-        return Retry(self.backoff_s * 2**used, params, f"again after {failure} failure")
+            return Retry(0.0, settings, "again after running out of memory")
+        return Retry(self.backoff_s * 2**used, settings, f"again after {failure} failure")
+
+
+def halve_micro_batch(
+    params: Mapping[str, JSON], settings: Mapping[str, JSON]
+) -> dict[str, JSON] | None:
+    """The settings with twice the accumulation, None if the batch cannot be cut any finer.
+
+    The batch of an optimizer step is a parameter, its cutting into accumulation rounds is not: the
+    gradient, and so the step's identity, stays the same.
+    """
+    batch = params.get("training", {}).get("scenes_per_step")
+    training = settings.get("training", {})
+    rounds = training.get("gradient_accumulation")
+    if batch is None or rounds is None or batch % (2 * rounds * training.get("workers", 1)):
+        return None
+    return {**settings, "training": {**training, "gradient_accumulation": 2 * rounds}}

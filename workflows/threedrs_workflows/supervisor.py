@@ -56,7 +56,7 @@ class _Attempt:
     step: PlannedStep
     handle: Handle
     tail: LiveTail
-    params: Mapping[str, JSON]
+    settings: Mapping[str, JSON]
     inputs: Mapping[str, str]
     content_key: str
     deadline: float | None
@@ -100,7 +100,7 @@ class _Run:
         self._schedule = Schedule(plan)
         self._attempts: dict[str, _Attempt] = {}
         self._not_before: dict[str, float] = {}
-        self._changed_params: dict[str, Mapping[str, JSON]] = {}
+        self._changed_settings: dict[str, Mapping[str, JSON]] = {}
         self._notes: dict[str, str] = {}
         self._repairs: Counter[str] = Counter()
         self._next_poll = 0.0
@@ -226,14 +226,15 @@ class _Run:
         if refusal is not None:
             self._give_up(step, claim, FailureClass.INFRA, refusal)
             return True
-        params = self._changed_params.get(step.key, step.spec.params)
+        settings = self._changed_settings.get(step.key, step.spec.settings)
         request = AttemptRequest(
             step_key=step.key,
             attempt=claim.epoch,
             kind=step.spec.kind,
             label=step.spec.label,
             entry=step.spec.entry,
-            params=dict(params),
+            params=dict(step.spec.params),
+            settings=dict(settings),
             inputs=self._schedule.inputs(step.key),
             resources=resources,
             store=self._workspace.store_address,
@@ -247,7 +248,7 @@ class _Run:
             step,
             self._compute.submit(request),
             LiveTail(logs / f"{claim.epoch}.jsonl"),
-            params,
+            settings,
             request.inputs,
             content_key,
             time.monotonic() + timeout if timeout else None,
@@ -336,7 +337,7 @@ class _Run:
 
     def _retry_or_fail(self, attempt: _Attempt, failure: FailureClass, message: str) -> None:
         step = attempt.step
-        retry = self._retries.decide(step.key, failure, attempt.params)
+        retry = self._retries.decide(step.spec, step.key, failure, attempt.settings)
         if retry is None:
             self._give_up(step, attempt.claim, failure, message)
             return
@@ -344,7 +345,7 @@ class _Run:
             self._schedule.set(step.key, Phase.ELSEWHERE)
             return
         self._not_before[step.key] = time.monotonic() + retry.delay_s
-        self._changed_params[step.key] = retry.params
+        self._changed_settings[step.key] = retry.settings
         self._notes[step.key] = retry.note
         self._schedule.set(step.key, Phase.READY)
         self._observer.step(step, "retry", f"{failure}: {message}; {retry.note}")

@@ -17,10 +17,19 @@ def fake_step(
     resources: Resources = ONE_CPU,
     kind: str | None = None,
     label: str = "",
+    settings: Mapping[str, Any] | None = None,
     **inputs: StepSpec,
 ) -> StepSpec:
     """A step that calls one of the fake functions; its kind is the function's name."""
-    return StepSpec(kind or function, f"{FAKE}:{function}", params or {}, inputs, label, resources)
+    return StepSpec(
+        kind or function,
+        f"{FAKE}:{function}",
+        params or {},
+        inputs,
+        label,
+        resources,
+        settings=settings or {},
+    )
 
 
 def fake_cell(name: str, steps: Mapping[str, StepSpec], seed: int = 0) -> Cell:

@@ -82,11 +82,12 @@ def fail(task: StepTask) -> None:
 
 
 def hungry(task: StepTask) -> None:
-    """Run out of memory above a micro-batch of 2."""
-    if task.params["micro_batch"] > 2:
-        raise MemoryError(f"micro-batch {task.params['micro_batch']} does not fit")
-    effective = task.params["micro_batch"] * task.params["gradient_accumulation"]
-    (task.out / "out.txt").write_text(f"effective batch {effective}")
+    """Run out of memory above a micro-batch of 2 scenes."""
+    scenes = task.params["training"]["scenes_per_step"]
+    micro_batch = scenes // task.settings["training"]["gradient_accumulation"]
+    if micro_batch > 2:
+        raise MemoryError(f"micro-batch of {micro_batch} scenes does not fit")
+    (task.out / "out.txt").write_text(f"{scenes} scenes, {micro_batch} at a time")
 
 
 def die(task: StepTask) -> None:
