@@ -61,14 +61,16 @@ class Tree:
 
     def put(self, path: KeyPath, value: Any, document: Document, at: KeyPath) -> Tree:
         """Tree with a value set as by `put_in`, written at a path of a document."""
-        values, keys = dict(self.values), dict(self.keys)
-        replaced = not _merges(get_in(self.data, path), value)
-        for known in [p for p in (*values, *keys) if replaced and p[: len(path)] == path]:
-            values.pop(known, None)
-            keys.pop(known, None)
+        if _merges(get_in(self.data, path), value):
+            tree = self
+            for key, item in value.items():
+                tree = tree.put((*path, *split_path(key)), item, document, (*at, key))
+            return tree
+        values = {known: place for known, place in self.values.items() if not _under(known, path)}
+        keys = {known: place for known, place in self.keys.items() if not _under(known, path)}
         for source, target in ((document.values, values), (document.keys, keys)):
             for written, place in source.items():
-                if written[: len(at)] == at:
+                if _under(written, at):
                     target[(*path, *_undotted(written[len(at) :]))] = place
         values.setdefault(path, document.place(at))
         keys.setdefault(path, document.place(at, of_key=True))
@@ -84,6 +86,10 @@ def _merges(here: Any, value: Any) -> bool:
     if not isinstance(here, Mapping) or not isinstance(value, Mapping) or not value:
         return False
     return bool(here.get("kind") == value.get("kind", here.get("kind")))
+
+
+def _under(path: KeyPath, top: KeyPath) -> bool:
+    return path[: len(top)] == top
 
 
 def _nested(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def _syntax_hint(source: str) -> str:
     for wrong, right in (("&&", "and"), ("||", "or"), ("!", "not")):
         if wrong in source.replace("!=", ""):
             return f"; write `{right}` for `{wrong}`"
-    return ""
+    return "; write == to compare" if re.search(r"(?<![=!<>])=(?!=)", source) else ""
 
 
 def _mistake(node: ast.expr, message: str) -> ConfigError:

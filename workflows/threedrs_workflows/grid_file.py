@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from threedrs_platform.config import Config
 from threedrs_platform.config_faults import build
@@ -95,7 +102,7 @@ class GridFile(Config):
     """A grid file, section by section."""
 
     version: Literal[1]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str
     base: dict[str, Any]
     seeds: Seeds = (0,)
     matrix: dict[str, Any] = Field(default_factory=dict)
@@ -110,6 +117,13 @@ class GridFile(Config):
     limits: Limits = Limits()
     report: ReportChoice = ReportChoice()
     steps: dict[StepKind, StepResources] = Field(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+            raise ValueError(f"{name!r}: use lower-case letters, digits and dashes")
+        return name
 
 
 @dataclass(frozen=True)
