@@ -34,7 +34,7 @@ class RGBDFolderConfig(Config):
 
     kind: Literal["rgbd_folder"] = "rgbd_folder"
     root: str
-    num_frames: int | None = Field(None, ge=1)
+    num_frames: int | None = Field(default=None, ge=1)
     """Frames per scene, spread evenly over those there are; all if not given."""
 
     def build(self) -> RGBDFolder:

@@ -31,7 +31,7 @@ class ScanNetConfig(Config):
     """EmbodiedScan info file (.pkl or .json) per split."""
     boxes: tuple[str, ...] = ()
     """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json; later files win."""
-    num_frames: int = Field(32, ge=1)
+    num_frames: int = Field(default=32, ge=1)
 
     def build(self) -> ScanNet:
         """Read the lists; scenes themselves are read on demand."""

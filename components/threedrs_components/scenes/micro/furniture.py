@@ -26,6 +26,7 @@ COLORS: dict[str, Color] = {
 }
 COLOR_NAMES = tuple(COLORS)
 DARK: Color = (0.10, 0.09, 0.09)
+BOX_MARGIN_M = 0.01
 GREY: Color = (0.45, 0.45, 0.45)
 LINEN: Color = (0.98, 0.96, 0.90)
 
@@ -76,8 +77,14 @@ class Piece:
     parts: tuple[Part, ...]
 
     def box(self) -> Float32:
-        """Tight axis-aligned box of all parts: [6] centre and full size."""
+        """Axis-aligned box of all parts: [6] centre and full size.
+
+        A centimetre generous, so that rounding moves no surface out of it, but a centimetre
+        above the floor, so that the floor is not in it.
+        """
+        margin = np.array([BOX_MARGIN_M, BOX_MARGIN_M, -BOX_MARGIN_M])
         low, high = (np.array(corner) for corner in self.bounds())
+        low, high = low - margin, high + BOX_MARGIN_M
         return np.concatenate([(low + high) / 2, high - low]).astype(np.float32)
 
     def bounds(self) -> Bounds:

@@ -85,11 +85,11 @@ def collect_primitives(layout: Layout) -> Primitives:
         center=to_world(local, turn) + shift,
         half=torch.tensor([part.half for part, *_ in parts]).reshape(-1, 3),
         turn=turn,
-        shape=torch.tensor([int(part.shape) for part, *_ in parts]),
-        texture=torch.tensor([int(part.texture) for part, *_ in parts]),
+        shape=torch.tensor([int(part.shape) for part, *_ in parts], dtype=torch.int64),
+        texture=torch.tensor([int(part.texture) for part, *_ in parts], dtype=torch.int64),
         first=torch.tensor([part.color for part, *_ in parts]).reshape(-1, 3),
         second=torch.tensor([part.second for part, *_ in parts]).reshape(-1, 3),
-        owner=torch.tensor([owner for *_, owner in parts]),
+        owner=torch.tensor([owner for *_, owner in parts], dtype=torch.int64),
     )
 
 
@@ -101,7 +101,7 @@ def render(
     rays = pixel_rays(height, width, torch.from_numpy(intrinsics)).reshape(-1, 3)
     poses = torch.from_numpy(camera_to_world)
     step = max(1, RAYS_PER_CHUNK // (height * width))
-    chunks = [_cast(layout.room, primitives, rays, part) for part in torch.split(poses, step)]
+    chunks = [cast_rays(layout.room, primitives, rays, part) for part in torch.split(poses, step)]
     shape = (len(poses), height, width)
     colors, depth, points, owners = (torch.cat(parts) for parts in zip(*chunks, strict=True))
     return Rendering(
@@ -112,10 +112,15 @@ def render(
     )
 
 
-def _cast(
+def cast_rays(
     room: Room, primitives: Primitives, rays: Tensor, poses: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Colours, depths, points and owners (-1 = room) of all rays of some frames, flat."""
+    """Cast camera rays [R, 3] (z = 1) from every pose [F, 4, 4].
+
+    Returns:
+        colours [F * R, 3] in [0, 1], z-depths [F * R], hit points [F * R, 3] in the world frame
+        and owners [F * R]: object id, or -1 for the room.
+    """
     directions = torch.einsum("rc,fdc->frd", rays, poses[:, :3, :3])
     directions = torch.where(directions.abs() < 1e-9, 1e-9, directions)
     eyes = poses[:, :3, 3]

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from threedrs_components.scenes.geometry import (
+    box_cell_weights,
+    cell_means,
+    inside_boxes,
+    world_coordinates,
+)
+
+ROWS, COLUMNS = 3, 4
+
+
+@pytest.fixture
+def view() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Depth with holes, intrinsics, poses and an alignment, all different from the identity."""
+    generator = torch.Generator().manual_seed(0)
+    depth = torch.rand(2, 7, 10, generator=generator) * 4 + 0.5
+    depth[0, 2, 3], depth[1, 6, 9], depth[1, 0, 0] = 0.0, -1.0, float("nan")
+    intrinsics = torch.tensor([[6.0, 0.1, 4.2], [0.0, 5.5, 3.1], [0.0, 0.0, 1.0]])
+    poses = torch.stack([_pose(0.3, [1.0, -2.0, 0.5]), _pose(-1.1, [0.2, 3.0, 1.5])])
+    return depth, intrinsics, poses, _pose(0.7, [-0.5, 0.25, 0.1])
+
+
+def _pose(angle: float, shift: list[float]) -> Tensor:
+    cos, sin = math.cos(angle), math.sin(angle)
+    x, y, z = shift
+    return torch.tensor([[cos, -sin, 0, x], [sin, cos, 0, y], [0, 0, 1, z], [0, 0, 0, 1.0]])
+
+
+def _points_by_loop(view: tuple[Tensor, Tensor, Tensor, Tensor]) -> np.ndarray:
+    depth, intrinsics, poses, alignment = (value.double().numpy() for value in view)
+    points = np.zeros((*depth.shape, 3))
+    for frame, row, column in np.ndindex(*depth.shape):
+        metres = depth[frame, row, column]
+        if not metres > 0:
+            continue
+        ray = np.linalg.inv(intrinsics) @ [column, row, 1.0]
+        points[frame, row, column] = (alignment @ poses[frame] @ [*(metres * ray), 1.0])[:3]
+    return points
+
+
+def test_points_agree_with_a_pixel_loop(view: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    points, _ = world_coordinates(*view)
+    np.testing.assert_allclose(points.numpy(), _points_by_loop(view), atol=2e-6)
+    assert points.dtype == torch.float32
+
+
+def test_depth_of_zero_below_zero_or_nan_is_masked(
+    view: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> None:
+    points, valid = world_coordinates(*view)
+    assert valid.sum() == valid.numel() - 3
+    assert torch.equal(points[~valid], torch.zeros(3, 3))
+
+
+def test_cells_average_valid_pixels_only(view: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    points, valid = world_coordinates(*view)
+    means, counts = cell_means(points, valid, ROWS, COLUMNS)
+    for frame, row, column in np.ndindex(2, ROWS, COLUMNS):
+        rows = slice(row * 7 // ROWS, (row + 1) * 7 // ROWS)
+        columns = slice(column * 10 // COLUMNS, (column + 1) * 10 // COLUMNS)
+        kept = points[frame, rows, columns][valid[frame, rows, columns]]
+        assert counts[frame, row, column] == len(kept)
+        torch.testing.assert_close(means[frame, row, column], kept.mean(0), atol=1e-6, rtol=1e-6)
+
+
+def test_a_cell_without_valid_pixels_counts_zero_and_stays_at_zero() -> None:
+    points = torch.full((1, 4, 4, 3), 7.0)
+    valid = torch.ones(1, 4, 4, dtype=torch.bool)
+    valid[0, :2, :2] = False
+    means, counts = cell_means(points, valid, 2, 2)
+    assert counts.tolist() == [[[0, 4], [4, 4]]]
+    assert means[0, 0, 0].tolist() == [0, 0, 0]
+
+
+@given(pixels=st.integers(1, 40), cells=st.integers(1, 16))
+def test_every_pixel_falls_in_exactly_one_cell(pixels: int, cells: int) -> None:
+    points, valid = torch.zeros(1, pixels, 3, 3), torch.ones(1, pixels, 3, dtype=torch.bool)
+    _, counts = cell_means(points, valid, cells, 1)
+    assert counts.sum() == pixels * 3
+
+
+def test_box_weights_agree_with_a_loop(view: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    points, valid = world_coordinates(*view)
+    boxes = torch.tensor([[1.0, 0, 1, 3, 4, 2.5], [0, 2, 3, 2, 2, 2], [50, 50, 50, 1, 1, 1]])
+    weights = box_cell_weights(points, valid, boxes, ROWS, COLUMNS)
+    assert weights[:2].sum() > 0 and weights[2].sum() == 0
+    for index, frame, row, column in np.ndindex(3, 2, ROWS, COLUMNS):
+        rows = slice(row * 7 // ROWS, (row + 1) * 7 // ROWS)
+        columns = slice(column * 10 // COLUMNS, (column + 1) * 10 // COLUMNS)
+        low, high = boxes[index, :3] - boxes[index, 3:] / 2, boxes[index, :3] + boxes[index, 3:] / 2
+        cell = points[frame, rows, columns]
+        inside = ((cell >= low) & (cell <= high)).all(-1) & valid[frame, rows, columns]
+        expected = inside.float().mean()
+        torch.testing.assert_close(weights[index, frame, row, column], expected)
+
+
+def test_boxes_are_closed() -> None:
+    corner = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5001]])
+    assert inside_boxes(corner, torch.tensor([[0.0, 0, 0, 1, 1, 1]])).tolist() == [[True, False]]
+
+
+def test_weights_of_no_boxes_are_empty() -> None:
+    points, valid = torch.zeros(2, 4, 4, 3), torch.ones(2, 4, 4, dtype=torch.bool)
+    assert box_cell_weights(points, valid, torch.zeros(0, 6), 2, 2).shape == (0, 2, 2, 2)
+
+
+def test_chunking_boxes_changes_nothing(
+    view: tuple[Tensor, Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points, valid = world_coordinates(*view)
+    boxes = torch.rand(5, 6, generator=torch.Generator().manual_seed(1)) * 3
+    whole = box_cell_weights(points, valid, boxes, ROWS, COLUMNS)
+    monkeypatch.setattr("threedrs_components.scenes.geometry.PIXELS_PER_CHUNK", 1)
+    assert torch.equal(whole, box_cell_weights(points, valid, boxes, ROWS, COLUMNS))

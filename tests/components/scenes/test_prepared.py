@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.scene import make_scene
+from threedrs_components.scenes.prepared import (
+    PrepareConfig,
+    PreparedScene,
+    PreparedScenes,
+    prepare_scene,
+    write_prepared,
+)
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_platform.errors import SceneError
+from threedrs_platform.records import Scene
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene(MicroWorldConfig(), "train", 0).record()
+
+
+def _tensors(prepared: PreparedScene) -> dict[str, torch.Tensor]:
+    values = {f.name: getattr(prepared, f.name) for f in dataclasses.fields(prepared)}
+    return {name: value for name, value in values.items() if isinstance(value, torch.Tensor)}
+
+
+def test_shapes_are_the_law(scene: Scene) -> None:
+    prepared = prepare_scene(scene, [[0, 0, 1, 1, 1, 1]] * 9, PrepareConfig())
+    assert scene.objects is not None
+    objects = len(scene.objects.labels)
+    assert prepared.images.shape == (8, 64, 64, 3) and prepared.images.dtype == torch.uint8
+    assert prepared.coordinates.shape == (8, 4, 4, 3)
+    assert prepared.counts.tolist() == [[[256] * 4] * 4] * 8
+    assert prepared.object_weights.shape == (objects, 8, 4, 4)
+    assert prepared.proposal_weights.shape == (9, 8, 4, 4)
+    assert prepared.frame_batch().shape == (8, 3, 64, 64)
+
+
+def test_an_object_weighs_where_it_is_seen(scene: Scene) -> None:
+    micro = make_scene(MicroWorldConfig(), "train", 0)
+    prepared = prepare_scene(scene, None, PrepareConfig())
+    shown = torch.from_numpy(micro.rendering.instances)
+    for index, weights in enumerate(prepared.object_weights):
+        share = (shown == index + 1).float().view(8, 4, 16, 4, 16).mean((2, 4))
+        assert (weights - share).abs().max() < 0.08
+        assert float(weights.sum()) == pytest.approx(float(share.sum()), rel=0.03)
+
+
+def test_without_proposals_the_objects_are_the_candidates(scene: Scene) -> None:
+    prepared = prepare_scene(scene, None, PrepareConfig())
+    assert torch.equal(prepared.proposals, prepared.boxes)
+    assert torch.equal(prepared.proposal_weights, prepared.object_weights)
+
+
+def test_a_written_scene_reads_back_the_same(scene: Scene, tmp_path: Path) -> None:
+    prepared = prepare_scene(scene, [[0, 0, 1, 2, 2, 2]], PrepareConfig())
+    write_prepared(prepared, tmp_path)
+    scenes = PreparedScenes(tmp_path)
+    assert scenes.scenes() == [scene.scene_id] and scene.scene_id in scenes
+    read = scenes[scene.scene_id]
+    assert (read.frame_names, read.labels) == (prepared.frame_names, prepared.labels)
+    for name, tensor in _tensors(prepared).items():
+        assert torch.equal(getattr(read, name), tensor), name
+
+
+def test_a_scene_without_proposals_can_be_written(scene: Scene, tmp_path: Path) -> None:
+    assert write_prepared(prepare_scene(scene, None, PrepareConfig()), tmp_path).is_file()
+
+
+def test_frames_are_squashed_and_chosen_together_with_all_else(scene: Scene) -> None:
+    config = PrepareConfig(image_size=32, grid=2, num_frames=3)
+    prepared = prepare_scene(scene, None, config)
+    assert prepared.images.shape == (3, 32, 32, 3)
+    assert prepared.frame_names == tuple(scene.frame_names[index] for index in (0, 3, 7))
+    whole = prepare_scene(scene, None, PrepareConfig(grid=2))
+    assert torch.equal(prepared.coordinates, whole.coordinates[[0, 3, 7]])
+
+
+def test_invalid_depth_never_enters_a_mean(scene: Scene) -> None:
+    depth = scene.depth.copy()
+    depth[:, ::2] = 0
+    prepared = prepare_scene(dataclasses.replace(scene, depth=depth), None, PrepareConfig())
+    whole = prepare_scene(scene, None, PrepareConfig())
+    assert (prepared.counts == 128).all()
+    assert (prepared.coordinates - whole.coordinates).abs().median() < 0.05
+
+
+def test_chosen_frames_without_depth_are_refused(scene: Scene) -> None:
+    depth = scene.depth.copy()
+    depth[[0, 7]] = 0
+    with pytest.raises(SceneError, match="chosen frames has valid depth"):
+        prepare_scene(dataclasses.replace(scene, depth=depth), None, PrepareConfig(num_frames=2))
+
+
+def test_a_scene_that_was_not_prepared_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="scene attic: was not prepared"):
+        PreparedScenes(tmp_path)["attic"]
+
+
+def test_a_damaged_file_is_named(scene: Scene, tmp_path: Path) -> None:
+    path = write_prepared(prepare_scene(scene, None, PrepareConfig()), tmp_path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(SceneError, match="cannot be read"):
+        PreparedScenes(tmp_path)[scene.scene_id]
+
+
+def test_a_written_world_can_be_prepared(small_world: Path, tmp_path: Path) -> None:
+    source = RGBDFolder(small_world)
+    proposals = read_box_lists(small_world / "proposals" / "val.json")
+    for scene_id in source.scenes("val"):
+        prepared = prepare_scene(source.load(scene_id), proposals[scene_id], PrepareConfig())
+        assert len(prepared.proposals) == len(proposals[scene_id])
+        assert np.isfinite(prepared.coordinates.numpy()).all()
+        assert (prepared.object_weights.flatten(1).sum(1) > 0).all()

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from threedrs_components.scenes.rgbd_folder import (
+    BadScenes,
+    RGBDFolder,
+    RGBDFolderConfig,
+    load_scenes,
+)
+from threedrs_platform.errors import DataError, SceneError
+
+
+def test_one_scene_folder_is_a_source_of_one_scene(scene_folder: Any) -> None:
+    source = RGBDFolder(scene_folder.root)
+    assert source.scenes() == ["kitchen"]
+    scene = source.load("kitchen")
+    assert scene.frame_names == ("frame-000000", "frame-000001", "frame-000002")
+    assert scene.images.shape == (3, 6, 8, 3) and scene.images.dtype == np.uint8
+    assert scene.depth.shape == (3, 6, 8) and 0.5 <= scene.depth.min() <= scene.depth.max() < 3
+
+
+def test_a_folder_of_scene_folders_lists_them_sorted(scene_folder: Any) -> None:
+    for name in ("b", "a"):
+        (scene_folder.root.parent / name).symlink_to(scene_folder.root)
+    (scene_folder.root.parent / "notes").mkdir()
+    assert RGBDFolder(scene_folder.root.parent).scenes() == ["a", "b", "kitchen"]
+
+
+def test_depth_of_65535_means_no_reading(scene_folder: Any) -> None:
+    depth = np.full((6, 8), 1234, dtype=np.uint16)
+    depth[0, :3] = [0, 65535, 65534]
+    scene_folder.write_depth("frame-000001", depth)
+    read = RGBDFolder(scene_folder.root).load("kitchen").depth[1]
+    np.testing.assert_allclose(read[0, :4], [0, 0, 65.534, 1.234])
+
+
+def test_scannet_names_are_understood(tmp_path: Path) -> None:
+    folder = tmp_path / "scene0000_00"
+    folder.mkdir()
+    for name in ("00010", "00000"):
+        Image.new("RGB", (16, 12), "red").save(folder / f"{name}.jpg")
+        Image.fromarray(np.full((6, 8), 2000, np.uint16)).save(folder / f"{name}.png")
+        np.savetxt(folder / f"{name}.txt", np.eye(4))
+    np.savetxt(folder / "intrinsic.txt", np.diag([10.0, 10.0, 1.0, 1.0]))
+    np.savetxt(folder / "depth_intrinsic.txt", np.diag([5.0, 5.0, 1.0, 1.0]))
+    scene = RGBDFolder(tmp_path).load("scene0000_00")
+    assert scene.frame_names == ("00000", "00010")
+    assert scene.images.shape == (2, 12, 16, 3) and scene.depth.shape == (2, 6, 8)
+    assert scene.color_intrinsics[0, 0] == 10 and scene.depth_intrinsics[0, 0] == 5
+
+
+def test_boxes_and_alignment_come_from_boxes_json(scene_folder: Any) -> None:
+    alignment = np.diag([1.0, -1.0, -1.0, 1.0])
+    boxes = {
+        "object_ids": [4],
+        "labels": ["chair"],
+        "boxes": [[1, 2, 3, 1, 1, 1]],
+        "axis_alignment": alignment.tolist(),
+    }
+    (scene_folder.root / "boxes.json").write_text(json.dumps(boxes))
+    scene = RGBDFolder(scene_folder.root).load("kitchen")
+    assert scene.objects is not None and scene.objects.labels == ("chair",)
+    np.testing.assert_array_equal(scene.axis_alignment, alignment)
+
+
+def test_fewer_frames_are_chosen_evenly(scene_folder: Any) -> None:
+    source = RGBDFolderConfig(root=str(scene_folder.root), num_frames=2).build()
+    assert source.load("kitchen").frame_names == ("frame-000000", "frame-000002")
+
+
+def _without_pose(folder: Any) -> None:
+    (folder.root / "frame-000001.pose.txt").unlink()
+
+
+def _without_depth(folder: Any) -> None:
+    (folder.root / "frame-000001.depth.png").unlink()
+
+
+def _without_intrinsics(folder: Any) -> None:
+    (folder.root / "camera-intrinsics.txt").unlink()
+
+
+def _with_nan_pose(folder: Any) -> None:
+    folder.write_matrix("frame-000001.pose.txt", np.full((4, 4), np.nan))
+
+
+def _with_infinite_pose(folder: Any) -> None:
+    folder.write_matrix("frame-000001.pose.txt", np.full((4, 4), -np.inf))
+
+
+def _with_small_pose(folder: Any) -> None:
+    folder.write_matrix("frame-000001.pose.txt", np.eye(3))
+
+
+def _with_transposed_pose(folder: Any) -> None:
+    pose = np.eye(4)
+    pose[3, :3] = 1.0
+    folder.write_matrix("frame-000001.pose.txt", pose)
+
+
+def _with_words_as_pose(folder: Any) -> None:
+    (folder.root / "frame-000001.pose.txt").write_text("lost lost lost lost\n")
+
+
+def _with_truncated_color(folder: Any) -> None:
+    path = folder.root / "frame-000001.color.png"
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _with_truncated_depth(folder: Any) -> None:
+    path = folder.root / "frame-000001.depth.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def _with_empty_depth(folder: Any) -> None:
+    (folder.root / "frame-000001.depth.png").write_bytes(b"")
+
+
+def _with_smaller_depth(folder: Any) -> None:
+    folder.write_depth("frame-000001", np.full((5, 8), 1000, np.uint16))
+
+
+def _with_color_as_depth(folder: Any) -> None:
+    color = (folder.root / "frame-000001.color.png").read_bytes()
+    (folder.root / "frame-000001.depth.png").write_bytes(color)
+
+
+def _without_valid_depth(folder: Any) -> None:
+    for name in folder.names:
+        folder.write_depth(name, np.zeros((6, 8), np.uint16))
+
+
+def _with_bad_intrinsics(folder: Any) -> None:
+    folder.write_matrix("camera-intrinsics.txt", np.diag([0.0, 5.0, 1.0]))
+
+
+def _with_short_boxes(folder: Any) -> None:
+    boxes = {"object_ids": [0], "labels": ["chair"], "boxes": [[0, 0, 0]]}
+    (folder.root / "boxes.json").write_text(json.dumps(boxes))
+
+
+BAD: dict[Callable[[Any], None], tuple[str, str]] = {
+    _without_pose: ("pose file is missing", "frame-000001.pose.txt"),
+    _without_depth: ("depth image is missing", "frame-000001.depth.png"),
+    _without_intrinsics: ("intrinsics file is missing", "camera-intrinsics.txt"),
+    _with_nan_pose: ("NaN or infinity", "frame-000001.pose.txt"),
+    _with_infinite_pose: ("NaN or infinity", "frame-000001.pose.txt"),
+    _with_small_pose: ("must be 4x4", "frame-000001.pose.txt"),
+    _with_transposed_pose: ("last row", "frame-000001.pose.txt"),
+    _with_words_as_pose: ("not a matrix of numbers", "frame-000001.pose.txt"),
+    _with_truncated_color: ("cannot be decoded", "frame-000001.color.png"),
+    _with_truncated_depth: ("cannot be decoded", "frame-000001.depth.png"),
+    _with_empty_depth: ("cannot be decoded", "frame-000001.depth.png"),
+    _with_smaller_depth: ("the other frames are (6, 8)", "frame-000001.depth.png"),
+    _with_color_as_depth: ("one-channel 16-bit", "frame-000001.depth.png"),
+    _without_valid_depth: ("no pixel of any frame has valid depth", "kitchen"),
+    _with_bad_intrinsics: ("positive focals", "camera-intrinsics.txt"),
+    _with_short_boxes: ("boxes.json needs", "boxes.json"),
+}
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__.strip("_"))
+def test_a_bad_scene_is_refused_with_its_name_file_and_reason(
+    scene_folder: Any, spoil: Callable[[Any], None]
+) -> None:
+    spoil(scene_folder)
+    reason, file = BAD[spoil]
+    with pytest.raises(SceneError) as caught:
+        RGBDFolder(scene_folder.root).load("kitchen")
+    assert caught.value.scene_id == "kitchen"
+    assert reason in caught.value.reason
+    assert caught.value.path is not None and caught.value.path.endswith(file)
+
+
+def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected files like frame-000000"):
+        RGBDFolder(tmp_path).scenes()
+
+
+def test_an_unknown_split_names_the_known_ones(small_world: Path) -> None:
+    with pytest.raises(DataError, match="known: all, probe, text, train, val"):
+        RGBDFolder(small_world).scenes("test")
+
+
+@pytest.fixture
+def one_good_one_bad(scene_folder: Any) -> RGBDFolder:
+    good = scene_folder.root.parent / "good"
+    good.mkdir()
+    for path in scene_folder.root.iterdir():
+        (good / path.name).write_bytes(path.read_bytes())
+    _with_nan_pose(scene_folder)
+    return RGBDFolder(scene_folder.root.parent)
+
+
+def test_refusing_stops_at_the_bad_scene(one_good_one_bad: RGBDFolder) -> None:
+    scenes = load_scenes(one_good_one_bad, ["good", "kitchen"])
+    assert next(scenes).scene_id == "good"
+    with pytest.raises(SceneError, match="scene kitchen: pose holds NaN"):
+        next(scenes)
+
+
+def test_skipping_goes_on_and_counts(one_good_one_bad: RGBDFolder) -> None:
+    bad = BadScenes()
+    ids = one_good_one_bad.scenes()
+    loaded = list(load_scenes(one_good_one_bad, ids, "skip", bad))
+    assert [scene.scene_id for scene in loaded] == ["good"]
+    assert bad.summary()["skipped"] == 1
+    assert "NaN" in str(bad.summary()["reasons"])
+
+
+def test_skipping_in_silence_is_refused(one_good_one_bad: RGBDFolder) -> None:
+    with pytest.raises(ValueError, match="needs a report"):
+        next(load_scenes(one_good_one_bad, ["good"], "skip"))
+
+
+def test_real_frames_are_read(redkitchen: Path) -> None:
+    source = RGBDFolder(redkitchen, num_frames=3)
+    assert source.scenes() == ["redkitchen"]
+    scene = source.load("redkitchen")
+    assert scene.frame_names == ("frame-000000", "frame-000475", "frame-000975")
+    assert scene.images.shape == (3, 480, 640, 3)
+    assert scene.depth[scene.depth > 0].min() > 0.3 and scene.depth.max() < 10
+    assert 0.0 < (scene.depth == 0).mean() < 0.5
+    np.testing.assert_allclose(scene.depth_intrinsics[0], [585, 0, 320])

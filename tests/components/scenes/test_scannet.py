@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from threedrs_components.scenes.embodiedscan import read_frame_lists
+from threedrs_components.scenes.scannet import ScanNet, ScanNetConfig
+from threedrs_platform.errors import DataError, SceneError
+
+NAMES = [f"{index * 10:05d}" for index in range(5)]
+
+
+@pytest.fixture
+def infos() -> dict[str, Any]:
+    """As released: the first frame has no pose and is not listed; other data sets are mixed in."""
+    alignment = np.eye(4)
+    alignment[:2, :2] = [[0, -1], [1, 0]]
+    entry = {
+        "sample_idx": "scannet/scene0000_00",
+        "images": [{"img_path": f"scannet/posed_images/scene0000_00/{n}.jpg"} for n in NAMES[1:]],
+        "axis_align_matrix": alignment,
+        "depth_cam2img": np.diag([7.0, 7.0, 1.0, 1.0]),
+    }
+    return {"metainfo": {}, "data_list": [entry, {"sample_idx": "3rscan/abc"}]}
+
+
+@pytest.fixture
+def config(tmp_path: Path, infos: dict[str, Any]) -> ScanNetConfig:
+    folder = tmp_path / "posed_images" / "scene0000_00"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        Image.new("RGB", (8, 6)).save(folder / f"{name}.jpg")
+        Image.fromarray(np.full((6, 8), 1500, np.uint16)).save(folder / f"{name}.png")
+        pose = np.full((4, 4), -np.inf) if name == NAMES[0] else np.eye(4)
+        np.savetxt(folder / f"{name}.txt", pose)
+    for name in ("intrinsic.txt", "depth_intrinsic.txt"):
+        np.savetxt(folder / name, np.diag([9.0, 9.0, 1.0, 1.0]))
+    (tmp_path / "infos.pkl").write_bytes(pickle.dumps(infos))
+    boxes = {"scannet/scene0000_00": [[0, 0, 0, 1, 1, 1], [1, 1, 1, 2, 2, 2]]}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    return ScanNetConfig(
+        posed_images=str(tmp_path / "posed_images"),
+        frame_lists={"train": str(tmp_path / "infos.pkl")},
+        boxes=(str(tmp_path / "boxes.json"),),
+        num_frames=2,
+    )
+
+
+def test_only_listed_frames_are_chosen(config: ScanNetConfig) -> None:
+    source = config.build()
+    assert source.scenes("train") == ["scene0000_00"]
+    assert source.load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
+
+
+def test_alignment_intrinsics_and_boxes_come_from_the_lists(config: ScanNetConfig) -> None:
+    scene = ScanNet(config).load("scene0000_00")
+    assert scene.axis_alignment[0, 1] == -1
+    assert scene.depth_intrinsics[0, 0] == 7 and scene.color_intrinsics[0, 0] == 9
+    assert scene.objects is not None and scene.objects.object_ids == (0, 1)
+
+
+def test_a_json_list_reads_the_same(
+    config: ScanNetConfig, infos: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "infos.json"
+    path.write_text(json.dumps(infos, default=lambda value: value.tolist()))
+    from_json = read_frame_lists(path)["scene0000_00"]
+    from_pickle = read_frame_lists(tmp_path / "infos.pkl")["scene0000_00"]
+    assert from_json.frame_names == from_pickle.frame_names
+    np.testing.assert_array_equal(from_json.axis_alignment, from_pickle.axis_alignment)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "infos.pkl"
+    path.write_bytes(pickle.dumps({"data_list": [print]}))
+    with pytest.raises(DataError, match=r"refuses to load builtins.print"):
+        read_frame_lists(path)
+
+
+def test_a_list_without_its_keys_says_which_are_needed(tmp_path: Path) -> None:
+    path = tmp_path / "infos.json"
+    path.write_text(json.dumps({"data_list": [{"sample_idx": "scannet/scene0000_00"}]}))
+    with pytest.raises(DataError, match="axis_align_matrix"):
+        read_frame_lists(path)
+
+
+def test_an_unlisted_scene_is_refused(config: ScanNetConfig) -> None:
+    with pytest.raises(SceneError, match="in no EmbodiedScan frame list"):
+        config.build().load("scene0001_00")
+
+
+def test_a_listed_frame_without_image_is_named(config: ScanNetConfig) -> None:
+    (Path(config.posed_images) / "scene0000_00" / f"{NAMES[4]}.jpg").unlink()
+    with pytest.raises(SceneError, match=f"frame {NAMES[4]} is listed but"):
+        config.build().load("scene0000_00")
