@@ -83,7 +83,7 @@ class VGGTConfig(Config):
     layer: int = -1
     """Aggregator block whose (frame, global) output is the feature; -1 is the last."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 runs the model under autocast; the residual stream stays float32."""
+    """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""
     licence: str = ""
     """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
     architecture: VGGTArchitecture = VGGTArchitecture()
@@ -169,8 +169,6 @@ class PretrainTeacherConfig(Config):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps with a rising learning rate; a cosine to zero follows."""
     clip: PositiveFloat = 1.0
-    held_out_share: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of the world's scenes, its last ones, kept for the quality report."""
     checkpoint_every: PositiveInt = 50
     """Steps between resumable checkpoints."""
     seed: Annotated[int, Field(ge=0)] = 0

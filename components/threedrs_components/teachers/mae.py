@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import ViTMAEConfig, ViTModel
+from transformers.utils import logging
 
 from threedrs_components.teachers.card import TeacherCard, file_digest
 from threedrs_components.teachers.config import MAEArchitecture, MAEConfig
-from threedrs_components.teachers.vggt_layers import PIXEL_MEAN, PIXEL_STD
+from threedrs_components.teachers.pixels import normalised, resized
 from threedrs_components.teachers.weights import find_weights
 from threedrs_platform.errors import CheckpointError
 
@@ -56,11 +56,7 @@ class MAETeacher:
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
-        frames = images.to(self.model.device)
-        if frames.shape[-2:] != (self.size, self.size):
-            frames = F.interpolate(frames, (self.size, self.size), mode="bicubic", antialias=True)
-            frames = (frames.clamp(0, 1) * 255).round() / 255
-        frames = normalised(frames)
+        frames = normalised(resized(images, self.size, self.size).to(self.model.device))
         tokens = torch.cat([self._tokens(chunk) for chunk in torch.split(frames, FRAMES_PER_CHUNK)])
         return torch.unflatten(tokens[:, 1:].float(), 1, (self.side, self.side))
 
@@ -70,12 +66,6 @@ class MAETeacher:
             return last
         out: Tensor = self.model(frames, output_hidden_states=True).hidden_states[self.layer + 1]
         return out
-
-
-def normalised(images: Tensor) -> Tensor:
-    """Subtract the pixel mean and divide by the pixel deviation of ImageNet."""
-    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / std
 
 
 def transformers_config(architecture: MAEArchitecture) -> ViTMAEConfig:
@@ -100,18 +90,31 @@ def _read_encoder(weights: Path, device: str) -> ViTModel:
     if not (weights.parent / "config.json").is_file():
         raise CheckpointError(f"{weights.parent}: config.json is missing beside {weights.name}")
     try:
-        loaded: Any = ViTModel.from_pretrained(
-            weights.parent,
-            add_pooling_layer=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        model, info = _quietly_loaded(weights.parent)
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{weights}: not a readable ViTMAE checkpoint: {error}") from error
-    model, info = loaded
-    lost = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    lost = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
     if lost:
-        raise CheckpointError(f"{weights}: does not fit the encoder; tensors {', '.join(lost[:5])}")
+        raise CheckpointError(
+            f"{weights}: does not fit the encoder; missing or of another shape: "
+            + ", ".join(sorted(lost)[:5])
+        )
     model.to(device).eval()
     assert isinstance(model, ViTModel)
     return model
+
+
+def _quietly_loaded(folder: Path) -> Any:
+    """Model and loading report, without the printed one: the decoder is left out on purpose."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return ViTModel.from_pretrained(
+            folder,
+            add_pooling_layer=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    finally:
+        logging.set_verbosity(verbosity)

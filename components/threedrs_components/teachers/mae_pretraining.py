@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import ViTMAEForPreTraining
 
 from threedrs_components.teachers.config import MAEConfig
-from threedrs_components.teachers.mae import normalised, transformers_config
+from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.pixels import normalised
 from threedrs_components.teachers.teacher_world import TeacherWorld
 from threedrs_platform.records import Metric
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.teachers.config import PretrainTeacherConfig, VGGTConfig
 from threedrs_components.teachers.mae_pretraining import MAEPretraining
 from threedrs_components.teachers.teacher_world import read_world
@@ -22,6 +23,8 @@ from threedrs_platform.records import Metric
 
 CHECKPOINT = "pretraining.pt"
 QUALITY = "quality.json"
+TRAIN, HELD_OUT = "train", "val"
+"""Splits of the teacher's world."""
 BETAS = (0.9, 0.95)
 
 Progress = Callable[[int, int, str], None]
@@ -62,7 +65,7 @@ def pretrain_teacher(
 
     Args:
         config: teacher widths and optimisation.
-        world_root: folder of posed RGB-D scenes.
+        world_root: folder of posed RGB-D scenes with the splits "train" and "val".
         out: receives the weights, their config.json, and quality.json.
         resume_dir: where checkpoints go and are looked for; None trains without.
         progress: called with (steps done, all steps, note).
@@ -85,19 +88,19 @@ def _prepare(
     config: PretrainTeacherConfig, world_root: Path, progress: Progress
 ) -> tuple[Pretraining, Tensor, Tensor]:
     teacher = config.teacher
+    splits = [RGBDFolder(world_root).scenes(split) for split in (TRAIN, HELD_OUT)]
+    if not all(splits):
+        raise DataError(f"{world_root}: needs scenes to train on and scenes to measure on")
     cells = target_cells(teacher) if isinstance(teacher, VGGTConfig) else 1
-    world = read_world(world_root, teacher.architecture.image_size, cells, progress)
-    number = len(world.scene_ids)
-    held_out = max(1, round(config.held_out_share * number))
-    if number - held_out < 1:
-        raise DataError(f"{world_root}: {number} scenes are too few to train and to hold some out")
-    scenes = torch.arange(number)
+    size, every = teacher.architecture.image_size, [*splits[0], *splits[1]]
+    world = read_world(world_root, every, size, cells, progress)
     task: Pretraining = (
         VGGTPretraining(teacher, world)
         if isinstance(teacher, VGGTConfig)
         else MAEPretraining(teacher, world)
     )
-    return task, scenes[:-held_out], scenes[-held_out:]
+    scenes = torch.arange(len(every))
+    return task, scenes[: len(splits[0])], scenes[len(splits[0]) :]
 
 
 def _optimise(

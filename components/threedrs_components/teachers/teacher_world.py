@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,16 @@ class TeacherWorld:
 
 def read_world(
     root: Path,
+    scene_ids: Sequence[str],
     image_size: int,
     cells: int,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> TeacherWorld:
-    """Read every scene under a world's folder.
+    """Read scenes of a world's folder.
 
     Args:
-        root: a folder of posed RGB-D scene folders.
+        root: a folder of posed RGB-D scenes.
+        scene_ids: which of them.
         image_size: side that frames are squashed to.
         cells: rows and columns of the target grid.
 
@@ -57,7 +59,6 @@ def read_world(
         DataError: scenes differ in their number of frames.
     """
     source = RGBDFolder(root)
-    scene_ids = tuple(source.scenes("all"))
     parts = []
     for done, scene_id in enumerate(scene_ids, 1):
         parts.append(_targets(source.load(scene_id), image_size, cells))
@@ -65,7 +66,9 @@ def read_world(
     counts = {part[0].shape[0] for part in parts}
     if len(counts) != 1:
         raise DataError(f"{root}: scenes have {sorted(counts)} frames; all need the same number")
-    return TeacherWorld(scene_ids, *(torch.stack(column) for column in zip(*parts, strict=True)))
+    return TeacherWorld(
+        tuple(scene_ids), *(torch.stack(column) for column in zip(*parts, strict=True))
+    )
 
 
 def _targets(scene: Scene, image_size: int, cells: int) -> tuple[Tensor, ...]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from threedrs_components.teachers.card import TeacherCard, file_digest
 from threedrs_components.teachers.config import VGGT_1B, VGGTArchitecture, VGGTConfig
+from threedrs_components.teachers.pixels import resized
 from threedrs_components.teachers.vggt_heads import CameraHead, CellHead, DenseOutput, DPTHead
 from threedrs_components.teachers.vggt_layers import Aggregator
 from threedrs_components.teachers.weights import (
@@ -24,7 +24,7 @@ from threedrs_components.teachers.weights import (
     read_metadata,
     read_tensors,
 )
-from threedrs_platform.errors import CheckpointError
+from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 
 if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
@@ -94,7 +94,12 @@ class VGGTTeacher:
 
         Raises:
             CheckpointError: no checkpoint is named, or it does not fit.
+            ConfigError: bfloat16 is asked of a CPU.
         """
+        if config.precision == "bfloat16" and device == "cpu":
+            raise ConfigError(
+                [Fault("bfloat16 needs an accelerator; on a CPU use float32", "teacher.precision")]
+            )
         if config.checkpoint is None:
             raise CheckpointError("teacher vggt has no weights: set `checkpoint`")
         path = find_weights(config.checkpoint)
@@ -106,7 +111,7 @@ class VGGTTeacher:
         load_strictly(aggregator, inner, path)
         return cls(aggregator.to(device), config, file_digest(path))
 
-    def resized(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Tensor) -> Tensor:
         """Frames at the model's width, height rounded to whole patches, centre-cropped if tall.
 
         Args:
@@ -115,18 +120,15 @@ class VGGTTeacher:
         patch = self.aggregator.patch_size
         height, width = images.shape[-2:]
         rows = max(1, round(height * self.width / width / patch))
-        size = (rows * patch, self.width)
-        if size != (height, width):
-            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-            images = (images * 255).round() / 255  # as Pillow, which the released code resizes with
-        top = max(0, (size[0] - self.width) // 2)
+        images = resized(images, rows * patch, self.width)
+        top = max(0, (rows * patch - self.width) // 2)
         return images[:, :, top : top + self.width]
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, 2 * C] float32; all frames are one scene."""
         device = self.aggregator.camera_token.device
-        frames = self.resized(images.to(device))
+        frames = self.fitted(images).to(device)
         rows = frames.shape[-2] // self.aggregator.patch_size
         with torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
             tokens = self.aggregator(frames.unsqueeze(0), [self.layer])[self.layer]

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from threedrs_components.teachers.config import VGGTArchitecture
+from threedrs_components.teachers.pixels import normalised
 
 ROPE_BASE = 100.0
 VIT_EPS = 1e-6
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
 FRAMES_PER_CHUNK = 8
 """Frames that the ViT sees at once when no gradient is kept; it treats each frame alone."""
 
@@ -220,8 +219,7 @@ class Aggregator(nn.Module):
 
     def patch_tokens(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] in [0, 1] -> [N, rows * columns, C], in chunks when no gradient is kept."""
-        mean, std = (frames.new_tensor(v).view(3, 1, 1) for v in (PIXEL_MEAN, PIXEL_STD))
-        frames = (frames - mean) / std
+        frames = normalised(frames)
         if torch.is_grad_enabled():
             patches: Tensor = self.patch_embed(frames)
             return patches
