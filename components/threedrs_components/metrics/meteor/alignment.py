@@ -57,14 +57,13 @@ def align(found: Sequence[Sequence[Match]], hypothesis_length: int) -> list[Matc
     fixed = definite_matches(found, hypothesis_length)
     if sum(map(len, found)) == len(fixed):
         return list(fixed.values())
-    used, other_used = 0, 0
-    for match in fixed.values():
-        used |= _bits(match.start, match.length)
-        other_used |= _bits(match.other_start, match.other_length)
+    steps = {start: _option(match) for start, match in fixed.items()}
+    used = sum(option[3] for option in steps.values())
+    other_used = sum(option[2] for option in steps.values())
     paths: list[Path] = [(0, 0, 0, other_used, used, 0, _OPEN, None)]
     for current, matches in enumerate(found):
         options = [] if current in fixed else [_option(match) for match in matches]
-        paths = _advance(paths, current, options, fixed)
+        paths = _advance(paths, current, options, steps)
         paths.sort(key=_rank)
     closed = [(path[0], path[1] + (path[6] != _OPEN), *path[2:]) for path in paths[:BEAM]]
     chosen = list(fixed.values())
@@ -75,8 +74,11 @@ def align(found: Sequence[Sequence[Match]], hypothesis_length: int) -> list[Matc
     return sorted(chosen)
 
 
-def _option(match: Match) -> tuple[Match, int, int, int, int]:
-    """A match with its gain, the words it uses on both sides, and its distance."""
+Option = tuple[Match, int, int, int, int]
+"""A match with its gain, the words it uses in hypothesis and reference (bits), its distance."""
+
+
+def _option(match: Match) -> Option:
     weight = _SEARCH_WEIGHTS[match.stage]
     gain = int(match.other_length * weight) + int(match.length * weight)
     return (
@@ -91,8 +93,8 @@ def _option(match: Match) -> tuple[Match, int, int, int, int]:
 def _advance(
     paths: Sequence[Path],
     current: int,
-    options: Sequence[tuple[Match, int, int, int, int]],
-    fixed: dict[int, Match],
+    options: Sequence[Option],
+    fixed: dict[int, Option],
 ) -> list[Path]:
     """Decide one word of the reference on every path of the beam."""
     after: list[Path] = []
@@ -102,10 +104,9 @@ def _advance(
             if current < position:
                 after.append(path)
             elif position in fixed:
-                after.append(_follow(path, _option(fixed[position])))
+                after.append(_follow(path, fixed[position]))
             continue
-        for option in options:
-            match, gain, other_bits, bits, steps = option
+        for match, gain, other_bits, bits, steps in options:
             if used & bits or other_used & other_bits:
                 continue
             after.append(
@@ -126,7 +127,7 @@ def _advance(
     return after or list(paths[:1])
 
 
-def _follow(path: Path, option: tuple[Match, int, int, int, int]) -> Path:
+def _follow(path: Path, option: Option) -> Path:
     """Go through a definite match, whose words are marked as used from the start."""
     covered, chunks, distance, other_used, used, _, end, chosen = path
     match, gain, _, _, steps = option

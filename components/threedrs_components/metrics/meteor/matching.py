@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from functools import cache
-from typing import NamedTuple, Protocol
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
 
 from threedrs_components.metrics.meteor.data import MeteorData
 from threedrs_components.metrics.meteor.paraphrases import LONGEST_PHRASE
@@ -33,45 +34,90 @@ class Match(NamedTuple):
     stage: int
 
 
-class Lexicon(Protocol):
-    """What the matchers know about English."""
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A tokenised text with what every comparison needs of it."""
 
-    def stages(self, word: str, other: str) -> tuple[int, ...]:
-        """In which ways two words match: exactly, or by stem, by meaning, or both."""
-        ...
+    words: Phrase
+    functional: tuple[bool, ...]
+    """Which words are function words."""
+    sources: tuple[tuple[int, int, Sequence[Phrase]], ...]
+    """Start, length and paraphrases of each phrase that has some."""
+    places: Mapping[Phrase, Sequence[int]]
+    """Where the phrases are that are paraphrases of something."""
 
-    @property
-    def paraphrases(self) -> Mapping[Phrase, Sequence[Phrase]]:
-        """What each phrase may be said as."""
-        ...
+
+class Lexicon:
+    """What the matchers know about the words and phrases of some texts."""
+
+    def __init__(
+        self,
+        related: Mapping[str, Mapping[str, tuple[int, ...]]],
+        paraphrases: Mapping[Phrase, Sequence[Phrase]],
+        function_words: Container[str],
+    ) -> None:
+        self.related = related
+        """For each word the words it matches, and in which stages."""
+        self._paraphrases = paraphrases
+        self._targets = {phrase for phrases in paraphrases.values() for phrase in phrases}
+        self._function_words = function_words
+
+    def read(self, words: Phrase) -> Text:
+        """Prepare a text for comparison."""
+        sources = []
+        places: dict[Phrase, list[int]] = {}
+        for start, length in phrase_places(words):
+            phrase = words[start : start + length]
+            if phrase in self._paraphrases:
+                sources.append((start, length, self._paraphrases[phrase]))
+            if phrase in self._targets:
+                places.setdefault(phrase, []).append(start)
+        functional = tuple(word in self._function_words for word in words)
+        return Text(words, functional, tuple(sources), places)
 
 
-class EnglishLexicon:
-    """Snowball stems, WordNet meanings and the part of the paraphrase table some texts need."""
+def phrase_places(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Start and length of every phrase that could be in the paraphrase table, shorter first."""
+    for start in range(len(words)):
+        for length in range(1, min(LONGEST_PHRASE, len(words) - start) + 1):
+            yield start, length
 
-    def __init__(self, data: MeteorData, paraphrases: Mapping[Phrase, Sequence[Phrase]]) -> None:
-        import snowballstemmer
 
-        self.paraphrases = paraphrases
-        self._data = data
-        self._stem = cache(snowballstemmer.stemmer("english").stemWord)
-        self._meanings = cache(self._synsets)
-        self.stages = cache(self._stages)
+def related_words(words: Iterable[str], data: MeteorData) -> dict[str, dict[str, tuple[int, ...]]]:
+    """For each word the words among these that it matches: itself, same stem, common meaning."""
+    known = sorted(set(words))
+    stems = _snowball_stems(known)
+    meanings = {word: _synsets(word, data) for word in known}
+    by_stem: dict[str, list[str]] = {}
+    by_meaning: dict[str, list[str]] = {}
+    for word in known:
+        by_stem.setdefault(stems[word], []).append(word)
+        for meaning in meanings[word]:
+            by_meaning.setdefault(meaning, []).append(word)
+    related: dict[str, dict[str, tuple[int, ...]]] = {}
+    for word in known:
+        row: dict[str, tuple[int, ...]] = dict.fromkeys(by_stem[stems[word]], (STEM,))
+        for meaning in meanings[word]:
+            for other in by_meaning[meaning]:
+                row[other] = (STEM, SYNONYM) if stems[other] == stems[word] else (SYNONYM,)
+        related[word] = {**row, word: (EXACT,)}
+    return related
 
-    def _stages(self, word: str, other: str) -> tuple[int, ...]:
-        if word == other:
-            return (EXACT,)
-        by_stem = (STEM,) if self._stem(word) == self._stem(other) else ()
-        share = not self._meanings(word).isdisjoint(self._meanings(other))
-        return (*by_stem, SYNONYM) if share else by_stem
 
-    def _synsets(self, word: str) -> frozenset[str]:
-        """Meanings of the word itself and of its base forms: irregular ones, else by rule."""
-        synsets = self._data.synsets
-        found = set(synsets.get(word, "").split())
-        for base in self._data.irregular_forms.get(word) or (regular_base(word, synsets),):
-            found.update(synsets.get(base, "").split())
-        return frozenset(found)
+def _snowball_stems(words: Iterable[str]) -> dict[str, str]:
+    import snowballstemmer
+
+    stemmer = snowballstemmer.stemmer("english")
+    return {word: stemmer.stemWord(word) for word in words}
+
+
+def _synsets(word: str, data: MeteorData) -> set[str]:
+    """Meanings of the word itself and of its base forms: irregular ones, else by rule."""
+    synsets = data.synsets
+    found = set(synsets.get(word, "").split())
+    for base in data.irregular_forms.get(word) or (regular_base(word, synsets),):
+        found.update(synsets.get(base, "").split())
+    return found
 
 
 def regular_base(word: str, known: Container[str]) -> str:
@@ -88,66 +134,47 @@ def regular_base(word: str, known: Container[str]) -> str:
     return ""
 
 
-def all_matches(
-    hypothesis: Sequence[str], reference: Sequence[str], lexicon: Lexicon
-) -> list[list[Match]]:
+def all_matches(hypothesis: Text, reference: Text, lexicon: Lexicon) -> list[list[Match]]:
     """Matches by their first word in the reference; in the order of stages, then of hypothesis.
 
     Identical texts are matched exactly and in no other way.
     """
-    identical = list(hypothesis) == list(reference)
+    identical = hypothesis.words == reference.words
     found: list[list[Match]] = []
-    for start, word in enumerate(reference):
+    for start, word in enumerate(reference.words):
+        row = lexicon.related[word]
         matches = [
             Match(start, 1, place, 1, stage)
-            for place, other in enumerate(hypothesis)
-            for stage in lexicon.stages(other, word)
+            for place, other in enumerate(hypothesis.words)
+            if other in row
+            for stage in row[other]
             if stage == EXACT or not identical
         ]
         found.append(matches if len(matches) < 2 else sorted(matches, key=_by_stage))
     if not identical:
-        for match in _paraphrase_matches(hypothesis, reference, lexicon.paraphrases):
+        for match in _paraphrase_matches(hypothesis, reference):
             found[match.start].append(match)
     return found
 
 
-def _by_stage(match: Match) -> int:
-    return match.stage
+_by_stage = itemgetter(4)
 
 
-def _paraphrase_matches(
-    hypothesis: Sequence[str], reference: Sequence[str], table: Mapping[Phrase, Sequence[Phrase]]
-) -> list[Match]:
+def _paraphrase_matches(hypothesis: Text, reference: Text) -> list[Match]:
     """Entries from the reference to the hypothesis, then from the hypothesis to the reference.
 
     The table has a direction, and an entry that is there both ways gives two matches.
     """
-    if not table:
-        return []
     forward = [
-        Match(start, length, place, width, PARAPHRASE)
-        for start, length, place, width in _occurrences(reference, hypothesis, table)
+        Match(start, length, place, len(phrase), PARAPHRASE)
+        for start, length, phrases in reference.sources
+        for phrase in phrases
+        for place in hypothesis.places.get(phrase, ())
     ]
     backward = [
-        Match(place, width, start, length, PARAPHRASE)
-        for start, length, place, width in _occurrences(hypothesis, reference, table)
+        Match(place, len(phrase), start, length, PARAPHRASE)
+        for start, length, phrases in hypothesis.sources
+        for phrase in phrases
+        for place in reference.places.get(phrase, ())
     ]
     return forward + backward
-
-
-def _occurrences(
-    sources: Sequence[str], targets: Sequence[str], table: Mapping[Phrase, Sequence[Phrase]]
-) -> list[tuple[int, int, int, int]]:
-    """Start and length in `sources`, start and length in `targets`, of every table entry."""
-    words, others = tuple(sources), tuple(targets)
-    found = []
-    for start in range(len(words)):
-        for length in range(1, min(LONGEST_PHRASE, len(words) - start) + 1):
-            for phrase in table.get(words[start : start + length], ()):
-                width = len(phrase)
-                found += [
-                    (start, length, place, width)
-                    for place in range(len(others) - width + 1)
-                    if others[place : place + width] == phrase
-                ]
-    return found

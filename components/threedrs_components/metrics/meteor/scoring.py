@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from threedrs_components.metrics.meteor.alignment import align, count_chunks
 from threedrs_components.metrics.meteor.data import MeteorData, installed_data
-from threedrs_components.metrics.meteor.matching import EnglishLexicon, Lexicon, Phrase, all_matches
-from threedrs_components.metrics.meteor.normalise import normalise
-from threedrs_components.metrics.meteor.paraphrases import (
-    LONGEST_PHRASE,
-    cache_folder,
-    open_index,
+from threedrs_components.metrics.meteor.matching import (
+    Lexicon,
+    Text,
+    all_matches,
+    phrase_places,
+    related_words,
 )
+from threedrs_components.metrics.meteor.normalise import normalise
+from threedrs_components.metrics.meteor.paraphrases import cache_folder, open_index
 
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 STAGE_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
@@ -29,33 +31,27 @@ Float64 = NDArray[np.float64]
 Tokens = tuple[str, ...]
 
 
-def segment_statistics(
-    hypothesis: Sequence[str],
-    reference: Sequence[str],
-    lexicon: Lexicon,
-    function_words: frozenset[str],
-) -> list[int]:
+def segment_statistics(hypothesis: Text, reference: Text, lexicon: Lexicon) -> list[int]:
     """The counts of one pair of texts, COLUMNS long; they add up over a corpus.
 
     A perfect match in one chunk counts no chunk, so that it has no fragmentation penalty.
     """
-    chosen = align(all_matches(hypothesis, reference, lexicon), len(hypothesis))
-    functional = [word in function_words for word in hypothesis]
-    functional_reference = [word in function_words for word in reference]
+    length, reference_length = len(hypothesis.words), len(reference.words)
+    chosen = align(all_matches(hypothesis, reference, lexicon), length)
     stages = [0] * 16
     matched = matched_reference = 0
     for match in chosen:
         for word in range(match.other_start, match.other_start + match.other_length):
-            stages[match.stage + 4 * functional[word]] += 1
+            stages[match.stage + 4 * hypothesis.functional[word]] += 1
         for word in range(match.start, match.start + match.length):
-            stages[8 + match.stage + 4 * functional_reference[word]] += 1
+            stages[8 + match.stage + 4 * reference.functional[word]] += 1
         matched += match.other_length
         matched_reference += match.length
     chunks = count_chunks(chosen)
-    if chunks == 1 and matched == len(hypothesis) and matched_reference == len(reference):
+    if chunks == 1 and matched == length and matched_reference == reference_length:
         chunks = 0
     return [
-        *(len(hypothesis), len(reference), sum(functional), sum(functional_reference)),
+        *(length, reference_length, sum(hypothesis.functional), sum(reference.functional)),
         *stages,
         *(matched, matched_reference, chunks),
     ]
@@ -116,7 +112,6 @@ class MeteorReferences:
         # As the usual wrapper: the separator is removed, double spaces are narrowed in one pass.
         cleaned = [text.replace("|||", "").replace("  ", " ") for text in hypotheses]
         tokens = [self._normalise(text) for text in cleaned]
-        lexicon = EnglishLexicon(self._data, self._index.among(self._phrases(tokens)))
         pairs = sorted(
             {
                 (words, reference)
@@ -124,13 +119,7 @@ class MeteorReferences:
                 for reference in references
             }
         )
-        rows = np.array(
-            [
-                segment_statistics(words, reference, lexicon, self._data.function_words)
-                for words, reference in pairs
-            ],
-            dtype=np.float64,
-        ).reshape(-1, COLUMNS)
+        rows = self._pair_statistics(pairs)
         place = {pair: row for row, pair in enumerate(pairs)}
         scores = meteor_from_statistics(rows)
         best = [
@@ -139,14 +128,16 @@ class MeteorReferences:
         ]
         return rows[best]
 
-    def _phrases(self, hypotheses: Iterable[Tokens]) -> set[Phrase]:
-        texts = {words for references in self._references for words in references}
-        return {
-            words[start : start + length]
-            for words in texts.union(hypotheses)
-            for start in range(len(words))
-            for length in range(1, min(LONGEST_PHRASE, len(words) - start) + 1)
-        }
+    def _pair_statistics(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> Float64:
+        texts = {text for pair in pairs for text in pair}
+        lexicon = Lexicon(
+            related_words({word for text in texts for word in text}, self._data),
+            self._index.among({w[s : s + n] for w in texts for s, n in phrase_places(w)}),
+            self._data.function_words,
+        )
+        read = {words: lexicon.read(words) for words in texts}
+        rows = [segment_statistics(read[words], read[other], lexicon) for words, other in pairs]
+        return np.array(rows, dtype=np.float64).reshape(-1, COLUMNS)
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
