@@ -5,6 +5,7 @@ Features never go through `ViTMAEModel`: it shuffles the patches at random even 
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTModel
-from transformers.utils import logging
+from transformers.utils import logging as transformers_logging
 
 from threedrs_components.teachers.card import TeacherCard, file_digest
 from threedrs_components.teachers.config import MAEArchitecture, MAEConfig
@@ -106,8 +107,8 @@ def _read_encoder(weights: Path, device: str) -> ViTModel:
 
 def _quietly_loaded(folder: Path) -> Any:
     """Model and loading report, without the printed one: the decoder is left out on purpose."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)
     try:
         return ViTModel.from_pretrained(
             folder,
@@ -117,4 +118,4 @@ def _quietly_loaded(folder: Path) -> Any:
             output_loading_info=True,
         )
     finally:
-        logging.set_verbosity(verbosity)
+        transformers_logging.set_verbosity(verbosity)
