@@ -87,6 +87,7 @@ def same(left: Any, right: Any) -> bool:
 def _parse(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ConfigError([Fault(f"longer than {MAX_LENGTH} characters", column=1)])
+    text = text.replace("\n", " ")
     if not text.isprintable():
         raise ConfigError([Fault("has characters that cannot be printed", column=1)])
     source = text.strip()
@@ -194,7 +195,8 @@ def _evaluate(node: ast.expr, value_of: Callable[[str], Any]) -> Any:
     match node:
         case ast.BoolOp():
             wanted = isinstance(node.op, ast.Or)
-            return wanted in (_truth(value, value_of) for value in node.values)
+            found = wanted in (_truth(value, value_of) for value in node.values)
+            return found == wanted
         case ast.UnaryOp(op=ast.Not()):
             return not _truth(node.operand, value_of)
         case ast.UnaryOp():

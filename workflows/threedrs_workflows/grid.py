@@ -21,7 +21,7 @@ from threedrs_platform.strict_yaml import Document, load_document
 from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.experiment import NO_EFFECT, Experiment, canonical_experiment
 from threedrs_workflows.expressions import parse_where
-from threedrs_workflows.grid_axes import Axes, Dimension, read_axes
+from threedrs_workflows.grid_axes import Assignment, Axes, Dimension, read_axes
 from threedrs_workflows.grid_base import Workbench, base_tree
 from threedrs_workflows.grid_expand import Draft, Expansion
 from threedrs_workflows.grid_file import ReadGrid, ReportChoice, StepResources, read_grid
@@ -185,7 +185,7 @@ class _Assembly:
         if not merged:
             faults.append(self.grid.document.fault("no cell is left: everything is excluded"))
         faults += self._labels_used_twice(merged.values())
-        faults += self._axes_without_effect(drafts)
+        faults += self._axes_without_effect()
         order = sorted(merged, key=lambda cell_id: cell_id != base_id)
         varying = self._varying(list(merged.values()))
         crossed = {path for dimension in self.axes.crossed for path in dimension.paths}
@@ -212,22 +212,23 @@ class _Assembly:
             seen.add(draft.label)
         return faults
 
-    def _axes_without_effect(self, drafts: Sequence[Draft]) -> list[Fault]:
+    def _axes_without_effect(self) -> list[Fault]:
         several = [d for d in self.axes.crossed if len(d.points) > 1]
         dimensions = [*several, *self.axes.factors.values()]
-        return [self._useless(d) for d in dimensions if not self._has_effect(d, drafts)]
+        return [self._useless(d) for d in dimensions if not self._has_effect(d)]
 
-    def _has_effect(self, dimension: Dimension, drafts: Sequence[Draft]) -> bool:
-        paths = set(dimension.paths)
-        chosen = [draft.choices for draft in drafts if paths & set(draft.choices)]
-        return not chosen or any(
-            self.bench.build(
-                rest := {p: c for p, c in choices.items() if p not in paths}
-            ).experiment
-            is None
-            or self.bench.cell_id(choices) != self.bench.cell_id(rest)
-            for choices in chosen
-        )
+    def _has_effect(self, dimension: Dimension) -> bool:
+        """Whether some cell, excluded or not, becomes another one without this dimension."""
+        for choices in self.axes.assignments():
+            rest = {path: c for path, c in choices.items() if path not in dimension.paths}
+            if len(rest) < len(choices) and self._differ(choices, rest):
+                return True
+        return False
+
+    def _differ(self, one: Assignment, other: Assignment) -> bool:
+        if any(self.bench.build(choices).experiment is None for choices in (one, other)):
+            return True
+        return self.bench.cell_id(one) != self.bench.cell_id(other)
 
     def _useless(self, dimension: Dimension) -> Fault:
         choice = next(iter(dimension.points[0].values()))
