@@ -220,6 +220,12 @@ class Runs:
             for row in rows
         ]
 
+    def step_keys(self, run_id: str) -> set[str]:
+        """Keys of all steps that a run's cells need."""
+        query = select(_links.c.step_key).where(_links.c.run_id == run_id).distinct()
+        with self.database.read() as connection:
+            return set(connection.scalars(query))
+
     def cell_states(self, run_id: str) -> dict[CellKey, StepState]:
         """State of every cell of a run."""
         query = select(_cells).where(_cells.c.run_id == run_id).order_by(_cells.c.position)

@@ -1,25 +1,16 @@
-"""From cells to a finished run: plan, record, supervise. What the command line calls."""
+"""From cells to a recorded run: plan, narrow, write down. What the command line calls."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.runs import Submission
-from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
+from threedrs_platform.suggestions import did_you_mean
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.plan import Plan, make_plan
-from threedrs_workflows.supervisor import Supervisor
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that came to an end."""
-
-    run_id: str
-    state: RunState
-    plan: Plan
 
 
 def plan_cells(workspace: Workspace, cells: Sequence[Cell], refresh: Collection[str] = ()) -> Plan:
@@ -29,17 +20,52 @@ def plan_cells(workspace: Workspace, cells: Sequence[Cell], refresh: Collection[
     return plan
 
 
-def submit(
-    workspace: Workspace, submission: Submission, plan: Plan, supervisor: Supervisor
-) -> Finished:
-    """Record a plan as a run and work on it."""
-    run_id = workspace.runs.submit(submission, plan.cells, plan.links, plan.entries())
-    return Finished(run_id, supervisor.run(run_id, plan), plan)
+def record(workspace: Workspace, submission: Submission, plan: Plan) -> str:
+    """Write a plan down as a run; returns the run's id."""
+    return workspace.runs.submit(submission, plan.cells, plan.links, plan.entries())
 
 
-def resume(workspace: Workspace, run_id: str, supervisor: Supervisor) -> Finished:
-    """Plan a run's cells again, with what is done by now, and work on what is left."""
-    run = workspace.runs.get(run_id)
-    plan = plan_cells(workspace, workspace.runs.cells(run.id))
-    workspace.runs.replan(run.id, plan.links, plan.entries())
-    return Finished(run.id, supervisor.run(run.id, plan), plan)
+def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Plan:
+    """Plan a run's cells again, with what is done by now and with today's code.
+
+    Args:
+        leave: keys of failed steps that stay failed.
+    """
+    plan = plan_cells(workspace, workspace.runs.cells(run_id))
+    entries = [
+        replace(entry, to_run=entry.to_run and entry.key not in leave) for entry in plan.entries()
+    ]
+    workspace.runs.replan(run_id, plan.links, entries)
+    return plan
+
+
+def until(cells: Sequence[Cell], kind: str, flag: str = "--until") -> list[Cell]:
+    """The cells with their steps of one kind only; what those read from stays.
+
+    Raises:
+        ConfigError: no cell has a step of this kind.
+    """
+    kinds = sorted({spec.kind for cell in cells for spec in cell.steps.values()})
+    if kind not in kinds:
+        raise ConfigError([Fault(f"no step of kind {kind!r}{did_you_mean(kind, kinds)}", flag)])
+    narrowed = []
+    for cell in cells:
+        steps = {role: spec for role, spec in cell.steps.items() if spec.kind == kind}
+        if steps:
+            narrowed.append(replace(cell, steps=steps))
+    return narrowed
+
+
+def refuse_other_kinds(plan: Plan, kind: str) -> None:
+    """For `--only`: everything that the steps of this kind read from must be done.
+
+    Raises:
+        ConfigError: names what is missing.
+    """
+    missing = sorted({step.spec.kind for step in plan.misses if step.spec.kind != kind})
+    if missing:
+        message = (
+            f"{kind} reads from steps that are not done: {', '.join(missing)}; "
+            f"`--until {kind}` runs them too"
+        )
+        raise ConfigError([Fault(message, "--only")])

@@ -73,6 +73,8 @@ class Supervisor:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     stop: threading.Event = field(default_factory=threading.Event)
     """Set it to interrupt the run; it can be resumed."""
+    tally: Counter[str] = field(default_factory=Counter)
+    """How often each thing happened to a step: done, reused, retry, failed, ..."""
 
     def run(self, run_id: str, plan: Plan) -> RunState:
         """Work until every step is done, failed or blocked, or until `stop` is set.
@@ -95,6 +97,7 @@ class _Run:
         self._store: ArtifactStore = supervisor.workspace.store
         self._runs = supervisor.workspace.runs
         self._compute, self._observer = supervisor.compute, supervisor.observer
+        self._tally = supervisor.tally
         self._retries, self._stop = supervisor.retries, supervisor.stop
         self._code = _FreshCode(supervisor.workspace.code, self._options.code_check_s)
         self._schedule = Schedule(plan)
@@ -172,7 +175,7 @@ class _Run:
             return True
         if row.state is StepState.RUNNING and not row.is_abandoned:
             self._schedule.set(step.key, Phase.ELSEWHERE)
-            self._observer.step(step, "waiting", "another submission works on it")
+            self._tell(step, "waiting", "another submission works on it")
             return True
         if row.state is StepState.FAILED:
             self._fail(step, row.failure or FailureClass.BUG, row.message or "failed elsewhere")
@@ -203,7 +206,7 @@ class _Run:
         if not self._journal.adopt(self.run_id, step.key, twin, inputs, finishing):
             return False
         self._schedule.done(step.key, digest)
-        self._observer.step(step, "reused", f"same inputs as step {twin.key[:12]}")
+        self._tell(step, "reused", f"same inputs as step {twin.key[:12]}")
         return True
 
     def _reopen(self, key: str, row: StepRow) -> None:
@@ -254,7 +257,7 @@ class _Run:
             time.monotonic() + timeout if timeout else None,
         )
         self._schedule.set(step.key, Phase.RUNNING)
-        self._observer.step(step, "started", note)
+        self._tell(step, "started", note)
         return True
 
     def _ended(self, attempt: _Attempt, report: AttemptReport) -> None:
@@ -307,17 +310,17 @@ class _Run:
         if self._journal.commit(self.run_id, attempt.claim, outcome, finishing):
             shutil.rmtree(self._workspace.scratch(step.key), ignore_errors=True)
             self._schedule.done(step.key, report.digest)
-            self._observer.step(step, "done", f"{report.seconds:.1f} s")
+            self._tell(step, "done", f"{report.seconds:.1f} s")
         else:
             self._schedule.set(step.key, Phase.ELSEWHERE)
-            self._observer.step(step, "lost", "another supervisor took the step over")
+            self._tell(step, "lost", "another supervisor took the step over")
 
     def _finish(self, step: PlannedStep, digest: str, what: str) -> None:
         """A step is done without an attempt of ours."""
         finishing = self._schedule.finishing(step.key)
         self._schedule.done(step.key, digest)
         self._runs.finish_cells(self.run_id, finishing, StepState.SUCCEEDED)
-        self._observer.step(step, what)
+        self._tell(step, what)
 
     def _repair_inputs(self, attempt: _Attempt, report: AttemptReport) -> None:
         """Inputs were missing or corrupt: make them again, then try the step again."""
@@ -348,7 +351,7 @@ class _Run:
         self._changed_settings[step.key] = retry.settings
         self._notes[step.key] = retry.note
         self._schedule.set(step.key, Phase.READY)
-        self._observer.step(step, "retry", f"{failure}: {message}; {retry.note}")
+        self._tell(step, "retry", f"{failure}: {message}; {retry.note}")
 
     def _give_up(
         self, step: PlannedStep, claim: Claim, failure: FailureClass, message: str
@@ -364,9 +367,9 @@ class _Run:
         why = f"{step.spec.kind} {step.spec.label}".strip() + " failed"
         self._journal.move(self.run_id, blocked, StepState.BLOCKED, why)
         self._runs.finish_cells(self.run_id, ended, StepState.FAILED, why)
-        self._observer.step(step, "failed", f"{failure}: {message}")
+        self._tell(step, "failed", f"{failure}: {message}")
         if blocked:
-            self._observer.step(step, "blocked", f"{len(blocked)} steps depend on it")
+            self._tell(step, "blocked", f"{len(blocked)} steps depend on it")
         if self._options.fail_fast:
             self._drop(self._schedule.cells, "stopped by --fail-fast", StepState.FAILED)
 
@@ -410,6 +413,10 @@ class _Run:
                 self._compute.cancel(self._attempts[key].handle)
         self._runs.finish_cells(self.run_id, ended, state, why)
 
+    def _tell(self, step: PlannedStep, what: str, message: str = "") -> None:
+        self._tally[what] += 1
+        self._observer.step(step, what, message)
+
     def _show_progress(self, attempt: _Attempt) -> None:
         for line in attempt.tail.new_lines():
             if line["kind"] == "progress":
@@ -417,7 +424,7 @@ class _Run:
                 self._observer.progress(attempt.step, progress)
             elif line["kind"] == "warning":
                 message = line["message"]
-                self._observer.step(attempt.step, "warning", message)
+                self._tell(attempt.step, "warning", message)
                 event = Event("step.warning", attempt.step.key, {"message": message})
                 self._runs.tell(self.run_id, [event])
 

@@ -1,0 +1,76 @@
+"""`workflows cancel`: stop a run, or give up some of its cells."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.journal import CellKey
+from threedrs_platform.states import RunState, StepState
+from threedrs_platform.steps import Cell
+from threedrs_platform.suggestions import did_you_mean
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.output import emit
+
+SUMMARY = "stop a run, or give up some of its cells"
+
+EXAMPLES = """\
+examples:
+  workflows cancel                     the last run
+  workflows cancel RUN teacher=mae     one cell (all its seeds); other cells keep what they share
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    parser.add_argument("cells", metavar="CELL", nargs="*", help="id, name or label of a cell")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask the supervisor to cancel; cancel here if there is none."""
+    with find_workspace(args.workspace, args.db) as workspace:
+        found = workspace.runs.get(args.run)
+        chosen = find_cells(workspace.runs.cells(found.id), args.cells) if args.cells else None
+        if found.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+            emit(args, {"run": found.id, "state": found.state}, f"run {found.id} is over already")
+            return 0
+        workspace.runs.request_cancel(found.id, chosen)
+        state: str = "cancelling"
+        if not found.has_live_owner and chosen is None:
+            _cancel_here(workspace, found.id)
+            state = RunState.CANCELLED
+    what = "run " + found.id if chosen is None else f"{len(chosen)} cells of run {found.id}"
+    emit(args, {"run": found.id, "state": state, "cells": args.cells}, f"{what}: {state}")
+    return 0
+
+
+def find_cells(cells: Sequence[Cell], wanted: Sequence[str]) -> list[CellKey]:
+    """All seeds of the wanted cells.
+
+    Raises:
+        ConfigError: a name fits no cell.
+    """
+    found: list[CellKey] = []
+    faults = []
+    for name in wanted:
+        fitting = [cell for cell in cells if name in (cell.cell_id, cell.name, cell.label)]
+        if not fitting:
+            hint = did_you_mean(name, {cell.label or cell.name for cell in cells})
+            faults.append(Fault(f"no cell {name!r}{hint}", "CELL"))
+        found += [CellKey(cell.cell_id, cell.seed) for cell in fitting]
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _cancel_here(workspace: Workspace, run_id: str) -> None:
+    """Nobody works on the run: put its open cells and the steps only it needs to rest."""
+    runs, journal = workspace.runs, workspace.journal
+    idle = runs.step_keys(run_id) - runs.wanted_elsewhere(run_id)
+    journal.move(run_id, idle, StepState.CANCELLED, "cancelled")
+    states = runs.cell_states(run_id)
+    pending = [cell for cell, state in states.items() if state is StepState.PENDING]
+    runs.finish_cells(run_id, pending, StepState.CANCELLED, "cancelled")
+    runs.finish(run_id, journal.owner, RunState.CANCELLED, {})

@@ -1,0 +1,33 @@
+"""`workflows doctor`: is everything here that a run needs?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from threedrs_platform.diagnosis import Verdict, diagnose
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.output import columns, emit
+from threedrs_workflows.cli.supervision import DEFAULT_RAY
+
+SUMMARY = "check packages, workspace, database, artifact store and abandoned runs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No arguments of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run all checks; exit 1 if one failed."""
+    ray = args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY
+    with find_workspace(args.workspace, args.db) as workspace:
+        found = list(diagnose(workspace, ray))
+    rows = [(finding.verdict, finding.name, finding.message) for finding in found]
+    content = {
+        "checks": [
+            {"name": finding.name, "verdict": finding.verdict, "message": finding.message}
+            for finding in found
+        ]
+    }
+    emit(args, content, columns(rows))
+    return int(any(finding.verdict is Verdict.FAILED for finding in found))

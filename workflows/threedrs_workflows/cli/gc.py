@@ -1,0 +1,77 @@
+"""`workflows gc`: remove artifacts and scratch folders that no kept run needs."""  # noqa: A005
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.retention import idle_scratch, needed
+from threedrs_platform.storage import storage_errors
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.output import emit
+
+SUMMARY = "remove artifacts that no kept run needs (a dry run unless --apply)"
+
+EXAMPLES = """\
+examples:
+  workflows gc                              what would go
+  workflows gc --keep-runs 5 --older-than 7d --apply
+
+Kept are the artifacts of the newest runs, of running runs, of recent steps, and pinned ones.
+Results in the database are never removed.
+"""
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("--keep-runs", type=int, default=20, metavar="N", help="default: 20")
+    parser.add_argument(
+        "--older-than", default="30d", metavar="AGE", help="spare what is younger; default: 30d"
+    )
+    parser.add_argument("--apply", action="store_true", help="do remove")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Mark, spare, sweep."""
+    age = seconds(args.older_than)
+    with find_workspace(args.workspace, args.db) as workspace:
+        keep = needed(workspace.database, args.keep_runs, age)
+        garbage = workspace.store.gc(keep.digests, age, args.apply)
+        scratch = list(idle_scratch(workspace.root / "scratch", keep.unfinished))
+        if args.apply:
+            for folder in scratch:
+                with storage_errors(f"remove {folder}"):
+                    shutil.rmtree(folder)
+    verb = "removed" if args.apply else "would remove"
+    text = (
+        f"{verb} {len(garbage.digests)} artifacts ({garbage.size / 1e6:.1f} MB) and "
+        f"{len(scratch)} scratch folders; {garbage.kept} kept, {garbage.in_grace} too young"
+    )
+    if not args.apply and (garbage.digests or scratch):
+        text += "; do it with --apply"
+    content = {
+        "applied": args.apply,
+        "artifacts": list(garbage.digests),
+        "bytes": garbage.size,
+        "scratch": [folder.name for folder in scratch],
+        "kept": garbage.kept,
+        "in_grace": garbage.in_grace,
+    }
+    emit(args, content, text)
+    return 0
+
+
+def seconds(age: str) -> float:
+    """`30d`, `12h`, `10m`, `5s` or `0` in seconds.
+
+    Raises:
+        ConfigError: the text is none of these.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", age)
+    if found is None:
+        raise ConfigError([Fault(f"{age!r} is no age; write 30d, 12h, 10m or 5s", "--older-than")])
+    return float(found[1]) * UNITS[found[2] or "s"]

@@ -1,0 +1,44 @@
+"""`workflows resume`: go on with a run that was interrupted or whose process died."""
+
+from __future__ import annotations
+
+import argparse
+
+from threedrs_platform.errors import ConflictError
+from threedrs_platform.states import RunState
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.output import say
+from threedrs_workflows.cli.supervision import add_supervision_arguments, work
+from threedrs_workflows.submission import replan
+
+SUMMARY = "go on with a run that was interrupted"
+
+EXAMPLES = """\
+examples:
+  workflows resume              the last run
+  workflows resume teachers-20260801-101500-3f2a
+
+Long steps go on from their last checkpoint. Steps whose code was edited since are planned anew.
+To try failed steps again, use `workflows retry`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    add_supervision_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan the run's cells again and work on what is left."""
+    with find_workspace(args.workspace, args.db) as workspace:
+        found = workspace.runs.get(args.run)
+        if found.has_live_owner:
+            raise ConflictError(
+                f"run {found.id} is being worked on by {found.owner}; "
+                f"`workflows wait {found.id}` waits for it"
+            )
+        if found.state in (RunState.PARTIAL, RunState.FAILED):
+            say(args, f"run {found.id} is over; its failed steps are tried again")
+        plan = replan(workspace, found.id)
+        return work(args, workspace, found.id, plan)

@@ -1,0 +1,78 @@
+"""`workflows submit`: run a grid. What is done already is not done again."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from threedrs_platform.runs import Submission
+from threedrs_platform.steps import Cell
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.binding import bind_cells
+from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
+from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.supervision import add_supervision_arguments, work
+from threedrs_workflows.grid import GridCells
+from threedrs_workflows.plan import Plan
+from threedrs_workflows.submission import plan_cells, record, refuse_other_kinds, until
+
+SUMMARY = "run a grid; what is done already is not done again"
+
+EXAMPLES = """\
+examples:
+  workflows submit ablations.yaml
+  workflows submit ablations.yaml --smoke              tiny sizes, one seed: does it work at all?
+  workflows submit ablations.yaml -n                   only show what would run
+  workflows submit ablations.yaml --until extract      up to the teachers' features
+  workflows submit ablations.yaml --refresh finetune@baseline
+  workflows submit ablations.yaml --ray none -j 2      in this process instead of on Ray
+
+Ctrl-C stops the run and keeps what is done; `workflows resume RUN` goes on.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    add_grid_arguments(parser)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show the plan, run nothing")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--until", metavar="KIND", help="run steps of this kind and what they need")
+    part.add_argument("--only", metavar="KIND", help="run steps of this kind and nothing else")
+    parser.add_argument(
+        "--refresh",
+        metavar="KIND[@CELL]",
+        action="append",
+        default=[],
+        help="compute these steps again; may be repeated",
+    )
+    add_supervision_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan, record, and work on the run until it ends."""
+    grid = grid_of(args)
+    with find_workspace(args.workspace, args.db) as workspace:
+        plan = _plan(args, workspace, grid)
+        if args.dry_run:
+            from threedrs_workflows.cli.plan import plan_content, plan_text
+
+            emit(args, plan_content(grid, plan), plan_text(grid, plan))
+            return 0
+        run_id = record(workspace, _submission(args, grid), plan)
+        return work(args, workspace, run_id, plan)
+
+
+def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Plan:
+    cells: Sequence[Cell] = bind_cells(grid, workspace.files)
+    if args.until or args.only:
+        cells = until(cells, args.until or args.only, "--until" if args.until else "--only")
+    plan = plan_cells(workspace, cells, args.refresh)
+    if args.only:
+        refuse_other_kinds(plan, args.only)
+    return plan
+
+
+def _submission(args: argparse.Namespace, grid: GridCells) -> Submission:
+    names = ("smoke", "sets", "where", "until", "only", "refresh")
+    options = {name: getattr(args, name) for name in names}
+    return Submission(grid.name, str(args.file.resolve()), grid.source_text, options)

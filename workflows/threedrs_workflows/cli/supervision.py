@@ -1,0 +1,146 @@
+"""What `submit`, `resume` and `retry` share: work on a run with signals, display and report."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from threedrs_platform.compute import open_compute
+from threedrs_platform.errors import ConfigError, Fault, StorageError
+from threedrs_platform.states import RunState, StepState
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.display import open_display
+from threedrs_workflows.plan import Plan
+from threedrs_workflows.supervisor import Supervisor, SupervisorOptions
+from threedrs_workflows.tracker import start_tracker
+
+EXIT_CODES = {
+    RunState.SUCCEEDED: 0,
+    RunState.PARTIAL: 3,
+    RunState.FAILED: 4,
+    RunState.CANCELLED: 5,
+    RunState.INTERRUPTED: 130,
+}
+DEFAULT_RAY = "local"
+
+
+def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that say how to work, never on what."""
+    parser.add_argument(
+        "-j",
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="most steps at a time; default: what the CPUs hold, 1 with --ray none",
+    )
+    failing = parser.add_mutually_exclusive_group()
+    failing.add_argument(
+        "-k",
+        "--keep-going",
+        action="store_true",
+        help="finish what does not depend on a failed step (this is the default)",
+    )
+    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
+    parser.add_argument(
+        "--no-report", action="store_true", help="do not print the table of results at the end"
+    )
+
+
+def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan) -> int:
+    """Work on a run until it ends or somebody interrupts it; print how it went."""
+    if args.jobs is not None and args.jobs < 1:
+        raise ConfigError([Fault("expected at least 1", "--jobs")])
+    compute = open_compute(args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY, args.jobs)
+    options = SupervisorOptions(args.jobs, args.fail_fast)
+    tracker = start_tracker(workspace, run_id)
+    try:
+        with interruptible() as stop:
+            display = open_display(args.quiet)
+            supervisor = Supervisor(workspace, compute, options, display, stop=stop)
+            state = supervisor.run(run_id, plan)
+    except StorageError as error:
+        raise StorageError(f"{error}\n{resume_hint(run_id)}") from error
+    finally:
+        compute.close()
+    if state is RunState.INTERRUPTED:
+        say(args, f"interrupted; what is done is kept\n{resume_hint(run_id)}")
+    elif tracker is not None and plan.misses:
+        say(args, tracker.finish() or "MLflow is up to date")
+    text = "" if args.json or args.no_report else _results(workspace, run_id, state)
+    emit(
+        args, _summary(workspace, run_id, state, plan, supervisor), text or f"run {run_id} {state}"
+    )
+    return EXIT_CODES[state]
+
+
+def resume_hint(run_id: str) -> str:
+    """How to go on."""
+    return f"go on with: workflows resume {run_id}"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _summary(
+    workspace: Workspace, run_id: str, state: RunState, plan: Plan, supervisor: Supervisor
+) -> dict[str, Any]:
+    cells = list(workspace.runs.cell_states(run_id).values())
+    counts = {each.value: cells.count(each) for each in StepState if each in cells}
+    failed = workspace.journal.rows([step.key for step in plan.misses]).values()
+    return {
+        "run": run_id,
+        "state": state,
+        "exit": EXIT_CODES[state],
+        "cells": {"total": len(cells), **counts},
+        "steps": {
+            "total": len(plan.steps),
+            "hits": len(plan.hits),
+            "executed": supervisor.tally["done"],
+            "reused": supervisor.tally["reused"],
+            "failed": supervisor.tally["failed"],
+        },
+        "failures": [
+            {
+                "step": row.key,
+                "kind": row.kind,
+                "label": row.label,
+                "class": row.failure,
+                "message": row.message,
+            }
+            for row in failed
+            if row.state is StepState.FAILED
+        ],
+    }
+
+
+def _results(workspace: Workspace, run_id: str, state: RunState) -> str:
+    """The table of results, if any cell has some."""
+    if state not in (RunState.SUCCEEDED, RunState.PARTIAL):
+        return ""
+    from threedrs_workflows.report.render import render
+    from threedrs_workflows.report.run_report import run_report
+
+    return render(run_report(workspace.database, run_id), "table")

@@ -1,0 +1,57 @@
+"""`workflows wait`: until a run is over; its outcome is the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from threedrs_platform.runs import RunRow
+from threedrs_platform.states import RunState
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.supervision import EXIT_CODES, resume_hint
+
+SUMMARY = "wait until a run is over; the exit code says how it ended"
+
+EXAMPLES = """\
+examples:
+  workflows wait                     the last run
+  workflows wait RUN --timeout 600   exit 75 if it still runs after ten minutes
+"""
+
+POLL_S = 0.5
+STILL_RUNNING = 75
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait no longer")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Poll the journal."""
+    end = None if args.timeout is None else time.monotonic() + args.timeout
+    with find_workspace(args.workspace, args.db) as workspace:
+        found = _wait(workspace, workspace.runs.get(args.run).id, end)
+    code, text = _outcome(found)
+    emit(args, {"run": found.id, "state": found.state, "exit": code}, text)
+    return code
+
+
+def _wait(workspace: Workspace, run_id: str, end: float | None) -> RunRow:
+    while True:
+        found = workspace.runs.get(run_id)
+        over = found.state is not RunState.RUNNING or not found.has_live_owner
+        if over or (end is not None and time.monotonic() >= end):
+            return found
+        time.sleep(POLL_S)
+
+
+def _outcome(found: RunRow) -> tuple[int, str]:
+    if found.state is not RunState.RUNNING:
+        return EXIT_CODES[found.state], f"run {found.id}: {found.state}"
+    if found.has_live_owner:
+        return STILL_RUNNING, f"run {found.id} is still running"
+    text = f"run {found.id}: its process is gone\n{resume_hint(found.id)}"
+    return EXIT_CODES[RunState.INTERRUPTED], text
