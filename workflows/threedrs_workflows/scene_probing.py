@@ -24,7 +24,6 @@ from threedrs_components.scenes.geometry import cell_means
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students import StudentConfig
-from threedrs_components.students.checkpoints import load_student, student_features
 from threedrs_components.teachers import load_teacher
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import Scene
@@ -109,6 +108,9 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
 
 
 def _student(checkpoint: str, layer: int) -> SceneFeatures:
+    # Brings transformers, seconds that the other models need not wait for.
+    from threedrs_components.students.checkpoints import load_student, student_features
+
     student = load_student(checkpoint)
 
     def features_of(scene: Scene) -> Tensor:

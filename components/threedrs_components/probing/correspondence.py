@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from threedrs_components.probing.pairs import PairMatrix
 
-COLUMNS_PER_BLOCK = 512
-"""Feature columns in work at a time; bounds memory, never changes a result beyond rounding."""
+CPU_COLUMNS, DEVICE_COLUMNS = 128, 1024
+"""Feature columns in work at a time: what fits a processor's cache, and few enough launches."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,12 @@ def check_tokens(features: Tensor, pairs: PairMatrix) -> None:
 def standardised(features: Tensor) -> Tensor:
     """Every dimension of [T, D] to mean 0 and deviation 1 over the tokens; constant ones to 0."""
     working = features.to(working_dtype(features))
-    deviation, mean = torch.std_mean(working, dim=0, correction=0)
+    mean = working.mean(dim=0)
+    centred = working - mean
+    deviation = torch.linalg.vector_norm(centred, dim=0) / math.sqrt(len(features))
     # A constant column must not be blown up from its rounding error.
     constant = deviation <= 1e-6 * mean.abs()
-    return (working - mean) / torch.where(constant, torch.inf, deviation)
+    return centred.div_(torch.where(constant, torch.inf, deviation))
 
 
 def working_dtype(features: Tensor) -> torch.dtype:
@@ -141,8 +144,8 @@ def column_blocks(
 
 
 def _column_slices(features: Tensor) -> list[slice]:
-    width = features.shape[1]
-    return [slice(at, at + COLUMNS_PER_BLOCK) for at in range(0, width, COLUMNS_PER_BLOCK)]
+    step = CPU_COLUMNS if features.device.type == "cpu" else DEVICE_COLUMNS
+    return [slice(at, at + step) for at in range(0, features.shape[1], step)]
 
 
 def _pair_means(features: Tensor, pairs: PairMatrix) -> tuple[float, float]:

@@ -133,3 +133,16 @@ def test_a_step_down_the_gradient_lowers_the_loss() -> None:
     stepped = features - 10 * gradient_of(loss, features)
     lower, _ = correspondence_loss(stepped.detach(), pairs)
     assert lower.item() < loss.item()
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_loss_and_gradient() -> None:
+    points, valid = world(0)
+    pairs = token_pair_matrix(points, valid, grid=GRID)
+    features = random_features(0, torch.float32, width=1100)
+    on_gpu = features.detach().cuda().requires_grad_()
+    loss, _ = correspondence_loss(features, pairs)
+    gpu_loss, _ = correspondence_loss(on_gpu, pairs.to("cuda"))
+    assert gpu_loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    expected = gradient_of(loss, features)
+    assert torch.allclose(gradient_of(gpu_loss, on_gpu).cpu(), expected, rtol=1e-4, atol=1e-8)
