@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -42,12 +41,6 @@ class PrefixLayout:
         return tuple(sum(lengths) for lengths in self.lengths)
 
     @cached_property
-    def bounds(self) -> tuple[tuple[int, int], ...]:
-        """First and last question token of each scene in the flat sequence."""
-        ends = list(accumulate(self.scene_tokens, initial=self.scenes * self.prefix))
-        return tuple(pairwise(ends))
-
-    @cached_property
     def positions(self) -> Tensor:
         """[1, S * V + N] position of every token in its own conversation."""
         prefix = torch.arange(self.prefix).repeat(self.scenes)
@@ -55,9 +48,26 @@ class PrefixLayout:
         return torch.cat([prefix, self.prefix + restarting(lengths)])[None]
 
     @cached_property
-    def masks(self) -> tuple[Tensor, ...]:
-        """Per scene [n, V + n] bool: what each question token may see."""
-        return tuple(question_mask(self.prefix, lengths) for lengths in self.lengths)
+    def mask(self) -> Tensor:
+        """[S, 1, n, V + n] bool, n the most question tokens of a scene: what each may see.
+
+        Rows beyond a scene's own tokens see the first token, so that no row is empty.
+        """
+        most = max(self.scene_tokens)
+        mask = torch.zeros(self.scenes, 1, most, self.prefix + most, dtype=torch.bool)
+        mask[..., 0] = True
+        for scene, lengths in enumerate(self.lengths):
+            own = sum(lengths)
+            mask[scene, 0, :own, : self.prefix + own] = question_mask(self.prefix, lengths)
+        return mask
+
+    @cached_property
+    def places(self) -> Tensor:
+        """[N] where each question token lies among S x n padded ones."""
+        most = max(self.scene_tokens)
+        starts = torch.arange(self.scenes) * most
+        tokens = torch.tensor(self.scene_tokens)
+        return torch.repeat_interleave(starts, tokens) + restarting(self.scene_tokens)
 
 
 def restarting(lengths: Sequence[int]) -> Tensor:
@@ -103,34 +113,37 @@ def shared_prefix_attention(
         )
         return out, None
     grouped = query.shape[1] != key.shape[1]
-    cut = layout.scenes * layout.prefix
-    queries, keys, values = (_by_scene(states, layout) for states in (query, key, value))
-    prefix = functional.scaled_dot_product_attention(
-        queries, keys, values, is_causal=True, scale=scaling, enable_gqa=grouped
+    (prefix_q, own_q), (prefix_k, own_k), (prefix_v, own_v) = (
+        _split(states, layout) for states in (query, key, value)
     )
-    parts = [prefix.transpose(1, 2).reshape(1, cut, *prefix.shape[1::2])]
-    for scene, (first, last) in enumerate(layout.bounds):
-        if first == last:
-            continue
-        seen_keys = torch.cat([keys[scene : scene + 1], key[:, :, first:last]], dim=2)
-        seen_values = torch.cat([values[scene : scene + 1], value[:, :, first:last]], dim=2)
+    prefix = functional.scaled_dot_product_attention(
+        prefix_q, prefix_k, prefix_v, is_causal=True, scale=scaling, enable_gqa=grouped
+    )
+    flat = [prefix.transpose(1, 2).flatten(0, 1)]
+    if own_q.shape[2]:
         answered = functional.scaled_dot_product_attention(
-            query[:, :, first:last],
-            seen_keys,
-            seen_values,
-            attn_mask=layout.masks[scene].to(query.device),
+            own_q,
+            torch.cat([prefix_k, own_k], dim=2),
+            torch.cat([prefix_v, own_v], dim=2),
+            attn_mask=layout.mask.to(query.device),
             scale=scaling,
             enable_gqa=grouped,
         )
-        parts.append(answered.transpose(1, 2))
-    return torch.cat(parts, dim=1), None
+        padded = answered.transpose(1, 2).flatten(0, 1)
+        flat.append(padded.index_select(0, layout.places.to(query.device)))
+    return torch.cat(flat)[None], None
 
 
-def _by_scene(states: Tensor, layout: PrefixLayout) -> Tensor:
-    """Prefix part of [1, H, S * V + N, d] as [S, H, V, d]."""
-    prefix = states[0, :, : layout.scenes * layout.prefix]
-    shape = (states.shape[1], layout.scenes, layout.prefix, states.shape[3])
-    return prefix.reshape(shape).transpose(0, 1)
+def _split(states: Tensor, layout: PrefixLayout) -> tuple[Tensor, Tensor]:
+    """[1, H, S * V + N, d] into prefixes [S, H, V, d] and padded question tokens [S, H, n, d]."""
+    cut, total = layout.scenes * layout.prefix, states.shape[2]
+    prefix, questions = states[0].transpose(0, 1).split([cut, total - cut])
+    most = max(layout.scene_tokens)
+    padded = questions.new_zeros(layout.scenes * most, *questions.shape[1:])
+    padded = padded.index_copy(0, layout.places.to(states.device), questions)
+    by_scene = padded.reshape(layout.scenes, most, *padded.shape[1:])
+    prefixes = prefix.reshape(layout.scenes, layout.prefix, *prefix.shape[1:])
+    return prefixes.transpose(1, 2), by_scene.transpose(1, 2)
 
 
 AttentionInterface.register(ATTENTION, shared_prefix_attention)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from threedrs_components.training.checkpoints import (
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData, check_shares
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
     ParameterGroup,
     Parts,
@@ -203,15 +203,15 @@ class _Run:
             values["loss"] += float(loss)
             for name, value in parts.items():
                 values[name] += value
-        schedule = learning_rate_schedule(step, self.training)
-        norm = self.strategy.update(schedule)
-        self._remember(values, norm, schedule)
+        rate = schedule(step, self.training.steps, self.training.warmup_ratio)
+        norm = self.strategy.update(rate)
+        self._remember(values, norm, rate)
         self.progress.step = step + 1
 
-    def _remember(self, values: Parts, norm: float, schedule: float) -> None:
+    def _remember(self, values: Parts, norm: float, rate: float) -> None:
         device = self.module.student.device
         summed = total_over_ranks(values, self.world, device)
-        summed |= {"gradient_norm": norm, "schedule": schedule, "steps": 1.0}
+        summed |= {"gradient_norm": norm, "schedule": rate, "steps": 1.0}
         window = self.progress.window
         for name, value in summed.items():
             window[name] = window.get(name, 0.0) + value
@@ -239,14 +239,6 @@ class _Run:
             self.world.rank == 0,
             lambda: barrier(self.world),
         )
-
-
-def learning_rate_schedule(step: int, training: TrainingConfig) -> float:
-    """Share of the peak rate at a step: linear warm-up, then half a cosine down to zero."""
-    warmup = math.ceil(training.warmup_ratio * training.steps)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, training.steps - warmup)))
 
 
 def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[ParameterGroup]:

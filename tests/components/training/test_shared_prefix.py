@@ -169,7 +169,8 @@ def test_the_correspondence_loss_reaches_the_student() -> None:
 def test_positions_restart_behind_the_prefix_for_every_question() -> None:
     layout = PrefixLayout(prefix=3, lengths=((2, 1), (2,)))
     assert layout.positions.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4, 3, 3, 4]]
-    assert layout.bounds == ((6, 9), (9, 11))
+    assert layout.places.tolist() == [0, 1, 2, 3, 4]
+    assert layout.mask.shape == (2, 1, 3, 6)
 
 
 def test_a_question_sees_the_prefix_and_itself() -> None:

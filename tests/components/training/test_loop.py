@@ -1,0 +1,205 @@
+"""Training resumes bitwise, is deterministic, and refuses what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from threedrs_components.objectives.config import AlignmentConfig, CorrespondenceConfig
+from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
+from threedrs_components.students.checkpoints import save_student
+from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.data import TrainingData
+from threedrs_components.training.loop import TrainingInputs, TrainingSummary, train
+from threedrs_components.training.objective import Objectives
+from threedrs_components.training.synthetic import random_samples, random_scene, random_student
+from threedrs_platform.errors import CheckpointError, ConfigError, DataError
+from threedrs_platform.features import FeatureHeader, write_features
+from threedrs_platform.records import FeatureMap
+
+SCENES = ("a", "b", "c", "d")
+HEADER = FeatureHeader("fake", "0" * 64, "none", "none", -1)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
+    root = tmp_path_factory.mktemp("training")
+    student = random_student()
+    save_student(student, root / "student")
+    samples = {}
+    for number, name in enumerate(SCENES):
+        scene = random_scene(name, number)
+        write_prepared(scene, root / "prepared")
+        samples[name] = random_samples(scene, 6, number)
+        values = np.random.default_rng(number).normal(size=(2, 4, 4, 8)).astype(np.float16)
+        write_features(
+            root / "features" / f"{name}.arrow", FeatureMap(name, scene.frame_names, values), HEADER
+        )
+    return TrainingInputs(
+        student=LlavaVideoConfig(checkpoint=str(root / "student")),
+        prepared=root / "prepared",
+        samples=samples,
+        training=TrainingConfig(
+            steps=6, scenes_per_step=2, questions_per_scene=4, checkpoint_every=2, log_every=3
+        ),
+        objectives=Objectives(
+            alignment=AlignmentConfig(standardise=True, layers=(-1, -2)),
+            correspondence=CorrespondenceConfig(weight=0.5, level="token", voxel_m=1.0),
+        ),
+        features=root / "features",
+        seed=3,
+    )
+
+
+class Stopped(Exception):
+    """Stands for a killed process."""
+
+
+def run(
+    inputs: TrainingInputs, folder: Path, stop_after: int | None = None
+) -> tuple[TrainingSummary, dict[int, dict[str, float]]]:
+    curve: dict[int, dict[str, float]] = {}
+
+    def report(step: int, values: dict[str, float]) -> None:
+        curve[step] = values
+        if step == stop_after:
+            raise Stopped
+
+    summary = train(
+        inputs, report=report, checkpoint_dir=folder / "checkpoints", out=folder / "out"
+    )
+    return summary, curve
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "out" / "model.safetensors")
+
+
+def test_a_resumed_run_ends_in_the_same_bits(inputs: TrainingInputs, tmp_path: Path) -> None:
+    _, undisturbed = run(inputs, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        run(inputs, tmp_path / "broken", stop_after=3)
+    summary, rest = run(inputs, tmp_path / "broken")
+    assert summary.resumed_from == 2
+    expected = weights(tmp_path / "whole")
+    for name, tensor in weights(tmp_path / "broken").items():
+        assert torch.equal(tensor, expected[name]), name
+    assert rest[6] == undisturbed[6]
+    assert sorted(path.name for path in (tmp_path / "broken/checkpoints").iterdir()) == [
+        "step-0000004"
+    ]
+
+
+def test_every_loss_is_reported_and_gradients_flow(inputs: TrainingInputs, tmp_path: Path) -> None:
+    _, curve = run(inputs, tmp_path)
+    assert {"loss", "loss/text", "loss/grounding", "loss/alignment"} <= set(curve[3])
+    assert {"loss/correspondence", "grounding/accuracy", "gradient_norm"} <= set(curve[3])
+    assert curve[3]["gradient_norm"] > 0
+    before = load_file(Path(str(inputs.student.checkpoint)) / "model.safetensors")
+    after = weights(tmp_path)
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "model.model.vision_tower.encoder.layers.0.mlp.fc1.weight" in moved
+    assert "grounding.no_object" in moved
+
+
+def test_a_frozen_tower_does_not_move(inputs: TrainingInputs, tmp_path: Path) -> None:
+    training = inputs.training.model_copy(update={"vision_learning_rate_factor": 0.0, "steps": 2})
+    run(replace(inputs, training=training), tmp_path)
+    before = load_file(Path(str(inputs.student.checkpoint)) / "model.safetensors")
+    after = weights(tmp_path)
+    tower = [name for name in before if ".vision_tower." in name]
+    assert tower and all(torch.equal(before[name], after[name]) for name in tower)
+
+
+def test_accumulated_rounds_give_the_same_step(inputs: TrainingInputs, tmp_path: Path) -> None:
+    one = inputs.training.model_copy(update={"steps": 2})
+    two = one.model_copy(update={"gradient_accumulation": 2})
+    run(replace(inputs, training=one), tmp_path / "one")
+    run(replace(inputs, training=two), tmp_path / "two")
+    expected = weights(tmp_path / "one")
+    for name, tensor in weights(tmp_path / "two").items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_a_checkpoint_of_another_seed_is_refused(inputs: TrainingInputs, tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        run(inputs, tmp_path, stop_after=3)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        run(replace(inputs, seed=4), tmp_path)
+
+
+def test_a_truncated_checkpoint_is_refused(inputs: TrainingInputs, tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        run(inputs, tmp_path, stop_after=3)
+    state = tmp_path / "checkpoints/step-0000002/state.pt"
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="does not fit"):
+        run(inputs, tmp_path)
+
+
+def test_an_unfinished_checkpoint_is_not_continued(inputs: TrainingInputs, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints/unfinished-step-0000004").mkdir(parents=True)
+    summary, _ = run(inputs, tmp_path)
+    assert summary.resumed_from == 0
+
+
+def test_alignment_without_features_is_refused(inputs: TrainingInputs, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs teacher features"):
+        run(replace(inputs, features=None), tmp_path)
+
+
+def test_a_blind_student_cannot_be_aligned(inputs: TrainingInputs, tmp_path: Path) -> None:
+    blind = inputs.student.model_copy(update={"blind": True})
+    with pytest.raises(ConfigError, match="no visual tokens"):
+        run(replace(inputs, student=blind), tmp_path)
+
+
+def test_scenes_must_divide_among_rounds(inputs: TrainingInputs, tmp_path: Path) -> None:
+    odd = inputs.training.model_copy(update={"gradient_accumulation": 3})
+    with pytest.raises(ConfigError, match="use a multiple of 3"):
+        run(replace(inputs, training=odd), tmp_path)
+
+
+def test_teacher_features_of_other_frames_are_refused(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    for name in SCENES:
+        values = np.zeros((2, 4, 4, 8), np.float16)
+        features = FeatureMap(name, ("frame-000000", "frame-000007"), values)
+        write_features(tmp_path / f"{name}.arrow", features, HEADER)
+    with pytest.raises(DataError, match="frame 1 is 'frame-000001'"):
+        run(replace(inputs, features=tmp_path), tmp_path)
+
+
+def test_steps_visit_every_scene_once_per_epoch(inputs: TrainingInputs) -> None:
+    data = data_of(inputs, 3)
+    first = [scene for step in range(2) for scene, _ in data.plan(step).scenes]
+    assert sorted(first) == list(SCENES)
+    assert data.plan(5) == data_of(inputs, 3).plan(5)
+    assert [data.plan(s) for s in range(4)] != [data_of(inputs, 4).plan(s) for s in range(4)]
+
+
+def test_ranks_share_a_step_without_overlap(inputs: TrainingInputs) -> None:
+    data = data_of(inputs, 3)
+    plan = data.plan(0)
+    shares = [data.micro_batches(plan, rank, 2)[0].batch for rank in range(2)]
+    assert sum(share.num_questions for share in shares) == plan.num_questions
+
+
+def data_of(inputs: TrainingInputs, seed: int) -> TrainingData:
+    make: Callable[..., TrainingData] = TrainingData
+    return make(
+        PreparedScenes(inputs.prepared),
+        inputs.samples,
+        inputs.student.build().tokenizer,
+        inputs.training,
+        seed,
+    )
