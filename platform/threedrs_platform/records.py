@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
-UInt8 = NDArray[np.uint8]
+    Float32 = NDArray[np.float32]
+    UInt8 = NDArray[np.uint8]
+else:  # verbs that only read the journal start without numpy: 0.2 CPU-s less
+    Float32 = UInt8 = Any
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,18 @@ def test_dotted_and_nested_parameters_mean_the_same() -> None:
         assert traits(nested) == traits(flatten(nested))
 
 
+@pytest.mark.parametrize(
+    ("layers", "last", "earlier"),
+    [([-1], True, False), ([3], True, False), ([2], False, True), ([-1, 2], False, False)],
+)
+def test_the_last_layer_is_known_by_number_too(
+    layers: list[int], last: bool, earlier: bool
+) -> None:
+    student = {"student": "s", "students": {"s": {"micro": {"layers": 3}}}}
+    found = traits({**VGGT, **student, "alignment": {"layers": layers}})
+    assert (found.last_layer, found.earlier_layer) == (last, earlier)
+
+
 def test_a_teacher_without_weight_teaches_nothing() -> None:
     assert traits({**VGGT, "alignment": {"weight": 0.0}}).teacher is None
 

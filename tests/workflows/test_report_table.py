@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,11 @@ def test_the_baseline_is_found_by_label_and_by_choice() -> None:
 
 
 def test_without_a_name_the_cell_that_adds_nothing_is_the_baseline() -> None:
-    params = {"a": {"teacher": "vggt"}, "b": {"correspondence": {"weight": 1.0}}, "c": {}}
+    params: dict[str, dict[str, Any]] = {
+        "a": {"teacher": "vggt"},
+        "b": {"correspondence": {"weight": 1.0}},
+        "c": {},
+    }
     results = fake_results({name: {1: {"acc": 1.0}} for name in "abc"}, params)
     assert result_table(results).baseline == "id-c"
 

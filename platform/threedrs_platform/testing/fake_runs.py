@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from sqlalchemy import Connection
 
 from threedrs_platform import schema
 from threedrs_platform.database import Database
-from threedrs_platform.measurements import CellResult, RunResults
+from threedrs_platform.measurements import CellResult, RunResults, StepSummary
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import SampleScore
 from threedrs_platform.results import write_measurements
+from threedrs_platform.states import AttemptState, StepState
 
 
 def store_run(
@@ -20,6 +23,8 @@ def store_run(
     results: RunResults,
     scores: Mapping[str, Sequence[SampleScore]] | None = None,
     points: Mapping[str, Sequence[CurvePoint]] | None = None,
+    grid_yaml: str = "version: 1\n",
+    logs: Path | None = None,
 ) -> None:
     """Write a run, its cells, steps and measurements.
 
@@ -28,6 +33,8 @@ def store_run(
         results: the run; a step's metrics are those of its cell that name its key.
         scores: step key -> per-sample scores.
         points: step key -> curve points.
+        grid_yaml: the grid as submitted.
+        logs: folder of attempt logs; with one, every step that began has an attempt.
     """
     run = results.run
     with database.write() as connection:
@@ -38,7 +45,7 @@ def store_run(
                 "name": run.name,
                 "state": run.state,
                 "grid_file": run.grid_file,
-                "grid_yaml": "version: 1\n",
+                "grid_yaml": grid_yaml,
                 "spec_digest": "0" * 12,
                 "options_json": "{}",
                 "created_at": run.created_at,
@@ -50,7 +57,11 @@ def store_run(
         known: set[str] = set()
         for position, cell in enumerate(results.cells):
             _store_cell(connection, run.run_id, position, cell)
+            fresh = [step for step in cell.steps if step.key not in known]
             _store_steps(connection, run.run_id, cell, known)
+            for step in fresh:
+                if logs is not None and step.state in _ATTEMPT_STATES:
+                    _store_attempt(connection, run.run_id, step, logs)
         for key in sorted(known):
             reported = {
                 name: each.metric
@@ -65,6 +76,36 @@ def store_run(
                 (scores or {}).get(key, ()),
                 (points or {}).get(key, ()),
             )
+
+
+_ATTEMPT_STATES = {
+    StepState.SUCCEEDED: AttemptState.COMMITTED,
+    StepState.FAILED: AttemptState.FAILED,
+    StepState.RUNNING: AttemptState.RUNNING,
+}
+
+
+def _store_attempt(connection: Connection, run_id: str, step: StepSummary, logs: Path) -> None:
+    folder = logs / step.key
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1.log").write_text(f"output of {step.key}\n", encoding="utf-8")
+    connection.execute(
+        schema.attempts.insert(),
+        {
+            "step_key": step.key,
+            "n": 1,
+            "run_id": run_id,
+            "owner": "nobody",
+            "state": _ATTEMPT_STATES[step.state],
+            "started_at": time.time() - 10,
+            "ended_at": None if step.state is StepState.RUNNING else time.time(),
+            "node": "laptop",
+            "failure": "oom" if step.state is StepState.FAILED else None,
+            "message": step.cause or None,
+            "log_file": str(folder / "1.log"),
+            "seconds": 9.0,
+        },
+    )
 
 
 def _store_cell(connection: Connection, run_id: str, position: int, cell: CellResult) -> None:
@@ -107,10 +148,12 @@ def _store_steps(connection: Connection, run_id: str, cell: CellResult, known: s
                 "label": "",
                 "state": step.state,
                 "reason": "new",
-                "recipe_json": "{}",
+                "recipe_json": json.dumps({"code": f"code-of-{step.kind}"}),
                 "spec_json": "{}",
                 "output_digest": step.output_digest,
                 "epoch": 1,
+                "canonical_attempt": 1 if step.state is StepState.SUCCEEDED else None,
+                "failure": "oom" if step.state is StepState.FAILED else None,
                 "message": step.cause or None,
                 "created_at": float(order),
                 "updated_at": float(order),

@@ -50,12 +50,12 @@ def report_json(report: Report) -> dict[str, Any]:
     """The report as JSON values; what is not finite is null."""
     table = report.table
     run = table.results.run
-    values: dict[str, Any] = _finite(
+    values: dict[str, Any] = finite(
         {
             "run": {"id": run.run_id, "name": run.name, "state": str(run.state)},
             "baseline": table.baseline,
             "metrics": [_column_json(column) for column in table.columns],
-            "cells": [_row_json(row) for row in table.rows],
+            "cells": [row_json(row) for row in table.rows],
             "differences": [difference_json(each) for each in report.differences.values()],
             "quartiles": [_trend_json(trend) for trend in report.trends],
             "findings": [_finding_json(finding) for finding in report.findings],
@@ -75,7 +75,8 @@ def _column_json(column: Column) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row) -> dict[str, Any]:
+def row_json(row: Row) -> dict[str, Any]:
+    """One cell with its numbers per seed."""
     return {
         "cell_id": row.cell_id,
         "cell": row.title,
@@ -150,12 +151,12 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows neither NaN nor infinity."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

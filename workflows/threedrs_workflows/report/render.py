@@ -19,8 +19,10 @@ from threedrs_workflows.report.document import Report
 from threedrs_workflows.report.sheets import Sheet, paragraphs, sheets
 
 Render = Callable[[Report, bool], str]
-WIDE = 160
-"""Columns when nobody says how wide the terminal is."""
+WIDE = 120
+"""Columns of prose when nobody says how wide the terminal is."""
+UNBOUNDED = 100_000
+"""Columns that no table fills."""
 
 
 def render(report: Report, style: str, pivot: bool = False, width: int | None = None) -> str:
@@ -32,19 +34,22 @@ def render(report: Report, style: str, pivot: bool = False, width: int | None = 
 
 def terminal(report: Report, pivot: bool = False, width: int | None = None) -> str:
     """Tables with rules, then headed lists, wrapped to the terminal's width."""
+    parts = [sheets_text(sheets(report, pivot), width)]
+    for title, lines in paragraphs(report):
+        bullets = "\n".join(_bullet(line, width or WIDE) for line in lines)
+        parts.append(f"{title}\n{bullets}\n")
+    return "\n".join(parts)
+
+
+def sheets_text(made: Sequence[Sheet], width: int | None = None) -> str:
+    """Tables for a terminal; as wide as they need to be where no width is given."""
     out = io.StringIO()
-    console = Console(file=out, width=width or WIDE, highlight=False)
-    for sheet in sheets(report, pivot):
+    console = Console(file=out, width=width or UNBOUNDED, highlight=False)
+    for sheet in made:
         out.write(sheet.title + "\n")
         console.print(_rich_table(sheet))
         if sheet.legend:
-            console.print(Text(sheet.legend))
-            console.print()
-    for title, lines in paragraphs(report):
-        out.write(title + "\n")
-        for line in lines:
-            out.write(_bullet(line, width or WIDE) + "\n")
-        out.write("\n")
+            out.write(textwrap.fill(sheet.legend, width or WIDE) + "\n\n")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from threedrs_workflows.report.table import ResultTable, Row
-from threedrs_workflows.report.traits import LAST_LAYER, Traits, traits
+from threedrs_workflows.report.traits import Traits, traits
 
 TEACHERS_3D = frozenset({"vggt", "dust3r", "mast3r", "pi3", "vggt_omega"})
 """Teacher kinds that learned from 3D geometry; every other teacher learned from 2D images."""
@@ -40,6 +40,7 @@ def _roles(cell: Traits, is_baseline: bool) -> Iterator[Role]:
     elif cell.correspondence and cell.teacher is None:
         yield Role.CORRESPONDENCE
     elif cell.teacher in TEACHERS_3D and not cell.correspondence:
-        yield Role.TEACHER_3D if cell.layers == LAST_LAYER else Role.EARLIER_LAYER
+        if cell.last_layer or cell.earlier_layer:
+            yield Role.TEACHER_3D if cell.last_layer else Role.EARLIER_LAYER
     elif cell.teacher is not None and not cell.correspondence:
         yield Role.TEACHER_2D

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from threedrs_platform.database import Database
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.measurements import CellResult, RunResults, flatten
 from threedrs_platform.results import Results
 from threedrs_platform.runs import Runs
 from threedrs_platform.strict_yaml import load_document
+from threedrs_workflows.expressions import parse_where
 from threedrs_workflows.grid_file import ReportChoice
-from threedrs_workflows.report.document import Report, make_report
+from threedrs_workflows.report.document import EVERY_METRIC, Report, make_report
 from threedrs_workflows.report.figures import figures
 from threedrs_workflows.report.render import render
+from threedrs_workflows.report.table import find_baseline, result_table
 
 FILES = {
     "report.txt": "table",
@@ -25,23 +31,54 @@ FILES = {
 
 
 def run_report(
-    database: Database, run_id: str, metrics: Sequence[str] = (), baseline: str | None = None
+    database: Database,
+    run_id: str,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    where: str | None = None,
 ) -> Report:
     """The report of a run.
 
     Args:
         metrics: patterns; none means what the grid's `report.metrics` says, else the headlines.
         baseline: a cell; None means what the grid's `report.compare_to` says.
+        where: keep only the cells for which this expression holds, and the baseline.
+
+    Raises:
+        ConfigError: a pattern, a cell or the expression fits nothing.
     """
     store = Results(database)
     results = store.run_results(run_id)
     choice = report_choice(database, run_id)
-    return make_report(
-        results,
-        store.scene_totals(results),
-        metrics or choice.metrics,
-        baseline or choice.compare_to,
-    )
+    compare_to = baseline or choice.compare_to
+    if where is not None:
+        base = find_baseline(result_table(results, EVERY_METRIC).rows, compare_to)
+        results = matching(results, where, base)
+    totals = store.scene_totals(results)
+    return make_report(results, totals, metrics or choice.metrics, compare_to)
+
+
+def matching(results: RunResults, where: str, keep: str | None = None) -> RunResults:
+    """The cells for which an expression over their parameters, name, label and seed holds.
+
+    Args:
+        keep: id of a cell that stays in any case.
+
+    Raises:
+        ConfigError: not an expression, an unknown name, or no cell is left.
+    """
+    values = {id(cell): _values(cell) for cell in results.cells}
+    known = {name for each in values.values() for name in each}
+    condition = parse_where(where, known)
+    holds = [cell for cell in results.cells if condition.holds(values[id(cell)].get)]
+    if not holds:
+        raise ConfigError([Fault(f"{where}: holds for none of the cells", path="--where")])
+    chosen = tuple(each for each in results.cells if each in holds or each.cell_id == keep)
+    return replace(results, cells=chosen)
+
+
+def _values(cell: CellResult) -> dict[str, Any]:
+    return {**flatten(cell.params), "name": cell.name, "label": cell.label, "seed": cell.seed}
 
 
 def report_choice(database: Database, run_id: str) -> ReportChoice:

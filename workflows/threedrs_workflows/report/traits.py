@@ -9,7 +9,8 @@ from typing import Any
 from threedrs_platform.measurements import flatten
 
 NO_TEACHER = "none"
-LAST_LAYER = (-1,)
+LAST = -1
+"""How alignment calls the last layer, besides its number."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,10 @@ class Traits:
 
     teacher: str | None
     """Kind of the teacher whose features the loss reads; None without alignment."""
-    layers: tuple[int, ...]
+    last_layer: bool
+    """Whether the last layer, and no other, is aligned."""
+    earlier_layer: bool
+    """Whether only layers before the last are aligned."""
     correspondence: bool
     blind: bool
 
@@ -31,12 +35,15 @@ class Traits:
 def traits(params: Mapping[str, Any]) -> Traits:
     """Read a cell's parameters: an Experiment's JSON values, nested or dotted."""
     flat = flatten(params)
-    layers = flat.get("alignment.layers", LAST_LAYER)
+    student = f"students.{flat.get('student')}"
+    last = {LAST, flat.get(f"{student}.micro.layers", LAST)}
+    layers = set(flat.get("alignment.layers", [LAST]))
     teacher = flat.get("teacher", NO_TEACHER)
     aligned = teacher != NO_TEACHER and flat.get("alignment.weight", 1.0) > 0
     return Traits(
         teacher=str(flat.get(f"teachers.{teacher}.kind", teacher)) if aligned else None,
-        layers=tuple(layers),
+        last_layer=layers <= last,
+        earlier_layer=not layers & last,
         correspondence=flat.get("correspondence.weight", 0.0) > 0,
-        blind=bool(flat.get(f"students.{flat.get('student')}.blind", False)),
+        blind=bool(flat.get(f"{student}.blind", False)),
     )

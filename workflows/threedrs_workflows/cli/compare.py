@@ -1,0 +1,122 @@
+"""`workflows compare`: two cells of a run, or two runs, with tests and differing settings."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
+
+from threedrs_platform.measurements import CellResult, RunResults
+from threedrs_platform.results import Results
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.run_cells import cells_called, has_cell
+
+if TYPE_CHECKING:
+    from threedrs_workflows.report.pair import MatchedRuns, Pair
+
+SUMMARY = "two cells or two runs: differences with their tests, settings that differ"
+
+EXAMPLES = """\
+examples:
+  workflows compare baseline vggt                    cells of the newest run
+  workflows compare mae vggt --metric 'scanrefer/*'
+  workflows compare ablations-20260101-120000-1a2b ablations-20260102-090000-3c4d
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("first", metavar="A", help="a cell's id, name or label; or a run")
+    parser.add_argument("second", metavar="B", help="of the same sort as A")
+    parser.add_argument("--run", metavar="RUN", help="whose cells; default: the newest")
+    parser.add_argument(
+        "--metric", metavar="PATTERN", action="append", default=[], help="default: the headlines"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the comparison."""
+    with find_workspace(args.workspace, args.db) as workspace:
+        store = Results(workspace.database)
+        here = store.run_results(store.find_run(args.run).run_id)
+        if has_cell(here, args.first) or args.run is not None:
+            return _cells(args, store, here)
+        return _runs(args, store)
+
+
+def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
+    from threedrs_workflows.report.pair import pair_cells
+
+    first, second = cells_called(here, args.first), cells_called(here, args.second)
+    totals = store.scene_totals(here)
+    pair = pair_cells(first, second, tuple(args.metric), (totals, totals), run=here)
+    names = (first[0].title, second[0].title)
+    if args.json:
+        print_json("compare", {"run": here.run.run_id, **_content(pair, names)})
+    else:
+        sys.stdout.write(_text(pair, names))
+    return 0
+
+
+def _runs(args: argparse.Namespace, store: Results) -> int:
+    from threedrs_workflows.report.pair import match_cells, pair_cells
+
+    first, second = (
+        store.run_results(store.find_run(name).run_id) for name in (args.first, args.second)
+    )
+    totals = store.scene_totals(first), store.scene_totals(second)
+    matched = match_cells(first, second)
+    pairs = [
+        (left, pair_cells(left, right, tuple(args.metric), totals, run=second))
+        for left, right in matched.pairs
+    ]
+    names = (first.run.run_id, second.run.run_id)
+    if args.json:
+        print_json("compare", _runs_content(pairs, matched, names))
+    else:
+        sys.stdout.write(_runs_text(pairs, matched, names))
+    return 0
+
+
+def _content(pair: Pair, names: tuple[str, str]) -> dict[str, Any]:
+    from threedrs_workflows.report.data import difference_json, finite, row_json
+
+    values: dict[str, Any] = finite(
+        {
+            "first": {**row_json(pair.rows[0]), "title": names[0]},
+            "second": {**row_json(pair.rows[1]), "title": names[1]},
+            "differences": [difference_json(each) for each in pair.differences],
+            "params": {name: list(values) for name, values in pair.params.items()},
+        }
+    )
+    return values
+
+
+def _runs_content(
+    pairs: list[tuple[tuple[CellResult, ...], Pair]], matched: MatchedRuns, names: tuple[str, str]
+) -> dict[str, Any]:
+    return {
+        "runs": list(names),
+        "cells": [{"cell": left[0].title, **_content(pair, names)} for left, pair in pairs],
+        "only_first": list(matched.only_first),
+        "only_second": list(matched.only_second),
+    }
+
+
+def _text(pair: Pair, names: tuple[str, str]) -> str:
+    from threedrs_workflows.report.pair import pair_sheets
+    from threedrs_workflows.report.render import sheets_text
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return sheets_text(pair_sheets(pair, names), width)
+
+
+def _runs_text(
+    pairs: list[tuple[tuple[CellResult, ...], Pair]], matched: MatchedRuns, names: tuple[str, str]
+) -> str:
+    parts = [f"{left[0].title}\n{_text(pair, names)}" for left, pair in pairs]
+    alone = ((names[0], matched.only_first), (names[1], matched.only_second))
+    parts += [f"only in {name}: {', '.join(cells)}\n" for name, cells in alone if cells]
+    return "\n".join(parts)

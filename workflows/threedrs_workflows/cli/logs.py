@@ -1,0 +1,178 @@
+"""`workflows logs`: what a run did, event by event, or what an attempt of a step printed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from threedrs_platform.database import Database
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.events import RecordedEvent, read_events
+from threedrs_platform.lineage import AttemptRow, attempts_of
+from threedrs_platform.measurements import RunResults, StepSummary
+from threedrs_platform.results import Results
+from threedrs_platform.states import AttemptState, RunState
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.run_cells import steps_called
+
+SUMMARY = "the events of a run, or the output of a step's attempts"
+
+EXAMPLES = """\
+examples:
+  workflows logs                              events of the newest run
+  workflows logs finetune@vggt                last attempt of this step, for every seed
+  workflows logs RUN 3f9a12bc --attempt 1     the first attempt of a step, by its key
+  workflows logs finetune@vggt -f             go on until the attempt ends
+"""
+
+FOLLOW_S = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("run", nargs="?", metavar="RUN", help="default: the newest")
+    parser.add_argument("step", nargs="?", metavar="STEP[@CELL]", help="a kind, role or key")
+    parser.add_argument("--attempt", type=int, metavar="N", help="default: the last")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print events or logs."""
+    with find_workspace(args.workspace, args.db) as workspace:
+        results, step = _chosen(Results(workspace.database), args.run, args.step)
+        if step is None:
+            _events(args, workspace.database, results.run.run_id)
+        else:
+            _logs(args, workspace.database, steps_called(results, step))
+    return 0
+
+
+def _chosen(store: Results, run: str | None, step: str | None) -> tuple[RunResults, str | None]:
+    """Run and step; a single argument that names no run may name a step of the newest one."""
+    try:
+        return store.run_results(store.find_run(run).run_id), step
+    except ConfigError:
+        if run is None or step is not None:
+            raise
+        newest = store.run_results(store.find_run().run_id)
+        try:
+            steps_called(newest, run)
+        except ConfigError as error:
+            fault = Fault(f"no run is called {run!r}, and {error}")
+            raise ConfigError([fault]) from None
+        return newest, run
+
+
+def _events(args: argparse.Namespace, database: Database, run_id: str) -> None:
+    if args.json and not args.follow:
+        content = [event.as_json() for event in read_events(database, run_id)]
+        print_json("logs", {"run": run_id, "events": content})
+        return
+    last = 0
+    while True:
+        over = Results(database).find_run(run_id).state is not RunState.RUNNING
+        for event in read_events(database, run_id, last):
+            print(_event_line(event), flush=args.follow)
+            last = event.seq
+        if over or not args.follow:
+            return
+        time.sleep(FOLLOW_S)
+
+
+def _event_line(event: RecordedEvent) -> str:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+    step = f" {event.step_key[:12]}" if event.step_key else ""
+    details = " ".join(f"{name}={_short(value)}" for name, value in event.payload.items())
+    return f"{clock} {event.type}{step} {details}".rstrip()
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _logs(
+    args: argparse.Namespace,
+    database: Database,
+    steps: Sequence[tuple[StepSummary, list[str]]],
+) -> None:
+    tries = attempts_of(database, [step.key for step, _ in steps])
+    chosen = [
+        (step, cells, _pick(tries.get(step.key, ()), args.attempt, step)) for step, cells in steps
+    ]
+    if args.follow and len(chosen) > 1:
+        keys = ", ".join(step.key[:12] for step, _ in steps)
+        raise ConfigError([Fault(f"{len(chosen)} steps are meant; follow one of {keys}")])
+    if args.json:
+        print_json("logs", {"logs": [_content(*each) for each in chosen]})
+        return
+    for step, cells, attempt in chosen:
+        if len(chosen) > 1:
+            print(f"==> {_title(step, cells, attempt)} <==")
+        if attempt is None:
+            print(f"no attempt of {step.role} {step.key[:12]} yet: it is {step.state}")
+        elif args.follow:
+            _follow(database, step.key, attempt)
+        else:
+            print(_text(attempt).rstrip("\n"))
+
+
+def _pick(tries: Sequence[AttemptRow], wanted: int | None, step: StepSummary) -> AttemptRow | None:
+    if wanted is None:
+        return tries[-1] if tries else None
+    for attempt in tries:
+        if attempt.n == wanted:
+            return attempt
+    known = ", ".join(str(attempt.n) for attempt in tries) or "none"
+    message = f"step {step.key[:12]} has no attempt {wanted}; known: {known}"
+    raise ConfigError([Fault(message, path="--attempt")])
+
+
+def _title(step: StepSummary, cells: Iterable[str], attempt: AttemptRow | None) -> str:
+    which = f", attempt {attempt.n} {attempt.state}" if attempt else ""
+    return f"{step.role} {step.key[:12]} of {', '.join(cells)}{which}"
+
+
+def _content(step: StepSummary, cells: list[str], attempt: AttemptRow | None) -> dict[str, Any]:
+    return {
+        "step": step.key,
+        "role": step.role,
+        "cells": cells,
+        "attempt": attempt.n if attempt else None,
+        "state": str(attempt.state) if attempt else str(step.state),
+        "log_file": attempt.log_file if attempt else None,
+        "text": _text(attempt) if attempt else "",
+    }
+
+
+def _text(attempt: AttemptRow) -> str:
+    """What the attempt printed, or why that cannot be shown here."""
+    try:
+        text = Path(attempt.log_file).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        place = f"{attempt.log_file} on {attempt.node or 'another machine'}"
+        text = f"the log cannot be read ({error.strerror}): {place}\n"
+    return text or (f"{attempt.message}\n" if attempt.message else "nothing was printed\n")
+
+
+def _follow(database: Database, key: str, attempt: AttemptRow) -> None:
+    offset = 0
+    while True:
+        current = next(each for each in attempts_of(database, [key])[key] if each.n == attempt.n)
+        over = current.state is not AttemptState.RUNNING
+        file = Path(attempt.log_file)
+        if file.exists():
+            with file.open("rb") as log:
+                log.seek(offset)
+                added = log.read()
+            offset += len(added)
+            sys.stdout.write(added.decode("utf-8", errors="replace"))
+            sys.stdout.flush()
+        if over:
+            return
+        time.sleep(FOLLOW_S)

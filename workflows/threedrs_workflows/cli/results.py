@@ -1,0 +1,84 @@
+"""`workflows results`: the table of a run, its comparisons, and what they do and do not show."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from threedrs_platform.errors import StorageError
+from threedrs_platform.results import Results
+from threedrs_platform.storage import storage_errors
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.output import print_json, say
+
+SUMMARY = "a run's table: mean ± sd over seeds, differences to the baseline, what they show"
+
+EXAMPLES = """\
+examples:
+  workflows results                                     the newest run
+  workflows results --metric 'scanrefer/*' --metric 'probe/*'
+  workflows results --metric '*'                        every metric, question types too
+  workflows results --where "teacher != 'mae'" --format latex --out table.tex
+
+The mark * stands for a difference that is significant over seeds, ° for one over scenes only. A
+number that should be there and is not is shown as missing, with the reason.
+"""
+
+STYLES = ("table", "csv", "md", "latex", "html", "json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("run", nargs="?", metavar="RUN", help="id, its beginning, or grid name")
+    parser.add_argument(
+        "--metric",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="show and compare these; may be repeated; default: the grid's choice or the headlines",
+    )
+    parser.add_argument("--baseline", metavar="CELL", help="compare with this cell")
+    parser.add_argument("--where", metavar="EXPR", help="only these cells, and the baseline")
+    parser.add_argument("--pivot", action="store_true", help="exchange rows and columns")
+    parser.add_argument("--format", choices=STYLES, default="table", help="default: table")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report."""
+    from threedrs_workflows.report.data import report_json
+    from threedrs_workflows.report.render import render
+    from threedrs_workflows.report.run_report import run_report
+
+    with find_workspace(args.workspace, args.db) as workspace:
+        run_id = Results(workspace.database).find_run(args.run).run_id
+        report = run_report(
+            workspace.database, run_id, tuple(args.metric), args.baseline, args.where
+        )
+    if args.json:
+        print_json("results", report_json(report))
+        return 0
+    text = render(report, args.format, args.pivot, _width(args))
+    if args.out is None:
+        sys.stdout.write(text)
+    else:
+        _write(args.out, text)
+        say(args, f"wrote {args.out}")
+    return 0
+
+
+def _width(args: argparse.Namespace) -> int | None:
+    """The terminal's width; None for files and pipes, where nothing need be folded."""
+    if args.out is not None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def _write(file: Path, text: str) -> None:
+    with storage_errors(f"write {file}"):
+        try:
+            file.write_text(text, encoding="utf-8")
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise StorageError(f"cannot write {file}: {error.strerror}") from error

@@ -1,0 +1,137 @@
+"""Two cells of a run, or two runs cell by cell: metrics with tests, settings that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from threedrs_platform.measurements import CellResult, RunResults, SceneTotals, flatten
+from threedrs_workflows.report.comparison import Difference, compare_cells
+from threedrs_workflows.report.notation import ABSENT, entry_text, p_value
+from threedrs_workflows.report.sheets import Sheet, difference_text
+from threedrs_workflows.report.table import ResultTable, Row, result_table
+
+FIRST, SECOND = "first", "second"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two cells and what differs."""
+
+    table: ResultTable
+    """The two cells, and no other."""
+    differences: tuple[Difference, ...]
+    """Second minus first."""
+    params: Mapping[str, tuple[Any, Any]]
+    """Setting -> its two values, where they differ; None where one cell has no such setting."""
+
+    @property
+    def rows(self) -> tuple[Row, Row]:
+        """First and second."""
+        return self.table.row(FIRST), self.table.row(SECOND)
+
+
+def pair_cells(
+    first: Sequence[CellResult],
+    second: Sequence[CellResult],
+    metrics: Sequence[str] = (),
+    totals: tuple[SceneTotals, SceneTotals] = ({}, {}),
+    *,
+    run: RunResults,
+) -> Pair:
+    """Compare the replicates of two cells, of one run or of two.
+
+    Args:
+        first: all seeds of one cell.
+        second: all seeds of the other.
+        metrics: patterns; none means the headlines.
+        totals: per-scene sums of the runs that the cells come from.
+        run: whose name stands in the title.
+    """
+    names = {FIRST: first, SECOND: second}
+    cells = tuple(replace(cell, cell_id=name) for name, group in names.items() for cell in group)
+    table = result_table(replace(run, cells=cells), metrics, FIRST)
+    joined = {
+        (name, seed, metric): scenes
+        for (name, group), own in zip(names.items(), totals, strict=True)
+        for (cell_id, seed, metric), scenes in own.items()
+        if cell_id == group[0].cell_id
+    }
+    differences = tuple(compare_cells(table, FIRST, SECOND, joined))
+    return Pair(table, differences, params_diff(first[0].params, second[0].params))
+
+
+def params_diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that two cells do not share, dotted, sorted."""
+    left, right = flatten(first), flatten(second)
+    return {
+        name: (left.get(name), right.get(name))
+        for name in sorted(left.keys() | right.keys())
+        if left.get(name) != right.get(name)
+    }
+
+
+@dataclass(frozen=True)
+class MatchedRuns:
+    """Cells of two runs that stand for each other, and those left alone."""
+
+    pairs: tuple[tuple[tuple[CellResult, ...], tuple[CellResult, ...]], ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+
+def match_cells(first: RunResults, second: RunResults) -> MatchedRuns:
+    """Pair cells by id; where the id changed with a parameter, by title."""
+    left, right = first.by_cell(), second.by_cell()
+    pairs = [(left.pop(cell_id), right.pop(cell_id)) for cell_id in list(left) if cell_id in right]
+    titles = {group[0].title: cell_id for cell_id, group in right.items()}
+    for cell_id, group in list(left.items()):
+        twin = titles.get(group[0].title)
+        if twin is not None:
+            pairs.append((left.pop(cell_id), right.pop(twin)))
+    return MatchedRuns(tuple(pairs), _titles(left.values()), _titles(right.values()))
+
+
+def _titles(groups: Iterable[tuple[CellResult, ...]]) -> tuple[str, ...]:
+    return tuple(group[0].title for group in groups)
+
+
+def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
+    """Metrics side by side, then the parameters that differ."""
+    first, second = pair.rows
+    found = {each.metric: each for each in pair.differences}
+    rows = []
+    for column in pair.table.columns:
+        entries = first.entries[column.name], second.entries[column.name]
+        texts = (entry_text(entry, column.unit) for entry in entries)
+        rows.append((column.name, *texts, *_tests(found.get(column.name), column.unit)))
+    header = ("metric", *names, "difference", "p seeds", "p scenes", "verdict")
+    metrics = Sheet(f"{names[1]} minus {names[0]}", header, tuple(rows), LEGEND)
+    if not pair.params:
+        return [metrics]
+    settings = tuple(
+        (name, _shown(left), _shown(right)) for name, (left, right) in pair.params.items()
+    )
+    return [metrics, Sheet("settings that differ", ("setting", *names), settings)]
+
+
+LEGEND = (
+    "differences with 95 % intervals over the seeds that both have; p values corrected (Holm) over "
+    "the metrics shown; p scenes: exchange of the two, scene by scene, for these trained models"
+)
+
+
+def _tests(difference: Difference | None, unit: str) -> tuple[str, str, str, str]:
+    if difference is None:
+        return (ABSENT, "", "", "")
+    return (
+        difference_text(difference, unit),
+        p_value(difference.corrected),
+        p_value(difference.corrected_scenes),
+        difference.verdict,
+    )
+
+
+def _shown(value: Any) -> str:
+    return ABSENT if value is None else str(value)
