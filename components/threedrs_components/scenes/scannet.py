@@ -31,6 +31,9 @@ class ScanNetConfig(Config):
     """EmbodiedScan info file (.pkl or .json) per split."""
     boxes: tuple[str, ...] = ()
     """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json; later files win."""
+    proposals: tuple[str, ...] = ()
+    """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json; scenes in none
+    of the files have their own boxes as candidates."""
     num_frames: int = Field(default=32, ge=1)
 
     def build(self) -> ScanNet:
@@ -60,11 +63,12 @@ class ScanNet:
         }
 
     def scenes(self, split: str) -> Sequence[str]:
-        """Scene ids of a split, sorted."""
+        """Scene ids of a split, or of "all" splits, sorted."""
+        if split == "all":
+            return sorted({scene for frames in self._splits.values() for scene in frames})
         if split not in self._splits:
-            raise DataError(
-                f"no frame list for split {split!r}; known: {', '.join(sorted(self._splits))}"
-            )
+            known = ", ".join(["all", *sorted(self._splits)])
+            raise DataError(f"no frame list for split {split!r}; known: {known}")
         return sorted(self._splits[split])
 
     def load(self, scene_id: str) -> Scene:

@@ -7,16 +7,22 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from threedrs_components.scenes import MicroWorldConfig, ScenesConfig
+from threedrs_components.scenes.boxes import read_box_lists, write_box_lists
 from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
 from threedrs_components.scenes.scannet import ScanNetConfig
 from threedrs_platform.contracts import SceneSource
 
 POINTER = "source.json"
+PROPOSALS = "proposals"
+"""Folder of candidate boxes, in a written world and beside a pointer."""
 
 
 def write_pointer(config: RGBDFolderConfig | ScanNetConfig, folder: Path) -> None:
-    """Make `folder` stand for scenes that stay where they are."""
+    """Make `folder` stand for scenes that stay where they are; proposals are copied into it."""
     (folder / POINTER).write_text(config.model_dump_json())
+    for path in map(Path, config.proposals if isinstance(config, ScanNetConfig) else ()):
+        (folder / PROPOSALS).mkdir(exist_ok=True)
+        write_box_lists(folder / PROPOSALS / f"{path.stem}.json", read_box_lists(path))
 
 
 def open_scenes(folder: Path) -> SceneSource:

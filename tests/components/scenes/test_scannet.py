@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.embodiedscan import read_frame_lists
 from threedrs_components.scenes.scannet import ScanNet, ScanNetConfig
+from threedrs_components.scenes.source import open_scenes, write_pointer
 from threedrs_platform.errors import DataError, SceneError
 
 NAMES = [f"{index * 10:05d}" for index in range(5)]
@@ -88,6 +90,25 @@ def test_a_list_without_its_keys_says_which_are_needed(tmp_path: Path) -> None:
     path.write_text(json.dumps({"data_list": [{"sample_idx": "scannet/scene0000_00"}]}))
     with pytest.raises(DataError, match="axis_align_matrix"):
         read_frame_lists(path)
+
+
+def test_all_splits_together_and_unknown_ones(config: ScanNetConfig) -> None:
+    assert config.build().scenes("all") == ["scene0000_00"]
+    with pytest.raises(DataError, match="known: all, train"):
+        config.build().scenes("val")
+
+
+def test_a_pointer_stands_for_the_scenes_and_carries_the_proposals(
+    config: ScanNetConfig, tmp_path: Path
+) -> None:
+    proposals = tmp_path / "pred.json"
+    proposals.write_text(json.dumps({"scannet/scene0000_00": [[0, 0, 1, 2, 2, 2]]}))
+    folder = tmp_path / "pointer"
+    folder.mkdir()
+    write_pointer(config.model_copy(update={"proposals": (str(proposals),)}), folder)
+    assert open_scenes(folder).load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
+    read = read_box_lists(folder / "proposals" / "pred.json")
+    assert read["scene0000_00"].tolist() == [[0, 0, 1, 2, 2, 2]]
 
 
 def test_an_unlisted_scene_is_refused(config: ScanNetConfig) -> None:
