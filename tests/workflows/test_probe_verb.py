@@ -167,6 +167,33 @@ def test_a_student_is_probed_at_its_own_grid(
     assert "too few for a grid of 14" in message
 
 
+def test_the_picture_shows_two_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "out.png"
+    flags = ["--scenes", str(write_scene(tmp_path / "hall")), "--picture", str(out)]
+    assert main(["probe", *flags]) == 0
+    assert "frame-000000 and frame-000002 of hall" in capsys.readouterr().err
+    with Image.open(out) as picture:
+        assert picture.width > 2 * picture.height
+
+
+def test_a_picture_without_correspondences_is_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    flags = ["--scenes", str(write_scene(tmp_path / "hall", frames=1)), "--picture", str(out)]
+    assert main(["probe", *flags]) == 0
+    assert "not drawn, no two frames of hall" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_picture_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "hall")
+    message = refusal(capsys, ["--scenes", str(folder), "--picture", str(folder)], 75)
+    assert "the picture cannot be written" in message
+
+
 def test_help_needs_no_torch() -> None:
     source = Path(probe.__file__).read_text()
     assert "\nimport torch" not in source

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.objectives.config import Level
-from threedrs_components.probing.picture import draw_correspondences
+from threedrs_components.probing.common_views import telling_views
 from threedrs_components.probing.scene_probe import (
     SceneFeatures,
     SceneProbe,
@@ -21,11 +21,12 @@ from threedrs_components.probing.scene_probe import (
 )
 from threedrs_components.scenes.frames import frame_tensor, resize_images
 from threedrs_components.scenes.geometry import cell_means
+from threedrs_components.scenes.picture import draw_correspondences
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students import StudentConfig
 from threedrs_components.teachers import load_teacher
-from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
+from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
 
 RGB = "rgb"
@@ -76,8 +77,7 @@ def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeO
         outcome.probes.append(probe)
         _report_scene(probe, request, report)
         if request.picture is not None and len(outcome.probes) == 1:
-            draw_correspondences(scene, request.picture, voxel_m=request.voxel_m)
-            report(f"{request.picture}: two frames of {scene.scene_id} with correspondences")
+            report(draw_views(scene, request.picture, request.voxel_m))
     if not outcome.probes:
         raise DataError(f"{request.scenes}: none of {len(scene_ids)} scenes is usable")
     return outcome
@@ -153,6 +153,24 @@ def _probe(scene: Scene, features_of: SceneFeatures, request: ProbeRequest) -> S
         raise
     except ValueError as error:
         raise _fault("--grid", str(error)) from error
+
+
+def draw_views(scene: Scene, out: Path, voxel_m: float) -> str:
+    """Write the picture, and say what it shows or why there is none.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    views = telling_views(scene, voxel_m)
+    if views is None:
+        return f"{out}: not drawn, no two frames of {scene.scene_id} see the same voxel"
+    first, second = (scene.frame_names[view] for view in views)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw_correspondences(scene, *views, voxel_m=voxel_m).save(out, format="PNG")
+    except OSError as error:
+        raise StorageError(f"{out}: the picture cannot be written: {error}") from error
+    return f"{out}: {first} and {second} of {scene.scene_id}, equal places joined"
 
 
 def _report_scene(probe: SceneProbe, request: ProbeRequest, report: Callable[[str], None]) -> None:
