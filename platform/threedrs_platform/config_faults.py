@@ -55,9 +55,15 @@ def build(
         return None, list(dict.fromkeys(faults))
 
 
+_KEY = "[key]"
+"""How pydantic ends the location of a faulty key of a table."""
+
+
 def _fault(config: type[BaseModel], detail: Any, locate: Locate, prefix: KeyPath) -> Fault:
-    spot = follow(config, detail["loc"])
-    path, kind = spot.path, detail["type"]
+    location, kind = detail["loc"], detail["type"]
+    of_key = location[-1:] == (_KEY,) or kind == "extra_forbidden"
+    spot = follow(config, tuple(part for part in location if part != _KEY))
+    path = spot.path
     if kind == "extra_forbidden":
         known = spot.owner.model_fields if spot.owner else ()
         message = f"unknown key {path[-1]!r}{did_you_mean(str(path[-1]), known)}"
@@ -66,7 +72,7 @@ def _fault(config: type[BaseModel], detail: Any, locate: Locate, prefix: KeyPath
         path = (*path, "kind") if kind == "union_tag_invalid" else path
     else:
         message = _message(kind, detail)
-    place = locate(path, kind == "extra_forbidden")
+    place = locate(path, of_key)
     return Fault(message, dotted((*prefix, *path)), place.file, place.line, place.column)
 
 

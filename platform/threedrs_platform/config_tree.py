@@ -54,7 +54,7 @@ class Tree:
         """Where the value (or key) at a path was written, else what is nearest around it."""
         if of_key and path in self.keys:
             return self.keys[path]
-        for length in range(len(path), 0, -1):
+        for length in range(len(path), -1, -1):
             if path[:length] in self.values:
                 return self.values[path[:length]]
         return Place("")

@@ -99,6 +99,8 @@ def expand(
     """As `load_cells`, for a document that has been read."""
     grid = read_grid(document, tuple(sets))
     faults = list(grid.faults)
+    if faults and not grid.file.base:
+        raise ConfigError(faults)
     try:
         base, wrong = base_tree(grid, smoke=smoke)
     except ConfigError as error:

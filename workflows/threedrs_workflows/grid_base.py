@@ -24,7 +24,8 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
     """
     document, raw = grid.document, dict(grid.file.base)
     preset = raw.pop("preset", None)
-    tree, faults = Tree(), undotted_twice(raw, document, ("base",))
+    tree = Tree(values={(): document.place(("base",))})
+    faults = undotted_twice(raw, document, ("base",))
     if preset is not None and not isinstance(preset, str):
         raise ConfigError([document.fault("expected the name of a preset", ("base", "preset"))])
     if preset is not None:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from threedrs_platform.config_faults import build, shown
 from threedrs_platform.errors import Fault
-from threedrs_platform.strict_yaml import KeyPath, Place
+from threedrs_platform.strict_yaml import KeyPath, dotted
 from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.grid_axes import Assignment, Axes, Choice
 from threedrs_workflows.grid_base import Workbench
@@ -184,7 +184,5 @@ class Expansion:
         return found
 
     def _resource_faults(self, name: str, value: Any, at: KeyPath) -> list[Fault]:
-        def locate(_path: KeyPath, _of_key: bool) -> Place:
-            return self.grid.document.place(at)
-
-        return build(StepResources, {name: value}, locate, at[:-1])[1]
+        faults = build(StepResources, {name: value}, lambda *_: self.grid.document.place(at))[1]
+        return [dataclasses.replace(fault, path=dotted(at)) for fault in faults]

@@ -164,7 +164,8 @@ def read_grid(document: Document, sets: tuple[str, ...] = ()) -> ReadGrid:
     faults += wrong
     if file is None:
         bad = {re.split(r"[.\[]", fault.path)[0] for fault in wrong}
-        usable = {key: value for key, value in data.items() if key not in bad}
+        known = set(GridFile.model_fields) - bad
+        usable = {key: value for key, value in data.items() if key in known}
         file = GridFile.model_validate(
             {"name": "unnamed", "base": {}, **usable, "version": VERSION}
         )
