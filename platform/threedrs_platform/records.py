@@ -100,6 +100,8 @@ class Prediction:
     """Candidate boxes, 6-vectors."""
     scores: tuple[float, ...] = ()
     """One per candidate, then one for "no object": len(boxes) + 1 cosines."""
+    texts: tuple[str, ...] = ()
+    """Several texts: ranked answers, best first, or one caption per box."""
 
 
 @dataclass(frozen=True)
