@@ -14,6 +14,9 @@ import torch
 from PIL import Image
 
 from threedrs_components.students.checkpoints import save_student
+from threedrs_components.teachers import VGGTArchitecture
+from threedrs_components.teachers.vggt import VGGT
+from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.training.synthetic import random_student
 from threedrs_workflows.cli import main, probe
 
@@ -165,6 +168,18 @@ def test_a_student_is_probed_at_its_own_grid(
     assert content["scenes"][0]["tokens"] == 3 * student.grid**2
     message = refusal(capsys, ["--scenes", str(folder), "--grid", "14", *flags], 2)
     assert "too few for a grid of 14" in message
+
+
+def test_a_teacher_is_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    widths = VGGTArchitecture(
+        embed_dim=16, heads=2, patch_embed_depth=1, depth=1, dpt_layers=(0, 0, 0, 0)
+    )
+    weights = tmp_path / "model.safetensors"
+    write_tensors(weights, VGGT(widths), widths.canonical())
+    flags = ["--model", "vggt", "--checkpoint", str(weights)]
+    content = probed(capsys, "--scenes", str(write_scene(tmp_path / "hall")), *flags)
+    assert content["scenes"][0]["pairs"] > 0
+    assert content["scenes"][0]["tokens"] == 3 * content["grid"] ** 2
 
 
 def test_the_picture_shows_two_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
