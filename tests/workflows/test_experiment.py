@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from threedrs_platform.config_faults import validate
+from threedrs_platform.config_paths import split_path
+from threedrs_platform.config_tree import put_in
+from threedrs_platform.errors import ConfigError
+from threedrs_workflows.experiment import (
+    NO_EFFECT,
+    Experiment,
+    canonical_experiment,
+    experiment_id,
+)
+
+BASE: dict[str, Any] = {
+    "scenes": {"kind": "micro"},
+    "students": {
+        "llava": {"kind": "llava_video"},
+        "blind": {"kind": "llava_video", "blind": True},
+        "big": {"kind": "llava_video", "size": "7b", "checkpoint": "weights"},
+    },
+    "student": "llava",
+    "teachers": {
+        "vggt": {"kind": "vggt"},
+        "mae": {"kind": "mae"},
+        "real": {"kind": "vggt", "checkpoint": "model.pt"},
+    },
+    "teacher_pretraining": {"vggt": {"steps": 5}, "mae": {"steps": 6}},
+}
+
+
+def experiment(**changes: Any) -> Experiment:
+    data = BASE
+    for path, value in changes.items():
+        data = put_in(data, split_path(path.replace("__", ".")), value)
+    return validate(Experiment, data)
+
+
+def identity(**changes: Any) -> str:
+    return experiment_id(experiment(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 5},
+        {"alignment__layers": [2]},
+        {"alignment__weight": 0.0, "teacher": "vggt"},
+        {"teachers__vggt__layer": 1},
+        {"teacher_pretraining__vggt__steps": 9},
+        {"students__blind__position_encoding": True},
+        {"correspondence__negative_weight": 3.0},
+        {"training__workers": 2, "training__strategy": "ddp"},
+        {"training__gradient_accumulation": 4},
+        {"training__checkpoint_every": 7},
+        {"training__log_every": 7},
+        {"student_pretraining__checkpoint_every": 7},
+        {"students__other": {"kind": "llava_video"}, "student": "other"},
+        {"grounding__temperature": 0.07},
+        {"training__steps": 350},
+    ],
+)
+def test_what_cannot_matter_leaves_the_identity_alone(changes: dict[str, Any]) -> None:
+    assert identity(**changes) == identity()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher": "vggt"},
+        {"student": "blind"},
+        {"correspondence__weight": 1.0},
+        {"training__steps": 351},
+        {"training__scenes_per_step": 5},
+        {"training__dtype": "bfloat16"},
+        {"scenes__text": 99},
+        {"student_pretraining__tower_steps": 1},
+        {"benchmarks__names": ["scanqa"]},
+        {"students__llava__position_encoding": True},
+    ],
+)
+def test_what_matters_changes_the_identity(changes: dict[str, Any]) -> None:
+    assert identity(**changes) != identity()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alignment__layers": [2]},
+        {"teachers__vggt__layer": 1},
+        {"teacher_pretraining__vggt__steps": 9},
+        {"teacher": "mae"},
+        {"teacher": "real"},
+    ],
+)
+def test_with_a_teacher_its_settings_matter(changes: dict[str, Any]) -> None:
+    assert identity(**{"teacher": "vggt", **changes}) != identity(teacher="vggt")
+
+
+def test_pretraining_of_a_student_with_weights_does_not_matter() -> None:
+    one = identity(student="big", student_pretraining__tower_steps=1)
+    assert one == identity(student="big")
+
+
+def test_names_of_table_entries_do_not_matter() -> None:
+    renamed = experiment(
+        teachers__other={"kind": "vggt"}, teacher_pretraining__other={"steps": 5}, teacher="other"
+    )
+    assert experiment_id(renamed) == identity(teacher="vggt")
+
+
+def test_identity_has_twelve_hex_digits_and_stays() -> None:
+    found = identity()
+    assert len(found) == 12
+    assert int(found, 16) >= 0
+    assert found == identity()
+
+
+def test_canonical_tree_keeps_only_what_takes_part() -> None:
+    tree = canonical_experiment(experiment(teacher="vggt"))
+    assert set(tree["teachers"]) == {"vggt"}
+    assert set(tree["students"]) == {"llava"}
+    assert tree["teacher_pretraining"]["vggt"]["steps"] == 5
+    assert tree["correspondence"] == {"weight": 0.0}
+    assert not NO_EFFECT["training"] & set(tree["training"])
+    alone = canonical_experiment(experiment())
+    assert "alignment" not in alone
+    assert "seed" not in alone
+
+
+def test_recipe_of_a_teacher_carries_its_model() -> None:
+    recipe = experiment(teacher="mae").pretraining_of_teacher()
+    assert recipe is not None
+    assert (recipe.steps, recipe.teacher.kind) == (6, "mae")
+    assert experiment(teacher="real").pretraining_of_teacher() is None
+    assert experiment().teacher_config() is None
+    assert experiment(teacher="vggt", alignment__weight=0.0).teacher_config() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": "lava"}, "student: no student 'lava' in students; did you mean 'llava'?"),
+        ({"teacher": "vgt"}, "teacher: no teacher 'vgt' in teachers; did you mean 'vggt'?"),
+        ({"teacher": "non"}, "did you mean 'none'?"),
+        (
+            {"teachers__new": {"kind": "mae"}, "teacher": "new"},
+            "teacher: teacher 'new' has neither a checkpoint (teachers.new.checkpoint) nor",
+        ),
+        ({"teacher_pretraining__x": {"steps": 1}}, "no teacher 'x' in teachers"),
+        (
+            {"teacher_pretraining__mae__teacher": {"kind": "mae"}},
+            "mae.teacher: write the model into teachers.mae instead",
+        ),
+        ({"student": "blind", "teacher": "mae"}, "a blind student has no visual tokens to align"),
+        ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers (0 to 3)"),
+        ({"probe__layer": -5}, "probe: layer -5: the student has 3 layers"),
+        ({"prepare__grid": 7}, "student: the student reads 64 pixels as 4 x 4 tokens, but prepare"),
+        ({"prepare__num_frames": 9}, "prepare: num_frames 9: scenes have only 8 frames"),
+        ({"scenes__kind": "mikro"}, "scenes.kind: unknown kind 'mikro'; did you mean 'micro'?"),
+        ({"benchmarks__names": ["scanreef"]}, "did you mean 'scanrefer'?"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        experiment(**changes)
+    assert message in str(caught.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["none", "vggt", "mae"]),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([0.0, 1.0]),
+    st.integers(1, 3),
+    st.integers(0, 3),
+)
+def test_equal_identity_means_equal_effective_settings(
+    teacher: str, align: float, correspond: float, layer: int, seed: int
+) -> None:
+    one = experiment(
+        teacher=teacher,
+        alignment__weight=align,
+        alignment__layers=[layer],
+        correspondence__weight=correspond,
+        seed=seed,
+    )
+    other = experiment(
+        teacher=teacher if align else "none",
+        alignment__weight=align,
+        alignment__layers=[layer] if teacher != "none" and align else [-1],
+        correspondence__weight=correspond,
+    )
+    assert experiment_id(one) == experiment_id(other)
+
+
+def test_the_tree_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, threedrs_workflows.experiment, threedrs_workflows.grid\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'transformers', 'scipy', 'sqlalchemy', 'boto3'}\n"
+        "assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
