@@ -1,0 +1,108 @@
+"""`workflows prepare`: reduce posed RGB-D scenes to what a student reads."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threedrs_workflows.cli.output import columns, emit, say
+
+if TYPE_CHECKING:
+    from threedrs_workflows.scene_preparation import Preparation
+
+SUMMARY = "check scenes and reduce them to frames, token coordinates and correspondences"
+
+EXAMPLES = """\
+examples:
+  workflows prepare --scenes scannet/posed_images --out prepared --on-bad-scene skip
+  workflows prepare --scenes room --out prepared --grid 4 --image-size 64 --frames 8 --json
+
+Scenes that the output folder holds already are kept, so the same command goes on after a crash.
+"""
+
+COLUMNS = ("scene", "frames", "tokens", "tokens_with_depth", "objects", "proposals", "pairs")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument(
+        "--scenes",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="one file per scene")
+    parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
+    parser.add_argument("--grid", type=int, default=14, help="token rows and columns per frame")
+    parser.add_argument("--image-size", type=int, default=384, help="side of the student's input")
+    parser.add_argument("--voxel", type=float, default=0.1, metavar="METRES", help="voxel edge")
+    parser.add_argument(
+        "--proposals",
+        type=Path,
+        metavar="FILE",
+        help='candidate boxes, {"scannet/SCENE": [[x, y, z, dx, dy, dz], ...]}',
+    )
+    parser.add_argument(
+        "--on-bad-scene",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="stop at an unusable scene, or leave it out and say so",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, then say what each scene holds."""
+    # Brings torch, which --help must not wait for.
+    from threedrs_workflows.scene_preparation import prepare_folder
+
+    def progress(done: int, total: int, note: str) -> None:
+        say(args, f"{done}/{total} {note}")
+
+    outcome = prepare_folder(args.scenes, args.out, _config(args), args.proposals, progress)
+    content = as_content(args.out, outcome)
+    emit(args, content, as_text(content))
+    return 0
+
+
+def as_content(out: Path, outcome: Preparation) -> dict[str, Any]:
+    """What was done, JSON-ready."""
+    return {
+        "out": str(out),
+        "scenes": [vars(scene) for scene in outcome.scenes],
+        "skipped": [{"scene": name, "reason": why} for name, why in outcome.skipped.items()],
+    }
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """A line per scene."""
+    rows = [tuple(name.replace("_", " ") for name in COLUMNS)]
+    rows += [tuple(str(scene[name]) for name in COLUMNS) for scene in content["scenes"]]
+    lines = [columns(rows, indent="")]
+    lines += [f"skipped {each['scene']}: {each['reason']}" for each in content["skipped"]]
+    return "\n".join(lines)
+
+
+def _config(args: argparse.Namespace) -> Any:
+    """The preparation asked for; a value out of range is a fault of its flag."""
+    from pydantic import ValidationError
+
+    from threedrs_components.scenes.prepare_config import PrepareConfig
+    from threedrs_platform.errors import ConfigError, Fault
+
+    try:
+        return PrepareConfig(
+            image_size=args.image_size,
+            grid=args.grid,
+            voxel_m=args.voxel,
+            num_frames=args.frames,
+            on_bad_scene=args.on_bad_scene,
+        )
+    except ValidationError as error:
+        flags = {"num_frames": "frames", "voxel_m": "voxel", "image_size": "image-size"}
+        faults = [
+            Fault(fault["msg"], path=f"--{flags.get(str(fault['loc'][0]), fault['loc'][0])}")
+            for fault in error.errors()
+        ]
+        raise ConfigError(faults) from error
