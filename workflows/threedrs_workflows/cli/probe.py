@@ -118,7 +118,7 @@ def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
 
 def as_table(content: dict[str, Any]) -> str:
     """One line per scene; below several, means of the scores and sums of the counts."""
-    rows = [("scene", *COLUMNS)]
+    rows: list[tuple[str, ...]] = [("scene", *COLUMNS)]
     rows += [_row(scene["scene"], scene) for scene in content["scenes"]]
     if len(content["scenes"]) > 1:
         rows.append(_row("mean or sum", content["total"]))
