@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ["platform", "components", "workflows", "dashboards"]
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MODULES = sorted(path for folder in SOURCES for path in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", SOURCES)
+def test_source_roots_are_no_packages(folder: str) -> None:
+    assert not (ROOT / folder / "__init__.py").exists(), (
+        f"{folder}/ is a source root: code belongs into {folder}/threedrs_{folder}/"
+    )
+
+
+def test_tests_are_no_packages() -> None:
+    assert not [path for path in TESTS if path.name == "__init__.py"]
+
+
+def test_import_platform_at_the_root_is_the_standard_library() -> None:
+    code = "import platform; print(platform.system())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_every_package_folder_has_an_init() -> None:
+    holes = {path.parent for path in MODULES if "threedrs_" in str(path.relative_to(ROOT))}
+    assert not [str(folder) for folder in sorted(holes) if not (folder / "__init__.py").exists()]
+
+
+def test_modules_are_imported_by_their_own_name_only() -> None:
+    """`components.threedrs_components.x` would be a second module with second classes."""
+    wrong = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in [*MODULES, *TESTS]
+        for name in _imported(path)
+        if name.split(".")[0] in ("components", "workflows", "dashboards")
+    ]
+    assert not wrong
+
+
+def _imported(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return names
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "threedrs_platform",
+        "threedrs_platform.config",
+        "threedrs_platform.contracts",
+        "threedrs_platform.records",
+        "threedrs_components.scenes",
+        "threedrs_components.teachers",
+        "threedrs_components.students",
+        "threedrs_components.objectives.config",
+        "threedrs_components.training.config",
+        "threedrs_components.benchmarks.config",
+        "threedrs_workflows.experiment",
+        "threedrs_workflows.grid",
+        "threedrs_workflows.cli",
+        "threedrs_workflows.cli.validate",
+    ],
+)
+def test_light_modules_stay_light(module: str) -> None:
+    code = (
+        f"import sys, {module}\n"
+        "heavy = {'torch', 'ray', 'mlflow', 'transformers', 'deepspeed', 'optuna', 'scipy'}\n"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_cross_room_imports_point_one_way() -> None:
+    below = {
+        "threedrs_platform": {"components", "workflows", "dashboards"},
+        "threedrs_components": {"workflows", "dashboards"},
+        "threedrs_workflows": {"dashboards"},
+        "threedrs_dashboards": {"workflows"},
+    }
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in MODULES
+        for room in [path.relative_to(ROOT).parts[1]]
+        for name in _imported(path)
+        if name.split(".")[0] in {f"threedrs_{other}" for other in below.get(room, ())}
+    ]
+    assert not wrong
