@@ -23,7 +23,6 @@ from threedrs_platform.results import Results
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking import Delivery, Target, deliver, local_target
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.report.run_report import report_files
 
 POLL_S = 2.0
 LOG_FILE = "tracking.log"
@@ -90,6 +89,8 @@ def start_tracker(
 
 def deliver_all(workspace: Workspace, environment: Mapping[str, str] = os.environ) -> Delivery:
     """Write what waits in the outbox, in this process."""
+    from threedrs_workflows.report.run_report import report_files  # not needed to start a run
+
     database = workspace.database
     return deliver(
         database,
@@ -132,7 +133,9 @@ def follow(workspace: Workspace, run_id: str, parent: int) -> None:
 
 
 def _is_over(database: Database, run_id: str) -> bool:
-    return Results(database).find_run(run_id).state is not RunState.RUNNING
+    """Whether the run has ended; before it starts it counts as interrupted."""
+    going = (RunState.RUNNING, RunState.INTERRUPTED)
+    return Results(database).find_run(run_id).state not in going
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

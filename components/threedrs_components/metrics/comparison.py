@@ -8,7 +8,8 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from threedrs_components.metrics.student_t import half_width, two_sided_p
 
 ALPHA = 0.05
 EXACT_PAIRS = 14
@@ -58,9 +59,9 @@ def compare_paired(
         return PairedComparison(1, mean, None, None, None, None, permuted)
     sd = float(differences.std(ddof=1))
     error = sd / n**0.5
-    half = float(stats.t.ppf(0.5 + (1 - ALPHA) / 2, n - 1)) * error
+    half = half_width(1 - ALPHA, n - 1) * error
     t = mean / error if error else float(np.sign(mean)) * float("inf") if mean else 0.0
-    p = float(2 * stats.t.sf(abs(t), n - 1))
+    p = two_sided_p(t, n - 1)
     return PairedComparison(n, mean, sd, (mean - half, mean + half), float(t), p, permuted)
 
 

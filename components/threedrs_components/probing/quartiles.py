@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+
+from threedrs_components.metrics.rank_correlation import average_ranks, kendall, spearman
 
 Float64 = NDArray[np.float64]
 
@@ -57,13 +58,13 @@ def quartile_analysis(scores: Sequence[float], values: Sequence[float]) -> Quart
     _check(score, value)
     quartile = quartiles_of(score)
     members = [quartile == number for number in range(4)]
-    spearman, p_value = _rank_test(stats.spearmanr, score, value)
-    trend, trend_p_value = _rank_test(stats.kendalltau, quartile, value)
+    correlation, p_value = spearman(score, value)
+    trend, trend_p_value = kendall(quartile, value)
     return Quartiles(
         means=tuple(_mean(value[member]) for member in members),
         counts=tuple(int(member.sum()) for member in members),
         mean_scores=tuple(_mean(score[member]) for member in members),
-        spearman=spearman,
+        spearman=correlation,
         p_value=p_value,
         trend=trend,
         trend_p_value=trend_p_value,
@@ -72,16 +73,7 @@ def quartile_analysis(scores: Sequence[float], values: Sequence[float]) -> Quart
 
 def quartiles_of(scores: Float64) -> Float64:
     """0..3 for each unit, by its average rank."""
-    ranks: Float64 = stats.rankdata(scores, method="average")
-    return np.minimum(np.floor(4 * (ranks - 0.5) / len(scores)), 3.0)
-
-
-def _rank_test(test: Callable[..., Any], first: Float64, second: Float64) -> tuple[float, float]:
-    """Statistic and p value; a constant has no rank correlation."""
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return 0.0, 1.0
-    result = test(first, second)
-    return float(result.statistic), float(result.pvalue)
+    return np.minimum(np.floor(4 * (average_ranks(scores) - 0.5) / len(scores)), 3.0)
 
 
 def _mean(values: Float64) -> float:
