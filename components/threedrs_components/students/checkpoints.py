@@ -19,6 +19,7 @@ from threedrs_components.students.tokenizer import StudentTokenizer
 from threedrs_platform.errors import CheckpointError
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+POINTER_FILE = "pointer.json"
 KIND = "llava_video"
 
 
@@ -75,6 +76,24 @@ def load_student(folder: Path | str, config: LlavaVideoConfig | None = None) -> 
     return student.eval()
 
 
+def write_pointer(checkpoint: Path | str, folder: Path) -> None:
+    """Make `folder` stand for weights that stay where they are.
+
+    Raises:
+        CheckpointError: there is nothing to point at.
+    """
+    path = Path(checkpoint).resolve()
+    if not (path / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{path}: no {CONFIG_FILE} here; expected a folder with weights")
+    (folder / POINTER_FILE).write_text(json.dumps({"checkpoint": str(path)}))
+
+
+def resolve_student(folder: Path) -> Path:
+    """The folder itself, or the one it points at."""
+    pointer = folder / POINTER_FILE
+    return Path(json.loads(pointer.read_text())["checkpoint"]) if pointer.is_file() else folder
+
+
 @torch.no_grad()
 def student_features(
     student: LlavaVideo, images: Tensor, coordinates: Tensor, layer: int = -1
@@ -83,10 +102,11 @@ def student_features(
 
     Args:
         student: not blind.
-        images: [F, H, W, 3] uint8 of the student's size.
+        images: [F, 3, H, W] float32 in [0, 1], of the student's size.
         coordinates: [F, P, P, 3] float32 metres; exactly zero where a cell has no valid pixel.
         layer: -1 is after the final norm.
     """
     counts = (coordinates != 0).any(-1)
-    frames = Frames(images[None], coordinates[None], counts[None]).to(student.device)
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    frames = Frames(pixels[None], coordinates[None], counts[None]).to(student.device)
     return student.prefill(frames, (layer,)).output.hidden[layer][0].float()

@@ -20,7 +20,7 @@ from threedrs_components.scenes.micro.language import vocabulary
 from threedrs_components.scenes.micro.write import read_instances
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_platform.errors import DataError
-from threedrs_platform.records import Sample
+from threedrs_platform.records import Sample, UInt8
 
 VISIBLE_PIXELS = 24
 """An object smaller than this in a frame is not talked about."""
@@ -36,9 +36,9 @@ class MicroFrames:
     images: Tensor
     """[N, H, W, 3] uint8"""
     categories: Tensor
-    """[N, H, W] int64: 0 = room, else 1 + index into CATEGORIES"""
+    """[N, H, W] uint8: 0 = room, else 1 + index into CATEGORIES"""
     colors: Tensor
-    """[N, H, W] int64: 0 = room, else 1 + index into COLOR_NAMES"""
+    """[N, H, W] uint8: 0 = room, else 1 + index into COLOR_NAMES"""
     instances: Tensor
     """[N, H, W] uint8: 0 = room, else 1 + index of the scene's object"""
     names: tuple[tuple[tuple[str, str], ...], ...]
@@ -128,11 +128,11 @@ def _read(folders: Sequence[Path]) -> MicroFrames:
 
 
 def _class_map(
-    maps: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+    maps: UInt8,
     objects: Sequence[str],
     classes: Sequence[str],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    lookup = np.array([0, *(1 + classes.index(name) for name in objects)], dtype=np.int64)
+) -> UInt8:
+    lookup = np.array([0, *(1 + classes.index(name) for name in objects)], dtype=np.uint8)
     return lookup[maps]
 
 

@@ -82,8 +82,8 @@ class Tower(nn.Module):
         rgb = functional.avg_pool2d(pixels.permute(0, 3, 1, 2), CELL_PIXELS)
         step = slice(None, None, CELL_PIXELS)
         return CellLabels(
-            self._by_patch(frames.categories[rows][:, step, step]),
-            self._by_patch(frames.colors[rows][:, step, step]),
+            self._by_patch(frames.categories[rows][:, step, step].long()),
+            self._by_patch(frames.colors[rows][:, step, step].long()),
             torch.stack([self._by_patch(channel) for channel in rgb.unbind(1)], dim=-1),
         )
 

@@ -137,7 +137,7 @@ def shared_prefix_attention(
 def _split(states: Tensor, layout: PrefixLayout) -> tuple[Tensor, Tensor]:
     """[1, H, S * V + N, d] into prefixes [S, H, V, d] and padded question tokens [S, H, n, d]."""
     cut, total = layout.scenes * layout.prefix, states.shape[2]
-    prefix, questions = states[0].transpose(0, 1).split([cut, total - cut])
+    prefix, questions = torch.split(states[0].transpose(0, 1), [cut, total - cut])
     most = max(layout.scene_tokens)
     padded = questions.new_zeros(layout.scenes * most, *questions.shape[1:])
     padded = padded.index_copy(0, layout.places.to(states.device), questions)

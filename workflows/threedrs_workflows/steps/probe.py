@@ -54,7 +54,7 @@ def _stored_features(folder: Path) -> FeaturesOf:
 
 
 def _student_features(checkpoint: Path, layer: int) -> Callable[[PreparedScene], Tensor]:
-    from threedrs_components.students import load_student, student_features
+    from threedrs_components.students.checkpoints import load_student, student_features
 
     student = load_student(checkpoint)
 

@@ -1,0 +1,133 @@
+"""Step "finetune": the joint stage, on Ray Train where Ray runs, else in this process."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.objectives.config import (
+    AlignmentConfig,
+    CorrespondenceConfig,
+    GroundingConfig,
+    TextConfig,
+)
+from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.source import open_scenes
+from threedrs_components.students import LlavaVideoConfig
+from threedrs_components.students.checkpoints import resolve_student
+from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.devices import best_device
+from threedrs_components.training.launch import train_here
+from threedrs_components.training.loop import TrainingInputs, TrainingSummary
+from threedrs_components.training.objective import Objectives
+from threedrs_platform.features import feature_path
+from threedrs_platform.records import Metric, Sample
+from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
+
+CURVE_FILE = "curve.jsonl"
+
+
+def run(task: StepTask) -> None:
+    """Params: student, training, text_split, seed, and the losses. Writes the trained student.
+
+    Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
+    Checkpoints lie in the scratch folder: a later attempt goes on from the newest.
+    """
+    inputs = training_inputs(task)
+    curve = Curve(task, inputs.training.steps)
+    launch = train_on_ray if ray_is_on() else train_here
+    summary = launch(
+        inputs,
+        report=curve.report,
+        checkpoint_dir=task.scratch / "checkpoints",
+        out=task.out,
+        device=best_device(),
+    )
+    _report_cost(task, inputs, summary)
+
+
+def training_inputs(task: StepTask) -> TrainingInputs:
+    """Everything that decides the weights, from the step's params and inputs."""
+    params = task.params
+    features = task.inputs.get("features")
+    student = LlavaVideoConfig.model_validate(params["student"])
+    start = resolve_student(task.inputs["student"])
+    training = params["training"] | task.settings.get("training", {})
+    alignment = params.get("alignment") or {"weight": 0.0}
+    return TrainingInputs(
+        student=student.model_copy(update={"checkpoint": str(start)}),
+        prepared=task.inputs["prepared"],
+        samples=training_samples(task, features),
+        training=TrainingConfig.model_validate(training),
+        objectives=Objectives(
+            AlignmentConfig.model_validate(alignment),
+            CorrespondenceConfig.model_validate(params["correspondence"]),
+            GroundingConfig.model_validate(params["grounding"]),
+            TextConfig.model_validate(params["text"]),
+        ),
+        features=features,
+        seed=params["seed"],
+    )
+
+
+def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sample]]:
+    """Training samples by scene; scenes that an earlier step skipped are left out, and named."""
+    prepared = PreparedScenes(task.inputs["prepared"])
+    split = set(open_scenes(task.inputs["scenes"]).scenes(task.params["text_split"]))
+    by_scene: dict[str, list[Sample]] = defaultdict(list)
+    for sample in read_samples(task.inputs["samples"] / "train.jsonl"):
+        if sample.scene_id in split:
+            by_scene[sample.scene_id].append(sample)
+    for scene_id in sorted(by_scene):
+        without_features = features is not None and not feature_path(features, scene_id).is_file()
+        if scene_id not in prepared or without_features:
+            what = "teacher features" if scene_id in prepared else "prepared file"
+            task.warn(f"scene {scene_id} has no {what}; its {len(by_scene[scene_id])} samples rest")
+            del by_scene[scene_id]
+    return dict(by_scene)
+
+
+class Curve:
+    """Training curve of all attempts: kept in scratch, told anew by an attempt that resumes."""
+
+    def __init__(self, task: StepTask, steps: int) -> None:
+        self._task, self._steps = task, steps
+        self._path = task.scratch / CURVE_FILE
+        for step, values in self._earlier():
+            task.log(step, values)
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Keep one point and show progress."""
+        with self._path.open("a") as lines:
+            lines.write(json.dumps([step, values]) + "\n")
+        self._task.log(step, values)
+        self._task.progress(step, self._steps, f"loss {values['loss']:.3f}")
+
+    def _earlier(self) -> list[tuple[int, dict[str, float]]]:
+        """Points of earlier attempts; a line cut short by a kill is dropped."""
+        if not self._path.is_file():
+            return []
+        points: list[Any] = []
+        for line in self._path.read_text().splitlines():
+            try:
+                points.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return [(step, values) for step, values in points]
+
+
+def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummary) -> None:
+    steps = summary.steps - summary.resumed_from
+    if steps > 0:
+        scenes = steps * inputs.training.scenes_per_step
+        per_scene = summary.seconds / scenes
+        task.metric(Metric("training/seconds_per_scene", per_scene, n=scenes, unit="s"))
+    for name in ("loss", "grounding/accuracy"):
+        if name in summary.final:
+            unit = "%" if name.endswith("accuracy") else "nats"
+            value = summary.final[name] * (100 if unit == "%" else 1)
+            task.metric(Metric(f"training/{name}", value, n=steps, unit=unit))

@@ -1,0 +1,41 @@
+"""Step "predict": answers of a trained student to all evaluation samples."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
+from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.students.checkpoints import load_student
+from threedrs_components.training.devices import best_device
+from threedrs_components.training.prediction import predict_scene
+from threedrs_platform.records import Prediction, Sample
+from threedrs_platform.steps import StepTask
+
+
+def run(task: StepTask) -> None:
+    """Inputs: prepared, samples, student. Writes predictions.jsonl.
+
+    Finished scenes wait in the scratch folder, so that a killed attempt loses one.
+    """
+    student = load_student(task.inputs["student"]).to(best_device())
+    prepared = PreparedScenes(task.inputs["prepared"])
+    by_scene: dict[str, list[Sample]] = defaultdict(list)
+    for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
+        by_scene[sample.scene_id].append(sample)
+    predictions: list[Prediction] = []
+    for done, scene_id in enumerate(sorted(by_scene)):
+        task.progress(done, len(by_scene), scene_id)
+        if scene_id not in prepared:
+            task.warn(f"scene {scene_id} was not prepared; its samples get no prediction")
+            continue
+        path = task.scratch / f"{scene_id}.jsonl"
+        if not path.is_file():
+            unfinished = path.with_suffix(".unfinished")
+            answers = predict_scene(student, prepared[scene_id], by_scene[scene_id])
+            write_predictions(unfinished, answers)
+            unfinished.replace(path)
+        predictions += read_predictions(path)
+    write_predictions(task.out / "predictions.jsonl", predictions)
+    task.progress(len(by_scene), len(by_scene))

@@ -1,0 +1,31 @@
+"""Step "pretrain": the 2D start that all students of one architecture share."""
+
+from __future__ import annotations
+
+from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students.checkpoints import write_pointer
+from threedrs_platform.steps import StepTask
+
+
+def run(task: StepTask) -> None:
+    """Params: student, and pretraining or weights. Inputs: scenes. Writes a student folder.
+
+    With real weights the folder only points at them; their digest is a parameter.
+    """
+    student = LlavaVideoConfig.model_validate(task.params["student"])
+    if student.checkpoint is not None:
+        write_pointer(student.checkpoint, task.out)
+        return
+    from threedrs_components.students.micro_pretraining import pretrain_student
+
+    recipe = task.params["pretraining"] | task.settings.get("student_pretraining", {})
+    metrics = pretrain_student(
+        MicroPretrainingConfig.model_validate(recipe),
+        student,
+        task.inputs["scenes"],
+        task.out,
+        task.scratch,
+        task.progress,
+    )
+    for metric in metrics:
+        task.metric(metric)

@@ -1,0 +1,158 @@
+"""Training on Ray Train: local mode for one worker, a worker group for several."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
+from threedrs_components.training.strategies import World
+
+POLL_S = 0.5
+START_TIMEOUT_S = "300"
+"""Workers import torch and transformers before they enter; Ray's default of 60 s is too short."""
+
+
+def ray_is_on() -> bool:
+    """Whether this process belongs to a Ray cluster."""
+    try:
+        import ray
+    except ImportError:
+        return False
+    return bool(ray.is_initialized())
+
+
+def train_on_ray(
+    inputs: TrainingInputs,
+    *,
+    report: Report,
+    checkpoint_dir: Path,
+    out: Path,
+    device: torch.device | str,
+) -> TrainingSummary:
+    """Train with Ray's TorchTrainer; checkpoints are ours, in `checkpoint_dir`.
+
+    One worker runs in this process (no start-up to wait for). Several run in a worker group and
+    leave their reports in a file, which this process reads while it waits; `checkpoint_dir` and
+    `out` must then be folders that all workers reach.
+    """
+    if inputs.training.workers == 1:
+        found: list[TrainingSummary] = []
+
+        def local(_: dict[str, Any]) -> None:
+            found.append(
+                train(
+                    inputs,
+                    report=report,
+                    checkpoint_dir=checkpoint_dir,
+                    out=out,
+                    world=World(),
+                    device=device,
+                )
+            )
+
+        _fit(local, {}, inputs, checkpoint_dir, workers=0)
+        return found[0]
+    return _train_in_group(inputs, report, checkpoint_dir, out)
+
+
+def _train_in_group(
+    inputs: TrainingInputs, report: Report, checkpoint_dir: Path, out: Path
+) -> TrainingSummary:
+    checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    mailbox = checkpoint_dir / f"reports-{time.time_ns()}.jsonl"
+    settings = {"inputs": inputs, "checkpoints": checkpoint_dir, "out": out, "mailbox": mailbox}
+    workers = inputs.training.workers
+    seen = 0
+    with ThreadPoolExecutor(1) as background:
+        fitting = background.submit(_fit, _worker, settings, inputs, checkpoint_dir, workers)
+        while not fitting.done():
+            time.sleep(POLL_S)
+            seen = _relay(mailbox, seen, report)
+        fitting.result()
+    _relay(mailbox, seen, report)
+    summary = json.loads(_summary_path(mailbox).read_text())
+    mailbox.unlink(missing_ok=True)
+    _summary_path(mailbox).unlink()
+    return TrainingSummary(**summary)
+
+
+def _fit(
+    function: Any, settings: dict[str, Any], inputs: TrainingInputs, folder: Path, workers: int
+) -> None:
+    """Run a training function; its own exception comes out, not Ray's wrapping of it."""
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_TIMEOUT_S)
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    gpu = torch.cuda.is_available()
+    # The annotations are those of Train V1, which has no limit on controller failures.
+    failures: Any = FailureConfig
+    trainer = TorchTrainer(
+        function,
+        train_loop_config=settings,
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=gpu and workers > 0, resources_per_worker={"CPU": 1}
+        ),
+        run_config=RunConfig(
+            name=f"finetune-{time.time_ns()}",
+            storage_path=str(folder.resolve() / "ray"),
+            failure_config=failures(max_failures=0, controller_failure_limit=0),
+        ),
+    )
+    trainer.fit()
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """One rank of the group."""
+    import ray.train
+    import ray.train.torch
+
+    torch.set_num_threads(1)
+    context = ray.train.get_context()
+    world = World(context.get_world_rank(), context.get_world_size())
+    mailbox: Path = settings["mailbox"]
+
+    def post(step: int, values: dict[str, float]) -> None:
+        with mailbox.open("a") as lines:
+            lines.write(json.dumps([step, values]) + "\n")
+
+    summary = train(
+        settings["inputs"],
+        report=post,
+        checkpoint_dir=settings["checkpoints"],
+        out=settings["out"],
+        world=world,
+        device=ray.train.torch.get_device(),
+    )
+    if world.rank == 0:
+        _summary_path(mailbox).write_text(json.dumps(asdict(summary)))
+
+
+def _summary_path(mailbox: Path) -> Path:
+    return mailbox.with_suffix(".summary")
+
+
+def _relay(mailbox: Path, seen: int, report: Report) -> int:
+    """Pass on the reports after the first `seen`; returns how many there are now."""
+    reports = list(_reports(mailbox))
+    for step, values in reports[seen:]:
+        report(step, values)
+    return len(reports)
+
+
+def _reports(mailbox: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    if not mailbox.is_file():
+        return
+    for line in mailbox.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            step, values = json.loads(line)
+            yield step, values
