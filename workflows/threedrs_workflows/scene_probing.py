@@ -115,7 +115,7 @@ def _student(checkpoint: str, layer: int) -> SceneFeatures:
 
     def features_of(scene: Scene) -> Tensor:
         size, grid = student.image_size, student.grid
-        images = torch.from_numpy(resize_images(scene.images, size, size).copy())
+        images = frame_tensor(resize_images(scene.images, size, size))
         coordinates, _ = cell_means(*scene_points(scene), grid, grid)
         return student_features(student, images, coordinates, layer)
 
