@@ -1,0 +1,171 @@
+"""The steps of a student, one after another over a small micro world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.prediction_files import read_predictions
+from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.objectives.config import (
+    CorrespondenceConfig,
+    GroundingConfig,
+    TextConfig,
+)
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.write import write_world
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students.config import MicroWidths
+from threedrs_components.training.config import TrainingConfig
+from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples
+
+WIDTHS = MicroWidths(
+    vision_width=16, vision_heads=2, vision_ff=32, width=32, heads=2, key_value_heads=2, ff=64
+)
+
+
+@dataclass
+class Reports:
+    """A recorder that keeps everything."""
+
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    curves: dict[int, dict[str, float]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        assert 0 <= done <= total
+
+    def metric(self, metric: Metric) -> None:
+        self.metrics[metric.name] = metric
+
+    def sample_scores(self, scores: Iterable[SampleScore]) -> None:
+        raise AssertionError("no student step scores")
+
+    def curve(self, step: int, values: Mapping[str, float]) -> None:
+        self.curves[step] = dict(values)
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def task(
+    root: Path, name: str, params: dict[str, Any], inputs: dict[str, Path], **settings: Any
+) -> tuple[StepTask, Reports]:
+    out, scratch = root / name, root / f"{name}-scratch"
+    out.mkdir()
+    scratch.mkdir(exist_ok=True)
+    reports = Reports()
+    return StepTask(params, inputs, out, scratch, reports, settings), reports
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("world")
+    config = MicroWorldConfig(train=6, text=3, val=2, teacher_scenes=2, num_frames=3)
+    write_world(config, root / "scenes", "student")
+    scenes = {"scenes": root / "scenes"}
+    small = PrepareConfig(num_frames=3).canonical()
+    prepare.run(task(root, "prepared", {"prepare": small}, scenes)[0])
+    benchmarks = BenchmarksConfig(prompts=PromptConfig.short()).canonical()
+    samples.run(task(root, "samples", {"benchmarks": benchmarks}, scenes)[0])
+    student = LlavaVideoConfig(micro=WIDTHS).canonical()
+    recipe = MicroPretrainingConfig(
+        tower_steps=3, tower_images=4, language_steps=3, language_frames=4, evaluation_frames=4
+    ).canonical()
+    step, reports = task(root, "student", {"student": student, "pretraining": recipe}, scenes)
+    pretrain.run(step)
+    assert {"tower/category", "tower/color", "language/ground"} <= set(reports.metrics)
+    return root
+
+
+def finetune_params(**training: Any) -> dict[str, Any]:
+    return {
+        "student": LlavaVideoConfig(micro=WIDTHS).canonical(),
+        "grounding": GroundingConfig().canonical(),
+        "text": TextConfig().canonical(),
+        "correspondence": CorrespondenceConfig(weight=0.1, level="pixel").canonical(),
+        "training": TrainingConfig(
+            steps=4, scenes_per_step=2, questions_per_scene=5, log_every=2, **training
+        ).canonical(),
+        "text_split": "text",
+        "seed": 1,
+    }
+
+
+def inputs_of(world: Path) -> dict[str, Path]:
+    return {name: world / name for name in ("scenes", "prepared", "samples", "student")}
+
+
+def test_finetuning_and_prediction_answer_every_sample(world: Path) -> None:
+    step, reports = task(world, "trained", finetune_params(), inputs_of(world))
+    finetune.run(step)
+    assert sorted(reports.curves) == [2, 4]
+    assert "loss/correspondence" in reports.curves[4]
+    assert reports.metrics["training/seconds_per_scene"].value > 0
+    inputs = inputs_of(world) | {"student": world / "trained"}
+    step, reports = task(world, "predictions", {"student": {}}, inputs)
+    predict.run(step)
+    answered = {p.sample_id for p in read_predictions(world / "predictions/predictions.jsonl")}
+    wanted = {s.sample_id for s in read_samples(world / "samples/evaluation.jsonl")}
+    assert answered == wanted
+    assert not reports.warnings
+
+
+def test_a_scene_that_was_skipped_is_named(world: Path, tmp_path: Path) -> None:
+    fewer = tmp_path / "prepared"
+    fewer.mkdir()
+    kept = sorted((world / "prepared").glob("*.safetensors"))
+    for path in kept[1:]:
+        (fewer / path.name).symlink_to(path)
+    inputs = inputs_of(world) | {"prepared": fewer}
+    step, reports = task(tmp_path, "trained", finetune_params(), inputs)
+    assert len(finetune.training_inputs(step).samples) == 2
+    assert kept[0].stem in reports.warnings[0]
+
+
+def test_a_resumed_attempt_tells_the_whole_curve(world: Path, tmp_path: Path) -> None:
+    step, reports = task(tmp_path, "trained", finetune_params(), inputs_of(world))
+    line = json.dumps([1, {"loss": 9.0}])
+    (step.scratch / finetune.CURVE_FILE).write_text(line + "\n" + line[:4])
+    finetune.run(step)
+    assert reports.curves[1] == {"loss": 9.0}
+    assert 4 in reports.curves
+
+
+def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
+    student = LlavaVideoConfig(checkpoint=str(world / "student"), micro=WIDTHS).canonical()
+    step, _ = task(tmp_path, "start", {"student": student, "weights": "digest"}, {})
+    pretrain.run(step)
+    inputs = inputs_of(world) | {"student": step.out}
+    step, _ = task(tmp_path, "trained", finetune_params(), inputs)
+    found = finetune.training_inputs(step).student.checkpoint
+    assert found == str((world / "student").resolve())
+
+
+def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) -> None:
+    student = LlavaVideoConfig(micro=WIDTHS).canonical()
+    recipe = MicroPretrainingConfig(
+        tower_steps=3, tower_images=4, language_steps=3, language_frames=4, evaluation_frames=4
+    ).canonical()
+    step, _ = task(
+        tmp_path,
+        "student",
+        {"student": student, "pretraining": recipe},
+        {"scenes": world / "scenes"},
+    )
+    (step.scratch / "tower.pt").write_bytes((world / "student-scratch/tower.pt").read_bytes())
+    pretrain.run(step)
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (step.out / name).read_bytes() == (world / "student" / name).read_bytes(), name
