@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from threedrs_components.teachers.mae import MAETeacher
     from threedrs_components.teachers.vggt import VGGTTeacher
 
+TEACHER_KINDS = tuple(
+    str(member.model_fields["kind"].default) for member in (VGGTConfig, MAEConfig)
+)
+"""Every kind that `load_teacher` knows."""
+
 __all__ = [
+    "TEACHER_KINDS",
     "MAEArchitecture",
     "MAEConfig",
     "PretrainTeacherConfig",

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from threedrs_components.scenes.frames import frame_tensor
 from threedrs_components.teachers.card import TeacherCard
 from threedrs_platform.contracts import SceneSource
-from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.features import (
     FeatureFolder,
     FeatureHeader,
@@ -35,6 +35,8 @@ class LoadedTeacher(Protocol):
     """A teacher with its identity."""
 
     card: TeacherCard
+    grid: int
+    """Patches across the width of a frame."""
 
     def features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32."""
@@ -104,9 +106,13 @@ def extract_scenes(
     """Write the features of every scene that `out` does not hold yet.
 
     Raises:
+        ConfigError: the grid is finer than the teacher's own.
         SceneError: a scene is unusable and `skip_bad_scenes` is off.
         DataError: `out` holds features of another teacher, layer, grid or frame list.
     """
+    if grid > teacher.grid:
+        complaint = f"{grid} is finer than the teacher's {teacher.grid}; values would only repeat"
+        raise ConfigError([Fault(complaint, "grid")])
     header, total = header_of(teacher.card), len(scene_ids)
     written: list[str] = []
     kept: list[str] = []

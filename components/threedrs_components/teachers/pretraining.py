@@ -113,7 +113,7 @@ def _optimise(
 ) -> None:
     optimizer = make_optimizer(config, task.module)
     checkpoint = resume_dir / CHECKPOINT if resume_dir else None
-    start = _resume(checkpoint, task.module, optimizer, config.fingerprint())
+    start = _resume(checkpoint, task.module, optimizer, recipe_of(config))
     task.module.train()
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
@@ -126,7 +126,7 @@ def _optimise(
         log(step + 1, {"loss": float(loss.detach()), **parts})
         progress(step + 1, config.steps, "pretraining")
         if checkpoint and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            _checkpoint(checkpoint, step + 1, task.module, optimizer, config.fingerprint())
+            _checkpoint(checkpoint, step + 1, task.module, optimizer, recipe_of(config))
     task.module.eval()
 
 
@@ -145,6 +145,11 @@ def learning_rate_factor(step: int, config: PretrainTeacherConfig) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (config.steps - warmup)))
+
+
+def recipe_of(config: PretrainTeacherConfig) -> str:
+    """Fingerprint of what decides the weights; how often they are saved does not."""
+    return config.model_copy(update={"checkpoint_every": 1}).fingerprint()
 
 
 def make_optimizer(config: PretrainTeacherConfig, module: nn.Module) -> torch.optim.Optimizer:

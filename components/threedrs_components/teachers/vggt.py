@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from threedrs_components.teachers.card import TeacherCard, file_digest
-from threedrs_components.teachers.config import VGGT_1B, VGGTArchitecture, VGGTConfig
+from threedrs_components.teachers.config import VGGTArchitecture, VGGTConfig
 from threedrs_components.teachers.pixels import resized
 from threedrs_components.teachers.vggt_heads import CameraHead, CellHead, DenseOutput, DPTHead
 from threedrs_components.teachers.vggt_layers import Aggregator
 from threedrs_components.teachers.weights import (
     find_weights,
     load_strictly,
-    read_metadata,
     read_tensors,
 )
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
@@ -84,6 +83,7 @@ class VGGTTeacher:
         self.aggregator = aggregator.eval().requires_grad_(False)
         self.layer = _block_index(config.layer, aggregator.depth)
         self.width = aggregator.patch_embed.side * aggregator.patch_size
+        self.grid = aggregator.patch_embed.side
         self.autocast = config.precision == "bfloat16"
         words = f"width {self.width}, height to a multiple of {aggregator.patch_size}, bicubic"
         self.card = TeacherCard(config.kind, digest, config.licence, words, self.layer)
@@ -137,10 +137,7 @@ class VGGTTeacher:
 
 
 def architecture_of(path: Path, tensors: Mapping[str, Tensor]) -> VGGTArchitecture:
-    """Widths from the file's own metadata if we wrote it, else from its tensors' shapes."""
-    metadata = read_metadata(path)
-    if metadata:
-        return VGGTArchitecture.model_validate(metadata)
+    """The aggregator's widths, read off the shapes of its tensors."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
         return _architecture_of_shapes(shapes)
@@ -165,7 +162,7 @@ def _architecture_of_shapes(shapes: Shapes) -> VGGTArchitecture:
         depth=depth,
         mlp_ratio=hidden / width,
         num_registers=shapes[f"{AGGREGATOR}register_token"][2],
-        dpt_layers=VGGT_1B.dpt_layers if depth == VGGT_1B.depth else (depth - 1,) * 4,
+        dpt_layers=(depth - 1,) * 4,
     )
 
 

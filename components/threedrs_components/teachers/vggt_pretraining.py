@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -72,8 +73,9 @@ class VGGTPretraining:
         ]
 
     def save(self, out: Path) -> None:
-        """Write the weights, widths in the file's metadata."""
-        write_tensors(out / "model.safetensors", self.module, self.config.architecture.canonical())
+        """Write the weights, and the widths beside them."""
+        write_tensors(out / "model.safetensors", self.module)
+        (out / "config.json").write_text(json.dumps(self.config.canonical(), indent=2))
 
     def _on_cells(self, found: Geometry) -> Geometry:
         """Average finer predictions (DPT's) to the grid of the targets."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,8 +15,6 @@ from threedrs_platform.errors import CheckpointError
 
 SHOWN = 5
 """Tensors that an error message lists before it only counts."""
-ARCHITECTURE = "architecture"
-"""Key of our safetensors metadata that holds the widths as JSON."""
 
 
 def find_weights(
@@ -59,23 +55,14 @@ def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in loaded.items() if name.startswith(wanted)}
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The widths that `write_tensors` stored, or nothing for a checkpoint made elsewhere."""
-    if path.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
-    return json.loads(metadata[ARCHITECTURE]) if ARCHITECTURE in metadata else {}
+def write_tensors(path: Path, module: nn.Module) -> None:
+    """Write a module's state dict as safetensors.
 
-
-def write_tensors(path: Path, module: nn.Module, architecture: Mapping[str, Any]) -> None:
-    """Write a module's state dict with its widths in the metadata."""
-    tensors = {name: tensor.detach().contiguous() for name, tensor in module.state_dict().items()}
-    text = json.dumps(dict(architecture), sort_keys=True)
-    save_file(tensors, path, metadata={"format": "pt", ARCHITECTURE: text})
+    Without metadata: its keys come out in random order, and equal weights must be equal bytes.
+    """
+    save_file(
+        {name: value.detach().contiguous() for name, value in module.state_dict().items()}, path
+    )
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

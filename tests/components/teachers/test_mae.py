@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers import ViTMAEForPreTraining, ViTMAEModel, ViTModel
 
 from threedrs_components.teachers import MAEArchitecture, MAEConfig, load_teacher
 from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.mae_pretraining import initialise, positions
 from threedrs_components.teachers.pixels import normalised
 from threedrs_platform.errors import CheckpointError, ConfigError
 
@@ -157,3 +159,22 @@ def test_a_wrong_configuration_says_what_would_be_right(
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
         load_teacher(kind, "anywhere", **fields)
+
+
+def test_a_fresh_model_knows_where_its_patches_are() -> None:
+    model = ViTMAEForPreTraining(transformers_config(TINY))
+    initialise(model)
+    for places in (model.vit.embeddings.position_embeddings, model.decoder.decoder_pos_embed):
+        assert not places.requires_grad
+        assert places[0, 0].abs().max() == 0
+        assert len({tuple(row.tolist()) for row in places[0]}) == 17
+
+
+def test_positions_are_sines_and_cosines_of_column_then_row() -> None:
+    code = positions(3, 8)[0, 1 + 1 * 3 + 2]
+    slow = 10_000.0**-0.5
+    expected = [
+        *(math.sin(2), math.sin(2 * slow), math.cos(2), math.cos(2 * slow)),
+        *(math.sin(1), math.sin(slow), math.cos(1), math.cos(slow)),
+    ]
+    torch.testing.assert_close(code, torch.tensor(expected))

@@ -1,0 +1,194 @@
+"""Extraction: pooled in float32, kept scene by scene, refused where it would mix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from threedrs_components.teachers.card import TeacherCard
+from threedrs_components.teachers.extraction import (
+    extract_scene,
+    extract_scenes,
+    feature_statistics,
+    pooled,
+    read_statistics,
+    write_statistics,
+)
+from threedrs_platform.errors import ConfigError, DataError, SceneError
+from threedrs_platform.features import FeatureFolder, feature_path
+from threedrs_platform.records import FeatureMap, Scene
+
+
+class Rows:
+    """A teacher whose features are the frame's mean and the row's number, on a 4x4 grid."""
+
+    grid = 4
+
+    def __init__(self, digest: str = "d" * 64, gain: float = 1.0) -> None:
+        self.card = TeacherCard("rows", digest, "CC0", "none", 7)
+        self.gain, self.calls = gain, 0
+
+    def features(self, images: Tensor) -> Tensor:
+        self.calls += 1
+        means = images.mean((1, 2, 3)).view(-1, 1, 1, 1).expand(-1, 4, 4, 1)
+        rows = torch.arange(4.0).view(1, 4, 1, 1).expand(len(images), 4, 4, 1)
+        return self.gain * torch.cat([means, rows], -1)
+
+
+class Rooms:
+    """Three scenes; one of them is bad if asked for."""
+
+    def __init__(self, bad: str = "", frames: tuple[str, ...] = ("a", "b")) -> None:
+        self.bad, self.frames = bad, frames
+
+    def scenes(self, split: str = "all") -> list[str]:
+        return ["attic", "hall", "kitchen"]
+
+    def load(self, scene_id: str) -> Scene:
+        if scene_id == self.bad:
+            raise SceneError(scene_id, "depth is truncated")
+        number = len(self.frames)
+        shade = 10 * self.scenes().index(scene_id)
+        return Scene(
+            scene_id, self.frames, np.full((number, 4, 4, 3), shade, np.uint8),
+            np.ones((number, 4, 4), np.float32), np.eye(3, dtype=np.float32),
+            np.eye(3, dtype=np.float32), np.tile(np.eye(4, dtype=np.float32), (number, 1, 1)),
+            np.eye(4, dtype=np.float32),
+        )  # fmt: skip
+
+
+def test_features_are_averaged_to_the_grid() -> None:
+    features = extract_scene(Rows(), Rooms().load("hall"), 2)
+    assert features.features.shape == (2, 2, 2, 2)
+    assert features.features.dtype == np.float16
+    np.testing.assert_array_equal(features.features[0, :, 0, 1], [0.5, 2.5])
+    assert features.frame_names == ("a", "b")
+
+
+def test_a_grid_that_does_not_divide_is_pooled_with_overlap() -> None:
+    values = torch.arange(28.0).view(1, 28, 1, 1).expand(1, 28, 37, 1)
+    small = pooled(values, 14)
+    assert small.shape == (1, 14, 14, 1)
+    np.testing.assert_allclose(small[0, :, 0, 0], np.arange(28).reshape(14, 2).mean(1))
+
+
+def test_pooling_happens_before_rounding_to_half_precision() -> None:
+    class Fine(Rows):
+        def features(self, images: Tensor) -> Tensor:
+            cells = torch.tensor([2048.0, 2051.0]).repeat(8).view(1, 4, 4, 1)
+            return cells.expand(len(images), 4, 4, 1)
+
+    features = extract_scene(Fine(), Rooms().load("hall"), 1).features
+    assert float(features[0, 0, 0, 0]) == np.float16(2049.5)
+
+
+@pytest.mark.parametrize("gain", [float("nan"), 1e6])
+def test_values_that_half_precision_cannot_hold_are_refused(gain: float) -> None:
+    with pytest.raises(DataError, match="scene hall: teacher rows gave values"):
+        extract_scene(Rows(gain=gain), Rooms().load("hall"), 2)
+
+
+def test_scenes_that_are_there_are_kept(tmp_path: Path) -> None:
+    first, second = Rows(), Rows()
+    one = extract_scenes(first, Rooms(), ["attic"], tmp_path, 2)
+    both = extract_scenes(second, Rooms(), ["attic", "hall"], tmp_path, 2)
+    assert (one.written, one.kept) == (("attic",), ())
+    assert (both.written, both.kept) == (("hall",), ("attic",))
+    assert second.calls == 1
+    assert FeatureFolder(tmp_path).scenes() == ["attic", "hall"]
+
+
+def test_scenes_before_a_failure_are_committed(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="scene hall: depth is truncated"):
+        extract_scenes(Rows(), Rooms(bad="hall"), Rooms().scenes(), tmp_path, 2)
+    assert FeatureFolder(tmp_path).scenes() == ["attic"]
+
+
+def test_a_bad_scene_is_skipped_and_told_where_that_was_asked_for(tmp_path: Path) -> None:
+    notes: list[str] = []
+    done = extract_scenes(
+        Rows(), Rooms(bad="hall"), Rooms().scenes(), tmp_path, 2, skip_bad_scenes=True,
+        progress=lambda done, total, note: notes.append(f"{done}/{total} {note}"),
+    )  # fmt: skip
+    assert done.skipped == {"hall": "depth is truncated"}
+    assert done.written == ("attic", "kitchen")
+    assert notes == ["1/3 attic", "2/3 hall skipped: depth is truncated", "3/3 kitchen"]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "frames", "grid", "complaint"),
+    [
+        (Rows("e" * 64), ("a", "b"), 2, r"attic\.arrow: made by rows layer 7 on a 2x2 grid"),
+        (Rows(), ("a", "b"), 1, "now wanted: rows layer 7, 1x1"),
+        (Rows(), ("a", "c"), 2, "scene attic: frame 1 is 'c'"),
+    ],
+)
+def test_a_folder_of_another_extraction_is_refused(
+    tmp_path: Path, teacher: Rows, frames: tuple[str, ...], grid: int, complaint: str
+) -> None:
+    extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 2)
+    with pytest.raises(DataError, match=complaint):
+        extract_scenes(teacher, Rooms(frames=frames), ["attic"], tmp_path, grid)
+
+
+def test_a_grid_finer_than_the_teachers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="14 is finer than the teacher's 4"):
+        extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 14)
+
+
+def test_the_header_says_where_features_come_from(tmp_path: Path) -> None:
+    extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 2)
+    header = FeatureFolder(tmp_path).stored("attic").header
+    assert (header.teacher, header.layer, header.licence) == ("rows", 7, "CC0")
+
+
+def maps(number: int) -> list[FeatureMap]:
+    random = np.random.default_rng(0)
+    return [
+        FeatureMap(str(i), ("a",), (5 + 3 * random.normal(size=(1, 2, 2, 6))).astype(np.float16))
+        for i in range(number)
+    ]
+
+
+def test_statistics_equal_those_of_all_tokens_at_once() -> None:
+    found = feature_statistics(maps(4))
+    tokens = np.concatenate([m.features.reshape(-1, 6) for m in maps(4)]).astype(np.float64)
+    np.testing.assert_allclose(found.mean, tokens.mean(0))
+    np.testing.assert_allclose(found.std, tokens.std(0))
+    assert found.tokens == 16
+
+
+def test_statistics_of_nothing_are_refused() -> None:
+    with pytest.raises(DataError, match="at least one scene"):
+        feature_statistics([])
+
+
+def test_statistics_are_read_back(tmp_path: Path) -> None:
+    extract_scenes(Rows(), Rooms(), Rooms().scenes(), tmp_path, 2)
+    written = write_statistics(tmp_path, ["hall", "kitchen"])
+    read = read_statistics(tmp_path)
+    np.testing.assert_array_equal(read.mean, written.mean)
+    np.testing.assert_array_equal(read.std, written.std)
+    assert read.tokens == written.tokens == 16
+
+
+def test_missing_statistics_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"statistics\.json: no statistics"):
+        read_statistics(tmp_path)
+
+
+def test_an_interrupted_write_leaves_no_scene(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(Exception, match="No space left"):
+        extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 2)
+    assert not feature_path(tmp_path, "attic").exists()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,103 @@
+"""`workflows extract`: store a teacher's features of posed RGB-D scenes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from threedrs_workflows.cli.output import emit, say
+
+if TYPE_CHECKING:
+    from threedrs_workflows.feature_extraction import ExtractionRequest
+
+SUMMARY = "store a teacher's features of scenes, one Arrow file per scene"
+
+EXAMPLES = """\
+examples:
+  workflows extract --scenes scannet/posed_images --teacher vggt --checkpoint model.safetensors \\
+    --licence "CC BY-NC 4.0" --out features/vggt
+  workflows extract --scenes rooms --teacher mae --checkpoint vit-mae-large --out features/mae
+
+Scenes that the output folder holds already are kept, so the same command goes on after a crash.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument(
+        "--scenes",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
+    )
+    parser.add_argument("--teacher", required=True, metavar="KIND", help="vggt (3D) or mae (2D)")
+    parser.add_argument("--checkpoint", metavar="PATH", help="the teacher's weights")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the features")
+    parser.add_argument(
+        "--grid",
+        type=int,
+        metavar="N",
+        help="token rows and columns per frame; 14, or the teacher's own if coarser",
+    )
+    parser.add_argument("--layer", type=int, default=-1, help="block to read; -1 is the last")
+    parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
+    parser.add_argument("--licence", default="", metavar="TEXT", help="terms of the weights, kept")
+    parser.add_argument("--device", metavar="NAME", help="default: an accelerator, else the cpu")
+    parser.add_argument(
+        "--on-bad-scene",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="stop at an unusable scene, or leave it out and say so",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract, then say what was done."""
+    # Brings torch, which --help must not wait for.
+    from threedrs_workflows.feature_extraction import ExtractionRequest, extract_folder
+
+    request = ExtractionRequest(
+        scenes=args.scenes,
+        teacher=args.teacher,
+        checkpoint=args.checkpoint,
+        out=args.out,
+        grid=args.grid,
+        layer=args.layer,
+        frames=args.frames,
+        licence=args.licence,
+        device=args.device,
+        skip_bad_scenes=args.on_bad_scene == "skip",
+        workspace=args.workspace,
+        database=args.db,
+    )
+
+    def progress(done: int, total: int, note: str) -> None:
+        say(args, f"{done}/{total} {note}")
+
+    outcome = extract_folder(request, progress)
+    content = as_content(request, outcome)
+    emit(args, content, as_text(content))
+    return 0
+
+
+def as_content(request: ExtractionRequest, outcome: Any) -> dict[str, Any]:
+    """What was done, JSON-ready."""
+    return {
+        "teacher": request.teacher,
+        "out": str(request.out),
+        "written": list(outcome.written),
+        "kept": list(outcome.kept),
+        "skipped": [{"scene": name, "reason": why} for name, why in outcome.skipped.items()],
+    }
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """The same in one line per fact."""
+    lines = [
+        f"{len(content['written'])} scenes written to {content['out']}, "
+        f"{len(content['kept'])} were there already"
+    ]
+    lines += [f"skipped {each['scene']}: {each['reason']}" for each in content["skipped"]]
+    return "\n".join(lines)
