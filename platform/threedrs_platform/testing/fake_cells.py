@@ -18,6 +18,7 @@ def fake_step(
     kind: str | None = None,
     label: str = "",
     settings: Mapping[str, Any] | None = None,
+    version: int = 1,
     **inputs: StepSpec,
 ) -> StepSpec:
     """A step that calls one of the fake functions; its kind is the function's name."""
@@ -28,6 +29,7 @@ def fake_step(
         inputs,
         label,
         resources,
+        version=version,
         settings=settings or {},
     )
 

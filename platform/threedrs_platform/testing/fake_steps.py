@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -93,3 +95,10 @@ def hungry(task: StepTask) -> None:
 def die(task: StepTask) -> None:
     """End the worker process at once, as the kernel's memory killer would."""
     os._exit(9)
+
+
+def shout(task: StepTask) -> None:
+    """Write to stdout, to the log, and through a child process."""
+    print("python")
+    logging.getLogger("shout").warning("logged")
+    subprocess.run(["echo", "child"], check=True)

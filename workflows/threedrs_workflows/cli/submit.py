@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
+        args.no_report |= bool(args.until or args.only)
         run_id = record(workspace, _submission(args, grid), plan)
         return work(args, workspace, run_id, plan)
 

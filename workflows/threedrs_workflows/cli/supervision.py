@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from threedrs_platform.compute import open_compute
-from threedrs_platform.errors import ConfigError, Fault, StorageError
+from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say
@@ -143,4 +143,7 @@ def _results(workspace: Workspace, run_id: str, state: RunState) -> str:
     from threedrs_workflows.report.render import render
     from threedrs_workflows.report.run_report import run_report
 
-    return render(run_report(workspace.database, run_id), "table")
+    try:
+        return render(run_report(workspace.database, run_id), "table")
+    except ThreedrsError as error:  # the run is what it is, whatever becomes of its table
+        return f"run {run_id} {state}; no table: {error}"

@@ -1,0 +1,117 @@
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect, select, text
+
+from threedrs_platform import schema
+from threedrs_platform.database import _create_engine, now, open_database, sqlite_url
+from threedrs_platform.errors import StorageError
+from threedrs_platform.testing.databases import database_kinds, fresh_database
+
+
+@pytest.fixture(params=database_kinds())
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh_database(request.param, tmp_path) as found:
+        yield found
+
+
+def test_a_fresh_database_has_all_tables(url: str) -> None:
+    database = open_database(url)
+    with database.read() as connection:
+        assert set(schema.metadata.tables) <= set(inspect(connection).get_table_names())
+    database.close()
+
+
+def test_migrations_lead_to_the_same_tables_as_creation(url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from threedrs_platform.migrations.upgrade import upgrade
+
+    engine = _create_engine(url)
+    upgrade(engine, "")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    engine.dispose()
+    open_database(url).close()
+
+
+def test_a_database_of_a_newer_program_is_refused(url: str) -> None:
+    database = open_database(url)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(StorageError, match="tables of version 9999, which this program does not"):
+        open_database(url)
+
+
+def test_many_processes_may_open_a_fresh_database_at_once(url: str) -> None:
+    failures: list[BaseException] = []
+
+    def opening() -> None:
+        try:
+            open_database(url).close()
+        except BaseException as error:  # a thread's failure must reach the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=opening) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_the_clock_is_the_databases_own(url: str) -> None:
+    database = open_database(url)
+    with database.read() as connection:
+        first, second = (connection.scalar(select(now())) for _ in range(2))
+    assert first is not None and second is not None and 1.7e9 < first <= second
+    database.close()
+
+
+def test_a_failed_transaction_leaves_nothing(url: str) -> None:
+    database = open_database(url)
+    row = {"digest": "d", "bytes": 1, "files": 1, "created_at": 0.0}
+    with pytest.raises(ValueError, match="stop"), database.write() as connection:
+        connection.execute(schema.artifacts.insert(), row)
+        raise ValueError("stop")
+    with database.read() as connection:
+        assert connection.execute(select(schema.artifacts)).all() == []
+    database.close()
+
+
+def test_opening_a_fresh_sqlite_file_needs_no_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys; from threedrs_platform.database import open_database;"
+        f"open_database({sqlite_url(tmp_path / 'new.db')!r});"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_forbidden_folder_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="permission denied"):
+        sqlite_url(tmp_path / "deep" / "results.db")
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results.db").mkdir()
+    with pytest.raises(StorageError, match=r"cannot read the database sqlite:.*results\.db"):
+        open_database(sqlite_url(tmp_path / "results.db"))
+
+
+def test_a_password_is_not_in_the_message() -> None:
+    pytest.importorskip("psycopg")
+    address = "postgresql+psycopg://me:hunter2@127.0.0.1:1/nothing"
+    with pytest.raises(StorageError, match="cannot read the database") as caught:
+        open_database(address)
+    assert "hunter2" not in str(caught.value)
+    assert create_engine(address).url.password == "hunter2"
