@@ -222,16 +222,19 @@ def import_deepspeed(device: torch.device) -> Any:
     """
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ.setdefault("LOCAL_RANK", str(device.index or 0))
     import deepspeed
     from deepspeed.ops import __compatible_ops__
 
     if device.type == "cpu":
         __compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(
-        dist_backend="gloo" if device.type == "cpu" else "nccl",
-        auto_mpi_discovery=False,
-        verbose=False,
-    )
+    backend = "gloo" if device.type == "cpu" else "nccl"
+    if not distributed.is_initialized():
+        # DeepSpeed wants a process group even around a single process.
+        distributed.init_process_group(
+            backend, store=distributed.HashStore(), rank=0, world_size=1
+        )
+    deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     return deepspeed
 
 
