@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from threedrs_platform.database import Database, open_database, sqlite_url
+from threedrs_platform.database import Database, open_database
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.measurements import (
     CellResult,
@@ -23,15 +23,17 @@ from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.results import Results, write_measurements
 from threedrs_platform.states import RunState, StepState
+from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(sqlite_url(tmp_path / "results.db"))
-    yield opened
-    opened.close()
+@pytest.fixture(params=database_kinds())
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with fresh_database(request.param, tmp_path) as url:
+        opened = open_database(url)
+        yield opened
+        opened.close()
 
 
 def scores(metric: str, values: dict[str, list[float]]) -> list[SampleScore]:

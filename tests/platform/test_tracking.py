@@ -23,6 +23,7 @@ from threedrs_platform.outbox import Message, count_open, mark_delivered, sole_d
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.results import Results
 from threedrs_platform.states import StepState
+from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import Target, deliver, local_target, tracked_name
@@ -45,13 +46,14 @@ def target(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> T
     return local_target(tmp_path, None, git_commit="c0ffee")
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(sqlite_url(tmp_path / "results.db"))
-    store_run(opened, study(), points={"key-vggt-1": curve()})
-    announce(opened)
-    yield opened
-    opened.close()
+@pytest.fixture(params=database_kinds())
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with fresh_database(request.param, tmp_path) as url:
+        opened = open_database(url)
+        store_run(opened, study(), points={"key-vggt-1": curve()})
+        announce(opened)
+        yield opened
+        opened.close()
 
 
 def study() -> RunResults:

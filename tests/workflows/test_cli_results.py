@@ -281,7 +281,8 @@ def test_logs_refuse_what_is_not_there(run: Run, arguments: tuple[str, ...], hin
     assert code == 2 and hint in err
 
 
-def test_status_stays_light(workspace: Path) -> None:
+@pytest.mark.parametrize("verb", ["status", "results"])
+def test_reading_verbs_stay_light(workspace: Path, verb: str) -> None:
     """No heavy package is imported; half a CPU-second is the aim, a loaded machine gets more."""
     script = (
         "import sys, time; from threedrs_workflows.cli import main; main(sys.argv[1:]);"
@@ -289,7 +290,7 @@ def test_status_stays_light(workspace: Path) -> None:
         "print(sorted(heavy), time.process_time(), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, "status", "--workspace", str(workspace)],
+        [sys.executable, "-c", script, verb, "--workspace", str(workspace)],
         capture_output=True,
         text=True,
         check=True,
