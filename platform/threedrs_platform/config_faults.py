@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from threedrs_platform.config import COLLECTING
-from threedrs_platform.config_paths import follow, kinds_of
+from threedrs_platform.config_paths import follow, kinds_of, switches_for_numbers
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.strict_yaml import Document, KeyPath, Place, dotted
 from threedrs_platform.suggestions import did_you_mean
@@ -48,11 +48,19 @@ def build(
     config: type[Model], data: Any, locate: Locate, prefix: KeyPath = ()
 ) -> tuple[Model | None, list[Fault]]:
     """As `validate`, but returns the faults; the object is None when there are any."""
+    faults = [_switch(path, locate, prefix) for path in switches_for_numbers(config, data)]
     try:
-        return config.model_validate(data, context=COLLECTING), []
+        built = config.model_validate(data, context=COLLECTING)
     except ValidationError as error:
-        faults = [_fault(config, detail, locate, prefix) for detail in error.errors()]
+        faults += [_fault(config, detail, locate, prefix) for detail in error.errors()]
         return None, list(dict.fromkeys(faults))
+    return (None, faults) if faults else (built, [])
+
+
+def _switch(path: KeyPath, locate: Locate, prefix: KeyPath) -> Fault:
+    place = locate(path, False)
+    message = "expected a number, got true or false"
+    return Fault(message, dotted((*prefix, *path)), place.file, place.line, place.column)
 
 
 _KEY = "[key]"

@@ -79,6 +79,35 @@ def kinds_of(config: type[BaseModel], path: KeyPath) -> list[str]:
     return sorted(tag for member in _members(kind) for tag in _tags(member))
 
 
+def switches_for_numbers(config: type[BaseModel], data: Any) -> list[KeyPath]:
+    """Where the data has true or false and a number is meant; pydantic would take 1 or 0."""
+    return list(_switches(config, data, ()))
+
+
+def _switches(kind: Any, data: Any, path: KeyPath) -> Iterator[KeyPath]:
+    members = _chosen(kind, data)
+    if isinstance(data, bool):
+        if members and all(member in (int, float) for member in members):
+            yield path
+    elif isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _switches(_item(kind), item, (*path, index))
+    elif isinstance(data, Mapping):
+        for name, item in data.items():
+            for member in members:
+                inner = _inside(member, name)
+                if inner is not None:
+                    yield from _switches(inner, item, (*path, name))
+
+
+def _inside(kind: Any, name: str) -> Any:
+    """What may stand under a key; None where that is anything or nothing."""
+    if _is_model(kind):
+        field = kind.model_fields.get(name)
+        return field.annotation if field else None
+    return _item(kind) if get_origin(kind) is dict else None
+
+
 @dataclass(frozen=True)
 class _Step:
     kinds: list[Any]
