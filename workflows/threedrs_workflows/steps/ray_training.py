@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -70,19 +71,45 @@ def _train_in_group(
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     mailbox = checkpoint_dir / f"reports-{time.time_ns()}.jsonl"
     settings = {"inputs": inputs, "checkpoints": checkpoint_dir, "out": out, "mailbox": mailbox}
-    workers = inputs.training.workers
-    seen = 0
-    with ThreadPoolExecutor(1) as background:
-        fitting = background.submit(_fit, _worker, settings, inputs, checkpoint_dir, workers)
-        while not fitting.done():
-            time.sleep(POLL_S)
-            seen = _relay(mailbox, seen, report)
-        fitting.result()
-    _relay(mailbox, seen, report)
+    told = Told(mailbox, report)
+    # The waiting thread must be this one: only then does Ray lend its CPUs to the workers.
+    with told.meanwhile():
+        _fit(_worker, settings, inputs, checkpoint_dir, inputs.training.workers)
+    told.relay()
     summary = json.loads(_summary_path(mailbox).read_text())
     mailbox.unlink(missing_ok=True)
     _summary_path(mailbox).unlink()
     return TrainingSummary(**summary)
+
+
+class Told:
+    """Passes on the reports that the first rank leaves in a file, each once."""
+
+    def __init__(self, mailbox: Path, report: Report) -> None:
+        self._mailbox, self._report, self._seen = mailbox, report, 0
+
+    def relay(self) -> None:
+        """Pass on what is new."""
+        for step, values in list(_reports(self._mailbox))[self._seen :]:
+            self._report(step, values)
+            self._seen += 1
+
+    @contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Relay from a thread while the body runs."""
+        over = threading.Event()
+
+        def repeatedly() -> None:
+            while not over.wait(POLL_S):
+                self.relay()
+
+        thread = threading.Thread(target=repeatedly, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 def _fit(
@@ -139,14 +166,6 @@ def _worker(settings: dict[str, Any]) -> None:
 
 def _summary_path(mailbox: Path) -> Path:
     return mailbox.with_suffix(".summary")
-
-
-def _relay(mailbox: Path, seen: int, report: Report) -> int:
-    """Pass on the reports after the first `seen`; returns how many there are now."""
-    reports = list(_reports(mailbox))
-    for step, values in reports[seen:]:
-        report(step, values)
-    return len(reports)
 
 
 def _reports(mailbox: Path) -> Iterator[tuple[int, dict[str, float]]]:
