@@ -174,7 +174,7 @@ words += [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.one_of(st.text(), st.lists(st.sampled_from(words), max_size=12).map(" ".join)))
 def test_random_text_is_a_condition_or_a_config_error(text: str) -> None:
     try:

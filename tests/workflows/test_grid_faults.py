@@ -298,7 +298,7 @@ words = "matrix zip exclude teacher vggt [ ] { } : , where ' 1 1e-4 range includ
 fragments = st.sampled_from([*words.split(), ": ", "\n", "\n  ", "- ", "${X}", "steps"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.lists(fragments, max_size=25).map("".join))
 def test_random_grids_expand_or_are_refused_but_never_crash(text: str) -> None:
     try:
@@ -322,7 +322,7 @@ sections = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(st.dictionaries(st.sampled_from(sections.split()), json_values, max_size=4))
 def test_sections_of_any_form_are_read_or_refused(data: dict[str, Any]) -> None:
     import json

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.strict_yaml import load_document
 from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import columns, duration, emit
 from threedrs_workflows.cli.validate import cell_content, cell_table, grid_content
-from threedrs_workflows.grid import GridCell, GridCells, load_cells
+from threedrs_workflows.grid import GridCell, GridCells, expand, load_cells
 from threedrs_workflows.grid_diff import GridDiff, diff_grids
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ examples:
   workflows plan ablations.yaml
   workflows plan ablations.yaml --steps                every single step
   workflows plan ablations.yaml --explain finetune@baseline
-  workflows plan ablations.yaml --diff old.yaml        cells that came and went
+  workflows plan ablations.yaml --diff old.yaml        cells that came and went; a run's id, too
   workflows plan ablations.yaml --check                exit 10 if there is work to do
 
 A step is a hit when a result exists for the same code, parameters and inputs. "cells" counts the
@@ -49,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="plan as if these results did not exist",
     )
     parser.add_argument("--steps", action="store_true", help="list every step on its own")
-    parser.add_argument("--diff", metavar="FILE", type=Path, help="compare with another grid file")
+    parser.add_argument(
+        "--diff", metavar="FILE|RUN", help="cells that came and went since a grid file or a run"
+    )
     parser.add_argument("--explain", metavar="STEP@CELL", help="what a step's identity is made of")
     parser.add_argument(
         "--check", action="store_true", help=f"exit {WORK_TO_DO} if a step would run"
@@ -225,8 +228,7 @@ def explanation(steps: Iterable[PlannedStep]) -> str:
 
 
 def _diff(args: argparse.Namespace, grid: GridCells) -> int:
-    old = load_cells(args.diff, smoke=args.smoke)
-    diff = diff_grids(old, grid)
+    diff = diff_grids(_older(args), grid)
     content = {
         "added": [cell_content(cell) for cell in diff.added],
         "removed": [cell_content(cell) for cell in diff.removed],
@@ -236,6 +238,24 @@ def _diff(args: argparse.Namespace, grid: GridCells) -> int:
     }
     emit(args, content, _diff_text(args, diff))
     return WORK_TO_DO if args.check and not diff.is_empty else 0
+
+
+def _older(args: argparse.Namespace) -> GridCells:
+    """The grid to compare with: a file, or what a run was submitted with."""
+    path = Path(args.diff)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        return load_cells(path, smoke=args.smoke)
+    from threedrs_platform.workspace import find_workspace
+
+    with find_workspace(args.workspace, args.db) as workspace:
+        submitted = workspace.runs.get(args.diff)
+    options = submitted.options
+    return expand(
+        load_document(submitted.grid_yaml, submitted.grid_file),
+        smoke=bool(options.get("smoke")),
+        sets=options.get("sets") or (),
+        where=options.get("where"),
+    )
 
 
 def _diff_text(args: argparse.Namespace, diff: GridDiff) -> str:
