@@ -153,8 +153,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
     """JSON values of all settings that take part in this cell, in the shape of the tree.
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
-    where nothing is distilled, what a correspondence loss without weight would do, pretraining of what has a
-    checkpoint, and the settings of `NO_EFFECT`.
+    where nothing is distilled, all but the weight of a correspondence loss whose weight is 0,
+    pretraining of what has a checkpoint, and the settings of `NO_EFFECT`.
     """
     data = experiment.canonical()
     del data["seed"]
