@@ -76,6 +76,16 @@ def test_one_seed_can_differ_over_scenes_and_says_that_this_is_all() -> None:
     assert (difference.over_scenes.scenes, difference.over_scenes.difference) == (30, 100.0)
 
 
+def test_one_seed_without_a_difference_says_so_for_its_scenes() -> None:
+    results = fake_results({"baseline": {1: {"acc": 50.0}}, "vggt": {1: {"acc": 50.0}}})
+    totals = totals_of({"baseline": [0.0, 100.0] * 15, "vggt": [100.0, 0.0] * 15})
+    difference = compare_with_baseline(result_table(results), totals)["id-vggt", "acc"]
+    assert difference.is_quiet
+    assert difference.verdict == (
+        "no significant difference on these scenes; one seed, so no test over seeds"
+    )
+
+
 def test_scenes_answered_by_one_cell_only_are_left_out_and_counted() -> None:
     results = fake_results({"baseline": {1: {"acc": 0.0}}, "vggt": {1: {"acc": 1.0}}})
     totals = totals_of({"baseline": [0.0] * 20, "vggt": [1.0] * 18})

@@ -105,6 +105,7 @@ def test_patterns_choose_metrics_and_refuse_what_matches_none() -> None:
         ("probe/position_xy/x", False),
         ("probe_teacher:probe/score", False),
         ("teacher/point_error", False),
+        ("training/loss", False),
     ],
 )
 def test_headlines_leave_out_single_question_types(name: str, shown: bool) -> None:

@@ -22,6 +22,7 @@ from threedrs_components.metrics.comparison import (
 from threedrs_platform.measurements import SceneTotal, SceneTotals
 from threedrs_workflows.report.table import Entry, ResultTable
 
+NO_DIFFERENCE = "no significant difference"
 RESAMPLES = 4000
 """Sign flips per test over scenes: p values down to 1/4001, enough after Holm over 80 metrics."""
 
@@ -69,6 +70,11 @@ class Difference:
         return self.corrected_scenes is not None and self.corrected_scenes < ALPHA
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether the verdict names no direction."""
+        return not (self.significant or self.significant_over_scenes)
+
+    @property
     def verdict(self) -> str:
         """What may be said, in words, from the data alone."""
         if self.over_seeds is None:
@@ -80,9 +86,11 @@ class Difference:
             if self.over_seeds.n == 1:
                 return f"{direction} on these scenes; one seed, so no test over seeds"
             return f"{direction} on these scenes; not significant over {self.over_seeds.n} seeds"
-        if self.over_seeds.n == 1:
-            return "one seed: no test possible"
-        return "no significant difference"
+        if self.over_seeds.n > 1:
+            return NO_DIFFERENCE
+        if self.over_scenes is not None:
+            return f"{NO_DIFFERENCE} on these scenes; one seed, so no test over seeds"
+        return "one seed: no test possible"
 
 
 def compare_with_baseline(

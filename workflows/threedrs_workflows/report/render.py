@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +21,8 @@ from threedrs_workflows.report.sheets import Sheet, paragraphs, sheets
 Render = Callable[[Report, bool], str]
 WIDE = 120
 """Columns of prose when nobody says how wide the terminal is."""
+WIDEST_CELL = 34
+"""Characters after which names and reasons are folded."""
 UNBOUNDED = 100_000
 """Columns that no table fills."""
 
@@ -62,7 +64,9 @@ def _bullet(line: str, width: int) -> str:
 def _rich_table(sheet: Sheet) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for index, name in enumerate(sheet.header):
-        table.add_column(Text(name), justify="left" if index == 0 else "right", overflow="fold")
+        side: JustifyMethod = "left" if index == 0 else "right"
+        widest = None if index == 0 else WIDEST_CELL
+        table.add_column(Text(name), justify=side, overflow="fold", max_width=widest)
     for row in sheet.rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

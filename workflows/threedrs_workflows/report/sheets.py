@@ -17,7 +17,7 @@ from threedrs_workflows.report.notation import (
     plain,
     signed,
 )
-from threedrs_workflows.report.table import Column, ResultTable, Row, is_setup
+from threedrs_workflows.report.table import Column, ResultTable, Row, is_setup, tells
 
 MOST_METRIC_COLUMNS = 6
 """With more metrics than this they become the rows, unless the reader says otherwise."""
@@ -27,7 +27,6 @@ LEGEND = (
     "no mark: no significant difference"
 )
 CLAIMS_TITLE = "The paper's claims, judged by this run (p values corrected over these claims)"
-NO_DIFFERENCE = "no significant difference"
 
 
 @dataclass(frozen=True)
@@ -75,19 +74,22 @@ def verdicts(report: Report) -> Iterator[str]:
     """Per cell: which metrics are higher or lower, and that the others do not differ."""
     for row in report.table.rows:
         mine = [each for (cell_id, _), each in report.differences.items() if cell_id == row.cell_id]
-        if not mine:
-            continue
-        groups: dict[str, list[str]] = {}
-        for each in mine:
-            groups.setdefault(each.verdict, []).append(each.metric)
-        quiet = len(groups.pop(NO_DIFFERENCE, []))
-        parts = [f"{verdict}: {', '.join(metrics)}" for verdict, metrics in groups.items()]
-        if quiet:
-            whole = (
-                "in every metric" if quiet == len(mine) else f"in {quiet} of {len(mine)} metrics"
-            )
-            parts.append(f"{NO_DIFFERENCE} {whole}")
-        yield f"{row.title}: {'; '.join(parts)}"
+        if mine:
+            yield f"{row.title}: {'; '.join(_verdict_parts(mine))}"
+
+
+def _verdict_parts(differences: Sequence[Difference]) -> Iterator[str]:
+    """Findings with their metrics; what shows nothing is only counted."""
+    groups: dict[str, list[Difference]] = {}
+    for each in differences:
+        groups.setdefault(each.verdict, []).append(each)
+    for verdict, group in sorted(groups.items(), key=lambda item: item[1][0].is_quiet):
+        if not group[0].is_quiet:
+            yield f"{verdict}: {', '.join(each.metric for each in group)}"
+        elif len(group) == len(differences):
+            yield f"{verdict} (in every metric)"
+        else:
+            yield f"{verdict} (in {len(group)} of {len(differences)} metrics)"
 
 
 def difference_text(difference: Difference, unit: str) -> str:
@@ -185,13 +187,14 @@ def _setup(report: Report) -> Sheet:
     for row in report.table.rows:
         for cell in row.replicates:
             for name, measurement in cell.measurements.items():
-                if is_setup(name) and name not in shown:
+                if is_setup(name) and name not in shown and tells(measurement.metric):
                     users.setdefault((name, measurement), []).append(row.title)
     rows = []
     for (name, measurement), titles in users.items():
         metric = measurement.metric
         cells = list(dict.fromkeys(titles))
-        whose = "all cells" if len(cells) == len(report.table.rows) else ", ".join(cells)
+        more = f" + {len(cells) - 1}" if len(cells) > 1 else ""
+        whose = "all cells" if len(cells) == len(report.table.rows) else cells[0] + more
         value, trivial = plain(metric.value, metric.unit), plain(metric.chance, metric.unit)
         rows.append((name, value, trivial, metric.unit, str(metric.n), whose))
     header = ("metric", "value", "trivial guess", "unit", "n", "made for")

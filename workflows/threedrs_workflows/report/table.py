@@ -21,8 +21,10 @@ POOLED = ("position", "attribute")
 """Groups of question types that benchmarks report together."""
 COUNTS = ("missing", "pairs", "mean_of_voxels")
 """Last parts of metrics that count, or repeat another metric."""
-SETUP = frozenset({"world", "scenes", "samples", "teacher", "student", "pretrain"})
+SETUP = frozenset({"world", "scenes", "samples", "teacher", "tower", "language"})
 """First parts of metrics of steps that do not depend on what a cell trains."""
+TRAINING = "training"
+"""First part of metrics of the training itself: loss and speed are no results."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def is_headline(name: str) -> bool:
     single question type, no stricter threshold of a pooled task, no count, and nothing that was
     measured before the cells part (those have a table of their own)."""
     parts = name.split("/")
-    if is_setup(name) or parts[-1] in COUNTS:
+    if is_setup(name) or parts[0] == TRAINING or parts[-1] in COUNTS:
         return False
     return len(parts) < 3 or (parts[-1] in POOLED and not parts[-2].endswith("@0.5"))
 
@@ -150,6 +152,13 @@ def is_headline(name: str) -> bool:
 def is_setup(name: str) -> bool:
     """Whether a metric describes what cells share: scenes, teachers, the students' start."""
     return ":" in name or name.split("/")[0] in SETUP
+
+
+def tells(metric: Metric) -> bool:
+    """Whether a metric of a shared step is worth a line: no count, unless it counts losses."""
+    if metric.unit in ("scenes", "samples"):
+        return metric.name.endswith("/skipped") and metric.value > 0
+    return metric.name.split("/")[-1] not in COUNTS
 
 
 def find_baseline(rows: Sequence[Row], wanted: str | None) -> str | None:
