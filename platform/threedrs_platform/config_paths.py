@@ -81,31 +81,40 @@ def kinds_of(config: type[BaseModel], path: KeyPath) -> list[str]:
 
 def switches_for_numbers(config: type[BaseModel], data: Any) -> list[KeyPath]:
     """Where the data has true or false and a number is meant; pydantic would take 1 or 0."""
-    return list(_switches(config, data, ()))
+    found = []
+    for path in _switches(data, ()):
+        kinds = _kinds_at(config, data, path)
+        if kinds and all(kind in (int, float) for kind in kinds):
+            found.append(path)
+    return found
 
 
-def _switches(kind: Any, data: Any, path: KeyPath) -> Iterator[KeyPath]:
-    members = _chosen(kind, data)
+def _switches(data: Any, path: KeyPath) -> Iterator[KeyPath]:
     if isinstance(data, bool):
-        if members and all(member in (int, float) for member in members):
-            yield path
-    elif isinstance(data, list):
-        for index, item in enumerate(data):
-            yield from _switches(_item(kind), item, (*path, index))
+        yield path
     elif isinstance(data, Mapping):
         for name, item in data.items():
-            for member in members:
-                inner = _inside(member, name)
-                if inner is not None:
-                    yield from _switches(inner, item, (*path, name))
+            yield from _switches(item, (*path, name))
+    elif isinstance(data, list):
+        for index, item in enumerate(data):
+            yield from _switches(item, (*path, index))
 
 
-def _inside(kind: Any, name: str) -> Any:
-    """What may stand under a key; None where that is anything or nothing."""
+def _kinds_at(kind: Any, data: Any, path: KeyPath) -> list[Any]:
+    """What may stand at a path of the data; nothing where anything may."""
+    kinds = _chosen(kind, data)
+    for part in path:
+        data = data[part]
+        below = [_inside(each, part) for each in kinds]
+        kinds = [each for inner in below if inner is not None for each in _chosen(inner, data)]
+    return kinds
+
+
+def _inside(kind: Any, part: str | int) -> Any:
     if _is_model(kind):
-        field = kind.model_fields.get(name)
+        field = kind.model_fields.get(str(part))
         return field.annotation if field else None
-    return _item(kind) if get_origin(kind) is dict else None
+    return _item(kind) if get_args(kind) else None
 
 
 @dataclass(frozen=True)
