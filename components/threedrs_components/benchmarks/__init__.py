@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from threedrs_components.benchmarks.boxes import AnnotationFolder
 from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.kinds import AnnotatedBenchmark, BenchmarkKind
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
-from threedrs_components.benchmarks.multi3drefer import Multi3DRefer
+from threedrs_components.benchmarks.multi3drefer import MULTI3DREFER
 from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.scan2cap import Scan2Cap
-from threedrs_components.benchmarks.scanqa import ScanQA
-from threedrs_components.benchmarks.scanrefer import ScanRefer
+from threedrs_components.benchmarks.scan2cap import SCAN2CAP
+from threedrs_components.benchmarks.scanqa import SCANQA
+from threedrs_components.benchmarks.scanrefer import SCANREFER
+from threedrs_components.benchmarks.sqa3d import SQA3D
+from threedrs_components.benchmarks.vsibench import VSIBENCH
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.suggestions import did_you_mean
@@ -20,38 +22,43 @@ from threedrs_platform.suggestions import did_you_mean
 __all__ = [
     "BENCHMARKS",
     "AnnotationFolder",
+    "BenchmarkKind",
     "BenchmarksConfig",
     "LabelMap",
     "PromptConfig",
+    "benchmark_kind",
     "load_benchmark",
     "open_benchmarks",
     "read_label_map",
 ]
 
-BENCHMARKS: dict[str, Callable[[AnnotationFolder, PromptConfig], Benchmark]] = {
-    "scanrefer": ScanRefer,
-    "multi3drefer": Multi3DRefer,
-    "scan2cap": Scan2Cap,
-    "scanqa": ScanQA,
+BENCHMARKS: dict[str, BenchmarkKind] = {
+    kind.name: kind for kind in (SCANREFER, MULTI3DREFER, SCAN2CAP, SCANQA, SQA3D, VSIBENCH)
 }
-"""Name to class. Each takes an annotation folder and prompts, and keeps the Benchmark contract."""
+
+
+def benchmark_kind(name: str) -> BenchmarkKind:
+    """The benchmark of a name.
+
+    Raises:
+        ConfigError: there is none; suggests the nearest.
+    """
+    if name not in BENCHMARKS:
+        fault = Fault(f"unknown benchmark {name!r}{did_you_mean(name, BENCHMARKS)}")
+        raise ConfigError([fault])
+    return BENCHMARKS[name]
 
 
 def load_benchmark(
-    name: str,
-    root: Path | AnnotationFolder,
-    prompts: PromptConfig | None = None,
+    name: str, root: Path | AnnotationFolder, prompts: PromptConfig | None = None
 ) -> Benchmark:
     """A benchmark over the annotation files of a folder.
 
     Raises:
         ConfigError: there is no benchmark of this name.
     """
-    if name not in BENCHMARKS:
-        fault = Fault(f"unknown benchmark {name!r}{did_you_mean(name, BENCHMARKS)}")
-        raise ConfigError([fault])
     folder = root if isinstance(root, AnnotationFolder) else AnnotationFolder(Path(root))
-    return BENCHMARKS[name](folder, prompts or PromptConfig())
+    return AnnotatedBenchmark(benchmark_kind(name), folder, prompts or PromptConfig())
 
 
 def open_benchmarks(config: BenchmarksConfig, scenes: Path) -> dict[str, Benchmark]:
@@ -61,4 +68,9 @@ def open_benchmarks(config: BenchmarksConfig, scenes: Path) -> dict[str, Benchma
         box_file=Path(config.box_file) if config.box_file else None,
         label_map=read_label_map(Path(config.label_map)) if config.label_map else None,
     )
-    return {name: load_benchmark(name, folder, config.prompts) for name in config.names}
+    return {
+        name: AnnotatedBenchmark(
+            benchmark_kind(name), folder, config.prompts, text_metrics=config.text_metrics
+        )
+        for name in config.names
+    }

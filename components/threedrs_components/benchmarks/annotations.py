@@ -87,6 +87,19 @@ def read_lines(path: Path) -> list[Any]:
     return values
 
 
+def read_table(path: Path) -> list[Any]:
+    """The records of a JSON Lines or Parquet file."""
+    if path.suffix != ".parquet":
+        return read_lines(path)
+    from pyarrow import ArrowException, parquet
+
+    try:
+        rows: list[Any] = parquet.read_table(path).to_pylist()
+    except (OSError, ArrowException) as error:
+        raise AnnotationError(path, "-", "file", f"cannot be read as Parquet: {error}") from error
+    return rows
+
+
 def parse_records(values: Any, record: type[R], file: Path | str) -> list[R]:
     """Validate a list of JSON objects as records.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
     Box,
@@ -17,6 +17,7 @@ from threedrs_components.benchmarks.annotations import (
     read_json,
 )
 from threedrs_components.benchmarks.label_map import LabelMap
+from threedrs_components.metrics.iou import box_from_corners
 from threedrs_platform.errors import AnnotationError
 
 
@@ -106,6 +107,40 @@ class ObjectBoxes:
             reason = f"scene {scene_id} has no object {object_id}; its boxes hold {known}"
             raise AnnotationError(file, record, "object_id", reason)
         return boxes[object_id]
+
+
+Corners = list[tuple[FiniteFloat, FiniteFloat, FiniteFloat]]
+"""Corner points of a box, in any order."""
+
+
+def hull(corners: Sequence[Sequence[float]]) -> Box:
+    """Centre and size of the axis-aligned box round some points."""
+    x, y, z, dx, dy, dz = box_from_corners(corners).tolist()
+    return (x, y, z, dx, dy, dz)
+
+
+def target_box(
+    corners: Sequence[Sequence[float]] | None,
+    objects: ObjectBoxes | None,
+    scene_id: str,
+    object_id: int,
+    file: Path | str,
+    record: int,
+) -> Box:
+    """The true box of a record: its own corners, else by scene and object id.
+
+    Raises:
+        AnnotationError: neither is there.
+    """
+    if corners:
+        return hull(corners)
+    if objects is None:
+        reason = (
+            "the record has no box and no file of boxes is given; add one in the form of "
+            "scannet_train_gt_box.json (scene: list of boxes by object id)"
+        )
+        raise AnnotationError(file, record, "bbox", reason)
+    return objects.of(scene_id, object_id, file, record)
 
 
 @dataclass(frozen=True)

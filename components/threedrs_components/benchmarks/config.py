@@ -9,7 +9,8 @@ from pydantic import Field
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_platform.config import Config
 
-BenchmarkName = Literal["scanrefer", "multi3drefer", "scan2cap", "scanqa"]
+BenchmarkName = Literal["scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d", "vsibench"]
+TextMetric = Literal["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
 
 
 class BenchmarksConfig(Config):
@@ -27,3 +28,5 @@ class BenchmarksConfig(Config):
     label_map: str | None = None
     """`scannetv2-labels.combined.tsv`; decides unique / multiple where the annotations do not."""
     prompts: PromptConfig = PromptConfig()
+    text_metrics: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
+    """Of captions and answers; "meteor" needs the `eval` extra."""

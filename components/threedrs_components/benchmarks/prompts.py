@@ -74,8 +74,11 @@ class PromptConfig(Config):
 
     def render(self, template: str, split: str, **fields: str) -> str:
         """The prompt of one sample: preamble of the split, then the named template filled in."""
-        preamble = self.train_preamble if split == "train" else self.evaluation_preamble
-        return preamble + str(getattr(self, template)).format(**fields)
+        return self.preamble(split) + str(getattr(self, template)).format(**fields)
+
+    def preamble(self, split: str) -> str:
+        """What goes before every prompt of a split."""
+        return self.train_preamble if split == "train" else self.evaluation_preamble
 
     def describe(self, text: str) -> str:
         """A description in the configured letter case."""

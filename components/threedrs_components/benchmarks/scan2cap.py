@@ -1,172 +1,167 @@
-"""Scan2Cap: describe the object in a given box. Caption scores, gated by the box at IoU 0.5."""
+"""Scan2Cap: describe an object of a scene. Caption scores, gated by how well the box fits."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from threedrs_components.benchmarks.annotations import (
-    Box,
-    parse_records,
-    read_json,
-    refuse_repeats,
-)
-from threedrs_components.benchmarks.boxes import AnnotationFolder
-from threedrs_components.benchmarks.captions import CaptionScores, best_constants
+from threedrs_components.benchmarks.annotations import Box, parse_records, refuse_repeats
+from threedrs_components.benchmarks.boxes import AnnotationFolder, target_box
+from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
 from threedrs_components.benchmarks.micro_captions import is_micro, part_scores
 from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.scan2cap_candidates import (
+    PROMPT_IOU,
+    Candidates,
+    Captions,
+    assigned,
+    most_overlapping,
+    nearest_object,
+    prompt_box,
+    sort_captions,
+)
 from threedrs_components.benchmarks.scanrefer import Description
-from threedrs_components.benchmarks.tally import Tally, pair_predictions
-from threedrs_components.metrics.iou import iou_matrix
-from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
+from threedrs_components.benchmarks.tally import LEFT_OUT, Evaluation, Tally
+from threedrs_components.benchmarks.text_scores import TextScores
+from threedrs_components.metrics.ptb import ptb_tokenize
+from threedrs_components.metrics.uncertainty import bootstrap_mean
+from threedrs_platform.errors import AnnotationError
+from threedrs_platform.records import Prediction, Sample
 
 NAME = "scan2cap"
-PROMPT_IOU = 0.5
-"""A proposal must overlap the object this much to be its prompt box."""
-PROPOSALS_USED = 50
-"""Of each scene; the released files hold no more."""
+THRESHOLDS = (0.25, 0.5)
+REFERENCE_TOKENS = 30
+EMPTY = "sos eos"
+PROTOCOLS = {
+    "3drs": "best box with IoU >= 0.5, else the empty caption; lower case, dots and commas apart",
+    "scan2cap": "the first evaluator: IoU > t, 30 tokens of each reference, the last box wins",
+    "benchmark": "Scan2Cap's benchmark: one-to-one boxes, recall, precision and F1 of captions",
+    "leo": "best box with IoU >= 0.5, case kept; objects without any prediction are left out",
+    "chat_scene": "best box with IoU >= t, PTB tokens on both sides",
+}
 
 
-def prompt_box(proposals: Sequence[Box], target: Sequence[float]) -> Box | None:
-    """The proposal that overlaps the object most, if by at least 0.5; first on ties."""
-    if not proposals:
-        return None
-    overlaps = iou_matrix(proposals[:PROPOSALS_USED], [target])[:, 0]
-    best = int(np.argmax(overlaps))
-    return proposals[best] if overlaps[best] >= PROMPT_IOU else None
-
-
-@dataclass(frozen=True)
-class Scan2Cap:
-    """Dense captioning: the box is given, the sentence is wanted."""
-
-    folder: AnnotationFolder
-    prompts: PromptConfig = field(default_factory=PromptConfig)
-    prompt_boxes: Literal["proposals", "objects"] = "proposals"
-    """Outside training: the best proposal (the benchmark's rule), or the object's own box."""
-
-    def samples(self, split: str) -> list[Sample]:
-        """One sample per described object; of the training split one per description.
-
-        Raises:
-            AnnotationError: a faulty record, an unknown scene or object, an id twice.
-        """
-        own = self.folder.annotations(f"Scan2Cap_{split}.json")
-        shared = self.folder.annotations(f"ScanRefer_filtered_{split}.json")
-        path = own if own.is_file() or not shared.is_file() else shared
-        records = parse_records(read_json(path), Description, path)
-        refuse_repeats((record.sample_id for record in records), path)
-        boxes = self.folder.objects()
-        located = [
-            (record, boxes.of(record.scene_id, record.object_id, path, index))
-            for index, record in enumerate(records)
-        ]
-        if split == "train":
-            return [self._training_sample(record, box) for record, box in located]
-        return self._evaluation_samples(split, located)
-
-    def _training_sample(self, record: Description, box: Box) -> Sample:
-        return Sample(
-            sample_id=f"{NAME}_{record.scene_id}_{record.object_id}_{record.ann_id}",
-            benchmark=NAME,
-            scene_id=record.scene_id,
-            kind="text",
-            prompt=self.prompts.render(NAME, "train"),
-            answers=(self.prompts.describe(record.description),),
-            target_ids=(record.object_id,),
-            target_boxes=(box,),
-            box_input=box,
-            tags=_tags(record),
+def read_scan2cap(
+    parsed: Parsed, files: AnnotationFiles, prompts: PromptConfig, split: str
+) -> list[Sample]:
+    """One sample per described object; of the training split one per description."""
+    [(path, values)] = parsed
+    records = parse_records(values, Description, path)
+    refuse_repeats((record.key for record in records), path)
+    located: list[tuple[Description, Box | None]] = [
+        (
+            record,
+            target_box(record.bbox, files.objects, record.scene_id, record.object_id, path, index)
+            if record.bbox or files.objects
+            else None,
         )
-
-    def _evaluation_samples(
-        self, split: str, located: Sequence[tuple[Description, Box]]
-    ) -> list[Sample]:
-        proposals = self.folder.proposals(split) if self.prompt_boxes == "proposals" else {}
-        by_object: dict[tuple[str, int, str], list[str]] = defaultdict(list)
-        first: dict[tuple[str, int, str], tuple[Description, Box]] = {}
-        for record, box in located:
-            key = (record.scene_id, record.object_id, record.object_name)
-            by_object[key].append(record.description)
-            first.setdefault(key, (record, box))
-        return [
-            Sample(
-                sample_id=f"{NAME}_{scene}_{number}_{name.replace(' ', '_')}",
-                benchmark=NAME,
-                scene_id=scene,
-                kind="text",
-                prompt=self.prompts.render(NAME, split),
-                answers=tuple(by_object[scene, number, name]),
-                target_ids=(number,),
-                target_boxes=(first[scene, number, name][1],),
-                box_input=self._prompt_box(proposals, scene, first[scene, number, name][1]),
-                tags=_tags(first[scene, number, name][0]),
-            )
-            for scene, number, name in by_object
-        ]
-
-    def _prompt_box(
-        self, proposals: Mapping[str, tuple[Box, ...]], scene: str, target: Box
-    ) -> Box | None:
-        if self.prompt_boxes == "objects":
-            return target
-        return prompt_box(proposals.get(scene, ()), target)
-
-    def score(
-        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
-    ) -> tuple[list[Metric], list[SampleScore]]:
-        """cider@0.5 and bleu4@0.5; for micro captions also the two shares of correct parts."""
-        return score_scan2cap(samples, predictions)
+        for index, record in enumerate(records)
+    ]
+    if split == "train":
+        return [_training_sample(record, box, prompts) for record, box in located]
+    by_object: dict[tuple[str, int, str], list[Description]] = defaultdict(list)
+    boxes: dict[tuple[str, int, str], Box | None] = {}
+    for record, box in located:
+        key = (record.scene_id, record.object_id, record.object_name)
+        by_object[key].append(record)
+        boxes.setdefault(key, box)
+    prompt = prompts.render(NAME, split)
+    return [
+        _evaluation_sample(group, boxes[key], files, prompt) for key, group in by_object.items()
+    ]
 
 
-def _tags(record: Description) -> dict[str, str]:
-    task = {"task": record.task} if record.task else {}
-    return {"object_name": record.object_name, "ann_id": record.ann_id, **task}
+def _training_sample(record: Description, box: Box | None, prompts: PromptConfig) -> Sample:
+    return Sample(
+        sample_id=f"{NAME}_{record.key}",
+        benchmark=NAME,
+        scene_id=record.scene_id,
+        kind="text",
+        prompt=prompts.render(NAME, "train"),
+        answers=(prompts.describe(record.description),),
+        target_ids=(record.object_id,),
+        target_boxes=(box,) if box else (),
+        box_input=box,
+        tags=record.tags,
+    )
 
 
-def framed(text: str) -> str:
-    """A caption as 3DRS compares it: dots and commas apart, lower case, between "sos" and "eos"."""
+def _evaluation_sample(
+    group: Sequence[Description], box: Box | None, files: AnnotationFiles, prompt: str
+) -> Sample:
+    first = group[0]
+    tokens = [" ".join(record.token) for record in group if record.token is not None]
+    proposals = (files.proposals or {}).get(first.scene_id, ())
+    return Sample(
+        sample_id=f"{NAME}_{first.scene_id}_{first.object_id}_{first.object_name}".replace(
+            " ", "_"
+        ),
+        benchmark=NAME,
+        scene_id=first.scene_id,
+        kind="text",
+        prompt=prompt,
+        answers=tuple(record.description for record in group),
+        target_ids=(first.object_id,),
+        target_boxes=(box,) if box else (),
+        box_input=prompt_box(proposals, box) if box else None,
+        tags=first.tags | ({"tokens": "\n".join(tokens)} if len(tokens) == len(group) else {}),
+    )
+
+
+def framed_3drs(text: str) -> str:
+    """Dots and commas apart, lower case, between "sos" and "eos"."""
     return ("sos " + text.replace(".", " . ").replace(",", " , ")).lower() + " eos"
 
 
-def gate(sample: Sample, prediction: Prediction | None) -> bool:
-    """Whether the caption is about the right object: its box overlaps the target by 0.5 or more.
-
-    The box is the prediction's, else the sample's prompt box. A sample without a known target
-    cannot be judged and passes: its producer has applied the rule.
-    """
-    if prediction is None:
-        return False
-    if not sample.target_boxes:
-        return True
-    boxes = prediction.boxes or ((sample.box_input,) if sample.box_input else ())
-    return bool(boxes) and bool(iou_matrix(boxes[:1], sample.target_boxes)[0, 0] >= PROMPT_IOU)
+def framed_leo(text: str) -> str:
+    """Sentence dots apart, between "sos" and "eos"; the empty caption is "sos eos"."""
+    return f"sos {text} eos".replace(". ", " . ") if text else EMPTY
 
 
-def score_scan2cap(
-    samples: Sequence[Sample], predictions: Sequence[Prediction]
-) -> tuple[list[Metric], list[SampleScore]]:
-    """Captions against all descriptions of the object; without a box they count as empty."""
-    paired = pair_predictions(samples, predictions)
-    located = [gate(sample, item) for sample, item in zip(samples, paired, strict=True)]
-    texts = [
-        (item.text or "") if item is not None and at_box else ""
-        for item, at_box in zip(paired, located, strict=True)
-    ]
-    tally = Tally(NAME, samples)
+def framed(text: str) -> str:
+    """Between "sos" and "eos", unless it is already."""
+    if text.startswith("sos ") and text.endswith(" eos"):
+        return text
+    return f"sos {text} eos" if text else EMPTY
+
+
+def evaluate_scan2cap(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    protocol: str,
+    text_metrics: Sequence[str],
+) -> Evaluation:
+    """Captions against all descriptions of their object."""
+    captions = sort_captions(samples, predictions)
+    score: Callable[[Sequence[Sample], Captions, Sequence[str]], Evaluation] = {
+        "3drs": _score_3drs,
+        "scan2cap": _score_scan2cap,
+        "benchmark": _score_benchmark,
+        "leo": _score_leo,
+        "chat_scene": _score_chat_scene,
+    }[protocol]
+    return score(samples, captions, [name for name in _METRICS if name in text_metrics])
+
+
+_METRICS = ("bleu4", "meteor", "rouge_l", "cider")
+
+
+def _score_3drs(
+    samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
+) -> Evaluation:
+    found = most_overlapping(samples, captions)
+    texts = found.at(PROMPT_IOU)
+    tally = Tally(NAME, "3drs", samples)
+    scores = TextScores(
+        [[framed_3drs(text) for text in sample.answers] for sample in samples], text_metrics
+    )
     answerable = [bool(sample.box_input) or not sample.target_boxes for sample in samples]
-    references = [[framed(text) for text in sample.answers] for sample in samples]
-    scores = CaptionScores(references)
-    frequencies = Counter(text for texts in references for text in texts)
-    constants = best_constants(scores, frequencies, answerable, empty=framed(""))
-    scores.report(tally, [framed(text) for text in texts], constants, "@0.5")
+    constants = scores.best_constants(answerable, framed_3drs(""))
+    scores.report(tally, [framed_3drs(text) for text in texts], "@0.5", constants)
     _add_micro_parts(tally, texts, answerable)
-    tally.add_missing(paired)
-    return tally.metrics, tally.scores
+    return tally.evaluation(found.texts)
 
 
 def _add_micro_parts(tally: Tally, texts: Sequence[str], answerable: Sequence[bool]) -> None:
@@ -176,3 +171,100 @@ def _add_micro_parts(tally: Tally, texts: Sequence[str], answerable: Sequence[bo
     for part in ("direction", "colour_category"):
         scores = part_scores(part, texts, references, answerable)
         tally.add(f"{part}@0.5", scores.values, chance=scores.chance, majority=scores.majority)
+
+
+def _score_leo(
+    samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
+) -> Evaluation:
+    found = most_overlapping(samples, captions, last_on_ties=True)
+    rows = [row for row, text in enumerate(found.texts) if text is not None]
+    kept = [samples[row] for row in rows]
+    texts = Candidates([found.texts[row] for row in rows], found.overlaps[rows]).at(PROMPT_IOU)
+    tally = Tally(NAME, "leo", kept)
+    if kept:
+        references = [[framed_leo(text) for text in sample.answers] for sample in kept]
+        scores = TextScores(references, text_metrics)
+        scores.report(tally, [framed_leo(text) for text in texts], "@0.5")
+    return tally.evaluation(found.texts, LEFT_OUT)
+
+
+def _score_chat_scene(
+    samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
+) -> Evaluation:
+    found = most_overlapping(samples, captions)
+    tally = Tally(NAME, "chat_scene", samples)
+    flat = ptb_tokenize([framed(text) for sample in samples for text in sample.answers])
+    words = iter(flat)
+    references = [[next(words) for _ in sample.answers] for sample in samples]
+    scores = TextScores(references, text_metrics)
+    for threshold in THRESHOLDS:
+        texts = ptb_tokenize([framed(text) for text in found.at(threshold)])
+        scores.report(tally, texts, f"@{threshold:g}")
+    return tally.evaluation(found.texts)
+
+
+def _token_references(samples: Sequence[Sample], longest: int | None) -> list[list[str]]:
+    """References made of the annotators' tokens, as both Scan2Cap evaluators compare them."""
+    references = []
+    for row, sample in enumerate(samples):
+        if "tokens" not in sample.tags:
+            reason = "is missing; this protocol compares the annotation's own token lists"
+            raise AnnotationError("annotations", row, "token", reason)
+        texts = [text.split(" ")[:longest] for text in sample.tags["tokens"].split("\n")]
+        references.append([f"sos {' '.join(words)} eos" for words in texts])
+    return references
+
+
+def _score_scan2cap(
+    samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
+) -> Evaluation:
+    tally = Tally(NAME, "scan2cap", samples)
+    scores = TextScores(_token_references(samples, REFERENCE_TOKENS), text_metrics)
+    nothing = nearest_object(samples, captions, -1.0)
+    for threshold in THRESHOLDS:
+        texts = nearest_object(samples, captions, threshold)
+        scores.report(tally, [framed(text or "") for text in texts], f"@{threshold:g}")
+    return tally.evaluation(nothing)
+
+
+def _score_benchmark(
+    samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
+) -> Evaluation:
+    """Sums of segment scores over matched objects, by predicted boxes, objects, or both.
+
+    F1 is 2 S / (boxes + objects), which equals the harmonic mean; 0 where that is undefined.
+    """
+    found, boxes = assigned(samples, captions)
+    tally = Tally(NAME, "benchmark", samples)
+    scores = TextScores(_token_references(samples, None), text_metrics)
+    texts = [framed(text or "") for text in found.texts]
+    matched = np.array([text is not None for text in found.texts])
+    for name in scores.metrics:
+        segments = scores.segments(name, texts)
+        for threshold in THRESHOLDS:
+            values = segments * (matched & (found.overlaps >= threshold))
+            interval = bootstrap_mean(values) or (0.0, 0.0)
+            objects = len(samples)
+            divisors = {"recall": objects, "precision": boxes, "f1": (objects + boxes) / 2}
+            for part, divisor in divisors.items():
+                scale = len(samples) / divisor if divisor else 0.0
+                limits = (scale * interval[0], scale * interval[1])
+                size = int(divisor) if part != "f1" else len(samples)
+                label = f"{name}@{threshold:g}"
+                value = scale * float(values.mean())
+                tally.add_corpus(f"{label}/{part}", value, limits, size=size)
+                if part == "f1":
+                    tally.add_corpus(label, value, limits)
+    return tally.evaluation(found.texts)
+
+
+def locate_scan2cap(folder: AnnotationFolder, split: str) -> AnnotationFiles:
+    """The split's file in a folder: Scan2Cap's own, else ScanRefer's; with its proposals."""
+    own = folder.annotations(f"Scan2Cap_{split}.json")
+    shared = folder.annotations(f"ScanRefer_filtered_{split}.json")
+    path = own if own.is_file() or not shared.is_file() else shared
+    proposals = None if split == "train" else folder.proposals(split)
+    return AnnotationFiles((path,), folder.objects(), proposals)
+
+
+SCAN2CAP = BenchmarkKind(NAME, PROTOCOLS, locate_scan2cap, read_scan2cap, evaluate_scan2cap)

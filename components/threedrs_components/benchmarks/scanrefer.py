@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from threedrs_components.benchmarks.annotations import (
     Identifier,
     Record,
     SceneId,
     parse_records,
-    read_json,
     refuse_repeats,
 )
-from threedrs_components.benchmarks.boxes import AnnotationFolder
-from threedrs_components.benchmarks.label_map import LabelMap, unique_or_multiple
+from threedrs_components.benchmarks.boxes import AnnotationFolder, Corners, target_box
+from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
+from threedrs_components.benchmarks.label_map import OTHERS, LabelMap, unique_or_multiple
 from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.tally import Tally, groups_of, pair_predictions
+from threedrs_components.benchmarks.tally import (
+    LEFT_OUT,
+    Evaluation,
+    Mask,
+    Tally,
+    groups_of,
+    pair_predictions,
+)
 from threedrs_components.metrics.grounding import best_candidate
-from threedrs_components.metrics.iou import iou_matrix
-from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
+from threedrs_components.metrics.iou import DOUBLE, M3DREF_CLIP, IouRule, iou_matrix, paired_iou
+from threedrs_platform.records import Prediction, Sample
 
 NAME = "scanrefer"
 THRESHOLDS = (0.25, 0.5)
 TYPES = ("unique", "multiple")
+PROTOCOLS = {
+    "3drs": "IoU in float64; unique/multiple by 20 nyu40 classes; a missing prediction is a miss",
+    "official": "ScanRefer's benchmark: 17 classes and others, means over the predictions given",
+    "m3dref": "M3DRef-CLIP: IoU in float32; otherwise as 3drs",
+}
 
 
 class Description(Record):
@@ -36,70 +48,75 @@ class Description(Record):
     object_name: str
     ann_id: Identifier
     description: str
+    token: list[str] | None = None
+    bbox: Corners | None = None
+    """The target's eight corners, in `ScanRefer_filtered_<split>_gt_bbox.json`."""
     eval_type: str | None = None
     """"unique" or "multiple", written back by some preprocessing."""
     task: str | None = None
     """Which micro-world task the sentence was made for."""
 
     @property
-    def sample_id(self) -> str:
-        """Unique within the split."""
-        return f"{NAME}_{self.scene_id}_{self.object_id}_{self.ann_id}"
+    def key(self) -> str:
+        """Scene, object and annotation, unique within the split."""
+        return f"{self.scene_id}_{self.object_id}_{self.ann_id}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What other evaluators call the record by."""
+        return {
+            "object_name": self.object_name,
+            "ann_id": self.ann_id,
+            **({"task": self.task} if self.task else {}),
+        }
 
 
-def described_types(records: Sequence[Description], label_map: LabelMap | None) -> list[str]:
-    """unique or multiple for each record: as written, by the label table, else by object name."""
-    class_of = label_map.nyu40_class if label_map else str
-    derived = unique_or_multiple(
-        [(record.scene_id, str(record.object_id), record.object_name) for record in records],
-        class_of,
-    )
-    return [record.eval_type or kind for record, kind in zip(records, derived, strict=True)]
+def _described(records: Sequence[Description]) -> list[tuple[str, str, str]]:
+    return [(item.scene_id, str(item.object_id), item.object_name) for item in records]
 
 
-@dataclass(frozen=True)
-class ScanRefer:
-    """Grounding of one object."""
+def _official_tags(records: Sequence[Description], label_map: LabelMap) -> list[dict[str, str]]:
+    kinds = unique_or_multiple(_described(records), label_map.official_class)
+    return [
+        {
+            "official_type": kind,
+            "official_others": str(label_map.official_class(record.object_name) == OTHERS),
+        }
+        for record, kind in zip(records, kinds, strict=True)
+    ]
 
-    folder: AnnotationFolder
-    prompts: PromptConfig = field(default_factory=PromptConfig)
 
-    def samples(self, split: str) -> list[Sample]:
-        """All descriptions of a split, in file order.
+def read_scanrefer(
+    parsed: Parsed, files: AnnotationFiles, prompts: PromptConfig, split: str
+) -> list[Sample]:
+    """One sample per description, in file order.
 
-        Raises:
-            AnnotationError: a faulty record, an unknown scene or object, an id twice.
-        """
-        path = self.folder.annotations(f"ScanRefer_filtered_{split}.json")
-        records = parse_records(read_json(path), Description, path)
-        refuse_repeats((record.sample_id for record in records), path)
-        boxes, types = self.folder.objects(), described_types(records, self.folder.label_map)
-        return [
-            Sample(
-                sample_id=record.sample_id,
-                benchmark=NAME,
-                scene_id=record.scene_id,
-                kind="ground",
-                prompt=self.prompts.render(
-                    NAME, split, description=self.prompts.describe(record.description)
+    unique or multiple is as the file says, else by the label table, else by object names.
+    """
+    [(path, values)] = parsed
+    records = parse_records(values, Description, path)
+    refuse_repeats((record.key for record in records), path)
+    label_map = files.label_map
+    types = unique_or_multiple(_described(records), label_map.nyu40_class if label_map else str)
+    official = _official_tags(records, label_map) if label_map else [{} for _ in records]
+    return [
+        Sample(
+            sample_id=f"{NAME}_{record.key}",
+            benchmark=NAME,
+            scene_id=record.scene_id,
+            kind="ground",
+            prompt=prompts.render(NAME, split, description=prompts.describe(record.description)),
+            target_ids=(record.object_id,),
+            target_boxes=(
+                target_box(
+                    record.bbox, files.objects, record.scene_id, record.object_id, path, index
                 ),
-                target_ids=(record.object_id,),
-                target_boxes=(boxes.of(record.scene_id, record.object_id, path, index),),
-                question_type=types[index],
-                tags={
-                    "object_name": record.object_name,
-                    "ann_id": record.ann_id,
-                    **({"task": record.task} if record.task else {}),
-                },
-            )
-            for index, record in enumerate(records)
-        ]
-
-    def score(
-        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
-    ) -> tuple[list[Metric], list[SampleScore]]:
-        """acc@0.25 and acc@0.5, overall, per type and per task."""
-        return score_scanrefer(samples, predictions)
+            ),
+            question_type=record.eval_type or types[index],
+            tags=record.tags | official[index],
+        )
+        for index, record in enumerate(records)
+    ]
 
 
 def chosen_box(prediction: Prediction | None) -> tuple[float, ...] | None:
@@ -112,25 +129,76 @@ def chosen_box(prediction: Prediction | None) -> tuple[float, ...] | None:
     return None if best is None else prediction.boxes[best]
 
 
-def score_scanrefer(
-    samples: Sequence[Sample], predictions: Sequence[Prediction]
-) -> tuple[list[Metric], list[SampleScore]]:
-    """Share of samples whose chosen box overlaps the target enough; a missing one is a miss.
+def evaluate_scanrefer(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    protocol: str,
+    text_metrics: Sequence[str] = (),
+) -> Evaluation:
+    """Share of samples whose chosen box overlaps the target enough.
 
-    Chance is a uniform draw among the candidates, where a prediction brings scored candidates.
+    Chance is a uniform draw among the candidates, where predictions bring scored candidates.
     """
     paired = pair_predictions(samples, predictions)
-    overlaps, chance = np.zeros(len(samples)), np.full((len(samples), len(THRESHOLDS)), np.nan)
-    for row, (sample, prediction) in enumerate(zip(samples, paired, strict=True)):
-        box = chosen_box(prediction)
-        if prediction is None or box is None:
-            continue
-        overlaps[row] = iou_matrix([box], sample.target_boxes).max()
-        if prediction.scores:
-            candidates = iou_matrix(prediction.boxes, sample.target_boxes)[:, 0]
-            chance[row] = [(candidates >= threshold).mean() for threshold in THRESHOLDS]
-    tally = Tally(NAME, samples, groups_of(samples, TYPES))
+    rule = M3DREF_CLIP if protocol == "m3dref" else DOUBLE
+    overlaps = _overlaps(samples, paired, rule)
+    chance = _chance(samples, paired, rule)
+    official = protocol == "official"
+    groups = official_groups(samples) if official else groups_of(samples, TYPES)
+    tally = Tally(NAME, protocol, samples, groups)
+    given = np.array([item is not None for item in paired], dtype=bool)
     for column, threshold in enumerate(THRESHOLDS):
-        tally.add(f"acc@{threshold:g}", overlaps >= threshold, chance=chance[:, column])
-    tally.add_missing(paired)
-    return tally.metrics, tally.scores
+        tally.add(
+            f"acc@{threshold:g}",
+            overlaps >= threshold,
+            chance=chance[:, column],
+            within=given if official else None,
+        )
+    return tally.evaluation(paired, LEFT_OUT) if official else tally.evaluation(paired)
+
+
+def _overlaps(
+    samples: Sequence[Sample], paired: Sequence[Prediction | None], rule: IouRule
+) -> NDArray[np.float64]:
+    chosen = {row: box for row, item in enumerate(paired) if (box := chosen_box(item)) is not None}
+    overlaps = np.zeros(len(samples))
+    truth = [samples[row].target_boxes[0] for row in chosen]
+    overlaps[list(chosen)] = paired_iou(list(chosen.values()), truth, rule)
+    return overlaps
+
+
+def _chance(
+    samples: Sequence[Sample], paired: Sequence[Prediction | None], rule: IouRule
+) -> NDArray[np.float64]:
+    chance = np.full((len(samples), len(THRESHOLDS)), np.nan)
+    for row, (sample, item) in enumerate(zip(samples, paired, strict=True)):
+        if item is not None and item.scores and item.boxes:
+            candidates = iou_matrix(item.boxes, sample.target_boxes, rule)[:, 0]
+            chance[row] = [(candidates >= threshold).mean() for threshold in THRESHOLDS]
+    return chance
+
+
+def official_groups(samples: Sequence[Sample]) -> dict[str, Mask]:
+    """unique, multiple, and each of them and the whole with and without class "others".
+
+    The official classes come from a label table, or from the flags of a benchmark list.
+    """
+    kind = np.array([item.tags.get("official_type", item.question_type) for item in samples])
+    groups = {name: kind == name for name in TYPES}
+    known = [item.tags.get("official_others") for item in samples]
+    if None in known:
+        return groups
+    others = np.array([flag == "True" for flag in known], dtype=bool)
+    for name, mask in (*list(groups.items()), ("overall", np.ones(len(samples), dtype=bool))):
+        groups[f"{name}_not_in_others"] = mask & ~others
+        groups[f"{name}_in_others"] = mask & others
+    return groups
+
+
+def locate_scanrefer(folder: AnnotationFolder, split: str) -> AnnotationFiles:
+    """The split's file in a folder."""
+    path = folder.annotations(f"ScanRefer_filtered_{split}.json")
+    return AnnotationFiles((path,), folder.objects(), label_map=folder.label_map)
+
+
+SCANREFER = BenchmarkKind(NAME, PROTOCOLS, locate_scanrefer, read_scanrefer, evaluate_scanrefer)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +19,33 @@ POOLED_TASKS: Mapping[str, tuple[str, ...]] = {
     "attribute": ("g_attr",),
 }
 """Micro-world tasks reported together: what needs only position, and what needs none."""
+COUNTED_AS_WRONG = "counted as wrong"
+LEFT_OUT = "left out of the mean, as this protocol does"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything one evaluation says. Values in percent."""
+
+    benchmark: str
+    protocol: str
+    metrics: Mapping[str, Metric]
+    per_type: Mapping[str, Mapping[str, Metric]]
+    scores: Sequence[SampleScore]
+    samples: int
+    missing: int
+    missing_rule: str
+    """What was done with samples without prediction."""
+    warnings: tuple[str, ...] = ()
+
+    def flat(self) -> tuple[list[Metric], list[SampleScore]]:
+        """All metrics under their full names, "/TYPE" behind those of a type; and the rows."""
+        metrics = list(self.metrics.values())
+        metrics += [metric for group in self.per_type.values() for metric in group.values()]
+        metrics.append(
+            Metric(f"{self.benchmark}/missing", self.missing, self.samples, unit="samples")
+        )
+        return metrics, list(self.scores)
 
 
 def pair_predictions(
@@ -27,26 +53,37 @@ def pair_predictions(
 ) -> list[Prediction | None]:
     """The prediction of each sample, None where there is none.
 
+    A prediction names its sample by id, or by the alias some samples have (the question's id).
+
     Raises:
         AnnotationError: an id is predicted twice, or belongs to none of the samples.
     """
-    known = {sample.sample_id for sample in samples}
-    if len(known) != len(samples):
-        repeated = Counter(sample.sample_id for sample in samples).most_common(1)[0][0]
-        raise AnnotationError("samples", repeated, "id", "occurs twice; sample ids must be unique")
-    by_id: dict[str, Prediction] = {}
+    rows: dict[str, int] = {}
+    for row, sample in enumerate(samples):
+        if sample.sample_id in rows:
+            raise AnnotationError("annotations", row, "id", f"{sample.sample_id!r} occurs twice")
+        rows[sample.sample_id] = row
+    aliases = Counter(sample.tags.get("alias", "") for sample in samples)
+    for row, sample in enumerate(samples):
+        alias = sample.tags.get("alias", "")
+        if alias and aliases[alias] == 1:
+            rows.setdefault(alias, row)
+    paired: list[Prediction | None] = [None] * len(samples)
     for index, prediction in enumerate(predictions):
-        if prediction.sample_id not in known:
+        name = prediction.sample_id
+        if name not in rows:
             reason = (
-                f"unknown id {prediction.sample_id!r}: no such sample among the {len(known)} of "
-                f"these annotations (their ids look like {min(known, default='-')!r})"
+                f"unknown id {name!r}: none of these {len(samples)} annotated samples has it; "
+                f"their ids look like {samples[0].sample_id!r}"
+                if samples
+                else f"unknown id {name!r}: there are no annotated samples"
             )
             raise AnnotationError(source, index, "id", reason)
-        if prediction.sample_id in by_id:
-            reason = f"{prediction.sample_id!r} is predicted twice; one prediction per sample"
+        if paired[rows[name]] is not None:
+            reason = f"{name!r} is predicted twice; give one prediction per sample"
             raise AnnotationError(source, index, "id", reason)
-        by_id[prediction.sample_id] = prediction
-    return [by_id.get(sample.sample_id) for sample in samples]
+        paired[rows[name]] = prediction
+    return paired
 
 
 def groups_of(samples: Sequence[Sample], types: Iterable[str] = ()) -> dict[str, Mask]:
@@ -62,15 +99,21 @@ def groups_of(samples: Sequence[Sample], types: Iterable[str] = ()) -> dict[str,
         for label in sorted(labels):
             members.setdefault(label, []).append(index)
     for pooled, tasks in POOLED_TASKS.items():
-        rows = sorted(row for task in tasks for row in members.get(task, []))
-        if rows:
-            members[pooled] = rows
-    masks = {}
-    for name, rows in members.items():
-        if rows:
-            masks[name] = np.zeros(len(samples), dtype=bool)
-            masks[name][rows] = True
-    return masks
+        members[pooled] = sorted(row for task in tasks for row in members.get(task, []))
+    return {name: _mask(rows, len(samples)) for name, rows in members.items() if rows}
+
+
+def _mask(rows: Sequence[int], size: int) -> Mask:
+    mask = np.zeros(size, dtype=bool)
+    mask[list(rows)] = True
+    return mask
+
+
+@dataclass(frozen=True)
+class _Columns:
+    values: NDArray[np.float64]
+    chance: NDArray[np.float64] | None
+    majority: NDArray[np.float64] | None
 
 
 @dataclass
@@ -78,10 +121,13 @@ class Tally:
     """Collects the metrics of one evaluation; shares in [0, 1] are reported in percent."""
 
     benchmark: str
+    protocol: str
     samples: Sequence[Sample]
     groups: Mapping[str, Mask] = field(default_factory=dict)
-    metrics: list[Metric] = field(default_factory=list)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    per_type: dict[str, dict[str, Metric]] = field(default_factory=dict)
     scores: list[SampleScore] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -108,36 +154,25 @@ class Tally:
             None if chance is None else np.asarray(chance, dtype=np.float64),
             None if majority is None else np.asarray(majority, dtype=np.float64),
         )
-        everyone = np.ones(len(self.samples), dtype=bool) if within is None else within
+        counted = np.ones(len(self.samples), dtype=bool) if within is None else within
         full = f"{self.benchmark}/{name}"
-        self._add_subset(full, columns, everyone, keep_rows=True)
+        if counted.any():
+            self.metrics[name] = _metric(full, columns, counted)
+            self._keep_rows(full, columns, counted)
         for group, mask in self.groups.items() if grouped else ():
-            if (mask & everyone).any():
-                keep = group in POOLED_TASKS
-                self._add_subset(f"{full}/{group}", columns, mask & everyone, keep_rows=keep)
+            rows = mask & counted
+            if rows.any():
+                grouped_name = f"{full}/{group}"
+                self.per_type.setdefault(group, {})[name] = _metric(grouped_name, columns, rows)
+                if group in POOLED_TASKS:
+                    self._keep_rows(grouped_name, columns, rows)
 
-    def _add_subset(self, name: str, columns: _Columns, mask: Mask, keep_rows: bool) -> None:
-        values = columns.values[mask]
-        if not values.size:
-            return
-        interval = bootstrap_mean(values)
-        self.metrics.append(
-            Metric(
-                name=name,
-                value=100 * float(values.mean()),
-                n=int(values.size),
-                chance=_percent(columns.chance, mask),
-                majority=_percent(columns.majority, mask),
-                ci95=None if interval is None else (100 * interval[0], 100 * interval[1]),
-            )
+    def _keep_rows(self, name: str, columns: _Columns, mask: Mask) -> None:
+        values = (100 * columns.values[mask]).tolist()
+        self.scores.extend(
+            SampleScore(name, self.samples[row].sample_id, self.samples[row].scene_id, value)
+            for row, value in zip(np.flatnonzero(mask).tolist(), values, strict=True)
         )
-        if keep_rows:
-            self.scores.extend(
-                SampleScore(name, self.samples[row].sample_id, self.samples[row].scene_id, value)
-                for row, value in zip(
-                    np.flatnonzero(mask).tolist(), (100 * values).tolist(), strict=True
-                )
-            )
 
     def add_corpus(
         self,
@@ -145,31 +180,55 @@ class Tally:
         value: float,
         interval: tuple[float, float] | None,
         majority: float | None = None,
+        size: int | None = None,
     ) -> None:
         """Record a metric of the whole set that is no mean of per-sample values."""
-        self.metrics.append(
-            Metric(
-                name=f"{self.benchmark}/{name}",
-                value=100 * value,
-                n=len(self.samples),
-                majority=None if majority is None else 100 * majority,
-                ci95=None if interval is None else (100 * interval[0], 100 * interval[1]),
-            )
+        self.metrics[name] = Metric(
+            name=f"{self.benchmark}/{name}",
+            value=100 * value,
+            n=len(self.samples) if size is None else size,
+            majority=None if majority is None else 100 * majority,
+            ci95=None if interval is None else (100 * interval[0], 100 * interval[1]),
         )
 
-    def add_missing(self, predictions: Sequence[Prediction | None]) -> None:
-        """Record how many samples have no prediction; each of them counted as wrong."""
+    def evaluation(
+        self, predictions: Sequence[object | None], missing_rule: str = COUNTED_AS_WRONG
+    ) -> Evaluation:
+        """The finished evaluation.
+
+        Args:
+            predictions: one per sample, None where missing.
+            missing_rule: what the protocol did with the missing ones.
+        """
         missing = sum(prediction is None for prediction in predictions)
-        self.metrics.append(
-            Metric(f"{self.benchmark}/missing", missing, len(predictions), unit="samples")
+        warnings = list(self.warnings)
+        if missing:
+            total = len(predictions)
+            warnings.append(f"{missing} of {total} samples have no prediction: {missing_rule}")
+        return Evaluation(
+            benchmark=self.benchmark,
+            protocol=self.protocol,
+            metrics=self.metrics,
+            per_type=self.per_type,
+            scores=self.scores,
+            samples=len(predictions),
+            missing=missing,
+            missing_rule=missing_rule,
+            warnings=tuple(warnings),
         )
 
 
-@dataclass(frozen=True)
-class _Columns:
-    values: NDArray[np.float64]
-    chance: NDArray[np.float64] | None
-    majority: NDArray[np.float64] | None
+def _metric(name: str, columns: _Columns, mask: Mask) -> Metric:
+    values = columns.values[mask]
+    interval = bootstrap_mean(values)
+    return Metric(
+        name=name,
+        value=100 * float(values.mean()),
+        n=int(values.size),
+        chance=_percent(columns.chance, mask),
+        majority=_percent(columns.majority, mask),
+        ci95=None if interval is None else (100 * interval[0], 100 * interval[1]),
+    )
 
 
 def _percent(column: NDArray[np.float64] | None, mask: Mask) -> float | None:
@@ -177,30 +236,3 @@ def _percent(column: NDArray[np.float64] | None, mask: Mask) -> float | None:
         return None
     known = column[mask & ~np.isnan(column)]
     return 100 * float(known.mean()) if known.size else None
-
-
-@dataclass(frozen=True)
-class AnswerBaselines:
-    """What a guesser who knows only the question type would score, per sample [N]."""
-
-    chance: NDArray[np.float64]
-    """A uniform guess among the distinct first answers of the sample's type."""
-    majority: NDArray[np.float64]
-    """The most frequent answer of the sample's type."""
-
-
-def answer_baselines(samples: Sequence[Sample]) -> AnswerBaselines:
-    """Exact-match baselines from the reference answers of the evaluated samples."""
-    by_type: dict[str, list[int]] = defaultdict(list)
-    for index, sample in enumerate(samples):
-        by_type[sample.question_type].append(index)
-    chance, majority = np.zeros(len(samples)), np.zeros(len(samples))
-    for rows in by_type.values():
-        first = Counter(samples[row].answers[0] for row in rows if samples[row].answers)
-        counts = Counter(answer for row in rows for answer in set(samples[row].answers))
-        top = min(counts, key=lambda answer: (-counts[answer], answer), default=None)
-        for row in rows:
-            answers: set[Any] = set(samples[row].answers)
-            chance[row] = len(answers & first.keys()) / len(first) if first else 0.0
-            majority[row] = float(top in answers)
-    return AnswerBaselines(chance, majority)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from threedrs_components.metrics.iou import M3DREF_CLIP, IouRule, iou_matrix
+from threedrs_components.metrics.iou import DOUBLE, IouRule, iou_matrix
 
 TEMPERATURE = 0.07
 """Of the softmax over candidate scores; the value the grounding loss is trained with."""
@@ -46,7 +46,7 @@ def select_boxes(
 
 
 def matched_overlaps(
-    predicted: ArrayLike, truth: ArrayLike, rule: IouRule = M3DREF_CLIP
+    predicted: ArrayLike, truth: ArrayLike, rule: IouRule = DOUBLE
 ) -> NDArray[np.floating[Any]]:
     """IoUs of the one-to-one assignment of predicted to true boxes with the largest total IoU."""
     # Here and not above: SciPy takes a second to import, and the grid only wants benchmark names.
@@ -54,7 +54,7 @@ def matched_overlaps(
 
     overlaps = iou_matrix(predicted, truth, rule)
     side = max(overlaps.shape)
-    square = np.zeros((side, side), dtype=overlaps.dtype)
+    square = np.zeros((side, side), dtype=np.float32)  # both evaluators compare in float32
     square[: overlaps.shape[0], : overlaps.shape[1]] = overlaps
     rows, columns = linear_sum_assignment(square, maximize=True)
     matched: NDArray[np.floating[Any]] = square[rows, columns]
@@ -65,7 +65,7 @@ def box_set_f1(
     predicted: Sequence[Sequence[float]],
     truth: Sequence[Sequence[float]],
     thresholds: Sequence[float],
-    rule: IouRule = M3DREF_CLIP,
+    rule: IouRule = DOUBLE,
 ) -> tuple[float, ...]:
     """F1 of two sets of boxes per IoU threshold: 1 if both are empty, 0 if only one is."""
     if not predicted and not truth:

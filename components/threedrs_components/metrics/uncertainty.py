@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,27 +59,18 @@ def bootstrap_mean(
     return _limits(draws @ distinct / array.size, level)
 
 
-def bootstrap_corpus(
-    statistics: ArrayLike,
-    score: Callable[[Float64], Float64],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> tuple[float, float] | None:
-    """Percentile interval of a score that is a function of counts summed over items.
-
-    Args:
-        statistics: [N, S] counts per item.
-        score: sums [R, S] to scores [R].
-    """
+def resampled_sums(statistics: ArrayLike, *, seed: int = 0, resamples: int = RESAMPLES) -> Float64:
+    """Sums [R, S] of counts per item [N, S] over resampled sets of N items."""
     array = np.asarray(statistics, dtype=np.float64)
-    if array.shape[0] == 0:
-        return None
     items = array.shape[0]
     generator = np.random.default_rng(seed)
     sums = np.empty((resamples, array.shape[1]))
     for row in range(resamples):
         counts = np.bincount(generator.integers(items, size=items), minlength=items)
         sums[row] = counts @ array
-    return _limits(score(sums), level)
+    return sums
+
+
+def percentile_interval(scores: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """The middle part of resampled scores [R] that holds `level` of them."""
+    return _limits(np.asarray(scores, dtype=np.float64), level)

@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from threedrs_components.metrics.uncertainty import bootstrap_corpus, bootstrap_mean, spread
+from threedrs_components.metrics.uncertainty import (
+    bootstrap_mean,
+    percentile_interval,
+    resampled_sums,
+    spread,
+)
 
 
 def test_spread_over_seeds_uses_one_degree_of_freedom_less() -> None:
@@ -44,14 +48,10 @@ def test_same_seed_same_interval() -> None:
 
 def test_no_items_no_interval() -> None:
     assert bootstrap_mean([]) is None
-    assert bootstrap_corpus(np.zeros((0, 2)), lambda sums: sums[:, 0]) is None
 
 
-def test_corpus_interval_of_a_mean_is_the_interval_of_the_mean() -> None:
+def test_interval_of_resampled_sums_is_the_interval_of_the_mean() -> None:
     values = np.random.default_rng(1).random(200)
-
-    def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        return sums[:, 0] / sums[:, 1]
-
-    corpus = bootstrap_corpus(np.stack([values, np.ones(200)], axis=1), mean, resamples=3000)
-    assert corpus == pytest.approx(bootstrap_mean(values, resamples=3000), abs=0.005)
+    sums = resampled_sums(np.stack([values, np.ones(200)], axis=1), resamples=3000)
+    interval = percentile_interval(sums[:, 0] / sums[:, 1])
+    assert interval == pytest.approx(bootstrap_mean(values, resamples=3000), abs=0.005)

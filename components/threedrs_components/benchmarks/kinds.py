@@ -1,0 +1,93 @@
+"""What a benchmark is made of: where its files are, how they read, how answers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.benchmarks.annotations import Box, read_json, read_table
+from threedrs_components.benchmarks.boxes import AnnotationFolder, ObjectBoxes
+from threedrs_components.benchmarks.label_map import LabelMap
+from threedrs_components.benchmarks.llava_style import is_llava_style, llava_samples
+from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_components.benchmarks.text_scores import DEFAULT_METRICS
+from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
+
+
+@dataclass(frozen=True)
+class AnnotationFiles:
+    """The files of one split, found by folder or named one by one."""
+
+    records: tuple[Path, ...]
+    objects: ObjectBoxes | None = None
+    proposals: Mapping[str, tuple[Box, ...]] | None = None
+    """Scan2Cap: candidates for the prompt box; without them no box is chosen."""
+    label_map: LabelMap | None = None
+
+
+Parsed = Sequence[tuple[Path, Any]]
+"""Annotation files with their JSON values."""
+
+
+@dataclass(frozen=True)
+class BenchmarkKind:
+    """One benchmark: its name, its scoring protocols and its three functions."""
+
+    name: str
+    protocols: Mapping[str, str]
+    """Name to one line of explanation; the first is the default."""
+    locate: Callable[[AnnotationFolder, str], AnnotationFiles]
+    """Files of a split in a folder."""
+    read: Callable[[Parsed, AnnotationFiles, PromptConfig, str], list[Sample]]
+    """Samples of a split from parsed files."""
+    evaluate: Callable[[Sequence[Sample], Sequence[Prediction], str, Sequence[str]], Evaluation]
+    """Samples, predictions, protocol and text metrics to metrics."""
+
+    @property
+    def default_protocol(self) -> str:
+        """The protocol used where none is named."""
+        return next(iter(self.protocols))
+
+    def samples(self, files: AnnotationFiles, prompts: PromptConfig, split: str) -> list[Sample]:
+        """Samples of the files, raw or in the processed conversations' form.
+
+        Raises:
+            AnnotationError: names file, record and field.
+        """
+        parsed = [
+            (path, read_table(path) if path.suffix in (".jsonl", ".parquet") else read_json(path))
+            for path in files.records
+        ]
+        if len(parsed) == 1 and is_llava_style(parsed[0][1]):
+            return llava_samples(parsed[0][1], parsed[0][0], self.name, prompts, split)
+        return self.read(parsed, files, prompts, split)
+
+
+@dataclass(frozen=True)
+class AnnotatedBenchmark:
+    """A benchmark over the annotation files of a folder; keeps the `Benchmark` contract."""
+
+    kind: BenchmarkKind
+    folder: AnnotationFolder
+    prompts: PromptConfig = field(default_factory=PromptConfig)
+    protocol: str = ""
+    """The kind's default if empty."""
+    text_metrics: tuple[str, ...] = DEFAULT_METRICS
+
+    def samples(self, split: str) -> list[Sample]:
+        """All samples of a split, in file order.
+
+        Raises:
+            AnnotationError: names file, record and field of what is wrong.
+        """
+        return self.kind.samples(self.kind.locate(self.folder, split), self.prompts, split)
+
+    def score(
+        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
+    ) -> tuple[list[Metric], list[SampleScore]]:
+        """Metrics over all samples, and per-sample scores."""
+        protocol = self.protocol or self.kind.default_protocol
+        return self.kind.evaluate(samples, predictions, protocol, self.text_metrics).flat()

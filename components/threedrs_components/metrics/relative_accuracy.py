@@ -1,0 +1,89 @@
+"""Mean relative accuracy of a number, and how VSI-Bench finds numbers and letters in answers."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""Confidence levels; a number passes one if its relative error is at most 1 - level."""
+
+
+def mean_relative_accuracy(answer: float, truth: float) -> float:
+    """Share of the ten levels at which the answer is near enough. A truth of 0 gives 0.
+
+    Inclusive, as the code is; the paper writes "<". The reference fails on a truth of 0.
+    """
+    if not math.isfinite(answer) or truth == 0.0:
+        return 0.0
+    error = abs(answer - truth) / truth
+    return float((error <= 1 - THRESHOLDS).mean())
+
+
+def first_word(text: str) -> str:
+    """The answer proper: what stands before the first space, without trailing dots."""
+    return text.split(" ")[0].rstrip(".").strip()
+
+
+def as_number(text: str) -> float:
+    """The number a text is; NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+_UNITS = {
+    word: number
+    for number, word in enumerate(
+        (
+            *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+            *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+            *("seventeen", "eighteen", "nineteen"),
+        )
+    )
+}
+_TENS = {
+    word: 10 * number
+    for number, word in enumerate(
+        ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), start=2
+    )
+}
+_DIGITS = re.compile(r"-?\d+(?:\.\d+)?")
+_WORD = re.compile(r"[a-z]+")
+
+
+def number_in_text(text: str) -> float:
+    """The first number in a text, in digits or in English words; NaN if there is none.
+
+    Digits anywhere go before words, and a run of number words is read as one number.
+    """
+    digits = _DIGITS.search(text)
+    if digits:
+        return float(digits[0])
+    run: list[str] = []
+    for word in _WORD.findall(text.lower()):
+        if word in _UNITS or word in _TENS or (run and word in _SCALES):
+            run.append(word)
+        elif word in _SCALES:
+            run += ["one", word]
+        elif run and word != "and":
+            break
+    return _words_to_number(run) if run else math.nan
+
+
+_SCALES = {"hundred": 100, "thousand": 1000}
+
+
+def _words_to_number(words: list[str]) -> float:
+    total = current = 0
+    for word in words:
+        if word == "hundred":
+            current = max(current, 1) * 100
+        elif word == "thousand":
+            total, current = total + max(current, 1) * 1000, 0
+        else:
+            current += _UNITS.get(word, _TENS.get(word, 0))
+    return float(total + current)
