@@ -19,20 +19,20 @@ class VGGTArchitecture(Config):
     image_size: PositiveInt = 64
     """Width in pixels that frames are resized to; a multiple of the patch size."""
     patch_size: PositiveInt = 16
-    embed_dim: PositiveInt = 128
+    embed_dim: PositiveInt = 64
     heads: PositiveInt = 4
     patch_embed_depth: PositiveInt = 2
     """Blocks of the per-frame ViT that makes the patch tokens."""
-    depth: PositiveInt = 3
+    depth: PositiveInt = 2
     """Pairs of one frame block and one global block."""
-    mlp_ratio: PositiveFloat = 4.0
+    mlp_ratio: PositiveFloat = 2.0
     num_registers: PositiveInt = 4
     """Register tokens of the ViT, and again of the aggregator."""
     dense_head: Literal["dpt", "cells"] = "cells"
     """How depth and points are read out: DPT as released, or one linear map to cells per token."""
     cells_per_patch: PositiveInt = 2
     """Side of the cell grid that the "cells" head predicts inside one patch."""
-    dpt_layers: tuple[int, int, int, int] = (0, 1, 2, 2)
+    dpt_layers: tuple[int, int, int, int] = (0, 0, 1, 1)
     """Blocks whose outputs the DPT head reads."""
     dpt_features: PositiveInt = 32
     dpt_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 64)
@@ -64,6 +64,7 @@ VGGT_1B = VGGTArchitecture(
     heads=16,
     patch_embed_depth=24,
     depth=24,
+    mlp_ratio=4.0,
     dense_head="dpt",
     dpt_layers=(4, 11, 17, 23),
     dpt_features=256,
@@ -108,6 +109,8 @@ class MAEArchitecture(Config):
     hidden_size: PositiveInt = 128
     layers: PositiveInt = 6
     heads: PositiveInt = 4
+    mlp_ratio: PositiveFloat = 4.0
+    """Of encoder and decoder."""
     decoder_hidden_size: PositiveInt = 64
     decoder_layers: PositiveInt = 1
     decoder_heads: PositiveInt = 4
@@ -161,14 +164,14 @@ class PretrainTeacherConfig(Config):
     """How a micro teacher is trained on the teacher world."""
 
     teacher: TeacherConfig = VGGTConfig()
-    steps: PositiveInt = 250
-    scenes_per_step: PositiveInt = 12
+    steps: PositiveInt = 600
+    scenes_per_step: PositiveInt = 6
     """Every frame of each drawn scene is used."""
-    learning_rate: PositiveFloat = 1.5e-3
+    learning_rate: PositiveFloat = 6e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps with a rising learning rate; a cosine to zero follows."""
     clip: PositiveFloat = 1.0
-    checkpoint_every: PositiveInt = 50
+    checkpoint_every: PositiveInt = 100
     """Steps between resumable checkpoints."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -6,6 +6,8 @@ Features never go through `ViTMAEModel`: it shuffles the patches at random even 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +79,11 @@ def transformers_config(architecture: MAEArchitecture) -> ViTMAEConfig:
         hidden_size=architecture.hidden_size,
         num_hidden_layers=architecture.layers,
         num_attention_heads=architecture.heads,
-        intermediate_size=4 * architecture.hidden_size,
+        intermediate_size=int(architecture.mlp_ratio * architecture.hidden_size),
         decoder_hidden_size=architecture.decoder_hidden_size,
         decoder_num_hidden_layers=architecture.decoder_layers,
         decoder_num_attention_heads=architecture.decoder_heads,
-        decoder_intermediate_size=4 * architecture.decoder_hidden_size,
+        decoder_intermediate_size=int(architecture.mlp_ratio * architecture.decoder_hidden_size),
         mask_ratio=architecture.mask_ratio,
         norm_pix_loss=False,  # rendered patches are often flat: their own deviation is noise
     )
@@ -107,9 +109,7 @@ def _read_encoder(weights: Path, device: str) -> ViTModel:
 
 def _quietly_loaded(folder: Path) -> Any:
     """Model and loading report, without the printed one: the decoder is left out on purpose."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)
-    try:
+    with quiet_transformers():
         return ViTModel.from_pretrained(
             folder,
             add_pooling_layer=False,
@@ -117,5 +117,18 @@ def _quietly_loaded(folder: Path) -> Any:
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' warnings and progress bars; only errors are told."""
+    switches: Any = transformers_logging
+    verbosity, bars = switches.get_verbosity(), switches.is_progress_bar_enabled()
+    switches.set_verbosity(logging.ERROR)
+    switches.disable_progress_bar()
+    try:
+        yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
+        switches.set_verbosity(verbosity)
+        if bars:
+            switches.enable_progress_bar()

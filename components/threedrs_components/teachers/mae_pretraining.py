@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from transformers import ViTMAEForPreTraining
 
 from threedrs_components.teachers.config import MAEConfig
-from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.mae import quiet_transformers, transformers_config
 from threedrs_components.teachers.pixels import normalised
 from threedrs_components.teachers.teacher_world import TeacherWorld
 from threedrs_platform.records import Metric
@@ -57,7 +57,8 @@ class MAEPretraining:
 
     def save(self, out: Path) -> None:
         """Write the model in the transformers format."""
-        self.model.save_pretrained(out)
+        with quiet_transformers():
+            self.model.save_pretrained(out)
 
     def _pixels(self, scenes: Tensor) -> Tensor:
         return normalised(self.world.frames(scenes).flatten(0, 1))

@@ -16,7 +16,7 @@ from threedrs_components.teachers.vggt import VGGT, Geometry
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_platform.records import Metric
 
-INITIAL_SCALE = 0.3
+INITIAL_SCALE = 1.0
 """LayerScale at the start. The released 0.01 is meant for 24 blocks and long training."""
 SCENES_PER_CHUNK = 8
 
