@@ -109,6 +109,10 @@ def test_one_seed_proves_nothing_about_training() -> None:
     assert findings_of(results, totals)[HELPS].verdict is Verdict.AGREES_HERE
 
 
+def test_a_run_that_measured_nothing_yet_makes_no_findings() -> None:
+    assert findings_of(run({"baseline": [1.0], "vggt": [2.0]}, "teacher/point_error")) == {}
+
+
 def test_claims_about_absent_cells_are_not_made() -> None:
     assert set(findings_of(run({"baseline": [1.0, 2.0], "vggt": [3.0, 4.0]}))) == {
         HELPS,

@@ -31,6 +31,8 @@ examples:
 """
 
 FOLLOW_S = 0.5
+SHOWN_DIGITS, SHOWN_MESSAGE = 12, 300
+"""Characters of digests and of messages in an event's line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,14 +88,16 @@ def _events(args: argparse.Namespace, database: Database, run_id: str) -> None:
 
 def _event_line(event: RecordedEvent) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(event.at))
-    step = f" {event.step_key[:12]}" if event.step_key else ""
-    details = " ".join(f"{name}={_short(value)}" for name, value in event.payload.items())
+    step = f" {event.step_key[:SHOWN_DIGITS]}" if event.step_key else ""
+    told = {name: value for name, value in event.payload.items() if value not in ("", None)}
+    details = " ".join(f"{name}={_short(name, value)}" for name, value in told.items())
     return f"{clock} {event.type}{step} {details}".rstrip()
 
 
-def _short(value: Any) -> str:
+def _short(name: str, value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    longest = SHOWN_DIGITS if name in ("digest", "from") else SHOWN_MESSAGE
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _logs(

@@ -18,7 +18,7 @@ from threedrs_workflows.report.comparison import (
 from threedrs_workflows.report.notation import interval, p_value, plain, signed
 from threedrs_workflows.report.quartiles import Trend
 from threedrs_workflows.report.roles import Role, assign_roles
-from threedrs_workflows.report.table import ResultTable, Row
+from threedrs_workflows.report.table import ResultTable, Row, is_headline
 
 
 class Verdict(StrEnum):
@@ -112,7 +112,12 @@ CLAIMS = (
 def find(
     table: ResultTable, trends: Sequence[Trend] = (), totals: SceneTotals | None = None
 ) -> list[Finding]:
-    """Judge every claim whose parts are in the run; p values corrected across these claims."""
+    """Judge every claim whose parts are in the run; p values corrected across these claims.
+
+    A run that has measured nothing to compare yet makes no findings.
+    """
+    if not any(is_headline(column.name) for column in table.columns):
+        return []
     roles = assign_roles(table)
     present = [claim for claim in CLAIMS if claim.subject in roles and claim.reference in roles]
     tests = [

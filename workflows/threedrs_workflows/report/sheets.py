@@ -45,9 +45,11 @@ class Sheet:
 
 
 def sheets(report: Report, pivot: bool = False) -> list[Sheet]:
-    """Results, differences and quartiles. `pivot` exchanges the default rows and columns."""
+    """Results, differences, quartiles, shared steps. `pivot` exchanges default rows and columns."""
+    setup = _setup(report)
+    shared = [setup] if setup.rows else []
     if not report.table.columns:
-        return [_states(report.table)]
+        return [_states(report.table), *shared]
     turn = (len(report.table.columns) > MOST_METRIC_COLUMNS) != pivot
     made = [_results(report.table)]
     if report.differences:
@@ -55,8 +57,7 @@ def sheets(report: Report, pivot: bool = False) -> list[Sheet]:
     made = [sheet.turned() if turn else sheet for sheet in made]
     if report.trends:
         made.append(_quartiles(report))
-    setup = _setup(report)
-    return [*made, setup] if setup.rows else made
+    return [*made, *shared]
 
 
 def paragraphs(report: Report) -> list[tuple[str, list[str]]]:
