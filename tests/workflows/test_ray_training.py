@@ -18,6 +18,7 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
 from threedrs_components.training.synthetic import random_samples, random_scene, random_student
+from threedrs_platform.errors import SceneError
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -92,3 +93,14 @@ def test_a_step_lends_its_cpus_to_its_workers(
     assert summary.steps == 2
     assert reported == [1, 2]
     assert_close(tmp_path / "here", tmp_path / "there")
+
+
+def test_the_error_of_a_worker_is_the_error_of_the_step(
+    ray_here: Any, inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    training = inputs.training.model_copy(update={"workers": 2})
+    there, _ = settings(tmp_path / "there")
+    with pytest.raises(SceneError, match="was not prepared"):
+        train_on_ray(
+            replace(inputs, training=training, samples={"x": inputs.samples["a"]}), **there
+        )

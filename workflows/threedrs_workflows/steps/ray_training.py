@@ -16,6 +16,7 @@ import torch
 
 from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
+from threedrs_platform.errors import ThreedrsError
 
 POLL_S = 0.5
 START_TIMEOUT_S = "300"
@@ -117,7 +118,7 @@ def _fit(
 ) -> None:
     """Run a training function; its own exception comes out, not Ray's wrapping of it."""
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_TIMEOUT_S)
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
     gpu = torch.cuda.is_available()
@@ -135,7 +136,17 @@ def _fit(
             failure_config=failures(max_failures=0, controller_failure_limit=0),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        raise _root(error) from error
+
+
+def _root(error: Any) -> BaseException:
+    """What went wrong in the first place: when one rank fails, the others lose their peer."""
+    failures: list[BaseException] = [error.worker_failures[rank] for rank in error.worker_failures]
+    ours = [failure for failure in failures if isinstance(failure, ThreedrsError)]
+    return (ours or failures or [error])[0]
 
 
 def _worker(settings: dict[str, Any]) -> None:
