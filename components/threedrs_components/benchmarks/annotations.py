@@ -100,6 +100,11 @@ def read_table(path: Path) -> list[Any]:
     return rows
 
 
+def read_values(path: Path) -> Any:
+    """The JSON value of a file, or the list of records of a JSON Lines or Parquet file."""
+    return read_table(path) if path.suffix in (".jsonl", ".parquet") else read_json(path)
+
+
 def parse_records(values: Any, record: type[R], file: Path | str) -> list[R]:
     """Validate a list of JSON objects as records.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks.annotations import Box, read_json, read_table
+from threedrs_components.benchmarks.annotations import Box, read_values
 from threedrs_components.benchmarks.boxes import AnnotationFolder, ObjectBoxes
 from threedrs_components.benchmarks.label_map import LabelMap
 from threedrs_components.benchmarks.llava_style import is_llava_style, llava_samples
@@ -15,6 +15,9 @@ from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.benchmarks.text_scores import DEFAULT_METRICS
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
+
+Parsed = Sequence[tuple[Path, Any]]
+"""Annotation files with their JSON values."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,15 @@ class AnnotationFiles:
     proposals: Mapping[str, tuple[Box, ...]] | None = None
     """Scan2Cap: candidates for the prompt box; without them no box is chosen."""
     label_map: LabelMap | None = None
+    parsed: Mapping[Path, Any] = field(default_factory=dict)
+    """JSON values of files that have been read already."""
 
-
-Parsed = Sequence[tuple[Path, Any]]
-"""Annotation files with their JSON values."""
+    def values(self) -> Parsed:
+        """The annotation files with their JSON values."""
+        return [
+            (path, self.parsed[path] if path in self.parsed else read_values(path))
+            for path in self.records
+        ]
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,7 @@ class BenchmarkKind:
         Raises:
             AnnotationError: names file, record and field.
         """
-        parsed = [
-            (path, read_table(path) if path.suffix in (".jsonl", ".parquet") else read_json(path))
-            for path in files.records
-        ]
+        parsed = files.values()
         if len(parsed) == 1 and is_llava_style(parsed[0][1]):
             return llava_samples(parsed[0][1], parsed[0][0], self.name, prompts, split)
         return self.read(parsed, files, prompts, split)

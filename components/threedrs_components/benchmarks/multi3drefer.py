@@ -71,6 +71,7 @@ def read_multi3drefer(
             question_type=record.eval_type,
             tags={
                 "ann_id": record.ann_id,
+                "alias": f"{NAME}_{record.scene_id}_{record.ann_id}",
                 "object_name": record.object_name,
                 **({"task": record.task} if record.task else {}),
             },

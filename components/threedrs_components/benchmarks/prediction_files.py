@@ -1,7 +1,8 @@
 """Our own prediction files: JSON Lines, one object per sample.
 
 Keys: `id`, and what the benchmark asks for: `text`, or `boxes` (six numbers each, centre and size),
-or `boxes` with `scores` (one per box, and one more for "no object").
+or `boxes` with `scores` (one per box, and one more for "no object"). Optional: `texts`, several
+answers in order of rank; with a scene's name as `id`, one caption per box (Scan2Cap).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class PredictionLine(Record):
     text: str | None = None
     boxes: tuple[FiniteBox, ...] = ()
     scores: tuple[FiniteFloat, ...] = ()
+    texts: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_score_more_than_boxes(self) -> Self:
@@ -45,7 +47,7 @@ class PredictionLine(Record):
 
     def prediction(self) -> Prediction:
         """The value that crosses borders."""
-        return Prediction(self.sample_id, self.text, self.boxes, self.scores)
+        return Prediction(self.sample_id, self.text, self.boxes, self.scores, self.texts)
 
 
 def parse_predictions(values: Iterable[object], file: Path | str) -> list[Prediction]:
@@ -87,4 +89,6 @@ def _line(prediction: Prediction) -> dict[str, object]:
         line["boxes"] = [list(box) for box in prediction.boxes]
     if prediction.scores:
         line["scores"] = list(prediction.scores)
+    if prediction.texts:
+        line["texts"] = list(prediction.texts)
     return line

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,6 +39,22 @@ class Evaluation:
     """What was done with samples without prediction."""
     warnings: tuple[str, ...] = ()
 
+    def as_json(self) -> dict[str, Any]:
+        """What `workflows score --json` prints."""
+        return {
+            "benchmark": self.benchmark,
+            "protocol": self.protocol,
+            "metrics": {name: metric_json(item) for name, item in self.metrics.items()},
+            "per_type": {
+                kind: {name: metric_json(item) for name, item in group.items()}
+                for kind, group in self.per_type.items()
+            },
+            "samples": self.samples,
+            "missing": self.missing,
+            "missing_rule": self.missing_rule,
+            "warnings": list(self.warnings),
+        }
+
     def flat(self) -> tuple[list[Metric], list[SampleScore]]:
         """All metrics under their full names, "/TYPE" behind those of a type; and the rows."""
         metrics = list(self.metrics.values())
@@ -46,6 +63,20 @@ class Evaluation:
             Metric(f"{self.benchmark}/missing", self.missing, self.samples, unit="samples")
         )
         return metrics, list(self.scores)
+
+
+def metric_json(metric: Metric) -> dict[str, Any]:
+    """A metric as JSON-ready values; baselines only where they are known."""
+    content: dict[str, Any] = {
+        "value": metric.value,
+        "unit": metric.unit,
+        "n": metric.n,
+        "ci95": None if metric.ci95 is None else list(metric.ci95),
+    }
+    for name in ("chance", "majority"):
+        if getattr(metric, name) is not None:
+            content[name] = getattr(metric, name)
+    return content
 
 
 def pair_predictions(

@@ -1,0 +1,56 @@
+"""Annotation files as people name them: one folder, or several files told by their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.benchmarks.annotations import read_values
+from threedrs_components.benchmarks.boxes import AnnotationFolder, ObjectBoxes, parse_box_lists
+from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind
+from threedrs_components.benchmarks.label_map import read_label_map
+from threedrs_platform.errors import AnnotationError
+
+
+def find_annotations(
+    kind: BenchmarkKind, paths: Sequence[Path], label_map: Path | None, split: str
+) -> AnnotationFiles:
+    """The files of a benchmark among the given ones.
+
+    Args:
+        kind: the benchmark.
+        paths: one folder; or annotation files, and maybe one file of boxes by scene.
+        label_map: decides unique / multiple.
+        split: which split to look for in a folder.
+
+    Raises:
+        AnnotationError: a file is unreadable, or more than one holds boxes, or none annotations.
+    """
+    labels = read_label_map(label_map) if label_map else None
+    if len(paths) == 1 and paths[0].is_dir():
+        return kind.locate(AnnotationFolder(paths[0], label_map=labels), split)
+    parsed: dict[Path, Any] = {}
+    objects: ObjectBoxes | None = None
+    for path in paths:
+        values = read_values(path)
+        if not holds_boxes(values):
+            parsed[path] = values
+        elif objects is not None:
+            reason = f"holds boxes, and so does {objects.source}; give one file of boxes"
+            raise AnnotationError(path, "-", "file", reason)
+        else:
+            objects = ObjectBoxes(lists=parse_box_lists(values, path), source=path)
+    if not parsed:
+        raise AnnotationError(paths[0], "-", "file", "holds boxes only; annotations are missing")
+    return AnnotationFiles(tuple(parsed), objects, label_map=labels, parsed=parsed)
+
+
+def holds_boxes(values: Any) -> bool:
+    """Whether parsed JSON has the shape scene -> list of boxes."""
+    if not isinstance(values, dict) or not values or {"questions", "annotations"} & values.keys():
+        return False
+    return all(
+        isinstance(boxes, list) and all(isinstance(box, list) for box in boxes)
+        for boxes in values.values()
+    )
