@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Connection,
     Engine,
     Float,
@@ -61,28 +63,58 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._local = threading.local()
+        self._inserts: dict[Table, Any] = {}
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that may write; on SQLite it takes the write lock at once."""
+        """A transaction that may write; on SQLite it takes the write lock at once.
+
+        Within it, further `write` and `read` of the same thread join it: all or nothing.
+        """
+        if self._joined is not None:
+            yield self._joined
+            return
         with _database_errors("write to", self.engine), self.engine.connect() as connection:
             connection = connection.execution_options(threedrs_begin="BEGIN IMMEDIATE")
             with connection.begin():
-                yield connection
+                self._local.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._local.connection = None
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view for reading."""
+        if self._joined is not None:
+            yield self._joined
+            return
         with _database_errors("read", self.engine), self.engine.connect() as connection:
             yield connection
 
+    @property
+    def _joined(self) -> Connection | None:
+        """The transaction that this thread is in."""
+        return getattr(self._local, "connection", None)
+
     def insert_new(
-        self, connection: Connection, table: Table, rows: Sequence[dict[str, Any]]
+        self,
+        connection: Connection,
+        table: Table,
+        rows: Sequence[dict[str, Any]],
+        **computed: ColumnElement[Any],
     ) -> None:
         """Insert rows, leaving alone those whose primary key exists already."""
-        if rows:
+        if not rows:
+            return
+        if table not in self._inserts:
             dialect = sqlite if self.is_sqlite else postgresql
-            connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
+            statement = (
+                dialect.insert(table).values(**computed) if computed else dialect.insert(table)
+            )
+            self._inserts[table] = statement.on_conflict_do_nothing()
+        connection.execute(self._inserts[table], list(rows))
 
     def close(self) -> None:
         """Close all connections."""

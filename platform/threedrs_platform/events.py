@@ -7,10 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from threedrs_platform import schema
 from threedrs_platform.database import Database, now
+
+_COUNT = (
+    update(schema.runs)
+    .where(schema.runs.c.id == bindparam("run"))
+    .values(last_seq=schema.runs.c.last_seq + bindparam("more"))
+    .returning(schema.runs.c.last_seq, now())
+)
+_ADD, _POST = insert(schema.events), insert(schema.outbox)
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,7 @@ def append_events(connection: Connection, run_id: str, events: Sequence[Event]) 
     """Number and write events. The counter lives in the run's row, so no number is skipped."""
     if not events:
         return
-    counter = (
-        update(schema.runs)
-        .where(schema.runs.c.id == run_id)
-        .values(last_seq=schema.runs.c.last_seq + len(events))
-        .returning(schema.runs.c.last_seq, now())
-    )
-    last, at = connection.execute(counter).one()
+    last, at = connection.execute(_COUNT, {"run": run_id, "more": len(events)}).one()
     rows = [
         {
             "run_id": run_id,
@@ -69,7 +71,7 @@ def append_events(connection: Connection, run_id: str, events: Sequence[Event]) 
         }
         for index, event in enumerate(events, start=1)
     ]
-    connection.execute(insert(schema.events), rows)
+    connection.execute(_ADD, rows)
 
 
 def read_events(database: Database, run_id: str, after: int = 0) -> list[RecordedEvent]:
@@ -92,4 +94,4 @@ def post(connection: Connection, run_id: str, kind: str, *payloads: Mapping[str,
         {"kind": kind, "run_id": run_id, "payload_json": json.dumps(dict(payload))}
         for payload in payloads
     ]
-    connection.execute(insert(schema.outbox), rows)
+    connection.execute(_POST, rows)

@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy import select
 
 from threedrs_platform.database import Database
-from threedrs_platform.journal import History, Journal
+from threedrs_platform.journal import Journal
 from threedrs_platform.outbox import count_open
 from threedrs_platform.recorder import Progress, read_json_lines
 from threedrs_platform.runs import RunRow, Runs
 from threedrs_platform.schema import attempts, cell_steps, cells, steps
 from threedrs_platform.states import AttemptState, StepState
+from threedrs_platform.step_rows import History
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,11 +15,12 @@ from threedrs_platform import schema
 from threedrs_platform.database import Database, now
 from threedrs_platform.errors import ConflictError, ThreedrsError
 from threedrs_platform.events import Event, append_events, post
-from threedrs_platform.identity import Recipe, canonical_json, sha256_text
+from threedrs_platform.identity import canonical_json, sha256_text
 from threedrs_platform.journal import CellKey, finish_cells
 from threedrs_platform.owners import is_dead
 from threedrs_platform.states import RunState, StepState
-from threedrs_platform.steps import JSON, Cell, Resources, StepSpec
+from threedrs_platform.step_entries import StepEntry, load_specs, spec_json, step_row
+from threedrs_platform.steps import JSON, Cell
 
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
@@ -32,19 +33,6 @@ class Submission:
     grid_file: str
     grid_yaml: str
     options: Mapping[str, JSON]
-
-
-@dataclass(frozen=True)
-class StepEntry:
-    """One step of a plan, as the journal takes it down."""
-
-    key: str
-    spec: StepSpec
-    recipe: Recipe
-    to_run: bool
-    reason: str
-    is_invalid: bool = False
-    """Succeeded once, but its artifact is gone, bad or unwanted."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +192,9 @@ class Runs:
             roles: dict[CellKey, dict[str, str]] = {}
             for link in connection.execute(links):
                 roles.setdefault(CellKey(link.cell_id, link.seed), {})[link.role] = link.step_key
-            specs = _specs(connection, {key for found in roles.values() for key in found.values()})
+            specs = load_specs(
+                connection, {key for found in roles.values() for key in found.values()}
+            )
         return [
             Cell(
                 row.cell_id,
@@ -281,7 +271,7 @@ class Runs:
     def _write_steps(
         self, connection: Connection, run_id: str, entries: Sequence[StepEntry], at: float
     ) -> None:
-        new = [_step_row(entry, at) for entry in entries]
+        new = [step_row(entry, at) for entry in entries]
         self.database.insert_new(connection, _steps, new)
         inputs = [
             {"step_key": entry.key, "name": name, "input_key": key}
@@ -313,7 +303,7 @@ def _reopen(connection: Connection, run_id: str, entries: Sequence[StepEntry]) -
             .values(state="pending", reason=bindparam("why"), spec_json=bindparam("spec"))
         )
         rows = [
-            {"step": entry.key, "why": entry.reason, "spec": _spec_json(entry.spec)}
+            {"step": entry.key, "why": entry.reason, "spec": spec_json(entry.spec)}
             for entry in chosen
         ]
         if rows:
@@ -356,54 +346,6 @@ def _cell_row(run_id: str, position: int, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _step_row(entry: StepEntry, at: float) -> dict[str, Any]:
-    return {
-        "key": entry.key,
-        "kind": entry.spec.kind,
-        "label": entry.spec.label,
-        "state": StepState.PENDING,
-        "reason": entry.reason,
-        "recipe_json": entry.recipe.json(),
-        "spec_json": _spec_json(entry.spec),
-        "epoch": 0,
-        "created_at": at,
-        "updated_at": at,
-    }
-
-
-def _spec_json(spec: StepSpec) -> str:
-    """All of a spec but its inputs and what the step's row already says."""
-    kept = {"entry": spec.entry, "params": spec.params, "version": spec.version}
-    kept |= {"numerics": spec.numerics, "resources": asdict(spec.resources)}
-    kept |= {"settings": dict(spec.settings)}
-    return json.dumps(kept)
-
-
-def _specs(connection: Connection, keys: set[str]) -> dict[str, StepSpec]:
-    """Rebuild the specs of a closed set of steps from the journal."""
-    ordered = sorted(keys)
-    rows, inputs = {}, {}  # type: dict[str, Any], dict[str, dict[str, str]]
-    for chunk in _chunks(ordered):
-        for row in connection.execute(select(_steps).where(_steps.c.key.in_(chunk))):
-            rows[row.key] = row
-        table = schema.step_inputs
-        for row in connection.execute(select(table).where(table.c.step_key.in_(chunk))):
-            inputs.setdefault(row.step_key, {})[row.name] = row.input_key
-    built: dict[str, StepSpec] = {}
-
-    def build(key: str) -> StepSpec:
-        if key not in built:
-            row, kept = rows[key], json.loads(rows[key].spec_json)
-            upstream = {name: build(up) for name, up in inputs.get(key, {}).items()}
-            resources = Resources(**kept.pop("resources"))
-            built[key] = StepSpec(
-                row.kind, inputs=upstream, label=row.label, resources=resources, **kept
-            )
-        return built[key]
-
-    return {key: build(key) for key in ordered}
-
-
 def _run(row: Any) -> RunRow:
     return RunRow(
         id=row.id,
@@ -424,10 +366,6 @@ def _which_run(run_id: str, found: Sequence[str]) -> str:
     if not found:
         return f"there is no run {run_id!r} here; `workflows status` lists the runs"
     return f"{run_id!r} could be any of {', '.join(found)}; give more of the id"
-
-
-def _chunks(values: Sequence[str], size: int = 5000) -> Iterator[Sequence[str]]:
-    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:

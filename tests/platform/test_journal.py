@@ -18,8 +18,9 @@ from threedrs_platform.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
-from threedrs_platform.runs import Runs, StepEntry, Submission
+from threedrs_platform.runs import Runs, Submission
 from threedrs_platform.states import FailureClass, StepState
+from threedrs_platform.step_entries import StepEntry
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 

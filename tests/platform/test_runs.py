@@ -8,8 +8,9 @@ from threedrs_platform.events import read_events
 from threedrs_platform.identity import CodeDigest, make_recipe
 from threedrs_platform.journal import CellKey
 from threedrs_platform.owners import this_owner
-from threedrs_platform.runs import Runs, StepEntry, Submission
+from threedrs_platform.runs import Runs, Submission
 from threedrs_platform.states import RunState, StepState
+from threedrs_platform.step_entries import StepEntry
 from threedrs_platform.steps import Cell, Resources, StepSpec
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from threedrs_platform.artifacts import ArtifactStore, Health
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.identity import Recipe
-from threedrs_platform.journal import CellKey, History, Journal, StepRow
-from threedrs_platform.runs import StepEntry
+from threedrs_platform.journal import CellKey, Journal
 from threedrs_platform.source_code import CodeIndex
 from threedrs_platform.states import StepState
+from threedrs_platform.step_entries import StepEntry
+from threedrs_platform.step_rows import History, StepRow
 from threedrs_platform.steps import Cell, StepSpec
 from threedrs_workflows.graph import Graph, GraphBuilder, Node
 from threedrs_workflows.reasons import Predecessors

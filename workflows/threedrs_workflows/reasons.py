@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from threedrs_platform.identity import Recipe
-from threedrs_platform.journal import StepRow
+from threedrs_platform.step_rows import StepRow
 from threedrs_platform.steps import JSON
 
 SHOWN_DIFFERENCES = 3

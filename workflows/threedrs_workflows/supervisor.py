@@ -12,16 +12,18 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from threedrs_platform.artifacts import ArtifactStore, Health
 from threedrs_platform.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute import Compute, Handle
 from threedrs_platform.errors import StorageError
 from threedrs_platform.events import Event
-from threedrs_platform.journal import Claim, Journal, Outcome, StepRow
+from threedrs_platform.journal import Claim, Journal, Outcome
 from threedrs_platform.recorder import LiveTail, Progress
 from threedrs_platform.source_code import CodeIndex
 from threedrs_platform.states import FailureClass, RunState, StepState
+from threedrs_platform.step_rows import StepRow
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.heartbeat import Heartbeat
@@ -30,6 +32,7 @@ from threedrs_workflows.plan import Plan, PlannedStep
 from threedrs_workflows.retries import RetryPolicy
 from threedrs_workflows.schedule import Phase, Schedule
 
+STARTS_PER_TURN = 8
 MAX_INPUT_REPAIRS = 2
 """How often one step may find its inputs damaged before it counts as failed."""
 
@@ -149,9 +152,8 @@ class _Run:
 
     def _start_ready(self) -> bool:
         """Start ready steps while there is room; whether any step changed its phase."""
-        now = time.monotonic()
-        ready = [key for key in self._schedule.ready() if self._not_before.get(key, 0.0) <= now]
-        if not ready or not self._has_slot():
+        ready = self._startable()
+        if not ready:
             return False
         contents = {key: self._content_key(key) for key in ready}
         rows = self._journal.rows(ready)
@@ -163,6 +165,19 @@ class _Run:
             twin = twins.get(contents[key])
             changed |= self._start(self._schedule.steps[key], rows[key], contents[key], twin)
         return changed
+
+    def _startable(self) -> list[str]:
+        """The next ready steps that there is room for; a few, for room shrinks with each start."""
+        if not self._has_slot():
+            return []
+        now = time.monotonic()
+        fitting = (
+            key
+            for key in self._schedule.ready()
+            if self._not_before.get(key, 0.0) <= now
+            and self._compute.has_room(self._schedule.steps[key].spec.resources)
+        )
+        return list(islice(fitting, STARTS_PER_TURN))
 
     def _start(
         self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None

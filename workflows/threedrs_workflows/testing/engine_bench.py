@@ -1,0 +1,123 @@
+"""An engine on a workspace that remembers what it was told, for tests that run steps."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from threedrs_platform import schema
+from threedrs_platform.compute import Compute, InProcessCompute
+from threedrs_platform.recorder import Progress
+from threedrs_platform.runs import Submission
+from threedrs_platform.states import RunState
+from threedrs_platform.step_rows import StepRow
+from threedrs_platform.steps import Cell
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.plan import Plan, PlannedStep
+from threedrs_workflows.retries import RetryPolicy
+from threedrs_workflows.schedule import Schedule
+from threedrs_workflows.submission import plan_cells, record, replan
+from threedrs_workflows.supervisor import Supervisor, SupervisorOptions
+
+
+@dataclass
+class Told:
+    """An observer that remembers."""
+
+    steps: list[tuple[str, str, str]] = field(default_factory=list)
+    reports: list[Progress] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    state: RunState | None = None
+
+    def started(self, run_id: str, schedule: Schedule) -> None:
+        """Remember the run."""
+        self.run_id = run_id
+
+    def step(self, step: PlannedStep, what: str, message: str = "") -> None:
+        """Remember what happened."""
+        self.steps.append((step.spec.kind, what, message))
+
+    def progress(self, step: PlannedStep, progress: Progress) -> None:
+        """Remember how far."""
+        self.reports.append(progress)
+
+    def warning(self, message: str) -> None:
+        """Remember the text."""
+        self.warnings.append(message)
+
+    def finished(self, state: RunState) -> None:
+        """Remember the end."""
+        self.state = state
+
+    def what(self, kind: str) -> list[str]:
+        """What happened to steps of a kind."""
+        return [what for of, what, _ in self.steps if of == kind]
+
+
+@dataclass
+class Engine:
+    """Submits cells to a workspace and runs them."""
+
+    workspace: Workspace
+    compute: Compute = field(default_factory=lambda: InProcessCompute(2))
+    told: Told = field(default_factory=Told)
+    run_id: str = ""
+    plan: Plan | None = None
+
+    def look(self, cells: Sequence[Cell], refresh: Collection[str] = ()) -> Plan:
+        """Plan only."""
+        return plan_cells(self.workspace, cells, refresh)
+
+    def submit(
+        self, cells: Sequence[Cell], refresh: Collection[str] = (), **options: Any
+    ) -> RunState:
+        """Plan, record and run cells."""
+        self.plan = self.look(cells, refresh)
+        self.run_id = record(self.workspace, Submission("demo", "demo.yaml", "", {}), self.plan)
+        return self.work(self.plan, **options)
+
+    def resume(self, **options: Any) -> RunState:
+        """Go on with the last run."""
+        self.plan = replan(self.workspace, self.run_id)
+        return self.work(self.plan, **options)
+
+    def work(self, plan: Plan, **options: Any) -> RunState:
+        """Run a plan under the last run."""
+        self.told = Told()
+        supervisor = self.supervisor(**options)
+        return supervisor.run(self.run_id, plan)
+
+    def supervisor(self, stop: Any = None, **options: Any) -> Supervisor:
+        """A supervisor in a hurry."""
+        chosen = SupervisorOptions(**({"poll_s": 0.02} | options))
+        retries = RetryPolicy(backoff_s=0.01)
+        made = Supervisor(self.workspace, self.compute, chosen, self.told, retries)
+        if stop is not None:
+            made.stop = stop
+        return made
+
+    def row(self, kind: str) -> StepRow:
+        """The journal's row of the only step of a kind in the last plan."""
+        assert self.plan is not None
+        (step,) = [step for step in self.plan.steps if step.spec.kind == kind]
+        return self.workspace.journal.rows([step.key])[step.key]
+
+    def artifact(self, kind: str) -> Path:
+        """The files of the only step of a kind."""
+        digest = self.row(kind).output_digest
+        assert digest is not None
+        return self.workspace.store.checkout(digest)
+
+    def attempts(self) -> list[Any]:
+        """All attempts of the journal."""
+        with self.workspace.database.read() as connection:
+            return list(connection.execute(select(schema.attempts)))
+
+
+def reasons(plan: Plan) -> dict[str, str]:
+    """Reason by kind of step."""
+    return {step.spec.kind: step.reason for step in plan.steps}
