@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from threedrs_components.metrics.iou import DOUBLE, SCAN2CAP, IouRule, bounds, iou_matrix
 from threedrs_platform.errors import AnnotationError
@@ -189,6 +188,9 @@ def assigned(samples: Sequence[Sample], captions: Captions) -> tuple[Candidates,
     Returns the candidates and the number of predicted boxes in scenes with annotations. An object
     left over takes the scene's first box, whatever its overlap.
     """
+    # Here and not above: SciPy takes a second to import, and the grid only wants benchmark names.
+    from scipy.optimize import linear_sum_assignment
+
     texts: list[str | None] = [None] * len(samples)
     overlaps = np.zeros(len(samples))
     boxes, total = scene_boxes(samples, captions), 0
