@@ -107,9 +107,9 @@ class MAEArchitecture(Config):
     image_size: PositiveInt = 64
     patch_size: PositiveInt = 8
     hidden_size: PositiveInt = 128
-    layers: PositiveInt = 6
+    layers: PositiveInt = 4
     heads: PositiveInt = 4
-    mlp_ratio: PositiveFloat = 4.0
+    mlp_ratio: PositiveFloat = 2.0
     """Of encoder and decoder."""
     decoder_hidden_size: PositiveInt = 64
     decoder_layers: PositiveInt = 1

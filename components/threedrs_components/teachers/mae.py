@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import ViTMAEConfig, ViTModel
 from transformers.utils import logging as transformers_logging
@@ -20,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from threedrs_components.teachers.card import TeacherCard, file_digest
 from threedrs_components.teachers.config import MAEArchitecture, MAEConfig
 from threedrs_components.teachers.pixels import normalised, resized
-from threedrs_components.teachers.weights import find_weights
+from threedrs_components.teachers.weights import UNREADABLE, find_weights
 from threedrs_platform.errors import CheckpointError
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -94,7 +93,7 @@ def _read_encoder(weights: Path, device: str) -> ViTModel:
         raise CheckpointError(f"{weights.parent}: config.json is missing beside {weights.name}")
     try:
         model, info = _quietly_loaded(weights.parent)
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{weights}: not a readable ViTMAE checkpoint: {error}") from error
     lost = [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])]
     if lost:

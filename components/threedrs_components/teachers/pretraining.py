@@ -18,7 +18,8 @@ from threedrs_components.teachers.config import PretrainTeacherConfig, VGGTConfi
 from threedrs_components.teachers.mae_pretraining import MAEPretraining
 from threedrs_components.teachers.teacher_world import read_world
 from threedrs_components.teachers.vggt_pretraining import VGGTPretraining, target_cells
-from threedrs_platform.errors import DataError
+from threedrs_components.teachers.weights import UNREADABLE
+from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 
 CHECKPOINT = "pretraining.pt"
@@ -113,12 +114,15 @@ def _optimise(
 ) -> None:
     optimizer = make_optimizer(config, task.module)
     checkpoint = resume_dir / CHECKPOINT if resume_dir else None
-    start = _resume(checkpoint, task.module, optimizer, recipe_of(config))
+    start = 0
+    if checkpoint is not None and checkpoint.is_file():
+        start = _resume(checkpoint, task.module, optimizer, recipe_of(config))
     task.module.train()
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(step, config)
         loss, parts = task.loss(*draw(config, step, train))
+        _check_finite(float(loss.detach()), step)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(task.module.parameters(), config.clip)
@@ -172,18 +176,25 @@ def _checkpoint(
     partial.replace(path)
 
 
-def _resume(
-    path: Path | None, module: nn.Module, optimizer: torch.optim.Optimizer, recipe: str
-) -> int:
-    """Load a checkpoint of the same recipe, if there is one; the step to go on from."""
-    if path is None or not path.is_file():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
+def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> int:
+    """Load a checkpoint of the same recipe; the step to go on from."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise DataError(f"{path}: unreadable; delete it to start over: {error}") from error
     if state["recipe"] != recipe:
         raise DataError(f"{path}: a checkpoint of another configuration; use another folder")
     module.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise StepFailed(
+            f"teacher pretraining diverged: the loss is {loss} at step {step}; "
+            "lower teacher_pretraining's learning_rate"
+        )
 
 
 def _write_quality(

@@ -13,6 +13,10 @@ from torch import Tensor, nn
 
 from threedrs_platform.errors import CheckpointError
 
+UNREADABLE = (
+    SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError,
+)  # fmt: skip
+"""What torch and safetensors raise on files that are cut short or something else."""
 SHOWN = 5
 """Tensors that an error message lists before it only counts."""
 
@@ -48,7 +52,7 @@ def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
                 names = file.keys()
                 return {name: file.get_tensor(name) for name in names if name.startswith(wanted)}
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path}: expected a plain state dict of tensors")

@@ -29,7 +29,7 @@ from threedrs_components.teachers.pretraining import (
 )
 from threedrs_components.teachers.teacher_world import camera_centres, pose_encoding, read_world
 from threedrs_components.teachers.vggt_pretraining import pose_distance
-from threedrs_platform.errors import DataError
+from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 
 torch.set_num_threads(1)
@@ -127,6 +127,19 @@ def test_how_often_checkpoints_are_made_does_not_forbid_a_resume(
     rarer = config.model_copy(update={"checkpoint_every": 50})
     pretrain_teacher(rarer, world, tmp_path / "b", resume_dir=tmp_path)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+def test_an_unreadable_checkpoint_names_the_cure(world: Path, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"half")
+    with pytest.raises(DataError, match=rf"{CHECKPOINT}: unreadable; delete it to start over"):
+        pretrain_teacher(recipe("vggt"), world, tmp_path / "out", resume_dir=tmp_path)
+
+
+def test_a_training_that_diverges_stops_and_says_so(world: Path, tmp_path: Path) -> None:
+    config = recipe("vggt", steps=30).model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(StepFailed, match=r"diverged: the loss is (nan|inf) at step"):
+        pretrain_teacher(config, world, tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize("kind", GUESSED)

@@ -319,6 +319,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
     assert f"broken{suffix}" in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"", b"half a checkpoint", b"\x80\x02}q\x00."])
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"model{suffix}: "):
+        load_teacher("vggt", str(path))
+
+
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, suffix: str) -> None:
     path = write_checkpoint(tmp_path, tiny(), suffix)
