@@ -32,7 +32,7 @@ from threedrs_platform.manifest import (
     take_stamp,
     walk_files,
 )
-from threedrs_platform.storage import fsync_directory, storage_errors
+from threedrs_platform.storage import storage_errors
 
 MANY_FILES = 32
 """Above this one `sync` of everything is faster than an fsync per file."""
@@ -242,14 +242,12 @@ class LocalStore:
         if final.exists() and self.stat_check(digest) is Health.OK:
             os.utime(final)  # used again: starts a new grace time
             return
-        fsync_directory(staged)
         try:
             os.rename(staged, final)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             return  # another process published the same content first
-        fsync_directory(final.parent)
 
     def _quarantine(self, folder: Path) -> None:
         place = self.root / "quarantine" / f"{folder.name}.{uuid.uuid4().hex[:8]}"
@@ -279,7 +277,11 @@ def _move(folder: Path, target: Path) -> None:
 
 
 def _make_durable(folder: Path) -> None:
-    """Read-only, and on the disk before anything points to it."""
+    """Read-only, and on the disk before anything points to it.
+
+    Names need no sync of their own: one that a power failure takes back is a missing file, which
+    the next check finds. Content that is not what its hash says would be worse.
+    """
     files = [path for path, _ in walk_files(folder)]
     for path in files:
         path.chmod(0o444)
@@ -292,8 +294,6 @@ def _make_durable(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-    for place, _, _ in os.walk(folder):
-        fsync_directory(Path(place))
 
 
 def _write_durably(path: Path, content: bytes) -> None:

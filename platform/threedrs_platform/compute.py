@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -36,8 +37,12 @@ class Compute(Protocol):
         """Why the resources can never be had here, None if they can."""
         ...
 
-    def has_room(self, resources: Resources) -> bool:
-        """Whether one more attempt would start at once."""
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+        """Whether one more attempt would start at once.
+
+        Args:
+            before: what attempts need that are about to be submitted before it.
+        """
         ...
 
     def submit(self, request: AttemptRequest) -> Handle:
@@ -87,9 +92,9 @@ class InProcessCompute:
         """Nothing is refused: the step itself finds out whether there is a GPU."""
         return None
 
-    def has_room(self, resources: Resources) -> bool:
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
         """Whether fewer than `jobs` attempts run."""
-        return len(self._running) < self._jobs
+        return len(self._running) + len(before) < self._jobs
 
     def submit(self, request: AttemptRequest) -> Handle:
         """Start a thread."""

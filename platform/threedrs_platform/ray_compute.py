@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,13 +69,14 @@ class RayCompute:
             return f"it needs {resources.memory_gib:g} GiB of memory, {self.name} has {memory:.1f}"
         return None
 
-    def has_room(self, resources: Resources) -> bool:
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
         """Whether what runs leaves enough CPUs and GPUs. Something may always run."""
-        if not self._running:
+        used = [*before, *(each for _, each in self._running.values())]
+        if not used:
             return True
         totals = self._cluster()
-        cpus = sum(self._cpus(used) for _, used in self._running.values())
-        gpus = sum(used.gpus for _, used in self._running.values())
+        cpus = sum(self._cpus(each) for each in used)
+        gpus = sum(each.gpus for each in used)
         return cpus + self._cpus(resources) <= totals.get("CPU", 0.0) and (
             gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
         )

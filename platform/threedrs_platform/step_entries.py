@@ -31,6 +31,7 @@ class StepEntry:
 
 
 def step_row(entry: StepEntry, at: float) -> dict[str, Any]:
+    """A step as a new row of the journal."""
     return {
         "key": entry.key,
         "kind": entry.spec.kind,

@@ -120,4 +120,5 @@ def chunks(values: Collection[str]) -> Iterator[list[str]]:
 
 def _row(values: Any) -> StepRow:
     key, kind, label, state, *rest, expired = values
-    return StepRow(key, kind, label, StepState(state), *rest, bool(expired))
+    known: Any = (key, kind, label, StepState(state), *rest, bool(expired))
+    return StepRow(*known)

@@ -44,15 +44,6 @@ def storage_errors(doing: str) -> Iterator[None]:
         raise translated from error
 
 
-def fsync_directory(path: Path) -> None:
-    """Make the names inside a folder durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that readers see the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")

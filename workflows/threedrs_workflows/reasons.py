@@ -24,12 +24,11 @@ class Predecessors:
             current: recipes of the plan at hand. A step that the plan still uses is no predecessor
                 of another: it stands beside it.
         """
-        self._current = {key: json.loads(recipe.json()) for key, recipe in current.items()}
-        self._by_label: dict[tuple[str, str], list[Any]] = {}
-        self._recipes = {row.key: recipe for row, recipe in known}
+        self._by_label: dict[tuple[str, str], list[tuple[frozenset[str], Any]]] = {}
         for row, recipe in known:
             if row.key not in current:
-                self._by_label.setdefault((row.kind, row.label), []).append(recipe)
+                candidates = self._by_label.setdefault((row.kind, row.label), [])
+                candidates.append((_features(recipe), recipe))
 
     def reason(self, recipe: Recipe, label: str) -> str:
         """What changed since the most similar earlier step of this kind and label."""
@@ -37,7 +36,9 @@ class Predecessors:
         if not candidates:
             return "new"
         mine = json.loads(recipe.json())
-        changes = min((list(self._changes(old, mine)) for old in candidates[:50]), key=len)
+        features = _features(mine)
+        _, nearest = min(candidates, key=lambda each: len(features ^ each[0]))
+        changes = list(self._changes(nearest, mine))
         shown = "; ".join(changes[:SHOWN_DIFFERENCES])
         more = len(changes) - SHOWN_DIFFERENCES
         return shown + (f"; and {more} more" if more > 0 else "")
@@ -65,6 +66,19 @@ def differences(old: JSON, new: JSON, path: str = "") -> Iterator[tuple[str, JSO
             yield from differences(old.get(key, ABSENT), new.get(key, ABSENT), below)
     elif old != new:
         yield path, old, new
+
+
+def _features(recipe: JSON) -> frozenset[str]:
+    """Every field of a recipe as one text; the distance of two recipes is how many differ."""
+    return frozenset(f"{path}={value!r}" for path, value in _leaves(recipe, ""))
+
+
+def _leaves(value: JSON, path: str) -> Iterator[tuple[str, JSON]]:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield from _leaves(below, f"{path}.{key}")
+    else:
+        yield path, value
 
 
 def _show(value: JSON) -> str:

@@ -18,7 +18,8 @@ from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.display import open_display
 from threedrs_workflows.plan import Plan
-from threedrs_workflows.supervisor import Supervisor, SupervisorOptions
+from threedrs_workflows.run_context import SupervisorOptions
+from threedrs_workflows.supervisor import Supervisor
 from threedrs_workflows.tracker import start_tracker
 
 EXIT_CODES = {

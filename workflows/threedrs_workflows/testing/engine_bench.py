@@ -19,9 +19,10 @@ from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.plan import Plan, PlannedStep
 from threedrs_workflows.retries import RetryPolicy
+from threedrs_workflows.run_context import SupervisorOptions
 from threedrs_workflows.schedule import Schedule
 from threedrs_workflows.submission import plan_cells, record, replan
-from threedrs_workflows.supervisor import Supervisor, SupervisorOptions
+from threedrs_workflows.supervisor import Supervisor
 
 
 @dataclass
