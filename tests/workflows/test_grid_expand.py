@@ -225,15 +225,37 @@ def test_set_changes_the_base_or_the_axis() -> None:
     }
 
 
-def test_set_of_several_values_adds_an_axis_of_the_grids_own_sort() -> None:
-    ablation = "ablate: {factors: {teacher: [mae]}}"
-    assert names(ablation, sets=["training.steps=5,6"]) == [
+def test_set_of_several_values_replaces_a_factor_where_it_stands() -> None:
+    ablation = "ablate: {factors: {teacher: [mae], training.clip: [2.0]}}"
+    assert names(ablation, sets=["teacher=vggt,mae"]) == [
         "base",
+        "teacher=vggt",
         "teacher=mae",
-        "training.steps=5",
-        "training.steps=6",
+        "training.clip=2.0",
     ]
-    assert len(names(MATRIX, sets=["training.steps=5,6"])) == 8
+
+
+def test_set_of_several_values_multiplies_the_whole_grid() -> None:
+    text = """
+ablate: {factors: {teacher: [vggt]}}
+include: [{label: baseline}, {teacher: vggt, alignment.layers: [2]}]
+"""
+    cells = grid(text, sets=["alignment.weight=1.0,3.0"]).cells
+    assert [(cell.name, cell.label) for cell in cells] == [
+        ("base", "baseline"),
+        ("teacher=vggt,alignment.weight=1.0", ""),
+        ("teacher=vggt,alignment.weight=3.0", ""),
+        ("teacher=vggt,alignment.layers=[2],alignment.weight=1.0", ""),
+        ("teacher=vggt,alignment.layers=[2],alignment.weight=3.0", ""),
+    ]
+
+
+def test_the_first_value_of_an_added_axis_keeps_the_labels() -> None:
+    cells = grid("include: [{label: baseline}]", sets=["training.steps=7,8"]).cells
+    assert [(cell.name, cell.label) for cell in cells] == [
+        ("training.steps=7", "baseline"),
+        ("training.steps=8", ""),
+    ]
 
 
 def test_set_takes_lists_and_seeds() -> None:

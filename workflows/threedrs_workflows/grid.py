@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def load_cells(
     Args:
         path: the file.
         smoke: use the preset's smallest sizes and the first seed only.
-        sets: `KEY=VALUE` changes the base, `KEY=V1,V2` adds or replaces an axis.
+        sets: `KEY=VALUE` changes the base; `KEY=V1,V2` replaces an axis where it stands, or
+            multiplies the whole grid.
         where: keep only the cells for which this expression holds.
 
     Raises:
@@ -187,10 +189,11 @@ class _Assembly:
         if not merged:
             faults.append(self.grid.document.fault("no cell is left: everything is excluded"))
         faults += self._labels_used_twice(merged.values())
-        faults += self._axes_without_effect()
+        faults += self._axes_without_effect(drafts)
         order = sorted(merged, key=lambda cell_id: cell_id != base_id)
         varying = self._varying(list(merged.values()))
-        crossed = {path for dimension in self.axes.crossed for path in dimension.paths}
+        dimensions = [*self.axes.crossed, *self.axes.added]
+        crossed = {path for dimension in dimensions for path in dimension.paths}
         return tuple(
             self._cell(cell_id, merged[cell_id], varying, crossed, base_id) for cell_id in order
         )
@@ -214,14 +217,14 @@ class _Assembly:
             seen.add(draft.label)
         return faults
 
-    def _axes_without_effect(self) -> list[Fault]:
+    def _axes_without_effect(self, drafts: Sequence[Draft]) -> list[Fault]:
         several = [d for d in self.axes.crossed if len(d.points) > 1]
-        dimensions = [*several, *self.axes.factors.values()]
-        return [self._useless(d) for d in dimensions if not self._has_effect(d)]
+        dimensions = [*several, *self.axes.factors.values(), *self.axes.added]
+        return [self._useless(d) for d in dimensions if not self._has_effect(d, drafts)]
 
-    def _has_effect(self, dimension: Dimension) -> bool:
+    def _has_effect(self, dimension: Dimension, drafts: Sequence[Draft]) -> bool:
         """Whether some cell, excluded or not, becomes another one without this dimension."""
-        for choices in self.axes.assignments():
+        for choices in chain(self.axes.assignments(), (draft.choices for draft in drafts)):
             rest = {path: c for path, c in choices.items() if path not in dimension.paths}
             if len(rest) < len(choices) and self._differ(choices, rest):
                 return True

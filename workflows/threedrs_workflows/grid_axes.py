@@ -58,18 +58,27 @@ class Axes:
     """Matrix axes and zips, in order of their names."""
     factors: Mapping[str, Dimension]
     pairs: tuple[tuple[str, str], ...]
+    added: tuple[Dimension, ...]
+    """Axes that only the command line has: they multiply the whole grid."""
     faults: tuple[Fault, ...]
 
     def count(self) -> int:
         """Cells before any exclusion, without building them."""
         crossed = math.prod(len(dimension.points) for dimension in self.crossed)
-        return crossed + sum(1 for _ in self._ablated())
+        added = math.prod(len(dimension.points) for dimension in self.added)
+        return added * (crossed + sum(1 for _ in self._ablated()))
 
     def assignments(self) -> Iterator[Assignment]:
         """Matrix times zip, then the base with one factor changed, then the chosen pairs."""
         for points in itertools.product(*(dimension.points for dimension in self.crossed)):
-            yield _joined(points)
-        yield from self._ablated()
+            yield from self.multiplied(_joined(points))
+        for assignment in self._ablated():
+            yield from self.multiplied(assignment)
+
+    def multiplied(self, assignment: Assignment) -> Iterator[Assignment]:
+        """An assignment with every combination of the added axes; its own choices prevail."""
+        for points in itertools.product(*(dimension.points for dimension in self.added)):
+            yield _joined([*points, assignment])
 
     def _ablated(self) -> Iterator[Assignment]:
         if self.factors or self.pairs:
@@ -88,14 +97,17 @@ def read_axes(grid: ReadGrid, path_fault: PathFault) -> Axes:
     matrix = reader.table(grid.file.matrix, ("matrix",))
     factors = reader.table(grid.file.ablate.factors, ("ablate", "factors"))
     zips = reader.zips(grid.file.zip)
-    for setting in grid.settings:
-        if setting.path != "seeds":
-            reader.apply(setting, matrix, factors, zips)
+    added = [
+        dimension
+        for setting in grid.settings
+        if setting.path != "seeds"
+        and (dimension := reader.apply(setting, matrix, factors, zips)) is not None
+    ]
     crossed = [*matrix.values(), *zips]
     reader.refuse_shared_settings(crossed)
     pairs = reader.pairs(grid.file.ablate.pairs, {**matrix, **factors})
     crossed.sort(key=lambda dimension: dimension.name)
-    return Axes(tuple(crossed), factors, pairs, tuple(reader.faults))
+    return Axes(tuple(crossed), factors, pairs, tuple(added), tuple(reader.faults))
 
 
 def _joined(points: Iterable[Assignment]) -> Assignment:
@@ -196,26 +208,27 @@ class _Reader:
         matrix: dict[str, Dimension],
         factors: dict[str, Dimension],
         zips: list[Dimension],
-    ) -> None:
-        """Let a `--set` flag replace or add an axis; a single value only removes the axis.
+    ) -> Dimension | None:
+        """Let a `--set` flag replace an axis where it stands, or else return it as an added one.
 
-        A new axis is a factor where the grid has nothing but factors, else a matrix axis.
+        A single value changes the base, so that it only removes an axis.
         """
-        flag = setting.document.file
-        message = self.path_fault(setting.path)
-        zipped = [dimension.name for dimension in zips if setting.path in dimension.paths]
+        path = setting.path
+        message = self.path_fault(path)
+        zipped = [dimension.name for dimension in zips if path in dimension.paths]
         if zipped:
-            message = f"{setting.path} belongs to the zip {zipped[0]!r}; change it in the file"
+            message = f"{path} belongs to the zip {zipped[0]!r}; change it in the file"
         if message:
-            self.faults.append(Fault(message, setting.path, flag))
-            return
-        ablated = setting.path in factors or (factors and not matrix and not zips)
-        matrix.pop(setting.path, None)
-        factors.pop(setting.path, None)
-        if len(setting.values) > 1:
-            choices = [Choice(setting.path, v, setting.document, ()) for v in setting.values]
-            points = tuple({setting.path: choice} for choice in choices)
-            (factors if ablated else matrix)[setting.path] = Dimension(setting.path, points)
+            self.faults.append(Fault(message, path, setting.document.file))
+            return None
+        homes = [table for table in (matrix, factors) if table.pop(path, None) is not None]
+        if len(setting.values) == 1:
+            return None
+        choices = [Choice(path, value, setting.document, ()) for value in setting.values]
+        dimension = Dimension(path, tuple({path: choice} for choice in choices))
+        for table in homes:
+            table[path] = dimension
+        return None if homes else dimension
 
     def refuse_shared_settings(self, dimensions: Iterable[Dimension]) -> None:
         """No setting may be changed by two dimensions that are multiplied."""

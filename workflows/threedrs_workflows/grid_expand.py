@@ -47,7 +47,7 @@ class Expansion:
     def run(self, axes: Axes) -> list[Draft]:
         """All drafts that are left, equal ones still among them."""
         drafts = [Draft(assignment) for assignment in axes.assignments()]
-        drafts = self._exclude(drafts) + self._include()
+        drafts = self._exclude(drafts) + self._include(axes)
         for index, entry in enumerate(self.grid.file.override):
             drafts = self._override(drafts, entry, ("override", index))
         for index, other in enumerate(self.grid.file.irrelevant):
@@ -73,7 +73,7 @@ class Expansion:
             self.faults.append(self.grid.document.fault(message, (*at, "allow_empty")))
         return value is True
 
-    def _include(self) -> list[Draft]:
+    def _include(self, axes: Axes) -> list[Draft]:
         drafts = []
         for index, entry in enumerate(self.grid.file.include):
             at: KeyPath = ("include", index)
@@ -83,7 +83,8 @@ class Expansion:
                 self.faults.append(self.grid.document.fault(message, (*at, "label")))
                 label = ""
             settings = {k: v for k, v in entry.items() if k not in ("label", "reason")}
-            drafts.append(Draft(self._choices(settings, at), label, at=at))
+            for number, choices in enumerate(axes.multiplied(self._choices(settings, at))):
+                drafts.append(Draft(choices, label if number == 0 else "", at=at))
         return drafts
 
     def _choices(self, settings: Mapping[str, Any], at: KeyPath) -> Assignment:

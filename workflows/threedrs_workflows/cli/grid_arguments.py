@@ -17,8 +17,8 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE[,VALUE]",
         action="append",
         default=[],
-        help="one value changes the base; several replace or add an axis "
-        "(`seeds=1,2` the seeds); may be repeated",
+        help="one value changes the base; several replace an axis of the file or multiply the "
+        "whole grid (`seeds=1,2`: the seeds); may be repeated",
     )
     parser.add_argument(
         "--where", metavar="EXPR", help="""keep only matching cells: "teacher != 'mae'" """
