@@ -61,15 +61,18 @@ class LlavaVideoConfig(Config):
             raise ValueError("size '7b' needs checkpoint: a folder with the weights")
         return self
 
-    def build(self, seed: int = 0) -> LlavaVideo:
-        """Load the checkpoint; the seed is for modules that it does not hold.
+    def build(self, dtype: Literal["float32", "bfloat16"] = "float32") -> LlavaVideo:
+        """Load the checkpoint; modules that it does not hold get random weights.
+
+        Args:
+            dtype: of real weights; a student folder has its own.
 
         Raises:
             CheckpointError: there is no checkpoint, or it does not fit.
         """
         from threedrs_components.students.llava_video import build_llava_video
 
-        return build_llava_video(self, seed)
+        return build_llava_video(self, dtype)
 
 
 class MicroPretrainingConfig(Config):

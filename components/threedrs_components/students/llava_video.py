@@ -273,7 +273,7 @@ def _unflatten(tensor: Tensor, dimension: int, sizes: tuple[int, ...]) -> Tensor
     return tensor.reshape(*shape[:dimension], *sizes, *shape[dimension + 1 :])
 
 
-def build_llava_video(config: LlavaVideoConfig, seed: int = 0) -> LlavaVideo:
+def build_llava_video(config: LlavaVideoConfig, dtype: str = "float32") -> LlavaVideo:
     """Load `config.checkpoint`: a student folder, or real weights for size "7b".
 
     Raises:
@@ -291,6 +291,5 @@ def build_llava_video(config: LlavaVideoConfig, seed: int = 0) -> LlavaVideo:
     folder = Path(config.checkpoint)
     if is_student(folder):
         return load_student(folder, config)
-    model, tokenizer = load_real_model(folder)
-    torch.manual_seed(seed)
+    model, tokenizer = load_real_model(folder, dtype=getattr(torch, dtype))
     return LlavaVideo(config, model, tokenizer).to(model.dtype)

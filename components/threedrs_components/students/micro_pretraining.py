@@ -34,6 +34,7 @@ from threedrs_components.training.batches import collate, object_candidates, tra
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
 from threedrs_components.training.prediction import predict_scene
+from threedrs_components.training.randomness import seeded
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.records import Metric, Prediction
 
@@ -115,10 +116,11 @@ def pretrain_student(
     """
     frames, held_out = read_frames(world)
     tokenizer = word_tokenizer(micro_texts())
-    torch.manual_seed(config.seed)
     model = micro_model(student_config.micro, tokenizer, config.seed)
-    student = LlavaVideo(student_config, model, tokenizer)
-    metrics = _train_tower(config, student, frames, held_out, scratch, progress)
+    with seeded(config.seed):
+        student = LlavaVideo(student_config, model, tokenizer)
+        tower = Tower(student).train()
+    metrics = _train_tower(config, tower, frames, held_out, scratch, progress)
     metrics += _train_language(config, student, frames, held_out, scratch, progress)
     save_student(student.eval(), out)
     return metrics
@@ -126,14 +128,12 @@ def pretrain_student(
 
 def _train_tower(
     config: MicroPretrainingConfig,
-    student: LlavaVideo,
+    module: Tower,
     frames: MicroFrames,
     held_out: MicroFrames,
     scratch: Path,
     progress: Progress,
 ) -> list[Metric]:
-    module = Tower(student).train()
-
     def loss_of(step: int) -> Tensor:
         rows = torch.tensor(_choose(config.seed, "tower", step, len(frames), config.tower_images))
         return tower_loss(module(frames.images[rows]), module.labels(frames, rows))

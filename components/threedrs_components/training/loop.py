@@ -25,6 +25,11 @@ from threedrs_components.training.checkpoints import (
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData, check_shares
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.randomness import (
+    load_random_state,
+    save_random_state,
+    seeded,
+)
 from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
     ParameterGroup,
@@ -130,10 +135,7 @@ def train(
     check_shares(inputs.training, world.size)
     _check_losses(inputs)
     started, cpu_started = time.monotonic(), time.process_time()
-    torch.manual_seed(inputs.seed)
-    student = inputs.student.build(inputs.seed).to(device).train()
-    data = _open_data(inputs, student)
-    module = _training_module(inputs, student, data).to(device)
+    student, data, module = _build(inputs, device)
     strategy = make_strategy(
         module, parameter_groups(module, inputs.training), inputs.training, world
     )
@@ -166,7 +168,7 @@ class _Run:
         checkpoint_dir: Path,
         report: Report,
     ) -> None:
-        self.training, self.seed = inputs.training, inputs.seed
+        self.training = inputs.training
         self.module, self.data, self.strategy, self.world = module, data, strategy, world
         self.checkpoint_dir, self.report = checkpoint_dir, report
         self.progress = Progress(0, {}, inputs.identity(world))
@@ -178,6 +180,7 @@ class _Run:
         if newest is not None:
             self.progress = read_progress(newest, self.progress.identity)
             self.strategy.load(newest)
+            load_random_state(newest, self.world.rank)
         return self.progress.step
 
     def to_end(self) -> None:
@@ -192,8 +195,6 @@ class _Run:
 
     def _one_step(self) -> None:
         step = self.progress.step
-        # Random numbers are a function of the step too, so a resume needs no generator state.
-        torch.manual_seed(_step_seed(self.seed, step, self.world.rank))
         plan = self.data.plan(step)
         totals = Totals(max(plan.num_questions, 1), len(plan.scenes))
         micros = self.data.micro_batches(plan, self.world.rank, self.world.size)
@@ -231,11 +232,15 @@ class _Run:
         if self.world.rank == 0:
             self.report(self.progress.step, values)
 
+    def _save(self, folder: Path) -> None:
+        self.strategy.save(folder)
+        save_random_state(folder, self.world.rank)
+
     def _checkpoint(self) -> None:
         write_checkpoint(
             self.checkpoint_dir,
             self.progress,
-            self.strategy.save,
+            self._save,
             self.world.rank == 0,
             lambda: barrier(self.world),
         )
@@ -275,11 +280,6 @@ def _or(value: float | None, otherwise: float) -> float:
     return otherwise if value is None else value
 
 
-def _step_seed(seed: int, step: int, rank: int) -> int:
-    digest = hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()
-    return int.from_bytes(digest[:7], "big")
-
-
 def _world_of_process_group() -> World:
     if distributed.is_available() and distributed.is_initialized():
         return World(distributed.get_rank(), distributed.get_world_size())
@@ -296,6 +296,19 @@ def _check_losses(inputs: TrainingInputs) -> None:
     ):
         fault = Fault("a blind student has no visual tokens to supervise", path="student.blind")
         raise ConfigError([fault])
+
+
+def _build(
+    inputs: TrainingInputs, device: torch.device | str
+) -> tuple[LlavaVideo, TrainingData, TrainingModule]:
+    """Student, data and module; what no checkpoint holds is initialised from the seed."""
+    training = inputs.training
+    # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
+    narrow = training.dtype == "bfloat16" and training.strategy.startswith("deepspeed")
+    with seeded(inputs.seed):
+        student = inputs.student.build("bfloat16" if narrow else "float32").to(device).train()
+        data = _open_data(inputs, student)
+        return student, data, _training_module(inputs, student, data).to(device)
 
 
 def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:

@@ -231,11 +231,15 @@ def import_deepspeed(device: torch.device) -> Any:
     backend = "gloo" if device.type == "cpu" else "nccl"
     if not distributed.is_initialized():
         # DeepSpeed wants a process group even around a single process.
-        distributed.init_process_group(
-            backend, store=distributed.HashStore(), rank=0, world_size=1
-        )
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     return deepspeed
+
+
+def _own_store() -> Any:
+    """A store that only this process sees; torch exports the class without declaring it."""
+    module: Any = distributed
+    return module.HashStore()
 
 
 def autocast(device: torch.device, dtype: str) -> AbstractContextManager[Any]:

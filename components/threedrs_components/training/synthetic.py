@@ -13,6 +13,7 @@ from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
 from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.students.micro_weights import micro_model
 from threedrs_components.students.tokenizer import COORD, word_tokenizer
+from threedrs_components.training.randomness import seeded
 from threedrs_platform.records import Sample
 
 WORDS = ("red", "blue", "green", "lamp", "table", "chair", "north", "south", "near", "far")
@@ -65,8 +66,8 @@ def random_student(seed: int = 0, **choices: Any) -> LlavaVideo:
     )  # fmt: skip
     config = LlavaVideoConfig.model_validate({"micro": widths.model_dump(), **choices})
     tokenizer = word_tokenizer(["describe where is the a in .", *WORDS])
-    torch.manual_seed(seed)
-    return LlavaVideo(config, micro_model(config.micro, tokenizer, seed), tokenizer)
+    with seeded(seed):
+        return LlavaVideo(config, micro_model(config.micro, tokenizer, seed), tokenizer)
 
 
 def _sparse(weights: Tensor) -> Tensor:

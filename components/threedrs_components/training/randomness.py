@@ -1,0 +1,42 @@
+"""Random initial weights that depend on a seed alone, also beside other threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+_GENERATOR = threading.Lock()
+"""torch has one CPU generator per process, and steps may run in threads of one process."""
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, torch's random numbers start from the seed; outside, nothing has happened."""
+    with _GENERATOR, torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def save_random_state(folder: Path, rank: int) -> None:
+    """Keep this rank's generators; they matter only to models with dropout."""
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    torch.save({"cpu": torch.get_rng_state(), "gpus": devices}, _path(folder, rank))
+
+
+def load_random_state(folder: Path, rank: int) -> None:
+    """Go on from kept generators; a rank that is new keeps its own."""
+    if not _path(folder, rank).is_file():
+        return
+    state = torch.load(_path(folder, rank), weights_only=True)
+    with _GENERATOR:
+        torch.set_rng_state(state["cpu"])
+        if state["gpus"] and len(state["gpus"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["gpus"])
+
+
+def _path(folder: Path, rank: int) -> Path:
+    return folder / f"random-{rank}.pt"
