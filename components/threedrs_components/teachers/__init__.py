@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from threedrs_components.teachers.vggt import VGGTTeacher
 
 TEACHER_KINDS = tuple(
-    str(member.model_fields["kind"].default) for member in (VGGTConfig, MAEConfig)
+    str(member.model_fields["kind"].default) for member in get_args(get_args(TeacherConfig)[0])
 )
 """Every kind that `load_teacher` knows."""
 
