@@ -231,7 +231,7 @@ def import_deepspeed(device: torch.device) -> Any:
     backend = "gloo" if device.type == "cpu" else "nccl"
     if not distributed.is_initialized():
         # DeepSpeed wants a process group even around a single process.
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        distributed.init_process_group(backend, store=_own_store(), rank=0, world_size=1)
     deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
     return deepspeed
 
