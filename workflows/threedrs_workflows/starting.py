@@ -148,7 +148,8 @@ class Starter:
         jobs = self._run.options.jobs
         if jobs is not None and len(self._run.attempts) + len(before) >= jobs:
             return False
-        return self._run.compute.has_room(wanted, before)
+        launched = [attempt.request.resources for attempt in self._launched]
+        return self._run.compute.has_room(wanted, [*launched, *before])
 
     def _content_key(self, key: str) -> str:
         schedule = self._run.schedule
