@@ -19,6 +19,7 @@ from threedrs_components.teachers.mae_pretraining import MAEPretraining
 from threedrs_components.teachers.teacher_world import read_world
 from threedrs_components.teachers.vggt_pretraining import VGGTPretraining, target_cells
 from threedrs_components.teachers.weights import UNREADABLE
+from threedrs_components.training.randomness import seeded
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 
@@ -75,7 +76,6 @@ def pretrain_teacher(
     Returns:
         The metrics of quality.json.
     """
-    torch.manual_seed(config.seed)
     task, train, held_out = _prepare(config, world_root, progress)
     _optimise(config, task, train, resume_dir, progress, log)
     metrics = task.quality(train, held_out)
@@ -95,11 +95,12 @@ def _prepare(
     cells = target_cells(teacher) if isinstance(teacher, VGGTConfig) else 1
     size, every = teacher.architecture.image_size, [*splits[0], *splits[1]]
     world = read_world(world_root, every, size, cells, progress)
-    task: Pretraining = (
-        VGGTPretraining(teacher, world)
-        if isinstance(teacher, VGGTConfig)
-        else MAEPretraining(teacher, world)
-    )
+    task: Pretraining
+    with seeded(config.seed):
+        if isinstance(teacher, VGGTConfig):
+            task = VGGTPretraining(teacher, world)
+        else:
+            task = MAEPretraining(teacher, world)
     scenes = torch.arange(len(every))
     return task, scenes[: len(splits[0])], scenes[len(splits[0]) :]
 
