@@ -16,6 +16,7 @@ from transformers.initialization import no_init_weights
 from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.llava_video import Frames, LlavaVideo
 from threedrs_components.students.tokenizer import StudentTokenizer
+from threedrs_components.training.randomness import undisturbed
 from threedrs_platform.errors import CheckpointError
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -64,7 +65,7 @@ def load_student(folder: Path | str, config: LlavaVideoConfig | None = None) -> 
         raise CheckpointError(f"{folder}/{CONFIG_FILE}: not a {KIND} student")
     stored = LlavaVideoConfig(**{**content["student"], "checkpoint": str(folder)})
     chosen = stored if config is None else config.model_copy(update={"micro": stored.micro})
-    with no_init_weights():
+    with undisturbed(), no_init_weights():
         model = LlavaOnevisionForConditionalGeneration(
             LlavaOnevisionConfig.from_dict(content["model"])
         )

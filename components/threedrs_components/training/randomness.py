@@ -9,8 +9,19 @@ from pathlib import Path
 
 import torch
 
-_GENERATOR = threading.Lock()
+_GENERATOR = threading.RLock()
 """torch has one CPU generator per process, and steps may run in threads of one process."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, no other thread makes initial weights.
+
+    For code that swaps torch's initialisers for the whole process: weights that another thread
+    made meanwhile would be whatever was in memory.
+    """
+    with _GENERATOR:
+        yield
 
 
 @contextmanager
