@@ -1,0 +1,280 @@
+"""ScanQA, SQA3D and VSI-Bench by every protocol."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from threedrs_components.benchmarks.kinds import AnnotationFiles
+from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.scanqa import SCANQA, question_class
+from threedrs_components.benchmarks.sqa3d import SQA3D, question_type
+from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_components.benchmarks.vsibench import VSIBENCH
+from threedrs_components.metrics.bleu import bleu
+from threedrs_components.metrics.cider import cider
+from threedrs_components.metrics.rouge import rouge_l
+from threedrs_platform.errors import AnnotationError
+from threedrs_platform.records import Prediction, Sample
+
+METRICS = ("bleu1", "bleu4", "rouge_l", "cider")
+
+
+def asked(name: str, *answers: str, kind: str = "", **tags: str) -> Sample:
+    return Sample(name, "qa", "s0", "text", "", answers, question_type=kind, tags=tags)
+
+
+def said(**texts: str) -> list[Prediction]:
+    return [Prediction(name, text=text) for name, text in texts.items()]
+
+
+def scanqa(samples: list[Sample], predictions: list[Prediction], protocol: str) -> Evaluation:
+    return SCANQA.evaluate(samples, predictions, protocol, METRICS)
+
+
+QUESTIONS = [
+    asked("a", "brown", "dark brown"),
+    asked("b", "Left of the door."),
+    asked("c", "two", "2"),
+    asked("d", "the chair"),
+]
+ANSWERS = said(a="brown.", b="Left of the door.", c="two chairs", d="Chair")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "exact", "refined"),
+    [
+        # Raw: only b is equal to a reference, dot included.
+        ("3drs", 1, None),
+        ("official", 1, None),
+        # Cleaned on both sides: brown, left of door, chair; c contains "two".
+        ("leo", 3, 4),
+        # The prediction alone is cleaned, so b ("left of door") and d ("chair") are no longer
+        # equal; "chair" is inside "the chair", "leftofdoor" is not inside "Leftofthedoor.".
+        ("chat_scene", 1, 3),
+    ],
+)
+def test_exact_and_refined_match(protocol: str, exact: int, refined: int | None) -> None:
+    found = scanqa(QUESTIONS, ANSWERS, protocol)
+    assert found.metrics["em@1"].value == 25 * exact
+    if refined is None:
+        assert "em_refined" not in found.metrics
+    else:
+        assert found.metrics["em_refined"].value == 25 * refined
+
+
+@pytest.mark.parametrize(
+    ("protocol", "texts", "references"),
+    [
+        (
+            "3drs",
+            ["brown", "Left of the door", "two chairs", "Chair"],
+            [["brown", "dark brown"], ["Left of the door."], ["two", "2"], ["the chair"]],
+        ),
+        (
+            "official",
+            ["brown", "left of the door", "two chairs", "chair"],
+            [["brown", "dark brown"], ["left of the door"], ["two", "2"], ["the chair"]],
+        ),
+        (
+            "leo",
+            ["brown", "left of door", "two chairs", "chair"],
+            [["brown", "dark brown"], ["left of door"], ["two", "two"], ["chair"]],
+        ),
+        (
+            "chat_scene",
+            ["brown", "left of door", "two chairs", "chair"],
+            [["brown", "dark brown"], ["left of the door"], ["two", "2"], ["the chair"]],
+        ),
+    ],
+)
+def test_what_the_text_scores_compare(
+    protocol: str, texts: list[str], references: list[list[str]]
+) -> None:
+    metrics = scanqa(QUESTIONS, ANSWERS, protocol).metrics
+    assert metrics["bleu1"].value == pytest.approx(100 * bleu(texts, references)[0])
+    assert metrics["bleu4"].value == pytest.approx(100 * bleu(texts, references)[3])
+    assert metrics["cider"].value == pytest.approx(100 * cider(texts, references).mean())
+    assert metrics["rouge_l"].value == pytest.approx(100 * rouge_l(texts, references).mean())
+
+
+def test_ranked_answers_also_count_among_the_first_ten() -> None:
+    ranked = [f"w{number}" for number in range(9)]
+    predictions = [
+        Prediction("a", texts=("red", "brown")),
+        Prediction("b", texts=("x", *ranked, "Left of the door.")),
+    ]
+    found = scanqa(QUESTIONS, predictions, "official")
+    # a has its answer in second place; b in eleventh.
+    assert found.metrics["em@10"].value == 25.0 and found.metrics["em@1"].value == 0.0
+    assert "em@10" not in scanqa(QUESTIONS, ANSWERS, "official").metrics
+
+
+def test_baselines_guess_within_the_question_type() -> None:
+    samples = [
+        asked("a", "red", kind="Color"),
+        asked("b", "red", kind="Color"),
+        asked("c", "blue", kind="Color"),
+        asked("d", "two", kind="Number"),
+    ]
+    metric = scanqa(samples, [], "3drs").metrics["em@1"]
+    # Colour: two answers, red twice of three. Number: one answer.
+    assert metric.chance == pytest.approx(100 * (3 * 0.5 + 1) / 4)
+    assert metric.majority == pytest.approx(100 * (2 + 1) / 4)
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        ("Where is it?", "Place"),
+        ("How many chairs?", "Number"),
+        ("What is the color of it?", "Color"),
+        ("What type of chair?", "Object nature"),
+        ("What is it?", "Object"),
+        ("Is it? Where?", "Place"),
+        ("where is it?", "Other"),
+    ],
+)
+def test_questions_have_the_classes_of_the_official_script(question: str, kind: str) -> None:
+    assert question_class(question) == kind
+
+
+def test_missing_and_odd_answers_score() -> None:
+    odd = said(a="", b="\u4e2d\u6587\u2028 \U0001f600", c="   ")
+    for protocol in SCANQA.protocols:
+        found = scanqa(QUESTIONS, odd, protocol)
+        assert found.missing == 1 and found.metrics["em@1"].n == 4
+        assert all(np.isfinite(metric.value) for metric in found.metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("question", "kind"),
+    [
+        (" What is it?", "what"),
+        ("Whatever", "what"),
+        ("IS it", "is"),
+        ("How", "how"),
+        ("Can I", "can"),
+        ("Which", "which"),
+        ("Are there", "others"),
+        ("Island", "is"),
+    ],
+)
+def test_sqa3d_types_are_beginnings_of_the_question(question: str, kind: str) -> None:
+    assert question_type(question) == kind
+
+
+def test_the_real_slice_scores_as_counted_by_hand(sqa3d_slice: Path) -> None:
+    samples = SQA3D.samples(AnnotationFiles((sqa3d_slice,)), PromptConfig(), "test")
+    assert len(samples) == 240
+    counts = {kind: sum(s.question_type == kind for s in samples) for kind in ("what", "is", "how")}
+    assert counts == {"what": 66, "is": 45, "how": 37}
+    # Question by question: answer copied, wrong, empty, upper-cased, and so on.
+    predictions = []
+    for number, sample in enumerate(samples):
+        truth = sample.answers[0]
+        text = (truth, "zebra", "", truth.upper())[number % 4]
+        predictions.append(Prediction(sample.sample_id, text=text))
+    exact = SQA3D.evaluate(samples, predictions, "3drs", ())
+    assert exact.metrics["em"].value == 50.0 and exact.missing == 0
+    # The empty answer is contained in every answer for LEO, in none for Chat-Scene.
+    leo = SQA3D.evaluate(samples, predictions, "leo", ())
+    assert leo.metrics["em_refined"].value == 75.0
+    chat = SQA3D.evaluate(samples, predictions, "chat_scene", ())
+    assert chat.metrics["em_refined"].value == 50.0
+    per_type = {kind: group["em"].n for kind, group in exact.per_type.items()}
+    assert sum(per_type.values()) == 240
+
+
+TEN = [
+    # Truth and answer of ten real kinds, and whether they match after cleaning, by hand.
+    ("180 degrees", "180 Degrees.", 1),
+    ("left", "letf", 1),
+    ("2", "two", 1),
+    ("TV", "the tv", 1),
+    ("backwards", "backward", 1),
+    ("brown", "dark brown", 0),
+    ("yes", "no", 0),
+    ("chair", "", 0),
+    ("6 o'clock", "six oclock", 1),
+    ("a trash can", "trash can", 1),
+]
+
+
+@pytest.mark.parametrize(("truth", "answer", "match"), TEN)
+def test_ten_answers_by_hand(truth: str, answer: str, match: int) -> None:
+    found = SQA3D.evaluate([asked("a", truth, kind="what")], said(a=answer), "3drs", ())
+    assert found.metrics["em"].value == 100 * match
+    assert found.per_type["what"]["em"].value == 100 * match
+
+
+def spatial(name: str, kind: str, truth: str, options: int = 0) -> Sample:
+    return asked(name, truth, kind=kind, options=str(options))
+
+
+SPATIAL = [
+    spatial("count", "object_counting", "4"),
+    spatial("near", "object_counting", "2"),
+    spatial("easy", "object_rel_direction_easy", "A", 2),
+    spatial("easy2", "object_rel_direction_easy", "B", 2),
+    spatial("medium", "object_rel_direction_medium", "A", 4),
+    spatial("hard", "object_rel_direction_hard", "A", 4),
+    spatial("route", "route_planning", "C", 4),
+]
+
+
+def test_vsibench_averages_tasks_and_not_questions() -> None:
+    predictions = said(
+        count="3 chairs", near="2.", easy="A. left", easy2="a", medium="B", hard="a.", route="c"
+    )
+    found = VSIBENCH.evaluate(SPATIAL, predictions, "official", ())
+    per_type = {kind: group["average"].value for kind, group in found.per_type.items()}
+    # Counting: relative error 1/4 gives .6, then 1. Direction: mean of 1/2, 0, 1.
+    assert per_type["object_counting"] == pytest.approx(80.0)
+    assert per_type["object_rel_direction_easy"] == pytest.approx(50.0)
+    assert per_type["rel_direction"] == pytest.approx(50.0)
+    assert per_type["route_planning"] == pytest.approx(100.0)
+    assert found.metrics["average"].value == pytest.approx((80 + 50 + 100) / 3)
+    interval = found.metrics["average"].ci95
+    assert interval is not None and interval[0] <= found.metrics["average"].value <= interval[1]
+
+
+def test_chance_is_one_out_of_the_options_and_unknown_for_numbers() -> None:
+    found = VSIBENCH.evaluate(SPATIAL, [], "official", ())
+    assert found.per_type["route_planning"]["average"].chance == 25.0
+    assert found.per_type["object_counting"]["average"].chance is None
+    assert found.missing == 7 and found.metrics["average"].value == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "official", "lmms_eval"),
+    [("4", 100, 100), ("about 4", 0, 100), ("four", 0, 100), ("4m", 0, 100), ("", 0, 0)],
+)
+def test_numbers_are_read_as_each_protocol_does(
+    text: str, official: float, lmms_eval: float
+) -> None:
+    samples = [spatial("a", "object_abs_distance", "4")]
+    samples += [spatial(kind, f"object_rel_direction_{kind}", "A", 2) for kind in LEVELS]
+    for protocol, value in (("official", official), ("lmms_eval", lmms_eval)):
+        found = VSIBENCH.evaluate(samples, said(a=text), protocol, ())
+        assert found.per_type["abs_distance"]["average"].value == value
+
+
+LEVELS = ("easy", "medium", "hard")
+
+
+def test_newer_lmms_eval_rounds_and_needs_all_directions() -> None:
+    samples = [spatial(str(n), "route_planning", "A", 2) for n in range(3)]
+    samples += [spatial(kind, f"object_rel_direction_{kind}", "A", 2) for kind in LEVELS]
+    found = VSIBENCH.evaluate(samples, [Prediction("0", text="A")], "lmms_eval", ())
+    assert found.per_type["route_planning"]["average"].value == 33.3333
+    with pytest.raises(AnnotationError, match="there is no object_rel_direction_hard"):
+        VSIBENCH.evaluate(samples[:-1], [], "lmms_eval", ())
+
+
+def test_the_evaluation_is_json() -> None:
+    found = scanqa(QUESTIONS, ANSWERS, "leo")
+    content = json.loads(json.dumps(found.as_json()))
+    assert content["protocol"] == "leo" and content["missing"] == 0
+    assert set(content["metrics"]["em@1"]) == {"value", "unit", "n", "ci95", "chance", "majority"}

@@ -1,0 +1,171 @@
+"""ScanRefer and Multi3DRefer by every protocol, with the arithmetic."""
+
+import numpy as np
+import pytest
+
+from threedrs_components.benchmarks.multi3drefer import MULTI3DREFER, chosen_boxes
+from threedrs_components.benchmarks.scanrefer import SCANREFER, chosen_box
+from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_platform.records import Prediction, Sample
+
+UNIT = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+AWAY = (9.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+
+
+def shifted(by: float) -> tuple[float, ...]:
+    """Overlaps the unit cube by (1 - by) / (1 + by)."""
+    return (by, 0.0, 0.0, 1.0, 1.0, 1.0)
+
+
+def query(name: str, *boxes: tuple[float, ...], kind: str = "", **tags: str) -> Sample:
+    return Sample(
+        sample_id=name,
+        benchmark="scanrefer",
+        scene_id="s0",
+        kind="ground",
+        prompt="",
+        target_ids=tuple(range(len(boxes))),
+        target_boxes=boxes,
+        question_type=kind,
+        tags=tags,
+    )
+
+
+def given(name: str, *boxes: tuple[float, ...], scores: tuple[float, ...] = ()) -> Prediction:
+    return Prediction(name, boxes=boxes, scores=scores)
+
+
+def value(evaluation: Evaluation, name: str, kind: str = "") -> float:
+    metrics = evaluation.per_type[kind] if kind else evaluation.metrics
+    return metrics[name].value
+
+
+def scanrefer(
+    samples: list[Sample], predictions: list[Prediction], protocol: str = "3drs"
+) -> Evaluation:
+    return SCANREFER.evaluate(samples, predictions, protocol, ())
+
+
+def test_accuracy_counts_hits_at_both_thresholds_per_type() -> None:
+    samples = [query(str(n), UNIT, kind=("unique", "multiple")[n > 1]) for n in range(4)]
+    # IoU 1, 1/3 (shift .5), 1/2 at the border (shift 1/3), 0.
+    boxes = [UNIT, shifted(0.5), shifted(0.3333), AWAY]
+    found = scanrefer(samples, [given(str(n), box) for n, box in enumerate(boxes)])
+    assert value(found, "acc@0.25") == 75.0 and value(found, "acc@0.5") == 50.0
+    assert value(found, "acc@0.25", "unique") == 100.0
+    assert value(found, "acc@0.5", "unique") == 50.0
+    assert value(found, "acc@0.25", "multiple") == 50.0
+    assert found.metrics["acc@0.5"].n == 4 and found.per_type["unique"]["acc@0.5"].n == 2
+
+
+def test_the_zero_target_score_never_wins_in_scanrefer() -> None:
+    prediction = given("a", AWAY, UNIT, scores=(0.1, 0.4, 0.9))
+    assert chosen_box(prediction) == UNIT
+    found = scanrefer([query("a", UNIT)], [prediction])
+    assert value(found, "acc@0.5") == 100.0
+    # One of two candidates hits.
+    assert found.metrics["acc@0.5"].chance == 50.0
+
+
+def test_a_missing_prediction_is_a_miss_and_is_counted() -> None:
+    found = scanrefer([query("a", UNIT), query("b", UNIT)], [given("a", UNIT)])
+    assert value(found, "acc@0.5") == 50.0 and found.missing == 1
+    assert found.warnings == ("1 of 2 samples have no prediction: counted as wrong",)
+
+
+def test_the_official_protocol_averages_over_the_predictions_given() -> None:
+    samples = [
+        query("a", UNIT, official_type="unique", official_others="False"),
+        query("b", UNIT, official_type="multiple", official_others="True"),
+        query("c", UNIT, official_type="multiple", official_others="False"),
+    ]
+    found = scanrefer(samples, [given("a", UNIT), given("b", AWAY)], "official")
+    assert value(found, "acc@0.5") == 50.0 and found.metrics["acc@0.5"].n == 2
+    assert value(found, "acc@0.5", "unique_not_in_others") == 100.0
+    assert value(found, "acc@0.5", "overall_in_others") == 0.0
+    assert found.missing == 1 and "left out" in found.missing_rule
+
+
+def test_m3dref_compares_in_single_precision() -> None:
+    # In float64 the IoU is 5e-9 below 1/2; in float32 with its larger eps it also stays below,
+    # while a box 1e-7 closer passes in both.
+    edge = shifted(1 / 3 - 1e-6)
+    for protocol in ("3drs", "m3dref"):
+        assert value(scanrefer([query("a", UNIT)], [given("a", edge)], protocol), "acc@0.5") == 100
+    assert value(scanrefer([query("a", UNIT)], [given("a", UNIT)], "m3dref"), "acc@0.5") == 100
+
+
+def test_micro_tasks_are_pooled() -> None:
+    samples = [
+        query("a", UNIT, task="g_lm"),
+        query("b", UNIT, task="g_dir"),
+        query("c", UNIT, task="g_attr"),
+    ]
+    found = scanrefer(samples, [given("a", UNIT), given("b", AWAY), given("c", UNIT)])
+    assert value(found, "acc@0.5", "position") == 50.0
+    assert value(found, "acc@0.5", "attribute") == 100.0
+    assert value(found, "acc@0.5", "g_lm") == 100.0
+    kept = {row.metric for row in found.scores}
+    assert "scanrefer/acc@0.5/position" in kept and "scanrefer/acc@0.5/g_lm" not in kept
+
+
+def test_an_answer_without_any_box_is_a_miss() -> None:
+    found = scanrefer([query("a", UNIT)], [Prediction("a")])
+    assert value(found, "acc@0.25") == 0.0 and found.missing == 0
+
+
+def test_rows_and_metrics_agree() -> None:
+    samples = [query(str(n), UNIT) for n in range(5)]
+    found = scanrefer(samples, [given(str(n), shifted(0.2 * n)) for n in range(5)])
+    rows = [row.value for row in found.scores if row.metric == "scanrefer/acc@0.25"]
+    assert np.mean(rows) == pytest.approx(value(found, "acc@0.25"))
+
+
+def multi(
+    samples: list[Sample], predictions: list[Prediction], protocol: str = "3drs"
+) -> Evaluation:
+    return MULTI3DREFER.evaluate(samples, predictions, protocol, ())
+
+
+def test_f1_is_averaged_per_type() -> None:
+    samples = [
+        query("none", kind="zt_wo_d"),
+        query("one", UNIT, kind="st_w_d"),
+        query("two", UNIT, AWAY, kind="mt"),
+    ]
+    predictions = [given("none"), given("one", UNIT, AWAY), given("two", UNIT)]
+    found = multi(samples, predictions)
+    assert value(found, "f1@0.25", "zt_wo_d") == 100.0
+    assert value(found, "f1@0.25", "st_w_d") == pytest.approx(200 / 3)
+    assert value(found, "f1@0.25", "mt") == pytest.approx(200 / 3)
+    assert value(found, "f1@0.25") == pytest.approx((100 + 400 / 3) / 3)
+
+
+def test_boxes_are_selected_from_scores() -> None:
+    # Equal scores of three boxes: a third each, two reach 0.4.
+    prediction = given("a", UNIT, AWAY, shifted(3), scores=(0.8, 0.8, 0.8, -1.0))
+    assert chosen_boxes(prediction) == (UNIT, AWAY)
+    found = multi([query("a", UNIT)], [prediction])
+    assert value(found, "f1@0.5") == pytest.approx(200 / 3)
+    # Four entries, one of them a hit with F1 1.
+    assert found.metrics["f1@0.5"].chance == pytest.approx(25.0)
+
+
+def test_no_object_wins_over_the_boxes() -> None:
+    prediction = given("a", UNIT, scores=(0.1, 0.2))
+    assert value(multi([query("a")], [prediction]), "f1@0.5") == 100.0
+    assert value(multi([query("a", UNIT)], [prediction]), "f1@0.5") == 0.0
+
+
+def test_a_missing_answer_is_no_empty_answer() -> None:
+    found = multi([query("a"), query("b")], [given("a")])
+    assert value(found, "f1@0.25") == 50.0 and found.missing == 1
+
+
+def test_m3dref_decides_zero_target_by_type_and_collapses_repeats() -> None:
+    odd = query("a", UNIT, kind="zt_w_d")
+    assert value(multi([odd], [given("a")], "m3dref"), "f1@0.25") == 100.0
+    assert value(multi([odd], [given("a")], "3drs"), "f1@0.25") == 0.0
+    twice = Sample("b", "multi3drefer", "s0", "ground", "", (), (3, 3), (UNIT, UNIT), None, "mt")
+    assert value(multi([twice], [given("b", UNIT)], "m3dref"), "f1@0.25") == 100.0
+    assert value(multi([twice], [given("b", UNIT)], "3drs"), "f1@0.25") == pytest.approx(200 / 3)

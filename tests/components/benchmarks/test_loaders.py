@@ -1,0 +1,269 @@
+"""Annotation files of the real formats become samples; faulty ones are named."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from threedrs_components.benchmarks import (
+    BENCHMARKS,
+    AnnotationFolder,
+    BenchmarksConfig,
+    PromptConfig,
+    load_benchmark,
+    open_benchmarks,
+)
+from threedrs_platform.contracts import Benchmark
+from threedrs_platform.errors import AnnotationError, ConfigError
+from threedrs_platform.records import Prediction, Sample
+
+Writer = Callable[[str, Any], Path]
+
+
+def samples(world: Path, name: str, split: str = "val") -> list[Sample]:
+    return list(load_benchmark(name, world).samples(split))
+
+
+def test_scanrefer_has_one_sample_per_description(world: Path) -> None:
+    first, *_, last = samples(world, "scanrefer")
+    assert first.sample_id == "scanrefer_s0_0_0"
+    assert first.target_boxes == ((0, 0, 0, 1, 1, 1),)
+    assert first.prompt.endswith("following description.\nThe red lamp.")
+    assert (first.question_type, last.scene_id) == ("unique", "s1")
+
+
+def test_objects_of_the_same_name_are_multiple(world: Path) -> None:
+    kinds = [sample.question_type for sample in samples(world, "scanrefer")]
+    assert kinds == ["unique", "unique", "multiple", "multiple", "unique"]
+
+
+def test_training_prompts_carry_the_spatial_sentence_and_evaluation_prompts_do_not(
+    world: Path,
+) -> None:
+    assert samples(world, "scanrefer", "train")[0].prompt.startswith("The video captures 3D")
+    assert samples(world, "scanrefer")[0].prompt.startswith("Identify the object")
+
+
+def test_multi3drefer_keeps_queries_without_target(world: Path) -> None:
+    one, several, none = samples(world, "multi3drefer")
+    assert one.target_ids == (0,) and len(several.target_boxes) == 2
+    assert none.target_boxes == () and none.question_type == "zt_wo_d"
+
+
+def test_scan2cap_groups_the_descriptions_of_an_object(world: Path) -> None:
+    lamp, chair, other, elsewhere = samples(world, "scan2cap")
+    assert lamp.answers == ("The red lamp.", "a lamp on the left")
+    assert lamp.prompt == "Given an object located at <coord> , describe the object in detail."
+    # IoU .8 / 1.2 = .67 with the first proposal; .1 / 1.9 with the second is too little.
+    assert lamp.box_input == (0, 0, 0.2, 1, 1, 1)
+    assert (chair.box_input, other.box_input, elsewhere.box_input) == (None, None, None)
+
+
+def test_scan2cap_trains_on_every_description_with_the_object_s_own_box(world: Path) -> None:
+    found = samples(world, "scan2cap", "train")
+    assert len(found) == 5 and found[0].box_input == found[0].target_boxes[0]
+    assert found[1].answers == ("A lamp on the left",)
+
+
+def test_scanqa_trains_on_every_answer_and_is_asked_once(world: Path) -> None:
+    assert [sample.answers for sample in samples(world, "scanqa", "train")] == [
+        ("on the left",),
+        ("left",),
+        ("brown",),
+    ]
+    where, colour = samples(world, "scanqa")
+    assert where.answers == ("on the left", "left")
+    assert (where.question_type, colour.question_type) == ("Place", "Color")
+
+
+def test_sqa3d_joins_questions_and_annotations_by_id(world: Path) -> None:
+    what, dark = samples(world, "sqa3d")
+    assert (what.answers, what.question_type) == (("the chair",), "what")
+    assert (dark.answers, dark.question_type) == (("no",), "is")
+    assert what.prompt.startswith("I am sitting. What is behind me? Answer")
+
+
+def test_sqa3d_trains_on_every_wording_of_the_situation(world: Path) -> None:
+    prompts = [sample.prompt for sample in samples(world, "sqa3d", "train")]
+    assert len(prompts) == 4 and "I sit. What is behind me?" in prompts[0]
+
+
+def test_vsibench_lists_options_and_asks_for_a_letter_or_a_number(world: Path) -> None:
+    number, choice = samples(world, "vsibench")
+    assert number.prompt.endswith("Please answer the question using a single word or phrase.")
+    assert "Options:\nA. left\nB. right\nAnswer with the option's letter" in choice.prompt
+    assert choice.prompt.startswith("These are frames of a video.\nWhere to?")
+
+
+def test_vsibench_reads_parquet(world: Path) -> None:
+    path = world / "annotations" / "vsibench_val.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.unlink()
+    parquet.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
+    assert [sample.answers for sample in samples(world, "vsibench")] == [("4",), ("B",)]
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_every_benchmark_keeps_the_contract(world: Path, name: str) -> None:
+    benchmark: Benchmark = load_benchmark(name, world, PromptConfig.short())
+    for split in ("train", "val"):
+        found = benchmark.samples(split)
+        assert found and len({sample.sample_id for sample in found}) == len(found)
+        assert all(sample.benchmark == name and sample.prompt for sample in found)
+    metrics, rows = benchmark.score(found, [])
+    [missing] = [metric for metric in metrics if metric.name == f"{name}/missing"]
+    assert missing.value == missing.n == len(found)
+    shares = [item for item in metrics if item.name.split("/")[1][:2] in ("ac", "f1", "em", "av")]
+    # Captions are compared between "sos" and "eos", so the empty one scores above 0.
+    assert (shares or name == "scan2cap") and all(metric.value == 0 for metric in shares)
+    assert {row.sample_id for row in rows} <= {sample.sample_id for sample in found}
+
+
+def test_short_prompts_hold_no_words_of_their_own(world: Path) -> None:
+    prompts = PromptConfig.short()
+    asked = load_benchmark("scanqa", world, prompts).samples("train")
+    described = load_benchmark("scanrefer", world, prompts).samples("train")
+    assert asked[0].prompt == "Where is the lamp?"
+    assert described[0].prompt == "the red lamp."
+
+
+def test_a_template_without_its_field_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"scanqa: the template must use \{question\}"):
+        PromptConfig(scanqa="Answer.")
+
+
+def test_the_configured_benchmarks_open_over_a_folder(world: Path) -> None:
+    config = BenchmarksConfig(names=("scanqa", "sqa3d"), text_metrics=("bleu1",))
+    opened = open_benchmarks(config, world)
+    metrics, _ = opened["scanqa"].score(opened["scanqa"].samples("val"), [])
+    assert list(opened) == ["scanqa", "sqa3d"]
+    assert {"scanqa/bleu1"} == {metric.name for metric in metrics if "bleu" in metric.name}
+
+
+def test_boxes_may_come_from_one_file_for_all_scenes(world: Path, write: Writer) -> None:
+    path = write("boxes.json", {"scannet/s0": [[9, 9, 9, 1, 1, 1]] * 3, "s1": [[8] * 6]})
+    folder = AnnotationFolder(world, box_file=path)
+    found = load_benchmark("scanrefer", folder).samples("val")
+    assert found[0].target_boxes[0][0] == 9 and found[-1].target_boxes[0][0] == 8
+
+
+def test_an_unknown_benchmark_is_refused_with_a_suggestion(world: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'scanqa'"):
+        load_benchmark("scanqq", world)
+
+
+def spoiled(world: Path, name: str, record: int, **changes: Any) -> Path:
+    path = world / "annotations" / name
+    values = json.loads(path.read_text())
+    for key, value in changes.items():
+        values[record][key] = value
+        if value is ...:
+            del values[record][key]
+    path.write_text(json.dumps(values, default=str))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("record", "changes", "field", "reason"),
+    [
+        (1, {"scene_id": ...}, "scene_id", "Field required"),
+        (2, {"object_id": "chair"}, "object_id", "valid integer"),
+        (3, {"scene_id": "s9"}, "scene_id", "unknown scene 's9'"),
+        (3, {"object_id": 7}, "object_id", r"no object 7; its boxes hold objects 0..2"),
+        (1, {"ann_id": "0"}, "id", "occurs twice, first in record 0"),
+    ],
+)
+def test_a_faulty_record_is_named(
+    world: Path, record: int, changes: dict[str, Any], field: str, reason: str
+) -> None:
+    path = spoiled(world, "ScanRefer_filtered_val.json", record, **changes)
+    with pytest.raises(AnnotationError, match=reason) as caught:
+        samples(world, "scanrefer")
+    assert (caught.value.file, int(caught.value.record), caught.value.field) == (
+        str(path),
+        record,
+        field,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "is empty"),
+        ("[]", "holds no record"),
+        ("{}", "holds a dict, a list of records is expected"),
+        ('[{"scene_id": "s0",}]', "line 1, column"),
+    ],
+)
+def test_a_file_that_is_no_list_of_records_is_refused(world: Path, text: str, reason: str) -> None:
+    (world / "annotations" / "ScanQA_v1.0_val.json").write_text(text)
+    with pytest.raises(AnnotationError, match=reason):
+        samples(world, "scanqa")
+
+
+def test_a_missing_file_is_named(world: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"ScanQA_v1\.0_test\.json.*cannot be read"):
+        samples(world, "scanqa", "test")
+
+
+@pytest.mark.parametrize("boxes", [[[0, 0, 0, 1, 1, 1, 0]], [[0, 0, 0, 1, 1]], [["nan"] * 6]])
+def test_a_box_is_six_finite_numbers(world: Path, boxes: list[Any]) -> None:
+    path = world / "proposals" / "val.json"
+    path.write_text(json.dumps({"s0": boxes}))
+    with pytest.raises(AnnotationError, match=r"record s0: box 0.*six finite numbers"):
+        samples(world, "scan2cap")
+
+
+def test_boxes_and_ids_of_a_scene_must_agree_in_number(world: Path) -> None:
+    path = world / "scenes" / "s0" / "boxes.json"
+    path.write_text(json.dumps({"object_ids": [0], "boxes": [[0] * 6, [1] * 6]}))
+    with pytest.raises(AnnotationError, match="1 object_ids but 2 boxes"):
+        samples(world, "scanrefer")
+
+
+def test_a_question_without_annotation_is_named(world: Path) -> None:
+    path = world / "annotations" / "v1_balanced_sqa_annotations_val_scannetv2.json"
+    path.write_text(json.dumps({"annotations": json.loads(path.read_text())["annotations"][:1]}))
+    with pytest.raises(AnnotationError, match="record 0: question_id: 1 has no annotation"):
+        samples(world, "sqa3d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"question_type": "object_colour"}, "question_type"),
+        ({"ground_truth": "many"}, "ground_truth must be a number"),
+        ({"question_type": "route_planning"}, "options are needed"),
+    ],
+)
+def test_vsibench_records_must_be_answerable(
+    world: Path, changes: dict[str, Any], reason: str
+) -> None:
+    path = world / "annotations" / "vsibench_val.jsonl"
+    first, second = map(json.loads, path.read_text().splitlines())
+    path.write_text("\n".join(map(json.dumps, [first | changes, second])))
+    with pytest.raises(AnnotationError, match=reason):
+        samples(world, "vsibench")
+
+
+def test_errors_survive_pickling(world: Path) -> None:
+    import pickle
+
+    with pytest.raises(AnnotationError) as caught:
+        samples(world, "scanqa", "test")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+
+
+def test_prediction_objects_are_paired_by_id(world: Path) -> None:
+    benchmark = load_benchmark("scanqa", world)
+    found = benchmark.samples("val")
+    with pytest.raises(AnnotationError, match=r"unknown id 'scanqa_x'.*look like"):
+        benchmark.score(found, [Prediction("scanqa_x", text="")])
+    twice = [Prediction("scanqa_val-s0-0", text=""), Prediction("val-s0-0", text="")]
+    with pytest.raises(AnnotationError, match="record 1: id: 'val-s0-0' is predicted twice"):
+        benchmark.score(found, twice)
