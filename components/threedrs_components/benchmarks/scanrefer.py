@@ -185,13 +185,12 @@ def official_groups(samples: Sequence[Sample]) -> dict[str, Mask]:
     """
     kind = np.array([item.tags.get("official_type", item.question_type) for item in samples])
     groups = {name: kind == name for name in TYPES}
-    known = [item.tags.get("official_others") for item in samples]
-    if None in known:
-        return groups
-    others = np.array([flag == "True" for flag in known], dtype=bool)
-    for name, mask in (*list(groups.items()), ("overall", np.ones(len(samples), dtype=bool))):
-        groups[f"{name}_not_in_others"] = mask & ~others
-        groups[f"{name}_in_others"] = mask & others
+    known = np.array([item.tags.get("official_others", "") for item in samples])
+    whole = np.ones(len(samples), dtype=bool)
+    for name, mask in (*list(groups.items()), ("overall", whole)):
+        for label, flag in (("not_in_others", "False"), ("in_others", "True")):
+            if (known == flag).any():
+                groups[f"{name}_{label}"] = mask & (known == flag)
     return groups
 
 

@@ -1,0 +1,290 @@
+"""Scoring of files: formats told by shape, the truth they carry, and what is refused."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_components.benchmarks import scoring
+from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
+from threedrs_components.benchmarks.prediction_formats import read_prediction_file
+from threedrs_components.benchmarks.scoring import score
+from threedrs_platform.errors import AnnotationError, ConfigError, DataError
+from threedrs_platform.records import Prediction
+
+Writer = Callable[[str, Any], Path]
+
+
+@pytest.fixture(autouse=True)
+def _without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexing the paraphrase table would take longer than all these tests."""
+
+    def missing() -> None:
+        raise DataError("pycocoevalcap is not installed")
+
+    monkeypatch.setattr(scoring, "installed_data", missing)
+
+
+def corners(box: Sequence[float]) -> list[list[float]]:
+    low = [box[axis] - box[axis + 3] / 2 for axis in range(3)]
+    high = [box[axis] + box[axis + 3] / 2 for axis in range(3)]
+    return [
+        [x, y, z] for x in (low[0], high[0]) for y in (low[1], high[1]) for z in (low[2], high[2])
+    ]
+
+
+UNIT, FAR = [0, 0, 0, 1, 1, 1], [9, 0, 0, 1, 1, 1]
+
+
+def line(**more: Any) -> dict[str, Any]:
+    return {"dataset": "scanrefer", "sample_id": "a", "question_type": "unique", **more}
+
+
+def test_our_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
+    predictions = [
+        Prediction("a", text=""),
+        Prediction("b", boxes=((0, 0, 0, 1, 1, 1),), scores=(0.5, -0.25)),
+        Prediction("c", text="caf\u00e9\u2028", texts=("x", "y")),
+        Prediction("d"),
+    ]
+    assert write_predictions(tmp_path / "p.jsonl", predictions) == 4
+    assert read_predictions(tmp_path / "p.jsonl") == predictions
+
+
+def test_3drs_lines_carry_their_truth(write: Writer) -> None:
+    rows = [
+        line(pred_response=UNIT, gt_response=UNIT),
+        line(sample_id="b", pred_response=FAR, gt_response=UNIT, question_type="multiple"),
+    ]
+    found = score("scanrefer", predictions=write("p.jsonl", rows))
+    assert found.metrics["acc@0.5"].value == 50.0
+    assert found.per_type["unique"]["acc@0.5"].value == 100.0
+
+
+def test_3drs_lines_of_multi3drefer_are_selected_from_scores(write: Writer) -> None:
+    rows = [
+        line(
+            dataset="multi3drefer", objects=[UNIT, FAR], scores=[0.9, 0.1, 0.0], gt_response=[UNIT]
+        )
+    ]
+    found = score("multi3drefer", predictions=write("p.jsonl", rows))
+    assert found.metrics["f1@0.5"].value == 100.0
+
+
+def test_3drs_captions_are_scored_without_annotations(write: Writer) -> None:
+    rows = [
+        line(dataset="scan2cap", pred_response="a lamp", gt_response=["a lamp"], scene="scene0"),
+        line(dataset="scan2cap", sample_id="b", pred_response="", gt_response=["a chair"]),
+    ]
+    found = score("scan2cap", predictions=write("p.jsonl", rows))
+    assert found.metrics["cider@0.5"].n == 2 and found.metrics["cider@0.5"].value > 0
+
+
+def test_3drs_answers_take_all_references_from_the_annotations(world: Path, write: Writer) -> None:
+    rows = [
+        line(
+            dataset="scanQA", sample_id="scanqa_val-s0-0_0", pred_response="left", gt_response="x"
+        ),
+        line(dataset="scanQA", sample_id="scanqa_val-s0-1_0", pred_response="red", gt_response="y"),
+    ]
+    path = write("p.jsonl", rows)
+    alone = score("scanqa", predictions=path)
+    assert alone.metrics["em@1"].value == 0.0
+    assert "give --annotations" in alone.warnings[0]
+    annotations = world / "annotations" / "ScanQA_v1.0_val.json"
+    found = score("scanqa", predictions=path, annotations=annotations)
+    assert found.metrics["em@1"].value == 50.0
+
+
+@pytest.mark.parametrize("protocol", ["3drs", "official", "m3dref"])
+def test_the_benchmark_s_own_list_finds_its_objects(
+    world: Path, write: Writer, protocol: str
+) -> None:
+    items = [
+        {"scene_id": "s0", "object_id": 0, "ann_id": 0, "bbox": corners(UNIT)},
+        {"scene_id": "s0", "object_id": "1", "ann_id": "0", "bbox": corners(UNIT)},
+    ]
+    flags = {"unique_multiple": 0, "others": 1}
+    path = write("pred.json", [item | flags for item in items])
+    found = score("scanrefer", predictions=path, annotations=world, protocol=protocol)
+    if protocol == "official":
+        assert found.metrics["acc@0.5"].value == 50.0
+        assert found.per_type["unique_in_others"]["acc@0.5"].n == 2
+    else:
+        assert found.metrics["acc@0.5"].value == 20.0
+    assert found.missing == 3
+
+
+def test_annotations_may_bring_their_own_corners(write: Writer) -> None:
+    record = {
+        "scene_id": "s0",
+        "object_id": "0",
+        "object_name": "lamp",
+        "ann_id": "0",
+        "description": "x",
+        "bbox": corners(FAR),
+    }
+    annotations = write("gt_bbox.json", [record])
+    predictions = write("p.jsonl", [{"id": "scanrefer_s0_0_0", "boxes": [FAR]}])
+    found = score("scanrefer", predictions=predictions, annotations=annotations)
+    assert found.metrics["acc@0.5"].value == 100.0
+
+
+def test_a_folder_of_scenes_is_m3dref_clip_s(world: Path, write: Writer) -> None:
+    write("pred/s0.json", [{"ann_id": 0, "aabb": [corners(UNIT)]}, {"ann_id": 2, "aabb": []}])
+    found = score("multi3drefer", predictions=world / "pred", annotations=world, protocol="m3dref")
+    assert found.per_type["st_wo_d"]["f1@0.5"].value == 100.0
+    assert found.per_type["zt_wo_d"]["f1@0.5"].value == 100.0
+    assert found.per_type["mt"]["f1@0.5"].value == 0.0 and found.missing == 1
+
+
+def test_m3dref_predictions_of_scanrefer_name_their_object(world: Path, write: Writer) -> None:
+    item = {"ann_id": 0, "object_id": 2, "aabb": [corners([4, 0, 0, 1, 1, 1])]}
+    found = score("scanrefer", predictions=write("p.json", {"s0": [item]}), annotations=world)
+    assert found.metrics["acc@0.5"].value == 20.0
+
+
+def test_captioned_boxes_by_scene_are_scan2cap_s(world: Path, write: Writer) -> None:
+    items = [{"caption": "sos a lamp eos", "box": corners(UNIT), "sem_prob": [], "obj_prob": []}]
+    path = write("p.json", {"s0": items})
+    found = score("scan2cap", predictions=path, annotations=world, protocol="benchmark")
+    assert found.metrics["rouge_l@0.5/precision"].value > 0 and found.missing == 1
+
+
+def test_ranked_answers_are_scanqa_s(world: Path, write: Writer) -> None:
+    items = [{"question_id": "val-s0-1", "answer_top10": ["red", "brown"], "bbox": []}]
+    annotations = world / "annotations" / "ScanQA_v1.0_val.json"
+    found = score("scanqa", predictions=write("p.json", items), annotations=annotations)
+    assert found.metrics["em@10"].value == 50.0
+
+
+def test_questions_and_annotations_come_in_any_order(world: Path, write: Writer) -> None:
+    files = sorted((world / "annotations").glob("v1_balanced_*_val_scannetv2.json"))
+    path = write("p.jsonl", [{"id": 1, "text": "Chair"}, {"id": "2", "text": "yes"}])
+    for annotations in (files, files[::-1]):
+        found = score("sqa3d", predictions=path, annotations=annotations)
+        assert found.metrics["em"].value == 50.0
+
+
+def test_values_are_scored_like_files(world: Path) -> None:
+    found = score(
+        "vsibench",
+        predictions=[Prediction("0", text="4"), Prediction("1", text="B")],
+        annotations=world,
+    )
+    assert found.metrics["average"].value == 100.0
+
+
+def test_without_the_extra_meteor_is_left_out_and_said(world: Path) -> None:
+    found = score("scanqa", predictions=[], annotations=world)
+    assert "meteor" not in found.metrics
+    assert any("meteor is left out" in warning for warning in found.warnings)
+    assert not any(
+        "meteor" in text for text in score("sqa3d", predictions=[], annotations=world).warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.jsonl", "", "p.jsonl.*is empty"),
+        ("p.json", "", "is empty; a JSON value is expected"),
+        ("p.json", "[]", "is empty; it holds no prediction"),
+        ("p.json", "{}", "is empty; it holds no prediction"),
+        ("p.jsonl", '{"id": "a", "text": "x"}\n{"id": ', "line 2: JSON"),
+        ("p.json", '[{"foo": 1}]', r"no known shape \(first record: foo\)"),
+        ("p.json", "[3]", r"no known shape \(first record: int\)"),
+        ("p.json", '{"s0": [3]}', "no known shape"),
+        ("p.jsonl", '{"id": "a", "boxes": [[0,0,0,1,1,1,0]]}', "record 0: boxes.0"),
+        ("p.jsonl", '{"id": "a", "boxes": [[0,0,0,1,1,NaN]]}', "record 0: boxes.0.5"),
+        ("p.jsonl", '{"id": "a", "boxes": [[0,0,0,1,1,1]], "scores": [1]}', "1 scores for 1 boxes"),
+        ("p.jsonl", '{"id": "a", "txt": "x"}', "record 0: txt"),
+        ("p.jsonl", '{"id": "a", "text": 3}', "record 0: text"),
+    ],
+)
+def test_unreadable_predictions_name_record_and_field(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(AnnotationError, match=message):
+        score("scanrefer", predictions=path, annotations=[])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([line(pred_response=UNIT, gt_response=FAR[:5])], "record 0: gt_response"),
+        ([line(pred_response=None, gt_response=UNIT)], "record 0: pred_response"),
+        ([line(gt_response=UNIT)], "record 0: pred_response"),
+        ([line(dataset="sqa3d", pred_response=UNIT, gt_response=UNIT)], "dataset: is 'sqa3d'"),
+        ([line(pred_response=UNIT, gt_response=UNIT)] * 2, "record 1: id: 'a' occurs twice"),
+    ],
+)
+def test_faulty_3drs_lines_are_named(write: Writer, rows: list[Any], message: str) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        score("scanrefer", predictions=write("p.jsonl", rows))
+
+
+def test_3drs_scores_are_one_more_than_objects(write: Writer) -> None:
+    rows = [line(dataset="multi3drefer", objects=[UNIT], scores=[0.1], gt_response=[])]
+    with pytest.raises(AnnotationError, match="scores: 1 for 1 objects; one more is expected"):
+        score("multi3drefer", predictions=write("p.jsonl", rows))
+
+
+def test_predictions_of_another_benchmark_are_refused(world: Path, write: Writer) -> None:
+    path = write("p.json", [{"question_id": "a", "answer_top10": ["x"]}])
+    with pytest.raises(AnnotationError, match=r"scanqa predictions \(format scanqa\), not sqa3d"):
+        score("sqa3d", predictions=path, annotations=world)
+
+
+def test_predictions_for_other_annotations_are_refused(world: Path, write: Writer) -> None:
+    path = write("p.jsonl", [{"id": "scanqa_other-0", "text": "x"}])
+    with pytest.raises(AnnotationError, match=r"unknown id 'scanqa_other-0'.*ids look like"):
+        score("scanqa", predictions=path, annotations=world)
+
+
+def test_an_id_twice_is_refused(world: Path, write: Writer) -> None:
+    path = write("p.jsonl", [{"id": "val-s0-0", "text": "x"}] * 2)
+    with pytest.raises(AnnotationError, match="record 1: id: 'val-s0-0' is predicted twice"):
+        score("scanqa", predictions=path, annotations=world)
+
+
+def test_boxes_are_needed_where_records_have_none(world: Path, write: Writer) -> None:
+    path = write("p.jsonl", [{"id": "scanrefer_s0_0_0", "boxes": [UNIT]}])
+    annotations = world / "annotations" / "ScanRefer_filtered_val.json"
+    with pytest.raises(AnnotationError, match="no file of boxes is given; add one in the form"):
+        score("scanrefer", predictions=path, annotations=annotations)
+    boxes = write("boxes.json", {"s0": [UNIT, UNIT, UNIT], "s1": [UNIT]})
+    found = score("scanrefer", predictions=path, annotations=[annotations, boxes])
+    assert found.metrics["acc@0.5"].value == 20.0
+    with pytest.raises(AnnotationError, match="give one file of boxes"):
+        score("scanrefer", predictions=path, annotations=[annotations, boxes, boxes])
+    with pytest.raises(AnnotationError, match="annotations are missing"):
+        score("scanrefer", predictions=path, annotations=[boxes])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"benchmark": "scanref"}, "did you mean 'scanrefer'"),
+        ({"protocol": "3dr"}, "scanqa has no protocol '3dr'; did you mean '3drs'"),
+        ({"format_name": "owm"}, "did you mean 'own'"),
+        ({"annotations": None}, "format own need annotations; give --annotations"),
+    ],
+)
+def test_wrong_choices_are_refused_with_a_suggestion(
+    world: Path, write: Writer, arguments: dict[str, Any], message: str
+) -> None:
+    path = write("p.jsonl", [{"id": "a", "text": "x"}])
+    choices = {"benchmark": "scanqa", "annotations": world, **arguments}
+    with pytest.raises(ConfigError, match=message):
+        score(choices.pop("benchmark"), predictions=path, **choices)
+
+
+def test_a_named_format_is_not_guessed(write: Writer) -> None:
+    path = write("p.json", [{"id": "a", "text": "x"}])
+    assert read_prediction_file(path, "scanqa", "own").format == "own"
+    with pytest.raises(AnnotationError, match="question_id"):
+        read_prediction_file(path, "scanqa", "scanqa")

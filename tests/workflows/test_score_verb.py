@@ -1,0 +1,90 @@
+"""`workflows score` as people call it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from threedrs_components.benchmarks import BENCHMARKS
+from threedrs_workflows.cli import main
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, str]:
+    annotations, predictions = tmp_path / "questions.json", tmp_path / "mine.jsonl"
+    questions = [
+        {"question_id": n, "scene_id": "s0", "question": text, "situation": "I sit."}
+        for n, text in enumerate(("What is it?", "What is that?", "Is it?"))
+    ]
+    answers = [
+        {"question_id": n, "scene_id": "s0", "answers": [{"answer": text}]}
+        for n, text in enumerate(("chair", "bed", "yes"))
+    ]
+    annotations.write_text(json.dumps({"questions": questions, "annotations": answers}))
+    predictions.write_text('{"id": "0", "text": "The chair."}\n{"id": "1", "text": "sofa"}')
+    return str(annotations), str(predictions)
+
+
+def score(files: tuple[str, str], *more: str) -> int:
+    annotations, predictions = files
+    arguments = ["--annotations", annotations, "--predictions", predictions]
+    return main(["score", "sqa3d", *arguments, *more])
+
+
+def test_the_table_says_how_many_are_missing(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(files) == 0
+    captured = capsys.readouterr()
+    assert "protocol 3drs: 3 samples, 1 without prediction (counted as wrong)" in captured.out
+    assert "33.33" in captured.out and "what" in captured.out
+    assert "warning: 1 of 3 samples have no prediction" in captured.err
+
+
+def test_json_has_the_documented_keys(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score(files, "--json", "--protocol", "leo") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["schema"] == "workflows.score/1"
+    assert (content["benchmark"], content["protocol"]) == ("sqa3d", "leo")
+    assert content["metrics"]["em"]["value"] == pytest.approx(100 / 3)
+    assert content["metrics"]["em"]["n"] == 3 and len(content["metrics"]["em"]["ci95"]) == 2
+    assert content["per_type"]["what"]["em"]["value"] == 50.0
+    assert content["missing"] == 1 and len(content["warnings"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--protocol", "nope"], 2, "sqa3d has no protocol 'nope'"),
+        (["--format", "nope"], 2, "unknown format 'nope'"),
+        (["--format", "scanqa"], 1, "not sqa3d"),
+    ],
+)
+def test_mistakes_are_messages(
+    files: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+    code: int,
+    message: str,
+) -> None:
+    assert score(files, *more) == code
+    assert message in capsys.readouterr().err
+
+
+def test_broken_predictions_name_their_line(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[1]).write_text('{"id": "0", "text": "x"}\n{"id": "1", "text": }\n')
+    assert score(files) == 1
+    assert "mine.jsonl: record line 2: JSON: Expecting value" in capsys.readouterr().err
+
+
+def test_help_names_every_protocol_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["score", "--help"])
+    text = capsys.readouterr().out
+    assert "the first of each is the default" in text
+    for kind in BENCHMARKS.values():
+        assert kind.name in text and all(name in text for name in kind.protocols)
