@@ -53,6 +53,10 @@ class BenchmarkKind:
     """Samples of a split from parsed files."""
     evaluate: Callable[[Sequence[Sample], Sequence[Prediction], str, Sequence[str]], Evaluation]
     """Samples, predictions, protocol and text metrics to metrics."""
+    frames_only: bool = False
+    """Asked without 3D coordinates: the authors' VSI-Bench model sees 2D frames."""
+    max_new_tokens: int = 512
+    """Of a greedily decoded answer, in the released evaluation."""
 
     @property
     def default_protocol(self) -> str:

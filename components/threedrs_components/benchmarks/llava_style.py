@@ -108,8 +108,21 @@ def _sample(record: Conversation, index: int, path: Path, benchmark: str, preamb
         target_boxes=_targets(record, index, path, benchmark),
         box_input=record.box_input,
         question_type=record.metadata.question_type or "",
-        tags={"ann_id": record.metadata.ann_id} if record.metadata.ann_id else {},
+        tags=_tags(record, benchmark),
     )
+
+
+def _tags(record: Conversation, benchmark: str) -> dict[str, str]:
+    """What raw files call the sample, so that predictions made for those find it."""
+    annotation, target = record.metadata.ann_id, record.metadata.object_id
+    tags = {} if annotation is None else {"ann_id": annotation}
+    if benchmark == "scanrefer" and annotation is not None and isinstance(target, int):
+        tags["alias"] = f"{benchmark}_{record.video}_{target}_{annotation}"
+    elif benchmark == "multi3drefer" and annotation is not None:
+        tags["alias"] = f"{benchmark}_{record.video}_{annotation}"
+    elif benchmark == "scanqa" and record.id.startswith("scanqa_"):
+        tags["alias"] = record.id.removeprefix("scanqa_").rpartition("_")[0]
+    return tags
 
 
 def _targets(

@@ -135,6 +135,7 @@ def _recognise(values: Any, path: Path) -> str:
 _LIST_KEYS = {
     "sample_id": "3drs",
     "answer_top10": "scanqa",
+    "aabb": "m3dref",
     "bbox": "scanrefer",
     "id": "own",
 }
@@ -167,9 +168,12 @@ def _scanrefer(values: Any, path: Path, benchmark: str) -> PredictionFile:
 
 
 def _m3dref(values: Any, path: Path, benchmark: str) -> PredictionFile:
+    """A list alone is one scene's file, named after the scene."""
     _only_for(("scanrefer", "multi3drefer"), "m3dref", benchmark, path)
     predictions = []
-    for scene, items in _by_scene(values, path):
+    for scene, items in _by_scene(
+        {path.stem: values} if isinstance(values, list) else values, path
+    ):
         for index, item in enumerate(parse_records(items, _M3DRefItem, f"{path}: {scene}")):
             if benchmark == "multi3drefer":
                 name = f"multi3drefer_{scene}_{item.ann_id}"

@@ -113,7 +113,9 @@ def read_scanrefer(
                 ),
             ),
             question_type=record.eval_type or types[index],
-            tags=record.tags | official[index],
+            tags=record.tags
+            | official[index]
+            | ({} if record.eval_type or label_map else {"typed_by": "object name"}),
         )
         for index, record in enumerate(records)
     ]
@@ -146,6 +148,7 @@ def evaluate_scanrefer(
     official = protocol == "official"
     groups = official_groups(samples) if official else groups_of(samples, TYPES)
     tally = Tally(NAME, protocol, samples, groups)
+    tally.warnings += _type_warnings(samples, official)
     given = np.array([item is not None for item in paired], dtype=bool)
     for column, threshold in enumerate(THRESHOLDS):
         tally.add(
@@ -155,6 +158,16 @@ def evaluate_scanrefer(
             within=given if official else None,
         )
     return tally.evaluation(paired, LEFT_OUT) if official else tally.evaluation(paired)
+
+
+def _type_warnings(samples: Sequence[Sample], official: bool) -> list[str]:
+    """Say it where unique / multiple is not what the protocol means."""
+    cure = "give scannetv2-labels.combined.tsv as --label-map"
+    if official and any("official_type" not in sample.tags for sample in samples):
+        return [f"unique / multiple is not by the 17 classes of this protocol; {cure}"]
+    if not official and any("typed_by" in sample.tags for sample in samples):
+        return [f"unique / multiple is by object names, not by their classes; {cure}"]
+    return []
 
 
 def _overlaps(

@@ -245,4 +245,12 @@ def locate_vsibench(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     return AnnotationFiles((next((path for path in paths if path.is_file()), paths[0]),))
 
 
-VSIBENCH = BenchmarkKind(NAME, PROTOCOLS, locate_vsibench, read_vsibench, evaluate_vsibench)
+VSIBENCH = BenchmarkKind(
+    NAME,
+    PROTOCOLS,
+    locate_vsibench,
+    read_vsibench,
+    evaluate_vsibench,
+    frames_only=True,
+    max_new_tokens=16,
+)

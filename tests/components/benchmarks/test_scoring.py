@@ -101,7 +101,7 @@ def test_3drs_answers_take_all_references_from_the_annotations(world: Path, writ
 def test_the_benchmark_s_own_list_finds_its_objects(
     world: Path, write: Writer, protocol: str
 ) -> None:
-    items = [
+    items: list[dict[str, Any]] = [
         {"scene_id": "s0", "object_id": 0, "ann_id": 0, "bbox": corners(UNIT)},
         {"scene_id": "s0", "object_id": "1", "ann_id": "0", "bbox": corners(UNIT)},
     ]
@@ -288,3 +288,36 @@ def test_a_named_format_is_not_guessed(write: Writer) -> None:
     assert read_prediction_file(path, "scanqa", "own").format == "own"
     with pytest.raises(AnnotationError, match="question_id"):
         read_prediction_file(path, "scanqa", "scanqa")
+
+
+def test_a_list_of_boxes_is_the_file_of_one_scene(world: Path, write: Writer) -> None:
+    path = write("s0.json", [{"ann_id": "0", "aabb": [corners(UNIT)]}])
+    found = score("multi3drefer", predictions=path, annotations=world)
+    assert found.per_type["st_wo_d"]["f1@0.5"].value == 100.0
+
+
+def test_types_by_object_name_are_announced(world: Path, write: Writer) -> None:
+    path = write("p.jsonl", [{"id": "scanrefer_s0_0_0", "boxes": [UNIT]}])
+    found = score("scanrefer", predictions=path, annotations=world)
+    assert any("by object names, not by their classes" in text for text in found.warnings)
+    table = "raw_category\tnyu40id\tnyu40class\nlamp\t35\tlamp\nchair\t5\tchair\n"
+    labels = world / "labels.tsv"
+    labels.write_text(table)
+    for protocol in ("3drs", "official"):
+        found = score(
+            "scanrefer", predictions=path, annotations=world, label_map=labels, protocol=protocol
+        )
+        assert not any("unique" in text for text in found.warnings)
+
+
+def test_raw_ids_find_processed_conversations(write: Writer) -> None:
+    record = {
+        "id": "scanqa_val-s0-0_0",
+        "video": "scannet/s0",
+        "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "left"}],
+        "metadata": {"dataset": "scanQA", "question_type": "", "answers": ["left"]},
+    }
+    predictions = write("p.json", [{"question_id": "val-s0-0", "answer_top10": ["left"]}])
+    annotations = write("scanqa_val_llava_style.json", [record])
+    found = score("scanqa", predictions=predictions, annotations=annotations)
+    assert found.metrics["em@1"].value == 100.0
