@@ -116,8 +116,8 @@ def pretrain_student(
     """
     frames, held_out = read_frames(world)
     tokenizer = word_tokenizer(micro_texts())
-    model = micro_model(student_config.micro, tokenizer, config.seed)
     with seeded(config.seed):
+        model = micro_model(student_config.micro, tokenizer, config.seed)
         student = LlavaVideo(student_config, model, tokenizer)
         tower = Tower(student).train()
     metrics = _train_tower(config, tower, frames, held_out, scratch, progress)
