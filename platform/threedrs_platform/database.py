@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Engine,
     Float,
     MetaData,
+    RootTransaction,
     String,
     Table,
     create_engine,
@@ -33,6 +35,8 @@ from threedrs_platform.errors import StorageError
 from threedrs_platform.storage import storage_errors
 
 BUSY_TIMEOUT_MS = 30_000
+LOCK_PATIENCE_S = 300.0
+"""How long to go on asking for SQLite's write lock: its queue is not fair, and disks stall."""
 CREATION_LOCK = 0x3D25
 """PostgreSQL advisory lock that serialises the creation of the tables."""
 
@@ -64,6 +68,8 @@ class Database:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._local = threading.local()
+        self._one_writer = threading.Lock() if self.is_sqlite else contextlib.nullcontext()
+        """Threads queue here, in turn, rather than in SQLite's busy loop."""
         self._inserts: dict[Table, Any] = {}
 
     @contextlib.contextmanager
@@ -75,14 +81,28 @@ class Database:
         if self._joined is not None:
             yield self._joined
             return
-        with _database_errors("write to", self.engine), self.engine.connect() as connection:
+        with (
+            self._one_writer,
+            _database_errors("write to", self.engine),
+            self.engine.connect() as connection,
+        ):
             connection = connection.execution_options(threedrs_begin="BEGIN IMMEDIATE")
-            with connection.begin():
+            with self._begin(connection):
                 self._local.connection = connection
                 try:
                     yield connection
                 finally:
                     self._local.connection = None
+
+    def _begin(self, connection: Connection) -> RootTransaction:
+        """Begin a transaction; on SQLite ask again while other processes hold the lock."""
+        end = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                return connection.begin()
+            except exc.OperationalError as error:
+                if "database is locked" not in str(error.orig) or time.monotonic() > end:
+                    raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class Recipe:
     def content_key(self, digests: Mapping[str, str]) -> str:
         """The content key, given the digest of every input's artifact."""
         assert digests.keys() == self.inputs.keys(), (digests, self.inputs)
-        return sha256_text("content:" + canonical_json({**asdict(self), "inputs": dict(digests)}))
+        return sha256_text("content:" + canonical_json({**self._plain(), "inputs": dict(digests)}))
 
     def json(self) -> str:
         """Canonical JSON of the recipe, as kept in the journal."""

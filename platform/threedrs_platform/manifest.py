@@ -90,25 +90,28 @@ def make_manifest(root: Path) -> Manifest:
 
 def take_stamp(folder: Path) -> str:
     """Digest of names, sizes and times of an artifact's files and manifest."""
+    root = os.path.join(folder, "files")
     lines = [
-        f"{path} {status.st_size} {status.st_mtime_ns}"
-        for path, status in walk_files(folder / "files")
+        f"{path[len(root) :]} {status.st_size} {status.st_mtime_ns}" for path, status in _walk(root)
     ]
-    manifest = os.stat(folder / "MANIFEST.json")
+    manifest = os.stat(os.path.join(folder, "MANIFEST.json"))
     lines.append(f"{manifest.st_size} {manifest.st_mtime_ns}")
-    relative = "\n".join(sorted(line.removeprefix(str(folder)) for line in lines))
-    return hashlib.sha256(relative.encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 def walk_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """All files below a folder with their status; refuses links and special files."""
+    return ((Path(path), status) for path, status in _walk(str(root)))
+
+
+def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
     waiting = [root]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    waiting.append(Path(entry.path))
+                    waiting.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path), entry.stat(follow_symlinks=False)
+                    yield entry.path, entry.stat(follow_symlinks=False)
                 else:
                     raise ArtifactError(f"{entry.path}: an artifact holds plain files only")

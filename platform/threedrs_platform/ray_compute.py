@@ -27,6 +27,7 @@ WORKER_VARIABLES = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s is short on a cold or busy node
 }
 TOTALS_AGE_S = 5.0
+SHORT_STEP_S = 0.2
 
 
 def run_attempt(request: AttemptRequest) -> AttemptReport:
@@ -50,6 +51,8 @@ class RayCompute:
         self._is_ours = False
         self._running: dict[Any, tuple[Handle, Resources]] = {}
         self._cancelled: set[Handle] = set()
+        self._usual_s = SHORT_STEP_S
+        """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
 
     @property
@@ -70,14 +73,19 @@ class RayCompute:
         return None
 
     def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
-        """Whether what runs leaves enough CPUs and GPUs. Something may always run."""
+        """Whether what runs leaves enough CPUs and GPUs. Something may always run.
+
+        While steps are short, as many may wait in Ray's queue as run: a worker would idle otherwise
+        until we have taken in its last report.
+        """
         used = [*before, *(each for _, each in self._running.values())]
         if not used:
             return True
         totals = self._cluster()
         cpus = sum(self._cpus(each) for each in used)
         gpus = sum(each.gpus for each in used)
-        return cpus + self._cpus(resources) <= totals.get("CPU", 0.0) and (
+        ahead = 2 if self._usual_s < SHORT_STEP_S else 1
+        return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
             gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
         )
 
@@ -130,6 +138,7 @@ class RayCompute:
         except Exception as error:
             report = self._lost(handle, error)
         self._cancelled.discard(handle)
+        self._usual_s += (report.seconds - self._usual_s) / 4
         return handle, report
 
     def _lost(self, handle: Handle, error: Exception) -> AttemptReport:

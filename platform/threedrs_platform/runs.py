@@ -271,11 +271,11 @@ class Runs:
     def _write_steps(
         self, connection: Connection, run_id: str, entries: Sequence[StepEntry], at: float
     ) -> None:
-        new = [step_row(entry, at) for entry in entries]
-        self.database.insert_new(connection, _steps, new)
+        unknown = [entry for entry in entries if not entry.is_known]
+        self.database.insert_new(connection, _steps, [step_row(entry, at) for entry in unknown])
         inputs = [
             {"step_key": entry.key, "name": name, "input_key": key}
-            for entry in entries
+            for entry in unknown
             for name, key in entry.recipe.inputs.items()
         ]
         self.database.insert_new(connection, schema.step_inputs, inputs)

@@ -26,6 +26,8 @@ class StepEntry:
     recipe: Recipe
     to_run: bool
     reason: str
+    is_known: bool = False
+    """The journal has it already."""
     is_invalid: bool = False
     """Succeeded once, but its artifact is gone, bad or unwanted."""
 

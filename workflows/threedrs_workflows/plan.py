@@ -42,6 +42,8 @@ class PlannedStep:
     """Reused after all if its rebuilt input comes out the same."""
     is_invalid: bool = False
     """Succeeded once, but its artifact is missing, corrupt or refreshed."""
+    is_known: bool = False
+    """The journal has it, in whatever state."""
     running_elsewhere: bool = False
     twin: StepRow | None = None
     """A hit under another recipe: the step whose outcome is to be taken over."""
@@ -85,7 +87,15 @@ class Plan:
     def entries(self) -> list[StepEntry]:
         """The plan as the journal takes it down."""
         return [
-            StepEntry(step.key, step.spec, step.recipe, not step.hit, step.reason, step.is_invalid)
+            StepEntry(
+                step.key,
+                step.spec,
+                step.recipe,
+                not step.hit,
+                step.reason,
+                step.is_known,
+                step.is_invalid,
+            )
             for step in self.steps
         ]
 
@@ -187,6 +197,7 @@ class _Planner:
             row.output_bytes,
             row.output_digest,
             row.content_key,
+            is_known=node.key in self._rows,
         )
 
     def _miss(
@@ -211,6 +222,7 @@ class _Planner:
             round(past.size) if past else None,
             content_key=content,
             waits_for_input=waits,
+            is_known=row is not None,
             is_invalid=succeeded and not waits,
             running_elsewhere=row is not None
             and row.state is StepState.RUNNING
