@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,7 +41,7 @@ from threedrs_components.training.strategies import (
     make_strategy,
     total_over_ranks,
 )
-from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.errors import ConfigError, Fault, StepFailed
 from threedrs_platform.records import Sample
 
 Report = Callable[[int, dict[str, float]], None]
@@ -130,6 +131,7 @@ def train(
         ConfigError: scenes do not divide among workers, or alignment has no features.
         CheckpointError: the start or the newest checkpoint does not fit.
         DataError: a sample, scene or feature file is unusable.
+        StepFailed: the loss is no longer finite; no checkpoint of that step is written.
     """
     world = world or _world_of_process_group()
     check_shares(inputs.training, world.size)
@@ -206,6 +208,11 @@ class _Run:
                 values[name] += value
         rate = schedule(step, self.training.steps, self.training.warmup_ratio)
         norm = self.strategy.update(rate)
+        if not (math.isfinite(values["loss"]) and math.isfinite(norm)):
+            raise StepFailed(
+                f"training diverged at step {step}: loss {values['loss']}, gradient norm {norm}; "
+                "lower training.learning_rate or a loss weight, or raise training.warmup_ratio"
+            )
         self._remember(values, norm, rate)
         self.progress.step = step + 1
 

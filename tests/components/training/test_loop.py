@@ -21,7 +21,7 @@ from threedrs_components.training.data import TrainingData
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary, train
 from threedrs_components.training.objective import Objectives
 from threedrs_components.training.synthetic import random_samples, random_scene, random_student
-from threedrs_platform.errors import CheckpointError, ConfigError, DataError
+from threedrs_platform.errors import CheckpointError, ConfigError, DataError, StepFailed
 from threedrs_platform.features import FeatureHeader, write_features
 from threedrs_platform.records import FeatureMap
 
@@ -160,6 +160,15 @@ def test_a_blind_student_cannot_be_aligned(inputs: TrainingInputs, tmp_path: Pat
     blind = inputs.student.model_copy(update={"blind": True})
     with pytest.raises(ConfigError, match="no visual tokens"):
         run(replace(inputs, student=blind), tmp_path)
+
+
+def test_divergence_is_an_error_and_leaves_no_checkpoint(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    training = inputs.training.model_copy(update={"learning_rate": 1e30, "checkpoint_every": 5})
+    with pytest.raises(StepFailed, match="training diverged at step"):
+        run(replace(inputs, training=training), tmp_path)
+    assert not list(tmp_path.glob("checkpoints/step-*"))
 
 
 def test_scenes_must_divide_among_rounds(inputs: TrainingInputs, tmp_path: Path) -> None:
