@@ -12,6 +12,7 @@ from threedrs_platform.attempts import (
     execute,
 )
 from threedrs_platform.errors import AnnotationError, SceneError, StepFailed, StorageError
+from threedrs_platform.identity import canonical_json, sha256_text
 from threedrs_platform.recorder import read_json_lines
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
@@ -56,7 +57,8 @@ def test_a_step_reads_inputs_and_yields_an_artifact(store: LocalStore, tmp_path:
     digest = store.publish(make_folder(tmp_path / "in", {"out.txt": "upstream"})).digest
     report = run(store, "noop", inputs={"before": digest}, params={"x": 1})
     assert report.failure is None and report.digest is not None
-    assert "upstream" in read_folder(store.checkout(report.digest))["out.txt"]
+    expected = canonical_json({"params": {"x": 1}, "inputs": {"before": "upstream"}})
+    assert read_folder(store.checkout(report.digest)) == {"out.txt": sha256_text(expected)}
     assert (report.files, report.node != "", report.pid > 0) == (1, True, True)
 
 

@@ -9,14 +9,16 @@ import time
 from pathlib import Path
 
 from threedrs_platform.errors import DataError, StorageError
+from threedrs_platform.identity import canonical_json, sha256_text
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
 
 
 def noop(task: StepTask) -> None:
     """Write one small file that depends on parameters and inputs."""
-    inputs = {name: (folder / "out.txt").read_text() for name, folder in task.inputs.items()}
-    (task.out / "out.txt").write_text(f"{sorted(task.params.items())} {sorted(inputs.items())}")
+    read = {name: (folder / "out.txt").read_text() for name, folder in task.inputs.items()}
+    text = canonical_json({"params": task.params, "inputs": read})
+    (task.out / "out.txt").write_text(sha256_text(text))
 
 
 def measure(task: StepTask) -> None:
