@@ -37,18 +37,20 @@ class BleuReferences:
         """
         assert len(hypotheses) == len(self._ceilings)
         rows = np.empty((len(hypotheses), 2 + 2 * LONGEST))
+        counted = {text: (len(words := text.split()), ngrams(words)) for text in set(hypotheses)}
         for row, text in enumerate(hypotheses):
-            rows[row] = self._item(row, text.split())
+            rows[row] = self._item(row, *counted[text])
         return rows
 
-    def _item(self, row: int, words: list[str]) -> list[float]:
-        closest = min(self._lengths[row], key=lambda length: (abs(length - len(words)), length))
-        guesses = [max(0, len(words) - length) for length in range(LONGEST)]
+    def _item(self, row: int, size: int, counts: Ngrams) -> list[float]:
+        closest = min(self._lengths[row], key=lambda length: (abs(length - size), length))
+        guesses = [max(0, size - length) for length in range(LONGEST)]
         matches = [0] * LONGEST
         ceiling = self._ceilings[row]
-        for gram, count in ngrams(words).items():
-            matches[len(gram) - 1] += min(count, ceiling.get(gram, 0))
-        return [len(words), closest, *guesses, *matches]
+        for gram, count in counts.items():
+            if gram in ceiling:
+                matches[len(gram) - 1] += min(count, ceiling[gram])
+        return [size, closest, *guesses, *matches]
 
 
 def bleu_from_statistics(statistics: ArrayLike) -> Float64:

@@ -46,8 +46,9 @@ class CiderReferences:
         """CIDEr per item [N], 0 to 10; the corpus score is the mean."""
         assert len(hypotheses) == len(self._vectors)
         values = np.zeros(len(hypotheses))
+        vectors = {text: self._vector(ngrams(text.split())) for text in set(hypotheses)}
         for row, (text, references) in enumerate(zip(hypotheses, self._vectors, strict=True)):
-            vector = self._vector(ngrams(text.split()))
+            vector = vectors[text]
             if references:
                 total = sum(_similarity(vector, reference) for reference in references)
                 values[row] = 10.0 * total / len(references)
