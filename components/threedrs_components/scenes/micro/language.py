@@ -31,10 +31,9 @@ QUADRANTS = {
 }
 LANDMARKS = ("door", "window")
 COUNT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven")
-WHERE_QUESTIONS, COLOR_QUESTIONS, COUNT_QUESTIONS = 2, 2, 1
-SINGLE_TARGETS, MULTIPLE_TARGETS = 1, 1
-ATTRIBUTES, CATEGORY_LANDMARKS = 4, 4
-"""At most so many per scene, so that the cheap tasks do not crowd out the rare ones."""
+WHERE_QUESTIONS, COLOR_QUESTIONS, COUNTING_QUESTIONS = 2, 2, 1
+ANY_NUMBER_OF_TARGETS, ATTRIBUTES, CATEGORY_LANDMARKS = 3, 4, 4
+"""At most so many per scene, so that what needs no position does not crowd out what does."""
 
 
 @dataclass(frozen=True)
@@ -132,29 +131,30 @@ def multiple(layout: Layout, rng: Generator) -> list[Description]:
     beside = [f"the {c} {k}" for c, k in absent if per_category[k]]
     alone = [thing for thing in everything if per_category[thing.category] == 1]
     among = [thing for thing in everything if per_category[thing.category] > 1]
-    return [
+    one_of_each = [
         *(Description("zt_wo_d", text, ()) for text in _some(rng, without, 1)),
         *(Description("zt_w_d", text, ()) for text in _some(rng, beside, 1)),
         *(
             Description("st_wo_d", f"the {thing.category}", (thing.object_id,))
-            for thing in _some(rng, alone, SINGLE_TARGETS)
+            for thing in _some(rng, alone, 1)
         ),
         *(
             Description("st_w_d", f"the {thing.name}", (thing.object_id,))
-            for thing in _some(rng, among, SINGLE_TARGETS)
+            for thing in _some(rng, among, 1)
         ),
-        *_some(rng, list(_groups(everything)), MULTIPLE_TARGETS),
+        *_some(rng, list(_groups(everything)), 1),
     ]
+    return _some(rng, one_of_each, ANY_NUMBER_OF_TARGETS)
 
 
 def questions(layout: Layout, rng: Generator) -> list[Question]:
     """Questions of where, which colour, how many and whether."""
     everything = things(layout)
+    how_many_or_whether = [*_some(rng, list(_how_many(everything)), 1), _whether(everything, rng)]
     return [
         *_some(rng, list(_where(everything)), WHERE_QUESTIONS),
         *_some(rng, list(_which_color(everything)), COLOR_QUESTIONS),
-        *_some(rng, list(_how_many(everything)), COUNT_QUESTIONS),
-        _whether(everything, rng),
+        *_some(rng, how_many_or_whether, COUNTING_QUESTIONS),
     ]
 
 
