@@ -52,7 +52,7 @@ def read_json(path: Path) -> Any:
         AnnotationError: the file is missing, empty or not JSON; says where it breaks off.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error
@@ -72,7 +72,7 @@ def read_lines(path: Path) -> list[Any]:
         AnnotationError: the file is missing, or a line is not JSON; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error

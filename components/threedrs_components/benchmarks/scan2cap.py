@@ -148,19 +148,26 @@ def evaluate_scan2cap(
 _METRICS = ("bleu4", "meteor", "rouge_l", "cider")
 
 
+def _known_thresholds(captions: Captions) -> tuple[float, ...]:
+    """3DRS and LEO know 0.5 only; where predictions bring boxes their rule is also read at 0.25."""
+    return THRESHOLDS if captions.bring_boxes else (PROMPT_IOU,)
+
+
 def _score_3drs(
     samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
 ) -> Evaluation:
     found = most_overlapping(samples, captions)
-    texts = found.at(PROMPT_IOU)
     tally = Tally(NAME, "3drs", samples)
     scores = TextScores(
         [[framed_3drs(text) for text in sample.answers] for sample in samples], text_metrics
     )
     answerable = [bool(sample.box_input) or not sample.target_boxes for sample in samples]
     constants = scores.best_constants(answerable, framed_3drs(""))
-    scores.report(tally, [framed_3drs(text) for text in texts], "@0.5", constants)
-    _add_micro_parts(tally, texts, answerable)
+    for threshold in _known_thresholds(captions):
+        texts = [framed_3drs(text) for text in found.at(threshold)]
+        best = constants if threshold == PROMPT_IOU else None
+        scores.report(tally, texts, f"@{threshold:g}", best)
+    _add_micro_parts(tally, found.at(PROMPT_IOU), answerable)
     return tally.evaluation(found.texts)
 
 
@@ -178,13 +185,14 @@ def _score_leo(
 ) -> Evaluation:
     found = most_overlapping(samples, captions, last_on_ties=True)
     rows = [row for row, text in enumerate(found.texts) if text is not None]
-    kept = [samples[row] for row in rows]
-    texts = Candidates([found.texts[row] for row in rows], found.overlaps[rows]).at(PROMPT_IOU)
-    tally = Tally(NAME, "leo", kept)
-    if kept:
-        references = [[framed_leo(text) for text in sample.answers] for sample in kept]
+    kept = Candidates([found.texts[row] for row in rows], found.overlaps[rows])
+    references = [[framed_leo(text) for text in samples[row].answers] for row in rows]
+    tally = Tally(NAME, "leo", [samples[row] for row in rows])
+    if rows:
         scores = TextScores(references, text_metrics)
-        scores.report(tally, [framed_leo(text) for text in texts], "@0.5")
+        for threshold in _known_thresholds(captions):
+            texts = [framed_leo(text) for text in kept.at(threshold)]
+            scores.report(tally, texts, f"@{threshold:g}")
     return tally.evaluation(found.texts, LEFT_OUT)
 
 

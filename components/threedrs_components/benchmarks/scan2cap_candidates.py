@@ -35,6 +35,11 @@ class Captions:
     """[N] as the samples; None where an object has no answer of its own."""
     by_scene: Mapping[str, Sequence[CaptionedBox]]
 
+    @property
+    def bring_boxes(self) -> bool:
+        """Whether predictions say which box they are about."""
+        return bool(self.by_scene) or any(item.boxes for item in self.by_object if item)
+
 
 @dataclass(frozen=True)
 class Candidates:

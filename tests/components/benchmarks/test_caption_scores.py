@@ -124,6 +124,7 @@ def test_of_equal_boxes_3drs_takes_the_first_and_leo_the_last() -> None:
     # The third box overlaps its object by 1/3 only.
     references = [[framed_3drs(LAMP)], [framed_3drs(CHAIR)]]
     check(score(PAIR, [SCENE]), "0.5", [framed_3drs("first"), framed_3drs("")], references)
+    check(score(PAIR, [SCENE]), "0.25", [framed_3drs("first"), framed_3drs("third")], references)
     cased = [[framed_leo(LAMP)], [framed_leo(CHAIR)]]
     check(score(PAIR, [SCENE], "leo"), "0.5", [framed_leo("second"), framed_leo("")], cased)
 

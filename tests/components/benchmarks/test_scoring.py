@@ -321,3 +321,9 @@ def test_raw_ids_find_processed_conversations(write: Writer) -> None:
     annotations = write("scanqa_val_llava_style.json", [record])
     found = score("scanqa", predictions=predictions, annotations=annotations)
     assert found.metrics["em@1"].value == 100.0
+
+
+def test_a_byte_order_mark_is_no_mistake(world: Path) -> None:
+    path = world / "p.jsonl"
+    path.write_text('\ufeff{"id": "val-s0-1", "text": "brown"}\r\n', encoding="utf-8")
+    assert score("scanqa", predictions=path, annotations=world).metrics["em@1"].value == 50.0
