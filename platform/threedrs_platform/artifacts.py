@@ -12,6 +12,7 @@ and an S3 bucket (`artifacts_s3`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -164,10 +165,11 @@ class LocalStore:
         """Compare stamps; verify in full only where they differ."""
         folder = self.folder(digest)
         try:
-            sealed = (folder / "STAMP").read_text()
-        except OSError:
-            return self.verify(digest) if folder.exists() else Health.MISSING
-        return Health.OK if sealed == take_stamp(folder) else self.verify(digest)
+            if (folder / "STAMP").read_text() == take_stamp(folder):
+                return Health.OK
+        except (OSError, ArtifactError):
+            pass  # files are gone, unreadable or not files at all: the full check says which
+        return self.verify(digest)
 
     def verify(self, digest: str) -> Health:
         """Read every byte; remember the stamp of what was good, quarantine what was not."""
@@ -252,7 +254,8 @@ class LocalStore:
     def _quarantine(self, folder: Path) -> None:
         place = self.root / "quarantine" / f"{folder.name}.{uuid.uuid4().hex[:8]}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(folder, place)
+        with contextlib.suppress(FileNotFoundError):  # another process found it, too
+            os.rename(folder, place)
 
     def _remove(self, folder: Path) -> None:
         with storage_errors(f"remove artifact {folder.name[:12]}"):

@@ -214,10 +214,13 @@ def _create_tables(database: Database) -> None:
 
 @contextlib.contextmanager
 def _database_errors(doing: str, engine: Engine) -> Iterator[None]:
-    """Turn an unreachable, read-only or full database into a `StorageError`."""
+    """Turn an unreachable, read-only, full or damaged database into a `StorageError`."""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError) as error:
+    except exc.DatabaseError as error:
+        is_fault_of_ours = type(error) not in _STORAGE_FAULTS
+        if is_fault_of_ours:
+            raise
         place = engine.url.render_as_string(hide_password=True)
         reason = str(error.orig).strip() or type(error.orig).__name__
         raise StorageError(f"cannot {doing} the database {place}: {reason}") from error

@@ -30,11 +30,6 @@ def open_display(quiet: bool, stream: TextIO = sys.stderr) -> Observer:
     return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
 
 
-def step_name(step: PlannedStep) -> str:
-    """Kind and label; where it has none and is not shared, what sets it apart."""
-    return f"{step.spec.kind} {step.spec.label}".strip()
-
-
 def progress_text(progress: Progress) -> str:
     """`120/350 loss 1.83`, or only the note while nothing can be counted."""
     count = f"{progress.done}/{progress.total}" if progress.total else ""
@@ -112,7 +107,7 @@ class PlainDisplay:
         """A line per event, with the number of steps done when it is an end."""
         self._picture.note(step, what)
         shared = f" (for {step.cells} cells)" if step.cells > 1 and what == "started" else ""
-        line = f"{what:8} {step_name(step)}{shared}" + (f": {message}" if message else "")
+        line = f"{what:8} {step.name}{shared}" + (f": {message}" if message else "")
         if what in ("done", "failed"):
             line += f"   [{self._picture.head()}]"
         self._say(line)
@@ -123,7 +118,7 @@ class PlainDisplay:
         began = self._picture.running.get(step.key, (step, now, progress))[1]
         if now - self._last_line.get(step.key, began) >= PROGRESS_LINE_S:
             self._last_line[step.key] = now
-            self._say(f"running  {step_name(step)}: {progress_text(progress)}")
+            self._say(f"running  {step.name}: {progress_text(progress)}")
 
     def warning(self, message: str) -> None:
         """A line."""
@@ -164,7 +159,7 @@ class LiveDisplay:
         """A line above the picture for what should stay readable."""
         self._picture.note(step, what)
         if what not in QUIET_EVENTS:
-            self._say(f"{what:8} {step_name(step)}" + (f": {message}" if message else ""))
+            self._say(f"{what:8} {step.name}" + (f": {message}" if message else ""))
 
     def progress(self, step: PlannedStep, progress: Progress) -> None:
         """Move the step's bar."""
@@ -198,5 +193,5 @@ class LiveDisplay:
             bar = ProgressBar(total, progress.done, width=20, pulse=total is None)
             elapsed = clock(time.monotonic() - began)
             text = progress_text(progress)
-            table.add_row(Text(step_name(step)), bar, Text(elapsed), Text(text))
+            table.add_row(Text(step.name), bar, Text(elapsed), Text(text))
         return Group(table, Text(self._picture.head(), style="bold"))

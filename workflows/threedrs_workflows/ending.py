@@ -40,7 +40,7 @@ class Ender:
         elif report.failure is FailureClass.STORAGE:
             journal.fail(run.run_id, claim, FailureClass.STORAGE, report.message, retry_in_s=0.0)
             run.schedule.set(step.key, Phase.READY)
-            self.out_of_storage = f"{step.spec.kind} {step.spec.label}: {report.message}"
+            self.out_of_storage = f"{step.name}: {report.message}"
         elif report.cancelled and report.failure is None:
             journal.release(run.run_id, [claim], report.message)
             run.schedule.set(step.key, Phase.READY)
@@ -80,7 +80,7 @@ class Ender:
             self._give_up(step, attempt.claim, FailureClass.INFRA, report.message)
             return
         run.workspace.journal.release(run.run_id, [attempt.claim], report.message)
-        run.observer.warning(f"{step.spec.kind} {step.spec.label}: {report.message}; rebuilding")
+        run.observer.warning(f"{step.name}: {report.message}; rebuilding")
         run.schedule.set(step.key, Phase.WAITING)
         for name in report.bad_inputs:
             upstream = step.inputs[name]

@@ -48,6 +48,11 @@ class PlannedStep:
     twin: StepRow | None = None
     """A hit under another recipe: the step whose outcome is to be taken over."""
 
+    @property
+    def name(self) -> str:
+        """Kind and label, for people."""
+        return f"{self.spec.kind} {self.spec.label}".strip()
+
 
 @dataclass(frozen=True)
 class Plan:

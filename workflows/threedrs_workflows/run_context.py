@@ -93,7 +93,7 @@ class RunContext:
     def fail(self, step: PlannedStep, failure: str, message: str) -> None:
         """A step is lost for this run: its users are blocked, its cells have failed."""
         blocked, ended = self.schedule.failed(step.key)
-        why = f"{step.spec.kind} {step.spec.label}".strip() + " failed"
+        why = f"{step.name} failed"
         self.workspace.journal.move(self.run_id, blocked, StepState.BLOCKED, why)
         self.workspace.runs.finish_cells(self.run_id, ended, StepState.FAILED, why)
         self.tell(step, "failed", f"{failure}: {message}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 
 from threedrs_platform.journal import CellKey
@@ -189,8 +189,3 @@ def _priorities(plan: Plan, users: dict[str, set[str]]) -> dict[str, tuple[float
     return {
         step.key: (-path[step.key], -step.cells, index) for index, step in enumerate(plan.steps)
     }
-
-
-def names(steps: Sequence[PlannedStep]) -> str:
-    """Kinds and labels of steps for a message."""
-    return ", ".join(f"{step.spec.kind} {step.spec.label}".strip() for step in steps)

@@ -105,14 +105,16 @@ class _Loop:
     def _turn(self) -> None:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
-        ended = run.compute.wait(run.options.poll_s) if run.attempts else []
+        ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
         look = time.monotonic() >= self._next_look
         if ended or look or self._starter.startable():
             with run.workspace.database.write():
                 for handle, report in ended:
-                    attempt = run.attempts.pop(handle.step_key, None)
-                    if attempt is not None:  # one that timed out is not waited for any more
+                    attempt = run.attempts.get(handle.step_key)
+                    if attempt is not None and attempt.handle == handle:
+                        del run.attempts[handle.step_key]
                         self._ender.end(attempt, report)
+                    # else it timed out before, and nobody waits for it any more
                 if look:
                     self._look_around()
                 self._start()

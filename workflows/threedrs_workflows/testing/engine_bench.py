@@ -81,6 +81,11 @@ class Engine:
         self.run_id = record(self.workspace, Submission("demo", "demo.yaml", "", {}), self.plan)
         return self.work(self.plan, **options)
 
+    def submit_plan(self, plan: Plan) -> RunState:
+        """Record and run a plan that was made earlier."""
+        self.run_id = record(self.workspace, Submission("demo", "demo.yaml", "", {}), plan)
+        return self.work(plan)
+
     def resume(self, **options: Any) -> RunState:
         """Go on with the last run."""
         self.plan = replan(self.workspace, self.run_id)
