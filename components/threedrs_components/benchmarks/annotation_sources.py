@@ -34,7 +34,7 @@ def find_annotations(
     objects: ObjectBoxes | None = None
     for path in paths:
         values = read_values(path)
-        if not holds_boxes(values):
+        if not (holds_boxes(values) or (isinstance(values, dict) and kind.record_files == 1)):
             parsed[path] = values
         elif objects is not None:
             reason = f"holds boxes, and so does {objects.source}; give one file of boxes"
@@ -43,6 +43,9 @@ def find_annotations(
             objects = ObjectBoxes(lists=parse_box_lists(values, path), source=path)
     if not parsed:
         raise AnnotationError(paths[0], "-", "file", "holds boxes only; annotations are missing")
+    if len(parsed) > kind.record_files:
+        reason = f"is one annotation file too many; {kind.name} has {kind.record_files}"
+        raise AnnotationError(list(parsed)[-1], "-", "file", reason)
     return AnnotationFiles(tuple(parsed), objects, label_map=labels, parsed=parsed)
 
 

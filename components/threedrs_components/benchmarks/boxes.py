@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
     Box,
     FiniteBox,
+    Metres,
     Record,
     bare_scene,
     read_json,
@@ -109,7 +110,7 @@ class ObjectBoxes:
         return boxes[object_id]
 
 
-Corners = list[tuple[FiniteFloat, FiniteFloat, FiniteFloat]]
+Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
 """Corner points of a box, in any order."""
 
 

@@ -53,6 +53,8 @@ class BenchmarkKind:
     """Samples of a split from parsed files."""
     evaluate: Callable[[Sequence[Sample], Sequence[Prediction], str, Sequence[str]], Evaluation]
     """Samples, predictions, protocol and text metrics to metrics."""
+    record_files: int = 1
+    """How many annotation files a split has at most."""
     frames_only: bool = False
     """Asked without 3D coordinates: the authors' VSI-Bench model sees 2D frames."""
     max_new_tokens: int = 512

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
-from pydantic import ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from threedrs_components.benchmarks.annotations import (
     FiniteBox,
     Identifier,
     Record,
+    Score,
     annotation_error,
     read_lines,
 )
@@ -33,7 +34,7 @@ class PredictionLine(Record):
     sample_id: Identifier = Field(alias="id", min_length=1)
     text: str | None = None
     boxes: tuple[FiniteBox, ...] = ()
-    scores: tuple[FiniteFloat, ...] = ()
+    scores: tuple[Score, ...] = ()
     texts: tuple[str, ...] = ()
 
     @model_validator(mode="after")

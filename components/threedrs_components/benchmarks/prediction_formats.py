@@ -52,7 +52,7 @@ class _ScanReferItem(Record):
     scene_id: SceneId
     object_id: int
     ann_id: Identifier
-    bbox: Corners = Field(min_length=2)
+    bbox: Corners
     unique_multiple: int | None = Field(default=None, ge=0, le=1)
     others: int | None = Field(default=None, ge=0, le=1)
 
@@ -65,7 +65,7 @@ class _M3DRefItem(Record):
 
 class _Scan2CapItem(Record):
     caption: str
-    box: Corners = Field(min_length=2)
+    box: Corners
 
 
 class _ScanQAItem(Record):

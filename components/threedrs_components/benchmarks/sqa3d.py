@@ -169,4 +169,4 @@ def locate_sqa3d(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     return AnnotationFiles(tuple(paths))
 
 
-SQA3D = BenchmarkKind(NAME, PROTOCOLS, locate_sqa3d, read_sqa3d, evaluate_sqa3d)
+SQA3D = BenchmarkKind(NAME, PROTOCOLS, locate_sqa3d, read_sqa3d, evaluate_sqa3d, record_files=2)

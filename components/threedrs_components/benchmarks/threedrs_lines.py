@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
     FiniteBox,
     Identifier,
     Record,
+    Score,
     annotation_error,
     bare_scene,
     refuse_repeats,
@@ -44,7 +45,7 @@ class _Box(_Line):
 
 class _Boxes(_Line):
     objects: list[FiniteBox]
-    scores: list[FiniteFloat]
+    scores: list[Score]
     gt_response: list[FiniteBox]
 
 
