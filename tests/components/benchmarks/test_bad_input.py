@@ -53,7 +53,21 @@ ANNOTATIONS = {
     "scan2cap": "ScanRefer_filtered_val.json",
     "scanqa": "ScanQA_v1.0_val.json",
 }
-JUNK = [None, True, "", [], {}, -1, 1e308, float("nan"), "x", [[]], [None], {"a": 1}, 10**400]
+JUNK: list[Any] = [
+    None,
+    True,
+    "",
+    [],
+    {},
+    -1,
+    1e308,
+    float("nan"),
+    "x",
+    [[]],
+    [None],
+    {"a": 1},
+    10**400,
+]
 
 
 def spoil(values: Any, draw: random.Random) -> Any:
