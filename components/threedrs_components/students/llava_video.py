@@ -30,10 +30,16 @@ class Frames:
     """[S, F, P, P, 3] float32 metres"""
     counts: Tensor
     """[S, F, P, P]: valid pixels per cell; a cell without any gets no position encoding"""
+    order: Tensor | None = None
+    """[S, F] which frame the LLM reads first, second, ...; None: as they stand. Outputs always
+    come in the order of the images."""
 
     def to(self, device: torch.device) -> Frames:
         """The same on another device."""
-        return Frames(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+        order = None if self.order is None else self.order.to(device)
+        return Frames(
+            self.images.to(device), self.coordinates.to(device), self.counts.to(device), order
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,8 @@ class LlavaVideo(nn.Module):
         if self.config.position_encoding:
             encoding = self.sine(frames.coordinates, self.width)
             tokens = tokens + (encoding * (frames.counts > 0)[..., None]).to(tokens.dtype)
+        if frames.order is not None:
+            tokens = _reordered(tokens, frames.order)
         newline = self.model.model.image_newline.expand(*tokens.shape[:3], 1, -1)
         rows = torch.cat([tokens, newline.to(tokens.dtype)], dim=3)
         return torch.cat([header.to(tokens.dtype), rows.flatten(1, 3)], dim=1)
@@ -265,7 +273,13 @@ class LlavaVideo(nn.Module):
         """Prefix states [S, V, C] to [S, F, P, P, C]; the newline column is dropped."""
         side, num_frames = self.grid, frames.images.shape[1]
         visual = prefix[:, len(self.tokenizer.header) :]
-        return _unflatten(visual, 1, (num_frames, side, side + 1))[:, :, :, :side]
+        states = _unflatten(visual, 1, (num_frames, side, side + 1))[:, :, :, :side]
+        return states if frames.order is None else _reordered(states, frames.order.argsort(1))
+
+
+def _reordered(frames: Tensor, order: Tensor) -> Tensor:
+    """[S, F, ...] with the frames of each scene in the order [S, F]."""
+    return frames[torch.arange(len(order), device=order.device)[:, None], order]
 
 
 def _unflatten(tensor: Tensor, dimension: int, sizes: tuple[int, ...]) -> Tensor:

@@ -19,6 +19,9 @@ class TrainingConfig(Config):
     """Scenes of one optimizer step over all workers and accumulation rounds."""
     questions_per_scene: PositiveInt = 18
     """Questions behind one visual prefix; 1 is the released behaviour."""
+    shuffle_frames: bool = False
+    """Show the frames in another order each time. For frames without an order in time: it hinders
+    a student from knowing its few training scenes by heart. The released code keeps the order."""
     learning_rate: PositiveFloat = 2e-3
     """The language model, and every group that is not set below."""
     projector_learning_rate: NonNegativeFloat | None = None

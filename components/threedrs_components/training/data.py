@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,15 +54,26 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class StepPlan:
-    """Scenes of one optimizer step with the questions chosen for each, over all workers."""
+class ScenePlan:
+    """One visit to a scene."""
 
-    scenes: tuple[tuple[str, tuple[int, ...]], ...]
+    scene_id: str
+    questions: tuple[int, ...]
+    """Rows of the scene's questions"""
+    place: str
+    """Names this visit among all of the training"""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Scenes of one optimizer step, over all workers."""
+
+    scenes: tuple[ScenePlan, ...]
 
     @property
     def num_questions(self) -> int:
         """Questions of the whole step."""
-        return sum(len(chosen) for _, chosen in self.scenes)
+        return sum(len(visit.questions) for visit in self.scenes)
 
 
 class TrainingData:
@@ -92,10 +103,7 @@ class TrainingData:
     def plan(self, step: int) -> StepPlan:
         """Scenes and questions of a step: epochs of a shuffled scene list, questions drawn anew."""
         size = self.training.scenes_per_step
-        scenes = [self._scene_at(step * size + place) for place in range(size)]
-        return StepPlan(
-            tuple((scene, self._choose(scene, step, place)) for place, scene in enumerate(scenes))
-        )
+        return StepPlan(tuple(self._visit(step * size + place) for place in range(size)))
 
     def micro_batches(self, plan: StepPlan, rank: int, world: int) -> list[MicroBatch]:
         """This worker's share of a step, one batch per accumulation round."""
@@ -104,19 +112,24 @@ class TrainingData:
         size = len(own) // rounds
         return [self.assemble(own[index * size : (index + 1) * size]) for index in range(rounds)]
 
-    def assemble(self, chosen: Sequence[tuple[str, Sequence[int]]]) -> MicroBatch:
+    def assemble(self, visits: Sequence[ScenePlan]) -> MicroBatch:
         """Collate scenes with their chosen questions."""
-        data = [self.scene(scene_id) for scene_id, _ in chosen]
+        data = [self.scene(visit.scene_id) for visit in visits]
         batch = collate(
             [item.prepared for item in data],
             [
-                [item.questions[index] for index in rows]
-                for item, (_, rows) in zip(data, chosen, strict=True)
+                [item.questions[row] for row in visit.questions]
+                for item, visit in zip(data, visits, strict=True)
             ],
             [object_candidates(item.prepared) for item in data],
             self.tokenizer,
             self.blind,
         )
+        if self.training.shuffle_frames:
+            order = torch.stack(
+                [self._order(visit, len(batch.frames.images[0])) for visit in visits]
+            )
+            batch = replace(batch, frames=replace(batch.frames, order=order))
         teachers = [item.teacher for item in data if item.teacher is not None]
         pairs = tuple(item.pairs for item in data if item.pairs is not None)
         return MicroBatch(batch, torch.stack(teachers) if teachers else None, pairs)
@@ -161,12 +174,18 @@ class TrainingData:
         random.Random(f"{self.seed}/epoch/{epoch}").shuffle(order)
         return order[index]
 
-    def _choose(self, scene_id: str, step: int, place: int) -> tuple[int, ...]:
-        """Rows of the questions asked this time, without repetition, in file order."""
+    def _visit(self, place: int) -> ScenePlan:
+        """The visit at a place of that sequence; questions without repetition, in file order."""
+        scene_id, name = self._scene_at(place), f"{self.seed}/visit/{place}"
         available = len(self.samples[scene_id])
         wanted = min(available, self.training.questions_per_scene)
-        chance = random.Random(f"{self.seed}/step/{step}/{place}")
-        return tuple(sorted(chance.sample(range(available), wanted)))
+        chosen = random.Random(name).sample(range(available), wanted)
+        return ScenePlan(scene_id, tuple(sorted(chosen)), name)
+
+    def _order(self, visit: ScenePlan, num_frames: int) -> Tensor:
+        order = list(range(num_frames))
+        random.Random(f"{visit.place}/frames").shuffle(order)
+        return torch.tensor(order)
 
 
 def check_shares(training: TrainingConfig, world: int) -> None:

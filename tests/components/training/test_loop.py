@@ -48,7 +48,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
         prepared=root / "prepared",
         samples=samples,
         training=TrainingConfig(
-            steps=6, scenes_per_step=2, questions_per_scene=4, checkpoint_every=2, log_every=3
+            steps=6,
+            scenes_per_step=2,
+            questions_per_scene=4,
+            checkpoint_every=2,
+            log_every=3,
+            shuffle_frames=True,
         ),
         objectives=Objectives(
             alignment=AlignmentConfig(standardise=True, layers=(-1, -2)),
@@ -190,7 +195,7 @@ def test_teacher_features_of_other_frames_are_refused(
 
 def test_steps_visit_every_scene_once_per_epoch(inputs: TrainingInputs) -> None:
     data = data_of(inputs, 3)
-    first = [scene for step in range(2) for scene, _ in data.plan(step).scenes]
+    first = [visit.scene_id for step in range(2) for visit in data.plan(step).scenes]
     assert sorted(first) == list(SCENES)
     assert data.plan(5) == data_of(inputs, 3).plan(5)
     assert [data.plan(s) for s in range(4)] != [data_of(inputs, 4).plan(s) for s in range(4)]

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from threedrs_components.objectives.config import AlignmentConfig, CorrespondenceConfig, TextConfig
 from threedrs_components.objectives.text import text_loss
 from threedrs_components.scenes.prepared import scene_pairs
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students.llava_video import Frames, LlavaVideo
 from threedrs_components.students.shared_prefix import PrefixLayout, question_mask
 from threedrs_components.training.batches import (
     collate,
@@ -186,3 +186,24 @@ def test_a_blind_student_has_only_the_header_as_prefix() -> None:
     loss, _ = module(micro, Totals(4, 2))
     loss.backward()
     assert student.model.model.multi_modal_projector.linear_1.weight.grad is None
+
+
+def test_frames_in_another_order_are_a_scene_with_its_frames_reordered() -> None:
+    student = random_student(position_encoding=True).eval()
+    module = TrainingModule(student, OBJECTIVES, 24)
+    micro = micro_batch(student, 1, [[0, 1, 2, 4]])
+    order = torch.tensor([1, 0])
+    shown = replace(micro.batch.frames, order=order[None])
+    loss, _ = module(replace(micro, batch=replace(micro.batch, frames=shown)), Totals(4, 1))
+    frames, regions = micro.batch.frames, micro.batch.regions
+    moved = replace(
+        micro.batch,
+        frames=Frames(frames.images[:, order], frames.coordinates[:, order], frames.counts),
+        regions=replace(regions, weights=regions.weights[:, order]),
+        candidate_weights=micro.batch.candidate_weights[:, :, order],
+    )
+    assert micro.teacher is not None
+    expected, _ = module(MicroBatch(moved, micro.teacher[:, order], ()), Totals(4, 1))
+    torch.testing.assert_close(loss, expected)
+    unmoved, _ = module(micro, Totals(4, 1))
+    assert not torch.isclose(loss, unmoved)
