@@ -40,6 +40,10 @@ LOCK_PATIENCE_S = 300.0
 CREATION_LOCK = 0x3D25
 """PostgreSQL advisory lock that serialises the creation of the tables."""
 
+_STORAGE_FAULTS = (exc.DatabaseError, exc.InterfaceError)
+_OUR_FAULTS = (exc.DataError, exc.IntegrityError, exc.InternalError, exc.ProgrammingError)
+"""Kinds of `DatabaseError` that speak of a wrong statement, not of a bad disk or a lost server."""
+
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
@@ -217,9 +221,8 @@ def _database_errors(doing: str, engine: Engine) -> Iterator[None]:
     """Turn an unreachable, read-only, full or damaged database into a `StorageError`."""
     try:
         yield
-    except exc.DatabaseError as error:
-        is_fault_of_ours = type(error) not in _STORAGE_FAULTS
-        if is_fault_of_ours:
+    except _STORAGE_FAULTS as error:
+        if isinstance(error, _OUR_FAULTS):
             raise
         place = engine.url.render_as_string(hide_password=True)
         reason = str(error.orig).strip() or type(error.orig).__name__

@@ -69,6 +69,26 @@ def test_a_quick_check_finds_a_changed_file_or_manifest(
     assert store.stat_check(digest) is Health.MISSING
 
 
+@pytest.mark.parametrize("name", ["files", "MANIFEST.json"])
+def test_a_quick_check_finds_half_an_artifact(store: LocalStore, tmp_path: Path, name: str) -> None:
+    folder = store.folder(publish(store, tmp_path, a="1"))
+    (folder / name).rename(tmp_path / name)
+    assert store.stat_check(folder.name) is Health.CORRUPT
+
+
+def test_a_quick_check_finds_a_link(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    file_of(store, digest, "link").symlink_to(tmp_path)
+    assert store.stat_check(digest) is Health.CORRUPT
+
+
+def test_two_may_find_the_same_damage(store: LocalStore, tmp_path: Path) -> None:
+    folder = store.folder(publish(store, tmp_path, a="1"))
+    store._quarantine(folder)
+    store._quarantine(folder)
+    assert store.stat_check(folder.name) is Health.MISSING
+
+
 def test_a_quick_check_finds_an_added_file(store: LocalStore, tmp_path: Path) -> None:
     digest = publish(store, tmp_path, a="1")
     file_of(store, digest, "stowaway").write_text("x")

@@ -108,6 +108,12 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
         open_database(sqlite_url(tmp_path / "results.db"))
 
 
+def test_a_damaged_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results.db").write_text("not a database at all")
+    with pytest.raises(StorageError, match=r"results\.db: file is not a database"):
+        open_database(sqlite_url(tmp_path / "results.db"))
+
+
 def test_a_password_is_not_in_the_message() -> None:
     pytest.importorskip("psycopg")
     address = "postgresql+psycopg://me:hunter2@127.0.0.1:1/nothing"

@@ -90,6 +90,30 @@ def test_real_weights_enter_by_content(tmp_path: Path) -> None:
     assert one.params["weights"] != two.params["weights"]
 
 
+@pytest.mark.parametrize("setting", ["frame_lists", "boxes", "proposals"])
+def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "posed").mkdir()
+    listed = tmp_path / "list.json"
+    path: Any = {"train": str(listed)} if setting == "frame_lists" else [str(listed)]
+    scenes = {"kind": "scannet", "posed_images": str(tmp_path / "posed"), "frame_lists": {}}
+    found = []
+    for content in ("one", "two!"):
+        listed.write_text(content)
+        found.append(steps_of(scenes={**scenes, setting: path})["scenes"].params)
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("role", ["samples", "score"])
+@pytest.mark.parametrize("setting", ["annotations", "box_file", "label_map"])
+def test_annotations_enter_by_content(tmp_path: Path, role: str, setting: str) -> None:
+    file = tmp_path / "file"
+    found = []
+    for content in ("one", "two!"):
+        file.write_text(content)
+        found.append(steps_of(benchmarks={setting: str(file)})[role].params)
+    assert found[0] != found[1]
+
+
 def test_a_missing_checkpoint_is_named_before_anything_starts(tmp_path: Path) -> None:
     teachers = {"vggt": {"kind": "vggt", "checkpoint": str(tmp_path / "gone.pt")}}
     with pytest.raises(ConfigError, match=r"gone\.pt: no such file"):

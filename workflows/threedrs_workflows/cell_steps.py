@@ -39,7 +39,7 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
     )
     steps["score"] = _step(
         "score",
-        {"benchmarks": experiment.benchmarks.canonical()},
+        shared.benchmarks,
         {"scenes": shared.scenes, "predictions": steps["predict"]},
     )
     return steps
@@ -54,11 +54,8 @@ class _World:
         self.prepared = _step(
             "prepare", {"prepare": experiment.prepare.canonical()}, {"scenes": self.scenes}
         )
-        self.samples = _step(
-            "samples",
-            {"benchmarks": experiment.benchmarks.canonical()},
-            {"scenes": self.scenes},
-        )
+        self.benchmarks = _benchmarks(experiment, digests)
+        self.samples = _step("samples", self.benchmarks, {"scenes": self.scenes})
         self.student = self._student()
         self.teacher = self._teacher()
         self.features = self._features()
@@ -198,9 +195,28 @@ def _settings(config: Mapping[str, Any], section: str) -> dict[str, Any]:
     return {key: config[key] for key in sorted(NO_EFFECT[section])}
 
 
-def _content(config: RGBDFolderConfig | ScanNetConfig, digests: FileDigests) -> str:
-    root = config.root if isinstance(config, RGBDFolderConfig) else config.posed_images
-    return _digest(root, "scenes", digests)
+def _content(config: RGBDFolderConfig | ScanNetConfig, digests: FileDigests) -> str | list[str]:
+    """Digests of all files that the scenes are read from."""
+    if isinstance(config, RGBDFolderConfig):
+        return _digest(config.root, "scenes.root", digests)
+    lists = [*config.frame_lists.values(), *config.boxes, *config.proposals]
+    return [_digest(path, "scenes", digests) for path in (config.posed_images, *lists)]
+
+
+def _benchmarks(experiment: Experiment, digests: FileDigests) -> dict[str, Any]:
+    """What the benchmarks ask, with the content of files that lie outside the scenes."""
+    config = experiment.benchmarks
+    files = {
+        "annotations": config.annotations,
+        "box_file": config.box_file,
+        "label_map": config.label_map,
+    }
+    content = {
+        name: _digest(path, f"benchmarks.{name}", digests)
+        for name, path in files.items()
+        if path is not None
+    }
+    return {"benchmarks": config.canonical(), **({"content": content} if content else {})}
 
 
 def _digest(path: str, setting: str, digests: FileDigests) -> str:
