@@ -163,12 +163,11 @@ def test_no_more_than_the_wanted_number_run_at_a_time(
     seen: list[int] = []
     submit = compute.submit
 
-    def counting(request: object) -> object:
-        handle = submit(request)  # type: ignore[arg-type]
-        seen.append(len(compute._running))  # type: ignore[attr-defined]
-        return handle
+    def counting(request: AttemptRequest) -> Handle:
+        seen.append(len(compute._running) + 1)
+        return submit(request)
 
-    compute.submit = counting  # type: ignore[method-assign]
+    monkeypatch.setattr(compute, "submit", counting)
     engine.submit(chains(6, 2), jobs=2)
     assert max(seen) == 2
 

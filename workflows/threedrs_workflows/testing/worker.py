@@ -1,0 +1,57 @@
+"""A supervisor in a process of its own, to be killed, stopped and interrupted by tests.
+
+    python -m threedrs_workflows.testing.worker WORKSPACE LEDGER submit|resume [options as JSON]
+
+It works on a fixed grid of fake steps. Every execution leaves a line in the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from threedrs_platform.compute import InProcessCompute
+from threedrs_platform.runs import Submission
+from threedrs_platform.states import RunState
+from threedrs_platform.steps import Cell
+from threedrs_platform.testing.fake_cells import fans
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.supervision import EXIT_CODES, interruptible
+from threedrs_workflows.display import PlainDisplay
+from threedrs_workflows.run_context import SupervisorOptions
+from threedrs_workflows.submission import plan_cells, record, replan
+from threedrs_workflows.supervisor import Supervisor
+
+DEFAULTS: dict[str, Any] = {"cells": 20, "seconds": 0.02, "lease_s": 60.0, "jobs": 2}
+
+
+def grid(ledger: str, options: dict[str, Any]) -> list[Cell]:
+    """The grid that all workers of a test share."""
+    return fans(options["cells"], ledger=ledger, seconds=options["seconds"])
+
+
+def work(workspace: Workspace, ledger: str, verb: str, options: dict[str, Any]) -> RunState:
+    """Submit the grid, or resume the last run."""
+    if verb == "submit":
+        plan = plan_cells(workspace, grid(ledger, options))
+        run_id = record(workspace, Submission("fans", "fans.yaml", "", {}), plan)
+    else:
+        run_id = workspace.runs.get("last").id
+        plan = replan(workspace, run_id)
+    chosen = SupervisorOptions(lease_s=options["lease_s"], poll_s=0.05)
+    with interruptible() as stop:
+        compute = InProcessCompute(options["jobs"])
+        return Supervisor(workspace, compute, chosen, PlainDisplay(), stop=stop).run(run_id, plan)
+
+
+def main() -> int:
+    """Entry of the process."""
+    folder, ledger, verb, *rest = sys.argv[1:]
+    options = DEFAULTS | (json.loads(rest[0]) if rest else {})
+    with find_workspace(folder, environment={}) as workspace:
+        return EXIT_CODES[work(workspace, ledger, verb, options)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
