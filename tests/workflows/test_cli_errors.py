@@ -113,7 +113,7 @@ def test_settings_are_listed_with_their_values(
 ) -> None:
     assert main(["validate", grid, "--settings", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["settings"]
-    assert listed["training.steps"] == 350
+    assert listed["training.steps"] == 400
     assert "seed" not in listed
     assert not [name for name in listed if name.startswith("teacher_pretraining.mae.teacher")]
 
