@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +24,12 @@ from threedrs_components.objectives.config import (
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
 from threedrs_components.students.config import MicroWidths
 from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.stages import Stage, run_stage
+from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples
@@ -142,6 +146,33 @@ def test_a_resumed_attempt_tells_the_whole_curve(world: Path, tmp_path: Path) ->
     finetune.run(step)
     assert reports.curves[1] == {"loss": 9.0}
     assert 4 in reports.curves
+    lines = (step.scratch / finetune.CURVE_FILE).read_text().splitlines()
+    assert [json.loads(each)[0] for each in lines] == [1, 2, 4]
+
+
+def test_training_on_an_evaluated_scene_is_refused(world: Path, tmp_path: Path) -> None:
+    leaking = tmp_path / "samples"
+    leaking.mkdir()
+    for name in ("train.jsonl", "evaluation.jsonl"):
+        shutil.copy(world / "samples/train.jsonl", leaking / name)
+    inputs = inputs_of(world) | {"samples": leaking}
+    step, _ = task(tmp_path, "trained", finetune_params(), inputs)
+    with pytest.raises(DataError, match=r"3 scenes are in the split 'text'"):
+        finetune.training_inputs(step)
+
+
+def test_true_boxes_as_candidates_are_noticed(world: Path) -> None:
+    scenes = PreparedScenes(world / "prepared")
+    found = {scene.scene_id: predict.has_true_boxes_as_candidates(scene) for scene in scenes}
+    assert found == {name: name.startswith("train") for name in found}
+
+
+def test_a_loss_that_is_not_finite_ends_a_stage(tmp_path: Path) -> None:
+    module = torch.nn.Linear(1, 1)
+    stage = Stage("tower", 3, 1e-3, 1, tmp_path / "tower.pt")
+    with pytest.raises(StepFailed, match="tower_learning_rate"):
+        run_stage(stage, module, lambda step: module.weight.sum() * torch.nan, lambda *_: None)
+    assert not stage.state.exists()
 
 
 def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:

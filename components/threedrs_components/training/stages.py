@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from threedrs_platform.errors import CheckpointError
+from threedrs_platform.errors import CheckpointError, StepFailed
 
 CLIP = 1.0
 WARMUP = 0.03
@@ -39,6 +39,10 @@ def run_stage(
         module: restored from the state file if there is one.
         loss_of: the loss at a step; a pure function of step and weights.
         progress: told steps done, all steps, and the loss.
+
+    Raises:
+        CheckpointError: the state file does not fit.
+        StepFailed: the loss is no longer finite; no state of that step is written.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, weight_decay=0.0, fused=True)
@@ -53,6 +57,11 @@ def run_stage(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         value = float(loss.detach())
+        if not math.isfinite(value):
+            raise StepFailed(
+                f"{stage.name} pretraining diverged: the loss is {value} at step {step}; "
+                f"lower student_pretraining.{stage.name}_learning_rate"
+            )
         progress(step + 1, stage.steps, f"{stage.name}: loss {value:.3f}")
         if (step + 1) % stage.checkpoint_every == 0 or step + 1 == stage.steps:
             _keep(stage, step + 1, module, optimizer)

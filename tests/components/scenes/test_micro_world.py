@@ -16,6 +16,7 @@ from threedrs_components.scenes.micro.control import (
     join_traces,
     object_traces,
 )
+from threedrs_components.scenes.micro.proposals import propose
 from threedrs_components.scenes.micro.rooms import (
     random_cameras,
     random_layout,
@@ -146,6 +147,26 @@ def test_training_proposals_are_the_boxes_and_validation_proposals_are_not(
             assert objects is not None
             assert np.array_equal(boxes, objects.boxes) == exact
             assert (boxes[:, 3:] > 0).all()
+
+
+def test_validation_proposals_hold_no_true_box(small_world: Path) -> None:
+    source = RGBDFolder(small_world)
+    for scene_id, boxes in read_box_lists(small_world / "proposals/val.json").items():
+        objects = source.load(scene_id).objects
+        assert objects is not None
+        assert not (boxes[:, None] == objects.boxes).all(-1).any()
+
+
+def test_the_place_of_a_proposal_tells_nothing_about_its_object() -> None:
+    agreeing, objects = 0, 0
+    for index in range(150):
+        layout = random_layout(scene_generator(0, "val", index), 6, 6)
+        boxes = layout.objects().boxes
+        proposals = propose(boxes, layout.room, scene_generator(0, "val", index, 2))
+        distance = np.abs(proposals[: len(boxes), None, :3] - boxes[None, :, :3]).sum(-1)
+        agreeing += int((distance.argmin(1) == np.arange(len(boxes))).sum())
+        objects += len(boxes)
+    assert agreeing / objects == pytest.approx(1 / 6, abs=0.06)
 
 
 def test_instances_are_written_for_training_scenes_only(small_world: Path) -> None:

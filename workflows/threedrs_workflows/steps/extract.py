@@ -47,5 +47,7 @@ def run(task: StepTask) -> None:
 
 
 def _publish(scratch: Path, out: Path) -> None:
+    """Everything finished; what a killed attempt left half written has a name with a dot."""
     for path in sorted(scratch.iterdir()):
-        os.link(path, out / path.name)
+        if not path.name.startswith("."):
+            os.link(path, out / path.name)

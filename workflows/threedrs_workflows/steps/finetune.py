@@ -23,6 +23,7 @@ from threedrs_components.training.devices import best_device
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
 from threedrs_components.training.objective import Objectives
+from threedrs_platform.errors import DataError
 from threedrs_platform.features import feature_path
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
@@ -75,13 +76,25 @@ def training_inputs(task: StepTask) -> TrainingInputs:
 
 
 def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sample]]:
-    """Training samples by scene; scenes that an earlier step skipped are left out, and named."""
+    """Training samples by scene; scenes that an earlier step skipped are left out, and named.
+
+    Raises:
+        DataError: a scene to train on is also evaluated.
+    """
     prepared = PreparedScenes(task.inputs["prepared"])
     split = set(open_scenes(task.inputs["scenes"]).scenes(task.params["text_split"]))
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(task.inputs["samples"] / "train.jsonl"):
         if sample.scene_id in split:
             by_scene[sample.scene_id].append(sample)
+    evaluated = {
+        sample.scene_id for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl")
+    }
+    if both := sorted(evaluated & by_scene.keys()):
+        raise DataError(
+            f"{len(both)} scenes are in the split {task.params['text_split']!r} to train on and "
+            f"among the evaluated ones, e.g. {both[0]}; evaluate another split (benchmarks.split)"
+        )
     for scene_id in sorted(by_scene):
         without_features = features is not None and not feature_path(features, scene_id).is_file()
         if scene_id not in prepared or without_features:
@@ -97,7 +110,12 @@ class Curve:
     def __init__(self, task: StepTask, steps: int) -> None:
         self._task, self._steps = task, steps
         self._path = task.scratch / CURVE_FILE
-        for step, values in self._earlier():
+        earlier = self._earlier()
+        # Written anew, because a line that was cut short would swallow the next one.
+        unfinished = self._path.with_suffix(".unfinished")
+        unfinished.write_text("".join(json.dumps(point) + "\n" for point in earlier))
+        unfinished.replace(self._path)
+        for step, values in earlier:
             task.log(step, values)
 
     def report(self, step: int, values: dict[str, float]) -> None:

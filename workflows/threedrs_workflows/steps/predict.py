@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import torch
+
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
-from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.students.checkpoints import load_student
 from threedrs_components.training.devices import best_device
 from threedrs_components.training.prediction import predict_scene
@@ -36,6 +38,16 @@ def run(task: StepTask) -> None:
             answers = predict_scene(student, prepared[scene_id], by_scene[scene_id])
             write_predictions(unfinished, answers)
             unfinished.replace(path)
+        if has_true_boxes_as_candidates(prepared[scene_id]):
+            task.warn(
+                f"scene {scene_id} came without proposals: its true boxes were the candidates, "
+                "so grounding and captions are easier than in any published number"
+            )
         predictions += read_predictions(path)
     write_predictions(task.out / "predictions.jsonl", predictions)
     task.progress(len(by_scene), len(by_scene))
+
+
+def has_true_boxes_as_candidates(scene: PreparedScene) -> bool:
+    """Whether grounding would choose among the scene's own boxes: what preparing falls back on."""
+    return len(scene.boxes) > 0 and torch.equal(scene.proposals, scene.boxes)
