@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +57,6 @@ def known_digests(database: Database) -> dict[str, str]:
         }
 
 
-def idle_scratch(scratch: Path, unfinished: set[str]) -> Iterator[Path]:
-    """Scratch folders of steps that are done or forgotten."""
-    if scratch.exists():
-        yield from sorted(folder for folder in scratch.iterdir() if folder.name not in unfinished)
+def scratch_folders(scratch: Path) -> list[Path]:
+    """Scratch folders of steps, whatever became of them."""
+    return sorted(scratch.iterdir()) if scratch.exists() else []

@@ -7,7 +7,7 @@ import re
 import shutil
 
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.retention import idle_scratch, needed
+from threedrs_platform.retention import needed, scratch_folders
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import emit
@@ -39,9 +39,11 @@ def run(args: argparse.Namespace) -> int:
     """Mark, spare, sweep."""
     age = seconds(args.older_than)
     with find_workspace(args.workspace, args.db) as workspace:
+        # Folders first: a step that begins after this look has a folder that is not in the list.
+        folders = scratch_folders(workspace.root / "scratch")
         keep = needed(workspace.database, args.keep_runs, age)
         garbage = workspace.store.gc(keep.digests, age, args.apply)
-        scratch = list(idle_scratch(workspace.root / "scratch", keep.unfinished))
+        scratch = [folder for folder in folders if folder.name not in keep.unfinished]
         if args.apply:
             for folder in scratch:
                 with storage_errors(f"remove {folder}"):

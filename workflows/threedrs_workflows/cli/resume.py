@@ -19,7 +19,7 @@ examples:
   workflows resume teachers-20260801-101500-3f2a
 
 Long steps go on from their last checkpoint. Steps whose code was edited since are planned anew.
-To try failed steps again, use `workflows retry`.
+Failed steps are tried again, too; `workflows retry` can choose among them by what went wrong.
 """
 
 

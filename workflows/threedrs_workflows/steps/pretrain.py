@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
 from threedrs_components.students.checkpoints import write_pointer
 from threedrs_platform.steps import StepTask
@@ -10,11 +12,13 @@ from threedrs_platform.steps import StepTask
 def run(task: StepTask) -> None:
     """Params: student, and pretraining or weights. Inputs: scenes. Writes a student folder.
 
-    With real weights the folder only points at them; their digest is a parameter.
+    With real weights the folder only points at them, and holds their digest: training that starts
+    from other weights must not look like the same work.
     """
     student = LlavaVideoConfig.model_validate(task.params["student"])
     if student.checkpoint is not None:
         write_pointer(student.checkpoint, task.out)
+        (task.out / "weights.json").write_text(json.dumps(task.params["weights"]))
         return
     from threedrs_components.students.micro_pretraining import pretrain_student
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import TypeAdapter
 
 from threedrs_components.scenes import MicroWorldConfig, ScenesConfig
@@ -11,10 +13,15 @@ from threedrs_platform.steps import StepTask
 
 
 def run(task: StepTask) -> None:
-    """Params: scenes, role ("student" or "teacher"). Writes a world folder or a pointer to one."""
+    """Params: scenes, role ("student" or "teacher"), content. Writes a world or a pointer to one.
+
+    Beside a pointer lies the digest of what it points at: what reads from other data must not
+    look like the same work.
+    """
     config = TypeAdapter[ScenesConfig](ScenesConfig).validate_python(task.params["scenes"])
     if not isinstance(config, MicroWorldConfig):
         write_pointer(config, task.out)
+        (task.out / "content.json").write_text(json.dumps(task.params["content"]))
         return
     from threedrs_components.scenes.micro.write import write_world
 
