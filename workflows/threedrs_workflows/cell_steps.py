@@ -116,6 +116,7 @@ class _World:
         params: dict[str, Any] = {
             "teacher": teacher.canonical(),
             "grid": experiment.prepare.grid,
+            "num_frames": experiment.prepare.num_frames,
             "splits": [TEXT, PROBE_FIT, experiment.benchmarks.split],
             "statistics_split": TEXT,
             "on_bad_scene": experiment.prepare.on_bad_scene,

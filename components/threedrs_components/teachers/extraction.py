@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from threedrs_components.scenes.frames import frame_tensor
+from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.teachers.card import TeacherCard
 from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
@@ -100,10 +101,13 @@ def extract_scenes(
     out: Path,
     grid: int,
     *,
+    num_frames: int | None = None,
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Extraction:
     """Write the features of every scene that `out` does not hold yet.
+
+    With `num_frames` the teacher sees the frames that scenes prepared with as many have.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -126,6 +130,8 @@ def extract_scenes(
             skipped[scene_id] = error.reason
             progress(done, total, f"{scene_id} skipped: {error.reason}")
             continue
+        if num_frames is not None:
+            scene = choose_frames(scene, num_frames)
         path = feature_path(out, scene_id)
         if path.exists():
             _check_same_extraction(path, header, grid, scene.frame_names)

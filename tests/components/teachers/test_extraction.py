@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.teachers.card import TeacherCard
 from threedrs_components.teachers.extraction import (
     extract_scene,
@@ -100,6 +101,14 @@ def test_scenes_that_are_there_are_kept(tmp_path: Path) -> None:
     assert (both.written, both.kept) == (("hall",), ("attic",))
     assert second.calls == 1
     assert FeatureFolder(tmp_path).scenes() == ["attic", "hall"]
+
+
+def test_the_teacher_sees_the_frames_that_scenes_are_prepared_with(tmp_path: Path) -> None:
+    rooms = Rooms(frames=("a", "b", "c", "d", "e"))
+    extract_scenes(Rows(), rooms, ["hall"], tmp_path, 2, num_frames=3)
+    stored = FeatureFolder(tmp_path)["hall"]
+    assert tuple(stored.frame_names) == choose_frames(rooms.load("hall"), 3).frame_names
+    assert tuple(stored.frame_names) == ("a", "c", "e")
 
 
 def test_scenes_before_a_failure_are_committed(tmp_path: Path) -> None:

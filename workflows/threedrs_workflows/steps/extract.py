@@ -16,8 +16,9 @@ from threedrs_platform.steps import StepTask
 
 
 def run(task: StepTask) -> None:
-    """Params: teacher, grid, splits, statistics_split, on_bad_scene. Inputs: scenes, teacher.
+    """Params: teacher, grid, num_frames, splits, statistics_split, on_bad_scene.
 
+    Inputs: scenes, and teacher where the grid trains one.
     Each scene is committed to the scratch folder on its own, so a killed attempt loses one scene.
     """
     source = open_scenes(task.inputs["scenes"])
@@ -32,6 +33,7 @@ def run(task: StepTask) -> None:
         sorted({scene_id for scene_ids in splits.values() for scene_id in scene_ids}),
         task.scratch,
         task.params["grid"],
+        num_frames=task.params["num_frames"],
         skip_bad_scenes=task.params["on_bad_scene"] == "skip",
         progress=task.progress,
     )
