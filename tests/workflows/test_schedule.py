@@ -26,7 +26,7 @@ def test_steps_become_ready_as_their_inputs_are_done(engine: Engine) -> None:
     assert schedule.inputs(key["result-0"]) == {"middle": "d1", "root": "d0"}
 
 
-def test_the_longest_path_goes_first_then_the_most_shared(engine: Engine) -> None:
+def test_the_most_shared_goes_first_then_the_longest_path(engine: Engine) -> None:
     shared = fake_step(params={"id": "shared"})
     lonely = fake_step(params={"id": "lonely"})
     start = fake_step(params={"id": "start"})
@@ -37,7 +37,7 @@ def test_the_longest_path_goes_first_then_the_most_shared(engine: Engine) -> Non
     ]
     plan = engine.look(cells)
     names = {step.key: step.spec.params["id"] for step in plan.steps}
-    assert [names[key] for key in Schedule(plan).ready()] == ["start", "shared", "lonely"]
+    assert [names[key] for key in Schedule(plan).ready()] == ["shared", "start", "lonely"]
 
 
 def test_a_cell_is_done_with_its_last_step(engine: Engine) -> None:

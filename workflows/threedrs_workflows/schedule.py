@@ -70,7 +70,7 @@ class Schedule:
         return Counter(self._phase.values())
 
     def ready(self) -> list[str]:
-        """Steps that can start, longest remaining path first, then the most shared."""
+        """Steps that can start, the most shared first, then the longest remaining path."""
         return sorted(self._ready, key=self._priority.__getitem__)
 
     def inputs(self, key: str) -> dict[str, str]:
@@ -180,12 +180,12 @@ class Schedule:
         return list(found)
 
 
-def _priorities(plan: Plan, users: dict[str, set[str]]) -> dict[str, tuple[float, int, int]]:
-    """Sort keys: the longest predicted path to the end first, then the most shared, then order."""
+def _priorities(plan: Plan, users: dict[str, set[str]]) -> dict[str, tuple[int, float, int]]:
+    """Sort keys: what most cells wait for first, then the longest predicted path, then order."""
     path: dict[str, float] = {}
     for step in reversed(plan.steps):
         own = UNKNOWN_SECONDS if step.seconds is None else step.seconds
         path[step.key] = own + max((path[user] for user in users[step.key]), default=0.0)
     return {
-        step.key: (-path[step.key], -step.cells, index) for index, step in enumerate(plan.steps)
+        step.key: (-step.cells, -path[step.key], index) for index, step in enumerate(plan.steps)
     }
