@@ -28,6 +28,7 @@ from threedrs_platform.errors import (
     StorageError,
     ThreedrsError,
 )
+from threedrs_platform.pinned_code import pin_code
 from threedrs_platform.recorder import CurvePoint, Recorder, StepCancelled
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass
@@ -55,6 +56,9 @@ class AttemptRequest:
     kind: str
     label: str
     entry: str
+    code: str
+    """Digest of the project modules that the step was planned with."""
+    code_cache: str
     params: Mapping[str, JSON]
     settings: Mapping[str, JSON]
     inputs: Mapping[str, str]
@@ -138,6 +142,7 @@ def _execute(request: AttemptRequest, recorder: Recorder) -> AttemptReport:
     out = scratch / f"out-{request.attempt}"
     inputs = _checkout(store, request.inputs)
     with _step_folders(scratch, out) as work:
+        pin_code(request.entry, request.code, Path(request.code_cache))
         function = load_entry(request.entry)
         settings = dict(request.settings)
         function(StepTask(dict(request.params), inputs, out, work, recorder, settings))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, u
 
 from threedrs_platform import schema
 from threedrs_platform.database import Database, now
-from threedrs_platform.errors import ConflictError, ThreedrsError
+from threedrs_platform.errors import ConfigError, ConflictError, Fault
 from threedrs_platform.events import Event, append_events, post
 from threedrs_platform.identity import canonical_json, sha256_text
 from threedrs_platform.journal import CellKey, finish_cells
@@ -162,7 +162,7 @@ class Runs:
         """One run, by id, by unique beginning of its id, or "last".
 
         Raises:
-            ThreedrsError: there is no such run, or several.
+            ConfigError: there is no such run, or several.
         """
         query = select(_runs, func.coalesce(_runs.c.lease_until < now(), True).label("expired"))
         if run_id == "last":
@@ -173,7 +173,7 @@ class Runs:
             rows = connection.execute(query).all()
         exact = [row for row in rows if row.id == run_id] or rows
         if len(exact) != 1:
-            raise ThreedrsError(_which_run(run_id, [row.id for row in exact]))
+            raise ConfigError([Fault(_which_run(run_id, [row.id for row in exact]))])
         return _run(exact[0])
 
     def recent(self, limit: int = 20) -> list[RunRow]:
@@ -363,6 +363,8 @@ def _run(row: Any) -> RunRow:
 
 
 def _which_run(run_id: str, found: Sequence[str]) -> str:
+    if run_id == "last":
+        return "there is no run yet; start one with `workflows submit`"
     if not found:
         return f"there is no run {run_id!r} here; `workflows status` lists the runs"
     return f"{run_id!r} could be any of {', '.join(found)}; give more of the id"

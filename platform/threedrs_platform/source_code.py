@@ -68,6 +68,7 @@ class CodeIndex:
 
     cache_file: Path | None = None
     _known: dict[str, CodeDigest] = field(default_factory=dict)
+    _modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._cache = StampedCache(self.cache_file)
@@ -82,6 +83,11 @@ class CodeIndex:
         if module not in self._known:
             self._known[module] = self._walk(module)
         return self._known[module]
+
+    def modules(self, entry: str) -> tuple[str, ...]:
+        """All project modules that the entry point can reach, packages before what is in them."""
+        self.digest(entry)
+        return self._modules[entry.partition(":")[0]]
 
     def forget(self) -> None:
         """Look at the files again at the next call."""
@@ -112,6 +118,7 @@ class CodeIndex:
                 for name in source.names
                 if name.startswith(PROJECT_PREFIX) and name not in sources and find_module(name)
             )
+        self._modules[entry_module] = tuple(sorted(sources))
         lines = [f"{name} {digest}" for name, digest in sorted(sources.items())]
         return CodeDigest(sha256_text("\n".join(lines)), dict(sorted(packages.items())))
 

@@ -51,7 +51,7 @@ class Workspace:
     @cached_property
     def code(self) -> CodeIndex:
         """Code digests, remembered in the workspace."""
-        return CodeIndex(self.root / "cache" / "code.json")
+        return CodeIndex(self.code_cache)
 
     @cached_property
     def files(self) -> FileDigests:
@@ -63,6 +63,11 @@ class Workspace:
         """How a worker finds the artifact store."""
         local = str(self.root / "artifacts")
         return StoreAddress(self.artifacts_url or local, local)
+
+    @property
+    def code_cache(self) -> Path:
+        """What is remembered about unchanged source files."""
+        return self.root / "cache" / "code.json"
 
     def scratch(self, step_key: str) -> Path:
         """A step's folder for unfinished work."""

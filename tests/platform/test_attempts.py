@@ -14,6 +14,7 @@ from threedrs_platform.attempts import (
 from threedrs_platform.errors import AnnotationError, SceneError, StepFailed, StorageError
 from threedrs_platform.identity import canonical_json, sha256_text
 from threedrs_platform.recorder import read_json_lines
+from threedrs_platform.source_code import code_digest
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 from threedrs_platform.testing.fake_cells import FAKE
@@ -37,6 +38,8 @@ def request(store: LocalStore, function: str, attempt: int = 1, **changes: Any) 
         "kind": function,
         "label": "",
         "entry": f"{FAKE}:{function}",
+        "code": code_digest(f"{FAKE}:{function}").modules,
+        "code_cache": str(root / "code.json"),
         "params": {},
         "settings": {},
         "inputs": {},

@@ -10,6 +10,7 @@ import pytest
 from threedrs_platform.attempts import AttemptRequest, StoreAddress
 from threedrs_platform.compute import Compute, Handle, InProcessCompute, open_compute
 from threedrs_platform.errors import ConfigError
+from threedrs_platform.source_code import code_digest
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 from threedrs_platform.testing.fake_cells import FAKE
@@ -39,6 +40,8 @@ class Bench:
             kind=function,
             label="",
             entry=f"{FAKE}:{function}",
+            code=code_digest(f"{FAKE}:{function}").modules,
+            code_cache=str(self.root / "code.json"),
             params=params,
             settings={},
             inputs={},

@@ -13,13 +13,14 @@ from threedrs_platform.attempts import AttemptRequest
 from threedrs_platform.compute import Handle, InProcessCompute
 from threedrs_platform.errors import ConflictError, StorageError
 from threedrs_platform.events import read_events
+from threedrs_platform.identity import CodeDigest
 from threedrs_platform.journal import CellKey
 from threedrs_platform.owners import this_owner
+from threedrs_platform.source_code import CodeIndex
 from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import Cell, Resources
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_platform.testing.store_contract import corrupt_file
-from threedrs_workflows.run_context import FreshCode
 from threedrs_workflows.testing.engine_bench import Engine, reasons
 
 
@@ -224,12 +225,14 @@ def test_damage_between_plan_and_use_is_repaired(
     assert "does not match its digest" in engine.told.warnings[0]
 
 
-def test_a_result_whose_code_was_edited_meanwhile_is_not_committed(
+def test_a_step_whose_code_was_edited_since_the_plan_does_not_run(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FreshCode, "is_still", lambda self, entry, digest: False)
-    assert engine.submit([fake_cell("cell", {"noop": fake_step("noop")})]) is RunState.FAILED
-    assert "its code was edited while it ran" in str(engine.row("noop").message)
+    monkeypatch.setattr(CodeIndex, "digest", lambda self, entry: CodeDigest("as planned", {}))
+    plan = engine.look([fake_cell("cell", {"noop": fake_step("noop")})])
+    monkeypatch.undo()
+    assert engine.submit_plan(plan) is RunState.FAILED
+    assert "was edited since this run was planned" in engine.told.steps[1][2]
 
 
 # --- interruption, cancellation, other supervisors -----------------------------------------------

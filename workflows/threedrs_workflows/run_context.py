@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ from threedrs_platform.compute import Compute, Handle
 from threedrs_platform.events import Event
 from threedrs_platform.journal import CellKey, Claim
 from threedrs_platform.recorder import LiveTail, Progress
-from threedrs_platform.source_code import CodeIndex
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
@@ -36,8 +34,6 @@ class SupervisorOptions:
     lease_s: float = 60.0
     poll_s: float = 0.2
     """Longest wait before looking at progress, cancellations and other supervisors."""
-    code_check_s: float = 2.0
-    """How old a look at the source files may be when a result is committed."""
 
 
 @dataclass
@@ -65,7 +61,6 @@ class RunContext:
     retries: RetryPolicy
     schedule: Schedule
     tally: Counter[str]
-    code: FreshCode
     cleaner: ScratchCleaner
     attempts: dict[str, Attempt] = field(default_factory=dict)
     waiting_retries: dict[str, tuple[float, Retry]] = field(default_factory=dict)
@@ -127,21 +122,6 @@ class RunContext:
                 self.tell(attempt.step, "warning", line["message"])
                 event = Event("step.warning", attempt.step.key, {"message": line["message"]})
                 self.workspace.runs.tell(self.run_id, [event])
-
-
-class FreshCode:
-    """Notices source files that are edited while a run goes on."""
-
-    def __init__(self, index: CodeIndex, max_age_s: float) -> None:
-        self._index, self._max_age_s = index, max_age_s
-        self._looked = time.monotonic()
-
-    def is_still(self, entry: str, digest: str) -> bool:
-        """Whether an entry point's code is what it was when the run was planned."""
-        if time.monotonic() - self._looked > self._max_age_s:
-            self._index.forget()
-            self._looked = time.monotonic()
-        return self._index.digest(entry).modules == digest
 
 
 class ScratchCleaner:

@@ -127,6 +127,8 @@ class Starter:
             kind=step.spec.kind,
             label=step.spec.label,
             entry=step.spec.entry,
+            code=step.recipe.code,
+            code_cache=str(run.workspace.code_cache),
             params=dict(step.spec.params),
             settings=dict(run.settings(step)),
             inputs=run.schedule.inputs(step.key),

@@ -22,7 +22,7 @@ from threedrs_workflows.heartbeat import Heartbeat
 from threedrs_workflows.observer import Observer, Silent
 from threedrs_workflows.plan import Plan
 from threedrs_workflows.retries import RetryPolicy
-from threedrs_workflows.run_context import FreshCode, RunContext, ScratchCleaner, SupervisorOptions
+from threedrs_workflows.run_context import RunContext, ScratchCleaner, SupervisorOptions
 from threedrs_workflows.schedule import Phase, Schedule
 from threedrs_workflows.starting import Starter
 
@@ -57,7 +57,6 @@ class Supervisor:
             retries=self.retries,
             schedule=Schedule(plan),
             tally=self.tally,
-            code=FreshCode(self.workspace.code, self.options.code_check_s),
             cleaner=ScratchCleaner(),
         )
         try:
