@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.database import Database, open_database, sqlite_url
-from threedrs_platform.errors import ConflictError, ThreedrsError
+from threedrs_platform.errors import ConfigError, ConflictError
 from threedrs_platform.events import read_events
 from threedrs_platform.identity import CodeDigest, make_recipe
 from threedrs_platform.journal import CellKey
@@ -68,10 +68,10 @@ def test_a_run_is_found_by_beginning_or_as_the_last(runs: Runs) -> None:
 
 
 def test_an_unknown_or_ambiguous_run_is_told(runs: Runs) -> None:
-    with pytest.raises(ThreedrsError, match="there is no run 'x' here"):
+    with pytest.raises(ConfigError, match="there is no run 'x' here"):
         runs.get("x")
     submit(runs), submit(runs)
-    with pytest.raises(ThreedrsError, match="'demo' could be any of demo-"):
+    with pytest.raises(ConfigError, match="'demo' could be any of demo-"):
         runs.get("demo")
 
 
