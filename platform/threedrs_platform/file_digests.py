@@ -54,9 +54,13 @@ class StampedCache:
 
 @dataclass
 class FileDigests:
-    """sha256 of files and folders of files, read again only when their stamps change."""
+    """sha256 of files and folders of files, read again only when their stamps change.
+
+    One object walks a folder once: all cells of a plan ask for the same folders.
+    """
 
     cache_file: Path | None = None
+    _trees: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._cache = StampedCache(self.cache_file)
@@ -84,11 +88,12 @@ class FileDigests:
         """Digest of a file, or of all files of a folder with their names."""
         if not path.is_dir():
             return self.file(path)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        return sha256_text(
-            "tree:"
-            + canonical_json({file.relative_to(path).as_posix(): self.file(file) for file in files})
-        )
+        place = path.resolve()
+        if place not in self._trees:
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            digests = {file.relative_to(path).as_posix(): self.file(file) for file in files}
+            self._trees[place] = sha256_text("tree:" + canonical_json(digests))
+        return self._trees[place]
 
     def save(self) -> None:
         """Keep the memo for the next process."""

@@ -35,6 +35,14 @@ def test_a_folder_digest_covers_names_and_content(tmp_path: Path) -> None:
     assert len(digests) == 3
 
 
+def test_a_folder_is_walked_once_for_all_cells_of_a_plan(tmp_path: Path) -> None:
+    old(tmp_path / "a", "1")
+    digests = FileDigests()
+    before = digests.tree(tmp_path)
+    old(tmp_path / "b", "2")
+    assert digests.tree(tmp_path) == before != FileDigests().tree(tmp_path)
+
+
 def test_an_unchanged_file_is_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
