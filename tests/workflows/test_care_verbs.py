@@ -1,0 +1,65 @@
+"""`verify` and `gc`: what they find, what they spare, what they say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_platform.testing.fake_cells import fake_cell, fake_step
+from threedrs_workflows.cli import main
+from threedrs_workflows.testing.engine_bench import Engine
+
+
+def call(capsys: pytest.CaptureFixture[str], engine: Engine, *arguments: str) -> tuple[int, Any]:
+    code = main([*arguments, "--json", "--workspace", str(engine.workspace.root)])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def done(engine: Engine) -> Engine:
+    engine.submit([fake_cell("a", {"noop": fake_step("noop")})])
+    return engine
+
+
+def test_an_intact_store_is_verified(done: Engine, capsys: pytest.CaptureFixture[str]) -> None:
+    code, content = call(capsys, done, "verify", "--deep")
+    assert (code, content["checked"], content["bad"]) == (0, 1, [])
+
+
+def test_a_damaged_artifact_is_named_with_its_step(
+    done: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (done.artifact("noop").parent / "MANIFEST.json").unlink()
+    code, content = call(capsys, done, "verify")
+    assert code == 8
+    assert [(bad["health"], bad["step"]) for bad in content["bad"]] == [("corrupt", "noop")]
+
+
+def test_collection_spares_artifacts_of_kept_runs(
+    done: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = call(capsys, done, "gc", "--older-than", "0", "--keep-runs", "1", "--apply")[1]
+    assert (kept["kept"], kept["artifacts"]) == (1, [])
+    gone = call(capsys, done, "gc", "--older-than", "0", "--keep-runs", "0", "--apply")[1]
+    assert gone["artifacts"] == [done.row("noop").output_digest]
+    assert call(capsys, done, "verify")[1]["bad"][0]["health"] == "missing"
+
+
+def test_collection_is_a_dry_run_unless_applied(
+    done: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(capsys, done, "gc", "--older-than", "0", "--keep-runs", "0")
+    assert call(capsys, done, "verify")[0] == 0
+
+
+def test_scratch_of_unfinished_steps_stays(
+    engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.submit([fake_cell("a", {"fail": fake_step("fail")})])
+    unfinished = engine.workspace.scratch(engine.row("fail").key)
+    forgotten: Path = engine.workspace.scratch("0" * 64)
+    forgotten.mkdir(parents=True)
+    content = call(capsys, engine, "gc", "--apply")[1]
+    assert content["scratch"] == [forgotten.name]
+    assert unfinished.is_dir() and not forgotten.exists()
