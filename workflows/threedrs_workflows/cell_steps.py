@@ -98,7 +98,7 @@ class _World:
             return _step("pretrain", params, {})
         recipe = self._experiment.student_pretraining.canonical()
         params["pretraining"] = _without(recipe, "student_pretraining")
-        return _step("pretrain", params, {"scenes": self.scenes, "prepared": self.prepared})
+        return _step("pretrain", params, {"scenes": self.scenes})
 
     def _teacher(self) -> StepSpec | None:
         recipe = self._experiment.pretraining_of_teacher()
@@ -170,7 +170,13 @@ def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -
 
 def _start_params(experiment: Experiment) -> dict[str, Any]:
     """Student settings that its start depends on: those of use only in training are left out."""
-    later = {"blind", "object_features", "position_encoding", "gradient_checkpointing"}
+    later = {
+        "blind",
+        "coord_input",
+        "gradient_checkpointing",
+        "object_features",
+        "position_encoding",
+    }
     return {k: v for k, v in _student_params(experiment).items() if k not in later}
 
 

@@ -57,6 +57,8 @@ class LlavaVideoConfig(Config):
 
     @model_validator(mode="after")
     def _real_weights(self) -> Self:
+        if self.coord_input == "encoding" and not self.position_encoding:
+            raise ValueError("coord_input 'encoding' says nothing without position_encoding: true")
         if self.size == "7b" and self.checkpoint is None:
             raise ValueError("size '7b' needs checkpoint: a folder with the weights")
         return self
