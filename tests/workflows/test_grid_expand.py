@@ -146,7 +146,7 @@ def test_include_takes_a_list_as_one_value() -> None:
 def test_override_sets_further_settings_on_matching_cells() -> None:
     text = MATRIX + "override: [{match: {teacher: vggt}, set: {training.steps: 7}}]"
     steps = {(c.experiment.teacher, c.experiment.training.steps) for c in grid(text).cells}
-    assert steps == {("none", 350), ("vggt", 7)}
+    assert steps == {("none", 400), ("vggt", 7)}
 
 
 def test_later_overrides_see_earlier_ones() -> None:
