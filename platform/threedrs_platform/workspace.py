@@ -69,9 +69,13 @@ class Workspace:
         """What is remembered about unchanged source files."""
         return self.root / "cache" / "code.json"
 
-    def scratch(self, step_key: str) -> Path:
-        """A step's folder for unfinished work."""
-        return self.root / "scratch" / step_key
+    def scratch(self, step_key: str, content_key: str | None = None) -> Path:
+        """A step's folder for unfinished work; with a content key, that on these very inputs.
+
+        Work on other inputs (an input was rebuilt to other bits) must not be continued.
+        """
+        folder = self.root / "scratch" / step_key
+        return folder if content_key is None else folder / content_key[:16]
 
     def logs(self, step_key: str) -> Path:
         """A step's folder of attempt logs."""

@@ -45,3 +45,11 @@ def test_shared_steps_stay_shared() -> None:
     assert steps["a"].resources.gpus == 1
     assert steps["b"].inputs["scenes"] is steps["a"]
     assert steps["b"].resources == Resources()
+
+
+def test_a_step_with_a_gpu_is_another_step_and_is_told_to_use_it() -> None:
+    read = StepSpec("probe", "m:run", {})
+    given = with_resources({"probe": read}, {"probe": Resources(gpus=1)})["probe"]
+    kept = with_resources({"probe": read}, {"probe": Resources(cpus=2)})["probe"]
+    assert given.numerics != read.numerics and given.settings["gpus"] == 1
+    assert kept.numerics == read.numerics

@@ -32,7 +32,10 @@ def _bind(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
 def with_resources(
     steps: Mapping[str, StepSpec], resources: Mapping[str, Resources]
 ) -> dict[str, StepSpec]:
-    """Steps, and all that they read from, with the resources of their kind where some are named."""
+    """Steps, and all that they read from, with the resources of their kind where some are named.
+
+    A step with a GPU gets another key: the same sums come out a little different there.
+    """
     if not resources:
         return dict(steps)
     done: dict[int, StepSpec] = {}
@@ -41,7 +44,13 @@ def with_resources(
         if id(step) not in done:
             inputs = {name: change(read) for name, read in step.inputs.items()}
             chosen = resources.get(step.kind, step.resources)
-            done[id(step)] = replace(step, inputs=inputs, resources=chosen)
+            done[id(step)] = replace(
+                step,
+                inputs=inputs,
+                resources=chosen,
+                numerics="cuda" if chosen.gpus else step.numerics,
+                settings={**step.settings, "gpus": chosen.gpus},
+            )
         return done[id(step)]
 
     return {role: change(step) for role, step in steps.items()}

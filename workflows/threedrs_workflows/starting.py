@@ -134,7 +134,7 @@ class Starter:
             inputs=run.schedule.inputs(step.key),
             resources=step.spec.resources,
             store=run.workspace.store_address,
-            scratch=str(run.workspace.scratch(step.key)),
+            scratch=str(run.workspace.scratch(step.key, content_key)),
             log_file=log_file.format(attempt=claim.epoch),
             live_file=str(live_file),
         )

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import torch
 
+from threedrs_platform.errors import ConfigError, Fault
 
-def best_device() -> torch.device:
-    """The current GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+def device_for(gpus: float) -> torch.device:
+    """The current GPU for a step that was given one, else the CPU.
+
+    A step never takes a GPU that nobody gave it: its key says on which kind of device it ran.
+
+    Raises:
+        ConfigError: a GPU was given, but torch finds none.
+    """
+    if not gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        fault = Fault("this step asks for a GPU, but torch finds none here", path="steps.*.gpus")
+        raise ConfigError([fault])
+    return torch.device("cuda")

@@ -19,7 +19,7 @@ from threedrs_components.scenes.source import open_scenes
 from threedrs_components.students import LlavaVideoConfig
 from threedrs_components.students.checkpoints import resolve_student
 from threedrs_components.training.config import TrainingConfig
-from threedrs_components.training.devices import best_device
+from threedrs_components.training.devices import device_for
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
 from threedrs_components.training.objective import Objectives
@@ -46,7 +46,7 @@ def run(task: StepTask) -> None:
         report=curve.report,
         checkpoint_dir=task.scratch / "checkpoints",
         out=task.out,
-        device=best_device(),
+        device=device_for(task.settings.get("gpus", 0)),
     )
     _report_cost(task, inputs, summary)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.probing.world import FeaturesOf, probe_world
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.source import open_scenes
+from threedrs_components.training.devices import device_for
 from threedrs_platform.features import FeatureFolder, check_frames
 from threedrs_platform.steps import StepTask
 
@@ -26,7 +26,9 @@ def run(task: StepTask) -> None:
     features_of = (
         _stored_features(task.inputs["features"])
         if "features" in task.inputs
-        else _student_features(task.inputs["student"], config.layer)
+        else _student_features(
+            task.inputs["student"], config.layer, device_for(task.settings.get("gpus", 0))
+        )
     )
     fit, test = (
         [scene for scene in source.scenes(task.params[split]) if scene in prepared]
@@ -53,12 +55,13 @@ def _stored_features(folder: Path) -> FeaturesOf:
     return features_of
 
 
-def _student_features(checkpoint: Path, layer: int) -> Callable[[PreparedScene], Tensor]:
+def _student_features(checkpoint: Path, layer: int, device: torch.device) -> FeaturesOf:
     from threedrs_components.students.checkpoints import load_student, student_features
 
-    student = load_student(checkpoint)
+    student = load_student(checkpoint).to(device)
 
     def features_of(scene: PreparedScene) -> Tensor:
-        return student_features(student, scene.frame_batch(), scene.coordinates, layer).float()
+        states = student_features(student, scene.frame_batch(), scene.coordinates, layer)
+        return states.cpu()
 
     return features_of
