@@ -25,7 +25,6 @@ from sqlalchemy import (
     inspect,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
@@ -133,12 +132,19 @@ class Database:
         if not rows:
             return
         if table not in self._inserts:
-            dialect = sqlite if self.is_sqlite else postgresql
-            statement = (
-                dialect.insert(table).values(**computed) if computed else dialect.insert(table)
-            )
+            statement = self._dialect_insert(table)
+            if computed:
+                statement = statement.values(**computed)
             self._inserts[table] = statement.on_conflict_do_nothing()
         connection.execute(self._inserts[table], list(rows))
+
+    def _dialect_insert(self, table: Table) -> Any:
+        """An insert that knows ON CONFLICT; each dialect takes time to import."""
+        if self.is_sqlite:
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+        return insert(table)
 
     def close(self) -> None:
         """Close all connections."""

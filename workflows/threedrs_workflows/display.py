@@ -23,10 +23,11 @@ LIVE_REFRESHES_PER_S = 4
 QUIET_EVENTS = {"started", "reused", "waiting"}
 
 
-def open_display(quiet: bool, stream: TextIO = sys.stderr) -> Observer:
-    """The display that fits the stream."""
+def open_display(quiet: bool, stream: TextIO | None = None) -> Observer:
+    """The display that fits the stream, by default stderr."""
     if quiet:
         return Silent()
+    stream = stream or sys.stderr
     return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
 
 
@@ -94,7 +95,7 @@ class Picture:
 class PlainDisplay:
     """One line per event, for logs."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream, self._picture = stream, Picture()
         self._last_line: dict[str, float] = {}
 
@@ -135,7 +136,7 @@ class PlainDisplay:
 class LiveDisplay:
     """A picture at the bottom of the terminal: counts, and a bar for each running step."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
 
         self._console = Console(file=stream)

@@ -149,13 +149,13 @@ class _Planner:
 
     def _decide(self, node: Node) -> PlannedStep:
         row = self._rows.get(node.key)
+        if node.key in self._refreshed:
+            return self._miss(node, row, "refreshed")
         waiting = [name for name, key in node.inputs.items() if not self._done[key].hit]
         if waiting:
             return self._miss(node, row, self._wait_reason(node, waiting), waits=True)
         digests = {name: self._digest(key) for name, key in node.inputs.items()}
         content = node.recipe.content_key(digests)
-        if node.key in self._refreshed:
-            return self._miss(node, row, "refreshed", content=content)
         if row is not None and row.state is StepState.SUCCEEDED:
             if row.content_key != content:
                 return self._miss(node, row, "input changed", content=content)

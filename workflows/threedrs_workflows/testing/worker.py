@@ -42,7 +42,9 @@ def work(workspace: Workspace, ledger: str, verb: str, options: dict[str, Any]) 
     chosen = SupervisorOptions(lease_s=options["lease_s"], poll_s=0.05)
     with interruptible() as stop:
         compute = InProcessCompute(options["jobs"])
-        return Supervisor(workspace, compute, chosen, PlainDisplay(), stop=stop).run(run_id, plan)
+        return Supervisor(workspace, compute, chosen, PlainDisplay(sys.stderr), stop=stop).run(
+            run_id, plan
+        )
 
 
 def main() -> int:
