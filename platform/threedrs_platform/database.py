@@ -43,6 +43,13 @@ _STORAGE_FAULTS = (exc.DatabaseError, exc.InterfaceError)
 _OUR_FAULTS = (exc.DataError, exc.IntegrityError, exc.InternalError, exc.ProgrammingError)
 """Kinds of `DatabaseError` that speak of a wrong statement, not of a bad disk or a lost server."""
 
+_CURES = {
+    "unable to open database file": "is the folder writable? choose another --workspace",
+    "readonly database": "choose a writable --workspace",
+    "database or disk is full": "free some space (`workflows gc --apply`)",
+}
+"""What would help, by words of SQLite's message."""
+
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
@@ -232,4 +239,6 @@ def _database_errors(doing: str, engine: Engine) -> Iterator[None]:
             raise
         place = engine.url.render_as_string(hide_password=True)
         reason = str(error.orig).strip() or type(error.orig).__name__
+        cures = [cure for words, cure in _CURES.items() if words in reason]
+        reason = "; ".join([reason, *cures])
         raise StorageError(f"cannot {doing} the database {place}: {reason}") from error
