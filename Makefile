@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test check format clean
+.PHONY: help install dev demo smoke test test-ray check format clean
 
 help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
 	@echo "make smoke    the same pipeline in its smallest sizes"
 	@echo "make install  only install into $(VENV)"
-	@echo "make test     the default tests; make check: style, types, import rules"
+	@echo "make test     the default tests; make test-ray: those that start a local Ray cluster"
+	@echo "make check    style, types, import rules"
 	@echo "make clean    remove $(VENV) and caches; results in .threedrs stay"
 
 $(BIN)/python:
@@ -46,6 +47,9 @@ smoke: install
 
 test: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+test-ray: dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "ray and not slow"
 
 check: dev
 	@$(BIN)/ruff check
