@@ -34,6 +34,7 @@ from threedrs_platform.errors import StorageError
 from threedrs_platform.storage import storage_errors
 
 BUSY_TIMEOUT_MS = 30_000
+IDLE_TRANSACTION_S = 30
 LOCK_PATIENCE_S = 300.0
 """How long to go on asking for SQLite's write lock: its queue is not fair, and disks stall."""
 CREATION_LOCK = 0x3D25
@@ -188,7 +189,7 @@ def sqlite_url(file: Path) -> str:
 
 def _create_engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        return _postgresql_engine(url)
     engine = create_engine(
         url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True
     )
@@ -205,6 +206,19 @@ def _create_engine(url: str) -> Engine:
     def _begin(connection: Connection) -> None:
         begin = connection.get_execution_options().get("threedrs_begin", "BEGIN")
         connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _postgresql_engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, record: Any) -> None:
+        """Let the server end transactions of processes that were stopped in the middle of one."""
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+        connection.commit()
 
     return engine
 

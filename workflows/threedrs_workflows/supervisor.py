@@ -99,14 +99,18 @@ class _Loop:
                     run.workspace.journal.adopt(run.run_id, step.key, step.twin, inputs)
             done = [cell for cell, s in schedule.cells.items() if s is StepState.SUCCEEDED]
             run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
+        for folder in run.workspace.scratch_folders():
+            if folder.name in schedule.digests:  # a supervisor died after its commit
+                run.cleaner.remove(folder)
         run.observer.started(run.run_id, schedule)
 
     def _turn(self) -> None:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
         ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
-        look = time.monotonic() >= self._next_look
-        if ended or look or self._starter.startable():
+        if time.monotonic() >= self._next_look:
+            self._look_around()
+        if ended or self._starter.startable():
             with run.workspace.database.write():
                 for handle, report in ended:
                     attempt = run.attempts.get(handle.step_key)
@@ -114,8 +118,6 @@ class _Loop:
                         del run.attempts[handle.step_key]
                         self._ender.end(attempt, report)
                     # else it timed out before, and nobody waits for it any more
-                if look:
-                    self._look_around()
                 self._start()
             self._starter.submit()
         self._ender.check_storage()

@@ -23,7 +23,7 @@ from threedrs_workflows.run_context import SupervisorOptions
 from threedrs_workflows.submission import plan_cells, record, replan
 from threedrs_workflows.supervisor import Supervisor
 
-DEFAULTS: dict[str, Any] = {"cells": 20, "seconds": 0.02, "lease_s": 60.0, "jobs": 2}
+DEFAULTS: dict[str, Any] = {"cells": 20, "seconds": 0.02, "lease_s": 60.0, "jobs": 2, "db": None}
 
 
 def grid(ledger: str, options: dict[str, Any]) -> list[Cell]:
@@ -51,7 +51,7 @@ def main() -> int:
     """Entry of the process."""
     folder, ledger, verb, *rest = sys.argv[1:]
     options = DEFAULTS | (json.loads(rest[0]) if rest else {})
-    with find_workspace(folder, environment={}) as workspace:
+    with find_workspace(folder, options["db"], environment={}) as workspace:
         return EXIT_CODES[work(workspace, ledger, verb, options)]
 
 
