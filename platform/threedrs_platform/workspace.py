@@ -77,11 +77,6 @@ class Workspace:
         folder = self.root / "scratch" / step_key
         return folder if content_key is None else folder / content_key[:16]
 
-    def scratch_folders(self) -> list[Path]:
-        """All folders for unfinished work, each named by its step."""
-        root = self.root / "scratch"
-        return sorted(root.iterdir()) if root.exists() else []
-
     def logs(self, step_key: str) -> Path:
         """A step's folder of attempt logs."""
         return self.root / "logs" / step_key

@@ -16,6 +16,7 @@ from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import Delivery
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows import tracker
+from threedrs_workflows.report.run_report import report_files
 
 
 @pytest.fixture
@@ -120,3 +121,12 @@ def test_the_process_writes_everything_and_ends(workspace: Workspace, tmp_path: 
     assert count_open(workspace.database) == 0
     assert (tmp_path / "mlflow.db").exists()
     assert list(tmp_path.glob("mlartifacts/study/*/artifacts/report.html"))
+
+
+def test_a_run_without_numbers_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Its report cannot be made; its file says so, and later runs are delivered all the same."""
+    grid = "version: 1\nreport: {metrics: [acc]}\n"
+    with find_workspace(str(tmp_path), environment={}) as found:
+        store_run(found.database, fake_results({"a": {1: {}}}), grid_yaml=grid)
+        files = report_files(found.database, "run-1")
+    assert files["report.txt"].startswith("no report: ") and files["grid.yaml"] == grid

@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from threedrs_platform.compute import Compute
+from threedrs_platform.retention import scratch_folders
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.ending import Ender
@@ -99,7 +100,7 @@ class _Loop:
                     run.workspace.journal.adopt(run.run_id, step.key, step.twin, inputs)
             done = [cell for cell, s in schedule.cells.items() if s is StepState.SUCCEEDED]
             run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
-        for folder in run.workspace.scratch_folders():
+        for folder in scratch_folders(run.workspace.root / "scratch"):
             if folder.name in schedule.digests:  # a supervisor died after its commit
                 run.cleaner.remove(folder)
         run.observer.started(run.run_id, schedule)
