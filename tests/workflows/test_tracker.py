@@ -127,6 +127,6 @@ def test_a_run_without_numbers_does_not_hold_up_the_others(tmp_path: Path) -> No
     """Its report cannot be made; its file says so, and later runs are delivered all the same."""
     grid = "version: 1\nreport: {metrics: [acc]}\n"
     with find_workspace(str(tmp_path), environment={}) as found:
-        store_run(found.database, fake_results({"a": {1: {}}}), grid_yaml=grid)
+        store_run(found.database, fake_results({"a": {1: {"loss": 1.0}}}), grid_yaml=grid)
         files = report_files(found.database, "run-1")
     assert files["report.txt"].startswith("no report: ") and files["grid.yaml"] == grid
