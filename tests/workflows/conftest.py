@@ -13,4 +13,6 @@ from threedrs_workflows.testing.engine_bench import Engine
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """An engine on a fresh workspace."""
     with find_workspace(str(tmp_path / "workspace"), environment={}) as workspace:
-        yield Engine(workspace)
+        made = Engine(workspace)
+        yield made
+        made.compute.close()
