@@ -1,1 +1,1 @@
-"""The machine: config, identity, artifacts, journal, results, compute. Knows no model or dataset."""
+"""The machine: config, identity, artifacts, journal, compute. Knows no model or data set."""

@@ -68,5 +68,5 @@ class Benchmark(Protocol):
     def score(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction]
     ) -> tuple[list[Metric], list[SampleScore]]:
-        """Metrics over all samples (a missing prediction counts as wrong), and per-sample scores."""
+        """Metrics over all samples (a missing prediction is wrong), and per-sample scores."""
         ...

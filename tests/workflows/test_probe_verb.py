@@ -175,7 +175,7 @@ def test_a_teacher_is_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         embed_dim=16, heads=2, patch_embed_depth=1, depth=1, dpt_layers=(0, 0, 0, 0)
     )
     weights = tmp_path / "model.safetensors"
-    write_tensors(weights, VGGT(widths), widths.canonical())
+    write_tensors(weights, VGGT(widths))
     flags = ["--model", "vggt", "--checkpoint", str(weights)]
     content = probed(capsys, "--scenes", str(write_scene(tmp_path / "hall")), *flags)
     assert content["scenes"][0]["pairs"] > 0
