@@ -50,7 +50,7 @@ def submit(database: Database, *, invalid: bool = False) -> tuple[str, str]:
     """A run with one cell of one step; returns run id and step key."""
     spec = fake_step()
     recipe = make_recipe(spec, CodeDigest("c0de", {}), {})
-    entry = StepEntry(recipe.key(), spec, recipe, True, "new", invalid)
+    entry = StepEntry(recipe.key(), spec, recipe, True, "new", is_invalid=invalid)
     links = {CELL: {"noop": recipe.key()}}
     submission = Submission("demo", "demo.yaml", "version: 1", {})
     run = Runs(database).submit(submission, [fake_cell("cell", {"noop": spec})], links, [entry])
