@@ -35,8 +35,10 @@ from threedrs_platform.storage import storage_errors
 
 BUSY_TIMEOUT_MS = 30_000
 IDLE_TRANSACTION_S = 30
-LOCK_PATIENCE_S = 300.0
-"""How long to go on asking for SQLite's write lock: its queue is not fair, and disks stall."""
+PATIENCE_S = 300.0
+"""How long to go on asking for SQLite's write lock (its queue is not fair, and disks stall), or for
+a PostgreSQL server that went away."""
+RECONNECT_S = 1.0
 CREATION_LOCK = 0x3D25
 """PostgreSQL advisory lock that serialises the creation of the tables."""
 
@@ -81,6 +83,7 @@ class Database:
         self._local = threading.local()
         self._one_writer = threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         """Threads queue here, in turn, rather than in SQLite's busy loop."""
+        self._has_worked = False
         self._inserts: dict[Table, Any] = {}
 
     @contextlib.contextmanager
@@ -95,25 +98,45 @@ class Database:
         with (
             self._one_writer,
             _database_errors("write to", self.engine),
-            self.engine.connect() as connection,
+            self._begun("BEGIN IMMEDIATE") as connection,
         ):
-            connection = connection.execution_options(threedrs_begin="BEGIN IMMEDIATE")
-            with self._begin(connection):
-                self._local.connection = connection
-                try:
-                    yield connection
-                finally:
-                    self._local.connection = None
+            self._local.connection = connection
+            try:
+                yield connection
+            finally:
+                self._local.connection = None
 
-    def _begin(self, connection: Connection) -> RootTransaction:
-        """Begin a transaction; on SQLite ask again while other processes hold the lock."""
-        end = time.monotonic() + LOCK_PATIENCE_S
+    @contextlib.contextmanager
+    def _begun(self, begin: str = "BEGIN") -> Iterator[Connection]:
+        """A connection in a transaction, committed at the end unless something is raised.
+
+        Beginning changes nothing, so it is tried again while others hold SQLite's lock, and while
+        a server that has answered before does not answer: a restart of the database is no reason
+        to give up hours of work.
+        """
+        connection, transaction = self._begin(begin)
+        with connection, transaction:
+            self._has_worked = True
+            yield connection
+
+    def _begin(self, begin: str) -> tuple[Connection, RootTransaction]:
+        end = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return connection.begin()
-            except exc.OperationalError as error:
-                if "database is locked" not in str(error.orig) or time.monotonic() > end:
+                connection = self.engine.connect().execution_options(threedrs_begin=begin)
+            except exc.OperationalError:
+                if self.is_sqlite or not self._has_worked or time.monotonic() > end:
                     raise
+            else:
+                try:
+                    return connection, connection.begin()
+                except exc.OperationalError as error:
+                    connection.close()
+                    is_locked = "database is locked" in str(error.orig)
+                    if not (is_locked and self.is_sqlite) or time.monotonic() > end:
+                        raise
+            if not self.is_sqlite:
+                time.sleep(RECONNECT_S)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -121,7 +144,7 @@ class Database:
         if self._joined is not None:
             yield self._joined
             return
-        with _database_errors("read", self.engine), self.engine.connect() as connection:
+        with _database_errors("read", self.engine), self._begun() as connection:
             yield connection
 
     @property
@@ -169,6 +192,15 @@ def open_database(url: str) -> Database:
         StorageError: out of reach, read-only, full, or written by a newer version.
     """
     database = Database(_create_engine(url))
+    try:
+        _bring_up_to_date(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _bring_up_to_date(database: Database) -> None:
     revision = _revision(database)
     if revision is None:
         _create_tables(database)
@@ -177,7 +209,6 @@ def open_database(url: str) -> Database:
 
         with _database_errors("upgrade", database.engine):
             upgrade(database.engine, revision)
-    return database
 
 
 def sqlite_url(file: Path) -> str:

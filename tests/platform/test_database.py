@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import Connection, create_engine, exc, inspect, select, text
 
 from threedrs_platform import schema
 from threedrs_platform.database import _create_engine, now, open_database, sqlite_url
@@ -121,3 +121,28 @@ def test_a_password_is_not_in_the_message() -> None:
         open_database(address)
     assert "hunter2" not in str(caught.value)
     assert create_engine(address).url.password == "hunter2"
+
+
+def test_a_server_that_went_away_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that has answered before: a wrong address is told at once."""
+    database = open_database(sqlite_url(tmp_path / "results.db"))
+    connect, failures = database.engine.connect, 2
+
+    def flaky() -> Connection:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise exc.OperationalError("connect", None, Exception("server closed the connection"))
+        return connect()
+
+    monkeypatch.setattr(database.engine, "connect", flaky)
+    monkeypatch.setattr(database, "is_sqlite", False)
+    monkeypatch.setattr("threedrs_platform.database.RECONNECT_S", 0.0)
+    with database.read() as connection:
+        assert connection.execute(select(schema.runs)).all() == []
+    failures = 1
+    monkeypatch.setattr(database, "_has_worked", False)
+    with pytest.raises(StorageError, match="server closed the connection"), database.read():
+        pass
