@@ -27,7 +27,7 @@ WORKER_VARIABLES = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s is short on a cold or busy node
 }
 TOTALS_AGE_S = 5.0
-SHORT_STEP_S = 0.2
+QUEUED_S, MAX_AHEAD = 0.2, 8.0
 
 
 def run_attempt(request: AttemptRequest) -> AttemptReport:
@@ -51,7 +51,7 @@ class RayCompute:
         self._is_ours = False
         self._running: dict[Any, tuple[Handle, Resources]] = {}
         self._cancelled: set[Handle] = set()
-        self._usual_s = SHORT_STEP_S
+        self._usual_s = QUEUED_S
         """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
 
@@ -75,8 +75,8 @@ class RayCompute:
     def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
         """Whether what runs leaves enough CPUs and GPUs. Something may always run.
 
-        While steps are short, as many may wait in Ray's queue as run: a worker would idle otherwise
-        until we have taken in its last report.
+        While steps are short some may wait in Ray's queue, up to a fifth of a second of work per
+        CPU: workers would idle otherwise until we have taken in their last reports.
         """
         used = [*before, *(each for _, each in self._running.values())]
         if not used:
@@ -84,7 +84,7 @@ class RayCompute:
         totals = self._cluster()
         cpus = sum(self._cpus(each) for each in used)
         gpus = sum(each.gpus for each in used)
-        ahead = 2 if self._usual_s < SHORT_STEP_S else 1
+        ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
         return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
             gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
         )

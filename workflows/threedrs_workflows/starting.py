@@ -15,7 +15,7 @@ from threedrs_workflows.plan import PlannedStep
 from threedrs_workflows.run_context import Attempt, RunContext
 from threedrs_workflows.schedule import Phase
 
-STARTS_PER_TURN = 8
+STARTS_PER_TURN = 16
 
 
 class Starter:
