@@ -130,6 +130,20 @@ def test_a_stale_commit_is_rejected_and_told(database: Database, journal: Journa
     assert "step.lost" in [event.type for event in read_events(database, run)]
 
 
+def test_an_older_attempt_of_the_same_owner_is_stale_too(
+    database: Database, journal: Journal
+) -> None:
+    run, key = submit(database)
+    older = claim(journal, run, key)
+    assert journal.fail(run, older, FailureClass.INFRA, "timed out", 0.0)
+    newer = claim(journal, run, key)
+    assert newer.epoch == older.epoch + 1
+    assert not journal.commit(run, older, outcome())
+    assert not journal.fail(run, older, FailureClass.BUG, "too late")
+    assert journal.commit(run, newer, outcome(digest="e" * 64))
+    assert journal.rows([key])[key].output_digest == "e" * 64
+
+
 def test_a_lease_is_held_until_it_expires(database: Database, journal: Journal) -> None:
     run, key = submit(database)
     claim(journal, run, key, lease_s=0.3)
