@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select
+from sqlalchemy import Connection, Row, delete, select
 
 from threedrs_platform.database import Database
 from threedrs_platform.errors import ConfigError, Fault
@@ -17,12 +17,12 @@ from threedrs_platform.measurements import (
     Measurement,
     RunResults,
     RunSummary,
-    SceneTotal,
     SceneTotals,
     StepSummary,
 )
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.scene_totals import StoredSceneTotals
 from threedrs_platform.schema import cell_steps, cells, curves, metrics, runs, sample_scores, steps
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.suggestions import did_you_mean
@@ -148,30 +148,9 @@ class Results:
             measured[row.step_key][row.name] = Measurement(_metric(row), row.step_key)
         return RunResults(run, tuple(_cell(row, summaries, measured) for row in cell_rows))
 
-    def scene_totals(self, results: RunResults, names: Iterable[str] | None = None) -> SceneTotals:
-        """Per-sample scores of a run's cells summed by scene; missing scores are not counted.
-
-        Args:
-            results: of `run_results`.
-            names: only these metrics; None means all.
-        """
-        owners = _owners(results)
-        total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
-        keys = (sample_scores.c.step_key, sample_scores.c.metric, sample_scores.c.scene_id)
-        of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == results.run.run_id)
-        query = select(*keys, total.label("total"), number.label("number")).where(
-            sample_scores.c.step_key.in_(of_run)
-        )
-        if names is not None:
-            query = query.where(sample_scores.c.metric.in_(list(names)))
-        totals: dict[tuple[str, int, str], dict[str, SceneTotal]] = defaultdict(dict)
-        with self.database.read() as connection:
-            for row in connection.execute(query.group_by(*keys)):
-                if row.number:
-                    total_here = SceneTotal(float(row.total), int(row.number))
-                    for owner in owners.get((row.step_key, row.metric), ()):
-                        totals[owner][row.scene_id] = total_here
-        return dict(totals)
+    def scene_totals(self, results: RunResults) -> SceneTotals:
+        """Per-sample scores of a run's cells summed by scene, each metric read when asked for."""
+        return StoredSceneTotals(self.database, results)
 
     def sample_scores(self, measurement: Measurement) -> dict[str, float]:
         """Sample id -> score behind one measurement; empty when none were reported."""
@@ -277,12 +256,3 @@ def _metric(row: Row[Any]) -> Metric:
         majority=row.majority,
         ci95=(row.ci_low, row.ci_high) if has_interval else None,
     )
-
-
-def _owners(results: RunResults) -> dict[tuple[str, str], list[tuple[str, int, str]]]:
-    """(step key, metric) -> each (cell id, seed, name in the cell) that it belongs to."""
-    owners: dict[tuple[str, str], list[tuple[str, int, str]]] = defaultdict(list)
-    for cell in results.cells:
-        for name, each in cell.measurements.items():
-            owners[each.step_key, each.metric.name].append((cell.cell_id, cell.seed, name))
-    return owners

@@ -69,6 +69,8 @@ class CodeIndex:
     cache_file: Path | None = None
     _known: dict[str, CodeDigest] = field(default_factory=dict)
     _modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _files: dict[str, Path | None] = field(default_factory=dict)
+    _sources: dict[str, ModuleSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._cache = StampedCache(self.cache_file)
@@ -91,7 +93,8 @@ class CodeIndex:
 
     def forget(self) -> None:
         """Look at the files again at the next call."""
-        self._known.clear()
+        for memo in (self._known, self._files, self._sources):
+            memo.clear()
 
     def save(self) -> None:
         """Keep the memo for the next process."""
@@ -116,14 +119,24 @@ class CodeIndex:
             waiting.extend(
                 name
                 for name in source.names
-                if name.startswith(PROJECT_PREFIX) and name not in sources and find_module(name)
+                if name.startswith(PROJECT_PREFIX) and name not in sources and self._file(name)
             )
         self._modules[entry_module] = tuple(sorted(sources))
         lines = [f"{name} {digest}" for name, digest in sorted(sources.items())]
         return CodeDigest(sha256_text("\n".join(lines)), dict(sorted(packages.items())))
 
+    def _file(self, name: str) -> Path | None:
+        if name not in self._files:
+            self._files[name] = find_module(name)
+        return self._files[name]
+
     def _source(self, name: str) -> ModuleSource:
-        file = find_module(name)
+        if name not in self._sources:
+            self._sources[name] = self._read(name)
+        return self._sources[name]
+
+    def _read(self, name: str) -> ModuleSource:
+        file = self._file(name)
         if file is None:
             raise CodeError(f"module {name} is needed by a step but does not exist")
         status = file.stat()

@@ -69,7 +69,7 @@ def test_scores_are_summed_by_scene_without_the_missing_ones(database: Database)
     reported = scores("acc", {"room-a": [100.0, 0.0, math.nan], "room-b": [100.0]})
     store_run(database, results, scores={"key-vggt-1": reported})
     store = Results(database)
-    assert store.scene_totals(store.run_results("run-1"), ["acc"]) == {
+    assert store.scene_totals(store.run_results("run-1")) == {
         ("id-vggt", 1, "acc"): {"room-a": SceneTotal(100.0, 2), "room-b": SceneTotal(100.0, 1)}
     }
     assert store.sample_scores(results.cells[0].measurements["acc"]) == {

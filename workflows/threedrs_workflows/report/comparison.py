@@ -125,7 +125,7 @@ def compare_metric(
     pair = table.row(first).entries[metric], table.row(second).entries[metric]
     if not (pair[0].values and pair[1].values):
         return None
-    scenes = _over_scenes(totals or {}, first, second, metric, _common(*pair))
+    scenes = _over_scenes({} if totals is None else totals, first, second, metric, _common(*pair))
     return _difference(second, metric, *pair, scenes)
 
 

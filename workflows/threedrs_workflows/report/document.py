@@ -44,7 +44,7 @@ def make_report(
     """
     shown = result_table(results, metrics, baseline)
     whole = result_table(results, EVERY_METRIC, baseline)
-    trends = quartile_trends(whole, totals or {})
+    trends = quartile_trends(whole, {} if totals is None else totals)
     return Report(
         table=shown,
         differences=compare_with_baseline(shown, totals),
