@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     Column,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     event,
     exc,
     inspect,
+    make_url,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -200,6 +202,31 @@ def open_database(url: str) -> Database:
     return database
 
 
+def open_read_only(url: str) -> Database:
+    """Open a database for reading; whoever writes to it meets an error of the database itself.
+
+    Args:
+        url: as of `open_database`.
+
+    Raises:
+        StorageError: out of reach, absent, or its tables are of another version.
+    """
+    database = Database(_create_engine(url, read_only=True))
+    try:
+        revision = _revision(database)
+    except BaseException:
+        database.close()
+        raise
+    if revision != schema.REVISION:
+        database.close()
+        place = database.engine.url.render_as_string(hide_password=True)
+        raise StorageError(
+            f"the database {place} has tables of version {revision}, this program reads "
+            f"{schema.REVISION}; any `workflows` verb upgrades older ones (`workflows status`)"
+        )
+    return database
+
+
 def _bring_up_to_date(database: Database) -> None:
     revision = _revision(database)
     if revision is None:
@@ -218,9 +245,12 @@ def sqlite_url(file: Path) -> str:
     return f"sqlite:///{file.resolve()}"
 
 
-def _create_engine(url: str) -> Engine:
+def _create_engine(url: str, read_only: bool = False) -> Engine:
     if not url.startswith("sqlite"):
-        return _postgresql_engine(url)
+        return _postgresql_engine(url, read_only)
+    pragmas = [f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"]
+    if read_only:
+        url, pragmas = _read_only_url(url), [*pragmas[:1], "query_only=ON"]
     engine = create_engine(
         url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True
     )
@@ -229,7 +259,7 @@ def _create_engine(url: str) -> Engine:
     def _configure(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # we begin transactions ourselves, below
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"):
+        for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -241,7 +271,13 @@ def _create_engine(url: str) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: str) -> Engine:
+def _read_only_url(url: str) -> str:
+    """An SQLite URL that neither creates a file nor changes one."""
+    file = quote(make_url(url).database or "")
+    return f"sqlite:///file:{file}?mode=ro&uri=true"
+
+
+def _postgresql_engine(url: str, read_only: bool = False) -> Engine:
     engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
@@ -249,6 +285,8 @@ def _postgresql_engine(url: str) -> Engine:
         """Let the server end transactions of processes that were stopped in the middle of one."""
         with connection.cursor() as cursor:
             cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
+            if read_only:
+                cursor.execute("SET default_transaction_read_only = on")
         connection.commit()
 
     return engine

@@ -1,0 +1,78 @@
+"""The application: pages, static files, guards, and errors as pages that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from threedrs_dashboards.charts import plotly_script
+from threedrs_dashboards.guard import HOSTS, Guard
+from threedrs_dashboards.pages import all_pages
+from threedrs_dashboards.store import Store
+from threedrs_dashboards.templating import render
+from threedrs_platform.errors import ConfigError, StorageError, ThreedrsError
+from threedrs_platform.workspace import Workspace
+
+STATIC = Path(__file__).parent / "static"
+A_DAY = {"Cache-Control": "max-age=86400"}
+
+
+def create_app(workspace: Workspace) -> Starlette:
+    """The pages over one workspace (`find_workspace` finds it). Reads, never writes.
+
+    Raises:
+        ConfigError: a package that the pages need is not installed.
+    """
+    pages = all_pages()
+    script = plotly_script()
+
+    def plotly(request: Request) -> Response:
+        return FileResponse(script, media_type="text/javascript", headers=A_DAY)
+
+    def home(request: Request) -> Response:
+        return RedirectResponse(pages[0].path)
+
+    app = Starlette(
+        routes=[
+            Route("/", home),
+            Route("/static/plotly.min.js", plotly),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            *(route for page in pages for route in page.routes),
+        ],
+        middleware=[
+            Middleware(Guard),
+            Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
+        ],
+        exception_handlers={ThreedrsError: _our_error, HTTPException: _http_error},
+    )
+    app.state.store = Store(workspace)
+    return app
+
+
+def _our_error(request: Request, error: Exception) -> Response:
+    """An error that tells people what to do; the status says whose fault it is."""
+    status = 500
+    if isinstance(error, ConfigError):
+        status = 404
+    elif isinstance(error, StorageError):
+        status = 503
+    return _error_page(request, str(error), status)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error_page(request, error.detail, error.status_code)
+
+
+def _error_page(request: Request, message: str, status: int) -> Response:
+    pages = [page for page in all_pages() if page.in_navigation]
+    context = {"pages": pages, "title": "This cannot be shown", "message": message}
+    return render(request, "error.html", context, status)

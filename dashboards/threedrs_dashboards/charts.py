@@ -1,0 +1,85 @@
+"""Plots as values: Plotly's traces and layout with the table they show and a text for all readers.
+
+No plotting library runs here: a chart is JSON inside the page, which `static/charts.js` hands to
+the `plotly.min.js` of the installed `plotly` package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from threedrs_dashboards.tables import LazyTable, Table
+from threedrs_platform.errors import ConfigError, Fault
+
+COLOURS = ("#2f6db3", "#c2571a", "#2e7d4f", "#8a4fa3", "#a67c00", "#465069", "#12858a", "#a3123f")
+"""Of series, in order; each has a contrast of at least 3 : 1 on white."""
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
+"""Of series, in order: what is told by colour is told by shape, too."""
+INSTALL = "pip install 'threedrs[dashboards]'"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One plot."""
+
+    name: str
+    """Unique on its page; `?csv=NAME` gives its data."""
+    title: str
+    traces: Sequence[Mapping[str, Any]]
+    table: Table | LazyTable
+    """The data that is shown."""
+    summary: str = ""
+    """What can be seen, in words; stands below the plot."""
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    height: int = 380
+    """Pixels."""
+
+    @property
+    def json(self) -> Markup:
+        """Traces and layout, safe inside a script element; what is not finite is null."""
+        layout = {**_LAYOUT, "height": self.height, **self.layout}
+        value = finite({"data": list(self.traces), "layout": layout})
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
+
+
+_LAYOUT: Mapping[str, Any] = {
+    "margin": {"l": 64, "r": 16, "t": 16, "b": 56},
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1c2430"},
+    "paper_bgcolor": "rgba(0,0,0,0)",
+    "plot_bgcolor": "#ffffff",
+    "colorway": list(COLOURS),
+    "hovermode": "closest",
+    "legend": {"orientation": "h", "y": -0.2},
+}
+
+
+def finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return value
+
+
+def plotly_script() -> Path:
+    """The `plotly.min.js` of the installed package.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    spec = importlib.util.find_spec("plotly")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError([Fault(f"plots need the package plotly: {INSTALL}")])
+    return Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"

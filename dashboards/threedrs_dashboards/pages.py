@@ -1,0 +1,76 @@
+"""The pages there are, and how one is answered. A page is a module with a `PAGE`, and a line here.
+
+A handler is a plain function of the request (it runs in a thread) that ends in `respond`. All
+state is in the query string (`query.py`), and paths are fixed, so no URL names a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.tables import LazyTable, Table, csv_response
+from threedrs_dashboards.templating import render
+
+MODULES: tuple[str, ...] = ("runs",)
+"""Modules of this package that hold a `PAGE`, in the order of the navigation."""
+
+Handler = Callable[[Request], Response]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One entry of the navigation with everything that is served for it."""
+
+    title: str
+    path: str
+    """Where it begins, e.g. "/runs"."""
+    handler: Handler
+    more: Mapping[str, Handler] | None = None
+    """Further paths of this page, such as images."""
+    in_navigation: bool = True
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        """What the server answers."""
+        handlers = {self.path: self.handler, **(self.more or {})}
+        return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]
+
+
+@cache
+def all_pages() -> tuple[Page, ...]:
+    """Every page, in the order of the navigation."""
+    return tuple(import_module(f"threedrs_dashboards.{name}").PAGE for name in MODULES)
+
+
+def respond(
+    request: Request,
+    template: str,
+    context: Mapping[str, Any],
+    charts: Sequence[Chart] = (),
+    tables: Mapping[str, Table | LazyTable] | None = None,
+) -> Response:
+    """A page; or with `?csv=NAME` the data of one of its charts or tables.
+
+    Args:
+        context: the template's variables; "title" is the page's heading, "run" the run (a
+            `RunSummary`) that links of the navigation keep.
+        charts: in the template `charts` by name, to be drawn with `plots.html`.
+        tables: further data to save, by name.
+    """
+    sources = {**{chart.name: chart.table for chart in charts}, **(tables or {})}
+    wanted = request.query_params.get("csv", "")
+    if wanted in sources:
+        source = sources[wanted]
+        return csv_response(source if isinstance(source, Table) else source(), wanted)
+    by_name = {chart.name: chart for chart in charts}
+    pages = [page for page in all_pages() if page.in_navigation]
+    return render(request, template, {"pages": pages, "charts": by_name, **context})

@@ -1,0 +1,74 @@
+"""What pages read: the results of a workspace, through a database that cannot be written to."""
+
+from __future__ import annotations
+
+import threading
+
+from starlette.requests import Request
+
+from threedrs_platform.artifacts import ArtifactStore
+from threedrs_platform.database import Database, open_read_only
+from threedrs_platform.errors import StorageError
+from threedrs_platform.measurements import RunSummary
+from threedrs_platform.results import Results
+from threedrs_platform.workspace import Workspace
+
+
+class Store:
+    """A workspace as pages see it. The database is opened when it is first asked for."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._database: Database | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def database(self) -> Database:
+        """The database, read-only.
+
+        Raises:
+            StorageError: there is none yet, or it is out of reach.
+        """
+        with self._opening:
+            if self._database is None:
+                self._database = open_read_only(self.workspace.database_url or self._local_url())
+            return self._database
+
+    def _local_url(self) -> str:
+        file = self.workspace.root / "results.db"
+        if not file.exists():
+            raise StorageError(
+                f"no run has been submitted in {self.workspace.root} yet: "
+                "`workflows submit` starts one, --workspace names another folder"
+            )
+        return f"sqlite:///{file}"
+
+    @property
+    def results(self) -> Results:
+        """Runs, cells and their numbers."""
+        return Results(self.database)
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        """The artifact store; pages take files out of it by digest only."""
+        return self.workspace.store
+
+    def run(self, wanted: str | None) -> RunSummary:
+        """The run that a page is asked for; None means the newest.
+
+        Raises:
+            ConfigError: there is no such run.
+        """
+        return self.results.find_run(wanted or None)
+
+    def close(self) -> None:
+        """Close the database."""
+        if self._database is not None:
+            self._database.close()
+
+
+def store_of(request: Request) -> Store:
+    """The store of the application that serves a request."""
+    store = request.app.state.store
+    assert isinstance(store, Store)
+    return store

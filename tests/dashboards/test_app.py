@@ -1,0 +1,72 @@
+"""The frame of all pages: what is answered, to whom, with which headers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from threedrs_dashboards.app import create_app
+from threedrs_dashboards.pages import all_pages
+from threedrs_platform.errors import StorageError
+from threedrs_platform.workspace import find_workspace
+
+LOCAL = "http://127.0.0.1:8000"
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        workspace.database.close()
+    return TestClient(create_app(find_workspace(str(tmp_path), environment={})), LOCAL)
+
+
+def test_every_answer_allows_content_of_this_server_only(client: TestClient) -> None:
+    for path in ("/runs", "/static/style.css", "/nowhere"):
+        policy = client.get(path).headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "script-src 'self';" in policy
+        assert "http" not in policy
+
+
+def test_another_host_name_is_turned_away(client: TestClient) -> None:
+    assert client.get("/runs", headers={"Host": "evil.example:8000"}).status_code == 400
+    assert client.get("/runs", headers={"Host": "localhost:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_written(client: TestClient, method: str) -> None:
+    for path in ("/runs", "/static/style.css"):
+        assert client.request(method, path).status_code == 405
+
+
+def test_plotly_comes_from_the_installed_package(client: TestClient) -> None:
+    answer = client.get("/static/plotly.min.js")
+    assert answer.headers["Content-Type"].startswith("text/javascript")
+    assert "plotly.js v" in answer.text[:200]
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py"]
+)
+def test_static_files_stay_in_their_folder(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_no_page_needs_anything_from_elsewhere(client: TestClient) -> None:
+    for page in all_pages():
+        text = client.get(page.path).text
+        assert 'src="http' not in text and 'href="http' not in text and "@import" not in text
+
+
+def test_a_workspace_without_runs_says_how_to_start_one(tmp_path: Path) -> None:
+    app = create_app(find_workspace(str(tmp_path / "empty"), environment={}))
+    answer = TestClient(app, LOCAL).get("/runs")
+    assert answer.status_code == 503 and "workflows submit" in answer.text
+    assert not (tmp_path / "empty").exists()
+
+
+def test_the_database_refuses_to_be_written(client: TestClient) -> None:
+    database = client.app.state.store.database  # type: ignore[attr-defined]
+    with pytest.raises(StorageError, match="readonly|read-only"), database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM runs")
