@@ -63,7 +63,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         if self.curve_file is not None:
-            _cut_off_torn_line(self.curve_file)
+            cut_off_torn_line(self.curve_file)
             for line in read_json_lines(self.curve_file):
                 self._keep_curve(line["step"], line["values"])
 
@@ -121,7 +121,7 @@ class Recorder:
             _append_line(self.live_file, {"time": time.time(), **line})
 
 
-def _cut_off_torn_line(path: Path) -> None:
+def cut_off_torn_line(path: Path) -> None:
     """Remove what a killed writer left behind the last line end, or the next line would join it."""
     if path.exists():
         content = path.read_bytes()
