@@ -16,7 +16,7 @@ from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import Delivery
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows import tracker
-from threedrs_workflows.report.run_report import report_files
+from threedrs_workflows.run_report import report_files
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def start_tracker(
 
 def deliver_all(workspace: Workspace, environment: Mapping[str, str] = os.environ) -> Delivery:
     """Write what waits in the outbox, in this process."""
-    from threedrs_workflows.report.run_report import report_files  # not needed to start a run
+    from threedrs_workflows.run_report import report_files  # not needed to start a run
 
     database = workspace.database
     return deliver(

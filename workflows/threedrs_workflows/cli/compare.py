@@ -14,7 +14,7 @@ from threedrs_workflows.cli.output import print_json
 from threedrs_workflows.cli.run_cells import cells_called, has_cell
 
 if TYPE_CHECKING:
-    from threedrs_workflows.report.pair import MatchedRuns, Pair
+    from threedrs_components.report.pair import MatchedRuns, Pair
 
 SUMMARY = "two cells or two runs: differences with their tests, settings that differ"
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
-    from threedrs_workflows.report.pair import pair_cells
+    from threedrs_components.report.pair import pair_cells
 
     first, second = cells_called(here, args.first), cells_called(here, args.second)
     totals = store.scene_totals(here)
@@ -61,7 +61,7 @@ def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
 
 
 def _runs(args: argparse.Namespace, store: Results) -> int:
-    from threedrs_workflows.report.pair import match_cells, pair_cells
+    from threedrs_components.report.pair import match_cells, pair_cells
 
     first, second = (
         store.run_results(store.find_run(name).run_id) for name in (args.first, args.second)
@@ -81,7 +81,7 @@ def _runs(args: argparse.Namespace, store: Results) -> int:
 
 
 def _content(pair: Pair, names: tuple[str, str]) -> dict[str, Any]:
-    from threedrs_workflows.report.data import difference_json, finite, row_json
+    from threedrs_components.report.data import difference_json, finite, row_json
 
     values: dict[str, Any] = finite(
         {
@@ -106,8 +106,8 @@ def _runs_content(
 
 
 def _text(pair: Pair, names: tuple[str, str]) -> str:
-    from threedrs_workflows.report.pair import pair_sheets
-    from threedrs_workflows.report.render import sheets_text
+    from threedrs_components.report.pair import pair_sheets
+    from threedrs_components.report.render import sheets_text
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return sheets_text(pair_sheets(pair, names), width)

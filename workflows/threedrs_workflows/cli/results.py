@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
-    from threedrs_workflows.report.data import report_json
-    from threedrs_workflows.report.render import render
-    from threedrs_workflows.report.run_report import run_report
+    from threedrs_components.report.data import report_json
+    from threedrs_components.report.render import render
+    from threedrs_workflows.run_report import run_report
 
     with find_workspace(args.workspace, args.db) as workspace:
         run_id = Results(workspace.database).find_run(args.run).run_id

@@ -141,8 +141,8 @@ def _results(workspace: Workspace, run_id: str, state: RunState) -> str:
     """The table of results, if any cell has some."""
     if state not in (RunState.SUCCEEDED, RunState.PARTIAL):
         return ""
-    from threedrs_workflows.report.render import render
-    from threedrs_workflows.report.run_report import run_report
+    from threedrs_components.report.render import render
+    from threedrs_workflows.run_report import run_report
 
     try:
         return render(run_report(workspace.database, run_id), "table")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from threedrs_workflows.report.table import Entry
+from threedrs_components.report.table import Entry
 
 ABSENT = "-"
 """What a cell shows for a metric that it never measures."""

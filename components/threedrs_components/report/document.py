@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from threedrs_components.report.comparison import Difference, compare_with_baseline
+from threedrs_components.report.findings import Finding, find
+from threedrs_components.report.honesty import honesty_notes
+from threedrs_components.report.quartiles import Trend, quartile_trends
+from threedrs_components.report.table import ResultTable, result_table
 from threedrs_platform.measurements import RunResults, SceneTotals
-from threedrs_workflows.report.comparison import Difference, compare_with_baseline
-from threedrs_workflows.report.findings import Finding, find
-from threedrs_workflows.report.honesty import honesty_notes
-from threedrs_workflows.report.quartiles import Trend, quartile_trends
-from threedrs_workflows.report.table import ResultTable, result_table
 
 EVERY_METRIC = ("*",)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
-from threedrs_workflows.report.table import ResultTable, Row
-from threedrs_workflows.report.traits import Traits, traits
+from threedrs_components.report.table import ResultTable, Row
+from threedrs_components.report.traits import Traits, traits
 
 TEACHERS_3D = frozenset({"vggt", "dust3r", "mast3r", "pi3", "vggt_omega"})
 """Teacher kinds that learned from 3D geometry; every other teacher learned from 2D images."""

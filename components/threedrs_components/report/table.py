@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from threedrs_components.report.traits import traits
 from threedrs_platform.config import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.measurements import CellResult, RunResults
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
-from threedrs_workflows.report.traits import traits
 
 BASE = "base"
 """How a grid calls the cell that changes nothing, whatever its label."""

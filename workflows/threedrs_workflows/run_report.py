@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from threedrs_components.report.document import EVERY_METRIC, Report, make_report
+from threedrs_components.report.figures import figures
+from threedrs_components.report.render import render
+from threedrs_components.report.table import find_baseline, result_table
 from threedrs_platform.database import Database
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.measurements import CellResult, RunResults, flatten
@@ -15,10 +19,6 @@ from threedrs_platform.runs import Runs
 from threedrs_platform.strict_yaml import load_document
 from threedrs_workflows.expressions import parse_where
 from threedrs_workflows.grid_file import ReportChoice
-from threedrs_workflows.report.document import EVERY_METRIC, Report, make_report
-from threedrs_workflows.report.figures import figures
-from threedrs_workflows.report.render import render
-from threedrs_workflows.report.table import find_baseline, result_table
 
 FILES = {
     "report.txt": "table",

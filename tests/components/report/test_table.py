@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.report.notation import entry_text, interval, p_value, signed
+from threedrs_components.report.table import Entry, is_headline, result_table
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import fake_results
-from threedrs_workflows.report.notation import entry_text, interval, p_value, signed
-from threedrs_workflows.report.table import Entry, is_headline, result_table
 
 
 def test_entries_hold_mean_and_spread_over_seeds() -> None:

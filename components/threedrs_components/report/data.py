@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from threedrs_workflows.report.comparison import Difference
-from threedrs_workflows.report.document import Report
-from threedrs_workflows.report.findings import Finding
-from threedrs_workflows.report.quartiles import Trend
-from threedrs_workflows.report.table import Column, Entry, Row
+from threedrs_components.report.comparison import Difference
+from threedrs_components.report.document import Report
+from threedrs_components.report.findings import Finding
+from threedrs_components.report.quartiles import Trend
+from threedrs_components.report.table import Column, Entry, Row
 
 CSV_HEADER = (
     "cell_id", "cell", "metric", "unit", "mean", "sd", "seeds", "seeds_wanted", "n",

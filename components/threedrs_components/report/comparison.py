@@ -19,8 +19,8 @@ from threedrs_components.metrics.comparison import (
     holm,
     sign_flip_p,
 )
+from threedrs_components.report.table import Entry, ResultTable
 from threedrs_platform.measurements import SceneTotal, SceneTotals
-from threedrs_workflows.report.table import Entry, ResultTable
 
 NO_DIFFERENCE = "no significant difference"
 RESAMPLES = 4000

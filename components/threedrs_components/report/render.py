@@ -14,9 +14,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from threedrs_workflows.report.data import csv_rows, report_json
-from threedrs_workflows.report.document import Report
-from threedrs_workflows.report.sheets import Sheet, paragraphs, sheets
+from threedrs_components.report.data import csv_rows, report_json
+from threedrs_components.report.document import Report
+from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 
 Render = Callable[[Report, bool], str]
 WIDE = 120

@@ -6,9 +6,9 @@ import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from threedrs_workflows.report.document import Report
-from threedrs_workflows.report.notation import ABSENT, plain
-from threedrs_workflows.report.table import Column, Row
+from threedrs_components.report.document import Report
+from threedrs_components.report.notation import ABSENT, plain
+from threedrs_components.report.table import Column, Row
 
 WIDTH, LABEL_WIDTH, ROW_HEIGHT, MARGIN = 640, 200, 26, 40
 COLOURS = ("#3b6ea5", "#c8553d", "#588157", "#8d6a9f", "#b58900", "#4a4e69", "#2a9d8f", "#9d0208")

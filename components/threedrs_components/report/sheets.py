@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from threedrs_platform.measurements import Measurement
-from threedrs_workflows.report.comparison import Difference
-from threedrs_workflows.report.document import Report
-from threedrs_workflows.report.findings import summary
-from threedrs_workflows.report.notation import (
+from threedrs_components.report.comparison import Difference
+from threedrs_components.report.document import Report
+from threedrs_components.report.findings import summary
+from threedrs_components.report.notation import (
     ABSENT,
     entry_text,
     interval,
@@ -17,7 +16,8 @@ from threedrs_workflows.report.notation import (
     plain,
     signed,
 )
-from threedrs_workflows.report.table import Column, ResultTable, Row, is_setup, tells
+from threedrs_components.report.table import Column, ResultTable, Row, is_setup, tells
+from threedrs_platform.measurements import Measurement
 
 MOST_METRIC_COLUMNS = 6
 """With more metrics than this they become the rows, unless the reader says otherwise."""

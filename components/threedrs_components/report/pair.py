@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from threedrs_components.report.comparison import Difference, compare_cells
+from threedrs_components.report.notation import ABSENT, entry_text, p_value
+from threedrs_components.report.sheets import Sheet, difference_text
+from threedrs_components.report.table import ResultTable, Row, result_table
 from threedrs_platform.measurements import CellResult, RunResults, SceneTotals, flatten
-from threedrs_workflows.report.comparison import Difference, compare_cells
-from threedrs_workflows.report.notation import ABSENT, entry_text, p_value
-from threedrs_workflows.report.sheets import Sheet, difference_text
-from threedrs_workflows.report.table import ResultTable, Row, result_table
 
 FIRST, SECOND = "first", "second"
 

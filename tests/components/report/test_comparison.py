@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from threedrs_components.report.comparison import compare_cells, compare_with_baseline
+from threedrs_components.report.table import result_table
 from threedrs_platform.measurements import SceneTotal, SceneTotals
 from threedrs_platform.testing.fake_results import fake_results
-from threedrs_workflows.report.comparison import compare_cells, compare_with_baseline
-from threedrs_workflows.report.table import result_table
 
 
 def totals_of(cells: dict[str, list[float]], seed: int = 1, metric: str = "acc") -> SceneTotals:

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.report.document import make_report
+from threedrs_components.report.findings import Finding, Verdict, summary
+from threedrs_components.report.honesty import honesty_notes
+from threedrs_components.report.roles import Role, assign_roles
+from threedrs_components.report.table import result_table
+from threedrs_components.report.traits import traits
 from threedrs_platform.measurements import RunResults, SceneTotal, SceneTotals, flatten
 from threedrs_platform.testing.fake_results import fake_results
-from threedrs_workflows.report.document import make_report
-from threedrs_workflows.report.findings import Finding, Verdict, summary
-from threedrs_workflows.report.honesty import honesty_notes
-from threedrs_workflows.report.roles import Role, assign_roles
-from threedrs_workflows.report.table import result_table
-from threedrs_workflows.report.traits import traits
 
 POSITION = "scanrefer/acc@0.25/position"
 ATTRIBUTE = "scanrefer/acc@0.25/attribute"

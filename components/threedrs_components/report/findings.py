@@ -9,16 +9,16 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from threedrs_components.metrics.comparison import ALPHA, holm
-from threedrs_platform.measurements import SceneTotals
-from threedrs_workflows.report.comparison import (
+from threedrs_components.report.comparison import (
     Difference,
     compare_metric,
     correct,
 )
-from threedrs_workflows.report.notation import interval, p_value, plain, signed
-from threedrs_workflows.report.quartiles import Trend
-from threedrs_workflows.report.roles import Role, assign_roles
-from threedrs_workflows.report.table import ResultTable, Row, is_headline
+from threedrs_components.report.notation import interval, p_value, plain, signed
+from threedrs_components.report.quartiles import Trend
+from threedrs_components.report.roles import Role, assign_roles
+from threedrs_components.report.table import ResultTable, Row, is_headline
+from threedrs_platform.measurements import SceneTotals
 
 
 class Verdict(StrEnum):

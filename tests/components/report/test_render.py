@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.figures import figures
+from threedrs_components.report.render import FORMATS, latex_escape, render
+from threedrs_components.report.sheets import sheets
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import Values, fake_results
-from threedrs_workflows.report.document import Report, make_report
-from threedrs_workflows.report.figures import figures
-from threedrs_workflows.report.render import FORMATS, latex_escape, render
-from threedrs_workflows.report.sheets import sheets
 
 GOLDEN = Path(__file__).parent / "golden"
 POSITION = "scanrefer/acc@0.25/position"

@@ -12,5 +12,4 @@ data.py        the report as CSV rows and JSON values
 notation.py    how numbers are written
 figures.py     SVG plots
 pair.py        two cells, or two runs, side by side
-run_report.py  the report of a run in the database, as its grid wants it; files to keep of it
 """
