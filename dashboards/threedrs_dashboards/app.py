@@ -73,6 +73,5 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _error_page(request: Request, message: str, status: int) -> Response:
-    pages = [page for page in all_pages() if page.in_navigation]
-    context = {"pages": pages, "title": "This cannot be shown", "message": message}
+    context = {"pages": all_pages(), "title": "This cannot be shown", "message": message}
     return render(request, "error.html", context, status)

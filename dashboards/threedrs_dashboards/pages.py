@@ -36,7 +36,8 @@ class Page:
     handler: Handler
     more: Mapping[str, Handler] | None = None
     """Further paths of this page, such as images."""
-    in_navigation: bool = True
+    keeps_run: bool = True
+    """Whether its link in the navigation leads to the run that is being looked at."""
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -72,5 +73,4 @@ def respond(
         source = sources[wanted]
         return csv_response(source if isinstance(source, Table) else source(), wanted)
     by_name = {chart.name: chart for chart in charts}
-    pages = [page for page in all_pages() if page.in_navigation]
-    return render(request, template, {"pages": pages, "charts": by_name, **context})
+    return render(request, template, {"pages": all_pages(), "charts": by_name, **context})

@@ -139,8 +139,9 @@ def _steps(database: Database, run_id: str) -> list[_Step]:
         & (cells.c.seed == cell_steps.c.seed)
     )
     titles_of = (cells.c.name.label("cell_name"), cells.c.label.label("cell_label"), cells.c.seed)
+    of_step = (steps.c.key, steps.c.kind, steps.c.label, steps.c.state, steps.c.reason)
     query = (
-        select(steps, *titles_of)
+        select(*of_step, steps.c.failure, steps.c.message, *titles_of)
         .join(cell_steps, cell_steps.c.step_key == steps.c.key)
         .join(cells, mine)
         .where(cell_steps.c.run_id == run_id)

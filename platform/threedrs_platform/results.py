@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select
@@ -131,8 +131,12 @@ class Results:
             for row in found
         ]
 
-    def run_results(self, run_id: str) -> RunResults:
-        """Every cell under every seed, with its steps and numbers; what is missing is missing."""
+    def run_results(self, run_id: str, metrics: Collection[str] | None = None) -> RunResults:
+        """Every cell under every seed, with its steps and numbers; what is missing is missing.
+
+        Args:
+            metrics: only these, as cells call them; None means all.
+        """
         run = self.find_run(run_id)
         with self.database.read() as connection:
             cell_rows = connection.execute(
@@ -141,12 +145,19 @@ class Results:
                 .order_by(cells.c.position, cells.c.seed)
             ).all()
             step_rows = connection.execute(_steps_of(run.run_id)).all()
-            metric_rows = connection.execute(_metrics_of(run.run_id)).all()
+            metric_rows = connection.execute(_metrics_of(run.run_id, metrics)).all()
         summaries = _by_cell(step_rows)
         measured: dict[str, dict[str, Measurement]] = defaultdict(dict)
         for row in metric_rows:
             measured[row.step_key][row.name] = Measurement(_metric(row), row.step_key)
         return RunResults(run, tuple(_cell(row, summaries, measured) for row in cell_rows))
+
+    def metric_names(self, run_id: str) -> list[str]:
+        """What the steps of a run have measured, by the steps' own names."""
+        of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == run_id)
+        query = select(metrics.c.name).where(metrics.c.step_key.in_(of_run)).distinct()
+        with self.database.read() as connection:
+            return sorted(connection.scalars(query))
 
     def scene_totals(self, results: RunResults) -> SceneTotals:
         """Per-sample scores of a run's cells summed by scene, each metric read when asked for."""
@@ -194,9 +205,12 @@ def _steps_of(run_id: str) -> Any:
     )
 
 
-def _metrics_of(run_id: str) -> Any:
+def _metrics_of(run_id: str, names: Collection[str] | None) -> Any:
     of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == run_id)
-    return select(metrics).where(metrics.c.step_key.in_(of_run)).order_by(metrics.c.id)
+    query = select(metrics).where(metrics.c.step_key.in_(of_run)).order_by(metrics.c.id)
+    if names is None:
+        return query
+    return query.where(metrics.c.name.in_({name.rpartition(":")[2] for name in names}))
 
 
 def _by_cell(rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[StepSummary]]:

@@ -218,7 +218,8 @@ class Runs:
 
     def cell_states(self, run_id: str) -> dict[CellKey, StepState]:
         """State of every cell of a run."""
-        query = select(_cells).where(_cells.c.run_id == run_id).order_by(_cells.c.position)
+        wanted = (_cells.c.cell_id, _cells.c.seed, _cells.c.state)
+        query = select(*wanted).where(_cells.c.run_id == run_id).order_by(_cells.c.position)
         with self.database.read() as connection:
             return {
                 CellKey(row.cell_id, row.seed): StepState(row.state)

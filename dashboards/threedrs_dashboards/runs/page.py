@@ -1,0 +1,157 @@
+"""Answers `/runs`: the list, or one run with `?run=`."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from threedrs_dashboards import query
+from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.pages import Page, respond
+from threedrs_dashboards.paging import paging
+from threedrs_dashboards.runs.costs import Cost, cell_counts, costs_by_kind, costs_of_runs
+from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
+from threedrs_dashboards.store import store_of
+from threedrs_dashboards.tables import Table
+from threedrs_platform.database import Database
+from threedrs_platform.measurements import RunSummary
+from threedrs_platform.progress import RunProgress, run_progress
+from threedrs_platform.states import RunState, StepState
+
+LIVE_S = 3
+"""Seconds between two looks at a run that is going on."""
+MOST_SHOWN = 50
+"""Failed and running steps that are listed; the CSV has all."""
+
+
+def show(request: Request) -> Response:
+    """The list of runs, or the run that the query string names."""
+    if "run" in request.query_params:
+        return _one(request)
+    store = store_of(request)
+    every = store.results.run_summaries()
+    pages = paging(request, "runs", len(every))
+    shown = every[pages.first : pages.last]
+    ids = [run.run_id for run in shown]
+    costs = costs_of_runs(store.database, ids)
+    context = {
+        "title": "Runs",
+        "paging": pages,
+        "runs": shown,
+        "costs": {run_id: costs.get(run_id, Cost()) for run_id in ids},
+        "counts": cell_counts(store.database, ids),
+        "live": LIVE_S if any(run.state is RunState.RUNNING for run in shown) else 0,
+    }
+    return respond(request, "runs.html", context, tables={"runs": lambda: _runs_table(every)})
+
+
+def _one(request: Request) -> Response:
+    store = store_of(request)
+    run = store.run(query.text(request, "run"))
+    look = run_progress(store.database, run.run_id)
+    state, words = query.choice(request, "state", ["", *StepState]), query.text(request, "find")
+    pages = paging(request, "cells", count_cells(store.database, run.run_id, state, words))
+    costs = costs_by_kind(store.database, run.run_id)
+    is_live = look.run.state is RunState.RUNNING and look.run.has_live_owner
+    context = {
+        "title": f"Run of {run.name}",
+        "run": run,
+        "look": look,
+        "state": _state(look),
+        "elapsed": (look.run.finished_at or time.time()) - look.run.created_at,
+        "live": LIVE_S if is_live else 0,
+        "total": costs_of_runs(store.database, [run.run_id]).get(run.run_id, Cost()),
+        "matrix": matrix(store.database, run.run_id, pages.first, pages.per_page, state, words),
+        "paging": pages,
+        "states": list(StepState),
+        "chosen_state": state,
+        "find": words,
+        "most": MOST_SHOWN,
+    }
+    tables = {
+        "failed": lambda: _failed_table(look),
+        "matrix": lambda: _whole_matrix(store.database, run.run_id, state, words),
+    }
+    return respond(request, "run.html", context, [_cost_chart(costs)] if costs else (), tables)
+
+
+def _state(look: RunProgress) -> str:
+    """The run's state; "interrupted" also where its supervisor died without a word."""
+    if look.run.state is RunState.RUNNING and not look.run.has_live_owner:
+        return str(RunState.INTERRUPTED)
+    return str(look.run.state)
+
+
+def _cost_chart(costs: dict[str, Cost]) -> Chart:
+    kinds = list(costs)
+    parts = {
+        "CPU": [cost.cpu_s / 3600 for cost in costs.values()],
+        "GPU": [cost.gpu_s / 3600 for cost in costs.values()],
+        "wall clock of attempts that were lost": [c.wasted_s / 3600 for c in costs.values()],
+    }
+    patterns = ("", "/", "x")
+    traces = [
+        {
+            "type": "bar",
+            "name": name,
+            "x": kinds,
+            "y": hours,
+            "marker": {"pattern": {"shape": shape}},
+        }
+        for (name, hours), shape in zip(parts.items(), patterns, strict=True)
+        if any(hours)
+    ]
+    rows = [
+        (kind, c.attempts, c.seconds, c.cpu_s, c.gpu_s, c.wasted_s, c.largest_rss)
+        for kind, c in costs.items()
+    ]
+    header = ("kind", "attempts", "seconds", "cpu_s", "gpu_s", "lost_s", "largest_rss_bytes")
+    first = next(iter(costs.items()))
+    return Chart(
+        name="cost",
+        title="Cost by kind of step",
+        traces=traces,
+        table=Table(header, rows),
+        summary=f"{first[0]} cost most: {first[1].seconds / 3600:.2f} hours of wall clock in "
+        f"{first[1].attempts} attempts.",
+        layout={
+            "yaxis": {"title": {"text": "hours"}},
+            "xaxis": {"title": {"text": "kind of step"}},
+        },
+        height=300,
+    )
+
+
+def _runs_table(runs: list[RunSummary]) -> Table:
+    rows = [
+        (run.run_id, run.name, str(run.state), run.created_at, run.finished_at, run.grid_file)
+        for run in runs
+    ]
+    return Table(("run", "name", "state", "created_at", "finished_at", "grid_file"), rows)
+
+
+def _failed_table(look: RunProgress) -> Table:
+    rows = [
+        (each.key, each.kind, each.label, each.failure, each.attempts, "; ".join(each.cells),
+         each.message)
+        for each in look.failed
+    ]  # fmt: skip
+    return Table(("step", "kind", "label", "failure", "attempts", "cells", "message"), rows)
+
+
+def _whole_matrix(database: Database, run_id: str, state: str, words: str) -> Table:
+    every = matrix(database, run_id, 0, 10**9, state, words)
+    return Table(("cell_id", "cell", "seed", "state", *every.roles), _matrix_rows(every))
+
+
+def _matrix_rows(every: Matrix) -> list[tuple[object, ...]]:
+    return [
+        (row.cell_id, row.title, row.seed, row.state)
+        + tuple(row.steps[role].state if role in row.steps else "" for role in every.roles)
+        for row in every.rows
+    ]
+
+
+PAGE = Page("Runs", "/runs", show, keeps_run=False)
