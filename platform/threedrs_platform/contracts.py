@@ -57,8 +57,12 @@ class Objective(Protocol):
 class Benchmark(Protocol):
     """Annotations in, samples out; predictions in, metrics out. Knows no model."""
 
-    def samples(self, split: str) -> Sequence[Sample]:
+    def samples(self, split: str, as_evaluation: bool = False) -> Sequence[Sample]:
         """All samples of a split, in file order.
+
+        Args:
+            split: "train" gives samples to train on, every other split samples to evaluate.
+            as_evaluation: ask the annotations of "train" as those of another split, too.
 
         Raises:
             AnnotationError: names file, record and field of what is wrong.

@@ -32,7 +32,7 @@ from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples
+from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples, score
 
 WIDTHS = MicroWidths(
     vision_width=16, vision_heads=2, vision_ff=32, width=32, heads=2, key_value_heads=2, ff=64
@@ -200,3 +200,47 @@ def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) 
     pretrain.run(step)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (step.out / name).read_bytes() == (world / "student" / name).read_bytes(), name
+
+
+def test_held_out_scenes_are_asked_but_not_trained_on(world: Path, tmp_path: Path) -> None:
+    held_out = {"share": 0.3, "split": "text"}
+    params = {"benchmarks": BenchmarksConfig(prompts=PromptConfig.short()).canonical()}
+    step, _ = task(tmp_path, "samples", params | {"held_out": held_out}, inputs_of(world))
+    samples.run(step)
+    asked = read_samples(step.out / "evaluation.jsonl")
+    trained = {sample.scene_id for sample in read_samples(step.out / "train.jsonl")}
+    assert {sample.scene_id for sample in asked} == {"train00002"}
+    assert trained == {"train00000", "train00001"}
+    assert {sample.benchmark for sample in asked} == {"scanrefer", "scan2cap", "scanqa"}
+
+    inputs = inputs_of(world) | {"samples": step.out}
+    step, reports = task(tmp_path, "trained", finetune_params(validate_every=2), inputs)
+    finetune.run(step)
+    assert {"validation/loss", "validation/accuracy"} <= set(reports.curves[2])
+
+    inputs |= {"student": step.out}
+    step, reports = task(tmp_path, "predictions", {"student": {}}, inputs)
+    predict.run(step)
+    assert not reports.warnings
+    inputs |= {"predictions": step.out}
+    recorder = KeepScores()
+    scored = StepTask(params | {"held_out": held_out}, inputs, step.out, step.scratch, recorder, {})
+    score.run(scored)
+    assert recorder.metrics["scanrefer/acc@0.25"].n > 0
+    assert recorder.metrics["scanqa/missing"].value == 0
+    assert recorder.scenes == {"train00002"}
+
+
+@dataclass
+class KeepScores(Reports):
+    """Keeps the scenes that were scored, too."""
+
+    scenes: set[str] = field(default_factory=set)
+
+    def sample_scores(self, scores: Iterable[SampleScore]) -> None:
+        self.scenes |= {score.scene_id for score in scores}
+
+
+def test_training_never_looks_at_the_evaluated_split(world: Path, tmp_path: Path) -> None:
+    step, _ = task(tmp_path, "trained", finetune_params(validate_every=2), inputs_of(world))
+    assert finetune.training_inputs(step).validation == {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.benchmarks import asking
 from threedrs_components.scenes import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.file_digests import FileDigests
@@ -34,7 +35,7 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         steps["probe"] = _probe(experiment, "student", reads)
     steps["predict"] = _step(
         "predict",
-        {"student": _student_params(experiment)},
+        {"student": _student_params(experiment), "asking": asking(experiment.benchmarks)},
         {**reads, "samples": shared.samples},
     )
     steps["score"] = _step(
@@ -77,7 +78,8 @@ class _World:
                 "prepared": self.prepared,
                 "features": self.features,
             }
-            steps["probe_teacher"] = _probe(self._experiment, "teacher", inputs)
+            if not self._experiment.held_out:  # says nothing about a setting to be chosen
+                steps["probe_teacher"] = _probe(self._experiment, "teacher", inputs)
         return steps
 
     def _scenes(self, role: str) -> StepSpec:
@@ -164,6 +166,7 @@ def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -
         "probe": experiment.probe.canonical(),
         "fit_split": PROBE_FIT,
         "test_split": experiment.benchmarks.split,
+        **_held_out(experiment),
     }
     return _step("probe", params, inputs, label=label)
 
@@ -173,8 +176,10 @@ def _start_params(experiment: Experiment) -> dict[str, Any]:
     later = {
         "blind",
         "coord_input",
+        "frozen",
         "gradient_checkpointing",
         "object_features",
+        "object_membership",
         "position_encoding",
     }
     return {k: v for k, v in _student_params(experiment).items() if k not in later}
@@ -223,7 +228,18 @@ def _benchmarks(experiment: Experiment, digests: FileDigests) -> dict[str, Any]:
         for name, path in files.items()
         if path is not None
     }
-    return {"benchmarks": config.canonical(), **({"content": content} if content else {})}
+    return {
+        "benchmarks": config.canonical(),
+        **({"content": content} if content else {}),
+        **_held_out(experiment),
+    }
+
+
+def _held_out(experiment: Experiment) -> dict[str, Any]:
+    """Which scenes are taken out of training and evaluated, where some are."""
+    if not experiment.held_out:
+        return {}
+    return {"held_out": {"share": experiment.held_out, "split": TEXT}}
 
 
 def _digest(path: str, setting: str, digests: FileDigests) -> str:

@@ -29,7 +29,14 @@ NO_TEACHER = "none"
 
 NO_EFFECT: dict[str, frozenset[str]] = {
     "training": frozenset(
-        {"checkpoint_every", "log_every", "gradient_accumulation", "workers", "strategy"}
+        {
+            "checkpoint_every",
+            "log_every",
+            "validate_every",
+            "gradient_accumulation",
+            "workers",
+            "strategy",
+        }
     ),
     "student_pretraining": frozenset({"checkpoint_every"}),
     "teacher_pretraining": frozenset({"checkpoint_every"}),
@@ -62,6 +69,9 @@ class Experiment(Config):
     training: TrainingConfig = TrainingConfig()
     probe: ProbeConfig = ProbeConfig()
     benchmarks: BenchmarksConfig = BenchmarksConfig()
+    held_out: float = Field(default=0.0, ge=0, lt=1, validate_default=True)
+    """Share of the annotated training scenes that training leaves out, and that are evaluated in
+    place of `benchmarks.split`: for choosing settings. 0 trains on all and evaluates the split."""
     seed: int = Field(default=0, ge=0)
     """Set from the grid's `seeds`; no part of the identity."""
 
@@ -129,6 +139,17 @@ class Experiment(Config):
                 raise ValueError(f"layer {layer}: the student has {count} layers (0 to {count})")
         return section
 
+    @field_validator("held_out")
+    @classmethod
+    def _validation_is_held_out(cls, share: float, info: ValidationInfo) -> float:
+        training = info.data.get("training")
+        if training is not None and training.validate_every and not share:
+            raise ValueError(
+                "training.validate_every needs scenes that are held out of training: set held_out "
+                "(training never looks at the split that is evaluated)"
+            )
+        return share
+
     def student_config(self) -> StudentConfig:
         """The chosen student."""
         return self.students[self.student]
@@ -154,7 +175,7 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
     where nothing is distilled, all but the weight of a correspondence loss whose weight is 0,
-    pretraining of what has a checkpoint, and the settings of `NO_EFFECT`.
+    `held_out` where it is 0, pretraining of what has a checkpoint, and the settings of `NO_EFFECT`.
     """
     data = experiment.canonical()
     del data["seed"]
@@ -169,6 +190,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         recipe = experiment.pretraining_of_teacher()
         data["teachers"] = {teacher: data["teachers"][teacher]}
         data["teacher_pretraining"] = {teacher: recipe.canonical()} if recipe else {}
+    if experiment.held_out == 0:
+        del data["held_out"]
     if experiment.correspondence.weight == 0:
         data["correspondence"] = {"weight": 0.0}
     return _without_no_effect(data)
@@ -204,13 +227,18 @@ def _student(info: ValidationInfo) -> StudentConfig | None:
 
 
 def _check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
-    """A micro student's own sizes must be those that scenes are prepared for."""
-    if student.size != "micro" or student.checkpoint is not None:
+    """Scenes must be prepared for the student, unless its own checkpoint decides its sizes."""
+    if student.size == "micro" and student.checkpoint is not None:
         return
-    size, patch = student.micro.image_size, student.micro.patch_size
-    if (prepare.image_size, prepare.grid) != (size, size // (2 * patch)):
+    size, grid, patches = student.image_size, student.grid, student.patch_grid
+    if (prepare.image_size, prepare.grid) != (size, grid):
         raise ValueError(
-            f"the student reads {size} pixels as {size // (2 * patch)} x {size // (2 * patch)} "
-            f"tokens, but prepare makes {prepare.image_size} pixels and {prepare.grid} x "
-            f"{prepare.grid}; set prepare.image_size and prepare.grid to match"
+            f"the student reads {size} pixels as {grid} x {grid} tokens, but prepare makes "
+            f"{prepare.image_size} pixels and {prepare.grid} x {prepare.grid}; "
+            "set prepare.image_size and prepare.grid to match"
+        )
+    if patches is not None and prepare.patch_grid != patches:
+        raise ValueError(
+            f"released object features read weights of {patches} x {patches} patches per frame; "
+            f"set prepare.patch_grid: {patches}, or the student's object_membership: share"
         )

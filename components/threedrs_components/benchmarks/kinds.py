@@ -28,6 +28,8 @@ class AnnotationFiles:
     objects: ObjectBoxes | None = None
     proposals: Mapping[str, tuple[Box, ...]] | None = None
     """Scan2Cap: candidates for the prompt box; without them no box is chosen."""
+    oracle: bool = False
+    """Scan2Cap: the object's own box is the prompt box."""
     label_map: LabelMap | None = None
     parsed: Mapping[Path, Any] = field(default_factory=dict)
     """JSON values of files that have been read already."""
@@ -88,13 +90,14 @@ class AnnotatedBenchmark:
     """The kind's default if empty."""
     text_metrics: tuple[str, ...] = DEFAULT_METRICS
 
-    def samples(self, split: str) -> list[Sample]:
-        """All samples of a split, in file order.
+    def samples(self, split: str, as_evaluation: bool = False) -> list[Sample]:
+        """All samples of a split, in file order; of "train" on request as evaluations ask them.
 
         Raises:
             AnnotationError: names file, record and field of what is wrong.
         """
-        return self.kind.samples(self.kind.locate(self.folder, split), self.prompts, split)
+        form = "evaluation" if as_evaluation else split
+        return self.kind.samples(self.kind.locate(self.folder, split), self.prompts, form)
 
     def score(
         self, samples: Sequence[Sample], predictions: Sequence[Prediction]

@@ -10,6 +10,14 @@ from threedrs_platform.config import Config
 
 Strategy = Literal["single", "ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
 
+VALIDATION_CURVES = {
+    "validation/loss": "minimize",
+    "validation/loss/grounding": "minimize",
+    "validation/loss/text": "minimize",
+    "validation/accuracy": "maximize",
+}
+"""What looks at held-out scenes draw, and which way is better."""
+
 
 class TrainingConfig(Config):
     """One stage of joint fine-tuning: AdamW, cosine schedule to zero after a linear warm-up."""
@@ -37,5 +45,7 @@ class TrainingConfig(Config):
     gradient_accumulation: PositiveInt = 1
     checkpoint_every: PositiveInt = 100
     log_every: PositiveInt = 10
+    validate_every: NonNegativeInt = 0
+    """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
     strategy: Strategy = "single"
     workers: PositiveInt = 1

@@ -15,8 +15,8 @@ from torch import distributed
 
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students.config import StudentSettings
+from threedrs_components.students.student import Student
 from threedrs_components.training.checkpoints import (
     Progress,
     newest_checkpoint,
@@ -41,6 +41,7 @@ from threedrs_components.training.strategies import (
     make_strategy,
     total_over_ranks,
 )
+from threedrs_components.training.validation import Validation
 from threedrs_platform.errors import ConfigError, Fault, StepFailed
 from threedrs_platform.records import Sample
 
@@ -54,7 +55,14 @@ PARTS = (
     "loss/text",
 )
 """Summed over ranks and reported; names in one order on every rank."""
-NO_EFFECT = ("checkpoint_every", "log_every", "gradient_accumulation", "workers", "strategy")
+NO_EFFECT = (
+    "checkpoint_every",
+    "log_every",
+    "validate_every",
+    "gradient_accumulation",
+    "workers",
+    "strategy",
+)
 """Training settings that a resume may change; but sharded checkpoints are bound to their layout."""
 
 
@@ -62,7 +70,7 @@ NO_EFFECT = ("checkpoint_every", "log_every", "gradient_accumulation", "workers"
 class TrainingInputs:
     """Everything that decides the trained weights."""
 
-    student: LlavaVideoConfig
+    student: StudentSettings
     """Its checkpoint is where training starts."""
     prepared: Path
     samples: Mapping[str, Sequence[Sample]]
@@ -72,6 +80,8 @@ class TrainingInputs:
     features: Path | None = None
     """Folder of teacher features; needed with alignment."""
     seed: int = 0
+    validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    """Samples of held-out scenes to look at every `validate_every` steps; never trained on."""
 
     def identity(self, world: World) -> str:
         """Digest that a checkpoint must carry to be continued."""
@@ -173,6 +183,7 @@ class _Run:
         self.training = inputs.training
         self.module, self.data, self.strategy, self.world = module, data, strategy, world
         self.checkpoint_dir, self.report = checkpoint_dir, report
+        self.validation = _validation(inputs, module.student)
         self.progress = Progress(0, {}, inputs.identity(world))
         self.last_report: dict[str, float] = {}
 
@@ -189,9 +200,12 @@ class _Run:
         """All steps that are left."""
         while self.progress.step < self.training.steps:
             self._one_step()
-            done = self.progress.step
-            if done % self.training.log_every == 0 or done == self.training.steps:
-                self._report()
+            done, is_last = self.progress.step, self.progress.step == self.training.steps
+            looks = self.validation is not None and (
+                is_last or done % self.training.validate_every == 0
+            )
+            if done % self.training.log_every == 0 or is_last or looks:
+                self._report(looks)
             if done % self.training.checkpoint_every == 0 and done < self.training.steps:
                 self._checkpoint()
 
@@ -224,8 +238,12 @@ class _Run:
         for name, value in summed.items():
             window[name] = window.get(name, 0.0) + value
 
-    def _report(self) -> None:
-        """Means over the steps since the last report; accuracy over their questions."""
+    def _report(self, looks: bool) -> None:
+        """Means over the steps since the last report; accuracy over their questions.
+
+        Args:
+            looks: whether to look at the held-out scenes, too.
+        """
         window = self.progress.window
         steps, asked = window.pop("steps"), window.pop("grounding/asked")
         correct = window.pop("grounding/correct")
@@ -235,6 +253,8 @@ class _Run:
         values["learning_rate"] = rate
         if asked:
             values["grounding/accuracy"] = correct / asked
+        if looks and self.validation is not None:
+            values |= self.validation.values(self.module)
         self.last_report, self.progress.window = values, {}
         if self.world.rank == 0:
             self.report(self.progress.step, values)
@@ -264,7 +284,7 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     }
     members: dict[str, list[torch.nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in module.named_parameters():
-        group = _group_of(name)
+        group = _group_of(module.student, name)
         parameter.requires_grad_(parameter.requires_grad and rates[group] > 0)
         if parameter.requires_grad:
             members[group].append(parameter)
@@ -275,12 +295,9 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     ]
 
 
-def _group_of(name: str) -> str:
-    if ".vision_tower." in name:
-        return "vision"
-    if ".multi_modal_projector." in name or name.endswith(".image_newline"):
-        return "projector"
-    return "heads" if name.startswith(("alignment.", "student.grounding.")) else "language"
+def _group_of(student: Student, name: str) -> str:
+    inner = name.removeprefix("student.")
+    return "heads" if inner == name else student.part_of(inner)
 
 
 def _or(value: float | None, otherwise: float) -> float:
@@ -307,7 +324,7 @@ def _check_losses(inputs: TrainingInputs) -> None:
 
 def _build(
     inputs: TrainingInputs, device: torch.device | str
-) -> tuple[LlavaVideo, TrainingData, TrainingModule]:
+) -> tuple[Student, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
     training = inputs.training
     # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
@@ -318,7 +335,7 @@ def _build(
         return student, data, _training_module(inputs, student, data).to(device)
 
 
-def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:
+def _open_data(inputs: TrainingInputs, student: Student) -> TrainingData:
     objectives = inputs.objectives
     return TrainingData(
         PreparedScenes(inputs.prepared),
@@ -332,8 +349,23 @@ def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:
     )
 
 
+def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:
+    """Held-out scenes, where training is to look at some."""
+    if not inputs.training.validate_every or not inputs.validation:
+        return None
+    data = TrainingData(
+        PreparedScenes(inputs.prepared),
+        inputs.validation,
+        student.tokenizer,
+        inputs.training,
+        inputs.seed,
+        blind=inputs.student.blind,
+    )
+    return Validation(data, inputs.training)
+
+
 def _training_module(
-    inputs: TrainingInputs, student: LlavaVideo, data: TrainingData
+    inputs: TrainingInputs, student: Student, data: TrainingData
 ) -> TrainingModule:
     """With alignment, the head is as wide as the features and knows their statistics."""
     if data.features is None:

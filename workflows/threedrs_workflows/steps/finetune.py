@@ -16,7 +16,7 @@ from threedrs_components.objectives.config import (
 )
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.students import LlavaVideoConfig
+from threedrs_components.students import student_config
 from threedrs_components.students.checkpoints import resolve_student
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.devices import device_for
@@ -27,6 +27,7 @@ from threedrs_platform.errors import DataError
 from threedrs_platform.features import feature_path
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.evaluation_samples import HELD_OUT_FILE
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
 CURVE_FILE = "curve.jsonl"
@@ -55,7 +56,7 @@ def training_inputs(task: StepTask) -> TrainingInputs:
     """Everything that decides the weights, from the step's params and inputs."""
     params = task.params
     features = task.inputs.get("features")
-    student = LlavaVideoConfig.model_validate(params["student"])
+    student = student_config(params["student"])
     start = resolve_student(task.inputs["student"])
     training = params["training"] | task.settings.get("training", {})
     alignment = params.get("alignment") or {"weight": 0.0}
@@ -72,7 +73,24 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         ),
         features=features,
         seed=params["seed"],
+        validation=held_out_samples(task),
     )
+
+
+def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
+    """Samples of the scenes that were held out of training, by scene; none where none were.
+
+    Samples of an evaluated split are never read: training must not look at it.
+    """
+    samples, prepared = task.inputs["samples"], PreparedScenes(task.inputs["prepared"])
+    if not (samples / HELD_OUT_FILE).is_file():
+        return {}
+    held_out = set(json.loads((samples / HELD_OUT_FILE).read_text()))
+    by_scene: dict[str, list[Sample]] = defaultdict(list)
+    for sample in read_samples(samples / "evaluation.jsonl"):
+        if sample.scene_id in held_out and sample.scene_id in prepared:
+            by_scene[sample.scene_id].append(sample)
+    return dict(by_scene)
 
 
 def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sample]]:

@@ -16,10 +16,14 @@ from threedrs_components.scenes.source import open_scenes
 from threedrs_components.training.devices import device_for
 from threedrs_platform.features import FeatureFolder, check_frames
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.evaluation_samples import held_out_of
 
 
 def run(task: StepTask) -> None:
-    """Params: probe, fit_split, test_split. Inputs: scenes, prepared, and student or features."""
+    """Params: probe, fit_split, test_split, held_out.
+
+    Inputs: scenes, prepared, and student or features.
+    """
     config = ProbeConfig.model_validate(task.params["probe"])
     source = open_scenes(task.inputs["scenes"])
     prepared = PreparedScenes(task.inputs["prepared"])
@@ -30,9 +34,13 @@ def run(task: StepTask) -> None:
             task.inputs["student"], config.layer, device_for(task.settings.get("gpus", 0))
         )
     )
+    held_out = held_out_of(task)
     fit, test = (
-        [scene for scene in source.scenes(task.params[split]) if scene in prepared]
-        for split in ("fit_split", "test_split")
+        [scene for scene in scenes if scene in prepared]
+        for scenes in (
+            [each for each in source.scenes(task.params["fit_split"]) if each not in held_out],
+            sorted(held_out) or source.scenes(task.params["test_split"]),
+        )
     )
     probe = probe_world(features_of, prepared, fit, test, config, task.progress)
     for metric in probe.metrics:

@@ -6,19 +6,37 @@ leaves finished training valid.
 
 from __future__ import annotations
 
+import json
+
 from threedrs_components.benchmarks import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.sample_files import write_samples
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.evaluation_samples import (
+    HELD_OUT_FILE,
+    evaluated_samples,
+    held_out_of,
+)
 
 
 def run(task: StepTask) -> None:
-    """Params: benchmarks. Inputs: scenes. Writes train.jsonl and evaluation.jsonl."""
+    """Params: benchmarks, held_out. Inputs: scenes. Writes train.jsonl and evaluation.jsonl."""
     config = BenchmarksConfig.model_validate(task.params["benchmarks"])
+    trained = open_benchmarks(config, task.inputs["scenes"], config.trained())
     benchmarks = open_benchmarks(config, task.inputs["scenes"])
-    for name, split in (("train", "train"), ("evaluation", config.split)):
-        samples = [
-            sample for benchmark in benchmarks.values() for sample in benchmark.samples(split)
-        ]
+    held_out = held_out_of(task)
+    if held_out:
+        (task.out / HELD_OUT_FILE).write_text(json.dumps(sorted(held_out)))
+    evaluated = evaluated_samples(benchmarks, config, held_out)
+    chosen = {
+        "train": [
+            sample
+            for benchmark in trained.values()
+            for sample in benchmark.samples("train")
+            if sample.scene_id not in held_out
+        ],
+        "evaluation": [sample for samples in evaluated.values() for sample in samples],
+    }
+    for name, samples in chosen.items():
         count = write_samples(task.out / f"{name}.jsonl", samples)
         task.metric(Metric(f"samples/{name}", count, n=count, unit="samples"))

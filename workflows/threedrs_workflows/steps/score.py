@@ -1,7 +1,7 @@
 """Step "score": a student's predictions against the annotations of a world.
 
 Inputs: `scenes` (annotations, boxes, proposals), `predictions` (JSON Lines files).
-Params: `benchmarks`, a `BenchmarksConfig`.
+Params: `benchmarks`, a `BenchmarksConfig`; `held_out`, where training scenes are evaluated.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.evaluation_samples import evaluated_samples, held_out_of
 
 
 def run(task: StepTask) -> None:
     """Score every benchmark; missing predictions count as wrong and are reported as a metric."""
     config = BenchmarksConfig.model_validate(task.params["benchmarks"])
     benchmarks = open_benchmarks(config, task.inputs["scenes"])
-    samples = {name: item.samples(config.split) for name, item in benchmarks.items()}
+    samples = evaluated_samples(benchmarks, config, held_out_of(task))
     predictions = predictions_by_benchmark(task.inputs["predictions"], samples)
     metrics: list[Metric] = []
     for done, (name, benchmark) in enumerate(benchmarks.items()):

@@ -1,0 +1,33 @@
+"""What a cell is evaluated on: a split of its own, or scenes that training has held out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.held_out import held_out_samples, held_out_scenes
+from threedrs_components.scenes.source import open_scenes
+from threedrs_platform.contracts import Benchmark
+from threedrs_platform.records import Sample
+from threedrs_platform.steps import StepTask
+
+HELD_OUT_FILE = "held_out.json"
+"""Beside samples: names the scenes that training may look at without training on them."""
+
+
+def held_out_of(task: StepTask) -> frozenset[str]:
+    """The scenes that the step's `held_out` param takes out of training; none without it."""
+    held_out = task.params.get("held_out")
+    if held_out is None:
+        return frozenset()
+    annotated = open_scenes(task.inputs["scenes"]).scenes(held_out["split"])
+    return held_out_scenes(annotated, held_out["share"])
+
+
+def evaluated_samples(
+    benchmarks: Mapping[str, Benchmark], config: BenchmarksConfig, held_out: frozenset[str]
+) -> Mapping[str, Sequence[Sample]]:
+    """Samples to predict and score, by benchmark."""
+    if held_out:
+        return held_out_samples(benchmarks, held_out)
+    return {name: benchmarks[name].samples(config.split_of(name)) for name in config.names}
