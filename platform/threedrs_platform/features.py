@@ -35,6 +35,8 @@ class FeatureHeader:
     licence: str
     preprocessing: str
     layer: int
+    output: str = ""
+    """which of the teacher's tensors the features are, in words"""
 
 
 @dataclass(frozen=True)
@@ -196,5 +198,6 @@ def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
         licence=str(about["licence"]),
         preprocessing=str(about["preprocessing"]),
         layer=int(str(about["layer"])),
+        output=str(about["output"]),
     )
     return StoredFeatures(header, features)

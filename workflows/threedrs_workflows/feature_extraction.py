@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers import TEACHER_KINDS, load_teacher
+from threedrs_components.teachers import TEACHERS, load_teacher, suggestion
 from threedrs_components.teachers.extraction import Extraction, extract_scenes
 from threedrs_components.teachers.pretraining import QUALITY
 from threedrs_platform.errors import ArtifactError, ConfigError, DataError, Fault
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_platform.workspace import Workspace, find_workspace
 
 PAPER_GRID = 14
-WHERE_WEIGHTS_ARE = {
-    "vggt": "the released ones are model.safetensors of facebook/VGGT-1B (CC BY-NC 4.0)",
-    "mae": "the released ones are facebook/vit-mae-large",
-}
 MOST_SHOWN = 3
 """Teachers of earlier runs that an error message lists."""
 
@@ -35,9 +31,9 @@ class ExtractionRequest:
     checkpoint: str | None
     out: Path
     grid: int | None = None
-    layer: int = -1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the teacher's configuration."""
     frames: int = 32
-    licence: str = ""
     device: str | None = None
     skip_bad_scenes: bool = False
     workspace: str | None = None
@@ -58,9 +54,7 @@ def extract_folder(
     source = RGBDFolder(request.scenes, request.frames)
     scene_ids = source.scenes()
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = load_teacher(
-        request.teacher, checkpoint, device=device, layer=request.layer, licence=request.licence
-    )
+    teacher = load_teacher(request.teacher, checkpoint, device=device, **request.options)
     extraction = extract_scenes(
         teacher,
         source,
@@ -82,9 +76,9 @@ def _checked(request: ExtractionRequest) -> str:
         for flag, value in (("--grid", request.grid), ("--frames", request.frames))
         if value is not None and value < 1
     ]
-    if request.teacher not in TEACHER_KINDS:
-        hint = did_you_mean(request.teacher, TEACHER_KINDS)
-        faults.append(Fault(f"no teacher {request.teacher!r}{hint}", "--teacher"))
+    if request.teacher not in TEACHERS:
+        complaint = f"no teacher {request.teacher!r}{suggestion(request.teacher)}"
+        faults.append(Fault(complaint, "--teacher"))
     elif request.checkpoint is None:
         faults.append(Fault(_what_to_do(request), "--checkpoint"))
     if faults or request.checkpoint is None:
@@ -93,6 +87,13 @@ def _checked(request: ExtractionRequest) -> str:
 
 
 def _what_to_do(request: ExtractionRequest) -> str:
+    chosen = TEACHERS[request.teacher]
+    complaint = (
+        f"teacher {request.teacher} needs weights; name their path: the released ones are "
+        f"{chosen.weights}"
+    )
+    if not chosen.trainable:
+        return complaint
     found = own_teachers(request.teacher, request.workspace, request.database)
     if found:
         micro = "or take one that an earlier run trained: " + ", ".join(map(str, found))
@@ -101,10 +102,7 @@ def _what_to_do(request: ExtractionRequest) -> str:
             f"or train a micro one: `workflows submit` of a grid with teacher {request.teacher} "
             "keeps it in its workspace, and this message then shows the path"
         )
-    return (
-        f"teacher {request.teacher} needs weights; name their path: "
-        f"{WHERE_WEIGHTS_ARE[request.teacher]}; {micro}"
-    )
+    return f"{complaint}; {micro}"
 
 
 def own_teachers(kind: str, folder: str | None, database: str | None) -> list[Path]:

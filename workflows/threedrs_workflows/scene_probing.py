@@ -24,13 +24,12 @@ from threedrs_components.scenes.geometry import cell_means
 from threedrs_components.scenes.picture import draw_correspondences
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.students import StudentConfig
+from threedrs_components.students import STUDENT_KINDS
 from threedrs_components.teachers import load_teacher
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
 
 RGB = "rgb"
-STUDENT_KINDS = (str(StudentConfig.model_fields["kind"].default),)
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
 
     def features_of(scene: Scene) -> Tensor:
         with torch.no_grad():
-            return teacher.features(frame_tensor(scene.images))
+            return teacher.scene_features(scene)
 
     return features_of
 

@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from threedrs_components.teachers.config import (
+    AnyTeacher,
+    DINOv2Config,
+    DINOv2RegistersConfig,
+    FLAREConfig,
+    Framing,
     MAEArchitecture,
     MAEConfig,
+    PrecomputedConfig,
     PretrainTeacherConfig,
+    SigLIP2Config,
     TeacherConfig,
     VGGTArchitecture,
     VGGTConfig,
 )
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.mae import MAETeacher
-    from threedrs_components.teachers.vggt import VGGTTeacher
+    from threedrs_components.teachers.frame_teacher import FrameTeacher
+    from threedrs_components.teachers.precomputed import PrecomputedTeacher
+    from threedrs_components.teachers.vggt_teacher import VGGTTeacher
 
-TEACHER_KINDS = tuple(
-    str(member.model_fields["kind"].default) for member in get_args(get_args(TeacherConfig)[0])
-)
+TEACHERS: dict[str, type[AnyTeacher]] = {
+    str(member.model_fields["kind"].default): member for member in get_args(AnyTeacher)
+}
+"""Configuration classes by kind."""
+TEACHER_KINDS = tuple(TEACHERS)
 """Every kind that `load_teacher` knows."""
 
 __all__ = [
+    "TEACHERS",
     "TEACHER_KINDS",
+    "AnyTeacher",
+    "DINOv2Config",
+    "DINOv2RegistersConfig",
+    "FLAREConfig",
+    "Framing",
     "MAEArchitecture",
     "MAEConfig",
+    "PrecomputedConfig",
     "PretrainTeacherConfig",
+    "SigLIP2Config",
     "TeacherConfig",
     "VGGTArchitecture",
     "VGGTConfig",
@@ -37,18 +56,31 @@ __all__ = [
 ]
 
 
+@overload
+def load_teacher(
+    kind: Literal["vggt"], checkpoint: str, *, device: str = ..., **config: Any
+) -> VGGTTeacher: ...
+@overload
+def load_teacher(
+    kind: str, checkpoint: str, *, device: str = ..., **config: Any
+) -> FrameTeacher | PrecomputedTeacher: ...
 def load_teacher(
     kind: str, checkpoint: str, *, device: str = "cpu", **config: Any
-) -> VGGTTeacher | MAETeacher:
+) -> FrameTeacher | PrecomputedTeacher:
     """Load a teacher by its kind; further keywords are fields of its config.
+
+    Every teacher has `scene_features(scene)`; all but "precomputed" have
+    `features(frames)`: [F, 3, H, W] in [0, 1] -> [F, rows, columns, channels]. "vggt" has
+    `tokens`, `cameras`, `depth` and `points` besides.
 
     Raises:
         ConfigError: no such kind, or a wrong field.
         CheckpointError: the checkpoint is missing or does not fit.
     """
-    registry: TypeAdapter[VGGTConfig | MAEConfig] = TypeAdapter(TeacherConfig)
+    if kind not in TEACHERS:
+        raise ConfigError([Fault(f"no teacher {kind!r}{suggestion(kind)}", "teacher")])
     try:
-        chosen = registry.validate_python({"kind": kind, "checkpoint": checkpoint, **config})
+        chosen = TEACHERS[kind].model_validate({"checkpoint": checkpoint, **config})
     except ValidationError as error:
         raise ConfigError(
             [
@@ -57,3 +89,10 @@ def load_teacher(
             ]
         ) from error
     return chosen.build(device)
+
+
+def suggestion(kind: str) -> str:
+    """The nearest kind to a wrong one, and all there are."""
+    hint = did_you_mean(kind, TEACHER_KINDS)
+    known = f"known: {', '.join(sorted(TEACHER_KINDS))}"
+    return hint if known in hint else f"{hint} ({known})"

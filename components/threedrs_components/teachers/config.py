@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from threedrs_platform.config import Config
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.mae import MAETeacher
-    from threedrs_components.teachers.vggt import VGGTTeacher
+    from threedrs_components.teachers.flare import FLARETeacher
+    from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
+    from threedrs_components.teachers.precomputed import PrecomputedTeacher
+    from threedrs_components.teachers.vggt_teacher import VGGTTeacher
+
+Framing = Literal["aspect", "squash", "crop"]
+"""How a frame is brought to the model's size: "aspect" keeps its shape at the model's width and
+cuts only what is then too tall (VGGT's own loader), "squash" distorts the whole frame to the
+model's size (what the student does), "crop" keeps the shape and cuts the middle out."""
+
+
+class FrameTeacherConfig(Config):
+    """What all teachers that read pixels let one choose."""
+
+    weights: ClassVar[str]
+    """Where the released weights are, for messages."""
+    trainable: ClassVar[bool] = False
+    """Whether `pretraining` can make weights of micro widths."""
+
+    layer: int = -1
+    """Block whose output is the feature; -1 is the last, after the final LayerNorm if any."""
+    framing: Framing = "squash"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""
+    licence: str = ""
+    """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
 
 
 class VGGTArchitecture(Config):
@@ -40,6 +64,8 @@ class VGGTArchitecture(Config):
     """Blocks in the trunk of the camera head."""
     camera_rounds: PositiveInt = 2
     """How often the camera head refines its guess."""
+    track_head: bool = False
+    """Whether the tensors of the released track head belong to the model; nothing uses them."""
 
     @model_validator(mode="after")
     def _widths_fit(self) -> VGGTArchitecture:
@@ -71,22 +97,21 @@ VGGT_1B = VGGTArchitecture(
     dpt_channels=(256, 512, 1024, 1024),
     camera_depth=4,
     camera_rounds=4,
+    track_head=True,
 )
 """The widths of facebook/VGGT-1B."""
 
 
-class VGGTConfig(Config):
+class VGGTConfig(FrameTeacherConfig):
     """VGGT: many frames in, camera-aware dense features out. The 3D teacher of the paper."""
+
+    weights: ClassVar[str] = "model.safetensors of facebook/VGGT-1B (CC BY-NC 4.0)"
+    trainable: ClassVar[bool] = True
 
     kind: Literal["vggt"] = "vggt"
     checkpoint: str | None = None
     """A .safetensors or .pt file; its own shapes then decide the widths."""
-    layer: int = -1
-    """Aggregator block whose (frame, global) output is the feature; -1 is the last."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""
-    licence: str = ""
-    """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
+    framing: Framing = "aspect"
     architecture: VGGTArchitecture = VGGTArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
 
@@ -96,9 +121,146 @@ class VGGTConfig(Config):
         Raises:
             CheckpointError: no checkpoint, or one that does not fit.
         """
-        from threedrs_components.teachers.vggt import VGGTTeacher
+        from threedrs_components.teachers.vggt_teacher import VGGTTeacher
 
         return VGGTTeacher.load(self, device)
+
+
+class FLAREConfig(FrameTeacherConfig):
+    """FLARE: frames in, features of its pose-conditioned geometry decoders out."""
+
+    weights: ClassVar[str] = "geometry_pose.pth of AntResearch/FLARE (non-commercial)"
+
+    kind: Literal["flare"] = "flare"
+    checkpoint: str
+    """The .pth file, or the same tensors as .safetensors."""
+    stage: Literal["1", "2", "3", "1+3"] = "3"
+    """1: the encoder, frame by frame; 2: camera-centric decoder over all frames; 3: the global
+    geometry decoder, which the point head reads; 1+3: both side by side."""
+    framing: Framing = "aspect"
+    frames_per_pass: NonNegativeInt = 0
+    """Frames that attend to each other, the first frame among them; 0 is all of them. The
+    released model was trained on 2 to 8."""
+    licence: str = "CC BY-NC-SA 4.0"
+
+    def build(self, device: str = "cpu") -> FLARETeacher:
+        """Load the teacher's weights.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or does not fit.
+        """
+        from threedrs_components.teachers.flare import FLARETeacher
+
+        return FLARETeacher.load(self, device)
+
+
+class ImageEncoderConfig(FrameTeacherConfig):
+    """What teachers that see one frame at a time share."""
+
+    image_size: PositiveInt | None = None
+    """Side of the square that frames are brought to; None is the checkpoint's own."""
+
+
+class DINOv2Config(ImageEncoderConfig):
+    """DINOv2: one frame in, 2D features out."""
+
+    weights: ClassVar[str] = "facebook/dinov2-large (Apache 2.0)"
+
+    kind: Literal["dinov2"] = "dinov2"
+    checkpoint: str
+    """A folder in the transformers format, or the model.safetensors inside it."""
+    image_size: PositiveInt | None = 224
+    """224 gives the 16 x 16 tokens that the paper's code expects."""
+    licence: str = "Apache-2.0"
+
+    def build(self, device: str = "cpu") -> ImageEncoderTeacher:
+        """Load the teacher's weights.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or does not fit.
+        """
+        from threedrs_components.teachers.dinov2 import DINOV2
+        from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
+
+        return ImageEncoderTeacher.load(self, DINOV2, device)
+
+
+class DINOv2RegistersConfig(ImageEncoderConfig):
+    """DINOv2 with registers: one frame in, 2D features without outlier tokens out."""
+
+    weights: ClassVar[str] = "facebook/dinov2-with-registers-large (Apache 2.0)"
+
+    kind: Literal["dinov2_reg"] = "dinov2_reg"
+    checkpoint: str
+    """A folder in the transformers format, or the model.safetensors inside it."""
+    image_size: PositiveInt | None = 224
+    """224 gives 16 x 16 tokens."""
+    licence: str = "Apache-2.0"
+
+    def build(self, device: str = "cpu") -> ImageEncoderTeacher:
+        """Load the teacher's weights.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or does not fit.
+        """
+        from threedrs_components.teachers.dinov2 import DINOV2_REGISTERS
+        from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
+
+        return ImageEncoderTeacher.load(self, DINOV2_REGISTERS, device)
+
+
+class SigLIP2Config(ImageEncoderConfig):
+    """SigLIP 2 of fixed resolution: one frame in, 2D features that know language out."""
+
+    weights: ClassVar[str] = "google/siglip2-so400m-patch14-224 (Apache 2.0)"
+
+    kind: Literal["siglip2"] = "siglip2"
+    checkpoint: str
+    """A folder in the transformers format, or the model.safetensors inside it."""
+    licence: str = "Apache-2.0"
+
+    def build(self, device: str = "cpu") -> ImageEncoderTeacher:
+        """Load the teacher's weights.
+
+        Raises:
+            CheckpointError: the checkpoint is missing or does not fit.
+        """
+        from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
+        from threedrs_components.teachers.siglip2 import SIGLIP2
+
+        return ImageEncoderTeacher.load(self, SIGLIP2, device)
+
+
+class PrecomputedConfig(Config):
+    """Features that were made elsewhere: one .arrow, .npz or .safetensors file per scene."""
+
+    weights: ClassVar[str] = "a folder of feature files, <scene>.npz or <scene>/<any name>.npz"
+    trainable: ClassVar[bool] = False
+
+    kind: Literal["precomputed"] = "precomputed"
+    checkpoint: str
+    """The folder of feature files."""
+    teacher: str = "unknown"
+    """The model that made them; files that name their maker must name this one."""
+    layer: int = -1
+    """The layer they were read from; checked where a file says."""
+    key: str | None = None
+    """Name of the array in .npz and .safetensors files; None takes `feature`, `arr_0` or the
+    only one."""
+    rows: PositiveInt | None = None
+    """Rows of the token grid; None finds them from the number of tokens."""
+    licence: str = ""
+    """Terms of the weights that made the features."""
+
+    def build(self, device: str = "cpu") -> PrecomputedTeacher:
+        """Open the folder; `device` has no effect.
+
+        Raises:
+            CheckpointError: there is no such folder, or it holds no features.
+        """
+        from threedrs_components.teachers.precomputed import PrecomputedTeacher
+
+        return PrecomputedTeacher(self)
 
 
 class MAEArchitecture(Config):
@@ -132,38 +294,49 @@ class MAEArchitecture(Config):
         return self
 
 
-class MAEConfig(Config):
+class MAEConfig(ImageEncoderConfig):
     """Masked autoencoder: one frame in, 2D features out. The 2D teacher of the comparison."""
+
+    weights: ClassVar[str] = "facebook/vit-mae-large (CC BY-NC 4.0)"
+    trainable: ClassVar[bool] = True
 
     kind: Literal["mae"] = "mae"
     checkpoint: str | None = None
     """A folder in the transformers format, or the model.safetensors inside it."""
-    layer: int = -1
-    """-1 is the output after the final LayerNorm; 0..layers-1 the raw output of that block."""
-    licence: str = ""
-    """Terms of the weights, kept with every feature file."""
     architecture: MAEArchitecture = MAEArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
 
-    def build(self, device: str = "cpu") -> MAETeacher:
+    def build(self, device: str = "cpu") -> ImageEncoderTeacher:
         """Load the teacher's weights.
 
         Raises:
             CheckpointError: no checkpoint, or one that does not fit.
         """
-        from threedrs_components.teachers.mae import MAETeacher
+        from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
+        from threedrs_components.teachers.mae import MAE
 
-        return MAETeacher.load(self, device)
+        return ImageEncoderTeacher.load(self, MAE, device)
 
 
-TeacherConfig = Annotated[VGGTConfig | MAEConfig, Field(discriminator="kind")]
+AnyTeacher = (
+    VGGTConfig
+    | FLAREConfig
+    | DINOv2Config
+    | DINOv2RegistersConfig
+    | MAEConfig
+    | SigLIP2Config
+    | PrecomputedConfig
+)
+TeacherConfig = Annotated[AnyTeacher, Field(discriminator="kind")]
 """Every teacher there is; adding one means adding its config here."""
+TrainableTeacherConfig = Annotated[VGGTConfig | MAEConfig, Field(discriminator="kind")]
+"""Those that `pretraining` can make."""
 
 
 class PretrainTeacherConfig(Config):
     """How a micro teacher is trained on the teacher world."""
 
-    teacher: TeacherConfig = VGGTConfig()
+    teacher: TrainableTeacherConfig = VGGTConfig()
     steps: PositiveInt = 600
     scenes_per_step: PositiveInt = 6
     """Every frame of each drawn scene is used."""

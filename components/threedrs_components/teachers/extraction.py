@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from threedrs_components.scenes.frames import frame_tensor
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.teachers.card import TeacherCard
 from threedrs_platform.contracts import SceneSource
@@ -39,8 +38,8 @@ class LoadedTeacher(Protocol):
     grid: int
     """Patches across the width of a frame."""
 
-    def features(self, images: Tensor) -> Tensor:
-        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32."""
+    def scene_features(self, scene: Scene) -> Tensor:
+        """[F, rows, columns, channels] float32 of a scene's frames."""
         ...
 
 
@@ -68,9 +67,12 @@ def extract_scene(teacher: LoadedTeacher, scene: Scene, grid: int) -> FeatureMap
     """Features of one scene, averaged to grid x grid in float32, kept as float16.
 
     Raises:
+        ConfigError: the grid is finer than the teacher's own.
         DataError: a value is not finite, or too large for float16.
     """
-    features = pooled(teacher.features(frame_tensor(scene.images)), grid)
+    own = teacher.scene_features(scene)
+    check_grid(grid, min(own.shape[1:3]))
+    features = pooled(own, grid)
     limit = torch.finfo(torch.float16).max
     if not bool((features.abs() <= limit).all()):
         raise DataError(
@@ -87,10 +89,21 @@ def pooled(features: Tensor, grid: int) -> Tensor:
     return F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1)
 
 
+def check_grid(grid: int, own: int) -> None:
+    """Refuse to enlarge.
+
+    Raises:
+        ConfigError: the grid is finer than the teacher's own.
+    """
+    if grid > own:
+        complaint = f"{grid} is finer than the teacher's {own}; values would only repeat"
+        raise ConfigError([Fault(complaint, "grid")])
+
+
 def header_of(card: TeacherCard) -> FeatureHeader:
     """The header that a teacher's feature files carry."""
     return FeatureHeader(
-        card.kind, card.source_digest, card.licence, card.preprocessing, card.layer
+        card.kind, card.source_digest, card.licence, card.preprocessing, card.layer, card.output
     )
 
 
@@ -114,9 +127,7 @@ def extract_scenes(
         SceneError: a scene is unusable and `skip_bad_scenes` is off.
         DataError: `out` holds features of another teacher, layer, grid or frame list.
     """
-    if grid > teacher.grid:
-        complaint = f"{grid} is finer than the teacher's {teacher.grid}; values would only repeat"
-        raise ConfigError([Fault(complaint, "grid")])
+    check_grid(grid, teacher.grid)
     header, total = header_of(teacher.card), len(scene_ids)
     written: list[str] = []
     kept: list[str] = []

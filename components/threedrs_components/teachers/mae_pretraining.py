@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from transformers import ViTMAEForPreTraining
 
 from threedrs_components.teachers.config import MAEConfig
-from threedrs_components.teachers.mae import quiet_transformers, transformers_config
+from threedrs_components.teachers.image_encoder import quiet_transformers
+from threedrs_components.teachers.mae import transformers_config
 from threedrs_components.teachers.pixels import normalised
 from threedrs_components.teachers.teacher_world import TeacherWorld
 from threedrs_platform.records import Metric

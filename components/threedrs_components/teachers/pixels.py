@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from threedrs_components.teachers.config import Framing
+
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class FrameSize:
+    """The size in pixels that a teacher was trained at, and how frames are brought to it."""
+
+    height: int
+    width: int
+    patch: int
+    framing: Framing
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, 3, h, w], for "squash" and "crop" of exactly this size."""
+        if self.framing == "squash":
+            return resized(images, self.height, self.width)
+        return _centre(resized(images, *self._scaled(*images.shape[-2:])), self.height, self.width)
+
+    def _scaled(self, height: int, width: int) -> tuple[int, int]:
+        if self.framing == "aspect":
+            rows = max(1, round(height * self.width / width / self.patch))
+            return rows * self.patch, self.width
+        scale = max(self.height / height, self.width / width)
+        return max(self.height, round(height * scale)), max(self.width, round(width * scale))
+
+    def __str__(self) -> str:
+        if self.framing == "aspect":
+            return (
+                f"width {self.width}, height in proportion to a multiple of {self.patch}, "
+                f"centre-cropped above {self.height}, bicubic"
+            )
+        how = {"squash": "squashed", "crop": "resized and centre-cropped"}[self.framing]
+        return f"{how} to {self.width}x{self.height}, bicubic"
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
@@ -19,7 +55,20 @@ def resized(images: Tensor, height: int, width: int) -> Tensor:
     return (small.float() / 255).to(images.device)
 
 
-def normalised(images: Tensor) -> Tensor:
-    """Subtract ImageNet's pixel mean, divide by its deviation: [..., 3, H, W]."""
-    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (PIXEL_MEAN, PIXEL_STD))
-    return (images - mean) / std
+def normalised(
+    images: Tensor,
+    mean: tuple[float, float, float] = PIXEL_MEAN,
+    std: tuple[float, float, float] = PIXEL_STD,
+) -> Tensor:
+    """Subtract a mean per colour (ImageNet's), divide by a deviation: [..., 3, H, W]."""
+    centre, spread = (images.new_tensor(values).view(3, 1, 1) for values in (mean, std))
+    return (images - centre) / spread
+
+
+def _centre(images: Tensor, height: int, width: int) -> Tensor:
+    """The middle of what is larger than this; what is smaller stays."""
+    top, left = (
+        max(0, (have - want) // 2)
+        for have, want in zip(images.shape[-2:], (height, width), strict=True)
+    )
+    return images[..., top : top + height, left : left + width]

@@ -144,14 +144,6 @@ def draw(config: PretrainTeacherConfig, step: int, train: Tensor) -> tuple[Tenso
     return train[torch.from_numpy(chosen)], noise
 
 
-def learning_rate_factor(step: int, config: PretrainTeacherConfig) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    warmup = config.warmup_ratio * config.steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (config.steps - warmup)))
-
-
 def recipe_of(config: PretrainTeacherConfig) -> str:
     """Fingerprint of what decides the weights; how often they are saved does not."""
     return config.model_copy(update={"checkpoint_every": 1}).fingerprint()

@@ -133,9 +133,9 @@ class Fusion(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The convolutional half of a DPT head."""
+    """The convolutional half of a DPT head; without `out` it ends in maps of features."""
 
-    def __init__(self, architecture: VGGTArchitecture, out: int) -> None:
+    def __init__(self, architecture: VGGTArchitecture, out: int | None) -> None:
         super().__init__()
         width = architecture.dpt_features
         for number, channels in enumerate(architecture.dpt_channels, 1):
@@ -143,6 +143,9 @@ class Scratch(nn.Module):
                 f"layer{number}_rn", nn.Conv2d(channels, width, 3, padding=1, bias=False)
             )
             self.add_module(f"refinenet{number}", Fusion(width, has_skip=number < 4))
+        if out is None:
+            self.output_conv1 = nn.Conv2d(width, width, 3, padding=1)
+            return
         self.output_conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
         self.output_conv2 = nn.Sequential(
             nn.Conv2d(width // 2, DPT_OUT_HIDDEN, 3, padding=1),
@@ -167,8 +170,8 @@ class Scratch(nn.Module):
 class DPTHead(DenseOutput):
     """Dense prediction transformer head: four layers of tokens to one value per pixel."""
 
-    def __init__(self, architecture: VGGTArchitecture, channels: int) -> None:
-        super().__init__(channels)
+    def __init__(self, architecture: VGGTArchitecture, channels: int | None) -> None:
+        super().__init__(channels or 0)
         width, sizes = 2 * architecture.embed_dim, architecture.dpt_channels
         self.layers = architecture.dpt_layers
         self.norm = nn.LayerNorm(width)
@@ -181,7 +184,7 @@ class DPTHead(DenseOutput):
                 nn.Conv2d(sizes[3], sizes[3], 3, 2, padding=1),
             ]
         )
-        self.scratch = Scratch(architecture, channels + 1)
+        self.scratch = Scratch(architecture, None if channels is None else channels + 1)
 
     def forward(
         self, features: Mapping[int, Tensor], patch_start: int, size: tuple[int, int], patch: int

@@ -122,7 +122,7 @@ class Block(nn.Module):
         self.attn = Attention(width, heads, qk_norm)
         self.ls1 = LayerScale(width, scale)
         self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = Mlp(width, round(width * mlp_ratio))
         self.ls2 = LayerScale(width, scale)
 
     def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:

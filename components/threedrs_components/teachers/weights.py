@@ -69,13 +69,15 @@ def write_tensors(path: Path, module: nn.Module) -> None:
     )
 
 
-def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give every tensor of the module its stored value.
+def load_strictly(
+    module: nn.Module, tensors: Mapping[str, Tensor], path: Path, prefix: str = ""
+) -> None:
+    """Give every tensor of the module its stored value, whose name there begins with `prefix`.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, or of another shape.
     """
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    expected = {f"{prefix}{name}": tuple(t.shape) for name, t in module.state_dict().items()}
     misshapen = [
         f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
         for name, shape in expected.items()
@@ -86,10 +88,17 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
         "unknown": [name for name in tensors if name not in expected],
         "of another shape": misshapen,
     }
-    found = [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names]
-    if found:
-        raise CheckpointError(f"{path}: does not fit the model; tensors " + "; ".join(found))
-    module.load_state_dict(dict(tensors), strict=True, assign=True)
+    if any(faults.values()):
+        raise CheckpointError(f"{path}: does not fit the model; tensors {listed(faults)}")
+    inner = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    module.load_state_dict(inner, strict=True, assign=True)
+
+
+def listed(faults: Mapping[str, Sequence[str]]) -> str:
+    """What is wrong with which tensors, in words: a few of each kind."""
+    return "; ".join(
+        f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names
+    )
 
 
 def _few(names: Sequence[str]) -> str:

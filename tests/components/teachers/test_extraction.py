@@ -33,10 +33,12 @@ class Rows:
         self.card = TeacherCard("rows", digest, "CC0", "none", 7)
         self.gain, self.calls = gain, 0
 
-    def features(self, images: Tensor) -> Tensor:
+    def scene_features(self, scene: Scene) -> Tensor:
         self.calls += 1
-        means = images.mean((1, 2, 3)).view(-1, 1, 1, 1).expand(-1, 4, 4, 1)
-        rows = torch.arange(4.0).view(1, 4, 1, 1).expand(len(images), 4, 4, 1)
+        number = len(scene.images)
+        means = torch.from_numpy(scene.images / 255).float().mean((1, 2, 3))
+        means = means.view(-1, 1, 1, 1).expand(-1, 4, 4, 1)
+        rows = torch.arange(4.0).view(1, 4, 1, 1).expand(number, 4, 4, 1)
         return self.gain * torch.cat([means, rows], -1)
 
 
@@ -79,9 +81,9 @@ def test_a_grid_that_does_not_divide_is_pooled_with_overlap() -> None:
 
 def test_pooling_happens_before_rounding_to_half_precision() -> None:
     class Fine(Rows):
-        def features(self, images: Tensor) -> Tensor:
+        def scene_features(self, scene: Scene) -> Tensor:
             cells = torch.tensor([2048.0, 2051.0]).repeat(8).view(1, 4, 4, 1)
-            return cells.expand(len(images), 4, 4, 1)
+            return cells.expand(len(scene.images), 4, 4, 1)
 
     features = extract_scene(Fine(), Rooms().load("hall"), 1).features
     assert float(features[0, 0, 0, 0]) == np.float16(2049.5)

@@ -146,7 +146,7 @@ def test_a_layer_beyond_the_depth_is_refused(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "complaint"),
     [
-        ("mea", {}, "'vggt', 'mae'"),
+        ("mea", {}, "did you mean 'mae'"),
         ("mae", {"licens": "MIT"}, "did you mean 'licence'"),
         ("mae", {"architecture": {"image_size": 60}}, "no multiple of patch_size"),
         ("mae", {"architecture": {"heads": 7}}, "no multiple of its 7 heads"),

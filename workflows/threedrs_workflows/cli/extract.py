@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.strict_yaml import plain_value
 from threedrs_workflows.cli.output import emit, say
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ examples:
   workflows extract --scenes scannet/posed_images --teacher vggt --checkpoint model.safetensors \\
     --licence "CC BY-NC 4.0" --out features/vggt
   workflows extract --scenes rooms --teacher mae --checkpoint vit-mae-large --out features/mae
+  workflows extract --scenes rooms --teacher flare --checkpoint geometry_pose.pth \\
+    --set stage=2 --set frames_per_pass=8 --out features/flare
 
 Scenes that the output folder holds already are kept, so the same command goes on after a crash.
 """
@@ -32,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
     )
-    parser.add_argument("--teacher", required=True, metavar="KIND", help="vggt (3D) or mae (2D)")
+    parser.add_argument("--teacher", required=True, metavar="KIND", help="vggt, mae, dinov2, ...")
     parser.add_argument("--checkpoint", metavar="PATH", help="the teacher's weights")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the features")
     parser.add_argument(
@@ -41,9 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="token rows and columns per frame; 14, or the teacher's own if coarser",
     )
-    parser.add_argument("--layer", type=int, default=-1, help="block to read; -1 is the last")
+    parser.add_argument("--layer", type=int, help="block to read; -1 is the last")
     parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
-    parser.add_argument("--licence", default="", metavar="TEXT", help="terms of the weights, kept")
+    parser.add_argument("--licence", metavar="TEXT", help="terms of the weights, kept")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="another field of the teacher's configuration, e.g. framing=squash; repeatable",
+    )
     parser.add_argument("--device", metavar="NAME", help="default: an accelerator, else the cpu")
     parser.add_argument(
         "--on-bad-scene",
@@ -64,9 +75,8 @@ def run(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         out=args.out,
         grid=args.grid,
-        layer=args.layer,
+        options=teacher_options(args),
         frames=args.frames,
-        licence=args.licence,
         device=args.device,
         skip_bad_scenes=args.on_bad_scene == "skip",
         workspace=args.workspace,
@@ -80,6 +90,25 @@ def run(args: argparse.Namespace) -> int:
     content = as_content(request, outcome)
     emit(args, content, as_text(content))
     return 0
+
+
+def teacher_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Fields of the teacher's configuration that flags name.
+
+    Raises:
+        ConfigError: a `--set` without a name or a value.
+    """
+    faults = [
+        Fault(f"{each!r} is no FIELD=VALUE, e.g. framing=squash", "--set")
+        for each in args.set
+        if not all(each.partition("="))
+    ]
+    if faults:
+        raise ConfigError(faults)
+    named = {"layer": args.layer, "licence": args.licence}
+    given = {name: value for name, value in named.items() if value is not None}
+    pairs = (each.partition("=") for each in args.set)
+    return given | {name: plain_value(value) for name, _, value in pairs}
 
 
 def as_content(request: ExtractionRequest, outcome: Any) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""Vision transformers of transformers as teachers: one frame in, its patch tokens out."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
+
+from threedrs_components.teachers.card import TeacherCard, file_digest
+from threedrs_components.teachers.config import (
+    DINOv2Config,
+    DINOv2RegistersConfig,
+    MAEConfig,
+    SigLIP2Config,
+)
+from threedrs_components.teachers.frame_teacher import FrameTeacher, check_precision
+from threedrs_components.teachers.pixels import PIXEL_MEAN, PIXEL_STD, FrameSize, normalised
+from threedrs_components.teachers.weights import UNREADABLE, find_weights, listed
+from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+FRAMES_PER_CHUNK = 16
+
+EncoderConfig = DINOv2Config | DINOv2RegistersConfig | MAEConfig | SigLIP2Config
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """One family of encoders: its class in transformers, and what its outputs mean."""
+
+    model: Callable[[], Any]
+    """The class; called late, since transformers imports models one by one."""
+    model_types: tuple[str, ...]
+    """What config.json may call the checkpoint."""
+    special_tokens: Callable[[Any], int]
+    """Tokens before the patches, from the model's configuration."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of the forward pass."""
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of `from_pretrained`."""
+    other_parts: tuple[str, ...] = ()
+    """Names that the tensors of a checkpoint's other halves begin with."""
+    mean: tuple[float, float, float] = PIXEL_MEAN
+    std: tuple[float, float, float] = PIXEL_STD
+
+
+class ImageEncoderTeacher(FrameTeacher):
+    """Reads patch features of single frames."""
+
+    def __init__(
+        self, model: nn.Module, encoder: ImageEncoder, config: EncoderConfig, digest: str
+    ) -> None:
+        self.model: Any = model.eval().requires_grad_(False)
+        self.encoder, self.layer = encoder, config.layer
+        self.autocast = config.precision == "bfloat16"
+        shape: Any = model.config
+        self.patch = int(shape.patch_size)
+        side = config.image_size or int(shape.image_size)
+        if config.image_size is not None and side % self.patch:
+            complaint = f"{side} is no multiple of the model's patch size {self.patch}"
+            raise ConfigError([Fault(complaint, "teacher.image_size")])
+        self.frame_size = FrameSize(side, side, self.patch, config.framing)
+        self.grid = side // self.patch
+        blocks = int(shape.num_hidden_layers)
+        if not -1 <= config.layer < blocks:
+            raise CheckpointError(
+                f"teacher {config.kind} has blocks 0..{blocks - 1} and -1 for the normalised "
+                f"output, so there is no layer {config.layer}"
+            )
+        words = f"{self.frame_size}; {config.precision}"
+        output = "last block, normalised" if config.layer < 0 else f"block {config.layer}, raw"
+        self.card = TeacherCard(
+            config.kind, digest, config.licence, words, config.layer, f"patch tokens of {output}"
+        )
+
+    @classmethod
+    def load(
+        cls, config: EncoderConfig, encoder: ImageEncoder, device: str = "cpu"
+    ) -> ImageEncoderTeacher:
+        """Read the encoder of a checkpoint in the transformers format.
+
+        Raises:
+            CheckpointError: no checkpoint is named, or it does not fit.
+            ConfigError: an image size or a precision that the model or device cannot do.
+        """
+        check_precision(config, device)
+        if config.checkpoint is None:
+            raise CheckpointError(f"teacher {config.kind} has no weights: set `checkpoint`")
+        weights = find_weights(config.checkpoint, WEIGHT_FILES)
+        _check_model_type(weights.parent, encoder, config.kind)
+        model = _read_model(weights, encoder)
+        return cls(model.to(device), encoder, config, file_digest(weights))
+
+    @torch.inference_mode()
+    def features(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
+        frames = self.frame_size(images).to(self.model.device)
+        frames = normalised(frames, self.encoder.mean, self.encoder.std)
+        tokens = torch.cat([self._tokens(chunk) for chunk in torch.split(frames, FRAMES_PER_CHUNK)])
+        patches = tokens[:, self.encoder.special_tokens(self.model.config) :].float()
+        return torch.unflatten(patches, 1, (frames.shape[-2] // self.patch, -1))
+
+    def _tokens(self, frames: Tensor) -> Tensor:
+        options = {**self.encoder.options, "output_hidden_states": self.layer >= 0}
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.autocast):
+            found = self.model(frames, **options)
+        out: Tensor = (
+            found.last_hidden_state if self.layer < 0 else found.hidden_states[self.layer + 1]
+        )
+        return out
+
+
+def _check_model_type(folder: Path, encoder: ImageEncoder, kind: str) -> None:
+    """The configuration beside the weights must be of the right model."""
+    path = folder / "config.json"
+    try:
+        found = json.loads(path.read_text()).get("model_type")
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: config.json is missing beside the weights") from error
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: no model configuration: {error}") from error
+    if found not in encoder.model_types:
+        wanted = " or ".join(map(repr, encoder.model_types))
+        raise CheckpointError(
+            f"{path}: a checkpoint of model type {found!r}; teacher {kind} reads {wanted}"
+        )
+
+
+def _read_model(weights: Path, encoder: ImageEncoder) -> nn.Module:
+    try:
+        with quiet_transformers():
+            model, info = encoder.model().from_pretrained(
+                weights.parent,
+                dtype=torch.float32,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **encoder.loading,
+            )
+    except UNREADABLE as error:
+        raise CheckpointError(f"{weights}: not a readable checkpoint: {error}") from error
+    extra = [key for key in info["unexpected_keys"] if not key.startswith(encoder.other_parts)]
+    faults = {
+        "missing": sorted(info["missing_keys"]),
+        "of another shape": sorted(key for key, *_ in info["mismatched_keys"]),
+        "unknown": sorted(extra),
+    }
+    if any(faults.values()):
+        raise CheckpointError(f"{weights}: does not fit the model; tensors {listed(faults)}")
+    assert isinstance(model, nn.Module)
+    return model
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' warnings and progress bars; only errors are told."""
+    switches: Any = transformers_logging
+    verbosity, bars = switches.get_verbosity(), switches.is_progress_bar_enabled()
+    switches.set_verbosity(logging.ERROR)
+    switches.disable_progress_bar()
+    try:
+        yield
+    finally:
+        switches.set_verbosity(verbosity)
+        if bars:
+            switches.enable_progress_bar()
