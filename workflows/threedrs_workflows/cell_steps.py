@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks import asking
 from threedrs_components.scenes import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.file_digests import FileDigests
@@ -35,7 +34,7 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         steps["probe"] = _probe(experiment, "student", reads)
     steps["predict"] = _step(
         "predict",
-        {"student": _student_params(experiment), "asking": asking(experiment.benchmarks)},
+        {"student": _student_params(experiment)},
         {**reads, "samples": shared.samples},
     )
     steps["score"] = _step(
@@ -176,10 +175,8 @@ def _start_params(experiment: Experiment) -> dict[str, Any]:
     later = {
         "blind",
         "coord_input",
-        "frozen",
         "gradient_checkpointing",
         "object_features",
-        "object_membership",
         "position_encoding",
     }
     return {k: v for k, v in _student_params(experiment).items() if k not in later}

@@ -15,8 +15,8 @@ from torch import distributed
 
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import StudentSettings
-from threedrs_components.students.student import Student
+from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.training.checkpoints import (
     Progress,
     newest_checkpoint,
@@ -70,7 +70,7 @@ NO_EFFECT = (
 class TrainingInputs:
     """Everything that decides the trained weights."""
 
-    student: StudentSettings
+    student: LlavaVideoConfig
     """Its checkpoint is where training starts."""
     prepared: Path
     samples: Mapping[str, Sequence[Sample]]
@@ -284,7 +284,7 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     }
     members: dict[str, list[torch.nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in module.named_parameters():
-        group = _group_of(module.student, name)
+        group = _group_of(name)
         parameter.requires_grad_(parameter.requires_grad and rates[group] > 0)
         if parameter.requires_grad:
             members[group].append(parameter)
@@ -295,9 +295,12 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     ]
 
 
-def _group_of(student: Student, name: str) -> str:
-    inner = name.removeprefix("student.")
-    return "heads" if inner == name else student.part_of(inner)
+def _group_of(name: str) -> str:
+    if ".vision_tower." in name:
+        return "vision"
+    if ".multi_modal_projector." in name or name.endswith(".image_newline"):
+        return "projector"
+    return "heads" if name.startswith(("alignment.", "student.grounding.")) else "language"
 
 
 def _or(value: float | None, otherwise: float) -> float:
@@ -324,7 +327,7 @@ def _check_losses(inputs: TrainingInputs) -> None:
 
 def _build(
     inputs: TrainingInputs, device: torch.device | str
-) -> tuple[Student, TrainingData, TrainingModule]:
+) -> tuple[LlavaVideo, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
     training = inputs.training
     # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
@@ -335,7 +338,7 @@ def _build(
         return student, data, _training_module(inputs, student, data).to(device)
 
 
-def _open_data(inputs: TrainingInputs, student: Student) -> TrainingData:
+def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:
     objectives = inputs.objectives
     return TrainingData(
         PreparedScenes(inputs.prepared),
@@ -349,7 +352,7 @@ def _open_data(inputs: TrainingInputs, student: Student) -> TrainingData:
     )
 
 
-def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:
+def _validation(inputs: TrainingInputs, student: LlavaVideo) -> Validation | None:
     """Held-out scenes, where training is to look at some."""
     if not inputs.training.validate_every or not inputs.validation:
         return None
@@ -365,7 +368,7 @@ def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:
 
 
 def _training_module(
-    inputs: TrainingInputs, student: Student, data: TrainingData
+    inputs: TrainingInputs, student: LlavaVideo, data: TrainingData
 ) -> TrainingModule:
     """With alignment, the head is as wide as the features and knows their statistics."""
     if data.features is None:
