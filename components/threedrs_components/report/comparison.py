@@ -126,7 +126,7 @@ def compare_metric(
     if not (pair[0].values and pair[1].values):
         return None
     scenes = _over_scenes({} if totals is None else totals, first, second, metric, _common(*pair))
-    return _difference(second, metric, *pair, scenes)
+    return compare_entries(second, metric, *pair, scenes)
 
 
 def correct(family: Sequence[Difference]) -> list[Difference]:
@@ -148,9 +148,10 @@ def _common(first: Entry, second: Entry) -> tuple[int, ...]:
     return tuple(sorted(first.values.keys() & second.values.keys()))
 
 
-def _difference(
-    cell_id: str, metric: str, first: Entry, second: Entry, scenes: OverScenes | None
+def compare_entries(
+    cell_id: str, metric: str, first: Entry, second: Entry, scenes: OverScenes | None = None
 ) -> Difference:
+    """Second entry minus first over the seeds that both have, uncorrected."""
     seeds = _common(first, second)
     pairs = [first.values[seed] for seed in seeds], [second.values[seed] for seed in seeds]
     over_seeds = compare_paired(*pairs) if seeds else None

@@ -74,22 +74,29 @@ def _rich_table(sheet: Sheet) -> Table:
 
 def markdown(report: Report, pivot: bool = False) -> str:
     """GitHub-flavoured tables and lists."""
-    blocks = []
-    for sheet in sheets(report, pivot):
-        head = _markdown_row(sheet.header)
-        rule = "|" + "---|" + "---:|" * (len(sheet.header) - 1)
-        body = [_markdown_row(row) for row in sheet.rows]
-        blocks.append("\n".join([f"**{_markdown(sheet.title)}**", "", head, rule, *body]))
-        if sheet.legend:
-            blocks.append(_markdown(sheet.legend))
+    blocks = [sheet_markdown(sheet) for sheet in sheets(report, pivot)]
     for title, lines in paragraphs(report):
         items = (f"- {_markdown(line)}" for line in lines)
         blocks.append("\n".join([f"**{_markdown(title)}**", "", *items]))
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_markdown(cell) for cell in cells) + " |"
+def sheet_markdown(sheet: Sheet) -> str:
+    """One table, its title above and its legend below."""
+    rule = "|" + "---|" + "---:|" * (len(sheet.header) - 1)
+    body = [_styled(sheet, index, _markdown, "**{}**") for index in range(len(sheet.rows))]
+    rows = [[_markdown(name) for name in sheet.header], *body]
+    lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+    table = "\n".join([f"**{_markdown(sheet.title)}**", "", lines[0], rule, *lines[1:]])
+    return f"{table}\n\n{_markdown(sheet.legend)}" if sheet.legend else table
+
+
+def _styled(sheet: Sheet, row: int, escape: Callable[[str], str], bold: str) -> list[str]:
+    """A row's cells, escaped, the best ones in bold."""
+    return [
+        bold.format(escape(cell)) if (row, column) in sheet.best else escape(cell)
+        for column, cell in enumerate(sheet.rows[row])
+    ]
 
 
 def _markdown(text: str) -> str:
@@ -123,7 +130,7 @@ def latex_escape(text: str) -> str:
 
 def latex(report: Report, pivot: bool = False) -> str:
     """One booktabs table per sheet and an itemize per list."""
-    blocks = [_latex_table(sheet) for sheet in sheets(report, pivot)]
+    blocks = [sheet_latex(sheet) for sheet in sheets(report, pivot)]
     for title, lines in paragraphs(report):
         items = [rf"\item {latex_escape(line)}" for line in lines]
         head = rf"\paragraph{{{latex_escape(title)}}}"
@@ -131,10 +138,11 @@ def latex(report: Report, pivot: bool = False) -> str:
     return "\n\n".join(["% needs \\usepackage{booktabs}", *blocks]) + "\n"
 
 
-def _latex_table(sheet: Sheet) -> str:
-    def row(cells: Sequence[str]) -> str:
-        return " & ".join(latex_escape(cell) for cell in cells) + r" \\"
-
+def sheet_latex(sheet: Sheet) -> str:
+    """One booktabs table with its caption."""
+    body = [_styled(sheet, row, latex_escape, r"\textbf{{{}}}") for row in range(len(sheet.rows))]
+    rows = [[latex_escape(name) for name in sheet.header], *body]
+    lines = [" & ".join(cells) + r" \\" for cells in rows]
     caption = sheet.title + (f". {sheet.legend}" if sheet.legend else "")
     return "\n".join(
         [
@@ -142,9 +150,9 @@ def _latex_table(sheet: Sheet) -> str:
             rf"\caption{{{latex_escape(caption)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(sheet.header) - 1)}}}",
             r"\toprule",
-            row(sheet.header),
+            lines[0],
             r"\midrule",
-            *(row(cells) for cells in sheet.rows),
+            *lines[1:],
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",

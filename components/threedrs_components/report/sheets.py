@@ -37,11 +37,14 @@ class Sheet:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     legend: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
+    """(row, column) of the cells to set in bold."""
 
     def turned(self) -> Sheet:
         """Rows and columns exchanged."""
         header, *rows = zip(self.header, *self.rows, strict=True)
-        return Sheet(self.title, tuple(header), tuple(rows), self.legend)
+        best = frozenset((column - 1, row + 1) for row, column in self.best)
+        return Sheet(self.title, tuple(header), tuple(rows), self.legend, best)
 
 
 def sheets(report: Report, pivot: bool = False) -> list[Sheet]:

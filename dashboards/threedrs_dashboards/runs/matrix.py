@@ -18,7 +18,7 @@ SYMBOLS: Mapping[str, str] = {
     StepState.PENDING: "…",
     StepState.FAILED: "✗",
     StepState.BLOCKED: "⊘",
-    StepState.CANCELLED: "–",
+    StepState.CANCELLED: "⊖",
 }
 """States told by shape, beside their colour."""
 
