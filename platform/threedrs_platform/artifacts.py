@@ -5,7 +5,7 @@ and sha256; so the digest vouches for every byte. One interface, two homes: a lo
 and an S3 bucket (`artifacts_s3`).
 
     <root>/objects/ab/<digest>/MANIFEST.json
-    <root>/objects/ab/<digest>/STAMP            what the files looked like when last verified
+    <root>/objects/ab/<digest>/STAMP            what the files were like when last verified
     <root>/objects/ab/<digest>/files/...
     <root>/{staging,quarantine,pins}/
 """
@@ -28,6 +28,7 @@ from threedrs_platform.errors import ArtifactCorrupt, ArtifactError, ArtifactMis
 from threedrs_platform.manifest import (
     Manifest,
     check_digest,
+    is_small,
     make_manifest,
     parse_manifest,
     take_stamp,
@@ -98,7 +99,7 @@ class ArtifactStore(Protocol):
         ...
 
     def stat_check(self, digest: str) -> Health:
-        """Cheap check: sizes and times; content is read only where they changed."""
+        """Cheap check by stamp; all is read and hashed only where that changed."""
         ...
 
     def verify(self, digest: str) -> Health:
@@ -138,7 +139,7 @@ class LocalStore:
                 _move(folder, staged / "files")
                 manifest = make_manifest(staged / "files")
                 digest = manifest.digest()
-                _write_durably(staged / "MANIFEST.json", manifest.content())
+                (staged / "MANIFEST.json").write_bytes(manifest.content())
                 self._seal(staged)
                 self._reveal(staged, digest)
             finally:
@@ -163,10 +164,11 @@ class LocalStore:
 
     def stat_check(self, digest: str) -> Health:
         """Compare stamps; verify in full only where they differ."""
-        folder = self.folder(digest)
+        folder = os.path.join(self.root, "objects", check_digest(digest)[:2], digest)
         try:
-            if (folder / "STAMP").read_text() == take_stamp(folder):
-                return Health.OK
+            with open(os.path.join(folder, "STAMP")) as stamp:
+                if stamp.read() == take_stamp(folder):
+                    return Health.OK
         except (OSError, ArtifactError):
             pass  # files are gone, unreadable or not files at all: the full check says which
         return self.verify(digest)
@@ -282,28 +284,24 @@ def _move(folder: Path, target: Path) -> None:
 def _make_durable(folder: Path) -> None:
     """Read-only, and on the disk before anything points to it.
 
-    Names need no sync of their own: one that a power failure takes back is a missing file, which
-    the next check finds. Content that is not what its hash says would be worse.
+    Content that is not what its hash says would be worse than none, so it is synced, unless it is
+    so small that its stamp tells. Names and the manifest need no sync: what a power failure takes
+    of them, the next check finds.
     """
-    files = [path for path, _ in walk_files(folder)]
-    for path in files:
+    files = list(walk_files(folder))
+    for path, _ in files:
         path.chmod(0o444)
+    if is_small([status.st_size for _, status in files]):
+        return
     if len(files) > MANY_FILES:
         os.sync()
         return
-    for path in files:
+    for path, _ in files:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def open_store(url: str, cache: Path) -> ArtifactStore:

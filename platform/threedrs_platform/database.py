@@ -76,6 +76,10 @@ def _now_postgresql(element: now, compiler: SQLCompiler, **options: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
+BEFORE_COMMIT = "threedrs_before_commit"
+"""Key in a connection's `info` of what its transaction still has to write: name -> function."""
+
+
 class Database:
     """An engine whose tables exist and are of this version."""
 
@@ -105,7 +109,10 @@ class Database:
             self._local.connection = connection
             try:
                 yield connection
+                for last_words in connection.info.pop(BEFORE_COMMIT, {}).values():
+                    last_words(connection)
             finally:
+                connection.info.pop(BEFORE_COMMIT, None)
                 self._local.connection = None
 
     @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from threedrs_platform import schema
-from threedrs_platform.database import Database, now
+from threedrs_platform.database import BEFORE_COMMIT, Database, now
 
 _COUNT = (
     update(schema.runs)
@@ -56,22 +56,38 @@ class RecordedEvent:
 
 
 def append_events(connection: Connection, run_id: str, events: Sequence[Event]) -> None:
-    """Number and write events. The counter lives in the run's row, so no number is skipped."""
+    """Tell events with the transaction of `Database.write`: all of a run at once, as it commits."""
     if not events:
         return
-    last, at = connection.execute(_COUNT, {"run": run_id, "more": len(events)}).one()
-    rows = [
-        {
-            "run_id": run_id,
-            "seq": last - len(events) + index,
-            "at": at,
-            "type": event.type,
-            "step_key": event.step_key,
-            "payload_json": json.dumps(dict(event.payload)),
-        }
-        for index, event in enumerate(events, start=1)
-    ]
-    connection.execute(_ADD, rows)
+    pending = connection.info.setdefault(BEFORE_COMMIT, {})
+    if ("events", run_id) not in pending:
+        pending["events", run_id] = _PendingEvents(run_id, [])
+    pending["events", run_id].events.extend(events)
+
+
+@dataclass(frozen=True)
+class _PendingEvents:
+    """Events of a run that its transaction has not written yet."""
+
+    run_id: str
+    events: list[Event]
+
+    def __call__(self, connection: Connection) -> None:
+        """Number and write them. The counter lives in the run's row, so no number is skipped."""
+        count = len(self.events)
+        last, at = connection.execute(_COUNT, {"run": self.run_id, "more": count}).one()
+        rows = [
+            {
+                "run_id": self.run_id,
+                "seq": number,
+                "at": at,
+                "type": event.type,
+                "step_key": event.step_key,
+                "payload_json": json.dumps(dict(event.payload)),
+            }
+            for number, event in enumerate(self.events, start=last - count + 1)
+        ]
+        connection.execute(_ADD, rows)
 
 
 def read_events(database: Database, run_id: str, after: int = 0) -> list[RecordedEvent]:

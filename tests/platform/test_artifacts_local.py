@@ -11,7 +11,13 @@ import pytest
 from threedrs_platform import artifacts
 from threedrs_platform.artifacts import ArtifactStore, Health, LocalStore
 from threedrs_platform.errors import ArtifactCorrupt, StorageError
-from threedrs_platform.manifest import FileEntry, Manifest, make_manifest, parse_manifest
+from threedrs_platform.manifest import (
+    SMALL_BYTES,
+    FileEntry,
+    Manifest,
+    make_manifest,
+    parse_manifest,
+)
 from threedrs_platform.testing.store_contract import (
     StoreContract,
     corrupt_file,
@@ -45,7 +51,7 @@ def publish(store: LocalStore, tmp_path: Path, **files: str) -> str:
 def test_a_quick_check_trusts_unchanged_stamps_and_reads_changed_files(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = publish(store, tmp_path, a="1", b="2")
+    digest = publish(store, tmp_path, a="1" * SMALL_BYTES, b="2")
     read: list[Path] = []
 
     def counted(root: Path) -> Manifest:
@@ -57,6 +63,18 @@ def test_a_quick_check_trusts_unchanged_stamps_and_reads_changed_files(
     os.utime(file_of(store, digest, "a"), (1, 1))
     assert store.stat_check(digest) is Health.OK and len(read) == 1
     assert store.stat_check(digest) is Health.OK and len(read) == 1
+
+
+def test_a_quick_check_of_a_small_artifact_sees_content_behind_equal_sizes_and_times(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    digest = publish(store, tmp_path, a="12")
+    file = file_of(store, digest, "a")
+    times = file.stat()
+    file.chmod(0o644)
+    file.write_text("21")  # as a power failure leaves what was never synced
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert store.stat_check(digest) is Health.CORRUPT
 
 
 @pytest.mark.parametrize("name", ["a", "../MANIFEST.json"])
@@ -165,7 +183,7 @@ def test_storage_trouble_is_told_and_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(StorageError, match=f"cannot publish an artifact.*{message}"):
-        publish(store, tmp_path, a="1")
+        publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
     monkeypatch.undo()
     assert not list(store.digests()) and not list((store.root / "staging").iterdir())
 

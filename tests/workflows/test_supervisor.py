@@ -365,11 +365,11 @@ def test_one_run_has_one_supervisor(engine: Engine) -> None:
 def test_a_full_disk_ends_the_run_and_leaves_it_resumable(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(handle: int) -> None:
+    def full(source: Path, target: Path) -> None:
         raise OSError(28, os.strerror(28))
 
     plan = engine.look(chains(1, 3))
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "rename", full)
     with pytest.raises(StorageError, match=r"link: cannot publish.*the disk is full"):
         engine.submit_plan(plan)
     monkeypatch.undo()
