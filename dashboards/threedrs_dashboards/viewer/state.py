@@ -1,0 +1,160 @@
+"""What a viewer's URL says, with everything that it leaves out filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from threedrs_dashboards.query import number, text, url
+from threedrs_dashboards.store import Store
+from threedrs_dashboards.viewer.cells import CellChoice, ViewedCell, choose_cell, list_cells
+from threedrs_dashboards.viewer.cells import view_cells as view
+from threedrs_dashboards.viewer.missing import Missing
+from threedrs_dashboards.viewer.places import Places, Token
+from threedrs_dashboards.viewer.scene_data import SceneData
+from threedrs_platform.measurements import RunSummary
+
+PATH = "/scenes"
+LAST_LAYER = -1
+WITH_TEACHER = "extract"
+"""Role of the step that shows that a cell is taught."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Whose scenes are looked at."""
+
+    run: RunSummary
+    known: tuple[CellChoice, ...]
+    cell: ViewedCell
+    """In green: "ours"."""
+    against: ViewedCell
+    """In red: the baseline."""
+
+    def words(self) -> dict[str, str | int | None]:
+        """As words of a query string."""
+        return {
+            "run": self.run.run_id,
+            "cell": self.cell.cell_id,
+            "seed": self.cell.seed,
+            "against": self.against.cell_id,
+        }
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """What is shown of one scene."""
+
+    scene_id: str
+    sample_id: str
+    token: Token
+    """In the first view."""
+    other: int
+    """Frame of the second view."""
+    layer: int
+
+    def words(self) -> dict[str, str | int | None]:
+        """As words of a query string."""
+        return {
+            "scene": self.scene_id,
+            "sample": self.sample_id,
+            "a": self.token.frame,
+            "b": self.other,
+            "token": f"{self.token.row},{self.token.column}",
+            "layer": self.layer,
+        }
+
+
+def choose(request: Request, store: Store) -> Chosen:
+    """Run, cell, seed and baseline of a URL.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    run = store.run(text(request, "run"))
+    known = list_cells(store.database, run.run_id)
+    if not known:
+        raise Missing(f"run {run.run_id} has no cells")
+    baseline = _cell_or(known, text(request, "against"), known[0], run.run_id)
+    wanted = text(request, "cell")
+    cell = choose_cell(known, wanted, run.run_id) if wanted else _first_taught(store, run, known)
+    seed = number(request, "seed", cell.seeds[0], low=-(10**9))
+    twin = seed if seed in baseline.seeds else baseline.seeds[0]
+    pair = [(cell.cell_id, seed), (baseline.cell_id, twin)]
+    ours, against = view(store.database, run.run_id, pair)
+    return Chosen(run, tuple(known), ours, against)
+
+
+def _cell_or(
+    known: Sequence[CellChoice], wanted: str, default: CellChoice, run_id: str
+) -> CellChoice:
+    return choose_cell(known, wanted, run_id) if wanted else default
+
+
+LOOKED_AT = 50
+
+
+def _first_taught(store: Store, run: RunSummary, known: Sequence[CellChoice]) -> CellChoice:
+    """The first cell with a teacher, so that a first visit shows all there is to see."""
+    first = [(cell.cell_id, cell.seeds[0]) for cell in known[:LOOKED_AT]]
+    for cell, viewed in zip(known, view(store.database, run.run_id, first), strict=False):
+        if WITH_TEACHER in viewed.digests:
+            return cell
+    return known[0]
+
+
+def view_state(request: Request, scene: SceneData, places: Places, sample_id: str) -> ViewState:
+    """Views, token and layer of a URL; at first two views that share much, and a shared token.
+
+    Raises:
+        ConfigError: a number is none.
+    """
+    first, second = places.telling_views(scene.cameras)
+    last = places.num_frames - 1
+    first = number(request, "a", first, 0, last)
+    second = number(request, "b", second, 0, last)
+    return ViewState(
+        scene.prepared.scene_id,
+        sample_id,
+        _token(text(request, "token"), first, places) or places.telling_token(first, second),
+        second,
+        number(request, "layer", LAST_LAYER, LAST_LAYER),
+    )
+
+
+def _token(given: str, frame: int, places: Places) -> Token | None:
+    if not given:
+        return None
+    row, comma, column = given.partition(",")
+    if not (comma and row.isdecimal() and column.isdecimal()):
+        raise Missing(f"{given!r} is no token; give its row and column, e.g. token=0,2")
+    last = places.grid - 1
+    if int(row) > last or int(column) > last:
+        raise Missing(f"there is no token {given}: rows and columns end at {last}")
+    return Token(frame, int(row), int(column))
+
+
+@dataclass(frozen=True)
+class Links:
+    """URLs from one state to its neighbours."""
+
+    chosen: Chosen
+    state: ViewState
+
+    def to(self, **changes: str | int | None) -> str:
+        """The same view with something changed."""
+        return url(PATH, **{**self.words(), **changes})
+
+    def words(self) -> dict[str, str | int | None]:
+        """This state as words of a query string."""
+        return {**self.chosen.words(), **self.state.words()}
+
+    def token(self, row: int, column: int) -> str:
+        """The same view with another token."""
+        return self.to(token=f"{row},{column}")
+
+    def picture(self, path: str, **words: str | int | None) -> str:
+        """A picture of the scene."""
+        return url(path, **{**self.chosen.words(), "scene": self.state.scene_id, **words})
