@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from dataclasses import dataclass, field
@@ -130,7 +131,8 @@ class PlainDisplay:
         self._say(f"run {self._picture.run_id} {state}: {self._picture.head()}")
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # nobody reads on (`| head`); the run goes on
+            print(line, file=self._stream, flush=True)
 
 
 class LiveDisplay:

@@ -17,6 +17,7 @@ from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.display import open_display
+from threedrs_workflows.kept_table import table_text
 from threedrs_workflows.plan import Plan
 from threedrs_workflows.run_context import SupervisorOptions
 from threedrs_workflows.supervisor import Supervisor
@@ -141,10 +142,7 @@ def _results(workspace: Workspace, run_id: str, state: RunState) -> str:
     """The table of results, if any cell has some."""
     if state not in (RunState.SUCCEEDED, RunState.PARTIAL):
         return ""
-    from threedrs_components.report.render import render
-    from threedrs_workflows.run_report import run_report
-
     try:
-        return render(run_report(workspace.database, run_id), "table")
+        return table_text(workspace, run_id)
     except ThreedrsError as error:  # the run is what it is, whatever becomes of its table
         return f"run {run_id} {state}; no table: {error}"
