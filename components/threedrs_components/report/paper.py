@@ -24,10 +24,9 @@ def _agrees(setting: Setting, params: Mapping[str, Any]) -> bool:
     flat, mine = flatten(params), traits(params)
     if mine.blind or setting.student != flat.get(f"students.{flat.get('student')}.kind"):
         return False
-    if (mine.teacher or NO_TEACHER, mine.correspondence) != (
-        setting.teacher,
-        setting.correspondence,
-    ):
+    if (mine.teacher or NO_TEACHER) != setting.teacher:
+        return False
+    if mine.correspondence != setting.correspondence:
         return False
     if setting.loss is not None and setting.loss != flat.get("alignment.loss"):
         return False
@@ -35,7 +34,9 @@ def _agrees(setting: Setting, params: Mapping[str, Any]) -> bool:
 
 
 def _layers_from_the_end(flat: Mapping[str, Any]) -> set[int]:
-    """Aligned layers, the last being -1; numbers from the start count in a student of known depth."""
-    depth = flat.get(f"students.{flat.get('student')}.micro.layers")
+    """Aligned layers, the last being -1; the depth of micro students is known."""
+    student = f"students.{flat.get('student')}"
+    is_micro = flat.get(f"{student}.size") == "micro"
+    depth = flat.get(f"{student}.micro.layers") if is_micro else None
     layers = flat.get("alignment.layers", [LAST])
     return {each - depth - 1 if each > 0 and depth else each for each in layers}

@@ -120,6 +120,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "±": r"$\pm$",
     "°": r"$^\circ$",
+    "†": r"$^\dagger$",
 }
 
 

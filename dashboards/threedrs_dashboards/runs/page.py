@@ -148,9 +148,9 @@ def _whole_matrix(database: Database, run_id: str, state: str, words: str) -> Ta
 
 def _matrix_rows(every: Matrix) -> list[tuple[object, ...]]:
     return [
-        (row.cell_id, row.title, row.seed, row.state)
-        + tuple(row.steps[role].state if role in row.steps else "" for role in every.roles)
+        (row.cell_id, row.title, row.seed, row.state, *states)
         for row in every.rows
+        for states in [[row.steps[r].state if r in row.steps else "" for r in every.roles]]
     ]
 
 

@@ -1,0 +1,55 @@
+"""What an ablation table is to show: the query string, else what the grid file asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from starlette.requests import Request
+
+from threedrs_components.report.table import is_headline
+from threedrs_dashboards import query
+from threedrs_platform.database import Database
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.runs import Runs
+from threedrs_platform.strict_yaml import load_document
+from threedrs_platform.suggestions import did_you_mean
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """The `report` section of the grid that was submitted."""
+
+    metrics: tuple[str, ...] = ()
+    """Patterns."""
+    compare_to: str | None = None
+
+
+def grid_choice(database: Database, run_id: str) -> GridChoice:
+    """What the author of the grid wants to see first."""
+    data = load_document(Runs(database).get(run_id).grid_yaml, "the submitted grid").data
+    section = data.get("report") if isinstance(data, dict) else None
+    if not isinstance(section, dict):
+        return GridChoice()
+    metrics = tuple(str(each) for each in section.get("metrics") or ())
+    compare_to = section.get("compare_to")
+    return GridChoice(metrics, None if compare_to is None else str(compare_to))
+
+
+def chosen_metrics(
+    request: Request, names: Sequence[str], wanted: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The metrics of `?metric=` (repeated), else those the grid wants, else the headlines.
+
+    Raises:
+        ConfigError: a name of the query string is no metric of this run.
+    """
+    asked = query.several(request, "metric")
+    for name in asked:
+        if name not in names:
+            raise ConfigError([Fault(f"no metric {name!r}{did_you_mean(name, names)}", "metric")])
+    if asked:
+        return asked
+    matching = [name for pattern in wanted for name in names if fnmatchcase(name, pattern)]
+    return tuple(dict.fromkeys(matching)) or tuple(name for name in names if is_headline(name))

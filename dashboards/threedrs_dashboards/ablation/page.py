@@ -1,0 +1,205 @@
+"""Answers `/table`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from threedrs_components.report.notation import plain
+from threedrs_components.report.render import sheet_latex, sheet_markdown
+from threedrs_components.report.sheets import Sheet, difference_text
+from threedrs_components.report.table import ResultTable, Row, result_table
+from threedrs_dashboards import query
+from threedrs_dashboards.ablation.axes import Axes, find_axes
+from threedrs_dashboards.ablation.choices import chosen_metrics, grid_choice
+from threedrs_dashboards.ablation.paper_rows import NONE, Beside, beside
+from threedrs_dashboards.ablation.pivot import Pivot, PivotRow, differences, ordered, pivot
+from threedrs_dashboards.ablation.sheet import (
+    Differences,
+    heading,
+    pivot_sheet,
+    pivot_table,
+    value_text,
+)
+from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.pages import Page, respond
+from threedrs_dashboards.paging import Paging, paging
+from threedrs_dashboards.store import store_of
+from threedrs_dashboards.tables import Table, file_response
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.measurements import RunSummary
+
+FORMATS = {"md": (sheet_markdown, "text/markdown"), "tex": (sheet_latex, "application/x-tex")}
+MOST_VALUES = 30
+"""An axis with more values than this cannot be chosen from by value."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything that the query string decides, resolved."""
+
+    run: RunSummary
+    table: ResultTable
+    axes: Axes
+    by: tuple[str, ...]
+    across: str
+    only: tuple[str, ...]
+    sort: str
+    pivot: Pivot
+    rows: tuple[PivotRow, ...]
+    paging: Paging
+    papers: dict[str, Beside]
+    paper: str
+
+    @property
+    def beside(self) -> Beside | None:
+        """The chosen table of the paper."""
+        return self.papers.get(self.paper)
+
+    def differences(self, rows: Sequence[PivotRow]) -> Differences:
+        """Of some rows to the baseline."""
+        return differences(self.table, self.pivot, rows)
+
+
+def show(request: Request) -> Response:
+    """The table, or with `?format=md` or `?format=tex` the whole of it as a file."""
+    names = _metric_names(request)
+    view = _view(request, names)
+    style = query.choice(request, "format", ["", *FORMATS])
+    if style:
+        write, media_type = FORMATS[style]
+        sheet = _whole_sheet(view)
+        return file_response(write(sheet) + "\n", f"{view.run.name}.{style}", media_type)
+    shown = view.rows[view.paging.first : view.paging.last]
+    context = {
+        "title": "Ablation table",
+        "run": view.run,
+        "view": view,
+        "names": names,
+        "metrics": [column.name for column in view.table.columns],
+        "cells": [(row.title, row.cell_id) for row in view.table.rows],
+        "lines": [_line(view, row, view.differences(shown)) for row in shown],
+        "headings": [heading(column) for column in view.pivot.columns],
+        "axes": [axis for axis in view.axes.axes if len(axis.values) <= MOST_VALUES],
+        "paging": view.paging,
+        "none": NONE,
+    }
+    tables = {"table": lambda: _csv(view)}
+    charts = [_chart(view)] if view.pivot.columns and view.rows else []
+    return respond(request, "table.html", context, charts, tables)
+
+
+def _metric_names(request: Request) -> list[str]:
+    store = store_of(request)
+    return store.results.metric_names(store.run(query.text(request, "run")).run_id)
+
+
+def _view(request: Request, names: Sequence[str]) -> View:
+    store = store_of(request)
+    run = store.run(query.text(request, "run"))
+    choice = grid_choice(store.database, run.run_id)
+    metrics = chosen_metrics(request, names, choice.metrics)
+    results = store.results.run_results(run.run_id, metrics)
+    baseline = query.text(request, "baseline") or choice.compare_to
+    table = result_table(results, metrics, baseline)
+    axes = find_axes(table.rows)
+    by, across = _axes_asked(request, axes)
+    only = query.several(request, "only")
+    made = pivot(table, axes, by, across, [row for row in table.rows if _keeps(row, axes, only)])
+    headings = [heading(column) for column in made.columns]
+    sort = query.choice(request, "sort", ["", *headings])
+    rows = ordered(made, headings.index(sort) if sort else None)
+    papers = beside(table.rows, metrics)
+    paper = query.choice(request, "paper", [NONE, *papers], next(iter(papers), NONE))
+    return View(
+        run=run, table=table, axes=axes, by=by, across=across, only=only, sort=sort, pivot=made,
+        rows=rows, paging=paging(request, "rows", len(rows)), papers=papers, paper=paper,
+    )  # fmt: skip
+
+
+def _axes_asked(request: Request, axes: Axes) -> tuple[tuple[str, ...], str]:
+    by = query.several(request, "by")
+    for path in by:
+        if path not in axes.paths:
+            raise ConfigError([Fault(f"the cells do not differ in {path!r}", path="by")])
+    across = query.choice(request, "across", ["", *axes.paths])
+    return tuple(path for path in by if path != across), across
+
+
+def _keeps(row: Row, axes: Axes, only: Sequence[str]) -> bool:
+    """Whether a cell has the wanted values; several values of one axis are alternatives."""
+    wanted: dict[str, set[str]] = {}
+    for each in only:
+        path, _, value = each.partition("=")
+        wanted.setdefault(path, set()).add(value)
+    return all(axes.value(row.cell_id, path) in values for path, values in wanted.items())
+
+
+def _line(view: View, row: PivotRow, found: Differences) -> dict[str, Any]:
+    cells = []
+    for index, (column, entry) in enumerate(zip(view.pivot.columns, row.entries, strict=True)):
+        difference = found.get((row.key, index))
+        unit = column.metric.unit
+        cells.append(
+            {
+                "text": value_text(entry, unit),
+                "best": view.pivot.is_best(index, entry),
+                "difference": difference_text(difference, unit) if difference else "",
+                "paper": view.beside.text(row.cells, column.metric.name) if view.beside else "",
+                "why": "; ".join(entry.reasons.values()) if entry else "",
+            }
+        )
+    return {"row": row, "cells": cells}
+
+
+def _whole_sheet(view: View) -> Sheet:
+    run = view.run
+    title = f"{run.name} ({run.run_id}, {run.state})"
+    found = view.differences(view.rows)
+    return pivot_sheet(title, view.pivot, view.rows, found, view.beside)
+
+
+def _csv(view: View) -> Table:
+    return pivot_table(view.pivot, view.rows, view.differences(view.rows), view.beside)
+
+
+def _chart(view: View) -> Chart:
+    """The column that the rows are sorted by, else the first: a bar per row of this page."""
+    headings = [heading(column) for column in view.pivot.columns]
+    index = headings.index(view.sort) if view.sort else 0
+    unit = view.pivot.columns[index].metric.unit
+    shown = view.rows[view.paging.first : view.paging.last]
+    rows = [
+        (", ".join(row.key), entry.mean, entry.sd, len(entry.values))
+        for row in shown
+        if (entry := row.entries[index]) is not None and entry.mean is not None
+    ]
+    names, means, spreads = ([row[part] for row in rows] for part in range(3))
+    best = max(rows, key=lambda row: row[1] or 0.0, default=None)
+    summary = f"Highest: {best[0]} with {plain(best[1], unit)}." if best else "No value yet."
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "y": names[::-1],
+        "x": means[::-1],
+        "error_x": {"type": "data", "array": [spread or 0.0 for spread in spreads[::-1]]},
+    }
+    return Chart(
+        name="means",
+        title=f"{headings[index]}: mean and sd over seeds",
+        traces=[bars],
+        table=Table(("row", "mean", "sd", "seeds"), rows),
+        summary=summary,
+        layout={
+            "xaxis": {"title": {"text": headings[index]}},
+            "yaxis": {"automargin": True, "type": "category"},
+        },
+        height=140 + 24 * len(rows),
+    )
+
+
+PAGE = Page("Ablation table", "/table", show)
