@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, select
 
 from threedrs_platform.database import Database
-from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.measurements import (
     CellResult,
     Measurement,
@@ -22,10 +21,10 @@ from threedrs_platform.measurements import (
 )
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.run_names import find_run_id
 from threedrs_platform.scene_totals import StoredSceneTotals
 from threedrs_platform.schema import cell_steps, cells, curves, metrics, runs, sample_scores, steps
 from threedrs_platform.states import RunState, StepState
-from threedrs_platform.suggestions import did_you_mean
 
 
 def write_measurements(
@@ -90,26 +89,11 @@ class Results:
     def find_run(self, wanted: str | None = None) -> RunSummary:
         """The run with this id, unique beginning of an id, or grid name (its newest run).
 
-        Args:
-            wanted: None and "last" mean the newest run of all.
-
         Raises:
             ConfigError: there is no such run, or the beginning fits several.
         """
-        known = self.run_summaries()
-        if wanted in (None, "last"):
-            if not known:
-                raise ConfigError([Fault("there is no run yet; start one with `workflows submit`")])
-            return known[0]
-        exact = [run for run in known if wanted in (run.run_id, run.name)]
-        near = exact or [run for run in known if run.run_id.startswith(wanted)]
-        if not near:
-            names = [name for run in known for name in (run.run_id, run.name)]
-            raise ConfigError([Fault(f"no run is called {wanted!r}{did_you_mean(wanted, names)}")])
-        if len(near) > 1 and not exact:
-            fits = ", ".join(run.run_id for run in near[:5])
-            raise ConfigError([Fault(f"{wanted!r} fits several runs: {fits}")])
-        return near[0]
+        run_id = find_run_id(self.database, wanted)
+        return next(run for run in self.run_summaries() if run.run_id == run_id)
 
     def run_summaries(self) -> list[RunSummary]:
         """All runs, newest first."""
@@ -131,21 +115,25 @@ class Results:
             for row in found
         ]
 
-    def run_results(self, run_id: str, metrics: Collection[str] | None = None) -> RunResults:
+    def run_results(
+        self,
+        run_id: str,
+        metrics: Collection[str] | None = None,
+        cell_ids: Collection[str] | None = None,
+    ) -> RunResults:
         """Every cell under every seed, with its steps and numbers; what is missing is missing.
 
         Args:
             metrics: only these, as cells call them; None means all.
+            cell_ids: only these cells; None means all.
         """
         run = self.find_run(run_id)
+        mine = select(cells).where(_these(cells, run.run_id, cell_ids))
+        links = _these(cell_steps, run.run_id, cell_ids)
         with self.database.read() as connection:
-            cell_rows = connection.execute(
-                select(cells)
-                .where(cells.c.run_id == run.run_id)
-                .order_by(cells.c.position, cells.c.seed)
-            ).all()
-            step_rows = connection.execute(_steps_of(run.run_id)).all()
-            metric_rows = connection.execute(_metrics_of(run.run_id, metrics)).all()
+            cell_rows = connection.execute(mine.order_by(cells.c.position, cells.c.seed)).all()
+            step_rows = connection.execute(_steps_of(links)).all()
+            metric_rows = connection.execute(_metrics_of(links, metrics)).all()
         summaries = _by_cell(step_rows)
         measured: dict[str, dict[str, Measurement]] = defaultdict(dict)
         for row in metric_rows:
@@ -154,7 +142,7 @@ class Results:
 
     def metric_names(self, run_id: str) -> list[str]:
         """What the steps of a run have measured, by the steps' own names."""
-        of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == run_id)
+        of_run = select(cell_steps.c.step_key).where(_these(cell_steps, run_id))
         query = select(metrics.c.name).where(metrics.c.step_key.in_(of_run)).distinct()
         with self.database.read() as connection:
             return sorted(connection.scalars(query))
@@ -187,7 +175,15 @@ class Results:
             ]
 
 
-def _steps_of(run_id: str) -> Any:
+def _these(
+    table: Table, run_id: str, cell_ids: Collection[str] | None = None
+) -> ColumnElement[bool]:
+    """The rows of a run, or of some of its cells."""
+    of_run = table.c.run_id == run_id
+    return of_run if cell_ids is None else and_(of_run, table.c.cell_id.in_(list(cell_ids)))
+
+
+def _steps_of(links: ColumnElement[bool]) -> Any:
     return (
         select(
             cell_steps.c.cell_id,
@@ -200,14 +196,14 @@ def _steps_of(run_id: str) -> Any:
             steps.c.message,
         )
         .join(steps, steps.c.key == cell_steps.c.step_key)
-        .where(cell_steps.c.run_id == run_id)
+        .where(links)
         .order_by(steps.c.created_at, cell_steps.c.role)
     )
 
 
-def _metrics_of(run_id: str, names: Collection[str] | None) -> Any:
-    of_run = select(cell_steps.c.step_key).where(cell_steps.c.run_id == run_id)
-    query = select(metrics).where(metrics.c.step_key.in_(of_run)).order_by(metrics.c.id)
+def _metrics_of(links: ColumnElement[bool], names: Collection[str] | None) -> Any:
+    keys = select(cell_steps.c.step_key).where(links)
+    query = select(metrics).where(metrics.c.step_key.in_(keys)).order_by(metrics.c.id)
     if names is None:
         return query
     return query.where(metrics.c.name.in_({name.rpartition(":")[2] for name in names}))

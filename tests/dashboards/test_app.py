@@ -12,14 +12,7 @@ from threedrs_dashboards.pages import all_pages
 from threedrs_platform.errors import StorageError
 from threedrs_platform.workspace import find_workspace
 
-LOCAL = "http://127.0.0.1:8000"
-
-
-@pytest.fixture
-def client(tmp_path: Path) -> TestClient:
-    with find_workspace(str(tmp_path), environment={}) as workspace:
-        workspace.database.close()
-    return TestClient(create_app(find_workspace(str(tmp_path), environment={})), LOCAL)
+LOCAL = "http://127.0.0.1:8365"
 
 
 def test_every_answer_allows_content_of_this_server_only(client: TestClient) -> None:

@@ -1,0 +1,114 @@
+"""The ablation table: pivots, differences over seeds, the best, the paper, and its exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import statistics
+
+import pytest
+from starlette.testclient import TestClient
+
+ACC = "scanrefer/acc@0.25"
+URL = f"/table?run=run-1&metric={ACC}"
+
+
+def cells_of(text: str, title: str) -> list[str]:
+    """The cells of the row that begins with a title, as words."""
+    body = text[text.index("<tbody>") :]
+    row = next(row for row in body.split("<tr>") if f">{title}<" in row)
+    return [
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", cell)).strip()
+        for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)
+    ]
+
+
+def rows_of(client: TestClient, url: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(client.get(url).text)))
+
+
+def test_a_row_shows_mean_spread_difference_and_paper(client: TestClient) -> None:
+    sizes, value = cells_of(client.get(URL + "&paper=table4").text, "vggt")
+    assert re.findall(r"\d", sizes) == ["1", "3"]
+    assert value.startswith("50.0 ± 1.0 +27.0 [+24.5, +29.5] *") and value.endswith("paper 62.9")
+
+
+def test_the_best_mean_is_bold_and_nothing_else(client: TestClient) -> None:
+    assert re.findall(r'class="best">([^<]*)<', client.get(URL).text) == ["50.0 ± 1.0"]
+
+
+def test_missing_seeds_are_counted_and_absent_cells_are_missing(client: TestClient) -> None:
+    text = client.get(URL + "&paper=none").text
+    assert cells_of(text, "mae &lt;b&gt;")[1].startswith("30.5 ± 0.7 (2/3)")
+    assert cells_of(text, "late")[1] == "missing (running, pending)"
+
+
+def test_the_grid_decides_what_is_shown_first(client: TestClient) -> None:
+    rows = rows_of(client, "/table?csv=table")
+    assert {row["metric"] for row in rows} == {ACC, "probe/score"}
+    baseline = next(row for row in rows if row["cell"] == "baseline")
+    assert baseline["difference"] == ""
+
+
+def test_another_baseline_turns_the_differences_around(client: TestClient) -> None:
+    rows = rows_of(client, URL + "&csv=table&baseline=id-vggt")
+    found = {row["cell"]: row["difference"] for row in rows}
+    assert float(found["baseline"]) == -27.0 and found["vggt"] == ""
+
+
+def test_grouped_cells_are_averaged_seed_by_seed(client: TestClient) -> None:
+    rows = rows_of(client, URL + "&csv=table&by=teacher")
+    vggt = next(row for row in rows if row["teacher"] == "vggt")
+    per_seed = [45.0, 46.0, 45.5]
+    assert float(vggt["mean"]) == statistics.fmean(per_seed)
+    assert math.isclose(float(vggt["sd"]), statistics.stdev(per_seed))
+    assert (vggt["cells"], vggt["seeds"]) == ("2", "3")
+
+
+def test_an_axis_can_be_spread_over_columns(client: TestClient) -> None:
+    rows = rows_of(client, URL + "&csv=table&by=teacher&across=alignment.weight")
+    found = {(row["teacher"], row["across"]): row["mean"] for row in rows}
+    assert found["vggt", "1.0"] == "50.0" and found["vggt", "3.0"] == "41.0"
+    assert ("none", "3.0") not in found
+
+
+def test_only_cells_with_a_value_remain(client: TestClient) -> None:
+    rows = rows_of(client, URL + "&csv=table&only=teacher=vggt&only=alignment.weight=3.0")
+    assert [row["cell"] for row in rows] == ["vggt heavy"]
+    assert float(rows[0]["difference"]) == 18.0
+
+
+def test_rows_can_be_sorted_best_first(client: TestClient) -> None:
+    rows = rows_of(client, URL + f"&csv=table&sort={ACC} (%25)")
+    assert [row["cell"] for row in rows] == ["vggt", "vggt heavy", "mae <b>", "baseline", "late"]
+
+
+def test_latex_and_markdown_hold_the_whole_table(client: TestClient) -> None:
+    latex = client.get(URL + "&format=tex&paper=none")
+    assert r"\textbf{50.0 $\pm$ 1.0 (+27.0 [+24.5, +29.5] *)}" in latex.text
+    assert latex.headers["Content-Disposition"] == 'attachment; filename="study.tex"'
+    markdown = client.get(URL + "&format=md").text
+    assert "| vggt | **50.0 ± 1.0" in markdown and "Table 4" in markdown
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("metric=scanrefer/ac", "no metric"),
+        ("baseline=nobody", "no cell is called"),
+        ("by=colour", "do not differ in"),
+        ("across=colour", "no &#39;colour&#39; here"),
+        ("page=two", "no whole number"),
+        ("paper=table99", "no &#39;table99&#39; here"),
+    ],
+)
+def test_wrong_words_are_told(client: TestClient, words: str, says: str) -> None:
+    answer = client.get(f"/table?run=run-1&{words}")
+    assert answer.status_code == 404 and says in answer.text
+
+
+def test_a_page_holds_fifty_rows_and_links_to_the_next(client: TestClient) -> None:
+    assert 'rel="next"' not in client.get(URL).text
+    assert client.get(URL + "&page=7").text.count('rel="prev"') == 0
