@@ -24,6 +24,8 @@ from threedrs_platform.steps import JSON, Cell
 
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
+_CELL_KEY = ("run_id", "cell_id", "seed")
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -102,6 +104,29 @@ class Runs:
             connection.execute(update(_cells).where(reopened).values(state="pending"))
             counts = {"steps": len(entries), "to_run": sum(entry.to_run for entry in entries)}
             append_events(connection, run_id, [Event("run.resumed", None, counts)])
+
+    def extend(
+        self,
+        run_id: str,
+        cells: Sequence[Cell],
+        links: Mapping[CellKey, Mapping[str, str]],
+        entries: Sequence[StepEntry],
+    ) -> None:
+        """Add cells to a run while it goes on; one that it has already is opened again."""
+        known = [{"of_run_id": run_id, "of_cell_id": c.cell_id, "of_seed": c.seed} for c in cells]
+        with self.database.write() as connection:
+            at = float(connection.scalar(select(now())) or 0)
+            self._write_steps(connection, run_id, entries, at)
+            count = select(func.count()).select_from(_cells).where(_cells.c.run_id == run_id)
+            first = int(connection.scalar(count) or 0)
+            for table in (_links, _cells):
+                same = and_(*(table.c[name] == bindparam(f"of_{name}") for name in _CELL_KEY))
+                connection.execute(table.delete().where(same), known)
+            _insert(
+                connection, _cells, [_cell_row(run_id, first + i, c) for i, c in enumerate(cells)]
+            )
+            self._write_links(connection, run_id, links)
+            append_events(connection, run_id, [Event("run.extended", None, {"cells": len(cells)})])
 
     def start(self, run_id: str, owner: str, lease_s: float) -> None:
         """Become the supervisor of a run.

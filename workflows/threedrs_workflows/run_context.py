@@ -18,6 +18,7 @@ from threedrs_platform.recorder import LiveTail, Progress
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.feed import Closed, Feed
 from threedrs_workflows.observer import Observer
 from threedrs_workflows.plan import PlannedStep
 from threedrs_workflows.retries import Retry, RetryPolicy
@@ -65,6 +66,8 @@ class RunContext:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     waiting_retries: dict[str, tuple[float, Retry]] = field(default_factory=dict)
     """Not before which time, and how, a step is tried again."""
+    feed: Feed = field(default_factory=Closed)
+    """Where more cells come from while the run goes on."""
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""
@@ -95,6 +98,7 @@ class RunContext:
         if blocked:
             self.tell(step, "blocked", f"{len(blocked)} steps depend on it")
         if self.options.fail_fast:
+            self.feed.close()
             self.drop(list(self.schedule.cells), "stopped by --fail-fast", StepState.FAILED)
 
     def drop(self, cells: Iterable[CellKey], why: str, state: StepState) -> None:
@@ -118,6 +122,8 @@ class RunContext:
             if line["kind"] == "progress":
                 progress = Progress(line["done"], line["total"], line["note"])
                 self.observer.progress(attempt.step, progress)
+            elif line["kind"] == "curve":
+                self.feed.curve(attempt.step.key, line["step"], line["values"])
             elif line["kind"] == "warning":
                 self.tell(attempt.step, "warning", line["message"])
                 event = Event("step.warning", attempt.step.key, {"message": line["message"]})

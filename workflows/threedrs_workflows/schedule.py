@@ -37,24 +37,46 @@ class Schedule:
     """Phases of all steps of a plan, and what follows from each change."""
 
     def __init__(self, plan: Plan) -> None:
-        self.steps: dict[str, PlannedStep] = plan.by_key
+        self.steps: dict[str, PlannedStep] = {}
         self.digests: dict[str, str] = {}
-        self.cells: dict[CellKey, StepState] = dict.fromkeys(plan.links, StepState.PENDING)
-        self._users = {node.key: node.users for node in plan.graph.nodes.values()}
-        self._needs = {cell: set(roles.values()) for cell, roles in plan.links.items()}
-        self._cells_of = {node.key: node.cells for node in plan.graph.nodes.values()}
-        self._missing = {cell: len(keys) for cell, keys in self._needs.items()}
-        self._phase = dict.fromkeys(self.steps, Phase.WAITING)
-        self._priority = _priorities(plan, self._users)
+        self.cells: dict[CellKey, StepState] = {}
+        self._users: dict[str, set[str]] = {}
+        self._needs: dict[CellKey, set[str]] = {}
+        self._cells_of: dict[str, set[CellKey]] = {}
+        self._missing: dict[CellKey, int] = {}
+        self._phase: dict[str, Phase] = {}
+        self._priority: dict[str, tuple[int, float, int]] = {}
         self._ready: set[str] = set()
-        self._open = len(self.steps)
+        self._open = 0
         self.hits = 0
-        for step in plan.steps:
+        self.add(plan)
+
+    def add(self, plan: Plan) -> None:
+        """Take in the cells of a plan; steps that are here already are shared with them.
+
+        What failed or was cancelled before is open again: the new cells want it.
+        """
+        users = {node.key: node.users for node in plan.graph.nodes.values()}
+        priorities = _priorities(plan, users, len(self.steps))
+        opened = [step for step in plan.steps if not self._keeps(step.key)]
+        for node in plan.graph.nodes.values():
+            self._users.setdefault(node.key, set()).update(node.users)
+            self._cells_of.setdefault(node.key, set()).update(node.cells)
+        for step in opened:
+            self._priority.setdefault(step.key, priorities[step.key])
+            self.steps[step.key] = step
+            self._phase.setdefault(step.key, Phase.DONE)
+            self.set(step.key, Phase.WAITING)
+        for cell, roles in plan.links.items():
+            self._needs[cell] = set(roles.values())
+            self._missing[cell] = sum(key not in self.digests for key in self._needs[cell])
+            self.cells[cell] = StepState.PENDING if self._missing[cell] else StepState.SUCCEEDED
+        for step in opened:
             if step.hit and step.output_digest is not None:
                 self.hits += 1
                 self.done(step.key, step.output_digest)
-        for key in self.steps:
-            self._refresh_waiting(key)
+        for step in opened:
+            self._refresh_waiting(step.key)
 
     @property
     def is_finished(self) -> bool:
@@ -157,6 +179,10 @@ class Schedule:
         known = [seconds for seconds in left if seconds is not None]
         return sum(known) * len(left) / len(known) if known else None
 
+    def _keeps(self, key: str) -> bool:
+        """Whether a step is here and done, or on its way."""
+        return key in self.steps and (key in self.digests or not self._phase[key].is_final)
+
     def _end_cells(self, cells: Iterable[CellKey], state: StepState) -> list[CellKey]:
         ended = [cell for cell in cells if self.cells[cell] is StepState.PENDING]
         for cell in ended:
@@ -180,12 +206,19 @@ class Schedule:
         return list(found)
 
 
-def _priorities(plan: Plan, users: dict[str, set[str]]) -> dict[str, tuple[int, float, int]]:
-    """Sort keys: what most cells wait for first, then the longest predicted path, then order."""
+def _priorities(
+    plan: Plan, users: dict[str, set[str]], first: int
+) -> dict[str, tuple[int, float, int]]:
+    """Sort keys: what most cells wait for first, then the longest predicted path, then order.
+
+    Args:
+        first: place of the plan's first step in that order.
+    """
     path: dict[str, float] = {}
     for step in reversed(plan.steps):
         own = UNKNOWN_SECONDS if step.seconds is None else step.seconds
         path[step.key] = own + max((path[user] for user in users[step.key]), default=0.0)
     return {
-        step.key: (-step.cells, -path[step.key], index) for index, step in enumerate(plan.steps)
+        step.key: (-step.cells, -path[step.key], index)
+        for index, step in enumerate(plan.steps, start=first)
     }

@@ -19,6 +19,7 @@ from threedrs_platform.retention import scratch_folders
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.ending import Ender
+from threedrs_workflows.feed import Closed, Feed
 from threedrs_workflows.heartbeat import Heartbeat
 from threedrs_workflows.observer import Observer, Silent
 from threedrs_workflows.plan import Plan
@@ -41,6 +42,8 @@ class Supervisor:
     """Set it to interrupt the run; it can be resumed."""
     tally: Counter[str] = field(default_factory=Counter)
     """How often each thing happened to a step: done, reused, retry, failed, ..."""
+    feed: Feed = field(default_factory=Closed)
+    """Where more cells come from while the run goes on."""
 
     def run(self, run_id: str, plan: Plan) -> RunState:
         """Work until every step is done, failed or blocked, or until `stop` is set.
@@ -59,6 +62,7 @@ class Supervisor:
             schedule=Schedule(plan),
             tally=self.tally,
             cleaner=ScratchCleaner(),
+            feed=self.feed,
         )
         try:
             return _Loop(context, plan, self.stop).work()
@@ -82,32 +86,52 @@ class _Loop:
         try:
             with Heartbeat(journal, run.options.lease_s):
                 self._begin()
-                while not run.schedule.is_finished and not self._stop.is_set():
+                while not self._is_finished and not self._stop.is_set():
                     self._turn()
-                if run.schedule.is_finished:
+                if self._is_finished:
                     state = run.schedule.outcome()
         finally:
             self._end(state)
         return state
 
+    @property
+    def _is_finished(self) -> bool:
+        return self._run.schedule.is_finished and self._run.feed.is_over
+
     def _begin(self) -> None:
         """Take over what the plan found done."""
         run, schedule = self._run, self._run.schedule
-        with run.workspace.database.write():
-            for step in self._plan.steps:
-                if step.hit and step.twin is not None:
-                    inputs = schedule.inputs(step.key)
-                    run.workspace.journal.adopt(run.run_id, step.key, step.twin, inputs)
-            done = [cell for cell, s in schedule.cells.items() if s is StepState.SUCCEEDED]
-            run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
+        self._take_over(self._plan)
         for folder in scratch_folders(run.workspace.root / "scratch"):
             if folder.name in schedule.digests:  # a supervisor died after its commit
                 run.cleaner.remove(folder)
         run.observer.started(run.run_id, schedule)
 
+    def _take_over(self, plan: Plan) -> None:
+        """Write down what a plan found done, and the cells that it completes."""
+        run, schedule = self._run, self._run.schedule
+        with run.workspace.database.write():
+            for step in plan.steps:
+                if step.hit and step.twin is not None:
+                    inputs = schedule.inputs(step.key)
+                    run.workspace.journal.adopt(run.run_id, step.key, step.twin, inputs)
+            done = [cell for cell in plan.links if schedule.cells[cell] is StepState.SUCCEEDED]
+            run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
+
+    def _take_in(self) -> None:
+        """Give up cells that show no promise, and take in the ones that come instead."""
+        run = self._run
+        for cell, why in run.feed.given_up().items():
+            run.drop([cell], why, StepState.CANCELLED)
+        plan = run.feed.more(run.schedule)
+        if plan is not None:
+            run.schedule.add(plan)
+            self._take_over(plan)
+
     def _turn(self) -> None:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
+        self._take_in()
         ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
         if time.monotonic() >= self._next_look:
             self._look_around()
@@ -142,6 +166,8 @@ class _Loop:
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
                 self._ender.time_out(attempt)
         whole, cells = run.workspace.runs.cancelled(run.run_id)
+        if whole:
+            run.feed.close()
         if whole or cells:
             chosen = list(run.schedule.cells) if whole else sorted(cells, key=lambda c: c.cell_id)
             run.drop(chosen, "cancelled", StepState.CANCELLED)

@@ -58,6 +58,14 @@ def crawl(task: StepTask) -> None:
     noop(task)
 
 
+def draw(task: StepTask) -> None:
+    """Draw one point of a curve every hundredth of a second."""
+    for step in range(int(task.params["points"])):
+        task.log(step, {"loss": 1.0})
+        time.sleep(0.01)
+    noop(task)
+
+
 def resumable(task: StepTask) -> None:
     """Log ten points, crashing once in the middle; the second attempt goes on where it stopped."""
     mark = task.scratch / "done"
