@@ -11,13 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers import VGGTArchitecture, VGGTConfig, load_teacher
+from threedrs_components.teachers import VGGTArchitecture
 from threedrs_components.teachers.config import VGGT_1B
 from threedrs_components.teachers.vggt import VGGT
 from threedrs_components.teachers.vggt_heads import Fusion, ResidualUnit
 from threedrs_components.teachers.vggt_layers import Aggregator, Rotation, VisionTransformer
-from threedrs_components.teachers.weights import write_tensors
-from threedrs_platform.errors import CheckpointError, ConfigError
 
 TINY = VGGTArchitecture(
     image_size=32, patch_size=8, embed_dim=16, heads=2, patch_embed_depth=1, depth=2,
@@ -257,129 +255,6 @@ def test_cells_lie_where_their_patch_lies() -> None:
     changed = (depth != empty)[0, 0, :, :, 0]
     assert changed[:2, 2:].all()
     assert int(changed.sum()) == 4
-
-
-def write_checkpoint(folder: Path, model: VGGT, suffix: str) -> Path:
-    path = folder / f"model{suffix}"
-    if suffix == ".pt":
-        torch.save(model.state_dict(), path)
-    else:
-        write_tensors(path, model)
-    return path
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_teacher_from_a_file_gives_the_models_own_features(tmp_path: Path, suffix: str) -> None:
-    model = tiny()
-    path = write_checkpoint(tmp_path, model, suffix)
-    teacher = VGGTConfig(checkpoint=str(path)).build()
-    with torch.inference_mode():
-        expected = model.aggregator(frames().unsqueeze(0), [1])[1][0, :, 5:]
-    features = teacher.features(frames())
-    assert features.shape == (3, 4, 4, 32)
-    torch.testing.assert_close(features.flatten(1, 2), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_heads_that_features_do_not_need_are_ignored(tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    tensors = tiny().state_dict() | {"track_head.unknown": torch.zeros(2)}
-    save_file({name: value.clone() for name, value in tensors.items()}, path)
-    assert load_teacher("vggt", str(path)).features(frames()).shape == (3, 4, 4, 32)
-
-
-def test_a_folder_stands_for_the_weights_inside_it(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, tiny(), ".safetensors")
-    assert load_teacher("vggt", str(tmp_path)).card.kind == "vggt"
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        (
-            {"aggregator.frame_blocks.1.norm1.weight": None},
-            "1 missing: aggregator.frame_blocks.1",
-        ),
-        (
-            {"aggregator.global_blocks.0.attn.proj.bias": torch.zeros(3)},
-            r"1 of another shape: .*blocks.0.attn.proj.bias \[3\] instead of \[16\]",
-        ),
-        ({"aggregator.extra": torch.zeros(1)}, "1 unknown: aggregator.extra"),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
-    tmp_path: Path, suffix: str, change: dict[str, Tensor | None], complaint: str
-) -> None:
-    merged = {**tiny().state_dict(), **change}
-    tensors = {name: value.clone() for name, value in merged.items() if value is not None}
-    path = tmp_path / f"broken{suffix}"
-    if suffix == ".pt":
-        torch.save(tensors, path)
-    else:
-        save_file(tensors, path)
-    with pytest.raises(CheckpointError, match=complaint) as caught:
-        load_teacher("vggt", str(path))
-    assert f"broken{suffix}" in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"half a checkpoint", b"\x80\x02}q\x00."])
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_file_of_something_else_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
-    path = tmp_path / f"model{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"model{suffix}: "):
-        load_teacher("vggt", str(path))
-
-
-@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
-def test_a_truncated_checkpoint_is_refused(tmp_path: Path, suffix: str) -> None:
-    path = write_checkpoint(tmp_path, tiny(), suffix)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=f"model{suffix}: not a readable checkpoint"):
-        load_teacher("vggt", str(path))
-
-
-def test_another_models_checkpoint_is_no_vggt(tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    save_file({"linear.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(CheckpointError, match="this is no VGGT checkpoint"):
-        load_teacher("vggt", str(path))
-
-
-def test_without_a_checkpoint_the_cure_is_named() -> None:
-    with pytest.raises(CheckpointError, match="set `checkpoint`"):
-        VGGTConfig().build()
-
-
-def test_a_layer_beyond_the_depth_is_refused(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, tiny(), ".safetensors")
-    with pytest.raises(CheckpointError, match=r"blocks 0\.\.1, so there is no layer 2"):
-        load_teacher("vggt", str(path), layer=2)
-
-
-@pytest.mark.parametrize(
-    ("given", "grid"),
-    [((64, 64), (4, 4)), ((48, 64), (3, 4)), ((480, 640), (3, 4)), ((64, 32), (4, 4))],
-)
-def test_frames_are_brought_to_the_models_width_in_whole_patches(
-    tmp_path: Path, given: tuple[int, int], grid: tuple[int, int]
-) -> None:
-    path = write_checkpoint(tmp_path, tiny(), ".safetensors")
-    assert load_teacher("vggt", str(path)).features(frames(1, *given)).shape[1:3] == grid
-
-
-def test_bfloat16_on_a_cpu_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="on a CPU use float32"):
-        load_teacher("vggt", str(tmp_path), precision="bfloat16")
-
-
-@pytest.mark.gpu
-def test_bfloat16_stays_near_float32(tmp_path: Path) -> None:
-    path = str(write_checkpoint(tmp_path, tiny(), ".safetensors"))
-    exact = load_teacher("vggt", path).features(frames())
-    quick = load_teacher("vggt", path, device="cuda", precision="bfloat16").features(frames())
-    assert quick.dtype == torch.float32
-    assert 0 < (quick.cpu() - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 def test_an_aggregator_of_one_frame_works() -> None:
