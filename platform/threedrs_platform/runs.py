@@ -13,11 +13,12 @@ from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, u
 
 from threedrs_platform import schema
 from threedrs_platform.database import Database, now
-from threedrs_platform.errors import ConfigError, ConflictError, Fault
+from threedrs_platform.errors import ConflictError
 from threedrs_platform.events import Event, append_events, post
 from threedrs_platform.identity import canonical_json, sha256_text
 from threedrs_platform.journal import CellKey, finish_cells
 from threedrs_platform.owners import is_dead
+from threedrs_platform.run_names import find_run_id
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.step_entries import StepEntry, load_specs, spec_json, step_row
 from threedrs_platform.steps import JSON, Cell
@@ -184,22 +185,18 @@ class Runs:
             append_events(connection, run_id, events)
 
     def get(self, run_id: str) -> RunRow:
-        """One run, by id, by unique beginning of its id, or "last".
+        """One run, by whatever `run_names` understands.
 
         Raises:
             ConfigError: there is no such run, or several.
         """
-        query = select(_runs, func.coalesce(_runs.c.lease_until < now(), True).label("expired"))
-        if run_id == "last":
-            query = query.order_by(_runs.c.created_at.desc(), _runs.c.id.desc()).limit(1)
-        else:
-            query = query.where(_runs.c.id.startswith(run_id, autoescape=True)).limit(6)
+        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
+        query = select(_runs, expired).where(_runs.c.id == bindparam("run"))
         with self.database.read() as connection:
-            rows = connection.execute(query).all()
-        exact = [row for row in rows if row.id == run_id] or rows
-        if len(exact) != 1:
-            raise ConfigError([Fault(_which_run(run_id, [row.id for row in exact]))])
-        return _run(exact[0])
+            row = connection.execute(query, {"run": run_id}).one_or_none()
+            if row is None:
+                row = connection.execute(query, {"run": find_run_id(self.database, run_id)}).one()
+        return _run(row)
 
     def recent(self, limit: int = 20) -> list[RunRow]:
         """The newest runs, newest first."""
@@ -386,14 +383,6 @@ def _run(row: Any) -> RunRow:
         lease_expired=bool(row.expired),
         cancel_requested=bool(row.cancel_requested),
     )
-
-
-def _which_run(run_id: str, found: Sequence[str]) -> str:
-    if run_id == "last":
-        return "there is no run yet; start one with `workflows submit`"
-    if not found:
-        return f"there is no run {run_id!r} here; `workflows status` lists the runs"
-    return f"{run_id!r} could be any of {', '.join(found)}; give more of the id"
 
 
 def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:

@@ -60,19 +60,24 @@ def test_a_shared_step_comes_back_as_one_object(runs: Runs) -> None:
     assert spec.inputs["first"] is cell.steps["first"]
 
 
-def test_a_run_is_found_by_beginning_or_as_the_last(runs: Runs) -> None:
+def test_a_run_is_found_by_beginning_by_grid_or_as_the_last(runs: Runs) -> None:
     first, second = submit(runs, "alpha"), submit(runs, "beta")
-    assert runs.get("alp").id == first
+    assert runs.get(first[:8]).id == first
+    assert runs.get("alpha").id == first
     assert runs.get("last").id == second
-    assert [run.id for run in runs.recent()] == [second, first]
+    newest = submit(runs, "alpha")
+    assert runs.get("alpha").id == newest
+    assert [run.id for run in runs.recent()] == [newest, second, first]
 
 
 def test_an_unknown_or_ambiguous_run_is_told(runs: Runs) -> None:
-    with pytest.raises(ConfigError, match="there is no run 'x' here"):
-        runs.get("x")
+    with pytest.raises(ConfigError, match="there is no run yet"):
+        runs.get("last")
     submit(runs), submit(runs)
-    with pytest.raises(ConfigError, match="'demo' could be any of demo-"):
-        runs.get("demo")
+    with pytest.raises(ConfigError, match="no run is called 'x'"):
+        runs.get("x")
+    with pytest.raises(ConfigError, match="'dem' fits several runs: demo-"):
+        runs.get("dem")
 
 
 def test_only_one_supervisor_works_on_a_run(runs: Runs) -> None:
