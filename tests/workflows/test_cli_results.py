@@ -7,18 +7,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from threedrs_platform import schema
 from threedrs_platform.database import open_database, sqlite_url
 from threedrs_platform.events import Event, append_events, post
 from threedrs_platform.measurements import RunResults
+from threedrs_platform.owners import this_owner
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import Values, fake_results
 from threedrs_platform.testing.fake_runs import store_run
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli import main
 
 POSITION = "scanrefer/acc@0.25/position"
@@ -259,6 +264,18 @@ def test_logs_of_one_key_print_the_log_alone(run: Run) -> None:
 
 def test_a_finished_attempt_is_followed_to_its_end(run: Run) -> None:
     assert run("logs", "run-1", "key-vggt-1", "-f")[1] == "output of key-vggt-1\n"
+
+
+def test_following_ends_when_the_supervisor_is_gone(run: Run, workspace: Path) -> None:
+    gone = replace(this_owner(), started="long ago")
+    with (
+        find_workspace(str(workspace), environment={}) as found,
+        found.database.write() as connection,
+    ):
+        lease = {"owner": str(gone), "lease_until": 4e9}
+        connection.execute(update(schema.runs).values(state="running", **lease))
+    code, text, _ = run("logs", "run-1", "-f")
+    assert code == 0 and "step.failed" in text
 
 
 def test_a_log_on_another_machine_is_named(run: Run, workspace: Path) -> None:

@@ -15,6 +15,7 @@ from threedrs_platform.events import RecordedEvent, read_events
 from threedrs_platform.lineage import AttemptRow, attempts_of
 from threedrs_platform.measurements import RunResults, StepSummary
 from threedrs_platform.results import Results
+from threedrs_platform.runs import Runs
 from threedrs_platform.states import AttemptState, RunState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json
@@ -77,13 +78,19 @@ def _events(args: argparse.Namespace, database: Database, run_id: str) -> None:
         return
     last = 0
     while True:
-        over = Results(database).find_run(run_id).state is not RunState.RUNNING
+        over = not _is_worked_on(database, run_id)
         for event in read_events(database, run_id, last):
             print(_event_line(event), flush=args.follow)
             last = event.seq
         if over or not args.follow:
             return
         time.sleep(FOLLOW_S)
+
+
+def _is_worked_on(database: Database, run_id: str) -> bool:
+    """Whether more is to come: a run whose supervisor died stays "running" in the journal."""
+    run = Runs(database).get(run_id)
+    return run.state is RunState.RUNNING and run.has_live_owner
 
 
 def _event_line(event: RecordedEvent) -> str:
@@ -168,7 +175,8 @@ def _follow(database: Database, key: str, attempt: AttemptRow) -> None:
     offset = 0
     while True:
         current = next(each for each in attempts_of(database, [key])[key] if each.n == attempt.n)
-        over = current.state is not AttemptState.RUNNING
+        running = current.state is AttemptState.RUNNING
+        over = not (running and _is_worked_on(database, attempt.run_id))
         file = Path(attempt.log_file)
         if file.exists():
             with file.open("rb") as log:
