@@ -25,6 +25,7 @@ from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
 from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.data import MicroBatch
@@ -72,7 +73,7 @@ def measure(size: Size, questions: int, repeats: int) -> Row:
     """Train and predict both ways on one scene."""
     tokenizer = word_tokenizer(["describe where is the a in .", *WORDS])
     config = LlavaVideoConfig(micro=size.widths)
-    student = LlavaVideo(config, micro_model(size.widths, tokenizer, 0), tokenizer)
+    student = LlavaVideo(config, micro_model(LlavaVideo, config, tokenizer, 0), tokenizer)
     scene = random_scene(
         "scene", 0, num_frames=size.frames, grid=student.grid, image_size=size.widths.image_size
     )
@@ -103,7 +104,7 @@ def measure(size: Size, questions: int, repeats: int) -> Row:
     )
 
 
-def batch_of(scene: PreparedScene, samples: Sequence[Sample], student: LlavaVideo) -> MicroBatch:
+def batch_of(scene: PreparedScene, samples: Sequence[Sample], student: Student) -> MicroBatch:
     """The scene with these questions."""
     questions = [training_question(sample, scene, student.tokenizer) for sample in samples]
     batch = collate([scene], [questions], [object_candidates(scene)], student.tokenizer)

@@ -105,8 +105,8 @@ def test_with_a_teacher_its_settings_matter(changes: dict[str, Any]) -> None:
 
 
 def test_pretraining_of_a_student_with_weights_does_not_matter() -> None:
-    one = identity(student="big", student_pretraining__tower_steps=1)
-    assert one == identity(student="big")
+    big = {"student": "big", "prepare__image_size": 384, "prepare__grid": 14}
+    assert identity(**big, student_pretraining__tower_steps=1) == identity(**big)
 
 
 def test_names_of_table_entries_do_not_matter() -> None:
@@ -163,6 +163,14 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
         ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers (0 to 3)"),
         ({"probe__layer": -5}, "probe: layer -5: the student has 3 layers"),
         ({"prepare__grid": 7}, "student: the student reads 64 pixels as 4 x 4 tokens, but prepare"),
+        ({"student": "big"}, "student: the student reads 384 pixels as 14 x 14 tokens, but prepare"),
+        (
+            {
+                "students__llava__object_membership": "released",
+                "students__llava__object_features": "both",
+            },
+            "set prepare.patch_grid: 8, or the student's object_membership: share",
+        ),
         ({"prepare__num_frames": 9}, "prepare: num_frames 9: scenes have only 8 frames"),
         ({"scenes__kind": "mikro"}, "scenes.kind: unknown kind 'mikro'; did you mean 'micro'?"),
         ({"benchmarks__names": ["scanreef"]}, "did you mean 'scanrefer'?"),

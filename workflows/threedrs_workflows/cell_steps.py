@@ -175,8 +175,10 @@ def _start_params(experiment: Experiment) -> dict[str, Any]:
     later = {
         "blind",
         "coord_input",
+        "frozen",
         "gradient_checkpointing",
         "object_features",
+        "object_membership",
         "position_encoding",
     }
     return {k: v for k, v in _student_params(experiment).items() if k not in later}

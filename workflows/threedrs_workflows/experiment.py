@@ -227,13 +227,18 @@ def _student(info: ValidationInfo) -> StudentConfig | None:
 
 
 def _check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
-    """A micro student's own sizes must be those that scenes are prepared for."""
-    if student.size != "micro" or student.checkpoint is not None:
+    """Scenes must be prepared for the student, unless its own checkpoint decides its sizes."""
+    if student.size == "micro" and student.checkpoint is not None:
         return
-    size, patch = student.micro.image_size, student.micro.patch_size
-    if (prepare.image_size, prepare.grid) != (size, size // (2 * patch)):
+    size, grid, patches = student.image_size, student.grid, student.patch_grid
+    if (prepare.image_size, prepare.grid) != (size, grid):
         raise ValueError(
-            f"the student reads {size} pixels as {size // (2 * patch)} x {size // (2 * patch)} "
-            f"tokens, but prepare makes {prepare.image_size} pixels and {prepare.grid} x "
-            f"{prepare.grid}; set prepare.image_size and prepare.grid to match"
+            f"the student reads {size} pixels as {grid} x {grid} tokens, but prepare makes "
+            f"{prepare.image_size} pixels and {prepare.grid} x {prepare.grid}; "
+            "set prepare.image_size and prepare.grid to match"
+        )
+    if patches is not None and prepare.patch_grid != patches:
+        raise ValueError(
+            f"released object features read weights of {patches} x {patches} patches per frame; "
+            f"set prepare.patch_grid: {patches}, or the student's object_membership: share"
         )

@@ -16,6 +16,9 @@ class PrepareConfig(Config):
     """Side of the student's input image; frames are squashed to it, never cropped."""
     grid: int = Field(default=4, ge=1)
     """Token rows and columns per frame, P."""
+    patch_grid: int | None = Field(default=None, ge=1)
+    """Rows and columns of vision patches per frame before pooling, R: what students with
+    object_membership "released" pool object features from. None keeps no weights of patches."""
     voxel_m: float = Field(default=0.1, gt=0)
     num_frames: int = Field(default=8, ge=1)
     on_bad_scene: Literal["refuse", "skip"] = "refuse"

@@ -49,6 +49,10 @@ class PreparedScene:
     """[Q, 6] float32"""
     proposal_weights: Tensor
     """[Q, F, P, P] float32"""
+    object_patches: Tensor | None = None
+    """[K, F, R, R] float32 like object_weights, for the finer cells of prepare.patch_grid"""
+    proposal_patches: Tensor | None = None
+    """[Q, F, R, R] float32"""
     pairs: PairMatrix | None = None
     """Correspondences between tokens, counted in pixels; None for a scene that never had any"""
     voxel_m: float = 0.1
@@ -65,6 +69,8 @@ class PreparedScene:
 
 
 TENSORS = tuple(item.name for item in dataclasses.fields(PreparedScene) if item.type == "Tensor")
+PATCH_TENSORS = ("object_patches", "proposal_patches")
+"""Written only with prepare.patch_grid."""
 
 
 def prepare_scene(
@@ -82,6 +88,7 @@ def prepare_scene(
     weights = box_cell_weights(
         points, valid, torch.cat([boxes, candidates]), config.grid, config.grid
     )
+    patches = _patch_weights(points, valid, torch.cat([boxes, candidates]), config.patch_grid)
     size = config.image_size
     return PreparedScene(
         scene_id=scene.scene_id,
@@ -95,9 +102,17 @@ def prepare_scene(
         object_weights=weights[: len(boxes)],
         proposals=candidates,
         proposal_weights=weights[len(boxes) :],
+        object_patches=None if patches is None else patches[: len(boxes)],
+        proposal_patches=None if patches is None else patches[len(boxes) :],
         pairs=_pixel_pairs(scene, points, valid, config),
         voxel_m=config.voxel_m,
     )
+
+
+def _patch_weights(
+    points: Tensor, valid: Tensor, boxes: Tensor, grid: int | None
+) -> Tensor | None:
+    return None if grid is None else box_cell_weights(points, valid, boxes, grid, grid)
 
 
 def scene_pairs(scene: PreparedScene, *, level: Level, voxel_m: float) -> PairMatrix:
@@ -167,7 +182,8 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "labels": json.dumps(prepared.labels),
         "voxel_m": json.dumps(prepared.voxel_m),
     }
-    tensors = {name: getattr(prepared, name).contiguous() for name in TENSORS}
+    given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
+    tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
     if prepared.pairs is not None:
         arrays = prepared.pairs.arrays()
         tensors |= {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -205,8 +221,10 @@ class PreparedScenes:
         try:
             with safe_open(path, framework="pt") as content:
                 metadata = content.metadata()
-                tensors = {name: content.get_tensor(name) for name in TENSORS}
-                stored = set(content.keys()).intersection(PAIR_ARRAYS)
+                held = set(content.keys())
+                optional = held.intersection(PATCH_TENSORS)
+                tensors = {name: content.get_tensor(name) for name in (*TENSORS, *optional)}
+                stored = held.intersection(PAIR_ARRAYS)
                 pairs = {name: content.get_tensor(name).numpy() for name in stored}
         except (SafetensorError, OSError) as error:
             raise SceneError(scene_id, f"prepared file cannot be read: {error}", path) from error

@@ -1,11 +1,45 @@
-"""Students: multimodal LLMs that show their hidden states at visual tokens. The union lists them.
+"""Students: multimodal LLMs that show their states at visual tokens. The union lists them."""
 
-One student so far, so the union is that one config; a second makes it
-`Annotated[A | B, Field(discriminator="kind")]`.
-"""
+from __future__ import annotations
 
-from threedrs_components.students.config import LlavaVideoConfig, MicroPretrainingConfig
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
 
-StudentConfig = LlavaVideoConfig
+from pydantic import Field, TypeAdapter
 
-__all__ = ["LlavaVideoConfig", "MicroPretrainingConfig", "StudentConfig"]
+from threedrs_components.students.config import (
+    LlavaOneVisionStudentConfig,
+    LlavaVideoConfig,
+    MicroPretrainingConfig,
+    Qwen2VLStudentConfig,
+    StudentSettings,
+)
+
+AnyStudent = LlavaVideoConfig | LlavaOneVisionStudentConfig | Qwen2VLStudentConfig
+StudentConfig = Annotated[AnyStudent, Field(discriminator="kind")]
+STUDENT_KINDS = tuple(str(kind.model_fields["kind"].default) for kind in get_args(AnyStudent))
+"""Every kind of student."""
+
+__all__ = [
+    "STUDENT_KINDS",
+    "AnyStudent",
+    "LlavaOneVisionStudentConfig",
+    "LlavaVideoConfig",
+    "MicroPretrainingConfig",
+    "Qwen2VLStudentConfig",
+    "StudentConfig",
+    "StudentSettings",
+    "kind_of",
+    "student_config",
+]
+
+
+def student_config(values: Mapping[str, Any]) -> AnyStudent:
+    """The configuration that JSON values stand for, whatever its kind; parts may be missing."""
+    registry: TypeAdapter[AnyStudent] = TypeAdapter(StudentConfig)
+    return registry.validate_python(values)
+
+
+def kind_of(config: StudentSettings) -> str:
+    """The name of a configuration's kind."""
+    return str(type(config).model_fields["kind"].default)

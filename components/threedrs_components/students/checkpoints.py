@@ -10,31 +10,52 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import LlavaOnevisionConfig, LlavaOnevisionForConditionalGeneration
+from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.llava_video import Frames, LlavaVideo
+from threedrs_components.students import STUDENT_KINDS, kind_of, student_config
+from threedrs_components.students.config import StudentSettings
+from threedrs_components.students.passes import Frames
+from threedrs_components.students.published_weights import read_model_config
+from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import StudentTokenizer
 from threedrs_components.training.randomness import undisturbed
 from threedrs_platform.errors import CheckpointError
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 POINTER_FILE = "pointer.json"
-KIND = "llava_video"
+
+
+def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
+    """Load `config.checkpoint`: a student folder, or published weights of the kind.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it does not fit.
+    """
+    if config.checkpoint is None:
+        raise CheckpointError(
+            "a micro student starts from the pretrained 2D student: set checkpoint to its folder "
+            "(the pretrain step makes one)"
+        )
+    folder = Path(config.checkpoint)
+    if is_student(folder):
+        return load_student(folder, config)
+    architecture = config.architecture()
+    model, tokenizer = architecture.read_weights(folder, getattr(torch, dtype))
+    return architecture(config, model, tokenizer).to(model.dtype)
 
 
 def is_student(folder: Path) -> bool:
     """Whether a folder was written by `save_student`."""
     path = folder / CONFIG_FILE
-    return path.is_file() and json.loads(path.read_text()).get("kind") == KIND
+    return path.is_file() and read_model_config(folder).get("kind") in STUDENT_KINDS
 
 
-def save_student(student: LlavaVideo, folder: Path) -> None:
+def save_student(student: Student, folder: Path) -> None:
     """Write the whole student; equal weights give equal files."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "kind": KIND,
+        "kind": kind_of(student.config),
         "student": student.config.model_copy(update={"checkpoint": None}).model_dump(mode="json"),
         "model": student.model.config.to_dict(),
     }
@@ -44,7 +65,7 @@ def save_student(student: LlavaVideo, folder: Path) -> None:
     student.tokenizer.save(folder)
 
 
-def load_student(folder: Path | str, config: LlavaVideoConfig | None = None) -> LlavaVideo:
+def load_student(folder: Path | str, config: StudentSettings | None = None) -> Student:
     """Read a student in evaluation mode.
 
     Args:
@@ -53,28 +74,43 @@ def load_student(folder: Path | str, config: LlavaVideoConfig | None = None) -> 
             blindness); its widths are those of the stored weights.
 
     Raises:
-        CheckpointError: a file is unreadable, or a tensor is missing, unknown or misshaped.
+        CheckpointError: a file is unreadable, the folder holds another kind of student, or a
+            tensor is missing, unknown or misshaped.
     """
     folder = Path(folder)
+    content = read_model_config(folder)
+    if content.get("kind") not in STUDENT_KINDS:
+        raise CheckpointError(f"{folder}/{CONFIG_FILE}: not written by save_student")
     try:
-        content: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: student cannot be read: {error}") from error
-    if content.get("kind") != KIND:
-        raise CheckpointError(f"{folder}/{CONFIG_FILE}: not a {KIND} student")
-    stored = LlavaVideoConfig(**{**content["student"], "checkpoint": str(folder)})
-    chosen = stored if config is None else config.model_copy(update={"micro": stored.micro})
-    with undisturbed(), no_init_weights():
-        model = LlavaOnevisionForConditionalGeneration(
-            LlavaOnevisionConfig.from_dict(content["model"])
-        )
-    student = LlavaVideo(chosen, model, StudentTokenizer.load(folder))
+    stored = student_config({**content["student"], "checkpoint": str(folder)})
+    chosen = stored if config is None else _changed(stored, config, folder)
+    architecture = chosen.architecture()
+    student = architecture(
+        chosen, empty_model(architecture, content["model"]), StudentTokenizer.load(folder)
+    )
     try:
         student.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(f"{folder}/{WEIGHTS_FILE}: {error}") from error
     return student.eval()
+
+
+def empty_model(architecture: type[Student], stored: dict[str, Any]) -> PreTrainedModel:
+    """A model whose weights are whatever was in memory, from its stored configuration."""
+    model_class = architecture.model_class
+    with undisturbed(), no_init_weights():
+        return model_class(model_class.config_class.from_dict(stored))
+
+
+def _changed(stored: StudentSettings, config: StudentSettings, folder: Path) -> StudentSettings:
+    if kind_of(stored) != kind_of(config):
+        raise CheckpointError(
+            f"{folder}: holds a student of kind {kind_of(stored)!r}, not {kind_of(config)!r}"
+        )
+    return config.model_copy(update={"micro": stored.micro})
 
 
 def write_pointer(checkpoint: Path | str, folder: Path) -> None:
@@ -97,7 +133,7 @@ def resolve_student(folder: Path) -> Path:
 
 @torch.no_grad()
 def student_features(
-    student: LlavaVideo, images: Tensor, coordinates: Tensor, layer: int = -1
+    student: Student, images: Tensor, coordinates: Tensor, layer: int = -1
 ) -> Tensor:
     """Hidden states [F, P, P, C] float32 of one scene at its visual tokens.
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from threedrs_platform.config import Config
 
 if TYPE_CHECKING:
-    from threedrs_components.students.llava_video import LlavaVideo
+    from threedrs_components.students.student import Student
 
 ObjectFeatures = Literal["llm", "vision", "both"]
+ObjectMembership = Literal["share", "released"]
+Part = Literal["vision", "projector", "language"]
+REAL_GRID = 14
+"""Token rows and columns per frame of every real student."""
 
 
 class MicroWidths(Config):
@@ -36,34 +40,65 @@ class MicroWidths(Config):
         return self
 
 
-class LlavaVideoConfig(Config):
-    """LLaVA-Video: SigLIP frames, a projector, Qwen2 reading the grid of visual tokens."""
+class StudentSettings(Config):
+    """What every kind of student can choose."""
 
-    kind: Literal["llava_video"] = "llava_video"
     size: Literal["micro", "7b"] = "micro"
     checkpoint: str | None = None
-    """A student folder, or the lmms-lab / hf weights of the 7B model."""
+    """A student folder, or for size 7b the published weights."""
     position_encoding: bool = False
     """Add the sine encoding of world coordinates to visual tokens and object features."""
     object_features: ObjectFeatures = "llm"
     """Where candidates are pooled: last hidden states, projected vision tokens, or their mean."""
+    object_membership: ObjectMembership = "share"
+    """How a token counts for a candidate: by the share of its pixels inside the box, or as
+    released all or nothing: hidden states from an eighth of the pixels on (91 of 729), vision
+    tokens from half of them on (98 of 196) and before they are pooled. The latter reads
+    prepare.patch_grid, unless the student pools inside its vision tower."""
     coord_input: Literal["region", "encoding"] = "region"
     """What `<coord>` carries: the box's visual feature, or as released only the encoding of its
     centre, which needs position_encoding."""
     blind: bool = False
     """Control: no visual token, object features zero."""
+    frozen: tuple[Part, ...] = ()
+    """Parts that fine-tuning leaves as they are. The others learn at the rates of `training`."""
     gradient_checkpointing: bool = False
     micro: MicroWidths = MicroWidths()
 
+    real_image_size: ClassVar[int] = 384
+    """Side of the frames at size 7b."""
+    real_patch_grid: ClassVar[int | None] = 27
+    """Rows of vision tokens before pooling at size 7b; None where the tower pools them."""
+
     @model_validator(mode="after")
-    def _real_weights(self) -> Self:
+    def _choices_fit(self) -> Self:
         if self.coord_input == "encoding" and not self.position_encoding:
             raise ValueError("coord_input 'encoding' says nothing without position_encoding: true")
         if self.size == "7b" and self.checkpoint is None:
             raise ValueError("size '7b' needs checkpoint: a folder with the weights")
         return self
 
-    def build(self, dtype: Literal["float32", "bfloat16"] = "float32") -> LlavaVideo:
+    @property
+    def image_size(self) -> int:
+        """Side of the frames that scenes must be prepared with."""
+        return self.micro.image_size if self.size == "micro" else self.real_image_size
+
+    @property
+    def grid(self) -> int:
+        """Token rows and columns per frame."""
+        return self.image_size // (2 * self.micro.patch_size) if self.size == "micro" else REAL_GRID
+
+    @property
+    def patch_grid(self) -> int | None:
+        """Rows of vision tokens before pooling that released object features need, if any."""
+        reads_vision = self.object_features in ("vision", "both") and not self.blind
+        if self.object_membership == "share" or not reads_vision or self.real_patch_grid is None:
+            return None
+        if self.size == "micro":
+            return self.micro.image_size // self.micro.patch_size
+        return self.real_patch_grid
+
+    def build(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Student:
         """Load the checkpoint; modules that it does not hold get random weights.
 
         Args:
@@ -72,9 +107,62 @@ class LlavaVideoConfig(Config):
         Raises:
             CheckpointError: there is no checkpoint, or it does not fit.
         """
-        from threedrs_components.students.llava_video import build_llava_video
+        from threedrs_components.students.checkpoints import build_student
 
-        return build_llava_video(self, dtype)
+        return build_student(self, dtype)
+
+    def architecture(self) -> type[Student]:
+        """The class that this kind configures."""
+        raise AssertionError("every kind names its class")
+
+
+class LlavaVideoConfig(StudentSettings):
+    """LLaVA-Video: SigLIP frames, a projector, Qwen2 reading rows that end in a newline vector.
+
+    The paper calls it LLaVA-Next-Video; real weights: lmms-lab/LLaVA-Video-7B-Qwen2.
+    """
+
+    kind: Literal["llava_video"] = "llava_video"
+
+    def architecture(self) -> type[Student]:
+        """SigLIP and Qwen2."""
+        from threedrs_components.students.llava_video import LlavaVideo
+
+        return LlavaVideo
+
+
+class LlavaOneVisionStudentConfig(StudentSettings):
+    """LLaVA-OneVision: the same modules; one newline vector after all frames.
+
+    Real weights: lmms-lab/llava-onevision-qwen2-7b-ov or llava-hf/llava-onevision-qwen2-7b-ov-hf.
+    """
+
+    kind: Literal["llava_onevision"] = "llava_onevision"
+
+    def architecture(self) -> type[Student]:
+        """SigLIP and Qwen2."""
+        from threedrs_components.students.llava_onevision import LlavaOneVision
+
+        return LlavaOneVision
+
+
+class Qwen2VLStudentConfig(StudentSettings):
+    """Qwen2-VL with every frame as an image of its own: as a video, two frames share tokens.
+
+    Real weights: Qwen/Qwen2-VL-7B-Instruct. The paper freezes its vision tower.
+    """
+
+    kind: Literal["qwen2_vl"] = "qwen2_vl"
+    frozen: tuple[Part, ...] = ("vision",)
+    """Parts that fine-tuning leaves as they are; the default is the paper's."""
+    real_image_size: ClassVar[int] = 392
+    real_patch_grid: ClassVar[int | None] = None
+
+    def architecture(self) -> type[Student]:
+        """Qwen's own tower and language model."""
+        from threedrs_components.students.qwen2_vl import Qwen2VL
+
+        return Qwen2VL
 
 
 class MicroPretrainingConfig(Config):

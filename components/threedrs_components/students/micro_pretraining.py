@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,7 @@ from torch.nn import functional
 
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig, MicroPretrainingConfig
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students.config import MicroPretrainingConfig, StudentSettings
 from threedrs_components.students.micro_frames import (
     FrameTask,
     MicroFrames,
@@ -29,6 +27,7 @@ from threedrs_components.students.micro_frames import (
     read_frames,
 )
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.data import MicroBatch
@@ -60,19 +59,18 @@ class CellLabels:
 class Tower(nn.Module):
     """The student's vision tower with a linear read-out per patch."""
 
-    def __init__(self, student: LlavaVideo) -> None:
+    def __init__(self, student: Student) -> None:
         super().__init__()
-        vision = student.model.config.vision_config
-        self.tower: Any = student.model.model.vision_tower
-        self.patch = int(vision.patch_size)
+        self.patch_states = student.patch_states
+        self.tower = nn.ParameterList(student.parameters_of("vision"))
+        self.patch = student.patch_size
         self.sizes = (1 + len(CATEGORIES), 1 + len(COLOR_NAMES), 3)
         cells = (self.patch // CELL_PIXELS) ** 2
-        self.read_out = nn.Linear(vision.hidden_size, cells * sum(self.sizes))
+        self.read_out = nn.Linear(student.vision_width, cells * sum(self.sizes))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Category, colour and RGB of every cell [B, N, S, ...] of images [B, H, W, 3] uint8."""
-        pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        states = self.tower(pixels, output_hidden_states=True).hidden_states[-1]
+        states = self.patch_states(images)
         cells = self.read_out(states).view(*states.shape[:2], -1, sum(self.sizes))
         categories, colors, rgb = cells.split(self.sizes, dim=-1)
         return categories, colors, rgb
@@ -98,7 +96,7 @@ class Tower(nn.Module):
 
 def pretrain_student(
     config: MicroPretrainingConfig,
-    student_config: LlavaVideoConfig,
+    student_config: StudentSettings,
     world: Path,
     out: Path,
     scratch: Path,
@@ -115,10 +113,13 @@ def pretrain_student(
         progress: told steps done, all steps, and a note.
     """
     frames, held_out = read_frames(world)
-    tokenizer = word_tokenizer(micro_texts())
+    architecture = student_config.architecture()
+    tokenizer = word_tokenizer(micro_texts(), architecture.micro_chat)
+    # What fine-tuning will freeze has to be learnt here.
+    student_config = student_config.model_copy(update={"frozen": ()})
     with seeded(config.seed):
-        model = micro_model(student_config.micro, tokenizer, config.seed)
-        student = LlavaVideo(student_config, model, tokenizer)
+        model = micro_model(architecture, student_config, tokenizer, config.seed)
+        student = architecture(student_config, model, tokenizer)
         tower = Tower(student).train()
     metrics = _train_tower(config, tower, frames, held_out, scratch, progress)
     metrics += _train_language(config, student, frames, held_out, scratch, progress)
@@ -151,14 +152,13 @@ def _train_tower(
 
 def _train_language(
     config: MicroPretrainingConfig,
-    student: LlavaVideo,
+    student: Student,
     frames: MicroFrames,
     held_out: MicroFrames,
     scratch: Path,
     progress: Progress,
 ) -> list[Metric]:
-    tower = student.model.model.vision_tower
-    tower.requires_grad_(False)
+    _freeze_tower(student, True)
     module = TrainingModule(student.train(), Objectives(), None)
 
     def loss_of(step: int) -> Tensor:
@@ -174,8 +174,13 @@ def _train_language(
         scratch / "language.pt",
     )
     run_stage(stage, module, loss_of, progress)
-    tower.requires_grad_(True)
+    _freeze_tower(student, False)
     return language_quality(student.eval(), held_out, config.evaluation_frames)
+
+
+def _freeze_tower(student: Student, frozen: bool) -> None:
+    for parameter in student.parameters_of("vision"):
+        parameter.requires_grad_(not frozen)
 
 
 def tower_loss(outputs: tuple[Tensor, Tensor, Tensor], labels: CellLabels) -> Tensor:
@@ -234,7 +239,7 @@ def tower_quality(module: Tower, frames: MicroFrames, most: int) -> list[Metric]
     return metrics
 
 
-def language_quality(student: LlavaVideo, frames: MicroFrames, most: int) -> list[Metric]:
+def language_quality(student: Student, frames: MicroFrames, most: int) -> list[Metric]:
     """Grounding, captions and colours on single frames, exact matches."""
     correct: dict[str, list[bool]] = defaultdict(list)
     answers: dict[str, Counter[str]] = defaultdict(Counter)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+HALF_OF_PATCH = 98 / 196
+"""Share of a vision patch inside a box from which on it is released as the box's."""
+EIGHTH_OF_CELL = 91 / 729
+"""The same for the cell behind one token of the LLM."""
+ROUNDING = 1e-6
+"""Shares are quotients in float32."""
+
+
+def released_weights(shares: Tensor, threshold: float) -> Tensor:
+    """1 where a share reaches the threshold, else 0; same shape and type."""
+    return (shares >= threshold - ROUNDING).to(shares.dtype)
+
 
 def pooled(weights: Tensor, tokens: Tensor) -> Tensor:
     """Weighted mean of tokens for each candidate; zeros where a candidate covers no token.
 
     Args:
-        weights: [..., K, F, P, P] shares of each cell inside each candidate.
+        weights: [..., K, F, P, P] of each cell for each candidate.
         tokens: [..., F, P, P, C].
 
     Returns:
@@ -22,21 +34,17 @@ def pooled(weights: Tensor, tokens: Tensor) -> Tensor:
 
 
 def object_features(
-    weights: Tensor, hidden: Tensor | None, vision: Tensor | None, encoding: Tensor | None
+    hidden: Tensor | None, vision: Tensor | None, encoding: Tensor | None
 ) -> Tensor:
     """Mean of the branches that are given.
 
     Args:
-        weights: [..., K, F, P, P].
-        hidden: [..., F, P, P, C] last hidden states of the LLM, or None.
-        vision: [..., F, P, P, C] projected vision tokens without position encoding, or None.
+        hidden: [..., K, C] pooled from last hidden states of the LLM, or None.
+        vision: [..., K, C] pooled from projected vision tokens without position encoding, or None.
         encoding: [..., K, C] encoding of the box centres, added to the vision branch, or None.
     """
-    branches: list[Tensor] = []
-    if hidden is not None:
-        branches.append(pooled(weights, hidden))
+    branches = [] if hidden is None else [hidden]
     if vision is not None:
-        features = pooled(weights, vision)
-        branches.append(features if encoding is None else features + encoding.to(features.dtype))
+        branches.append(vision if encoding is None else vision + encoding.to(vision.dtype))
     assert branches, "an object feature needs a branch"
     return branches[0] if len(branches) == 1 else torch.stack(branches).mean(0)

@@ -1,8 +1,7 @@
-"""Loading real LLaVA weights: lmms-lab files under transformers names, nothing silently random."""
+"""LLaVA-Video and LLaVA-OneVision as published: lmms-lab's own layout, or that of llava-hf."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,26 @@ import torch
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    PreTrainedModel,
     Qwen2Config,
     SiglipVisionConfig,
 )
 
-from threedrs_components.students.tokenizer import StudentTokenizer, qwen_tokenizer
+from threedrs_components.students.published_weights import (
+    fill_new_rows,
+    load_published,
+    read_model_config,
+    refuse_model_type,
+)
+from threedrs_components.students.tokenizer import (
+    Newline,
+    StudentTokenizer,
+    qwen_chat,
+    stored_tokenizer,
+)
 from threedrs_platform.errors import CheckpointError
 
+LMMS_LAB, LLAVA_HF = "llava_qwen", "llava_onevision"
 VISUAL_ID, IMAGE_ID = 152_000, 152_001
 """Spare rows of Qwen2's 152,064; `<ground>` and `<coord>` take the first ones after the words."""
 SIGLIP_SO400M = {
@@ -35,6 +47,10 @@ LMMS_LAB_NAMES = {
     r"^model\.mm_projector\.2\.": "model.multi_modal_projector.linear_2.",
     r"^model\.(layers|embed_tokens|norm)\b": r"model.language_model.\1",
 }
+UNREAD = (r"vision_tower\.(encoder\.layers\.26|head)\.",)
+"""SigLIP's last layer and pooling head: a folder may keep them, no LLaVA reads them."""
+NEWLINE_NAMES: dict[str, Newline] = {"grid": "row", "one_token": "end"}
+"""What lmms-lab calls the place of the newline vector in a video."""
 TEXT_FIELDS = (
     "vocab_size",
     "hidden_size",
@@ -47,46 +63,42 @@ TEXT_FIELDS = (
 )
 
 
-def load_real_model(
+def read_llava(
     folder: Path,
+    dtype: torch.dtype,
+    newline: Newline,
     vision: dict[str, Any] | None = None,
-    dtype: torch.dtype = torch.bfloat16,
-) -> tuple[LlavaOnevisionForConditionalGeneration, StudentTokenizer]:
+) -> tuple[PreTrainedModel, StudentTokenizer]:
     """Load lmms-lab (`llava_qwen`) or hf (`llava_onevision`) weights.
 
     Args:
         folder: config.json, weights and tokenizer.
-        vision: SigLIP fields; lmms-lab's configuration does not carry them. None is so400m/14-384.
         dtype: of the loaded weights.
+        newline: where the kind of student that is asked for puts the newline vector.
+        vision: SigLIP fields; lmms-lab's configuration does not carry them. None is so400m/14-384.
 
     Raises:
-        CheckpointError: unknown model type, or a tensor is missing or of another shape.
+        CheckpointError: another model, or a tensor that is missing, extra or of another shape.
     """
-    stored = _read_config(folder)
+    stored = read_model_config(folder)
     kind = stored.get("model_type")
-    if kind == "llava_qwen":
+    refuse_model_type(folder, kind, {LMMS_LAB: "lmms-lab", LLAVA_HF: "llava-hf"})
+    _refuse_newline(folder, stored.get("mm_newline_position"), newline)
+    if kind == LMMS_LAB:
         config = lmms_lab_config(stored, vision or SIGLIP_SO400M)
-        mapping: dict[str, str] | None = LMMS_LAB_NAMES
-    elif kind == "llava_onevision":
-        config, mapping = LlavaOnevisionConfig.from_pretrained(folder), None
     else:
-        raise CheckpointError(
-            f"{folder}/config.json: model_type is {kind!r}; expected 'llava_qwen' (lmms-lab) or "
-            "'llava_onevision' (llava-hf)"
-        )
-    # Mismatches are collected, not raised, so that the report below names all of them.
-    loaded: Any = LlavaOnevisionForConditionalGeneration.from_pretrained(
+        config = LlavaOnevisionConfig.from_pretrained(folder)
+        _refuse_tower_reading(folder, config)
+    model = load_published(
+        LlavaOnevisionForConditionalGeneration,
         folder,
-        config=config,
-        key_mapping=mapping,
-        dtype=dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
+        config,
+        dtype,
+        names=LMMS_LAB_NAMES if kind == LMMS_LAB else None,
+        unread=UNREAD,
     )
-    model, report = loaded
-    _refuse_random_tensors(folder, report)
-    tokenizer = qwen_tokenizer(folder, config.video_token_id)
-    _fill_new_rows(model, tokenizer)
+    tokenizer = stored_tokenizer(folder, qwen_chat(newline), config.video_token_id)
+    fill_new_rows(folder, model, tokenizer)
     return model, tokenizer
 
 
@@ -109,33 +121,19 @@ def lmms_lab_config(stored: dict[str, Any], vision: dict[str, Any]) -> LlavaOnev
     )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        stored: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: config.json cannot be read: {error}") from error
-    return stored
-
-
-def _refuse_random_tensors(folder: Path, report: dict[str, Any]) -> None:
-    """transformers only prints what it could not load, and goes on with random tensors."""
-    missing = sorted(map(str, report["missing_keys"]))
-    mismatched = sorted(map(str, report["mismatched_keys"]))
-    if missing or mismatched:
+def _refuse_newline(folder: Path, stored: str | None, wanted: Newline) -> None:
+    """Both models have one layout of tensors; their configuration tells them apart."""
+    if stored is not None and NEWLINE_NAMES.get(stored) != wanted:
         raise CheckpointError(
-            f"{folder}: {len(missing)} tensors are missing ({', '.join(missing[:5])}), "
-            f"{len(mismatched)} have another shape ({', '.join(mismatched[:5])})"
+            f"{folder}/config.json: mm_newline_position is {stored!r}, which this student does not "
+            "have; choose kind llava_video for 'grid', llava_onevision for 'one_token'"
         )
 
 
-def _fill_new_rows(model: Any, tokenizer: StudentTokenizer) -> None:
-    """`<ground>` and `<coord>` start as the mean of the rows before them, as released."""
-    first = min(tokenizer.ground_id, tokenizer.coord_id)
-    rows = model.get_input_embeddings().weight.shape[0]
-    if max(tokenizer.ground_id, tokenizer.coord_id) >= min(rows, tokenizer.visual_id):
-        raise CheckpointError(f"the embedding table ({rows} rows) has no room for special tokens")
-    with torch.no_grad():
-        for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
-            table[[tokenizer.ground_id, tokenizer.coord_id]] = (
-                table[:first].float().mean(0).to(table.dtype)
-            )
+def _refuse_tower_reading(folder: Path, config: LlavaOnevisionConfig) -> None:
+    read = (config.vision_feature_layer, config.vision_feature_select_strategy)
+    if read != (-1, "full"):
+        raise CheckpointError(
+            f"{folder}/config.json: the vision tower is read at layer {read[0]}, strategy "
+            f"{read[1]!r}; LLaVA-OneVision reads all tokens of the last one (-1, 'full')"
+        )

@@ -43,9 +43,17 @@ class PrefixLayout:
     @cached_property
     def positions(self) -> Tensor:
         """[1, S * V + N] position of every token in its own conversation."""
-        prefix = torch.arange(self.prefix).repeat(self.scenes)
+        return self.positions_behind(torch.arange(self.prefix))[None]
+
+    def positions_behind(self, prefix: Tensor) -> Tensor:
+        """[..., S * V + N] positions, where those [..., V] of one prefix are given.
+
+        Questions go on behind the highest one, alike on every leading axis.
+        """
         lengths = [length for scene in self.lengths for length in scene]
-        return torch.cat([prefix, self.prefix + restarting(lengths)])[None]
+        questions = restarting(lengths).to(prefix.device) + (int(prefix.max()) + 1)
+        behind = questions.expand(*prefix.shape[:-1], -1)
+        return torch.cat([*[prefix] * self.scenes, behind], dim=-1)
 
     @cached_property
     def mask(self) -> Tensor:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -17,6 +17,8 @@ from threedrs_platform.errors import CheckpointError
 GROUND, COORD = "<ground>", "<coord>"
 PADDING, UNKNOWN, VISUAL, IMAGE = "<pad>", "<unk>", "<visual>", "<image>"
 TOKENIZER_FILE, CHAT_FILE = "tokenizer.json", "chat.json"
+
+Newline = Literal["row", "end", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,33 @@ class ChatMarkup:
     reply: str
     end: str
     visual: str
+    frame_start: str = ""
+    """Text before the tokens of each frame"""
+    frame_end: str = ""
+    """Text after them"""
+    newline: Newline = "row"
+    """Where a learned vector stands: after each row of tokens, after all frames, or nowhere"""
 
 
 MICRO_CHAT = ChatMarkup(
     header="<|user|>", opening="", reply="<|assistant|>", end="<|end|>", visual=VISUAL
 )
-QWEN_CHAT = ChatMarkup(
-    header="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
-    opening="\n",
-    reply="<|im_end|>\n<|im_start|>assistant\n",
-    end="<|im_end|>",
-    visual="",
-)
+
+
+def qwen_chat(
+    newline: Newline, *, opening: str = "\n", frame_start: str = "", frame_end: str = ""
+) -> ChatMarkup:
+    """ChatML as Qwen2 speaks it; the placeholder of visual tokens has no text."""
+    return ChatMarkup(
+        header="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+        opening=opening,
+        reply="<|im_end|>\n<|im_start|>assistant\n",
+        end="<|im_end|>",
+        visual="",
+        frame_start=frame_start,
+        frame_end=frame_end,
+        newline=newline,
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +78,16 @@ class StudentTokenizer:
         self.visual_id = self.token_id(chat.visual) if visual_id is None else visual_id
         self.header = tuple(self._ids(chat.header))
         """Ids that stand before the visual tokens."""
+        self.frame_start = tuple(self._ids(chat.frame_start))
+        self.frame_end = tuple(self._ids(chat.frame_end))
+
+    def prefix_length(self, num_frames: int, grid: int, blind: bool = False) -> int:
+        """V: the header, then for every frame its marks, `grid` rows of tokens, and newlines."""
+        if blind:
+            return len(self.header)
+        rows = grid * (grid + (self.chat.newline == "row"))
+        frame = len(self.frame_start) + rows + len(self.frame_end)
+        return len(self.header) + num_frames * frame + (self.chat.newline == "end")
 
     def __len__(self) -> int:
         return int(self.tokenizer.get_vocab_size())
@@ -123,8 +150,13 @@ class StudentTokenizer:
         return int(identity)
 
 
-def word_tokenizer(texts: Iterable[str]) -> StudentTokenizer:
-    """A tokenizer whose vocabulary is every word and punctuation mark of the texts, lower-cased."""
+def word_tokenizer(texts: Iterable[str], chat: ChatMarkup = MICRO_CHAT) -> StudentTokenizer:
+    """A tokenizer whose vocabulary is every word and punctuation mark of the texts, lower-cased.
+
+    Args:
+        texts: to take words from.
+        chat: markup, each piece of it one token.
+    """
     normalizer = normalizers.Lowercase()
     splitter = pre_tokenizers.Sequence(
         [
@@ -133,7 +165,8 @@ def word_tokenizer(texts: Iterable[str]) -> StudentTokenizer:
         ]
     )
     special = [PADDING, UNKNOWN, VISUAL, IMAGE, GROUND, COORD]
-    special += [MICRO_CHAT.header, MICRO_CHAT.reply, MICRO_CHAT.end]
+    special += [chat.header, chat.reply, chat.end]
+    special += [mark for mark in (chat.frame_start, chat.frame_end) if mark]
     markup = re.compile("|".join(re.escape(token) for token in special))
     words = {
         word
@@ -144,11 +177,16 @@ def word_tokenizer(texts: Iterable[str]) -> StudentTokenizer:
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.add_special_tokens(special)
-    return StudentTokenizer(tokenizer, MICRO_CHAT)
+    return StudentTokenizer(tokenizer, chat)
 
 
-def qwen_tokenizer(folder: Path, visual_id: int) -> StudentTokenizer:
+def stored_tokenizer(folder: Path, chat: ChatMarkup, visual_id: int) -> StudentTokenizer:
     """The checkpoint's own tokenizer with `<ground>` and `<coord>` appended.
+
+    Args:
+        folder: of the published weights.
+        chat: markup that the model was trained with.
+        visual_id: placeholder of a visual token.
 
     Raises:
         CheckpointError: the folder holds no tokenizer.
@@ -160,4 +198,4 @@ def qwen_tokenizer(folder: Path, visual_id: int) -> StudentTokenizer:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
     loaded.add_tokens([GROUND, COORD], special_tokens=True)
-    return StudentTokenizer(loaded.backend_tokenizer, QWEN_CHAT, visual_id)
+    return StudentTokenizer(loaded.backend_tokenizer, chat, visual_id)

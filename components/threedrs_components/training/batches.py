@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.llava_video import Frames, Regions
+from threedrs_components.students.passes import Frames, Regions
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.tokenizer import COORD, GROUND, Encoded, StudentTokenizer
 from threedrs_platform.errors import DataError
@@ -36,6 +36,8 @@ class Candidates:
     """[K, 6]"""
     weights: Tensor
     """[K, F, P, P]"""
+    patches: Tensor | None = None
+    """[K, F, R, R] the same for vision patches, where scenes were prepared with them"""
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,15 @@ class SceneBatch:
     """[G, K + 1] bool, "no object" last"""
     present: Tensor
     """[G, K + 1] bool: candidate exists"""
+    candidate_patches: Tensor | None = None
+    """[S, K, F, R, R], padded with zeros"""
 
     def to(self, device: torch.device) -> SceneBatch:
         """The same on another device."""
         moved = {
             item.name: getattr(self, item.name).to(device)
             for item in fields(self)
-            if item.name != "layout"
+            if item.name != "layout" and getattr(self, item.name) is not None
         }
         return replace(self, **moved)
 
@@ -79,13 +83,6 @@ class SceneBatch:
     def num_questions(self) -> int:
         """All questions of the batch."""
         return sum(len(lengths) for lengths in self.layout.lengths)
-
-
-def prefix_length(frames: Frames, header: int, blind: bool) -> int:
-    """V: header tokens, then for every frame P rows of P tokens and a newline."""
-    side = frames.coordinates.shape[2]
-    visual = 0 if blind else frames.images.shape[1] * side * (side + 1)
-    return header + visual
 
 
 def stack_frames(scenes: Sequence[PreparedScene]) -> Frames:
@@ -99,12 +96,12 @@ def stack_frames(scenes: Sequence[PreparedScene]) -> Frames:
 
 def object_candidates(scene: PreparedScene) -> Candidates:
     """The scene's own objects: the candidates of training."""
-    return Candidates(scene.boxes, scene.object_weights)
+    return Candidates(scene.boxes, scene.object_weights, scene.object_patches)
 
 
 def proposal_candidates(scene: PreparedScene) -> Candidates:
     """The scene's proposals: the candidates of evaluation."""
-    return Candidates(scene.proposals, scene.proposal_weights)
+    return Candidates(scene.proposals, scene.proposal_weights, scene.proposal_patches)
 
 
 def training_question(
@@ -160,7 +157,8 @@ def collate(
     """
     frames = stack_frames(scenes)
     lengths = tuple(tuple(len(item.encoded.ids) for item in group) for group in questions)
-    layout = PrefixLayout(prefix_length(frames, len(tokenizer.header), blind), lengths)
+    num_frames, grid = frames.coordinates.shape[1:3]
+    layout = PrefixLayout(tokenizer.prefix_length(num_frames, grid, blind), lengths)
     flat = [(scene, item) for scene, group in enumerate(questions) for item in group]
     ids = torch.tensor([token for _, item in flat for token in item.encoded.ids]).long()
     boxes, weights, exists = _pad_candidates(candidates, frames)
@@ -173,6 +171,7 @@ def collate(
         weights,
         *_answers(flat, ids),
         *_targets(flat, ids, exists, tokenizer),
+        _pad_patches(candidates, boxes.shape[1]),
     )
 
 
@@ -201,6 +200,17 @@ def _pad_candidates(
         boxes[scene, :count], weights[scene, :count] = group.boxes, group.weights
         exists[scene, :count] = True
     return boxes, weights, exists
+
+
+def _pad_patches(candidates: Sequence[Candidates], most: int) -> Tensor | None:
+    """[S, most, F, R, R], or None where some scene was prepared without."""
+    maps = [group.patches for group in candidates if group.patches is not None]
+    if len(maps) < len(candidates):
+        return None
+    padded = torch.zeros(len(maps), most, *maps[0].shape[1:])
+    for scene, patches in enumerate(maps):
+        padded[scene, : len(patches)] = patches
+    return padded
 
 
 def _regions(

@@ -15,8 +15,8 @@ from torch import distributed
 
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students.config import StudentSettings
+from threedrs_components.students.student import Student
 from threedrs_components.training.checkpoints import (
     Progress,
     newest_checkpoint,
@@ -70,7 +70,7 @@ NO_EFFECT = (
 class TrainingInputs:
     """Everything that decides the trained weights."""
 
-    student: LlavaVideoConfig
+    student: StudentSettings
     """Its checkpoint is where training starts."""
     prepared: Path
     samples: Mapping[str, Sequence[Sample]]
@@ -284,7 +284,7 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     }
     members: dict[str, list[torch.nn.Parameter]] = {name: [] for name in rates}
     for name, parameter in module.named_parameters():
-        group = _group_of(name)
+        group = _group_of(module.student, name)
         parameter.requires_grad_(parameter.requires_grad and rates[group] > 0)
         if parameter.requires_grad:
             members[group].append(parameter)
@@ -295,12 +295,9 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     ]
 
 
-def _group_of(name: str) -> str:
-    if ".vision_tower." in name:
-        return "vision"
-    if ".multi_modal_projector." in name or name.endswith(".image_newline"):
-        return "projector"
-    return "heads" if name.startswith(("alignment.", "student.grounding.")) else "language"
+def _group_of(student: Student, name: str) -> str:
+    inner = name.removeprefix("student.")
+    return "heads" if inner == name else student.part_of(inner)
 
 
 def _or(value: float | None, otherwise: float) -> float:
@@ -327,7 +324,7 @@ def _check_losses(inputs: TrainingInputs) -> None:
 
 def _build(
     inputs: TrainingInputs, device: torch.device | str
-) -> tuple[LlavaVideo, TrainingData, TrainingModule]:
+) -> tuple[Student, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
     training = inputs.training
     # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
@@ -338,7 +335,7 @@ def _build(
         return student, data, _training_module(inputs, student, data).to(device)
 
 
-def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:
+def _open_data(inputs: TrainingInputs, student: Student) -> TrainingData:
     objectives = inputs.objectives
     return TrainingData(
         PreparedScenes(inputs.prepared),
@@ -352,7 +349,7 @@ def _open_data(inputs: TrainingInputs, student: LlavaVideo) -> TrainingData:
     )
 
 
-def _validation(inputs: TrainingInputs, student: LlavaVideo) -> Validation | None:
+def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:
     """Held-out scenes, where training is to look at some."""
     if not inputs.training.validate_every or not inputs.validation:
         return None
@@ -368,7 +365,7 @@ def _validation(inputs: TrainingInputs, student: LlavaVideo) -> Validation | Non
 
 
 def _training_module(
-    inputs: TrainingInputs, student: LlavaVideo, data: TrainingData
+    inputs: TrainingInputs, student: Student, data: TrainingData
 ) -> TrainingModule:
     """With alignment, the head is as wide as the features and knows their statistics."""
     if data.features is None:

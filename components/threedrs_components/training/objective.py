@@ -19,7 +19,8 @@ from threedrs_components.objectives.config import (
 from threedrs_components.objectives.correspondence import correspondence_loss
 from threedrs_components.objectives.grounding import grounding_loss
 from threedrs_components.probing.pairs import PairMatrix
-from threedrs_components.students.llava_video import LlavaVideo, StudentOutput
+from threedrs_components.students.passes import StudentOutput
+from threedrs_components.students.student import Student
 from threedrs_components.training.batches import SceneBatch
 from threedrs_components.training.data import MicroBatch
 
@@ -51,7 +52,7 @@ class TrainingModule(nn.Module):
 
     def __init__(
         self,
-        student: LlavaVideo,
+        student: Student,
         objectives: Objectives,
         teacher_width: int | None,
         statistics: tuple[Tensor, Tensor] | None = None,
@@ -109,7 +110,7 @@ class TrainingModule(nn.Module):
 
     def _scores(self, batch: SceneBatch, output: StudentOutput) -> Tensor:
         features = self.student.object_features(
-            batch.candidate_weights, batch.candidate_boxes, output
+            batch.candidate_weights, batch.candidate_boxes, output, batch.candidate_patches
         )
         candidates = self.student.grounding.objects(features)
         queries = output.states[batch.ground_tokens]

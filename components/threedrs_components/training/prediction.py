@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
-from threedrs_components.students.llava_video import LlavaVideo, Prefill
+from threedrs_components.students.passes import Prefill
 from threedrs_components.students.shared_prefix import restarting
+from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD, GROUND
 from threedrs_components.training.batches import (
     Question,
@@ -27,7 +28,7 @@ PREFIX = -1
 
 
 def predict(
-    student: LlavaVideo,
+    student: Student,
     prepared: PreparedScenes,
     samples: Iterable[Sample],
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -46,7 +47,7 @@ def predict(
 
 @torch.no_grad()
 def predict_scene(
-    student: LlavaVideo,
+    student: Student,
     scene: PreparedScene,
     samples: Sequence[Sample],
     max_new_tokens: int = MAX_NEW_TOKENS,
@@ -67,7 +68,7 @@ def predict_scene(
 
 
 def _answer(
-    student: LlavaVideo, scene: PreparedScene, samples: Sequence[Sample], max_new_tokens: int
+    student: Student, scene: PreparedScene, samples: Sequence[Sample], max_new_tokens: int
 ) -> Iterator[Prediction]:
     candidates = proposal_candidates(scene)
     questions = [
@@ -90,14 +91,14 @@ def _answer(
 
 
 def _grounded(
-    student: LlavaVideo,
+    student: Student,
     prefill: Prefill,
     batch: SceneBatch,
     states: Tensor,
     questions: Sequence[Question],
 ) -> Iterator[Prediction]:
     features = student.object_features(
-        batch.candidate_weights, batch.candidate_boxes, prefill.output
+        batch.candidate_weights, batch.candidate_boxes, prefill.output, batch.candidate_patches
     )
     objects = student.grounding.objects(features)
     scores = student.grounding(states[batch.ground_tokens], objects, batch.ground_scenes)
@@ -110,7 +111,7 @@ def _grounded(
 class Continuation:
     """Questions on one scene's cache, and the tokens decoded after them."""
 
-    def __init__(self, student: LlavaVideo, prefill: Prefill, batch: SceneBatch) -> None:
+    def __init__(self, student: Student, prefill: Prefill, batch: SceneBatch) -> None:
         self.student, self.prefill = student, prefill
         self.lengths = torch.tensor(batch.layout.lengths[0], device=student.device)
         self.owners = torch.full((prefill.length,), PREFIX, device=student.device)
@@ -148,5 +149,5 @@ class Continuation:
         late = torch.arange(len(own), device=own.device)[None] - len(self.owners)
         seen &= late <= torch.arange(len(owners), device=own.device)[:, None]
         self.owners = own
-        positions = self.prefill.length + offsets
+        positions = self.prefill.next_position + offsets
         return self.student.continue_from(self.prefill, embedded, positions, seen)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students import student_config
+from threedrs_components.students.config import MicroWidths
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD, word_tokenizer
 from threedrs_components.training.randomness import seeded
 from threedrs_platform.records import Sample
@@ -58,16 +59,18 @@ def random_samples(scene: PreparedScene, count: int, seed: int) -> list[Sample]:
     return [_sample(scene, index, chance) for index in range(count)]
 
 
-def random_student(seed: int = 0, **choices: Any) -> LlavaVideo:
+def random_student(seed: int = 0, **choices: Any) -> Student:
     """A micro student of small widths with random weights; keywords change its configuration."""
     widths = MicroWidths(
         image_size=64, patch_size=8, vision_width=32, vision_ff=64, width=48, heads=4,
         key_value_heads=2, ff=96,
     )  # fmt: skip
-    config = LlavaVideoConfig.model_validate({"micro": widths.model_dump(), **choices})
-    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS])
+    config = student_config({"kind": "llava_video", "micro": widths.model_dump(), **choices})
+    architecture = config.architecture()
+    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS], architecture.micro_chat)
     with seeded(seed):
-        return LlavaVideo(config, micro_model(config.micro, tokenizer, seed), tokenizer)
+        model = micro_model(architecture, config, tokenizer, seed)
+        return architecture(config, model, tokenizer)
 
 
 def _sparse(weights: Tensor) -> Tensor:

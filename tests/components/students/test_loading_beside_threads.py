@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
-from threedrs_components.students import checkpoints
 from threedrs_components.students.checkpoints import load_student, save_student
+from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.training.randomness import seeded
 from threedrs_components.training.synthetic import random_student
 
@@ -28,14 +28,14 @@ def test_weights_made_while_a_student_is_loaded_are_initialised(
     save_student(random_student(), tmp_path)
     expected, made = fresh_weights(), []
     other = threading.Thread(target=lambda: made.append(fresh_weights()))
-    build = LlavaOnevisionForConditionalGeneration
 
-    def build_slowly(*args: Any) -> Any:
-        other.start()
-        other.join(0.3)
-        return build(*args)
+    class Slow(LlavaOnevisionForConditionalGeneration):
+        def __init__(self, config: Any) -> None:
+            other.start()
+            other.join(0.3)
+            super().__init__(config)
 
-    monkeypatch.setattr(checkpoints, "LlavaOnevisionForConditionalGeneration", build_slowly)
+    monkeypatch.setattr(LlavaVideo, "model_class", Slow)
     load_student(tmp_path)
     other.join()
     assert torch.equal(made[0], expected)

@@ -71,11 +71,10 @@ def test_a_candidate_pools_its_tokens_by_weight() -> None:
 
 
 def test_branches_are_averaged_and_the_centre_belongs_to_the_visual_one() -> None:
-    weights, tokens = torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 2)
-    encoding = torch.tensor([[4.0, 0.0]])
-    assert object_features(weights, tokens, None, encoding).tolist() == [[1.0, 1.0]]
-    assert object_features(weights, None, tokens, encoding).tolist() == [[5.0, 1.0]]
-    assert object_features(weights, tokens, tokens, encoding).tolist() == [[3.0, 1.0]]
+    features, encoding = torch.ones(1, 2), torch.tensor([[4.0, 0.0]])
+    assert object_features(features, None, encoding).tolist() == [[1.0, 1.0]]
+    assert object_features(None, features, encoding).tolist() == [[5.0, 1.0]]
+    assert object_features(features, features, encoding).tolist() == [[3.0, 1.0]]
 
 
 def test_scores_are_cosines_with_no_object_last() -> None:

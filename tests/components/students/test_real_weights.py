@@ -21,7 +21,7 @@ from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.students.real_weights import (
     SIGLIP_SO400M,
     lmms_lab_config,
-    load_real_model,
+    read_llava,
 )
 from threedrs_components.training.prediction import predict_scene
 from threedrs_components.training.synthetic import random_samples, random_scene
@@ -85,7 +85,7 @@ def release(tmp_path: Path) -> tuple[Path, dict[str, Tensor]]:
 
 def test_every_tensor_arrives(release: tuple[Path, dict[str, Tensor]]) -> None:
     folder, ours = release
-    model, tokenizer = load_real_model(folder, VISION, torch.float32)
+    model, tokenizer = read_llava(folder, torch.float32, "row", VISION)
     loaded: dict[str, Tensor] = model.state_dict()
     assert loaded.keys() == ours.keys()
     new = [tokenizer.ground_id, tokenizer.coord_id]
@@ -110,14 +110,14 @@ def test_a_tensor_that_does_not_fit_is_named(
         tensors[name] = tensors[name][:, :7].contiguous()
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"language_model\.layers\.1\.mlp\.up_proj"):
-        load_real_model(folder, VISION, torch.float32)
+        read_llava(folder, torch.float32, "row", VISION)
 
 
 def test_an_unknown_model_type_is_refused(release: tuple[Path, dict[str, Tensor]]) -> None:
     folder, _ = release
     (folder / "config.json").write_text(json.dumps(STORED | {"model_type": "llama"}))
     with pytest.raises(CheckpointError, match="model_type is 'llama'"):
-        load_real_model(folder, VISION)
+        read_llava(folder, torch.float32, "row", VISION)
 
 
 def test_the_released_architecture_is_the_eight_billion_model() -> None:
@@ -134,7 +134,7 @@ def test_real_weights_answer_like_any_student(
     release: tuple[Path, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     folder, _ = release
-    model, tokenizer = load_real_model(folder, VISION, torch.float32)
+    model, tokenizer = read_llava(folder, torch.float32, "row", VISION)
     config = LlavaVideoConfig(
         size="7b", checkpoint=str(folder), position_encoding=True, object_features="both"
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import GROUND, Encoded
 from threedrs_components.training.batches import (
     Question,
@@ -21,7 +21,7 @@ from threedrs_components.training.synthetic import random_samples, random_scene,
 from threedrs_platform.records import Sample
 
 
-def alone(student: LlavaVideo, scene: PreparedScene, sample: Sample, steps: int) -> list[int]:
+def alone(student: Student, scene: PreparedScene, sample: Sample, steps: int) -> list[int]:
     """Greedy decoding that runs the whole sequence anew for every token."""
     candidates = proposal_candidates(scene)
     encoded, decoded = student.tokenizer.encode(sample.prompt, None), list[int]()

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from threedrs_components.objectives.config import AlignmentConfig, CorrespondenceConfig, TextConfig
-from threedrs_components.objectives.text import text_loss
 from threedrs_components.scenes.prepared import scene_pairs
-from threedrs_components.students.llava_video import Frames, LlavaVideo
+from threedrs_components.students.passes import Frames
 from threedrs_components.students.shared_prefix import PrefixLayout, question_mask
+from threedrs_components.students.student import Student
 from threedrs_components.training.batches import (
     collate,
     object_candidates,
@@ -26,7 +27,7 @@ from threedrs_components.training.objective import Objectives, Totals, TrainingM
 from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 
 
-def micro_batch(student: LlavaVideo, scenes: int, questions: list[list[int]]) -> MicroBatch:
+def micro_batch(student: Student, scenes: int, questions: list[list[int]]) -> MicroBatch:
     prepared = [random_scene(f"scene{index}", index) for index in range(scenes)]
     asked = [
         [
@@ -150,7 +151,7 @@ def test_text_loss_of_a_batch_is_the_sum_over_its_questions() -> None:
         mine = batch.answer_weights == weight
         number = float(mine.sum() * weight)
         logits = student.logits(out.states[batch.answer_tokens[mine]])
-        expected += float(text_loss(logits, batch.answer_ids[mine]).detach()) * number
+        expected += float(cross_entropy(logits, batch.answer_ids[mine]).detach()) * number
     assert float(loss.detach()) == pytest.approx(expected / 3, rel=1e-5)
 
 

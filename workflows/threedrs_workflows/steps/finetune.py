@@ -16,7 +16,7 @@ from threedrs_components.objectives.config import (
 )
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.students import LlavaVideoConfig
+from threedrs_components.students import student_config
 from threedrs_components.students.checkpoints import resolve_student
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.devices import device_for
@@ -56,7 +56,7 @@ def training_inputs(task: StepTask) -> TrainingInputs:
     """Everything that decides the weights, from the step's params and inputs."""
     params = task.params
     features = task.inputs.get("features")
-    student = LlavaVideoConfig.model_validate(params["student"])
+    student = student_config(params["student"])
     start = resolve_student(task.inputs["student"])
     training = params["training"] | task.settings.get("training", {})
     alignment = params.get("alignment") or {"weight": 0.0}

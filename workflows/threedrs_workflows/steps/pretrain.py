@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students import MicroPretrainingConfig, student_config
 from threedrs_components.students.checkpoints import write_pointer
 from threedrs_platform.steps import StepTask
 
@@ -15,7 +15,7 @@ def run(task: StepTask) -> None:
     With real weights the folder only points at them, and holds their digest: training that starts
     from other weights must not look like the same work.
     """
-    student = LlavaVideoConfig.model_validate(task.params["student"])
+    student = student_config(task.params["student"])
     if student.checkpoint is not None:
         write_pointer(student.checkpoint, task.out)
         (task.out / "weights.json").write_text(json.dumps(task.params["weights"]))

@@ -1,0 +1,76 @@
+"""What goes into one pass of a student, and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What the student sees of S scenes."""
+
+    images: Tensor
+    """[S, F, H, W, 3] uint8"""
+    coordinates: Tensor
+    """[S, F, P, P, 3] float32 metres"""
+    counts: Tensor
+    """[S, F, P, P]: valid pixels per cell; a cell without any gets no position encoding"""
+    order: Tensor | None = None
+    """[S, F] which frame the LLM reads first, second, ...; None: as they stand. Outputs always
+    come in the order of the images."""
+
+    def to(self, device: torch.device) -> Frames:
+        """The same on another device."""
+        order = None if self.order is None else self.order.to(device)
+        return Frames(
+            self.images.to(device), self.coordinates.to(device), self.counts.to(device), order
+        )
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Boxes that questions point at with `<coord>`. R regions."""
+
+    tokens: Tensor
+    """[R] index of the `<coord>` among the question tokens"""
+    scenes: Tensor
+    """[R] scene of the batch"""
+    weights: Tensor
+    """[R, F, P, P] share of each cell inside the box"""
+    boxes: Tensor
+    """[R, 6] metres"""
+
+    def to(self, device: torch.device) -> Regions:
+        """The same on another device."""
+        return Regions(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+
+
+@dataclass(frozen=True)
+class StudentOutput:
+    """States of one pass over S prefixes and N question tokens."""
+
+    states: Tensor
+    """[N, C] last hidden states of the question tokens"""
+    hidden: dict[int, Tensor]
+    """By layer, [S, F, P, P, C] at the visual tokens; -1 is after the final norm"""
+    vision: Tensor | None
+    """[S, F, P, P, C] projected tokens without position encoding; None for a blind student"""
+    patches: Tensor | None = None
+    """[S, F, R, R, C] the same before pooling, where object features are pooled from them"""
+
+
+@dataclass
+class Prefill:
+    """One scene's prefix, computed once: the cache that its questions continue."""
+
+    cache: DynamicCache
+    length: int
+    """Tokens in the prefix"""
+    next_position: int
+    """Where questions go on counting; less than `length` where a frame's tokens share positions"""
+    output: StudentOutput

@@ -1,0 +1,190 @@
+"""Published weights into a transformers model: all tensors, no other ones, nothing random."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PretrainedConfig, PreTrainedModel
+
+from threedrs_components.students.tokenizer import StudentTokenizer
+from threedrs_platform.errors import CheckpointError
+
+INDEX_FILE, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+NAMED_AT_MOST = 5
+"""Tensors that an error spells out; it counts the others."""
+
+
+def read_model_config(folder: Path) -> dict[str, Any]:
+    """The folder's config.json.
+
+    Raises:
+        CheckpointError: there is none, or it is not JSON.
+    """
+    try:
+        stored: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: config.json cannot be read: {error}") from error
+    return stored
+
+
+def refuse_model_type(folder: Path, found: object, expected: Mapping[str, str]) -> None:
+    """Say which published models a kind of student can start from.
+
+    Args:
+        folder: of the weights.
+        found: its model_type.
+        expected: by model_type, where such weights come from.
+
+    Raises:
+        CheckpointError: always, unless the type is among the expected ones.
+    """
+    if found not in expected:
+        choices = " or ".join(f"{kind!r} ({origin})" for kind, origin in expected.items())
+        raise CheckpointError(f"{folder}/config.json: model_type is {found!r}; expected {choices}")
+
+
+def load_published(
+    model_class: type[PreTrainedModel],
+    folder: Path,
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    names: Mapping[str, str] | None = None,
+    unread: Sequence[str] = (),
+) -> PreTrainedModel:
+    """Load all weights of a folder into a model.
+
+    Args:
+        model_class: of transformers.
+        folder: holds safetensors files.
+        config: of the model.
+        dtype: of the loaded weights.
+        names: patterns of stored names and what they become, if transformers does not know them.
+        unread: patterns of tensors that a folder may hold although the model has no place for them.
+
+    Raises:
+        CheckpointError: a file is missing, cut short or a pickle, or a tensor is missing, not of
+            this model, or of another shape.
+    """
+    owners = tensor_files(folder)
+    loader: Any = model_class
+    try:
+        # Mismatches are collected, not raised, so that the error below names all of them.
+        model, report = loader.from_pretrained(
+            folder,
+            config=config,
+            key_mapping=None if names is None else dict(names),
+            dtype=dtype,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: weights cannot be loaded: {error}") from error
+    _refuse_what_does_not_fit(folder, report, owners, unread)
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def tensor_files(folder: Path) -> dict[str, str]:
+    """Which file of a folder holds each tensor; reads headers only.
+
+    Raises:
+        CheckpointError: a file is missing, cut short, or there are only pickles.
+    """
+    owners: dict[str, str] = {}
+    for name in _weight_files(folder):
+        try:
+            with safe_open(folder / name, framework="pt") as content:
+                owners |= dict.fromkeys(content.keys(), name)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{folder / name}: cannot be read: {error}") from error
+    return owners
+
+
+def fill_new_rows(folder: Path, model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:
+    """`<ground>` and `<coord>` start as the mean of the rows before them, as released.
+
+    Raises:
+        CheckpointError: the tables have no spare row for them.
+    """
+    added = [tokenizer.ground_id, tokenizer.coord_id]
+    ends: Any = model
+    tables = [ends.get_input_embeddings().weight, ends.get_output_embeddings().weight]
+    rows = len(tables[0])
+    placeholders = {tokenizer.visual_id, getattr(model.config, "image_token_id", None)}
+    if max(added) >= rows or placeholders & set(added):
+        raise CheckpointError(
+            f"{folder}: the embedding table ({rows} rows) has no room for special tokens {added}"
+        )
+    with torch.no_grad():
+        for table in tables:
+            table[added] = table[: min(added)].float().mean(0).to(table.dtype)
+
+
+def _weight_files(folder: Path) -> list[str]:
+    index = folder / INDEX_FILE
+    if index.is_file():
+        try:
+            return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{index}: cannot be read: {error!r}") from error
+    if (folder / SINGLE_FILE).is_file():
+        return [SINGLE_FILE]
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLED)
+    found = f"; {pickles[0]} is a pickle, which may run code: convert it" if pickles else ""
+    raise CheckpointError(f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} here{found}")
+
+
+def _refuse_what_does_not_fit(
+    folder: Path, report: Mapping[str, Any], owners: Mapping[str, str], unread: Sequence[str]
+) -> None:
+    """transformers only prints what it could not load, and goes on with random tensors."""
+    extra = [
+        name
+        for name in report["unexpected_keys"]
+        if not any(re.search(pattern, name) for pattern in unread)
+    ]
+    misshaped = {name: (stored, wanted) for name, stored, wanted in report["mismatched_keys"]}
+    faults = [
+        _listed("missing", [(name, "") for name in report["missing_keys"]]),
+        _listed("not of this model", [(name, _origin(name, owners)) for name in extra]),
+        _listed(
+            "of another shape",
+            [
+                (name, f": {tuple(stored)}, not {tuple(wanted)}{_origin(name, owners)}")
+                for name, (stored, wanted) in misshaped.items()
+            ],
+        ),
+    ]
+    if any(faults):
+        raise CheckpointError(f"{folder}: " + "; ".join(fault for fault in faults if fault))
+
+
+def _listed(what: str, tensors: Iterable[tuple[str, str]]) -> str:
+    named = [name + detail for name, detail in sorted(tensors)]
+    if not named:
+        return ""
+    shown = ", ".join(named[:NAMED_AT_MOST])
+    more = "" if len(named) <= NAMED_AT_MOST else f", and {len(named) - NAMED_AT_MOST} more"
+    subject = "tensor is" if len(named) == 1 else "tensors are"
+    return f"{len(named)} {subject} {what} ({shown}{more})"
+
+
+def _origin(name: str, owners: Mapping[str, str]) -> str:
+    """The file whose tensor shares most of the name's end: loading may have renamed it."""
+    wanted = name.split(".")[::-1]
+
+    def shared(stored: str) -> int:
+        parts = stored.split(".")[::-1]
+        equal = [one == other for one, other in zip(wanted, parts, strict=False)]
+        return equal.index(False) if False in equal else len(equal)
+
+    best = max(owners, key=shared, default="")
+    return f" in {owners[best]}" if best else ""

@@ -1,0 +1,389 @@
+"""The student contract: frames to visual tokens, one prefix per scene, questions behind it.
+
+A kind of student is a subclass that says how frames become tokens and what its modules are called;
+the order of the sequence stands in its chat markup. No student knows a loss.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
+
+from threedrs_components.students.config import MicroWidths, Part, StudentSettings
+from threedrs_components.students.grounding_head import GroundingHead
+from threedrs_components.students.object_features import (
+    EIGHTH_OF_CELL,
+    HALF_OF_PATCH,
+    object_features,
+    pooled,
+    released_weights,
+)
+from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
+from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
+from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout
+from threedrs_components.students.tokenizer import MICRO_CHAT, ChatMarkup, StudentTokenizer
+from threedrs_platform.errors import DataError
+
+
+class Student(nn.Module):
+    """A multimodal LLM that shows its states; float32 unless weights or autocast say otherwise."""
+
+    model_class: ClassVar[type[PreTrainedModel]]
+    """Of transformers, with a language model at `model.language_model`."""
+    micro_chat: ClassVar[ChatMarkup] = MICRO_CHAT
+    """Markup of the micro student; that of real weights comes with their tokenizer."""
+    part_prefixes: ClassVar[tuple[tuple[str, Part], ...]]
+    """Beginnings of parameter names inside `model`, the first that fits decides; all others belong
+    to the language model."""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """Modules and parameters of `model` that nothing reads: they never have a gradient."""
+
+    def __init__(
+        self, config: StudentSettings, model: PreTrainedModel, tokenizer: StudentTokenizer
+    ) -> None:
+        super().__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self.model: Any = model
+        self.grounding = GroundingHead(self.width)
+        self.sine = MICRO_SINE if config.size == "micro" else SineEncoding()
+        self.model.model.language_model.set_attn_implementation(ATTENTION)
+        if config.gradient_checkpointing:
+            self.model.activation_checkpointing_enable({"use_reentrant": False})
+        for name, parameter in self.named_parameters():
+            unread = name.removeprefix("model.").startswith(self.unread)
+            if unread or self.part_of(name) in config.frozen:
+                parameter.requires_grad_(False)
+
+    @classmethod
+    @abstractmethod
+    def micro_config(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> PretrainedConfig:
+        """The transformers configuration of a micro student."""
+
+    @classmethod
+    @abstractmethod
+    def read_weights(
+        cls, folder: Path, dtype: torch.dtype
+    ) -> tuple[PreTrainedModel, StudentTokenizer]:
+        """Published weights and their tokenizer.
+
+        Raises:
+            CheckpointError: another model, a tensor too few, too many or of another shape, or a
+                file that cannot be read.
+        """
+
+    @abstractmethod
+    def patch_states(self, images: Tensor) -> Tensor:
+        """Tower states [B, n, Cv], row by row, of images [B, H, W, 3] uint8."""
+
+    @abstractmethod
+    def patches(self, images: Tensor) -> Tensor:
+        """Projected tokens [B, R, R, C] before pooling of images [B, H, W, 3] uint8."""
+
+    @property
+    @abstractmethod
+    def image_size(self) -> int:
+        """Side of the frames that the vision tower takes."""
+
+    @property
+    @abstractmethod
+    def patch_size(self) -> int:
+        """Side of the pixel square behind one tower state."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> int:
+        """P, token rows and columns per frame."""
+
+    @property
+    @abstractmethod
+    def vision_width(self) -> int:
+        """Cv, the width of the tower's states."""
+
+    def pool(self, patches: Tensor) -> Tensor:
+        """Tokens [B, P, P, C] of patches [B, R, R, C]; a tower that merges them has R = P."""
+        return patches
+
+    def prefix_positions(self, num_frames: int) -> Tensor:
+        """Positions [..., V] of the prefix tokens; leading axes are those of a rotary embedding."""
+        return torch.arange(self.tokenizer.prefix_length(num_frames, self.grid, self.config.blind))
+
+    def newline(self) -> Tensor:
+        """[C] what ends a row, or all frames, where the markup has newlines."""
+        vector: Tensor = self.model.model.image_newline
+        return vector
+
+    @classmethod
+    def part_of(cls, name: str) -> str:
+        """Part of the student that one of its parameters belongs to: a `Part`, or "heads"."""
+        if not name.startswith("model."):
+            return "heads"
+        inner = name.removeprefix("model.")
+        fitting = (part for prefix, part in cls.part_prefixes if inner.startswith(prefix))
+        return next(fitting, "language")
+
+    def parameters_of(self, part: Part) -> list[nn.Parameter]:
+        """All parameters of a part."""
+        return [value for name, value in self.named_parameters() if self.part_of(name) == part]
+
+    @property
+    def width(self) -> int:
+        """C, the width of the language model."""
+        return int(self.model.config.text_config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.grounding.no_object.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return self.grounding.no_object.dtype
+
+    def vision(self, images: Tensor) -> Tensor | None:
+        """Projected and pooled tokens [S, F, P, P, C] of frames [S, F, H, W, 3] uint8."""
+        return self._see(images)[0]
+
+    def prefix(self, frames: Frames, vision: Tensor | None) -> Tensor:
+        """Embeddings [S, V, C]: the header, then frame by frame as the markup says."""
+        scenes = frames.images.shape[0]
+        header = self._marks(self.tokenizer.header, (scenes,))
+        if vision is None:
+            return header
+        tokens = vision
+        if self.config.position_encoding:
+            encoding = self.sine(frames.coordinates, self.width)
+            tokens = tokens + (encoding * (frames.counts > 0)[..., None]).to(tokens.dtype)
+        if frames.order is not None:
+            tokens = _reordered(tokens, frames.order)
+        return torch.cat([header.to(tokens.dtype), self._laid_out(tokens)], dim=1)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Word embeddings [..., C] of ids [...]."""
+        embedded: Tensor = self.model.get_input_embeddings()(ids)
+        return embedded
+
+    def embed_questions(self, ids: Tensor, regions: Regions, vision: Tensor | None) -> Tensor:
+        """Embeddings [N, C]; to each `<coord>` what is known of its region is added."""
+        embedded = self.embed(ids)
+        if len(regions.tokens) == 0 or (vision is None and not self.config.position_encoding):
+            return embedded
+        pointed = torch.zeros(len(regions.tokens), self.width, device=self.device)
+        if vision is not None and self.config.coord_input == "region":
+            weights = regions.weights[:, None]
+            pointed = pointed + pooled(weights, vision[regions.scenes]).squeeze(1)
+        if self.config.position_encoding and not self.config.blind:
+            pointed = pointed + self.sine(regions.boxes[:, :3], self.width)
+        return embedded.index_add(0, regions.tokens, pointed.to(embedded.dtype))
+
+    def forward(
+        self,
+        frames: Frames,
+        layout: PrefixLayout,
+        ids: Tensor,
+        regions: Regions,
+        layers: Sequence[int] = (-1,),
+    ) -> StudentOutput:
+        """One pass over S prefixes and all their questions, in the flat layout.
+
+        Args:
+            frames: of S scenes.
+            layout: prefix length and question lengths.
+            ids: [N] question tokens, scene by scene.
+            regions: what `<coord>` tokens point at.
+            layers: hidden states wanted at the visual tokens.
+        """
+        vision, patches = self._see(frames.images)
+        prefix = self.prefix(frames, vision)
+        questions = self.embed_questions(ids, regions, vision)
+        flat = torch.cat([prefix.flatten(0, 1), questions.to(prefix.dtype)])[None]
+        positions = layout.positions_behind(self.prefix_positions(frames.images.shape[1]))
+        outputs = self._language(
+            flat, layers, position_ids=_batched(positions).to(self.device), layout=layout
+        )
+        cut = layout.scenes * layout.prefix
+        hidden = {
+            layer: self._visual_states(_unflatten(states[0, :cut], 0, (layout.scenes, -1)), frames)
+            for layer, states in outputs.items()
+            if layer in layers and vision is not None
+        }
+        return StudentOutput(outputs[-1][0, cut:], hidden, vision, patches)
+
+    def prefill(self, frames: Frames, layers: Sequence[int] = (-1,)) -> Prefill:
+        """Compute one scene's prefix and keep its keys and values.
+
+        Args:
+            frames: of one scene, S = 1.
+            layers: hidden states wanted at the visual tokens.
+        """
+        vision, patches = self._see(frames.images)
+        prefix = self.prefix(frames, vision)
+        positions = self.prefix_positions(frames.images.shape[1])
+        cache = DynamicCache(config=self.model.config.text_config)
+        outputs = self._language(
+            prefix,
+            layers,
+            position_ids=_batched(positions).to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden = {
+            layer: self._visual_states(states, frames)
+            for layer, states in outputs.items()
+            if layer in layers and vision is not None
+        }
+        output = StudentOutput(prefix.new_zeros(0, self.width), hidden, vision, patches)
+        return Prefill(cache, prefix.shape[1], int(positions.max()) + 1, output)
+
+    def continue_from(
+        self, prefill: Prefill, embedded: Tensor, positions: Tensor, mask: Tensor
+    ) -> Tensor:
+        """States [n, C] of further tokens; the cache grows by them.
+
+        Args:
+            prefill: of the scene; its keys are shared by all its questions, never copied.
+            embedded: [n, C].
+            positions: [n].
+            mask: [n, cached + n] bool, what each token may see.
+        """
+        outputs = self._language(
+            embedded[None],
+            (-1,),
+            position_ids=positions[None],
+            past_key_values=prefill.cache,
+            use_cache=True,
+            mask=mask[None, None],
+        )
+        return outputs[-1][0]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Vocabulary scores [n, words] float32 of chosen states [n, C]."""
+        scores: Tensor = self.model.get_output_embeddings()(states)
+        return scores.float()
+
+    def object_features(
+        self,
+        weights: Tensor,
+        boxes: Tensor,
+        output: StudentOutput,
+        patch_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Candidate features [S, K, C].
+
+        Args:
+            weights: [S, K, F, P, P] share of each cell's pixels inside each candidate.
+            boxes: [S, K, 6].
+            output: of the pass.
+            patch_weights: [S, K, F, R, R] the same for the patches before pooling; read only with
+                released membership.
+
+        Raises:
+            DataError: patch weights are needed, but the scenes were prepared without.
+        """
+        if output.vision is None:
+            return torch.zeros(*weights.shape[:2], self.width, device=self.device)
+        branch = self.config.object_features
+        cells, seen, seen_weights = weights, output.vision, weights
+        if self.config.object_membership == "released":
+            cells = released_weights(weights, EIGHTH_OF_CELL)
+            if output.patches is not None:
+                seen, seen_weights = output.patches, self._patch_weights(patch_weights)
+            seen_weights = released_weights(seen_weights, HALF_OF_PATCH)
+        return object_features(
+            pooled(cells, output.hidden[-1]) if branch in ("llm", "both") else None,
+            pooled(seen_weights, seen) if branch in ("vision", "both") else None,
+            self.sine(boxes[..., :3], self.width) if self.config.position_encoding else None,
+        )
+
+    def _patch_weights(self, patch_weights: Tensor | None) -> Tensor:
+        if patch_weights is None:
+            raise DataError(
+                "released object features need weights of single patches: set prepare.patch_grid: "
+                f"{self.image_size // self.patch_size}, or student object_membership: share"
+            )
+        return patch_weights
+
+    def _see(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Pooled tokens [S, F, P, P, C], and those before pooling if something reads them."""
+        if self.config.blind:
+            return None, None
+        if images.shape[2:4] != (self.image_size, self.image_size):
+            raise DataError(
+                f"the student reads frames of {self.image_size} x {self.image_size} pixels, the "
+                f"prepared ones have {images.shape[2]} x {images.shape[3]}; "
+                f"set prepare.image_size: {self.image_size} and prepare.grid: {self.grid}"
+            )
+        patches = self.patches(images.flatten(0, 1))
+        tokens = _unflatten(self.pool(patches), 0, tuple(images.shape[:2]))
+        kept = self.config.patch_grid is not None
+        return tokens, _unflatten(patches, 0, tuple(images.shape[:2])) if kept else None
+
+    def _laid_out(self, tokens: Tensor) -> Tensor:
+        """Visual tokens [S, F, P, P, C] as they follow the header, [S, n, C]."""
+        scenes, num_frames = tokens.shape[:2]
+        markup, rows = self.tokenizer.chat, tokens
+        if markup.newline == "row":
+            newline = self.newline().expand(*tokens.shape[:3], 1, -1)
+            rows = torch.cat([tokens, newline.to(tokens.dtype)], dim=3)
+        frames = rows.flatten(2, 3)
+        start, end = self.tokenizer.frame_start, self.tokenizer.frame_end
+        if start or end:
+            around = [self._marks(ids, (scenes, num_frames)) for ids in (start, end)]
+            frames = torch.cat([around[0].to(frames.dtype), frames, around[1].to(frames.dtype)], 2)
+        flat = frames.flatten(1, 2)
+        if markup.newline == "end":
+            newline = self.newline().expand(scenes, 1, -1)
+            flat = torch.cat([flat, newline.to(flat.dtype)], dim=1)
+        return flat
+
+    def _visual_states(self, prefix: Tensor, frames: Frames) -> Tensor:
+        """Prefix states [S, V, C] to [S, F, P, P, C]: all that is no visual token is dropped."""
+        side, num_frames, newline = self.grid, frames.images.shape[1], self.tokenizer.chat.newline
+        visual = prefix[:, len(self.tokenizer.header) :]
+        if newline == "end":
+            visual = visual[:, :-1]
+        by_frame = _unflatten(visual, 1, (num_frames, -1))
+        start, end = len(self.tokenizer.frame_start), len(self.tokenizer.frame_end)
+        by_frame = by_frame[:, :, start : by_frame.shape[2] - end]
+        states = _unflatten(by_frame, 2, (side, -1))[:, :, :, :side]
+        return states if frames.order is None else _reordered(states, frames.order.argsort(1))
+
+    def _marks(self, ids: Sequence[int], sizes: tuple[int, ...]) -> Tensor:
+        """Embeddings [*sizes, n, C] of n markup tokens."""
+        embedded = self.embed(torch.tensor(ids, dtype=torch.long, device=self.device))
+        return embedded.expand(*sizes, -1, -1)
+
+    def _language(
+        self, embedded: Tensor, layers: Sequence[int], mask: Tensor | None = None, **inputs: Any
+    ) -> dict[int, Tensor]:
+        """Hidden states [1, n, C] by layer; -1 is always there."""
+        inner = sorted({layer for layer in layers if layer != -1})
+        if inner:
+            inputs["output_hidden_states"] = inner
+        # A mapping is taken as it is; a tensor would be rebuilt by transformers.
+        inputs["attention_mask"] = {"full_attention": mask}
+        inputs.setdefault("use_cache", False)
+        output = self.model.model.language_model(inputs_embeds=embedded, **inputs)
+        states = {layer: output.hidden_states[layer] for layer in inner}
+        return {**states, -1: output.last_hidden_state}
+
+
+def _reordered(frames: Tensor, order: Tensor) -> Tensor:
+    """[S, F, ...] with the frames of each scene in the order [S, F]."""
+    return frames[torch.arange(len(order), device=order.device)[:, None], order]
+
+
+def _batched(positions: Tensor) -> Tensor:
+    """Positions [..., n] with the batch axis that transformers wants before the last."""
+    return positions[..., None, :]
+
+
+def _unflatten(tensor: Tensor, dimension: int, sizes: tuple[int, ...]) -> Tensor:
+    shape = tensor.shape
+    return tensor.reshape(*shape[:dimension], *sizes, *shape[dimension + 1 :])
