@@ -15,7 +15,6 @@ from threedrs_components.report.sheets import Sheet, difference_text
 from threedrs_components.report.table import ResultTable, Row, result_table
 from threedrs_dashboards import query
 from threedrs_dashboards.ablation.axes import Axes, find_axes
-from threedrs_dashboards.ablation.choices import chosen_metrics, grid_choice
 from threedrs_dashboards.ablation.paper_rows import NONE, Beside, beside
 from threedrs_dashboards.ablation.pivot import Pivot, PivotRow, differences, ordered, pivot
 from threedrs_dashboards.ablation.sheet import (
@@ -26,6 +25,7 @@ from threedrs_dashboards.ablation.sheet import (
     value_text,
 )
 from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.choices import chosen_metrics, grid_choice
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.store import store_of

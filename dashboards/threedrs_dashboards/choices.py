@@ -1,4 +1,4 @@
-"""What an ablation table is to show: the query string, else what the grid file asks for."""
+"""Which metrics a page is to show: those of the query string, else those the grid file asks for."""
 
 from __future__ import annotations
 
