@@ -52,8 +52,8 @@ def _trend(row: Row, column: Column, totals: SceneTotals) -> Trend | None:
         for seed in row.seeds
         if (row.cell_id, seed, SCORE) in totals and (row.cell_id, seed, metric) in totals
     )
-    scores = _scene_means([totals[row.cell_id, seed, SCORE] for seed in seeds])
-    values = _scene_means([totals[row.cell_id, seed, metric] for seed in seeds])
+    scores = scene_means([totals[row.cell_id, seed, SCORE] for seed in seeds])
+    values = scene_means([totals[row.cell_id, seed, metric] for seed in seeds])
     scenes = sorted(scores.keys() & values.keys())
     if len(scenes) < MIN_SCENES:
         return None
@@ -63,7 +63,7 @@ def _trend(row: Row, column: Column, totals: SceneTotals) -> Trend | None:
     return Trend(row.cell_id, row.title, metric, column.unit, seeds, quartiles)
 
 
-def _scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:
+def scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:
     """Scene -> mean score over all samples and seeds; scenes that a seed lacks are left out."""
     if not seeds:
         return {}
