@@ -41,6 +41,8 @@ _WORDS = {
     "23": "twenty-three",
 }
 _WHOLE_WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b")
+_OUTER_SPACES = re.compile(r"^ +| +$")
+"""The end is also before a last line break."""
 _UNWANTED = re.compile(r"[^a-zA-Z0-9,'\s\-:]+")
 _CLOCK = re.compile(r"\bo' +clock\b")
 _GLUED_DIGIT = re.compile(r"\b([a-zA-Z]+)[0-9]\b")
@@ -54,7 +56,7 @@ def clean_answer(text: str) -> str:
     Only spaces are trimmed and squeezed: tabs and line ends stay. Each article is removed in one
     pass, so of two in a row the second stays, and cleaning twice can differ from cleaning once.
     """
-    text = re.sub(r" {2,}", " ", text.lower().strip(" "))
+    text = re.sub(r" {2,}", " ", _OUTER_SPACES.sub("", text.lower()))
     text = _UNWANTED.sub("", text)
     text = _WHOLE_WORD.sub(lambda found: _WORDS[found[0]], text)
     text = _CLOCK.sub("o'clock", text)

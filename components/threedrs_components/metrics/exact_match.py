@@ -11,7 +11,7 @@ def exact_match(answer: str | None, references: Sequence[str]) -> float:
 
 
 def _contain_each_other(first: str, second: str) -> bool:
-    packed, other = first.replace(" ", ""), second.replace(" ", "")
+    packed, other = "".join(first.split()), "".join(second.split())
     return packed in other or other in packed
 
 
@@ -19,7 +19,7 @@ def leo_match(answer: str, references: Sequence[str]) -> tuple[float, float]:
     """Exact and refined match as LEO counts them.
 
     The references are walked in order up to the first that decides: equality gives both, being
-    contained (spaces aside) only the refined one. The empty answer is contained in every text.
+    contained (white space aside) only the refined one. The empty answer is contained in every text.
     """
     for reference in references:
         if answer == reference:

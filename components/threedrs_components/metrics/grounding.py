@@ -37,8 +37,9 @@ def select_boxes(
     values = np.asarray(scores, dtype=np.float32)
     if values.size <= 1 or int(np.argmax(values)) == values.size - 1:
         return ()
-    shifted = (values - values.max()) / np.float32(temperature)
-    probabilities = np.exp(shifted) / np.exp(shifted).sum()
+    logits = values / np.float32(temperature)
+    weights = np.exp(logits - logits.max())
+    probabilities = weights / weights.sum()
     order = np.argsort(-probabilities[:-1], kind="stable")
     reached = np.cumsum(probabilities[order]) >= cumulated
     count = int(np.argmax(reached)) + 1 if reached.any() else order.size

@@ -148,6 +148,12 @@ def ptb_tokenize(texts: Sequence[str]) -> list[str]:
     return [" ".join(tokens) for tokens in tokenized][: len(texts)]
 
 
+def ptb_references(groups: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The kept tokens of each reference of each item, all read as one document."""
+    words = iter(ptb_tokenize([text for texts in groups for text in texts]))
+    return [[next(words) for _ in texts] for texts in groups]
+
+
 def _written(token: str) -> str:
     """A mixed number like "1 1/2" is one token, its space a no-break space."""
     return _REPLACED.get(token) or token.replace(" ", "\u00a0")

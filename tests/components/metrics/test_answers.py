@@ -45,6 +45,8 @@ from threedrs_components.metrics.relative_accuracy import (
         ("a a chair", "a chair"),
         ("a", "a"),
         ("table\n", "table\n"),
+        ("  table  \n", "table\n"),
+        ("table \n ", "table \n"),
         ("", ""),
         ("\U0001f600", ""),
     ],
@@ -78,6 +80,7 @@ def test_exact_match_is_raw() -> None:
         # The empty answer is inside everything for LEO and matches nothing for Chat-Scene.
         ("", ["chair"], (0, 1), (0, 0)),
         ("arm chair", ["armchair"], (0, 1), (0, 1)),
+        ("arm\tchair\n", ["armchair"], (0, 1), (0, 1)),
     ],
 )
 def test_refined_matches(

@@ -3,6 +3,7 @@
 import gzip
 import os
 import shutil
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -175,6 +176,37 @@ def test_the_index_is_built_once_and_then_read_from_the_cache(tmp_path: Path) ->
     data.paraphrases.write_bytes(b"x" * size)
     again = open_index(data, tmp_path / "cache")
     np.testing.assert_array_equal(first.targets, again.targets)
+
+
+def wheel(folder: Path) -> MeteorData:
+    """A jar and a table with next to nothing in them."""
+    members = {
+        "function/english.words": "the\n",
+        "nonbreaking/english.prefixes": "",
+        "synonym/english.synsets": "",
+        "synonym/english.exceptions": "",
+    }
+    with zipfile.ZipFile(folder / "meteor.jar", "w") as jar:
+        for name, text in members.items():
+            jar.writestr(name, text)
+    return MeteorData(folder / "meteor.jar", table(folder, ("couch", "sofa")), "0")
+
+
+def test_captions_scored_again_have_the_same_counts(tmp_path: Path) -> None:
+    references = [["the couch", "a red couch"], ["the lamp"]]
+    data, cache = wheel(tmp_path), tmp_path / "cache"
+    first, second = ["the sofa", "a lamp"], ["the sofa", ""]
+    kept = MeteorReferences(references, data, cache)
+    kept.statistics(first)
+    fresh = MeteorReferences(references, data, cache).statistics(second)
+    np.testing.assert_array_equal(kept.statistics(second), fresh)
+    # "the" exactly, "sofa" as a paraphrase, in one chunk; the empty text matches nothing.
+    assert fresh[0].tolist()[-3:] == [2, 2, 0] and fresh[1].tolist()[-3:] == [0, 0, 0]
+
+
+def test_half_characters_are_no_phrase_of_the_table(tmp_path: Path) -> None:
+    scores = MeteorReferences([["the couch"]], wheel(tmp_path), tmp_path / "cache")
+    assert scores.statistics(["the \ud83d couch"])[0, -1] == 2.0
 
 
 def test_hashes_do_not_depend_on_where_a_line_stands() -> None:

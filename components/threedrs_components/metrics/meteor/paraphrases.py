@@ -90,7 +90,7 @@ class ParaphraseIndex:
         known = sorted({" ".join(phrase) for phrase in phrases})
         if not known:
             return {}
-        hashes = line_hashes(("\n".join(known) + "\n").encode("utf-8"))
+        hashes = line_hashes(("\n".join(known) + "\n").encode("utf-8", "replace"))
         order = np.argsort(hashes)
         places = np.searchsorted(self.sources, hashes)
         places[places == self.sources.size] = 0

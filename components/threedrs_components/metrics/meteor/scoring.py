@@ -100,6 +100,9 @@ class MeteorReferences:
         self._index = open_index(self._data, cache or cache_folder())
         self._tokens: dict[str, Tokens] = {}
         self._references = [[self._normalise(text) for text in texts] for texts in references]
+        self._rows: dict[tuple[Tokens, Tokens], list[int]] = {}
+        """Counts of pairs of hypothesis and reference; the same captions are scored more than once,
+        as those of two IoU thresholds are."""
 
     def _normalise(self, text: str) -> Tokens:
         if text not in self._tokens:
@@ -112,23 +115,22 @@ class MeteorReferences:
         # As the usual wrapper: the separator is removed, double spaces are narrowed in one pass.
         cleaned = [text.replace("|||", "").replace("  ", " ") for text in hypotheses]
         tokens = [self._normalise(text) for text in cleaned]
-        pairs = sorted(
-            {
-                (words, reference)
-                for words, references in zip(tokens, self._references, strict=True)
-                for reference in references
-            }
-        )
-        rows = self._pair_statistics(pairs)
-        place = {pair: row for row, pair in enumerate(pairs)}
+        pairs = {
+            (words, reference): None
+            for words, references in zip(tokens, self._references, strict=True)
+            for reference in references
+        }
+        self._count([pair for pair in pairs if pair not in self._rows])
+        rows = np.array([self._rows[pair] for pair in pairs], dtype=np.float64).reshape(-1, COLUMNS)
         scores = meteor_from_statistics(rows)
+        place = {pair: row for row, pair in enumerate(pairs)}
         best = [
             max((place[words, reference] for reference in references), key=lambda row: scores[row])
             for words, references in zip(tokens, self._references, strict=True)
         ]
         return rows[best]
 
-    def _pair_statistics(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> Float64:
+    def _count(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> None:
         texts = {text for pair in pairs for text in pair}
         lexicon = Lexicon(
             related_words({word for text in texts for word in text}, self._data),
@@ -136,8 +138,8 @@ class MeteorReferences:
             self._data.function_words,
         )
         read = {words: lexicon.read(words) for words in texts}
-        rows = [segment_statistics(read[words], read[other], lexicon) for words, other in pairs]
-        return np.array(rows, dtype=np.float64).reshape(-1, COLUMNS)
+        for words, other in pairs:
+            self._rows[words, other] = segment_statistics(read[words], read[other], lexicon)
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
