@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,13 @@ def find_annotations(
         AnnotationError: a file is unreadable, or more than one holds boxes, or none annotations.
     """
     labels = read_label_map(label_map) if label_map else None
-    if len(paths) == 1 and paths[0].is_dir():
+    if len(paths) == 1 and os.path.isdir(paths[0]):  # is_dir fails on a name that is too long
         return kind.locate(AnnotationFolder(paths[0], label_map=labels), split)
     parsed: dict[Path, Any] = {}
     objects: ObjectBoxes | None = None
     for path in paths:
         values = read_values(path)
-        if not (holds_boxes(values) or (isinstance(values, dict) and kind.record_files == 1)):
+        if not (kind.uses_boxes and isinstance(values, dict)):
             parsed[path] = values
         elif objects is not None:
             reason = f"holds boxes, and so does {objects.source}; give one file of boxes"
@@ -47,13 +48,3 @@ def find_annotations(
         reason = f"is one annotation file too many; {kind.name} has {kind.record_files}"
         raise AnnotationError(list(parsed)[-1], "-", "file", reason)
     return AnnotationFiles(tuple(parsed), objects, label_map=labels, parsed=parsed)
-
-
-def holds_boxes(values: Any) -> bool:
-    """Whether parsed JSON has the shape scene -> list of boxes."""
-    if not isinstance(values, dict) or not values or {"questions", "annotations"} & values.keys():
-        return False
-    return all(
-        isinstance(boxes, list) and all(isinstance(box, list) for box in boxes)
-        for boxes in values.values()
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -23,9 +24,9 @@ from threedrs_platform.errors import AnnotationError
 Box = tuple[float, float, float, float, float, float]
 FARTHEST_M = 1e6
 """No coordinate or size of a room's box is larger; anything else would overflow in float32."""
-Metres = Annotated[float, Field(ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
+Metres = Annotated[float, Field(strict=True, ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
 FiniteBox = tuple[Metres, Metres, Metres, Metres, Metres, Metres]
-Score = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
+Score = Annotated[float, Field(strict=True, ge=-1e30, le=1e30, allow_inf_nan=False)]
 """Of a candidate: a cosine or a logit."""
 
 
@@ -34,10 +35,12 @@ def bare_scene(scene_id: str) -> str:
     return scene_id.removeprefix("scannet/")
 
 
+def _whole_number_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 SceneId = Annotated[str, StringConstraints(min_length=1), AfterValidator(bare_scene)]
-Identifier = Annotated[
-    str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)
-]
+Identifier = Annotated[str, BeforeValidator(_whole_number_as_text)]
 """An id some files write as a number and others as text."""
 
 
@@ -56,18 +59,10 @@ def read_json(path: Path) -> Any:
     Raises:
         AnnotationError: the file is missing, empty or not JSON; says where it breaks off.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error
+    text = _read_text(path)
     if not text.strip():
         raise AnnotationError(path, "-", "file", "is empty; a JSON value is expected")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise AnnotationError(path, place, "JSON", error.msg) from error
+    return _json_value(text, path)
 
 
 def read_lines(path: Path) -> list[Any]:
@@ -76,20 +71,62 @@ def read_lines(path: Path) -> list[Any]:
     Raises:
         AnnotationError: the file is missing, or a line is not JSON; names the line.
     """
+    return [
+        _json_value(line, path, number)
+        for number, line in enumerate(_read_text(path).split("\n"), start=1)
+        if line.strip()
+    ]
+
+
+def _read_text(path: Path) -> str:
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error
-    values = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            values.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise AnnotationError(path, f"line {number}", "JSON", error.msg) from error
-    return values
+
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _json_value(text: str, path: Path, line: int | None = None) -> Any:
+    """The value of a JSON text; half of a surrogate pair, no character, becomes U+FFFD."""
+    place = "-" if line is None else f"line {line}"
+    try:
+        value = json.loads(text, object_pairs_hook=_object_with_distinct_keys)
+        return _without_half_characters(value) if _ESCAPED_HALF.search(text) else value
+    except json.JSONDecodeError as error:
+        if line is None:
+            place = f"line {error.lineno}, column {error.colno}"
+        raise AnnotationError(path, place, "JSON", error.msg) from error
+    except RecursionError as error:
+        raise AnnotationError(path, place, "JSON", "is nested too deeply") from error
+    except ValueError as error:  # a key twice, or an integer of more than 4,300 digits
+        raise AnnotationError(path, place, "JSON", str(error)) from error
+
+
+def _object_with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python keeps the last of two equal keys, and would lose a scene without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"key {twice!r} occurs twice in one object; keys must be unique")
+    return found
+
+
+def _without_half_characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return _HALF_CHARACTER.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_without_half_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            _without_half_characters(name): _without_half_characters(item)
+            for name, item in value.items()
+        }
+    return value
 
 
 def read_table(path: Path) -> list[Any]:
@@ -139,11 +176,13 @@ def annotation_error(
     """
     faults = error.errors(include_url=False)
     first = faults[0]
-    place = [str(part) for part in first["loc"]]
+    # pydantic also lists its own validators, as "function-before[...]" or "tuple[...]".
+    place = [str(part) for part in first["loc"] if "[" not in str(part)]
     if record is None:
         record = place.pop(0) if place else "-"
     more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-    return AnnotationError(file, record, ".".join(place) or "record", f"{first['msg']}{more}")
+    reason = first["msg"].removeprefix("Value error, ")
+    return AnnotationError(file, record, ".".join(place) or "record", f"{reason}{more}")
 
 
 def refuse_repeats(ids: Iterable[str], file: Path | str) -> None:

@@ -41,7 +41,13 @@ def parse_box_lists(values: Any, file: Path | str) -> dict[str, tuple[Box, ...]]
         name = "box " + ".".join(rest) if rest else "file"
         reason = f"{first['msg']}; a box is six finite numbers, centre x y z and size x y z"
         raise AnnotationError(file, scene, name, reason) from error
-    return {bare_scene(scene): tuple(boxes) for scene, boxes in lists.items()}
+    bare: dict[str, tuple[Box, ...]] = {}
+    for scene, boxes in lists.items():
+        if bare_scene(scene) in bare:
+            reason = 'occurs twice, with and without "scannet/"; give each scene once'
+            raise AnnotationError(file, scene, "scene", reason)
+        bare[bare_scene(scene)] = tuple(boxes)
+    return bare
 
 
 def read_box_lists(path: Path) -> dict[str, tuple[Box, ...]]:

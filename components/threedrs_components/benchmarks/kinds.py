@@ -55,6 +55,14 @@ class BenchmarkKind:
     """Samples of a split from parsed files."""
     evaluate: Callable[[Sequence[Sample], Sequence[Prediction], str, Sequence[str]], Evaluation]
     """Samples, predictions, protocol and text metrics to metrics."""
+    takes: tuple[str, ...] = ("text",)
+    """What a prediction of our own format may hold."""
+    types: tuple[str, ...] = ()
+    """The question types of the field's tables, where records name theirs."""
+    uses_boxes: bool = False
+    """Whether a file of boxes by scene may stand beside the annotations."""
+    uses_label_map: bool = False
+    """Whether ScanNet's label table decides something."""
     record_files: int = 1
     """How many annotation files a split has at most."""
     frames_only: bool = False
@@ -66,6 +74,17 @@ class BenchmarkKind:
     def default_protocol(self) -> str:
         """The protocol used where none is named."""
         return next(iter(self.protocols))
+
+    def misfit(self, prediction: Prediction) -> tuple[str, str] | None:
+        """Field and reason where a prediction is not of the kind this benchmark compares."""
+        holds = [name for name in ("text", "texts", "boxes", "scores") if getattr(prediction, name)]
+        takes = f"{self.name} takes {', '.join(self.takes)}"
+        for name in holds:
+            if name not in self.takes:
+                return name, f"does not belong here; {takes}"
+        if "text" in self.takes and prediction.text is None and not prediction.texts:
+            return "text", f"is missing; {takes}"
+        return None
 
     def samples(self, files: AnnotationFiles, prompts: PromptConfig, split: str) -> list[Sample]:
         """Samples of the files, raw or in the processed conversations' form.

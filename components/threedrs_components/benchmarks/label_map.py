@@ -37,6 +37,10 @@ class LabelMap:
 
     nyu40: Mapping[str, tuple[int, str]]
 
+    def knows(self, object_name: str) -> bool:
+        """Whether the table has this name; the evaluators count all other names as "others"."""
+        return object_name.replace("_", " ") in self.nyu40
+
     def official_class(self, object_name: str) -> str:
         """Class after the ScanRefer evaluation: one of 17, or "others"."""
         _, name = self.nyu40.get(object_name.replace("_", " "), (0, OTHERS))
@@ -58,9 +62,9 @@ def read_label_map(path: Path) -> LabelMap:
         values = read_json(path)
     else:
         try:
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8-sig", newline="") as file:
                 values = list(csv.DictReader(file, delimiter="\t"))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise AnnotationError(path, "-", "file", f"cannot be read: {error}") from error
     rows = parse_records(values, _Row, path)
     return LabelMap({row.raw_category: (row.nyu40id, row.nyu40class) for row in rows})

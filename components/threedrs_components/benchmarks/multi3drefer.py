@@ -144,5 +144,12 @@ def locate_multi3drefer(folder: AnnotationFolder, split: str) -> AnnotationFiles
 
 
 MULTI3DREFER = BenchmarkKind(
-    NAME, PROTOCOLS, locate_multi3drefer, read_multi3drefer, evaluate_multi3drefer
+    NAME,
+    PROTOCOLS,
+    locate_multi3drefer,
+    read_multi3drefer,
+    evaluate_multi3drefer,
+    takes=("boxes", "scores"),
+    types=TYPES,
+    uses_boxes=True,
 )

@@ -8,7 +8,7 @@ answers in order of rank; with a scene's name as `id`, one caption per box (Scan
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +36,11 @@ class PredictionLine(Record):
     boxes: tuple[FiniteBox, ...] = ()
     scores: tuple[Score, ...] = ()
     texts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, prediction: Prediction) -> PredictionLine:
+        """A prediction that was made in Python, checked as one that was read."""
+        return cls.model_validate(_line(prediction))
 
     @model_validator(mode="after")
     def _one_score_more_than_boxes(self) -> Self:
@@ -67,6 +72,20 @@ def parse_predictions(values: Iterable[object], file: Path | str) -> list[Predic
     if not predictions:
         raise AnnotationError(file, "-", "file", "is empty; one JSON object per line is expected")
     return predictions
+
+
+def check_predictions(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Predictions made in Python, held to the rules of a file: six finite numbers a box, and so on.
+
+    Raises:
+        AnnotationError: names the record (counted from 0) and the field at fault.
+    """
+    for index, prediction in enumerate(predictions):
+        try:
+            PredictionLine.of(prediction)
+        except ValidationError as error:
+            raise annotation_error(error, "predictions", record=index) from error
+    return list(predictions)
 
 
 def read_predictions(path: Path) -> list[Prediction]:

@@ -11,6 +11,7 @@ scanqa     list of `question_id`, `answer_top10`
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +84,7 @@ def read_prediction_file(path: Path, benchmark: str, format_name: str | None) ->
     if format_name is not None and format_name not in FORMATS:
         fault = Fault(f"unknown format {format_name!r}{did_you_mean(format_name, FORMATS)}")
         raise ConfigError([fault])
-    values = _read_folder(path) if path.is_dir() else _read_values(path)
+    values = _read_folder(path) if os.path.isdir(path) else _read_values(path)
     return FORMATS[format_name or _recognise(values, path)](values, path, benchmark)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from threedrs_components.benchmarks.scan2cap_candidates import (
 from threedrs_components.benchmarks.scanrefer import Description
 from threedrs_components.benchmarks.tally import LEFT_OUT, Evaluation, Tally
 from threedrs_components.benchmarks.text_scores import TextScores
-from threedrs_components.metrics.ptb import ptb_tokenize
+from threedrs_components.metrics.ptb import ptb_references, ptb_tokenize
 from threedrs_components.metrics.uncertainty import bootstrap_mean
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
@@ -115,14 +116,14 @@ def framed_3drs(text: str) -> str:
     return ("sos " + text.replace(".", " . ").replace(",", " , ")).lower() + " eos"
 
 
-def framed_leo(text: str) -> str:
-    """Sentence dots apart, between "sos" and "eos"; the empty caption is "sos eos"."""
-    return f"sos {text} eos".replace(". ", " . ") if text else EMPTY
+def framed_leo(text: str | None) -> str:
+    """Sentence dots apart, between "sos" and "eos"; "sos eos" where no box overlaps enough."""
+    return EMPTY if text is None else f"sos {text} eos".replace(". ", " . ")
 
 
-def framed(text: str) -> str:
+def framed(text: str | None) -> str:
     """Between "sos" and "eos", unless it is already."""
-    if text.startswith("sos ") and text.endswith(" eos"):
+    if text and text.startswith("sos ") and text.endswith(" eos"):
         return text
     return f"sos {text} eos" if text else EMPTY
 
@@ -142,14 +143,28 @@ def evaluate_scan2cap(
         "leo": _score_leo,
         "chat_scene": _score_chat_scene,
     }[protocol]
-    return score(samples, captions, [name for name in _METRICS if name in text_metrics])
+    found = score(samples, captions, [name for name in _METRICS if name in text_metrics])
+    return replace(found, warnings=(*found.warnings, *_box_warnings(samples, captions)))
+
+
+def _box_warnings(samples: Sequence[Sample], captions: Captions) -> list[str]:
+    """Say it where the rule about boxes could not be checked, although the true boxes are known."""
+    if captions.bring_boxes or captions.prompted:
+        return []
+    taken = sum(
+        bool(item and item.text and sample.target_boxes)
+        for item, sample in zip(captions.by_object, samples, strict=True)
+    )
+    reason = "captions bring no box: taken as about one that overlaps its object by 0.5 or more"
+    return [f"{taken} {reason}"] if taken else []
 
 
 _METRICS = ("bleu4", "meteor", "rouge_l", "cider")
 
 
 def _known_thresholds(captions: Captions) -> tuple[float, ...]:
-    """3DRS and LEO know 0.5 only; where predictions bring boxes their rule is also read at 0.25."""
+    """Captions without box were chosen at 0.5; where they bring boxes, all rules are also read at
+    0.25, which 3DRS and LEO do not know."""
     return THRESHOLDS if captions.bring_boxes else (PROMPT_IOU,)
 
 
@@ -164,10 +179,10 @@ def _score_3drs(
     answerable = [bool(sample.box_input) or not sample.target_boxes for sample in samples]
     constants = scores.best_constants(answerable, framed_3drs(""))
     for threshold in _known_thresholds(captions):
-        texts = [framed_3drs(text) for text in found.at(threshold)]
+        texts = [framed_3drs(text or "") for text in found.at(threshold)]
         best = constants if threshold == PROMPT_IOU else None
         scores.report(tally, texts, f"@{threshold:g}", best)
-    _add_micro_parts(tally, found.at(PROMPT_IOU), answerable)
+    _add_micro_parts(tally, [text or "" for text in found.at(PROMPT_IOU)], answerable)
     return tally.evaluation(found.texts)
 
 
@@ -201,11 +216,9 @@ def _score_chat_scene(
 ) -> Evaluation:
     found = most_overlapping(samples, captions)
     tally = Tally(NAME, "chat_scene", samples)
-    flat = ptb_tokenize([framed(text) for sample in samples for text in sample.answers])
-    words = iter(flat)
-    references = [[next(words) for _ in sample.answers] for sample in samples]
+    references = ptb_references([[framed(text) for text in item.answers] for item in samples])
     scores = TextScores(references, text_metrics)
-    for threshold in THRESHOLDS:
+    for threshold in _known_thresholds(captions):
         texts = ptb_tokenize([framed(text) for text in found.at(threshold)])
         scores.report(tally, texts, f"@{threshold:g}")
     return tally.evaluation(found.texts)
@@ -231,7 +244,7 @@ def _score_scan2cap(
     nothing = nearest_object(samples, captions, -1.0)
     for threshold in THRESHOLDS:
         texts = nearest_object(samples, captions, threshold)
-        scores.report(tally, [framed(text or "") for text in texts], f"@{threshold:g}")
+        scores.report(tally, [framed(text) for text in texts], f"@{threshold:g}")
     return tally.evaluation(nothing)
 
 
@@ -245,7 +258,7 @@ def _score_benchmark(
     found, boxes = assigned(samples, captions)
     tally = Tally(NAME, "benchmark", samples)
     scores = TextScores(_token_references(samples, None), text_metrics)
-    texts = [framed(text or "") for text in found.texts]
+    texts = [framed(text) for text in found.texts]
     matched = np.array([text is not None for text in found.texts])
     for name in scores.metrics:
         segments = scores.segments(name, texts)
@@ -275,4 +288,12 @@ def locate_scan2cap(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     return AnnotationFiles((path,), folder.objects(), proposals)
 
 
-SCAN2CAP = BenchmarkKind(NAME, PROTOCOLS, locate_scan2cap, read_scan2cap, evaluate_scan2cap)
+SCAN2CAP = BenchmarkKind(
+    NAME,
+    PROTOCOLS,
+    locate_scan2cap,
+    read_scan2cap,
+    evaluate_scan2cap,
+    takes=("text", "texts", "boxes"),
+    uses_boxes=True,
+)

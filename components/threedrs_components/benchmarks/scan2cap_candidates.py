@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from threedrs_components.benchmarks.annotations import refuse_repeats
 from threedrs_components.metrics.iou import DOUBLE, SCAN2CAP, IouRule, bounds, iou_matrix
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
@@ -34,6 +35,8 @@ class Captions:
     by_object: Sequence[Prediction | None]
     """[N] as the samples; None where an object has no answer of its own."""
     by_scene: Mapping[str, Sequence[CaptionedBox]]
+    prompted: bool
+    """Whether samples have prompt boxes; a caption without box is then about its prompt box."""
 
     @property
     def bring_boxes(self) -> bool:
@@ -50,10 +53,10 @@ class Candidates:
     overlaps: NDArray[np.float64]
     """IoU with the object; 1 where the producer has already applied the rule."""
 
-    def at(self, threshold: float, empty: str = "") -> list[str]:
-        """Captions whose box overlaps enough; `empty` for the others."""
+    def at(self, threshold: float) -> list[str | None]:
+        """Captions whose box overlaps enough; None for the others."""
         return [
-            text if text is not None and overlap >= threshold else empty
+            text if overlap >= threshold else None
             for text, overlap in zip(self.texts, self.overlaps, strict=True)
         ]
 
@@ -74,8 +77,9 @@ def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) 
 
     Raises:
         AnnotationError: an id is neither a sample's nor a scene's, or comes twice, or a scene has
-            not one caption per box.
+            not one caption per box, or some captions bring their box and others do not.
     """
+    refuse_repeats((sample.sample_id for sample in samples), "annotations")
     rows = {sample.sample_id: row for row, sample in enumerate(samples)}
     scenes = {sample.scene_id for sample in samples}
     by_object: list[Prediction | None] = [None] * len(samples)
@@ -93,13 +97,41 @@ def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) 
             reason = f"{name!r} is predicted twice; give one prediction per id"
             raise AnnotationError("predictions", index, "id", reason)
         if name in rows:
-            by_object[rows[name]] = item
+            by_object[rows[name]] = _one_caption(item, index)
         else:
             by_scene[name] = _captioned(item, index)
-    return Captions(by_object, by_scene)
+    captions = Captions(by_object, by_scene, any(sample.box_input for sample in samples))
+    if captions.bring_boxes:
+        refuse_boxless(captions)
+    return captions
+
+
+def refuse_boxless(captions: Captions) -> None:
+    """Check that every caption says which box it is about, or that samples have prompt boxes.
+
+    Raises:
+        AnnotationError: names the first caption that could be about any box.
+    """
+    for item in captions.by_object:
+        if item is not None and item.text and not item.boxes and not captions.prompted:
+            reason = "are missing; add the box that the caption is about"
+            raise AnnotationError("predictions", item.sample_id, "boxes", reason)
+
+
+def _one_caption(item: Prediction, index: int) -> Prediction:
+    if item.texts:
+        reason = "belong to the boxes of a scene; an object has one text"
+        raise AnnotationError("predictions", index, "texts", reason)
+    if len(item.boxes) > 1:
+        reason = f"{len(item.boxes)} boxes for one object; a caption is about one box"
+        raise AnnotationError("predictions", index, "boxes", reason)
+    return item
 
 
 def _captioned(item: Prediction, index: int) -> list[CaptionedBox]:
+    if item.text is not None:
+        reason = "belongs to one object; with a scene as id give boxes, and one of texts per box"
+        raise AnnotationError("predictions", index, "text", reason)
     if len(item.texts) != len(item.boxes):
         reason = f"{len(item.texts)} captions for {len(item.boxes)} boxes; give one per box"
         raise AnnotationError("predictions", index, "texts", reason)
@@ -115,13 +147,13 @@ def most_overlapping(
     is not known, or neither the answer nor the samples carry boxes, its producer has applied the
     rule.
     """
-    prompted = any(sample.box_input for sample in samples)
+    unboxed = 0.0 if captions.prompted or captions.bring_boxes else 1.0
     texts: list[str | None] = [None] * len(samples)
     overlaps = np.zeros(len(samples))
     for row, (sample, own) in enumerate(zip(samples, captions.by_object, strict=True)):
         scene = captions.by_scene.get(sample.scene_id, ())
         if own is not None:
-            texts[row], overlaps[row] = own.text or "", _own_overlap(sample, own, prompted)
+            texts[row], overlaps[row] = own.text or "", _own_overlap(sample, own, unboxed)
         elif scene and sample.target_boxes:
             values = iou_matrix([item.box for item in scene], sample.target_boxes)[:, 0]
             flipped = values[::-1]
@@ -130,15 +162,16 @@ def most_overlapping(
     return Candidates(texts, overlaps)
 
 
-def _own_overlap(sample: Sample, own: Prediction, prompted: bool) -> float:
+def _own_overlap(sample: Sample, own: Prediction, unboxed: float) -> float:
     box = own.boxes[0] if own.boxes else sample.box_input
     if box is None:
-        return 0.0 if prompted else 1.0
+        return unboxed
     return float(iou_matrix([box], sample.target_boxes)[0, 0]) if sample.target_boxes else 1.0
 
 
 def scene_boxes(samples: Sequence[Sample], captions: Captions) -> dict[str, list[CaptionedBox]]:
     """All captioned boxes of each scene, those of single objects included."""
+    refuse_boxless(captions)
     boxes: dict[str, list[CaptionedBox]] = defaultdict(list)
     for scene, items in captions.by_scene.items():
         boxes[scene] += items

@@ -27,7 +27,7 @@ from threedrs_components.metrics.exact_match import (
     exact_match,
     leo_match,
 )
-from threedrs_components.metrics.ptb import ptb_tokenize
+from threedrs_components.metrics.ptb import ptb_references, ptb_tokenize
 from threedrs_platform.records import Prediction, Sample
 
 NAME = "scanqa"
@@ -174,12 +174,8 @@ def _compare_3drs(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Co
 
 def _compare_official(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
     tokens = ptb_tokenize([text or "" for text in texts])
-    return _Compared(tokens, _ptb_references(samples), [*_exact(texts, samples)])
-
-
-def _ptb_references(samples: Sequence[Sample]) -> list[list[str]]:
-    words = iter(ptb_tokenize([text for sample in samples for text in sample.answers]))
-    return [[next(words) for _ in sample.answers] for sample in samples]
+    references = ptb_references(_raw_references(samples))
+    return _Compared(tokens, references, [*_exact(texts, samples)])
 
 
 def _compare_leo(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
@@ -198,7 +194,8 @@ def _compare_chat_scene(texts: Sequence[str | None], samples: Sequence[Sample]) 
         chat_scene_match(text, sample.answers)
         for text, sample in zip(cleaned, samples, strict=True)
     ]
-    return _Compared(ptb_tokenize(cleaned), _ptb_references(samples), [*matches])
+    references = ptb_references(_raw_references(samples))
+    return _Compared(ptb_tokenize(cleaned), references, [*matches])
 
 
 def locate_scanqa(folder: AnnotationFolder, split: str) -> AnnotationFiles:
@@ -206,4 +203,6 @@ def locate_scanqa(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     return AnnotationFiles((folder.annotations(f"ScanQA_v1.0_{split}.json"),))
 
 
-SCANQA = BenchmarkKind(NAME, PROTOCOLS, locate_scanqa, read_scanqa, evaluate_scanqa)
+SCANQA = BenchmarkKind(
+    NAME, PROTOCOLS, locate_scanqa, read_scanqa, evaluate_scanqa, takes=("text", "texts")
+)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +31,7 @@ from threedrs_components.benchmarks.tally import (
 )
 from threedrs_components.metrics.grounding import best_candidate
 from threedrs_components.metrics.iou import DOUBLE, M3DREF_CLIP, IouRule, iou_matrix, paired_iou
+from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
 NAME = "scanrefer"
@@ -51,8 +55,8 @@ class Description(Record):
     token: list[str] | None = None
     bbox: Corners | None = None
     """The target's eight corners, in `ScanRefer_filtered_<split>_gt_bbox.json`."""
-    eval_type: str | None = None
-    """"unique" or "multiple", written back by some preprocessing."""
+    eval_type: Literal["unique", "multiple"] | None = None
+    """Written back by some preprocessing."""
     task: str | None = None
     """Which micro-world task the sentence was made for."""
 
@@ -97,6 +101,8 @@ def read_scanrefer(
     records = parse_records(values, Description, path)
     refuse_repeats((record.key for record in records), path)
     label_map = files.label_map
+    if label_map:
+        _refuse_strange_names(records, label_map, path)
     types = unique_or_multiple(_described(records), label_map.nyu40_class if label_map else str)
     official = _official_tags(records, label_map) if label_map else [{} for _ in records]
     return [
@@ -113,19 +119,43 @@ def read_scanrefer(
                 ),
             ),
             question_type=record.eval_type or types[index],
-            tags=record.tags
-            | official[index]
-            | ({} if record.eval_type or label_map else {"typed_by": "object name"}),
+            tags=record.tags | official[index] | _how_typed(record, label_map),
         )
         for index, record in enumerate(records)
     ]
 
 
+def _refuse_strange_names(records: Sequence[Description], label_map: LabelMap, path: Path) -> None:
+    """A table that has none of the names is another data set's: every object would be "others"."""
+    if not any(label_map.knows(record.object_name) for record in records):
+        reason = (
+            f"{records[0].object_name!r} is not in the label table, and neither is any other name "
+            "of this file; is it scannetv2-labels.combined.tsv?"
+        )
+        raise AnnotationError(path, 0, "object_name", reason)
+
+
+def _how_typed(record: Description, label_map: LabelMap | None) -> dict[str, str]:
+    """A tag where unique / multiple does not come from a class of the label table."""
+    if record.eval_type:
+        return {}
+    if label_map is None:
+        return {"typed_by": "object name"}
+    return {} if label_map.knows(record.object_name) else {"typed_by": "no class"}
+
+
 def chosen_box(prediction: Prediction | None) -> tuple[float, ...] | None:
-    """The box an answer stands for: the best scored one, or the first where no scores are given."""
+    """The box an answer stands for: the best scored one, or the only one.
+
+    Raises:
+        AnnotationError: there are several, and no scores to choose by.
+    """
     if prediction is None or not prediction.boxes:
         return None
     if not prediction.scores:
+        if len(prediction.boxes) > 1:
+            reason = f"{len(prediction.boxes)} boxes without scores; one box is the answer"
+            raise AnnotationError("predictions", prediction.sample_id, "boxes", reason)
         return prediction.boxes[0]
     best = best_candidate(prediction.scores)
     return None if best is None else prediction.boxes[best]
@@ -165,8 +195,12 @@ def _type_warnings(samples: Sequence[Sample], official: bool) -> list[str]:
     cure = "give scannetv2-labels.combined.tsv as --label-map"
     if official and any("official_type" not in sample.tags for sample in samples):
         return [f"unique / multiple is not by the 17 classes of this protocol; {cure}"]
-    if not official and any("typed_by" in sample.tags for sample in samples):
+    typed_by = Counter(sample.tags.get("typed_by") for sample in samples)
+    if not official and typed_by["object name"]:
         return [f"unique / multiple is by object names, not by their classes; {cure}"]
+    if typed_by["no class"]:
+        unnamed = f"{typed_by['no class']} of {len(samples)} descriptions"
+        return [f'{unnamed} name an object that the label table lacks; it counts as "others"']
     return []
 
 
@@ -213,4 +247,14 @@ def locate_scanrefer(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     return AnnotationFiles((path,), folder.objects(), label_map=folder.label_map)
 
 
-SCANREFER = BenchmarkKind(NAME, PROTOCOLS, locate_scanrefer, read_scanrefer, evaluate_scanrefer)
+SCANREFER = BenchmarkKind(
+    NAME,
+    PROTOCOLS,
+    locate_scanrefer,
+    read_scanrefer,
+    evaluate_scanrefer,
+    takes=("boxes", "scores"),
+    types=TYPES,
+    uses_boxes=True,
+    uses_label_map=True,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from threedrs_components.benchmarks import benchmark_kind
 from threedrs_components.benchmarks.annotation_sources import find_annotations
 from threedrs_components.benchmarks.kinds import BenchmarkKind
+from threedrs_components.benchmarks.prediction_files import check_predictions
 from threedrs_components.benchmarks.prediction_formats import PredictionFile, read_prediction_file
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation
@@ -39,26 +41,33 @@ def score(
         annotations: annotation files or a folder of them, or values; may be left out where the
             prediction format carries its own truth.
         protocol: the benchmark's default if not given.
-        label_map: `scannetv2-labels.combined.tsv`; decides unique / multiple in ScanRefer.
+        label_map: `scannetv2-labels.combined.tsv`; decides unique / multiple where ScanRefer's
+            annotation files do not say it.
         format_name: of the predictions; told from their shape if not given.
         split: which split to look for in a folder of annotations.
 
     Raises:
-        ConfigError: unknown benchmark, protocol or format.
+        ConfigError: unknown benchmark, protocol or format, or a label map that decides nothing.
         AnnotationError: names file, record and field of what is wrong.
     """
     kind = benchmark_kind(benchmark)
     chosen = _protocol(kind, protocol)
-    found = _predictions(predictions, benchmark, format_name)
+    if label_map is not None:
+        _refuse_idle_label_map(kind, annotations)
+    found = _predictions(predictions, kind, format_name)
     samples = _samples(kind, annotations, found, label_map, split)
     if found.tags:
         samples = [_tagged(sample, found.tags) for sample in samples]
     given = _renamed(found, samples) if found.samples is not None else found.predictions
     metrics, warnings = _available_metrics()
-    evaluation = kind.evaluate(samples, given, chosen, metrics)
+    try:
+        evaluation = kind.evaluate(samples, given, chosen, metrics)
+    except AnnotationError as error:
+        raise _naming_files(error, predictions, annotations) from error
     used = warnings if any("bleu" in name for name in evaluation.metrics) else ()
     extra = (*found.warnings, *used) if annotations is None else used
-    return replace(evaluation, warnings=(*evaluation.warnings, *extra))
+    typed = _type_warnings(kind, samples)
+    return replace(evaluation, warnings=(*evaluation.warnings, *typed, *extra))
 
 
 def _protocol(kind: BenchmarkKind, name: str | None) -> str:
@@ -68,12 +77,32 @@ def _protocol(kind: BenchmarkKind, name: str | None) -> str:
     return name or kind.default_protocol
 
 
+def _refuse_idle_label_map(
+    kind: BenchmarkKind, annotations: PathOrPaths | Sequence[Sample] | None
+) -> None:
+    if not kind.uses_label_map:
+        raise ConfigError([Fault(f"{kind.name} has no use for a label map; leave it out")])
+    if annotations is None:
+        reason = (
+            "a label map decides nothing without annotations: the predictions say themselves what "
+            "is unique; give --annotations, or leave it out"
+        )
+        raise ConfigError([Fault(reason)])
+
+
 def _predictions(
-    predictions: str | Path | Sequence[Prediction], benchmark: str, format_name: str | None
+    predictions: str | Path | Sequence[Prediction], kind: BenchmarkKind, format_name: str | None
 ) -> PredictionFile:
+    source: str | Path = "predictions"
     if isinstance(predictions, (str, Path)):
-        return read_prediction_file(Path(predictions), benchmark, format_name)
-    return PredictionFile("values", list(predictions))
+        source = predictions
+        found = read_prediction_file(Path(predictions), kind.name, format_name)
+    else:
+        found = PredictionFile("values", check_predictions(predictions))
+    for index, item in enumerate(found.predictions):
+        if misfit := kind.misfit(item):
+            raise AnnotationError(source, index, *misfit)
+    return found
 
 
 def _samples(
@@ -88,15 +117,39 @@ def _samples(
             reason = f"predictions in format {found.format} need annotations; give --annotations"
             raise ConfigError([Fault(reason)])
         return found.samples
-    paths = [annotations] if isinstance(annotations, (str, Path)) else list(annotations)
-    values = [item for item in paths if isinstance(item, Sample)]
-    if values:
-        return values
-    files = [Path(item) for item in paths if isinstance(item, (str, Path))]
-    if not files:
+    if files := _paths(annotations):
+        sources = find_annotations(kind, files, Path(label_map) if label_map else None, split)
+        return kind.samples(sources, PromptConfig(), split)
+    values = [] if isinstance(annotations, Path) else annotations
+    samples = [item for item in values if isinstance(item, Sample)]
+    if not samples:
         raise ConfigError([Fault("annotations: the list is empty; name a file or a folder")])
-    sources = find_annotations(kind, files, Path(label_map) if label_map else None, split)
-    return kind.samples(sources, PromptConfig(), split)
+    return samples
+
+
+def _type_warnings(kind: BenchmarkKind, samples: Sequence[Sample]) -> list[str]:
+    """Samples that appear in no row of the field's tables."""
+    odd = Counter(item.question_type for item in samples if item.question_type not in kind.types)
+    if not kind.types or not odd:
+        return []
+    known = ", ".join(kind.types)
+    return [f"{odd.total()} of {len(samples)} samples have a type like {min(odd)!r}, not {known}"]
+
+
+def _naming_files(
+    error: AnnotationError,
+    predictions: str | Path | Sequence[Prediction],
+    annotations: PathOrPaths | Sequence[Sample] | None,
+) -> AnnotationError:
+    """The error with file names, where the evaluation knew only which of the two it was."""
+    files = {"predictions": _paths(predictions), "annotations": _paths(annotations)}
+    place = ", ".join(map(str, files.get(error.file, ()))) or error.file
+    return AnnotationError(place, error.record, error.field, error.reason)
+
+
+def _paths(given: str | Path | Sequence[object] | None) -> list[Path]:
+    items = [given] if isinstance(given, (str, Path)) else given or ()
+    return [Path(item) for item in items if isinstance(item, (str, Path))]
 
 
 def _tagged(sample: Sample, tags: Mapping[str, Mapping[str, str]]) -> Sample:
@@ -127,6 +180,3 @@ def _available_metrics() -> tuple[tuple[str, ...], tuple[str, ...]]:
         rest = tuple(name for name in TEXT_METRICS if name != "meteor")
         return rest, (f"meteor is left out: {error}",)
     return TEXT_METRICS, ()
-
-
-__all__ = ["AnnotationError", "Evaluation", "score"]

@@ -106,11 +106,17 @@ def _both_parts(parsed: Parsed) -> tuple[list[Question], Mapping[str, Annotation
         if record.question_id not in by_id:
             reason = f"{record.question_id} has no annotation in {answer_path}"
             raise AnnotationError(question_path, index, "question_id", reason)
-    known = {record.question_id for record in asked}
+    scene_of = {record.question_id: record.scene_id for record in asked}
     for index, annotation in enumerate(answered):
-        if annotation.question_id not in known:
+        if annotation.question_id not in scene_of:
             reason = f"{annotation.question_id} has no question in {question_path}"
             raise AnnotationError(answer_path, index, "question_id", reason)
+        if annotation.scene_id != scene_of[annotation.question_id]:
+            reason = (
+                f"is {annotation.scene_id}, but question {annotation.question_id} is about "
+                f"{scene_of[annotation.question_id]}; are these files of the same release?"
+            )
+            raise AnnotationError(answer_path, index, "scene_id", reason)
     return asked, by_id
 
 
@@ -169,4 +175,12 @@ def locate_sqa3d(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     return AnnotationFiles(tuple(paths))
 
 
-SQA3D = BenchmarkKind(NAME, PROTOCOLS, locate_sqa3d, read_sqa3d, evaluate_sqa3d, record_files=2)
+SQA3D = BenchmarkKind(
+    NAME,
+    PROTOCOLS,
+    locate_sqa3d,
+    read_sqa3d,
+    evaluate_sqa3d,
+    types=TYPES,
+    record_files=2,
+)

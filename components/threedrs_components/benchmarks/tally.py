@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from threedrs_components.benchmarks.annotations import refuse_repeats
 from threedrs_components.metrics.uncertainty import bootstrap_mean
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
@@ -80,7 +81,7 @@ def metric_json(metric: Metric) -> dict[str, Any]:
 
 
 def pair_predictions(
-    samples: Sequence[Sample], predictions: Iterable[Prediction], source: str = "predictions"
+    samples: Sequence[Sample], predictions: Iterable[Prediction]
 ) -> list[Prediction | None]:
     """The prediction of each sample, None where there is none.
 
@@ -89,11 +90,8 @@ def pair_predictions(
     Raises:
         AnnotationError: an id is predicted twice, or belongs to none of the samples.
     """
-    rows: dict[str, int] = {}
-    for row, sample in enumerate(samples):
-        if sample.sample_id in rows:
-            raise AnnotationError("annotations", row, "id", f"{sample.sample_id!r} occurs twice")
-        rows[sample.sample_id] = row
+    refuse_repeats((sample.sample_id for sample in samples), "annotations")
+    rows = {sample.sample_id: row for row, sample in enumerate(samples)}
     aliases = Counter(sample.tags.get("alias", "") for sample in samples)
     for row, sample in enumerate(samples):
         alias = sample.tags.get("alias", "")
@@ -109,10 +107,10 @@ def pair_predictions(
                 if samples
                 else f"unknown id {name!r}: there are no annotated samples"
             )
-            raise AnnotationError(source, index, "id", reason)
+            raise AnnotationError("predictions", index, "id", reason)
         if paired[rows[name]] is not None:
             reason = f"{name!r} is predicted twice; give one prediction per sample"
-            raise AnnotationError(source, index, "id", reason)
+            raise AnnotationError("predictions", index, "id", reason)
         paired[rows[name]] = prediction
     return paired
 

@@ -76,16 +76,17 @@ def read_threedrs_lines(values: Sequence[Any], path: Path, benchmark: str) -> Th
         raise AnnotationError(path, "-", "file", "is empty; it holds no prediction")
     lines = [_parse(value, index, path, benchmark) for index, value in enumerate(values)]
     refuse_repeats((line.sample_id for line in lines), path)
-    warnings: tuple[str, ...] = ()
+    warnings = ["the truth is that of the lines: a sample without line is not seen to be missing"]
     if benchmark == "scanqa" and all(
         isinstance(line, _Text) and isinstance(line.gt_response, str) for line in lines
     ):
-        warnings = (
+        warnings.append(
             "these lines carry one reference per question; give --annotations to score against "
-            "all answers",
+            "all answers"
         )
     predictions = [_prediction(line, index, path) for index, line in enumerate(lines)]
-    return ThreedrsLines(predictions, [_sample(line, benchmark) for line in lines], warnings)
+    samples = [_sample(line, benchmark) for line in lines]
+    return ThreedrsLines(predictions, samples, tuple(warnings))
 
 
 def _parse(value: Any, index: int, path: Path, benchmark: str) -> _Line:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from string import ascii_uppercase
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from threedrs_components.benchmarks.annotations import (
     Identifier,
@@ -76,15 +77,18 @@ class Question(Record):
     question_type: QuestionType
     question: str
     options: list[str] | None = None
-    ground_truth: Identifier | float
+    ground_truth: Identifier | Annotated[float, Field(strict=True)]
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:
+        truth, letters = str(self.ground_truth), ascii_uppercase[: len(self.options or ())]
         if self.question_type in NUMERIC:
-            if not math.isfinite(as_number(str(self.ground_truth))):
-                raise ValueError(f"ground_truth must be a number for {self.question_type}")
+            if not 0 <= as_number(truth) < math.inf:
+                raise ValueError("ground_truth must be a number, 0 or more")
         elif not self.options:
             raise ValueError(f"options are needed for {self.question_type}")
+        elif truth.upper() not in tuple(letters):
+            raise ValueError(f"ground_truth {truth!r} is none of the options' letters {letters}")
         return self
 
 

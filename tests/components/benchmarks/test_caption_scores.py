@@ -67,7 +67,8 @@ def test_texts_are_framed_as_each_protocol_does() -> None:
     assert framed_3drs("A lamp, red.") == "sos a lamp ,  red .  eos"
     assert framed_3drs("") == "sos  eos"
     assert framed_leo("A lamp. Red.") == "sos A lamp . Red . eos"
-    assert framed_leo("") == framed("") == "sos eos"
+    assert framed_leo(None) == framed(None) == framed("") == "sos eos"
+    assert framed_leo("") == "sos  eos"
     assert framed("sos a lamp eos") == "sos a lamp eos"
 
 
@@ -126,7 +127,7 @@ def test_of_equal_boxes_3drs_takes_the_first_and_leo_the_last() -> None:
     check(score(PAIR, [SCENE]), "0.5", [framed_3drs("first"), framed_3drs("")], references)
     check(score(PAIR, [SCENE]), "0.25", [framed_3drs("first"), framed_3drs("third")], references)
     cased = [[framed_leo(LAMP)], [framed_leo(CHAIR)]]
-    check(score(PAIR, [SCENE], "leo"), "0.5", [framed_leo("second"), framed_leo("")], cased)
+    check(score(PAIR, [SCENE], "leo"), "0.5", [framed_leo("second"), "sos eos"], cased)
 
 
 def test_leo_leaves_out_objects_that_were_not_predicted() -> None:
@@ -154,8 +155,7 @@ def test_the_first_evaluator_cuts_references_and_needs_more_than_the_threshold()
     other = thing("b", FAR, CHAIR)
     half = (0.0, 0.0, 0.0, 0.5, 1.0, 1.0)
     words = " ".join(f"w{n}" for n in range(30))
-    predictions = [Prediction("a", text=words, boxes=(UNIT,)), Prediction("b", text="x")]
-    found = score([long, other], predictions, "scan2cap")
+    found = score([long, other], [Prediction("a", text=words, boxes=(UNIT,))], "scan2cap")
     check(
         found,
         "0.5",
@@ -204,6 +204,40 @@ def test_protocols_that_compare_tokens_need_them() -> None:
 def test_a_scene_needs_one_caption_per_box() -> None:
     with pytest.raises(AnnotationError, match="record 0: texts: 1 captions for 2 boxes"):
         score(PAIR, [Prediction("s0", boxes=(UNIT, FAR), texts=("x",))])
+
+
+def test_leo_keeps_an_empty_caption_apart_from_an_object_without_box() -> None:
+    # Said nothing: "sos" + blank + blank + "eos", three tokens at single spaces; no box: two.
+    found = score(PAIR, [Prediction("a", text="", boxes=(UNIT,)), Prediction("b", text="")], "leo")
+    references = [[framed_leo(LAMP)], [framed_leo(CHAIR)]]
+    check(found, "0.5", ["sos  eos", "sos eos"], references)
+
+
+@pytest.mark.parametrize("protocol", ["scan2cap", "benchmark"])
+def test_protocols_that_match_boxes_need_them(protocol: str) -> None:
+    with pytest.raises(AnnotationError, match="record a: boxes: are missing"):
+        score(PAIR, [Prediction("a", text=LAMP)], protocol)
+
+
+def test_captions_with_and_without_box_do_not_mix() -> None:
+    mixed = [Prediction("a", text=LAMP, boxes=(UNIT,)), Prediction("b", text=CHAIR)]
+    with pytest.raises(AnnotationError, match="record b: boxes: are missing"):
+        score(PAIR, mixed)
+
+
+def test_captions_without_any_box_are_taken_at_their_word_and_this_is_said() -> None:
+    found = score(PAIR, [Prediction("a", text=LAMP), Prediction("b", text="")], "chat_scene")
+    assert "1 captions bring no box: taken as" in found.warnings[-1]
+    assert "cider@0.25" not in found.metrics
+
+
+def test_a_caption_is_about_one_box() -> None:
+    with pytest.raises(AnnotationError, match="record 0: boxes: 2 boxes for one object"):
+        score(PAIR, [Prediction("a", text=LAMP, boxes=(UNIT, FAR))])
+    with pytest.raises(AnnotationError, match="record 0: texts: belong to the boxes of a scene"):
+        score(PAIR, [Prediction("a", texts=(LAMP,), boxes=(UNIT,))])
+    with pytest.raises(AnnotationError, match="record 0: text: belongs to one object"):
+        score(PAIR, [Prediction("s0", text=LAMP)])
 
 
 def test_unknown_and_repeated_ids_are_refused() -> None:

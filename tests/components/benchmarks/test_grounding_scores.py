@@ -6,6 +6,7 @@ import pytest
 from threedrs_components.benchmarks.multi3drefer import MULTI3DREFER, chosen_boxes
 from threedrs_components.benchmarks.scanrefer import SCANREFER, chosen_box
 from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
 UNIT = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
@@ -86,13 +87,26 @@ def test_the_official_protocol_averages_over_the_predictions_given() -> None:
     assert found.missing == 1 and "left out" in found.missing_rule
 
 
+SPECK = (0.0, 0.0, 0.0, 0.004, 0.005, 0.005)
+"""A volume of 1e-7 m3: its IoU with itself is 1e-7 / (1e-7 + eps), 0.91 or 0.46."""
+
+
+def test_m3dref_adds_a_larger_constant_to_the_union() -> None:
+    for protocol, accuracy in (("3drs", 100.0), ("official", 100.0), ("m3dref", 0.0)):
+        found = scanrefer([query("a", SPECK)], [given("a", SPECK)], protocol)
+        assert value(found, "acc@0.5") == accuracy and value(found, "acc@0.25") == 100.0
+    for protocol, f1 in (("3drs", 100.0), ("m3dref", 0.0)):
+        assert value(multi([query("a", SPECK)], [given("a", SPECK)], protocol), "f1@0.5") == f1
+
+
 def test_m3dref_compares_in_single_precision() -> None:
-    # In float64 the IoU is 5e-9 below 1/2; in float32 with its larger eps it also stays below,
-    # while a box 1e-7 closer passes in both.
-    edge = shifted(1 / 3 - 1e-6)
-    for protocol in ("3drs", "m3dref"):
-        assert value(scanrefer([query("a", UNIT)], [given("a", edge)], protocol), "acc@0.5") == 100
-    assert value(scanrefer([query("a", UNIT)], [given("a", UNIT)], "m3dref"), "acc@0.5") == 100
+    # Far from the origin single precision knows steps of 1/16 m only: a shift of 1/40 vanishes.
+    # In double precision the IoU is (1/16 - 1/40) / (1/16 + 1/40), or 0.43.
+    here = (1e6 + 1 / 32, 0.0, 0.0, 1 / 16, 1.0, 1.0)
+    near = (here[0] + 1 / 40, *here[1:])
+    for protocol, accuracy in (("3drs", 0.0), ("m3dref", 100.0)):
+        found = scanrefer([query("a", near)], [given("a", here)], protocol)
+        assert value(found, "acc@0.5") == accuracy
 
 
 def test_micro_tasks_are_pooled() -> None:
@@ -107,6 +121,11 @@ def test_micro_tasks_are_pooled() -> None:
     assert value(found, "acc@0.5", "g_lm") == 100.0
     kept = {row.metric for row in found.scores}
     assert "scanrefer/acc@0.5/position" in kept and "scanrefer/acc@0.5/g_lm" not in kept
+
+
+def test_several_boxes_need_scores_to_choose_by() -> None:
+    with pytest.raises(AnnotationError, match="record a: boxes: 2 boxes without scores"):
+        scanrefer([query("a", UNIT)], [given("a", AWAY, UNIT)])
 
 
 def test_an_answer_without_any_box_is_a_miss() -> None:

@@ -67,6 +67,19 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
         read_label_map(path)
 
 
+def test_a_byte_order_mark_is_no_column(tmp_path: Path) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text("raw_category\tnyu40id\tnyu40class\nlamp\t35\tlamp\n", encoding="utf-8-sig")
+    assert read_label_map(path).knows("lamp")
+
+
+def test_a_field_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text("raw_category\tnyu40id\tnyu40class\n" + "x" * 200_000 + "\t1\twall\n")
+    with pytest.raises(AnnotationError, match="cannot be read: field larger than"):
+        read_label_map(path)
+
+
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="cannot be read"):
         read_label_map(tmp_path / "none.tsv")

@@ -225,6 +225,24 @@ def test_boxes_and_ids_of_a_scene_must_agree_in_number(world: Path) -> None:
         samples(world, "scanrefer")
 
 
+def test_questions_and_annotations_are_about_the_same_scene(world: Path) -> None:
+    path = world / "annotations" / "v1_balanced_sqa_annotations_val_scannetv2.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["scene_id"] = "s9"
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="scene_id: is s9, but question 2 is about s1"):
+        samples(world, "sqa3d")
+
+
+def test_two_objects_of_one_name_in_two_spellings_are_refused_when_scored(world: Path) -> None:
+    path = world / "annotations" / "ScanRefer_filtered_val.json"
+    first = {**json.loads(path.read_text())[0], "object_name": "trash can"}
+    path.write_text(json.dumps([first, {**first, "object_name": "trash_can", "ann_id": "9"}]))
+    benchmark = load_benchmark("scan2cap", world)
+    with pytest.raises(AnnotationError, match="record 1: id: 'scan2cap_s0_0_trash_can' occurs tw"):
+        benchmark.score(benchmark.samples("val"), [])
+
+
 def test_a_question_without_annotation_is_named(world: Path) -> None:
     path = world / "annotations" / "v1_balanced_sqa_annotations_val_scannetv2.json"
     path.write_text(json.dumps({"annotations": json.loads(path.read_text())["annotations"][:1]}))
@@ -236,7 +254,14 @@ def test_a_question_without_annotation_is_named(world: Path) -> None:
     ("changes", "reason"),
     [
         ({"question_type": "object_colour"}, "question_type"),
-        ({"ground_truth": "many"}, "ground_truth must be a number"),
+        ({"ground_truth": "many"}, "ground_truth must be a number, 0 or more"),
+        ({"ground_truth": "-3"}, "must be a number, 0 or more"),
+        ({"ground_truth": "nan"}, "must be a number, 0 or more"),
+        ({"ground_truth": True}, "ground_truth: Input should be a valid string"),
+        (
+            {"question_type": "route_planning", "options": ["A. x", "B. y"], "ground_truth": "C"},
+            "'C' is none of the options' letters AB",
+        ),
         ({"question_type": "route_planning"}, "options are needed"),
     ],
 )

@@ -91,7 +91,8 @@ def test_3drs_answers_take_all_references_from_the_annotations(world: Path, writ
     path = write("p.jsonl", rows)
     alone = score("scanqa", predictions=path)
     assert alone.metrics["em@1"].value == 0.0
-    assert "give --annotations" in alone.warnings[0]
+    assert "a sample without line is not seen to be missing" in alone.warnings[0]
+    assert "give --annotations" in alone.warnings[1]
     annotations = world / "annotations" / "ScanQA_v1.0_val.json"
     found = score("scanqa", predictions=path, annotations=annotations)
     assert found.metrics["em@1"].value == 50.0
@@ -201,13 +202,22 @@ def test_without_the_extra_meteor_is_left_out_and_said(world: Path) -> None:
         ("p.jsonl", '{"id": "a", "boxes": [[0,0,0,1,1,1]], "scores": [1]}', "1 scores for 1 boxes"),
         ("p.jsonl", '{"id": "a", "txt": "x"}', "record 0: txt"),
         ("p.jsonl", '{"id": "a", "text": 3}', "record 0: text"),
+        ("p.jsonl", '{"id": true, "boxes": []}', "record 0: id"),
+        ("p.jsonl", '{"id": "a", "boxes": [["0",0,0,1,1,1]]}', "record 0: boxes.0.0"),
+        ("p.jsonl", '{"id": "a", "boxes": [[true,0,0,1,1,1]]}', "record 0: boxes.0.0"),
+        ("p.jsonl", '{"id": "a", "id": "b"}', "line 1: JSON: key 'id' occurs twice"),
+        ("p.json", '{"s0": [], "s0": []}', "JSON: key 's0' occurs twice"),
+        ("p.json", "[" * 200_000, "JSON: is nested too deeply"),
+        ("p.jsonl", '{"id": ' + "9" * 5000 + "}", "line 1: JSON: Exceeds the limit"),
+        ("p" * 300, "", "cannot be read: File name too long"),
     ],
 )
 def test_unreadable_predictions_name_record_and_field(
     tmp_path: Path, name: str, content: str, message: str
 ) -> None:
     path = tmp_path / name
-    path.write_text(content)
+    if content or len(name) < 255:
+        path.write_text(content)
     with pytest.raises(AnnotationError, match=message):
         score("scanrefer", predictions=path, annotations=[])
 
@@ -241,7 +251,9 @@ def test_predictions_of_another_benchmark_are_refused(world: Path, write: Writer
 
 def test_predictions_for_other_annotations_are_refused(world: Path, write: Writer) -> None:
     path = write("p.jsonl", [{"id": "scanqa_other-0", "text": "x"}])
-    with pytest.raises(AnnotationError, match=r"unknown id 'scanqa_other-0'.*ids look like"):
+    with pytest.raises(
+        AnnotationError, match=r"p.jsonl: record 0: id: unknown id 'scanqa_other-0'.*ids look like"
+    ):
         score("scanqa", predictions=path, annotations=world)
 
 
@@ -249,6 +261,14 @@ def test_an_id_twice_is_refused(world: Path, write: Writer) -> None:
     path = write("p.jsonl", [{"id": "val-s0-0", "text": "x"}] * 2)
     with pytest.raises(AnnotationError, match="record 1: id: 'val-s0-0' is predicted twice"):
         score("scanqa", predictions=path, annotations=world)
+
+
+def test_a_scene_has_one_list_of_boxes(world: Path, write: Writer) -> None:
+    path = write("p.jsonl", [{"id": "scanrefer_s0_0_0", "boxes": [UNIT]}])
+    boxes = write("boxes.json", {"s0": [UNIT] * 3, "scannet/s0": [FAR] * 3})
+    annotations = [world / "annotations" / "ScanRefer_filtered_val.json", boxes]
+    with pytest.raises(AnnotationError, match="record scannet/s0: scene: occurs twice"):
+        score("scanrefer", predictions=path, annotations=annotations)
 
 
 def test_boxes_are_needed_where_records_have_none(world: Path, write: Writer) -> None:
@@ -310,6 +330,67 @@ def test_types_by_object_name_are_announced(world: Path, write: Writer) -> None:
         assert not any("unique" in text for text in found.warnings)
 
 
+def test_a_label_map_must_have_something_to_decide(world: Path, write: Writer) -> None:
+    path = write("p.jsonl", [{"id": "scanrefer_s0_0_0", "boxes": [UNIT]}])
+    labels = world / "labels.tsv"
+    labels.write_text("raw_category\tnyu40id\tnyu40class\nlamp\t35\tlamp\n")
+    found = score("scanrefer", predictions=path, annotations=world, label_map=labels)
+    assert "2 of 5 descriptions name an object that the label table lacks" in found.warnings[0]
+    labels.write_text("raw_category\tnyu40id\tnyu40class\ncow\t1\tcow\n")
+    with pytest.raises(AnnotationError, match="'lamp' is not in the label table, and neither"):
+        score("scanrefer", predictions=path, annotations=world, label_map=labels)
+    with pytest.raises(ConfigError, match="sqa3d has no use for a label map"):
+        score("sqa3d", predictions=path, annotations=world, label_map=labels)
+    lines = write("lines.jsonl", [line(pred_response=UNIT, gt_response=UNIT)])
+    with pytest.raises(ConfigError, match="decides nothing without annotations"):
+        score("scanrefer", predictions=lines, label_map=labels)
+
+
+def test_types_outside_the_tables_are_announced(write: Writer) -> None:
+    rows = [line(pred_response=UNIT, gt_response=UNIT, question_type="Unique")]
+    found = score("scanrefer", predictions=write("p.jsonl", rows))
+    assert "1 of 1 samples have a type like 'Unique', not unique, multiple" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "prediction", "message"),
+    [
+        ("scanqa", {"id": "val-s0-0"}, "text: is missing; scanqa takes text, texts"),
+        ("scanqa", {"id": "val-s0-0", "boxes": [UNIT]}, "boxes: does not belong here"),
+        ("sqa3d", {"id": "1", "texts": ["chair"]}, "texts: does not belong here; sqa3d takes text"),
+        ("vsibench", {"id": "0", "text": None}, "text: is missing"),
+        ("scanrefer", {"id": "scanrefer_s0_0_0", "text": "x"}, "text: does not belong here"),
+        ("multi3drefer", {"id": "multi3drefer_s0_0", "texts": ["x"]}, "scores"),
+    ],
+)
+def test_a_prediction_of_another_kind_is_no_wrong_answer(
+    world: Path, write: Writer, benchmark: str, prediction: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=f"p.jsonl: record 0: .*{message}"):
+        score(benchmark, predictions=write("p.jsonl", [prediction]), annotations=world)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "message"),
+    [
+        (Prediction("a", boxes=((0, 0, 0, 1, 1, 1, 0),)), "record 0: boxes.0: Tuple should have"),
+        (Prediction("a", boxes=((0, 0, 0, 1, 1, float("nan")),)), "record 0: boxes.0.5"),
+        (Prediction("a", boxes=((0, 0, 0, 1, 1, 1),), scores=(1,)), "1 scores for 1 boxes"),
+    ],
+)
+def test_values_are_held_to_the_rules_of_files(
+    world: Path, prediction: Prediction, message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        score("scanrefer", predictions=[prediction], annotations=world)
+
+
+def test_a_file_of_boxes_belongs_to_no_question(world: Path, write: Writer) -> None:
+    boxes, path = write("boxes.json", {"s0": [UNIT]}), write("p.jsonl", [{"id": "a", "text": "x"}])
+    with pytest.raises(AnnotationError, match=r"boxes.json: .*holds a dict, a list of records"):
+        score("scanqa", predictions=path, annotations=boxes)
+
+
 def test_raw_ids_find_processed_conversations(write: Writer) -> None:
     record = {
         "id": "scanqa_val-s0-0_0",
@@ -321,6 +402,13 @@ def test_raw_ids_find_processed_conversations(write: Writer) -> None:
     annotations = write("scanqa_val_llava_style.json", [record])
     found = score("scanqa", predictions=predictions, annotations=annotations)
     assert found.metrics["em@1"].value == 100.0
+
+
+def test_half_a_surrogate_pair_is_a_replacement_character(world: Path) -> None:
+    path = world / "p.jsonl"
+    path.write_text('{"id": "val-s0-1", "text": "\\ud83d brown \\ud83d\\ude00"}')
+    [prediction] = read_prediction_file(path, "scanqa", None).predictions
+    assert prediction.text == "\ufffd brown \U0001f600"
 
 
 def test_a_byte_order_mark_is_no_mistake(world: Path) -> None:

@@ -42,8 +42,10 @@ examples:
   workflows score scanrefer --annotations ScanRefer_filtered_val.json boxes.json \\
       --label-map scannetv2-labels.combined.tsv --protocol official --predictions pred.json
 
-All values are percent (CIDEr x 100), with 95 % bootstrap intervals over samples. METEOR needs the
-extra: pip install 'threedrs[eval]'.
+All values are percent (CIDEr x 100), with 95 % bootstrap intervals over samples. --json adds, where
+they are known, chance (a random guess) and majority (the best constant answer). A sample without
+prediction counts as wrong unless the protocol leaves it out; both are said. METEOR needs the extra:
+pip install 'threedrs[eval]'.
 """
 
 
@@ -51,19 +53,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument("benchmark", help=", ".join(BENCHMARKS))
     parser.add_argument(
-        "--predictions", type=Path, required=True, metavar="FILE", help="a file, or a folder"
+        "--predictions", type=_path, required=True, metavar="FILE", help="a file, or a folder"
     )
     parser.add_argument(
         "--annotations",
-        type=Path,
+        type=_path,
         nargs="+",
         metavar="FILE",
         help="annotation files and maybe a file of boxes, or a folder with them",
     )
     parser.add_argument("--protocol", metavar="NAME", help="see below")
     parser.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
-    parser.add_argument("--label-map", type=Path, metavar="TSV", help="ScanNet's label table")
+    parser.add_argument("--label-map", type=_path, metavar="TSV", help="ScanNet's label table")
     parser.add_argument("--split", default="val", help="in a folder of annotations (val)")
+
+
+def _path(text: str) -> Path:
+    """A named file; an empty name, an unset variable perhaps, would be the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
