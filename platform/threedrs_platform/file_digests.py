@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.errors import DataError
+from threedrs_platform.errors import ConfigError, DataError, Fault
 from threedrs_platform.identity import canonical_json, sha256_file, sha256_text
 from threedrs_platform.storage import read_json_cache, write_atomically
 
@@ -60,6 +60,9 @@ class FileDigests:
     """
 
     cache_file: Path | None = None
+    absent: dict[str, str] | None = None
+    """Where to note data that is not here, path -> setting, for plans of work that runs elsewhere;
+    None refuses it."""
     _trees: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -94,6 +97,19 @@ class FileDigests:
             digests = {file.relative_to(path).as_posix(): self.file(file) for file in files}
             self._trees[place] = sha256_text("tree:" + canonical_json(digests))
         return self._trees[place]
+
+    def of(self, path: str, setting: str) -> str:
+        """Digest of a file or folder that a setting names; of absent data a stand-in, if allowed.
+
+        Raises:
+            ConfigError: it is not here, and absent data is refused.
+        """
+        if Path(path).exists():
+            return self.tree(Path(path))
+        if self.absent is None:
+            raise ConfigError([Fault(f"{path}: no such file or folder", path=setting)])
+        self.absent[path] = setting
+        return f"absent:{setting}"
 
     def save(self) -> None:
         """Keep the memo for the next process."""

@@ -95,11 +95,15 @@ def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
     (tmp_path / "posed").mkdir()
     listed = tmp_path / "list.json"
     path: Any = {"train": str(listed)} if setting == "frame_lists" else [str(listed)]
-    scenes = {"kind": "scannet", "posed_images": str(tmp_path / "posed"), "frame_lists": {}}
+    (tmp_path / "other.json").write_text("other")
+    lists = {"train": str(tmp_path / "other.json")}
+    scenes = {"kind": "scannet", "posed_images": str(tmp_path / "posed"), "frame_lists": lists}
+    benchmarks = {"names": ["scanqa"], "split": "train"}
     found = []
     for content in ("one", "two!"):
         listed.write_text(content)
-        found.append(steps_of(scenes={**scenes, setting: path})["scenes"].params)
+        tree = {"scenes": {**scenes, setting: path}, "benchmarks": benchmarks}
+        found.append(steps_of(**tree)["scenes"].params)
     assert found[0] != found[1]
 
 

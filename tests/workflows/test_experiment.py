@@ -160,6 +160,19 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
             "mae.teacher: write the model into teachers.mae instead",
         ),
         ({"student": "blind", "teacher": "mae"}, "a blind student has no visual tokens to align"),
+        (
+            {"student": "blind", "correspondence__weight": 1.0},
+            "correspondence: a blind student has no visual tokens to compare; set weight: 0",
+        ),
+        ({"alignment__frames": "all_images"}, "frames 'all_images' needs scenes of kind scannet"),
+        (
+            {"scenes": {"kind": "rgbd_folder", "root": "rooms"}},
+            "benchmarks: scanrefer, scan2cap choose among proposals, and the scenes",
+        ),
+        (
+            {"benchmarks__protocols": {"scan2cap": "3drs_as_ran"}},
+            "scan2cap has no protocol '3drs_as_ran'; did you mean '3drs_as_run'?",
+        ),
         ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers (0 to 3)"),
         ({"probe__layer": -5}, "probe: layer -5: the student has 3 layers"),
         ({"prepare__grid": 7}, "student: the student reads 64 pixels as 4 x 4 tokens, but prepare"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from threedrs_components.benchmarks import asking
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.prompts import PromptConfig
@@ -24,7 +25,7 @@ from threedrs_components.objectives.config import (
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
 from threedrs_components.students.config import MicroWidths
 from threedrs_components.training.config import TrainingConfig
@@ -108,6 +109,11 @@ def finetune_params(**training: Any) -> dict[str, Any]:
     }
 
 
+def predict_params(**changes: Any) -> dict[str, Any]:
+    how = asking(BenchmarksConfig(names=("scanrefer", "scan2cap", "scanqa")))
+    return {"student": {}, "asking": {name: each | changes for name, each in how.items()}}
+
+
 def inputs_of(world: Path) -> dict[str, Path]:
     return {name: world / name for name in ("scenes", "prepared", "samples", "student")}
 
@@ -119,7 +125,7 @@ def test_finetuning_and_prediction_answer_every_sample(world: Path) -> None:
     assert "loss/correspondence" in reports.curves[4]
     assert reports.metrics["training/seconds_per_scene"].value > 0
     inputs = inputs_of(world) | {"student": world / "trained"}
-    step, reports = task(world, "predictions", {"student": {}}, inputs)
+    step, reports = task(world, "predictions", predict_params(), inputs)
     predict.run(step)
     answered = {p.sample_id for p in read_predictions(world / "predictions/predictions.jsonl")}
     wanted = {s.sample_id for s in read_samples(world / "samples/evaluation.jsonl")}
@@ -161,10 +167,27 @@ def test_training_on_an_evaluated_scene_is_refused(world: Path, tmp_path: Path) 
         finetune.training_inputs(step)
 
 
-def test_true_boxes_as_candidates_are_noticed(world: Path) -> None:
-    scenes = PreparedScenes(world / "prepared")
-    found = {scene.scene_id: predict.has_true_boxes_as_candidates(scene) for scene in scenes}
-    assert found == {name: name.startswith("train") for name in found}
+def test_an_evaluated_scene_without_proposals_is_refused_unless_the_oracle_is_chosen(
+    world: Path, tmp_path: Path
+) -> None:
+    for scene in PreparedScenes(world / "prepared"):
+        write_prepared(replace(scene, has_proposals=False), tmp_path / "prepared")
+    inputs = inputs_of(world) | {"prepared": tmp_path / "prepared"}
+    step, _ = task(tmp_path, "refused", predict_params(), inputs)
+    with pytest.raises(DataError, match=r"scene val00000: no proposals.*benchmarks\.candidates"):
+        predict.run(step)
+    step, _ = task(tmp_path, "oracle", predict_params(candidates="ground_truth"), inputs)
+    predict.run(step)
+    found = read_predictions(step.out / "predictions.jsonl")
+    true_boxes = {len(scene.boxes) for scene in PreparedScenes(world / "prepared")}
+    assert {len(each.boxes) for each in found if each.scores} <= true_boxes
+
+
+def test_answers_are_as_long_as_the_benchmark_allows(world: Path, tmp_path: Path) -> None:
+    step, _ = task(tmp_path, "short", predict_params(max_new_tokens=1), inputs_of(world))
+    predict.run(step)
+    texts = [each.text for each in read_predictions(step.out / "predictions.jsonl")]
+    assert max(len((text or "").split()) for text in texts) <= 1
 
 
 def test_a_loss_that_is_not_finite_ends_a_stage(tmp_path: Path) -> None:
@@ -219,7 +242,7 @@ def test_held_out_scenes_are_asked_but_not_trained_on(world: Path, tmp_path: Pat
     assert {"validation/loss", "validation/accuracy"} <= set(reports.curves[2])
 
     inputs |= {"student": step.out}
-    step, reports = task(tmp_path, "predictions", {"student": {}}, inputs)
+    step, reports = task(tmp_path, "predictions", predict_params(), inputs)
     predict.run(step)
     assert not reports.warnings
     inputs |= {"predictions": step.out}

@@ -6,18 +6,21 @@ so that cells share all that they can: scenes, teachers and features are made on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from threedrs_components.benchmarks import asking
 from threedrs_components.scenes import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
-from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
 from threedrs_workflows.experiment import NO_EFFECT, Experiment
 
 PROBE_FIT, TEXT, TRAIN = "probe", "text", "train"
 """Splits of a world: fits the position probe; carries text; everything but evaluation."""
+NOT_ASKED = {"max_new_tokens", "protocols", "text_metrics"}
+"""Of benchmarks: decides answers or scores, but no sample."""
+NOT_SCORED = {"max_new_tokens", "training"}
+"""Of benchmarks: decides what is learned or answered, but no score of it."""
 
 
 def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[str, StepSpec]:
@@ -34,12 +37,12 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         steps["probe"] = _probe(experiment, "student", reads)
     steps["predict"] = _step(
         "predict",
-        {"student": _student_params(experiment)},
+        {"student": _student_params(experiment), "asking": asking(experiment.benchmarks)},
         {**reads, "samples": shared.samples},
     )
     steps["score"] = _step(
         "score",
-        shared.benchmarks,
+        shared.scoring,
         {"scenes": shared.scenes, "predictions": steps["predict"]},
     )
     return steps
@@ -54,8 +57,9 @@ class _World:
         self.prepared = _step(
             "prepare", {"prepare": experiment.prepare.canonical()}, {"scenes": self.scenes}
         )
-        self.benchmarks = _benchmarks(experiment, digests)
-        self.samples = _step("samples", self.benchmarks, {"scenes": self.scenes})
+        asked = _benchmarks(experiment, digests, NOT_ASKED)
+        self.samples = _step("samples", asked, {"scenes": self.scenes})
+        self.scoring = _benchmarks(experiment, digests, NOT_SCORED)
         self.student = self._student()
         self.teacher = self._teacher()
         self.features = self._features()
@@ -77,7 +81,8 @@ class _World:
                 "prepared": self.prepared,
                 "features": self.features,
             }
-            if not self._experiment.held_out:  # says nothing about a setting to be chosen
+            # Nothing to learn where a setting is to be chosen, or from frames nobody else sees.
+            if not self._experiment.held_out and self._experiment.alignment.frames == "student":
                 steps["probe_teacher"] = _probe(self._experiment, "teacher", inputs)
         return steps
 
@@ -95,7 +100,7 @@ class _World:
         student = self._experiment.student_config()
         params: dict[str, Any] = {"student": _start_params(self._experiment)}
         if student.checkpoint is not None:
-            params["weights"] = _digest(student.checkpoint, "students.*.checkpoint", self._digests)
+            params["weights"] = self._digests.of(student.checkpoint, "students.*.checkpoint")
             return _step("pretrain", params, {})
         recipe = self._experiment.student_pretraining.canonical()
         params["pretraining"] = _without(recipe, "student_pretraining")
@@ -111,23 +116,24 @@ class _World:
 
     def _features(self) -> StepSpec | None:
         experiment = self._experiment
-        teacher = experiment.teacher_config()
+        teacher, evaluated = experiment.teacher_config(), experiment.benchmarks.split
         if teacher is None:
             return None
         params: dict[str, Any] = {
             "teacher": teacher.canonical(),
             "grid": experiment.prepare.grid,
             "num_frames": experiment.prepare.num_frames,
-            "splits": [TEXT, PROBE_FIT, experiment.benchmarks.split],
-            "statistics_split": TEXT,
+            "splits": sorted({text_split(experiment), probe_split(experiment), evaluated}),
+            "statistics_split": text_split(experiment),
             "on_bad_scene": experiment.prepare.on_bad_scene,
+            "frames": experiment.alignment.frames,
         }
         inputs = {"scenes": self.scenes}
         if self.teacher is not None:
             inputs["teacher"] = self.teacher
         elif teacher.checkpoint is not None:
             path = teacher.checkpoint
-            params["weights"] = _digest(path, "teachers.*.checkpoint", self._digests)
+            params["weights"] = self._digests.of(path, "teachers.*.checkpoint")
         return _step("extract", params, inputs, label=experiment.teacher)
 
 
@@ -138,7 +144,7 @@ def _finetune(experiment: Experiment, seed: int, shared: _World) -> StepSpec:
         "text": experiment.text.canonical(),
         "correspondence": experiment.correspondence.canonical(),
         "training": _without(experiment.training.canonical(), "training"),
-        "text_split": TEXT,
+        "text_split": text_split(experiment),
         "seed": seed,
     }
     inputs = {
@@ -163,11 +169,21 @@ def _finetune(experiment: Experiment, seed: int, shared: _World) -> StepSpec:
 def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:
     params = {
         "probe": experiment.probe.canonical(),
-        "fit_split": PROBE_FIT,
+        "fit_split": probe_split(experiment),
         "test_split": experiment.benchmarks.split,
         **_held_out(experiment),
     }
     return _step("probe", params, inputs, label=label)
+
+
+def text_split(experiment: Experiment) -> str:
+    """The scenes to fine-tune on; ScanNet's lists know no part of "train"."""
+    return TRAIN if isinstance(experiment.scenes, ScanNetConfig) else TEXT
+
+
+def probe_split(experiment: Experiment) -> str:
+    """The scenes that the position probe is fitted on."""
+    return TRAIN if isinstance(experiment.scenes, ScanNetConfig) else PROBE_FIT
 
 
 def _start_params(experiment: Experiment) -> dict[str, Any]:
@@ -209,12 +225,14 @@ def _settings(config: Mapping[str, Any], section: str) -> dict[str, Any]:
 def _content(config: RGBDFolderConfig | ScanNetConfig, digests: FileDigests) -> str | list[str]:
     """Digests of all files that the scenes are read from."""
     if isinstance(config, RGBDFolderConfig):
-        return _digest(config.root, "scenes.root", digests)
+        return digests.of(config.root, "scenes.root")
     lists = [*config.frame_lists.values(), *config.boxes, *config.proposals]
-    return [_digest(path, "scenes", digests) for path in (config.posed_images, *lists)]
+    return [digests.of(path, "scenes") for path in (config.posed_images, *lists)]
 
 
-def _benchmarks(experiment: Experiment, digests: FileDigests) -> dict[str, Any]:
+def _benchmarks(
+    experiment: Experiment, digests: FileDigests, without: Collection[str]
+) -> dict[str, Any]:
     """What the benchmarks ask, with the content of files that lie outside the scenes."""
     config = experiment.benchmarks
     files = {
@@ -223,12 +241,12 @@ def _benchmarks(experiment: Experiment, digests: FileDigests) -> dict[str, Any]:
         "label_map": config.label_map,
     }
     content = {
-        name: _digest(path, f"benchmarks.{name}", digests)
+        name: digests.of(path, f"benchmarks.{name}")
         for name, path in files.items()
         if path is not None
     }
     return {
-        "benchmarks": config.canonical(),
+        "benchmarks": {k: v for k, v in config.canonical().items() if k not in without},
         **({"content": content} if content else {}),
         **_held_out(experiment),
     }
@@ -238,10 +256,4 @@ def _held_out(experiment: Experiment) -> dict[str, Any]:
     """Which scenes are taken out of training and evaluated, where some are."""
     if not experiment.held_out:
         return {}
-    return {"held_out": {"share": experiment.held_out, "split": TEXT}}
-
-
-def _digest(path: str, setting: str, digests: FileDigests) -> str:
-    if not Path(path).exists():
-        raise ConfigError([Fault(f"{path}: no such file or folder", path=setting)])
-    return digests.tree(Path(path))
+    return {"held_out": {"share": experiment.held_out, "split": text_split(experiment)}}

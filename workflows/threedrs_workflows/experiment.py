@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from threedrs_components.benchmarks import benchmark_kind
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.config import (
     AlignmentConfig,
@@ -17,7 +18,12 @@ from threedrs_components.objectives.config import (
     TextConfig,
 )
 from threedrs_components.probing.config import ProbeConfig
-from threedrs_components.scenes import ScenesConfig
+from threedrs_components.scenes import (
+    AnyScenes,
+    MicroWorldConfig,
+    ScanNetConfig,
+    ScenesConfig,
+)
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.students import MicroPretrainingConfig, StudentConfig
 from threedrs_components.teachers import PretrainTeacherConfig, TeacherConfig
@@ -26,6 +32,9 @@ from threedrs_platform.config import Config, did_you_mean, digest_of
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
+
+CHOOSES_AMONG_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
+"""Benchmarks whose evaluation needs candidate boxes."""
 
 NO_EFFECT: dict[str, frozenset[str]] = {
     "training": frozenset(
@@ -68,10 +77,10 @@ class Experiment(Config):
     text: TextConfig = TextConfig()
     training: TrainingConfig = TrainingConfig()
     probe: ProbeConfig = ProbeConfig()
-    benchmarks: BenchmarksConfig = BenchmarksConfig()
     held_out: float = Field(default=0.0, ge=0, lt=1, validate_default=True)
     """Share of the annotated training scenes that training leaves out, and that are evaluated in
     place of `benchmarks.split`: for choosing settings. 0 trains on all and evaluates the split."""
+    benchmarks: BenchmarksConfig = Field(default=BenchmarksConfig(), validate_default=True)
     seed: int = Field(default=0, ge=0)
     """Set from the grid's `seeds`; no part of the identity."""
 
@@ -138,6 +147,40 @@ class Experiment(Config):
             if not -count - 1 <= layer <= count:
                 raise ValueError(f"layer {layer}: the student has {count} layers (0 to {count})")
         return section
+
+    @field_validator("correspondence")
+    @classmethod
+    def _student_sees(
+        cls, correspondence: CorrespondenceConfig, info: ValidationInfo
+    ) -> CorrespondenceConfig:
+        student = _student(info)
+        if student is not None and student.blind and correspondence.weight > 0:
+            raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
+        return correspondence
+
+    @field_validator("alignment")
+    @classmethod
+    def _teacher_frames_exist(
+        cls, alignment: AlignmentConfig, info: ValidationInfo
+    ) -> AlignmentConfig:
+        scenes = info.data.get("scenes")
+        if alignment.frames == "all_images" and not isinstance(scenes, ScanNetConfig | None):
+            raise ValueError(
+                "frames 'all_images' needs scenes of kind scannet: "
+                "no other source has images beside its frame list"
+            )
+        return alignment
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _can_be_evaluated(cls, benchmarks: BenchmarksConfig, info: ValidationInfo) -> Any:
+        scenes, held_out = info.data.get("scenes"), info.data.get("held_out", 0.0)
+        _check_protocols(benchmarks)
+        if isinstance(scenes, ScanNetConfig):
+            _check_splits(benchmarks, scenes)
+        if scenes is not None and not held_out:
+            _check_candidates(benchmarks, scenes)
+        return benchmarks
 
     @field_validator("held_out")
     @classmethod
@@ -219,6 +262,33 @@ def _without_no_effect(data: dict[str, Any]) -> dict[str, Any]:
 
 def _drop(section: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in names}
+
+
+def _check_protocols(benchmarks: BenchmarksConfig) -> None:
+    for name, protocol in benchmarks.protocols.items():
+        known = benchmark_kind(name).protocols
+        if protocol not in known:
+            raise ValueError(f"{name} has no protocol {protocol!r}{did_you_mean(protocol, known)}")
+
+
+def _check_splits(benchmarks: BenchmarksConfig, scenes: ScanNetConfig) -> None:
+    """Training reads the list "train"; features and probes that of the evaluated split."""
+    for split in ("train", benchmarks.split):
+        if split not in scenes.frame_lists:
+            known = ", ".join(sorted(scenes.frame_lists)) or "none"
+            raise ValueError(f"split {split!r} has no list in scenes.frame_lists; those: {known}")
+
+
+def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Nothing falls back on true boxes; a micro world always comes with proposals."""
+    given = isinstance(scenes, MicroWorldConfig) or getattr(scenes, "proposals", ())
+    choosing = [name for name in benchmarks.names if name in CHOOSES_AMONG_BOXES]
+    if benchmarks.candidates == "proposals" and choosing and not given:
+        raise ValueError(
+            f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "
+            "scenes.proposals (kind scannet), or set benchmarks.candidates: ground_truth, an "
+            "oracle that compares with no published number"
+        )
 
 
 def _student(info: ValidationInfo) -> StudentConfig | None:

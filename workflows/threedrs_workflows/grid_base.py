@@ -29,7 +29,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
     if preset is not None and not isinstance(preset, str):
         raise ConfigError([document.fault("expected the name of a preset", ("base", "preset"))])
     if preset is not None:
-        start = load_preset(preset, document, ("base", "preset"))
+        start = load_preset(preset, document, ("base", "preset"), env=grid.env)
         faults += undotted_twice(start.data, start, ())
         tree = tree.put((), start.data, start, ())
     for key, value in raw.items():
@@ -39,7 +39,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
         else:
             tree = tree.put(split_path(key), value, document, ("base", key))
     if smoke and preset is not None:
-        small = load_preset(preset, document, ("base", "preset"), smoke=True)
+        small = load_preset(preset, document, ("base", "preset"), smoke=True, env=grid.env)
         tree = tree.put((), small.data, small, ())
     elif smoke:
         faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))

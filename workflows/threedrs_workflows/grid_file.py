@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Resources
 from threedrs_platform.strict_yaml import Document, KeyPath, Place, parse_value
 from threedrs_platform.suggestions import did_you_mean
+from threedrs_workflows.environment import fill_in
 
 VERSION = 1
 
@@ -154,7 +154,7 @@ def read_grid(document: Document, sets: tuple[str, ...] = ()) -> ReadGrid:
     """
     _check_version(document)
     faults: list[Fault] = []
-    env, data = _resolve_environment(document, faults)
+    env, data = fill_in(document, faults)
     settings = [setting for text in sets if (setting := _read_setting(text, faults))]
 
     def locate(path: KeyPath, of_key: bool) -> Place:
@@ -193,42 +193,6 @@ def _read_setting(text: str, faults: list[Fault]) -> Setting | None:
         faults += [Fault(fault.message, path, flag) for fault in error.faults]
         return None
     return Setting(path.strip(), tuple(parsed), Document(flag, text, {}))
-
-
-_VARIABLE = re.compile(r"\$\{([^}]*)\}")
-
-
-def _resolve_environment(
-    document: Document, faults: list[Fault]
-) -> tuple[dict[str, str], dict[str, Any]]:
-    """Values of the declared variables, and the data with them filled in."""
-    declared = document.data.get("env")
-    env: dict[str, str] = {}
-    for name, default in declared.items() if isinstance(declared, dict) else ():
-        value = os.environ.get(name, default)
-        if isinstance(value, str):
-            env[name] = value
-        elif value is None:
-            message = f"environment variable {name} is not set, and it has no default here"
-            faults.append(document.fault(message, ("env", name), of_key=True))
-            env[name] = ""
-
-    def fill(value: Any, path: KeyPath) -> Any:
-        if isinstance(value, dict):
-            return {key: fill(item, (*path, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [fill(item, (*path, index)) for index, item in enumerate(value)]
-        if not isinstance(value, str):
-            return value
-        for name in _VARIABLE.findall(value):
-            if name not in env:
-                hint = did_you_mean(name, env) if env else ""
-                message = f"${{{name}}}: declare the variable under `env:` first{hint}"
-                faults.append(document.fault(message, path))
-        return _VARIABLE.sub(lambda match: env.get(match[1], match[0]), value)
-
-    data = {k: v if k == "env" else fill(v, (k,)) for k, v in document.data.items()}
-    return env, data
 
 
 def undotted_twice(value: Mapping[str, Any], document: Document, at: KeyPath) -> list[Fault]:

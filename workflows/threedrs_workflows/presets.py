@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
-from threedrs_platform.errors import ConfigError
+from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.strict_yaml import Document, KeyPath, load_document
 from threedrs_platform.suggestions import did_you_mean
+from threedrs_workflows.environment import SECTION, fill_in
 
 SMOKE = ".smoke"
 
@@ -27,8 +31,22 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in presets_folder().glob("*.yaml") if SMOKE not in path.stem)
 
 
-def load_preset(name: str, grid: Document, at: KeyPath, *, smoke: bool = False) -> Document:
+def load_preset(
+    name: str,
+    grid: Document,
+    at: KeyPath,
+    *,
+    smoke: bool = False,
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> Document:
     """A preset by its name, or by the path of a YAML file relative to the grid.
+
+    Args:
+        name: of the preset, or a path.
+        grid: that asks for it.
+        at: where it does.
+        smoke: the small twin.
+        env: variables of the grid; they go before those that the preset declares.
 
     Raises:
         ConfigError: there is none of that name (placed in the grid), or it is faulty itself.
@@ -42,7 +60,11 @@ def load_preset(name: str, grid: Document, at: KeyPath, *, smoke: bool = False) 
     if not path.is_file():
         what = f"its small twin for --smoke, {path.name}," if smoke else str(path)
         raise ConfigError([grid.fault(f"preset {name!r}: {what} does not exist", at)])
-    return load_document(path)
+    document, faults = load_document(path), list[Fault]()
+    _, data = fill_in(document, faults, env)
+    if faults:
+        raise ConfigError(faults)
+    return replace(document, data={key: data[key] for key in data if key != SECTION})
 
 
 def _path_of(name: str, grid: Document) -> Path | None:

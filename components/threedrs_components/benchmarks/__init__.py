@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from threedrs_components.benchmarks.boxes import AnnotationFolder
-from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.config import BenchmarkName, BenchmarksConfig
 from threedrs_components.benchmarks.kinds import AnnotatedBenchmark, BenchmarkKind
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
 from threedrs_components.benchmarks.multi3drefer import MULTI3DREFER
@@ -26,6 +28,7 @@ __all__ = [
     "BenchmarksConfig",
     "LabelMap",
     "PromptConfig",
+    "asking",
     "benchmark_kind",
     "load_benchmark",
     "open_benchmarks",
@@ -61,16 +64,45 @@ def load_benchmark(
     return AnnotatedBenchmark(benchmark_kind(name), folder, prompts or PromptConfig())
 
 
-def open_benchmarks(config: BenchmarksConfig, scenes: Path) -> dict[str, Benchmark]:
-    """The configured benchmarks by name; `scenes` is the folder of the scenes artifact."""
+def open_benchmarks(
+    config: BenchmarksConfig, scenes: Path, names: Sequence[BenchmarkName] | None = None
+) -> dict[str, Benchmark]:
+    """The configured benchmarks by name, or those of `names`.
+
+    Args:
+        config: where the annotations are, and how they are worded and scored.
+        scenes: the folder of the scenes artifact; holds proposals, too.
+        names: None is all that are evaluated.
+    """
     folder = AnnotationFolder(
         root=Path(config.annotations) if config.annotations else scenes,
         box_file=Path(config.box_file) if config.box_file else None,
         label_map=read_label_map(Path(config.label_map)) if config.label_map else None,
+        scene_proposals=scenes / "proposals",
+        oracle=config.candidates == "ground_truth",
     )
     return {
         name: AnnotatedBenchmark(
-            benchmark_kind(name), folder, config.prompts, text_metrics=config.text_metrics
+            benchmark_kind(name),
+            folder,
+            config.prompts,
+            config.protocols.get(name, ""),
+            config.text_metrics,
         )
-        for name in config.names
+        for name in (config.names if names is None else names)
+    }
+
+
+def asking(config: BenchmarksConfig) -> dict[str, dict[str, Any]]:
+    """How the evaluated benchmarks put their questions: keywords of `predict_scene`, JSON-ready."""
+    kinds = [benchmark_kind(name) for name in config.names]
+    return {
+        kind.name: {
+            "max_new_tokens": min(
+                config.max_new_tokens or kind.max_new_tokens, kind.max_new_tokens
+            ),
+            "frames_only": kind.frames_only,
+            "candidates": config.candidates,
+        }
+        for kind in kinds
     }

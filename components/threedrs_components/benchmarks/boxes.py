@@ -159,6 +159,10 @@ class AnnotationFolder:
     """scene -> boxes by object id, in place of the scenes' own files."""
     label_map: LabelMap | None = None
     """Decides unique / multiple where the annotations do not say it."""
+    scene_proposals: Path | None = None
+    """Folder of proposal files that is read where this one has none for a split."""
+    oracle: bool = False
+    """True boxes are the candidates."""
 
     def annotations(self, name: str) -> Path:
         """Path of an annotation file: in `annotations/`, or in the folder itself."""
@@ -174,4 +178,8 @@ class AnnotationFolder:
 
     def proposals(self, split: str) -> dict[str, tuple[Box, ...]]:
         """Candidate boxes of each scene of a split."""
-        return read_box_lists(self.root / "proposals" / f"{split}.json")
+        own = self.root / "proposals" / f"{split}.json"
+        others = () if self.scene_proposals is None else sorted(self.scene_proposals.glob("*.json"))
+        if own.is_file() or not others:
+            return read_box_lists(own)
+        return {scene: boxes for path in others for scene, boxes in read_box_lists(path).items()}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_platform.config import Config
 
 BenchmarkName = Literal["scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d", "vsibench"]
+Candidates = Literal["proposals", "ground_truth"]
 TextMetric = Literal["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
 
 
@@ -19,8 +20,20 @@ class BenchmarksConfig(Config):
     names: tuple[BenchmarkName, ...] = Field(
         default=("scanrefer", "scan2cap", "scanqa"), min_length=1
     )
+    training: tuple[BenchmarkName, ...] | None = None
+    """Those whose training split is learned; None is all of `names`."""
     split: str = "val"
     """The split that is evaluated; training always reads "train"."""
+    splits: dict[BenchmarkName, str] = Field(default_factory=dict)
+    """Other splits for single benchmarks, e.g. {sqa3d: test}."""
+    protocols: dict[BenchmarkName, str] = Field(default_factory=dict)
+    """How a benchmark is scored, where it is not by its first protocol."""
+    candidates: Candidates = "proposals"
+    """Boxes among which an evaluated scene is grounded. ground_truth is an oracle: true boxes are
+    easier than any published setting, so nothing falls back on them."""
+    max_new_tokens: PositiveInt | None = 64
+    """Longest answer that is decoded, where a benchmark has no lower limit of its own; None is
+    the benchmark's released limit, 512 for most."""
     annotations: str | None = None
     """Folder with `annotations/` and `proposals/`; the scenes' own folder if not given."""
     box_file: str | None = None
@@ -30,3 +43,11 @@ class BenchmarksConfig(Config):
     prompts: PromptConfig = PromptConfig()
     text_metrics: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
     """Of captions and answers; "meteor" needs the `eval` extra."""
+
+    def split_of(self, name: BenchmarkName) -> str:
+        """The split of one benchmark that is evaluated."""
+        return self.splits.get(name, self.split)
+
+    def trained(self) -> tuple[BenchmarkName, ...]:
+        """Benchmarks whose training split is learned."""
+        return self.names if self.training is None else self.training

@@ -37,6 +37,8 @@ REFERENCE_TOKENS = 30
 EMPTY = "sos eos"
 PROTOCOLS = {
     "3drs": "best box with IoU >= 0.5, else the empty caption; lower case, dots and commas apart",
+    "3drs_as_run": "as 3drs, but an object without prompt box has the references of the last one "
+    "that has, as the released runner writes them",
     "scan2cap": "the first evaluator: IoU > t, 30 tokens of each reference, the last box wins",
     "benchmark": "Scan2Cap's benchmark: one-to-one boxes, recall, precision and F1 of captions",
     "leo": "best box with IoU >= 0.5, case kept; objects without any prediction are left out",
@@ -95,6 +97,7 @@ def _evaluation_sample(
     first = group[0]
     tokens = [" ".join(record.token) for record in group if record.token is not None]
     proposals = (files.proposals or {}).get(first.scene_id, ())
+    prompted = box if box is None or files.oracle else prompt_box(proposals, box)
     return Sample(
         sample_id=f"{NAME}_{first.scene_id}_{first.object_id}_{first.object_name}".replace(
             " ", "_"
@@ -106,7 +109,7 @@ def _evaluation_sample(
         answers=tuple(record.description for record in group),
         target_ids=(first.object_id,),
         target_boxes=(box,) if box else (),
-        box_input=prompt_box(proposals, box) if box else None,
+        box_input=prompted,
         tags=first.tags | ({"tokens": "\n".join(tokens)} if len(tokens) == len(group) else {}),
     )
 
@@ -138,6 +141,7 @@ def evaluate_scan2cap(
     captions = sort_captions(samples, predictions)
     score: Callable[[Sequence[Sample], Captions, Sequence[str]], Evaluation] = {
         "3drs": _score_3drs,
+        "3drs_as_run": _score_as_run,
         "scan2cap": _score_scan2cap,
         "benchmark": _score_benchmark,
         "leo": _score_leo,
@@ -168,15 +172,34 @@ def _known_thresholds(captions: Captions) -> tuple[float, ...]:
     return THRESHOLDS if captions.bring_boxes else (PROMPT_IOU,)
 
 
-def _score_3drs(
+def _score_as_run(
     samples: Sequence[Sample], captions: Captions, text_metrics: Sequence[str]
 ) -> Evaluation:
+    """The runner keeps the references of the sample before where there is no prompt box; it fails
+    where there is no sample before, which here has its own."""
+    stale: list[Sample] = []
+    for sample in samples:
+        keeps = stale and not _is_answerable(sample)
+        stale.append(replace(sample, answers=stale[-1].answers) if keeps else sample)
+    return _score_3drs(stale, captions, text_metrics, "3drs_as_run")
+
+
+def _is_answerable(sample: Sample) -> bool:
+    return bool(sample.box_input) or not sample.target_boxes
+
+
+def _score_3drs(
+    samples: Sequence[Sample],
+    captions: Captions,
+    text_metrics: Sequence[str],
+    protocol: str = "3drs",
+) -> Evaluation:
     found = most_overlapping(samples, captions)
-    tally = Tally(NAME, "3drs", samples)
+    tally = Tally(NAME, protocol, samples)
     scores = TextScores(
         [[framed_3drs(text) for text in sample.answers] for sample in samples], text_metrics
     )
-    answerable = [bool(sample.box_input) or not sample.target_boxes for sample in samples]
+    answerable = [_is_answerable(sample) for sample in samples]
     constants = scores.best_constants(answerable, framed_3drs(""))
     for threshold in _known_thresholds(captions):
         texts = [framed_3drs(text or "") for text in found.at(threshold)]
@@ -284,8 +307,9 @@ def locate_scan2cap(folder: AnnotationFolder, split: str) -> AnnotationFiles:
     own = folder.annotations(f"Scan2Cap_{split}.json")
     shared = folder.annotations(f"ScanRefer_filtered_{split}.json")
     path = own if own.is_file() or not shared.is_file() else shared
-    proposals = None if split == "train" else folder.proposals(split)
-    return AnnotationFiles((path,), folder.objects(), proposals)
+    wanted = split != "train" and not folder.oracle
+    proposals = folder.proposals(split) if wanted else None
+    return AnnotationFiles((path,), folder.objects(), proposals, oracle=folder.oracle)
 
 
 SCAN2CAP = BenchmarkKind(

@@ -8,36 +8,68 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, gelu
+from torch.nn.functional import cosine_similarity, gelu, normalize
+from torch.utils.checkpoint import checkpoint
 
-from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.objectives.config import AlignmentConfig, AlignmentLoss
 
 RELEASED_DEVIATION = 0.02
 SMALLEST_DEVIATION = 1e-6
 """A teacher dimension that varies less is constant: it is centred, not blown up."""
+GRAM_ROWS = 1024
+"""Rows of a Gram matrix that exist at a time; bounds memory, never changes a result."""
 
 
-def alignment_loss(
-    student: Tensor, teacher: Tensor, loss: Literal["cosine", "euclidean"] = "cosine"
-) -> Tensor:
+def alignment_loss(student: Tensor, teacher: Tensor, loss: AlignmentLoss = "cosine") -> Tensor:
     """Mean distance of directions over tokens, in float32; 0 is perfect.
 
     The paper's equation is mean(-cos); adding the constant 1 moves no gradient. The squared
     distance of unit vectors is 2 - 2 cos, so "euclidean" is "cosine" at twice the weight.
 
     Args:
-        student: [N, D] projected student features.
-        teacher: [N, D] targets; never receive a gradient.
-        loss: which distance.
+        student: [..., N, D] projected student features, N tokens of each scene.
+        teacher: [..., N, D] targets; never receive a gradient.
+        loss: which distance, or a sum of several.
     """
     if student.shape != teacher.shape:
         raise ValueError(
             f"student features {tuple(student.shape)} and teacher features "
             f"{tuple(teacher.shape)} must have one shape: same tokens, same width"
         )
-    cosine = cosine_similarity(student.float(), teacher.detach().float(), dim=-1)
-    distance = (1 - cosine).mean()
-    return distance if loss == "cosine" else 2 * distance
+    own, target = student.float(), teacher.detach().float()
+    terms = loss.split("+")
+    times = terms.count("cosine") + 2 * terms.count("euclidean")
+    total = own.new_zeros(())
+    if times:
+        total = total + times * (1 - cosine_similarity(own, target, dim=-1)).mean()
+    return total + gram_distance(own, target) if "gram" in terms else total
+
+
+def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean absolute difference of cosines, over all pairs of tokens of one scene.
+
+    Time grows with the square of N; of the N x N matrices only GRAM_ROWS rows exist at a time,
+    also for the gradient.
+
+    Args:
+        student: [..., N, D] float32.
+        teacher: [..., N, D] float32.
+    """
+    own_units, target_units = (
+        normalize(values, dim=-1).reshape(-1, *values.shape[-2:]) for values in (student, teacher)
+    )
+    total = student.new_zeros(())
+    for own, target in zip(own_units, target_units, strict=True):
+        for rows in torch.arange(len(own), device=own.device).split(GRAM_ROWS):
+            part = checkpoint(_gram_rows, own, target, rows, use_reentrant=False)
+            assert isinstance(part, Tensor)
+            total = total + part
+    return total / (student[..., 0].numel() * student.shape[-2])
+
+
+def _gram_rows(student: Tensor, teacher: Tensor, rows: Tensor) -> Tensor:
+    with torch.autocast(student.device.type, enabled=False):
+        return (student[rows] @ student.T - teacher[rows] @ teacher.T).abs().sum()
 
 
 class Projector(nn.Module):
@@ -94,16 +126,21 @@ class AlignmentHead(nn.Module):
         """Mean loss over the aligned layers, and each layer's loss for logging.
 
         Args:
-            hidden: one [..., C] per entry of config.layers, in that order.
-            teacher: [..., D] features of the same tokens.
+            hidden: one [S, ..., C] per entry of config.layers, in that order.
+            teacher: [S, ..., D] features of the same tokens of S scenes.
         """
         if len(hidden) != len(self.projectors):
             raise ValueError(
                 f"{len(hidden)} hidden states given, but layers are {self.config.layers}"
             )
         targets = self.targets(teacher)
+        scenes = targets.shape[0]
         losses = [
-            alignment_loss(project(states), targets, self.config.loss)
+            alignment_loss(
+                project(states).view(scenes, -1, targets.shape[-1]),
+                targets.view(scenes, -1, targets.shape[-1]),
+                self.config.loss,
+            )
             for project, states in zip(self.projectors, hidden, strict=True)
         ]
         parts = {

@@ -9,14 +9,18 @@ from pydantic import Field
 from threedrs_platform.config import Config
 
 Level = Literal["token", "pixel"]
+AlignmentLoss = Literal["cosine", "euclidean", "cosine+euclidean", "gram", "cosine+gram"]
+TeacherFrames = Literal["student", "all_images"]
+TextMask = Literal["clean", "released"]
 
 
 class AlignmentConfig(Config):
     """Distil teacher features into the student's hidden states at its visual tokens."""
 
-    loss: Literal["cosine", "euclidean"] = "cosine"
+    loss: AlignmentLoss = "cosine"
     """cosine: mean(1 - cos), the paper's equation. euclidean: mean squared distance of unit
-    vectors = twice that, the released code."""
+    vectors = twice that, the released code. gram: mean distance of the cosines among a scene's own
+    tokens, student's from teacher's; the first release added it to the cosine. "+" adds up."""
     weight: float = Field(default=1.0, ge=0)
     """0 switches alignment off: no head is built and no teacher is read."""
     layers: tuple[int, ...] = Field(default=(-1,), min_length=1)
@@ -27,6 +31,10 @@ class AlignmentConfig(Config):
     initialisation: Literal["normal", "fan_in"] = "normal"
     """normal: deviation 0.02 whatever the width, as released. fan_in: 1 / sqrt(inputs), which small
     widths need."""
+    frames: TeacherFrames = "student"
+    """Frames that the teacher sees: the student's own; or, as in the released extractor, frames
+    spread over all images on disk, also those without a pose, which the student never sees. Token
+    by token such features belong to other places wherever the two lists differ."""
     standardise: bool = False
     """Standardise every teacher dimension with the statistics of the training scenes."""
 
@@ -56,3 +64,6 @@ class TextConfig(Config):
     """Cross-entropy of the answer tokens."""
 
     weight: float = Field(default=1.0, ge=0)
+    mask: TextMask = "clean"
+    """Which tokens are learned. clean: the answer and its end. released: also the head of the
+    reply, and every mark of a turn and every line break of the prompt."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -40,16 +38,3 @@ def grounding_loss(
     every = logits.masked_fill(~present, -torch.inf).logsumexp(dim=1)
     chosen = logits.masked_fill(~targets, -torch.inf).logsumexp(dim=1)
     return (every - chosen).mean()
-
-
-def positive_slots(target_ids: Sequence[int], candidate_ids: Sequence[int]) -> Tensor:
-    """[K + 1] bool: the candidates that are targets, or the last slot if there is no target.
-
-    Raises:
-        ValueError: a target is not among the candidates.
-    """
-    missing = sorted(set(target_ids) - set(candidate_ids))
-    if missing:
-        raise ValueError(f"target object {missing[0]} is not among the candidates {candidate_ids}")
-    wanted = set(target_ids)
-    return torch.tensor([*(candidate in wanted for candidate in candidate_ids), not wanted])

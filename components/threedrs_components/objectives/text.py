@@ -1,25 +1,17 @@
-"""Cross-entropy of the answer text."""
+"""Cross-entropy of text."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-IGNORED = -100
-"""Label of a position that is not part of an answer."""
 
-
-def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in float32 over labelled positions; 0 if there is none.
+def text_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum over tokens of their cross-entropy, in float32.
 
     Args:
-        logits: [..., V]; the logits at a position predict the label at the same position, so the
-            caller has already shifted them.
-        labels: [...] int64, IGNORED where nothing is to be learned.
+        logits: [A, V] at the positions before the learned tokens; only those are ever computed.
+        targets: [A] int64, the learned tokens.
+        weights: [A]; one over the number of learned tokens of a question gives its mean.
     """
-    flat = labels.reshape(-1)
-    labelled = flat != IGNORED
-    chosen = logits.reshape(-1, logits.shape[-1])[labelled].float()
-    total = cross_entropy(chosen, flat[labelled], reduction="sum")
-    return total / labelled.sum().clamp(min=1).to(torch.float32)
+    return (cross_entropy(logits.float(), targets, reduction="none") * weights).sum()

@@ -60,6 +60,13 @@ def uniform_choice(available: int, wanted: int) -> NDArray[np.int64]:
     return np.linspace(0, available - 1, wanted, dtype=np.int64)
 
 
+def centre_square(height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of the largest square in the middle of a frame."""
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return slice(top, top + side), slice(left, left + side)
+
+
 def resize_images(images: UInt8, height: int, width: int) -> UInt8:
     """Squash [F, H, W, 3] to [F, height, width, 3] with Pillow's bicubic filter."""
     if images.shape[1:3] == (height, width):

@@ -13,7 +13,14 @@ class PrepareConfig(Config):
     """How scenes are reduced to what one student reads."""
 
     image_size: int = Field(default=64, ge=8)
-    """Side of the student's input image; frames are squashed to it, never cropped."""
+    """Side of the student's input image."""
+    resize: Literal["squash", "crop"] = "squash"
+    """How a frame becomes square: distorted whole, or cut to its middle. A 4:3 frame loses a
+    quarter of its width to the latter, while a teacher may still see all of it."""
+    arithmetic: Literal["float32", "bfloat16"] = "float32"
+    """In what number format coordinates are averaged, binned and tested against boxes. The released
+    trainer casts them to bfloat16 first: beyond 1 m from the origin they then step by 0.125 m,
+    coarser than a voxel."""
     grid: int = Field(default=4, ge=1)
     """Token rows and columns per frame, P."""
     patch_grid: int | None = Field(default=None, ge=1)

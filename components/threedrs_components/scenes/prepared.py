@@ -16,11 +16,17 @@ from torch import Tensor
 
 from threedrs_components.objectives.config import Level
 from threedrs_components.probing.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
-from threedrs_components.scenes.frames import frame_tensor, resize_images, uniform_choice
+from threedrs_components.scenes.frames import (
+    centre_square,
+    frame_tensor,
+    resize_images,
+    uniform_choice,
+)
 from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
+from threedrs_components.students.position3d import LOWEST_M
 from threedrs_platform.errors import DataError, SceneError
-from threedrs_platform.records import Boxes, Float32, Scene
+from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class PreparedScene:
     """Correspondences between tokens, counted in pixels; None for a scene that never had any"""
     voxel_m: float = 0.1
     """Edge of the voxels of `pairs`"""
+    has_proposals: bool = True
+    """Whether a list of proposals, maybe an empty one, was there"""
 
     @property
     def grid(self) -> int:
@@ -76,25 +84,26 @@ PATCH_TENSORS = ("object_patches", "proposal_patches")
 def prepare_scene(
     scene: Scene, proposals: Float32 | list[list[float]] | None, config: PrepareConfig
 ) -> PreparedScene:
-    """Reduce one scene; without proposals its own boxes are the candidates."""
+    """Reduce one scene; None says that nobody proposed candidates for it."""
     scene = choose_frames(scene, config.num_frames)
-    points, valid = scene_points(scene)
+    images, points, valid = _framed(scene, config)
     if not bool(valid.any()):
         raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
     coordinates, counts = cell_means(points, valid, config.grid, config.grid)
     objects = scene.objects or Boxes((), (), np.zeros((0, 6), np.float32))
     boxes = _box_tensor(objects.boxes)
-    candidates = _box_tensor(objects.boxes if proposals is None else proposals)
-    weights = box_cell_weights(
-        points, valid, torch.cat([boxes, candidates]), config.grid, config.grid
-    )
-    patches = _patch_weights(points, valid, torch.cat([boxes, candidates]), config.patch_grid)
+    candidates = _box_tensor([] if proposals is None else proposals)
+    every = torch.cat([boxes, candidates])
+    if config.arithmetic == "bfloat16":
+        coordinates, every = _binned_in_bfloat16(coordinates), _through_bfloat16(every)
+    weights = box_cell_weights(points, valid, every, config.grid, config.grid)
+    patches = _patch_weights(points, valid, every, config.patch_grid)
     size = config.image_size
     return PreparedScene(
         scene_id=scene.scene_id,
         frame_names=scene.frame_names,
         labels=objects.labels,
-        images=torch.from_numpy(resize_images(scene.images, size, size).copy()),
+        images=torch.from_numpy(resize_images(images, size, size).copy()),
         coordinates=coordinates,
         counts=counts,
         object_ids=torch.tensor(objects.object_ids, dtype=torch.int64),
@@ -106,6 +115,7 @@ def prepare_scene(
         proposal_patches=None if patches is None else patches[len(boxes) :],
         pairs=_pixel_pairs(scene, points, valid, config),
         voxel_m=config.voxel_m,
+        has_proposals=proposals is not None,
     )
 
 
@@ -113,6 +123,29 @@ def _patch_weights(
     points: Tensor, valid: Tensor, boxes: Tensor, grid: int | None
 ) -> Tensor | None:
     return None if grid is None else box_cell_weights(points, valid, boxes, grid, grid)
+
+
+def _framed(scene: Scene, config: PrepareConfig) -> tuple[UInt8, Tensor, Tensor]:
+    """Images [F, H, W, 3], world points [F, h, w, 3] and validity [F, h, w] of what is kept."""
+    images, (points, valid) = scene.images, scene_points(scene)
+    if config.resize == "crop":
+        rows, columns = centre_square(*images.shape[1:3])
+        images = images[:, rows, columns]
+        rows, columns = centre_square(*valid.shape[1:])
+        points, valid = points[:, rows, columns], valid[:, rows, columns]
+    if config.arithmetic == "bfloat16":
+        points = _through_bfloat16(points)
+    return images, points, valid
+
+
+def _through_bfloat16(values: Tensor) -> Tensor:
+    return values.to(torch.bfloat16).to(torch.float32)
+
+
+def _binned_in_bfloat16(coordinates: Tensor) -> Tensor:
+    """Coordinates [..., 3] at the steps that their distance from the lowest corner is kept in."""
+    lowest = coordinates.new_tensor(LOWEST_M)
+    return _through_bfloat16(_through_bfloat16(coordinates) - lowest) + lowest
 
 
 def scene_pairs(scene: PreparedScene, *, level: Level, voxel_m: float) -> PairMatrix:
@@ -181,6 +214,7 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "frame_names": json.dumps(prepared.frame_names),
         "labels": json.dumps(prepared.labels),
         "voxel_m": json.dumps(prepared.voxel_m),
+        "has_proposals": json.dumps(prepared.has_proposals),
     }
     given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
@@ -234,6 +268,7 @@ class PreparedScenes:
             labels=tuple(json.loads(metadata["labels"])),
             pairs=PairMatrix.from_arrays(pairs) if pairs else None,
             voxel_m=float(metadata["voxel_m"]),
+            has_proposals=bool(json.loads(metadata.get("has_proposals", "true"))),
             **tensors,
         )
 

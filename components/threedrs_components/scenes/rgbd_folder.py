@@ -179,6 +179,20 @@ def load_folder(
     )
 
 
+def load_images(scene_id: str, folder: Path, num_frames: int) -> tuple[tuple[str, ...], UInt8]:
+    """Names and colours [F, H, W, 3] of frames chosen evenly from all images of a scene folder.
+
+    Raises:
+        SceneError: names the file and the reason.
+    """
+    style = find_style(folder)
+    if style is None:
+        raise SceneError(scene_id, "no colour frames found", folder)
+    colors = style.colors(folder)
+    names = _chosen_names(scene_id, folder, colors, None, num_frames)
+    return tuple(names), _stack(scene_id, [colors[name] for name in names], "colour", read_color)
+
+
 def read_pose(scene_id: str, path: Path) -> Float32:
     """Read a 4x4 camera-to-world matrix."""
     pose = _read_matrix(scene_id, path, "pose")

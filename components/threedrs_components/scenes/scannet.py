@@ -12,8 +12,9 @@ from pydantic import Field
 
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
-from threedrs_components.scenes.rgbd_folder import load_folder
+from threedrs_components.scenes.rgbd_folder import load_folder, load_images
 from threedrs_platform.config import Config
+from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Scene
 
@@ -32,8 +33,7 @@ class ScanNetConfig(Config):
     boxes: tuple[str, ...] = ()
     """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json; later files win."""
     proposals: tuple[str, ...] = ()
-    """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json; scenes in none
-    of the files have their own boxes as candidates."""
+    """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
 
     def build(self) -> ScanNet:
@@ -74,18 +74,41 @@ class ScanNet:
     def load(self, scene_id: str) -> Scene:
         """Read one scene at its listed frames, evenly chosen."""
         listed = self._listed(scene_id)
-        folder = self._root / scene_id
-        if not folder.is_dir():
-            raise SceneError(scene_id, "no folder of posed images", folder)
         scene = load_folder(
             scene_id,
-            folder,
+            self._folder(scene_id),
             num_frames=self.num_frames,
             frame_names=listed.frame_names,
             axis_alignment=listed.axis_alignment,
             depth_intrinsics=listed.depth_intrinsics,
         )
         return dataclasses.replace(scene, objects=self._objects(scene_id, scene))
+
+    def load_all_images(self, scene_id: str) -> Scene:
+        """Frames evenly chosen from all images on disk, with or without a pose.
+
+        Colour only: depth is empty, cameras are the identity. No other scene holds such frames
+        together, so nothing but a teacher should read it.
+        """
+        self._listed(scene_id)
+        names, images = load_images(scene_id, self._folder(scene_id), self.num_frames)
+        size = len(names)
+        return Scene(
+            scene_id=scene_id,
+            frame_names=names,
+            images=images,
+            depth=np.zeros((size, 1, 1), np.float32),
+            color_intrinsics=np.eye(3, dtype=np.float32),
+            depth_intrinsics=np.eye(3, dtype=np.float32),
+            camera_to_world=np.tile(np.eye(4, dtype=np.float32), (size, 1, 1)),
+            axis_alignment=np.eye(4, dtype=np.float32),
+        )
+
+    def _folder(self, scene_id: str) -> Path:
+        folder = self._root / scene_id
+        if not folder.is_dir():
+            raise SceneError(scene_id, "no folder of posed images", folder)
+        return folder
 
     def _listed(self, scene_id: str) -> FrameList:
         for frames in self._splits.values():
@@ -99,3 +122,23 @@ class ScanNet:
             return scene.objects
         ids = tuple(int(index) for index in np.arange(len(boxes)))
         return Boxes(ids, (UNLABELLED,) * len(boxes), boxes)
+
+
+class AllImages:
+    """Scenes as the released extractor of teacher features saw them: see `load_all_images`."""
+
+    def __init__(self, source: SceneSource) -> None:
+        if not isinstance(source, ScanNet):
+            raise DataError(
+                "alignment.frames 'all_images' needs scenes of kind scannet: "
+                "no other source has images beside its frame list"
+            )
+        self._source = source
+
+    def scenes(self, split: str) -> Sequence[str]:
+        """Scene ids of a split, sorted."""
+        return self._source.scenes(split)
+
+    def load(self, scene_id: str) -> Scene:
+        """Colour frames chosen from all images."""
+        return self._source.load_all_images(scene_id)

@@ -20,6 +20,7 @@ from threedrs_components.teachers.teacher_world import read_world
 from threedrs_components.teachers.vggt_pretraining import VGGTPretraining, target_cells
 from threedrs_components.teachers.weights import UNREADABLE
 from threedrs_components.training.randomness import seeded
+from threedrs_components.training.stages import schedule
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 
@@ -121,7 +122,7 @@ def _optimise(
     task.module.train()
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(step, config)
+            group["lr"] = config.learning_rate * schedule(step, config.steps, config.warmup_ratio)
         loss, parts = task.loss(*draw(config, step, train))
         _check_finite(float(loss.detach()), step)
         optimizer.zero_grad(set_to_none=True)

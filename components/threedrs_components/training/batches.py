@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -22,6 +22,7 @@ class Question:
 
     sample: Sample
     encoded: Encoded
+    """Its answer tokens are those that the text loss learns."""
     region: int | None = None
     """Candidate that the prompt's `<coord>` points at."""
     positives: tuple[int, ...] = ()
@@ -105,9 +106,18 @@ def proposal_candidates(scene: PreparedScene) -> Candidates:
 
 
 def training_question(
-    sample: Sample, scene: PreparedScene, tokenizer: StudentTokenizer
+    sample: Sample,
+    scene: PreparedScene,
+    tokenizer: StudentTokenizer,
+    learned: Callable[[Encoded], tuple[bool, ...]] | None = None,
 ) -> Question:
     """A sample with its answer: the reference text, or `<ground>` and the target rows.
+
+    Args:
+        sample: to train on.
+        scene: it is about.
+        tokenizer: of the student.
+        learned: which tokens of a text sample are learned; None is the answer.
 
     Raises:
         DataError: a target object is not in the scene, or a text sample has no answer.
@@ -122,6 +132,8 @@ def training_question(
     if not sample.answers:
         raise DataError(f"sample {sample.sample_id}: a text sample needs an answer to train on")
     encoded = tokenizer.encode(sample.prompt, sample.answers[0])
+    if learned is not None:
+        encoded = replace(encoded, is_answer=learned(encoded))
     return Question(sample, encoded, region_of(sample, object_candidates(scene)))
 
 

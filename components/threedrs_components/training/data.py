@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from threedrs_components.objectives.config import CorrespondenceConfig
+from threedrs_components.objectives.config import CorrespondenceConfig, TeacherFrames, TextMask
 from threedrs_components.probing.pairs import PairMatrix
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes, scene_pairs
 from threedrs_components.students.tokenizer import StudentTokenizer
@@ -24,11 +26,14 @@ from threedrs_components.training.batches import (
     training_question,
 )
 from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.text_masks import LearnedTokens
 from threedrs_platform.errors import ConfigError, DataError, Fault
 from threedrs_platform.features import FeatureFolder, check_frames
 from threedrs_platform.records import Sample
 
 MAX_SCENES_HELD = 128
+TeacherMap = NDArray[np.floating[Any]]
+"""Stored teacher features [F, P, P, D]: float16, mapped from disk, a copy only while in use."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,8 @@ class SceneData:
 
     prepared: PreparedScene
     questions: tuple[Question, ...]
-    teacher: Tensor | None
-    """[F, P, P, D] float32, or None without alignment"""
+    teacher: TeacherMap | None
+    """[F, P, P, D], or None without alignment"""
     pairs: PairMatrix | None
     """Correspondences, or None without that loss"""
 
@@ -88,13 +93,17 @@ class TrainingData:
         seed: int,
         *,
         features: Path | None = None,
+        feature_frames: TeacherFrames = "student",
         correspondence: CorrespondenceConfig | None = None,
+        text_mask: TextMask = "clean",
         blind: bool = False,
     ) -> None:
         self.prepared, self.samples, self.tokenizer = prepared, samples, tokenizer
         self.training, self.seed, self.blind = training, seed, blind
         self.correspondence = correspondence
         self.features = None if features is None else FeatureFolder(features)
+        self.feature_frames = feature_frames
+        self.learned = LearnedTokens(tokenizer, text_mask)
         self.scene_ids = sorted(samples)
         if not self.scene_ids:
             raise DataError("no scene to train on: the annotations name none of the split's scenes")
@@ -131,8 +140,9 @@ class TrainingData:
             )
             batch = replace(batch, frames=replace(batch.frames, order=order))
         teachers = [item.teacher for item in data if item.teacher is not None]
+        targets = torch.from_numpy(np.stack(teachers).astype(np.float32)) if teachers else None
         pairs = tuple(item.pairs for item in data if item.pairs is not None)
-        return MicroBatch(batch, torch.stack(teachers) if teachers else None, pairs)
+        return MicroBatch(batch, targets, pairs)
 
     def scene(self, scene_id: str) -> SceneData:
         """One scene, read once while it stays among the most recent."""
@@ -143,16 +153,21 @@ class TrainingData:
         data = SceneData(
             prepared,
             tuple(
-                training_question(sample, prepared, self.tokenizer)
+                training_question(sample, prepared, self.tokenizer, self.learned)
                 for sample in self.samples[scene_id]
             ),
-            None if self.features is None else teacher_map(self.features, prepared),
+            self._teacher_map(prepared),
             None if self.correspondence is None else _pairs(prepared, self.correspondence),
         )
         self._held[scene_id] = data
         if len(self._held) > MAX_SCENES_HELD:
             self._held.popitem(last=False)
         return data
+
+    def _teacher_map(self, scene: PreparedScene) -> TeacherMap | None:
+        if self.features is None:
+            return None
+        return teacher_map(self.features, scene, self.feature_frames)
 
     def teacher_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation [D] of the teacher's features over all training scenes, float32."""
@@ -203,21 +218,29 @@ def check_shares(training: TrainingConfig, world: int) -> None:
         raise ConfigError([Fault(message, path="training.scenes_per_step")])
 
 
-def teacher_map(features: FeatureFolder, scene: PreparedScene) -> Tensor:
-    """Teacher features [F, P, P, D] float32 of the very frames that the student sees.
+def teacher_map(
+    features: FeatureFolder, scene: PreparedScene, frames: TeacherFrames = "student"
+) -> TeacherMap:
+    """Teacher features [F, P, P, D] of the very frames that the student sees, as stored.
+
+    Args:
+        features: of the training scenes.
+        scene: as the student sees it.
+        frames: with "all_images" only the number of frames must agree.
 
     Raises:
         DataError: other frames, or another grid.
     """
     stored = features[scene.scene_id]
-    check_frames(stored, scene.frame_names)
+    if frames == "student" or len(stored.frame_names) != len(scene.frame_names):
+        check_frames(stored, scene.frame_names)
     if stored.features.shape[1:3] != (scene.grid, scene.grid):
         raise DataError(
             f"scene {scene.scene_id}: teacher features have a grid of "
             f"{stored.features.shape[1]}x{stored.features.shape[2]}, the student one of "
             f"{scene.grid}x{scene.grid}; extract them for this student"
         )
-    return torch.from_numpy(stored.features.astype(np.float32))
+    return stored.features
 
 
 def _pairs(scene: PreparedScene, config: CorrespondenceConfig) -> PairMatrix:

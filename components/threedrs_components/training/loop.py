@@ -80,6 +80,8 @@ class TrainingInputs:
     features: Path | None = None
     """Folder of teacher features; needed with alignment."""
     seed: int = 0
+    start: str = ""
+    """Digest of the weights that training starts from, if it is known; else they are read."""
     validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     """Samples of held-out scenes to look at every `validate_every` steps; never trained on."""
 
@@ -87,7 +89,8 @@ class TrainingInputs:
         """Digest that a checkpoint must carry to be continued."""
         sharded = self.training.strategy.startswith("deepspeed")
         content = {
-            "student": self.student.canonical(),
+            "student": self.student.model_copy(update={"checkpoint": None}).canonical(),
+            "start": self.start or _content_digest(self.student.checkpoint),
             "training": self.training.model_dump(mode="json", exclude=set(NO_EFFECT)),
             "objectives": {
                 name: value.canonical() for name, value in vars(self.objectives).items()
@@ -102,6 +105,18 @@ class TrainingInputs:
         }
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content_digest(checkpoint: str | None) -> str:
+    """Of a folder's files and their names: where the folder lies decides no weight."""
+    if checkpoint is None:
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in Path(checkpoint).rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(checkpoint)}\n".encode())
+        with path.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -344,6 +359,8 @@ def _open_data(inputs: TrainingInputs, student: Student) -> TrainingData:
         inputs.training,
         inputs.seed,
         features=inputs.features if objectives.alignment.weight > 0 else None,
+        feature_frames=objectives.alignment.frames,
+        text_mask=objectives.text.mask,
         correspondence=objectives.correspondence if objectives.correspondence.weight > 0 else None,
         blind=inputs.student.blind,
     )

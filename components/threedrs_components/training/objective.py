@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from threedrs_components.objectives.alignment import AlignmentHead
 from threedrs_components.objectives.config import (
@@ -18,6 +17,7 @@ from threedrs_components.objectives.config import (
 )
 from threedrs_components.objectives.correspondence import correspondence_loss
 from threedrs_components.objectives.grounding import grounding_loss
+from threedrs_components.objectives.text import text_loss
 from threedrs_components.probing.pairs import PairMatrix
 from threedrs_components.students.passes import StudentOutput
 from threedrs_components.students.student import Student
@@ -103,10 +103,9 @@ class TrainingModule(nn.Module):
         return weight
 
     def _text(self, batch: SceneBatch, output: StudentOutput) -> Tensor:
-        """Sum over questions of the mean cross-entropy of their answer tokens."""
+        """Sum over questions of the mean cross-entropy of their learned tokens."""
         logits = self.student.logits(output.states[batch.answer_tokens])
-        each = functional.cross_entropy(logits, batch.answer_ids, reduction="none")
-        return (each * batch.answer_weights).sum()
+        return text_loss(logits, batch.answer_ids, batch.answer_weights)
 
     def _scores(self, batch: SceneBatch, output: StudentOutput) -> Tensor:
         features = self.student.object_features(

@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
+from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.passes import Prefill
 from threedrs_components.students.shared_prefix import restarting
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD, GROUND
 from threedrs_components.training.batches import (
+    Candidates,
     Question,
     SceneBatch,
     collate,
+    object_candidates,
     proposal_candidates,
     region_of,
 )
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
 
+CandidateChoice = Literal["proposals", "ground_truth"]
 MAX_NEW_TOKENS = 64
 PREFIX = -1
 """Owner of cached tokens that every question may see."""
 
 
-def predict(
+@dataclass(frozen=True)
+class Asking:
+    """How the questions of a benchmark are put."""
+
+    max_new_tokens: int = MAX_NEW_TOKENS
+    frames_only: bool = False
+    """No 3D encoding, whatever the student was trained with."""
+    candidates: CandidateChoice = "proposals"
+
+
+def predict_benchmarks(
     student: Student,
-    prepared: PreparedScenes,
-    samples: Iterable[Sample],
-    max_new_tokens: int = MAX_NEW_TOKENS,
-) -> Iterator[Prediction]:
-    """Answer all samples, scene by scene in sorted order.
+    scene: PreparedScene,
+    samples: Sequence[Sample],
+    asking: Mapping[str, Asking],
+) -> list[Prediction]:
+    """Answer one scene's samples in their order, each as its benchmark asks.
 
     Raises:
-        SceneError: a sample's scene was not prepared.
+        DataError: candidates are needed that the scene does not have.
     """
-    by_scene: dict[str, list[Sample]] = defaultdict(list)
+    groups: dict[Asking, list[Sample]] = defaultdict(list)
     for sample in samples:
-        by_scene[sample.scene_id].append(sample)
-    for scene_id in sorted(by_scene):
-        yield from predict_scene(student, prepared[scene_id], by_scene[scene_id], max_new_tokens)
+        groups[asking[sample.benchmark]].append(sample)
+    found = {
+        prediction.sample_id: prediction
+        for how, group in groups.items()
+        for prediction in predict_scene(student, scene, group, **vars(how))
+    }
+    return [found[sample.sample_id] for sample in samples]
 
 
 @torch.no_grad()
@@ -51,8 +71,11 @@ def predict_scene(
     scene: PreparedScene,
     samples: Sequence[Sample],
     max_new_tokens: int = MAX_NEW_TOKENS,
+    *,
+    frames_only: bool = False,
+    candidates: CandidateChoice = "proposals",
 ) -> list[Prediction]:
-    """Answer one scene's samples in their order.
+    """Answer one scene's samples in their order, all asked in one way: see `Asking`.
 
     A grounding sample gets a cosine per proposal and one for "no object"; a text sample is decoded
     greedily; a caption whose object has no proposal gets an empty text, by the benchmark's rule.
@@ -60,17 +83,44 @@ def predict_scene(
     answerable = [s for s in samples if COORD not in s.prompt or s.box_input is not None]
     found: dict[str, Prediction] = {}
     if answerable:
-        for prediction in _answer(student, scene, answerable, max_new_tokens):
+        chosen = candidates_of(scene, answerable, candidates)
+        if frames_only:
+            # A cell without pixels gets no encoding, and such questions point at no box.
+            scene = replace(scene, counts=torch.zeros_like(scene.counts))
+        for prediction in _answer(student, scene, answerable, chosen, max_new_tokens):
             found[prediction.sample_id] = prediction
     return [
         found.get(sample.sample_id, Prediction(sample.sample_id, text="")) for sample in samples
     ]
 
 
+def candidates_of(
+    scene: PreparedScene, samples: Sequence[Sample], choice: CandidateChoice
+) -> Candidates:
+    """Boxes that these samples choose among or point at.
+
+    Raises:
+        DataError: they need proposals, and nobody proposed any for the scene.
+    """
+    if choice == "ground_truth":
+        return object_candidates(scene)
+    needing = next((s for s in samples if s.kind == "ground" or COORD in s.prompt), None)
+    if needing is not None and not scene.has_proposals:
+        raise DataError(
+            f"scene {scene.scene_id}: no proposals, but {needing.benchmark} is evaluated on it; "
+            "give candidate boxes (scenes.proposals), or set benchmarks.candidates to "
+            "ground_truth: an oracle, easier than any published setting"
+        )
+    return proposal_candidates(scene)
+
+
 def _answer(
-    student: Student, scene: PreparedScene, samples: Sequence[Sample], max_new_tokens: int
+    student: Student,
+    scene: PreparedScene,
+    samples: Sequence[Sample],
+    candidates: Candidates,
+    max_new_tokens: int,
 ) -> Iterator[Prediction]:
-    candidates = proposal_candidates(scene)
     questions = [
         Question(
             sample,

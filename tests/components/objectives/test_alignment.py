@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from threedrs_components.objectives.alignment import AlignmentHead, alignment_loss
 from threedrs_components.objectives.config import AlignmentConfig
@@ -28,6 +31,62 @@ def test_euclidean_is_the_squared_distance_of_unit_vectors() -> None:
     units = [values / values.norm(dim=1, keepdim=True) for values in (student, teacher)]
     expected = ((units[0] - units[1]) ** 2).sum(dim=1).mean()
     assert alignment_loss(student, teacher, "euclidean").item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize(
+    ("loss", "times"), [("cosine", 1), ("euclidean", 2), ("cosine+euclidean", 3)]
+)
+def test_losses_of_directions_are_one_loss_at_three_weights(loss: Any, times: int) -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(5, 4), torch.randn(5, 4)
+    assert alignment_loss(student, teacher, loss).item() == pytest.approx(
+        times * alignment_loss(student, teacher).item()
+    )
+
+
+def gram(values: Tensor) -> Tensor:
+    units = values / values.norm(dim=-1, keepdim=True)
+    return units @ units.T
+
+
+@pytest.mark.parametrize("rows", [1024, 3])
+def test_gram_compares_the_cosines_inside_each_scene(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threedrs_components.objectives.alignment.GRAM_ROWS", rows)
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 7, 4, requires_grad=True), torch.randn(2, 7, 6)[..., :4]
+    by_hand = torch.stack(
+        [
+            (gram(own) - gram(target)).abs().mean()
+            for own, target in zip(student, teacher, strict=True)
+        ]
+    ).mean()
+    loss = alignment_loss(student, teacher, "gram")
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert loss.item() != pytest.approx(
+        alignment_loss(student.flatten(0, 1), teacher.flatten(0, 1), "gram").item()
+    )
+    (found,) = torch.autograd.grad(loss, student)
+    (expected,) = torch.autograd.grad(by_hand, student)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_gram_does_not_see_a_rotation_of_all_features_and_the_cosine_does() -> None:
+    torch.manual_seed(0)
+    teacher = torch.randn(9, 4)
+    turned = teacher @ torch.linalg.qr(torch.randn(4, 4)).Q
+    assert alignment_loss(turned, teacher, "gram").item() == pytest.approx(0, abs=1e-6)
+    both = alignment_loss(turned, teacher, "cosine+gram").item()
+    assert both == pytest.approx(alignment_loss(turned, teacher).item(), abs=1e-5)
+
+
+def test_the_head_compares_scenes_one_by_one() -> None:
+    torch.manual_seed(0)
+    head = AlignmentHead(AlignmentConfig(loss="gram", initialisation="fan_in"), 6, 5)
+    states, teacher = torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 5)
+    apart = [head([states[row, None]], teacher[row, None])[0].item() for row in range(2)]
+    assert head([states], teacher)[0].item() == pytest.approx(sum(apart) / 2)
 
 
 def test_only_the_student_gets_a_gradient() -> None:

@@ -1,4 +1,4 @@
-"""Grounding and text losses against their formulas."""
+"""The grounding loss against its formula."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from threedrs_components.objectives.grounding import grounding_loss, positive_slots
-from threedrs_components.objectives.text import text_loss
+from threedrs_components.objectives.grounding import grounding_loss
 
 SCORES = torch.tensor([[0.9, 0.1, -0.3, 0.2], [0.0, 0.5, 0.4, -0.2]])
 
@@ -50,27 +49,3 @@ def test_a_query_without_positive_is_named() -> None:
     positives = torch.tensor([[True, False, False, False], [False] * 4])
     with pytest.raises(ValueError, match="query 1 has no positive candidate"):
         grounding_loss(SCORES, positives)
-
-
-def test_slots_mark_targets_or_no_object() -> None:
-    assert positive_slots([7, 2], [2, 5, 7]).tolist() == [True, False, True, False]
-    assert positive_slots([], [2, 5]).tolist() == [False, False, True]
-
-
-def test_a_target_that_is_no_candidate_is_named() -> None:
-    with pytest.raises(ValueError, match="object 9 is not among"):
-        positive_slots([9], [1, 2])
-
-
-def test_text_loss_is_the_mean_over_labelled_positions() -> None:
-    logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
-    labels = torch.tensor([[0, -100, 0]])
-    expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(1))) / 2
-    assert text_loss(logits, labels).item() == pytest.approx(expected)
-
-
-def test_text_loss_of_nothing_is_zero() -> None:
-    logits = torch.zeros(3, 5, requires_grad=True)
-    loss = text_loss(logits, torch.full((3,), -100))
-    assert loss.item() == 0.0
-    assert not torch.autograd.grad(loss, logits)[0].any()

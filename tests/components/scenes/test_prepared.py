@@ -54,10 +54,38 @@ def test_an_object_weighs_where_it_is_seen(scene: Scene) -> None:
         assert float(weights.sum()) == pytest.approx(float(share.sum()), rel=0.03)
 
 
-def test_without_proposals_the_objects_are_the_candidates(scene: Scene) -> None:
-    prepared = prepare_scene(scene, None, PrepareConfig())
-    assert torch.equal(prepared.proposals, prepared.boxes)
-    assert torch.equal(prepared.proposal_weights, prepared.object_weights)
+@pytest.mark.parametrize(("proposals", "given"), [(None, False), ([], True)])
+def test_no_list_of_proposals_is_not_an_empty_list(
+    scene: Scene, tmp_path: Path, proposals: list[list[float]] | None, given: bool
+) -> None:
+    write_prepared(prepare_scene(scene, proposals, PrepareConfig()), tmp_path)
+    read = PreparedScenes(tmp_path)[scene.scene_id]
+    assert (len(read.proposals), read.has_proposals) == (0, given)
+
+
+def test_a_crop_drops_the_sides_of_frames_and_of_all_that_is_made_from_them(scene: Scene) -> None:
+    wide = dataclasses.replace(
+        scene,
+        images=np.concatenate([np.zeros_like(scene.images[:, :, :8]), scene.images], 2),
+        depth=np.concatenate([np.zeros_like(scene.depth[:, :, :8]), scene.depth], 2),
+    )
+    cropped = prepare_scene(wide, None, PrepareConfig(resize="crop"))
+    squashed = prepare_scene(wide, None, PrepareConfig())
+    assert torch.equal(cropped.images, torch.from_numpy(wide.images[:, :, 4:68]))
+    assert (cropped.counts[:, :, 0] == 16 * 12).all() and (cropped.counts[:, :, 1:] == 256).all()
+    assert squashed.images.shape == cropped.images.shape
+    assert not torch.equal(squashed.coordinates, cropped.coordinates)
+    assert not torch.equal(squashed.object_weights, cropped.object_weights)
+
+
+def test_bfloat16_bins_coordinates_coarser_than_a_voxel(scene: Scene) -> None:
+    exact = prepare_scene(scene, None, PrepareConfig())
+    half = prepare_scene(scene, None, PrepareConfig(arithmetic="bfloat16"))
+    steps = (half.coordinates[..., 0] + 15) / 0.125
+    beyond = half.coordinates[..., 0] > 1.0
+    assert beyond.any() and torch.equal(steps[beyond], steps[beyond].round())
+    assert 0.01 < (half.coordinates - exact.coordinates).abs().max() < 0.1
+    assert not torch.equal(half.object_weights, exact.object_weights)
 
 
 def test_a_written_scene_reads_back_the_same(scene: Scene, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.embodiedscan import read_frame_lists
-from threedrs_components.scenes.scannet import ScanNet, ScanNetConfig
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.scenes.scannet import AllImages, ScanNet, ScanNetConfig
 from threedrs_components.scenes.source import open_scenes, write_pointer
 from threedrs_platform.errors import DataError, SceneError
 
@@ -58,6 +59,19 @@ def test_only_listed_frames_are_chosen(config: ScanNetConfig) -> None:
     source = config.build()
     assert source.scenes("train") == ["scene0000_00"]
     assert source.load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
+
+
+def test_all_images_are_chosen_whether_they_have_a_pose_or_not(config: ScanNetConfig) -> None:
+    source = AllImages(config.build())
+    assert source.scenes("train") == ["scene0000_00"]
+    scene = source.load("scene0000_00")
+    assert scene.frame_names == (NAMES[0], NAMES[4])
+    assert scene.images.shape == (2, 6, 8, 3) and not scene.depth.any()
+
+
+def test_only_scannet_has_images_beside_its_frame_list(config: ScanNetConfig) -> None:
+    with pytest.raises(DataError, match=r"alignment\.frames 'all_images' needs .* scannet"):
+        AllImages(RGBDFolder(Path(config.posed_images)))
 
 
 def test_alignment_intrinsics_and_boxes_come_from_the_lists(config: ScanNetConfig) -> None:

@@ -24,7 +24,6 @@ from threedrs_components.teachers import (
 from threedrs_components.teachers.pretraining import (
     CHECKPOINT,
     draw,
-    learning_rate_factor,
     pretrain_teacher,
 )
 from threedrs_components.teachers.teacher_world import camera_centres, pose_encoding, read_world
@@ -215,15 +214,6 @@ def test_a_step_draws_the_same_scenes_whenever_it_is_reached() -> None:
     assert torch.equal(torch.rand(5, generator=first[1]), torch.rand(5, generator=again[1]))
     assert not torch.equal(first[0], draw(config, 4, train)[0])
     assert len(set(first[0].tolist())) == 3
-
-
-def test_the_learning_rate_rises_then_falls_to_almost_nothing() -> None:
-    config = PretrainTeacherConfig(steps=100, warmup_ratio=0.1)
-    factors = [learning_rate_factor(step, config) for step in range(100)]
-    assert factors[:11] == sorted(factors[:11])
-    assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert max(factors) == 1.0
-    assert factors[-1] < 0.001
 
 
 @pytest.mark.parametrize("kind", GUESSED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +13,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from threedrs_components.objectives.config import AlignmentConfig, CorrespondenceConfig
+from threedrs_components.objectives.config import (
+    AlignmentConfig,
+    CorrespondenceConfig,
+    TextConfig,
+)
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.training.config import TrainingConfig
-from threedrs_components.training.data import TrainingData
+from threedrs_components.training.data import TrainingData, teacher_map
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary, train
 from threedrs_components.training.objective import Objectives
+from threedrs_components.training.strategies import World
 from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError, StepFailed
-from threedrs_platform.features import FeatureHeader, write_features
+from threedrs_platform.features import FeatureFolder, FeatureHeader, write_features
 from threedrs_platform.records import FeatureMap
 
 SCENES = ("a", "b", "c", "d")
@@ -193,6 +199,60 @@ def test_teacher_features_of_other_frames_are_refused(
         run(replace(inputs, features=tmp_path), tmp_path)
 
 
+def test_features_of_all_images_on_disk_only_need_as_many_frames(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    scene = PreparedScenes(inputs.prepared)[SCENES[0]]
+    for name, frames in (("two", 2), ("three", 3)):
+        values = np.full((frames, 4, 4, 8), frames, np.float16)
+        names = tuple(f"frame-{index:06d}" for index in range(5, 5 + frames))
+        write_features(
+            tmp_path / name / f"{SCENES[0]}.arrow", FeatureMap(SCENES[0], names, values), HEADER
+        )
+    assert (teacher_map(FeatureFolder(tmp_path / "two"), scene, "all_images") == 2).all()
+    for folder, frames_of in (("two", "student"), ("three", "all_images")):
+        with pytest.raises(DataError, match="extract the features again"):
+            teacher_map(FeatureFolder(tmp_path / folder), scene, frames_of)  # type: ignore[arg-type]
+
+
+def test_teacher_features_stay_as_stored_until_they_are_used(inputs: TrainingInputs) -> None:
+    data = data_of(inputs, 3, features=inputs.features)
+    held = data.scene("a").teacher
+    assert held is not None and held.dtype == np.float16
+    assert not held.flags.owndata and not held.flags.writeable
+    used = data.assemble([data.plan(0).scenes[0]]).teacher
+    assert used is not None and used.dtype == torch.float32
+
+
+def test_a_checkpoint_belongs_to_the_content_of_the_start_not_to_its_place(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    start = Path(str(inputs.student.checkpoint))
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(start, moved)
+    save_student(random_student(seed=1), other)
+
+    def identity(folder: Path, digest: str = "") -> str:
+        student = inputs.student.model_copy(update={"checkpoint": str(folder)})
+        return replace(inputs, student=student, start=digest).identity(World())
+
+    assert identity(start) == identity(moved) != identity(other)
+    assert identity(start, "known") == identity(other, "known") != identity(other, "else")
+
+
+def test_the_mask_of_the_text_decides_what_is_learned(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    found = []
+    for mask in ("clean", "released"):
+        text = TextConfig.model_validate({"mask": mask})
+        objectives = Objectives(text=text)
+        training = inputs.training.model_copy(update={"steps": 1})
+        changed = replace(inputs, objectives=objectives, training=training)
+        found.append(run(changed, tmp_path / mask)[1][1]["loss/text"])
+    assert found[0] != found[1]
+
+
 def test_steps_visit_every_scene_once_per_epoch(inputs: TrainingInputs) -> None:
     data = data_of(inputs, 3)
     first = [visit.scene_id for step in range(2) for visit in data.plan(step).scenes]
@@ -208,7 +268,7 @@ def test_ranks_share_a_step_without_overlap(inputs: TrainingInputs) -> None:
     assert sum(share.num_questions for share in shares) == plan.num_questions
 
 
-def data_of(inputs: TrainingInputs, seed: int) -> TrainingData:
+def data_of(inputs: TrainingInputs, seed: int, features: Path | None = None) -> TrainingData:
     make: Callable[..., TrainingData] = TrainingData
     return make(
         PreparedScenes(inputs.prepared),
@@ -216,4 +276,5 @@ def data_of(inputs: TrainingInputs, seed: int) -> TrainingData:
         inputs.student.build().tokenizer,
         inputs.training,
         seed,
+        features=features,
     )

@@ -16,8 +16,9 @@ from threedrs_components.training.batches import (
     proposal_candidates,
     region_of,
 )
-from threedrs_components.training.prediction import predict_scene
+from threedrs_components.training.prediction import Asking, predict_benchmarks, predict_scene
 from threedrs_components.training.synthetic import random_samples, random_scene, random_student
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 
 
@@ -97,3 +98,54 @@ def test_a_blind_student_answers_without_seeing() -> None:
         samples,
     )
     assert one == other
+
+
+def test_each_benchmark_is_asked_in_its_own_way_and_answers_keep_their_order() -> None:
+    student = random_student(position_encoding=True).eval()
+    scene = random_scene("scene", 4)
+    words = [s for s in random_samples(scene, 12, 2) if s.prompt.startswith("where")]
+    samples = [replace(s, benchmark=("long", "short")[i % 2]) for i, s in enumerate(words)]
+    asking = {"long": Asking(max_new_tokens=9), "short": Asking(max_new_tokens=2)}
+    found = predict_benchmarks(student, scene, samples, asking)
+    assert [each.sample_id for each in found] == [each.sample_id for each in samples]
+    for sample, prediction in zip(samples, found, strict=True):
+        steps = asking[sample.benchmark].max_new_tokens
+        expected = student.tokenizer.decode(alone(student, scene, sample, steps))
+        assert prediction.text == expected
+
+
+def test_frames_only_hides_where_things_are() -> None:
+    student = random_student(position_encoding=True).eval()
+    scene = random_scene("scene", 4)
+    samples = [s for s in random_samples(scene, 9, 2) if s.kind == "ground"]
+    elsewhere = replace(scene, coordinates=scene.coordinates + 1.0)
+    with_encoding = [predict_scene(student, each, samples) for each in (scene, elsewhere)]
+    assert with_encoding[0] != with_encoding[1]
+    without = [
+        predict_scene(student, each, samples, frames_only=True) for each in (scene, elsewhere)
+    ]
+    assert without[0] == without[1] != with_encoding[0]
+
+
+def test_without_proposals_grounding_is_refused_and_questions_are_answered() -> None:
+    student = random_student().eval()
+    scene = replace(random_scene("attic", 4, proposals=0), has_proposals=False)
+    samples = random_samples(scene, 3, 2)
+    with pytest.raises(DataError, match=r"scene attic: no proposals.*benchmarks\.candidates"):
+        predict_scene(student, scene, samples[:1])
+    with pytest.raises(DataError, match="scene attic: no proposals"):
+        predict_scene(student, scene, samples[1:2])
+    assert predict_scene(student, scene, samples[2:])[0].text is not None
+
+
+def test_an_empty_list_of_proposals_is_an_answer() -> None:
+    student = random_student().eval()
+    scene = random_scene("scene", 4, proposals=0)
+    assert len(predict_scene(student, scene, random_samples(scene, 1, 2))[0].scores) == 1
+
+
+def test_the_oracle_chooses_among_true_boxes() -> None:
+    student = random_student().eval()
+    scene = replace(random_scene("scene", 4), has_proposals=False)
+    found = predict_scene(student, scene, random_samples(scene, 1, 2), candidates="ground_truth")
+    assert found[0].boxes == tuple(tuple(box) for box in scene.boxes.tolist())

@@ -30,4 +30,4 @@ def evaluated_samples(
     """Samples to predict and score, by benchmark."""
     if held_out:
         return held_out_samples(benchmarks, held_out)
-    return {name: benchmark.samples(config.split) for name, benchmark in benchmarks.items()}
+    return {name: benchmarks[name].samples(config.split_of(name)) for name in config.names}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from threedrs_components.scenes.scannet import AllImages
 from threedrs_components.scenes.source import open_scenes
 from threedrs_components.teachers import TeacherConfig
 from threedrs_components.teachers.extraction import extract_scenes, write_statistics
@@ -16,7 +17,7 @@ from threedrs_platform.steps import StepTask
 
 
 def run(task: StepTask) -> None:
-    """Params: teacher, grid, num_frames, splits, statistics_split, on_bad_scene.
+    """Params: teacher, grid, num_frames, frames, splits, statistics_split, on_bad_scene.
 
     Inputs: scenes, and teacher where the grid trains one.
     Each scene is committed to the scratch folder on its own, so a killed attempt loses one scene.
@@ -26,10 +27,11 @@ def run(task: StepTask) -> None:
     if "teacher" in task.inputs:
         config = config.model_copy(update={"checkpoint": str(task.inputs["teacher"])})
     teacher = config.build()
+    seen = source if task.params["frames"] == "student" else AllImages(source)
     splits = {split: source.scenes(split) for split in task.params["splits"]}
     extraction = extract_scenes(
         teacher,
-        source,
+        seen,
         sorted({scene_id for scene_ids in splits.values() for scene_id in scene_ids}),
         task.scratch,
         task.params["grid"],

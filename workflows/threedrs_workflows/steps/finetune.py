@@ -31,6 +31,8 @@ from threedrs_workflows.steps.evaluation_samples import HELD_OUT_FILE
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
 CURVE_FILE = "curve.jsonl"
+WEIGHTS_DIGEST = "weights.json"
+"""Written by the step "pretrain" beside its pointer."""
 
 
 def run(task: StepTask) -> None:
@@ -73,8 +75,15 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         ),
         features=features,
         seed=params["seed"],
+        start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task),
     )
+
+
+def weights_digest(start: Path) -> str:
+    """What a pointer to weights elsewhere says of their content; "" for weights that lie here."""
+    path = start / WEIGHTS_DIGEST
+    return str(json.loads(path.read_text())) if path.is_file() else ""
 
 
 def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:

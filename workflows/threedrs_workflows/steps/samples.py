@@ -22,6 +22,7 @@ from threedrs_workflows.steps.evaluation_samples import (
 def run(task: StepTask) -> None:
     """Params: benchmarks, held_out. Inputs: scenes. Writes train.jsonl and evaluation.jsonl."""
     config = BenchmarksConfig.model_validate(task.params["benchmarks"])
+    trained = open_benchmarks(config, task.inputs["scenes"], config.trained())
     benchmarks = open_benchmarks(config, task.inputs["scenes"])
     held_out = held_out_of(task)
     if held_out:
@@ -30,7 +31,7 @@ def run(task: StepTask) -> None:
     chosen = {
         "train": [
             sample
-            for benchmark in benchmarks.values()
+            for benchmark in trained.values()
             for sample in benchmark.samples("train")
             if sample.scene_id not in held_out
         ],
