@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.teachers import VGGTArchitecture
+from threedrs_components.teachers.tiny_checkpoints import TINY_KINDS, write_tiny_checkpoint
 from threedrs_components.teachers.vggt import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_platform.features import FeatureFolder
@@ -89,6 +91,47 @@ def test_progress_goes_to_stderr(
     assert "3 scenes written" in printed.out
 
 
+@pytest.mark.parametrize("kind", TINY_KINDS)
+def test_every_teacher_yields_features_of_a_folder(
+    kind: str, rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = write_tiny_checkpoint(kind, tmp_path / "weights")
+    arguments = flags(rooms, weights, tmp_path / "out", "--teacher", kind, "--grid", "2")
+    written = outcome(capsys, arguments)["written"]
+    assert len(written) == 3
+    stored = FeatureFolder(tmp_path / "out").stored(written[0])
+    values = stored.features.features
+    assert values.shape[:3] == (2, 2, 2)
+    assert values.std() > 0
+    assert (stored.header.teacher, len(stored.header.source_digest)) == (kind, 64)
+    assert stored.header.preprocessing
+    assert stored.header.output
+
+
+def test_features_made_elsewhere_are_stored_like_any(
+    rooms: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = outcome(capsys, flags(rooms, checkpoint, tmp_path / "first"))["written"]
+    more = ("--teacher", "precomputed", "--grid", "2", "--layer", "0", "--set", "teacher=vggt")
+    again = flags(rooms, tmp_path / "first", tmp_path / "second", *more)
+    assert outcome(capsys, again)["written"] == first
+    fine = FeatureFolder(tmp_path / "first")[first[0]].features.astype(np.float32)
+    coarse = FeatureFolder(tmp_path / "second")[first[0]].features
+    pooled = fine.reshape(2, 2, 2, 2, 2, -1).mean((2, 4))
+    np.testing.assert_allclose(coarse, pooled, atol=2e-3)
+
+
+def test_framing_is_a_choice_that_a_folder_does_not_mix(
+    rooms: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    squashed = flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=squash")
+    assert len(outcome(capsys, squashed)["written"]) == 3
+    assert main(flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=crop")) == 1
+    complaint = capsys.readouterr().err
+    assert "squashed to 64x64" in complaint
+    assert "centre-cropped to 64x64" in complaint
+
+
 def broken(rooms: Path, folder: Path) -> str:
     """A copy of the rooms in which one depth image is cut short; returns its scene."""
     for source in sorted(rooms.rglob("*")):
@@ -129,6 +172,10 @@ def test_without_weights_the_message_says_where_to_get_some(
     ("more", "complaint"),
     [
         (("--teacher", "vgt"), "did you mean 'vggt'"),
+        (("--teacher", "vgt"), "siglip2"),
+        (("--set", "framing=squish"), "framing: Input should be 'aspect', 'squash' or 'crop'"),
+        (("--set", "framming=squash"), "did you mean 'framing'"),
+        (("--set", "framing"), "--set: 'framing' is no FIELD=VALUE"),
         (("--frames", "0"), "--frames: 0 is not above 0"),
         (("--grid", "14"), "14 is finer than the teacher's 4"),
     ],

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from threedrs_platform.config import Config
 
@@ -142,6 +149,13 @@ class FLAREConfig(FrameTeacherConfig):
     """Frames that attend to each other, the first frame among them; 0 is all of them. The
     released model was trained on 2 to 8."""
     licence: str = "CC BY-NC-SA 4.0"
+
+    @field_validator("frames_per_pass")
+    @classmethod
+    def _a_pair_at_least(cls, number: int) -> int:
+        if number == 1:
+            raise ValueError("1 frame has nothing to attend to; use 2 or more, or 0 for all")
+        return number
 
     def build(self, device: str = "cpu") -> FLARETeacher:
         """Load the teacher's weights.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -204,12 +204,14 @@ def _check_same_extraction(
     path: Path, header: FeatureHeader, grid: int, frame_names: Sequence[str]
 ) -> None:
     stored = read_features(path)
-    found = (stored.header, stored.features.features.shape[1])
-    if found != (header, grid):
+    found, wanted = (
+        {**asdict(each), "source_digest": each.source_digest[:12], "grid": side}
+        for each, side in ((stored.header, stored.features.features.shape[1]), (header, grid))
+    )
+    if (stored.header, found["grid"]) != (header, grid):
+        differing = [name for name, value in wanted.items() if found[name] != value]
         raise DataError(
-            f"{path}: made by {found[0].teacher} layer {found[0].layer} on a {found[1]}x{found[1]} "
-            f"grid from weights {found[0].source_digest[:12]}, now wanted: {header.teacher} layer "
-            f"{header.layer}, {grid}x{grid}, {header.source_digest[:12]}; "
-            "choose another output folder"
+            f"{path}: made with other settings; choose another output folder. "
+            + "; ".join(f"{name}: {found[name]!r}, now {wanted[name]!r}" for name in differing)
         )
     check_frames(stored.features, frame_names)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from threedrs_components.teachers.config import MAEArchitecture, VGGTArchitecture
+from threedrs_components.teachers.flare import FLARE, FLARESizes
 from threedrs_components.teachers.image_encoder import quiet_transformers
 from threedrs_components.teachers.mae import transformers_config
 from threedrs_components.teachers.mae_pretraining import initialise
@@ -88,6 +89,17 @@ def _siglip2(folder: Path) -> Path:
     return _saved(SiglipModel(config), folder)
 
 
+def _flare(folder: Path) -> Path:
+    """Of the released depth, and 42 octaves of poses; only the widths are small."""
+    model = FLARE(FLARESizes(encoder=WIDTH, patch=32, decoder=WIDTH, harmonics=42))
+    for name, parameter in model.named_parameters():
+        if "pose_token" in name:
+            torch.nn.init.normal_(parameter)
+    state = {**model.state_dict(), "downstream_head1.leftover": torch.zeros(2)}
+    torch.save({"model": state}, folder / "geometry_pose.pth")
+    return folder / "geometry_pose.pth"
+
+
 def _vit_sizes() -> dict[str, Any]:
     return {
         "hidden_size": WIDTH,
@@ -106,6 +118,7 @@ def _saved(model: Any, folder: Path) -> Path:
 
 _WRITERS: dict[str, Callable[[Path], Path]] = {
     "vggt": _vggt,
+    "flare": _flare,
     "mae": _mae,
     "dinov2": _dinov2,
     "dinov2_reg": _dinov2_registers,

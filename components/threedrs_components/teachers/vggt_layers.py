@@ -28,9 +28,12 @@ class Rotation:
         """[N, 2, head_dim / 4]: one row per token, axis (y, x), frequency."""
 
     @classmethod
-    def of_grid(cls, rows: int, columns: int, specials: int, head_dim: int) -> Rotation:
-        """Positions (y, x) of a frame: special tokens at 0, patches counted from 1."""
-        positions = torch.cartesian_prod(torch.arange(1, rows + 1), torch.arange(1, columns + 1))
+    def of_grid(
+        cls, rows: int, columns: int, specials: int, head_dim: int, first: int = 1
+    ) -> Rotation:
+        """Positions (y, x) of a frame: special tokens at 0, patches counted from `first`."""
+        down, across = torch.arange(rows) + first, torch.arange(columns) + first
+        positions = torch.cartesian_prod(down, across)
         positions = torch.cat([torch.zeros(specials, 2, dtype=positions.dtype), positions])
         frequencies = ROPE_BASE ** (-torch.arange(head_dim // 4) / (head_dim // 4))
         angles = positions.float().unsqueeze(-1) * frequencies

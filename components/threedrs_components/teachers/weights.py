@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,8 +40,10 @@ def find_weights(
     )
 
 
-def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
+def read_tensors(path: Path, prefixes: Sequence[str], inside: str = "") -> dict[str, Tensor]:
     """Tensors whose names start with one of the prefixes, memory-mapped.
+
+    A pickled file may keep its state dict under the key `inside`, beside its training's arguments.
 
     Raises:
         CheckpointError: the file is truncated or not a checkpoint.
@@ -51,9 +54,12 @@ def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
                 return {name: file.get_tensor(name) for name in names if name.startswith(wanted)}
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with torch.serialization.safe_globals([Namespace]):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE as error:
         raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
+    if isinstance(loaded, dict) and inside in loaded:
+        loaded = loaded[inside]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path}: expected a plain state dict of tensors")
     return {name: tensor for name, tensor in loaded.items() if name.startswith(wanted)}
