@@ -198,6 +198,6 @@ def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
         licence=str(about["licence"]),
         preprocessing=str(about["preprocessing"]),
         layer=int(str(about["layer"])),
-        output=str(about["output"]),
+        output=str(about.get("output", "")),
     )
     return StoredFeatures(header, features)
