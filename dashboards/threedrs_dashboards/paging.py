@@ -19,6 +19,8 @@ class Paging:
     page: int
     """Counted from 1."""
     per_page: int
+    word: str = "page"
+    """Of the query string."""
 
     @property
     def pages(self) -> int:
@@ -36,7 +38,13 @@ class Paging:
         return min(self.total, self.first + self.per_page)
 
 
-def paging(request: Request, what: str, total: int, per_page: int = 50) -> Paging:
-    """The part that `?page=N` asks for; beyond the end it is the last one."""
+def paging(
+    request: Request, what: str, total: int, per_page: int = 50, word: str = "page"
+) -> Paging:
+    """The part that `?page=N` asks for; beyond the end it is the last one.
+
+    Args:
+        word: of the query string; a second list on a page needs another one.
+    """
     pages = Paging(what, total, 1, per_page).pages
-    return Paging(what, total, number(request, "page", 1, 1, pages), per_page)
+    return Paging(what, total, number(request, word, 1, 1, pages), per_page, word)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from starlette.requests import Request
 
+from threedrs_dashboards.query import number
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_platform.artifacts import ArtifactStore
 from threedrs_platform.database import Database
@@ -129,6 +131,23 @@ def view_cells(
             )
         )
     return found
+
+
+def choose_seed(request: Request, seeds: Sequence[int], known: Sequence[CellChoice]) -> int:
+    """The seed of a URL; the first one where this cell lacks a seed that others have.
+
+    Raises:
+        Missing: no cell has it.
+    """
+    seed = number(request, "seed", seeds[0], low=-(10**9))
+    if seed in seeds:
+        return seed
+    every = {each for cell in known for each in cell.seeds}
+    if seed not in every:
+        raise Missing(
+            f"no cell has the seed {seed}; there are {', '.join(map(str, sorted(every)))}"
+        )
+    return seeds[0]
 
 
 def choose_cell(known: Sequence[CellChoice], wanted: str, run_id: str) -> CellChoice:

@@ -9,7 +9,13 @@ from starlette.requests import Request
 
 from threedrs_dashboards.query import number, text, url
 from threedrs_dashboards.store import Store
-from threedrs_dashboards.viewer.cells import CellChoice, ViewedCell, choose_cell, list_cells
+from threedrs_dashboards.viewer.cells import (
+    CellChoice,
+    ViewedCell,
+    choose_cell,
+    choose_seed,
+    list_cells,
+)
 from threedrs_dashboards.viewer.cells import view_cells as view
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_dashboards.viewer.places import Places, Token
@@ -80,7 +86,7 @@ def choose(request: Request, store: Store) -> Chosen:
     baseline = _cell_or(known, text(request, "against"), known[0], run.run_id)
     wanted = text(request, "cell")
     cell = choose_cell(known, wanted, run.run_id) if wanted else _first_taught(store, run, known)
-    seed = number(request, "seed", cell.seeds[0], low=-(10**9))
+    seed = choose_seed(request, cell.seeds, known)
     twin = seed if seed in baseline.seeds else baseline.seeds[0]
     pair = [(cell.cell_id, seed), (baseline.cell_id, twin)]
     ours, against = view(store.database, run.run_id, pair)
