@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +56,11 @@ class Chart:
 _LAYOUT: Mapping[str, Any] = {
     "margin": {"l": 64, "r": 16, "t": 16, "b": 56},
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1c2430"},
-    "paper_bgcolor": "rgba(0,0,0,0)",
+    "paper_bgcolor": "#ffffff",
     "plot_bgcolor": "#ffffff",
     "colorway": list(COLOURS),
     "hovermode": "closest",
+    "modebar": {"bgcolor": "#ffffff", "color": "#8a94a3", "activecolor": "#1f5fa8"},
     "legend": {"orientation": "h", "y": -0.2},
 }
 
@@ -83,3 +86,14 @@ def plotly_script() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError([Fault(f"plots need the package plotly: {INSTALL}")])
     return Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js"
+
+
+@cache
+def style_ids() -> tuple[str, ...]:
+    """Ids of the style sheets that Plotly would write into a page, unless there is one already.
+
+    They are for maps, which no page has, and our policy forbids inline style sheets; so pages
+    claim these ids.
+    """
+    source = plotly_script().read_text(encoding="utf-8")
+    return tuple(dict.fromkeys(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))

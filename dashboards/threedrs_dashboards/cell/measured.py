@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.report.notation import entry_text, plain
-from threedrs_components.report.table import Entry, ResultTable, is_setup, result_table
+from threedrs_components.report.table import (
+    Entry,
+    ResultTable,
+    is_headline,
+    is_setup,
+    result_table,
+)
 from threedrs_dashboards.cell.subject import Subject
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.tables import Table
@@ -27,8 +33,6 @@ class Number:
     mean: str
     """Mean ± sd over seeds."""
     baseline: str
-    is_setup: bool
-    """Of a step that cells share."""
 
     @property
     def value(self) -> str:
@@ -51,27 +55,35 @@ def comparison(subject: Subject) -> ResultTable:
     return result_table(results, EVERY, subject.against[0].cell_id)
 
 
-def numbers(subject: Subject, table: ResultTable) -> list[Number]:
-    """All metrics that the cell has or should have; those of shared steps last."""
+HEADLINES, MORE, SHARED = "Headlines", "More metrics", "Measured once and shared by cells"
+
+
+def numbers(subject: Subject, table: ResultTable, wanted: Sequence[str]) -> dict[str, list[Number]]:
+    """All metrics that the cell has or should have, under three headings.
+
+    Args:
+        wanted: what the grid shows first; nothing means the usual headlines.
+    """
     mine = table.row(subject.cell.cell_id)
     base = table.row(subject.against[0].cell_id)
-    found = []
+    found: dict[str, list[Number]] = {HEADLINES: [], MORE: [], SHARED: []}
     for column in table.columns:
         entry = mine.entries[column.name]
         if not entry.is_shown:
             continue
         measured = subject.cell.measurements.get(column.name)
-        found.append(
+        is_first = column.name in wanted if wanted else is_headline(column.name)
+        heading = HEADLINES if is_first else SHARED if is_setup(column.name) else MORE
+        found[heading].append(
             Number(
                 name=column.name,
                 unit=column.unit,
                 here=measured.metric if measured else None,
                 mean=entry_text(entry, column.unit),
                 baseline=entry_text(base.entries[column.name], column.unit),
-                is_setup=is_setup(column.name),
             )
         )
-    return sorted(found, key=lambda number: number.is_setup)
+    return found
 
 
 def numbers_table(subject: Subject, table: ResultTable) -> Table:

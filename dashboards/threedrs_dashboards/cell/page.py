@@ -61,7 +61,7 @@ def show(request: Request) -> Response:
         "run": subject.run,
         "subject": subject,
         "settings": settings(subject.cell.params, subject.twin.params),
-        "numbers": numbers(subject, table),
+        "numbers": numbers(subject, table, wanted),
         "groups": list(by_type),
         "group": group,
         "curves": [str(name) for name in names],
