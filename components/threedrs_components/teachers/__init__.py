@@ -62,6 +62,18 @@ def load_teacher(
 ) -> VGGTTeacher: ...
 @overload
 def load_teacher(
+    kind: Literal["precomputed"], checkpoint: str, *, device: str = ..., **config: Any
+) -> PrecomputedTeacher: ...
+@overload
+def load_teacher(
+    kind: Literal["flare", "dinov2", "dinov2_reg", "mae", "siglip2"],
+    checkpoint: str,
+    *,
+    device: str = ...,
+    **config: Any,
+) -> FrameTeacher: ...
+@overload
+def load_teacher(
     kind: str, checkpoint: str, *, device: str = ..., **config: Any
 ) -> FrameTeacher | PrecomputedTeacher: ...
 def load_teacher(

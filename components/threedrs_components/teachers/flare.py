@@ -39,6 +39,8 @@ COARSE = 4
 ENCODER_DEPTH, DECODER_DEPTH = 24, 12
 INJECTED = {2: 4, 5: 10, 8: 16}
 """Encoder blocks whose inputs decoder layers get besides."""
+ENCODED_TOGETHER = 16
+"""Frames in one pass where no decoder runs."""
 WEIGHT_FILES = ("geometry_pose.pth", "model.safetensors")
 
 
@@ -110,8 +112,7 @@ class FLARE(Encoder):
         def embeds() -> nn.ModuleList:
             return _repeated(lambda: nn.Linear(width, width, bias=False))
 
-        self.patch_embed_coarse2 = nn.Module()
-        self.patch_embed_coarse2.proj = nn.Conv2d(wide, wide, COARSE, COARSE)
+        self.patch_embed_coarse2 = PatchProjection(COARSE, wide, wide)
         self.enc_norm_coarse = norm(wide)
         self.dec_blocks, self.dec_blocks2 = (
             _repeated(lambda: DecoderBlock(width)) for _ in range(2)
@@ -162,9 +163,9 @@ class FLARE(Encoder):
 
     def _coarse_poses(self, encoded: Tensor, rows: int, columns: int) -> Tensor:
         """[S, 9] from tokens of four by four patches: the reference view against all others."""
-        maps = encoded.transpose(1, 2).unflatten(2, (rows, columns))
-        x = self.patch_embed_coarse2.proj(maps).flatten(2).transpose(1, 2)
-        x = self.get_submodule("decoder_embed")(self.enc_norm_coarse(x))
+        maps = torch.unflatten(encoded.transpose(1, 2), 2, (rows, columns))
+        x = self.enc_norm_coarse(self.patch_embed_coarse2(maps))
+        x = self.get_submodule("decoder_embed")(x)
         views, tokens, _ = x.shape
         one = _places(rows // COARSE, columns // COARSE, self.sizes.decoder, x.device)
         rest = one.repeated(views - 1)
@@ -299,14 +300,14 @@ class FLARETeacher(FrameTeacher):
     def _passes(self, frames: Tensor) -> Iterator[tuple[Tensor, int]]:
         """Frames that are computed together, and how many of them were asked before."""
         if not isinstance(self.model, FLARE):
-            yield from ((chunk, 0) for chunk in frames.split(self.config.frames_per_pass or 16))
+            yield from ((chunk, 0) for chunk in torch.split(frames, ENCODED_TOGETHER))
             return
         together = self.config.frames_per_pass or len(frames)
         if len(frames) <= together or len(frames) < 2:
             # The decoders need a pair: a frame alone is its own partner.
             yield (frames if len(frames) > 1 else frames.expand(2, -1, -1, -1)), 0
             return
-        for index, others in enumerate(frames[1:].split(together - 1)):
+        for index, others in enumerate(torch.split(frames[1:], together - 1)):
             yield torch.cat([frames[:1], others]), min(index, 1)
 
     def _tokens(self, work: tuple[Tensor, int]) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ WIDE_GRIDS = {768: 24, 1036: 28}
 class FeatureFile:
     """What one file holds."""
 
-    values: NDArray[np.floating[np.generic]] | NDArray[np.float16]
+    values: NDArray[np.floating[Any]]
     """[F, tokens, channels] or [F, rows, columns, channels], perhaps with a leading 1"""
     frame_names: tuple[str, ...] | None
     """None where the file does not say"""
@@ -80,7 +81,7 @@ class PrecomputedTeacher:
         return FeatureMap(scene_id, stored.frame_names or (), values)
 
 
-def on_grid(stored: FeatureFile, rows: int | None) -> NDArray[np.floating[np.generic]]:
+def on_grid(stored: FeatureFile, rows: int | None) -> NDArray[np.floating[Any]]:
     """[F, rows, columns, channels] of stored tokens.
 
     Raises:

@@ -136,14 +136,14 @@ class Block(nn.Module):
 
 
 class PatchProjection(nn.Module):
-    """Cuts frames into patches and projects each one."""
+    """Cuts frames, or maps of tokens, into patches and projects each one."""
 
-    def __init__(self, patch_size: int, width: int) -> None:
+    def __init__(self, patch_size: int, width: int, channels: int = 3) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, patch_size, patch_size)
+        self.proj = nn.Conv2d(channels, width, patch_size, patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, rows * columns, C]."""
+        """[N, channels, H, W] -> [N, rows * columns, C]."""
         tokens: Tensor = self.proj(images).flatten(2).transpose(1, 2)
         return tokens
 

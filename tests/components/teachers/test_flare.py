@@ -143,15 +143,14 @@ def test_each_stage_gives_512_by_384_pixels_of_tokens(
     stage: str, channels: int, checkpoint: Path
 ) -> None:
     teacher = load_teacher("flare", str(checkpoint), stage=stage)
-    found: Any = teacher
-    assert found.features(frames(2, 48, 64)).shape == (2, 12, 16, channels)
+    assert teacher.features(frames(2, 48, 64)).shape == (2, 12, 16, channels)
     assert f"stage {stage}" in teacher.card.output
 
 
 def test_both_stages_together_are_the_two_side_by_side(checkpoint: Path) -> None:
     images = frames(2, 48, 64)
     one, three, both = (
-        load_teacher("flare", str(checkpoint), stage=stage).features(images)  # type: ignore[union-attr]
+        load_teacher("flare", str(checkpoint), stage=stage).features(images)
         for stage in ("1", "3", "1+3")
     )
     torch.testing.assert_close(both, torch.cat([one, three], -1), atol=1e-5, rtol=1e-5)
@@ -159,15 +158,15 @@ def test_both_stages_together_are_the_two_side_by_side(checkpoint: Path) -> None
 
 def test_passes_share_the_first_frame(checkpoint: Path) -> None:
     images = frames(4, 48, 64)
-    whole: Any = load_teacher("flare", str(checkpoint))
-    parts: Any = load_teacher("flare", str(checkpoint), frames_per_pass=3)
+    whole = load_teacher("flare", str(checkpoint))
+    parts = load_teacher("flare", str(checkpoint), frames_per_pass=3)
     found = parts.features(images)
     torch.testing.assert_close(found[:3], whole.features(images[:3]), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found[3:], whole.features(images[[0, 3]])[1:], atol=1e-5, rtol=1e-5)
 
 
 def test_a_frame_alone_is_its_own_partner(checkpoint: Path) -> None:
-    teacher: Any = load_teacher("flare", str(checkpoint))
+    teacher = load_teacher("flare", str(checkpoint))
     assert teacher.features(frames(1, 48, 64)).shape == (1, 12, 16, 16)
 
 
@@ -201,8 +200,8 @@ def test_arguments_of_the_training_beside_the_weights_do_no_harm(
 
 def test_safetensors_of_the_same_tensors_are_read(checkpoint: Path, tmp_path: Path) -> None:
     save_file(state_of(checkpoint), tmp_path / "model.safetensors")
-    first: Any = load_teacher("flare", str(checkpoint), stage="1")
-    second: Any = load_teacher("flare", str(tmp_path), stage="1")
+    first = load_teacher("flare", str(checkpoint), stage="1")
+    second = load_teacher("flare", str(tmp_path), stage="1")
     images = frames(1, 48, 64)
     assert torch.equal(second.features(images), first.features(images))
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from threedrs_components.teachers import load_teacher
+from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
 from threedrs_components.teachers.pixels import normalised
 from threedrs_components.teachers.tiny_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError
@@ -28,6 +29,12 @@ def frames(number: int = 3, height: int = 32, width: int = 32) -> Tensor:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("encoders")
     return {kind: write_tiny_checkpoint(kind, root / kind) for kind in ENCODERS}
+
+
+def teacher_of(kind: str, checkpoint: Path, **fields: Any) -> ImageEncoderTeacher:
+    teacher = load_teacher(kind, str(checkpoint), **fields)
+    assert isinstance(teacher, ImageEncoderTeacher)
+    return teacher
 
 
 def copied(checkpoint: Path, folder: Path) -> Path:
@@ -60,7 +67,7 @@ def test_features_are_the_patch_tokens_of_the_whole_model(
     half = (0.5, 0.5, 0.5)
     pixels = normalised(frames(), half, half) if kind == "siglip2" else normalised(frames())
     expected = loaded(kind, checkpoints[kind])(pixels).last_hidden_state[:, specials:]
-    features = load_teacher(kind, str(checkpoints[kind]), image_size=32).features(frames())
+    features = teacher_of(kind, checkpoints[kind], image_size=32).features(frames())
     assert features.shape == (3, 4, 4, 16)
     torch.testing.assert_close(features.flatten(1, 2), expected, atol=1e-6, rtol=1e-5)
 
@@ -70,8 +77,8 @@ def test_features_are_the_patch_tokens_of_the_whole_model(
 def test_the_last_block_normalised_is_the_default_layer(
     kind: str, checkpoints: dict[str, Path]
 ) -> None:
-    last = load_teacher(kind, str(checkpoints[kind]), image_size=32, layer=1)
-    default: Any = load_teacher(kind, str(checkpoints[kind]), image_size=32)
+    last = teacher_of(kind, checkpoints[kind], image_size=32, layer=1)
+    default = teacher_of(kind, checkpoints[kind], image_size=32)
     norms = [
         module
         for name, module in default.model.named_modules()
@@ -89,7 +96,7 @@ def test_the_last_block_normalised_is_the_default_layer(
 def test_every_framing_gives_its_grid(
     kind: str, framing: str, grid: tuple[int, int], checkpoints: dict[str, Path]
 ) -> None:
-    teacher = load_teacher(kind, str(checkpoints[kind]), image_size=48, framing=framing)
+    teacher = teacher_of(kind, checkpoints[kind], image_size=48, framing=framing)
     assert teacher.features(frames(2, 30, 45)).shape == (2, *grid, 16)
 
 

@@ -102,9 +102,9 @@ def test_features_of_an_earlier_extraction_are_read(tmp_path: Path) -> None:
     write_features(feature_path(tmp_path, "hall"), stored, header)
     teacher = load_teacher("precomputed", str(tmp_path), teacher="vggt", layer=23)
     np.testing.assert_array_equal(teacher.scene_features(room()), stored.features)
-    for fields in ({"teacher": "vggt", "layer": 11}, {"teacher": "dinov2", "layer": 23}):
+    for maker, layer in (("vggt", 11), ("dinov2", 23)):
         with pytest.raises(DataError, match="features of teacher 'vggt', layer 23; asked for"):
-            load_teacher("precomputed", str(tmp_path), **fields)
+            load_teacher("precomputed", str(tmp_path), teacher=maker, layer=layer)
 
 
 def npz(folder: Path, **arrays: Any) -> Path:
