@@ -140,6 +140,37 @@ class FeatureFolder:
         return len(self._open)
 
 
+def check_one_extraction(folder: FeatureFolder, scene_ids: Sequence[str]) -> FeatureHeader:
+    """Refuse a folder in which scenes come from several teachers, layers, grids or settings.
+
+    Returns:
+        The header that all of them share.
+
+    Raises:
+        DataError: names two scenes that differ, and in what.
+    """
+    first = folder.stored(scene_ids[0])
+    wanted = _settings(first)
+    for scene_id in scene_ids[1:]:
+        found = _settings(folder.stored(scene_id))
+        if found != wanted:
+            differing = [name for name, value in wanted.items() if found[name] != value]
+            raise DataError(
+                f"{folder.root}: features of several extractions: "
+                + "; ".join(
+                    f"{name} is {wanted[name]!r} for scene {scene_ids[0]}, {found[name]!r} for "
+                    f"scene {scene_id}"
+                    for name in differing
+                )
+            )
+    return first.header
+
+
+def _settings(stored: StoredFeatures) -> dict[str, object]:
+    rows, columns, channels = stored.features.features.shape[1:]
+    return {**asdict(stored.header), "grid": f"{rows}x{columns}", "channels": channels}
+
+
 def check_frames(features: FeatureMap, frame_names: Sequence[str]) -> None:
     """Refuse features that were made from other frames than these.
 

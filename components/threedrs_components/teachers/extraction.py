@@ -1,16 +1,13 @@
-"""Teacher features of scenes: pooled to the student's grid, standardised, stored scene by scene."""
+"""Teacher features of scenes: pooled to the student's grid, stored scene by scene."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,7 +16,6 @@ from threedrs_components.teachers.card import TeacherCard
 from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.features import (
-    FeatureFolder,
     FeatureHeader,
     check_frames,
     feature_path,
@@ -27,8 +23,6 @@ from threedrs_platform.features import (
     write_features,
 )
 from threedrs_platform.records import FeatureMap, Scene
-
-STATISTICS = "statistics.json"
 
 
 class LoadedTeacher(Protocol):
@@ -52,15 +46,6 @@ class Extraction:
     """Scenes whose file was already there."""
     skipped: dict[str, str]
     """Bad scenes that were left out, with the reason."""
-
-
-@dataclass(frozen=True)
-class FeatureStatistics:
-    """Mean and deviation of every channel over all tokens of some scenes."""
-
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
-    tokens: int
 
 
 def extract_scene(teacher: LoadedTeacher, scene: Scene, grid: int) -> FeatureMap:
@@ -152,52 +137,6 @@ def extract_scenes(
             written.append(scene_id)
         progress(done, total, scene_id)
     return Extraction(tuple(written), tuple(kept), skipped)
-
-
-def feature_statistics(maps: Iterable[FeatureMap]) -> FeatureStatistics:
-    """Per-channel mean and deviation, accumulated in float64.
-
-    Raises:
-        DataError: there is no token to count.
-    """
-    tokens, total, squares = 0, np.float64(0), np.float64(0)
-    for features in maps:
-        values = features.features.reshape(-1, features.features.shape[-1]).astype(np.float64)
-        tokens += len(values)
-        total, squares = total + values.sum(0), squares + (values**2).sum(0)
-    if not tokens:
-        raise DataError("statistics need the features of at least one scene")
-    mean = np.asarray(total / tokens)
-    variance = np.maximum(squares / tokens - mean**2, 0)
-    return FeatureStatistics(mean, np.sqrt(variance), tokens)
-
-
-def write_statistics(folder: Path, scene_ids: Sequence[str]) -> FeatureStatistics:
-    """Compute the statistics of some scenes of a feature folder and store them beside the files."""
-    stored = FeatureFolder(folder, max_open=1)
-    statistics = feature_statistics(stored[scene_id] for scene_id in scene_ids)
-    content = {
-        "mean": statistics.mean.tolist(),
-        "std": statistics.std.tolist(),
-        "tokens": statistics.tokens,
-    }
-    (folder / STATISTICS).write_text(json.dumps(content))
-    return statistics
-
-
-def read_statistics(folder: Path) -> FeatureStatistics:
-    """The statistics that `write_statistics` stored.
-
-    Raises:
-        DataError: there are none.
-    """
-    path = folder / STATISTICS
-    if not path.is_file():
-        raise DataError(f"{path}: no statistics of the features here")
-    content = json.loads(path.read_text())
-    return FeatureStatistics(
-        np.asarray(content["mean"]), np.asarray(content["std"]), int(content["tokens"])
-    )
 
 
 def _check_same_extraction(

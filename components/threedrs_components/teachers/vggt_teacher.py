@@ -21,7 +21,7 @@ from threedrs_components.teachers.vggt_checkpoint import (
     with_dense_head,
 )
 from threedrs_components.teachers.vggt_heads import CameraHead, DenseOutput
-from threedrs_components.teachers.vggt_layers import Aggregator
+from threedrs_components.teachers.vggt_layers import FRAMES_PER_CHUNK, Aggregator
 from threedrs_components.teachers.weights import find_weights, load_strictly, read_tensors
 from threedrs_platform.errors import CheckpointError, DataError
 
@@ -158,11 +158,15 @@ class VGGTTeacher(FrameTeacher):
     def _dense(self, prefix: str, images: Tensor) -> tuple[Tensor, Tensor]:
         head = self._dense_head(prefix)
         features = self._aggregated(images, set(head.layers))
-        size = (images.shape[-2], images.shape[-1])
-        found: tuple[Tensor, Tensor] = head(
-            features, self.aggregator.patch_start, size, self.architecture.patch_size
-        )
-        return found
+        size, start = (images.shape[-2], images.shape[-1]), self.aggregator.patch_start
+        chunks = [
+            head(dict(zip(features, parts, strict=True)), start, size, self.architecture.patch_size)
+            for parts in zip(
+                *(x.split(FRAMES_PER_CHUNK, 1) for x in features.values()), strict=True
+            )
+        ]
+        value, confidence = (torch.cat(part, 1) for part in zip(*chunks, strict=True))
+        return value, confidence
 
     def _camera_head(self) -> CameraHead:
         if CAMERA_HEAD not in self._heads:

@@ -28,7 +28,8 @@ from threedrs_components.training.batches import (
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.text_masks import LearnedTokens
 from threedrs_platform.errors import ConfigError, DataError, Fault
-from threedrs_platform.features import FeatureFolder, check_frames
+from threedrs_platform.feature_statistics import statistics_of
+from threedrs_platform.features import FeatureFolder, check_frames, check_one_extraction
 from threedrs_platform.records import Sample
 
 MAX_SCENES_HELD = 128
@@ -107,6 +108,8 @@ class TrainingData:
         self.scene_ids = sorted(samples)
         if not self.scene_ids:
             raise DataError("no scene to train on: the annotations name none of the split's scenes")
+        if self.features is not None:
+            check_one_extraction(self.features, self.scene_ids)
         self._held: OrderedDict[str, SceneData] = OrderedDict()
 
     def plan(self, step: int) -> StepPlan:
@@ -172,15 +175,8 @@ class TrainingData:
     def teacher_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation [D] of the teacher's features over all training scenes, float32."""
         assert self.features is not None
-        count, total, squares = 0, np.float64(0), np.float64(0)
-        for scene_id in self.scene_ids:
-            values = self.features[scene_id].features.astype(np.float64)
-            values = values.reshape(-1, values.shape[-1])
-            count += len(values)
-            total, squares = total + values.sum(0), squares + (values**2).sum(0)
-        mean = total / count
-        deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-        return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+        found = statistics_of(self.features, self.scene_ids)
+        return torch.from_numpy(found.mean).float(), torch.from_numpy(found.std).float()
 
     def _scene_at(self, place: int) -> str:
         """The scene at a place of the endless sequence of shuffled epochs."""

@@ -14,14 +14,11 @@ from threedrs_components.teachers.card import TeacherCard
 from threedrs_components.teachers.extraction import (
     extract_scene,
     extract_scenes,
-    feature_statistics,
     pooled,
-    read_statistics,
-    write_statistics,
 )
 from threedrs_platform.errors import ConfigError, DataError, SceneError
 from threedrs_platform.features import FeatureFolder, feature_path
-from threedrs_platform.records import FeatureMap, Scene
+from threedrs_platform.records import Scene
 
 
 class Rows:
@@ -155,41 +152,6 @@ def test_the_header_says_where_features_come_from(tmp_path: Path) -> None:
     extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 2)
     header = FeatureFolder(tmp_path).stored("attic").header
     assert (header.teacher, header.layer, header.licence) == ("rows", 7, "CC0")
-
-
-def maps(number: int) -> list[FeatureMap]:
-    random = np.random.default_rng(0)
-    return [
-        FeatureMap(str(i), ("a",), (5 + 3 * random.normal(size=(1, 2, 2, 6))).astype(np.float16))
-        for i in range(number)
-    ]
-
-
-def test_statistics_equal_those_of_all_tokens_at_once() -> None:
-    found = feature_statistics(maps(4))
-    tokens = np.concatenate([m.features.reshape(-1, 6) for m in maps(4)]).astype(np.float64)
-    np.testing.assert_allclose(found.mean, tokens.mean(0))
-    np.testing.assert_allclose(found.std, tokens.std(0))
-    assert found.tokens == 16
-
-
-def test_statistics_of_nothing_are_refused() -> None:
-    with pytest.raises(DataError, match="at least one scene"):
-        feature_statistics([])
-
-
-def test_statistics_are_read_back(tmp_path: Path) -> None:
-    extract_scenes(Rows(), Rooms(), Rooms().scenes(), tmp_path, 2)
-    written = write_statistics(tmp_path, ["hall", "kitchen"])
-    read = read_statistics(tmp_path)
-    np.testing.assert_array_equal(read.mean, written.mean)
-    np.testing.assert_array_equal(read.std, written.std)
-    assert read.tokens == written.tokens == 16
-
-
-def test_missing_statistics_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"statistics\.json: no statistics"):
-        read_statistics(tmp_path)
 
 
 def test_an_interrupted_write_leaves_no_scene(

@@ -287,3 +287,13 @@ def test_heads_of_any_depth_read_where_the_released_ones_do_in_proportion() -> N
     assert dpt_layers(24) == (4, 11, 17, 23)
     assert dpt_layers(12) == (1, 5, 8, 11)
     assert dpt_layers(1) == (0, 0, 0, 0)
+
+
+def test_dense_heads_see_a_few_frames_at_a_time(whole: tuple[VGGT, VGGTTeacher]) -> None:
+    model, teacher = whole
+    many = frames(11, 24, 32).unsqueeze(0)
+    with torch.inference_mode():
+        expected = model(many)
+    torch.testing.assert_close(teacher.depth(many).depth, expected.depth, atol=1e-5, rtol=1e-5)
+    found = teacher.points(many).confidence
+    torch.testing.assert_close(found, expected.points_confidence, atol=1e-5, rtol=1e-5)
