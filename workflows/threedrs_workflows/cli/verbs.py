@@ -13,7 +13,7 @@ from pathlib import Path
 _GROUPS = {
     "Write a grid": ("validate", "plan"),
     "Run it": ("submit", "status", "logs", "wait", "cancel", "resume", "retry"),
-    "Read the results": ("results", "compare", "effects", "trace", "ui"),
+    "Read the results": ("results", "compare", "effects", "trace", "report", "ui"),
     "One step by hand": ("prepare", "extract", "probe", "predict", "score", "tune"),
     "Look after the workspace": ("verify", "gc", "doctor"),
 }
