@@ -199,6 +199,17 @@ def test_teacher_features_of_other_frames_are_refused(
         run(replace(inputs, features=tmp_path), tmp_path)
 
 
+def test_teacher_features_of_several_extractions_are_refused(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    for layer, name in enumerate(SCENES):
+        frames = PreparedScenes(inputs.prepared)[name].frame_names
+        features = FeatureMap(name, frames, np.zeros((len(frames), 4, 4, 8), np.float16))
+        write_features(tmp_path / f"{name}.arrow", features, replace(HEADER, layer=layer))
+    with pytest.raises(DataError, match="features of several extractions: layer is 0 for scene"):
+        run(replace(inputs, features=tmp_path), tmp_path / "out")
+
+
 def test_features_of_all_images_on_disk_only_need_as_many_frames(
     inputs: TrainingInputs, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from threedrs_components.scenes.scannet import AllImages
 from threedrs_components.scenes.source import open_scenes
 from threedrs_components.teachers import TeacherConfig
 from threedrs_components.teachers.extraction import extract_scenes
+from threedrs_components.training.devices import device_for
 from threedrs_platform.feature_statistics import write_statistics
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
@@ -27,7 +28,7 @@ def run(task: StepTask) -> None:
     config = TypeAdapter[TeacherConfig](TeacherConfig).validate_python(task.params["teacher"])
     if "teacher" in task.inputs:
         config = config.model_copy(update={"checkpoint": str(task.inputs["teacher"])})
-    teacher = config.build()
+    teacher = config.build(str(device_for(task.settings.get("gpus", 0))))
     seen = source if task.params["frames"] == "student" else AllImages(source)
     splits = {split: source.scenes(split) for split in task.params["splits"]}
     extraction = extract_scenes(
