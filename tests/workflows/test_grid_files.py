@@ -15,8 +15,14 @@ GRIDS = [ROOT / "ablations.yaml", *sorted((ROOT / "workflows" / "grids").glob("*
 HEAD = "version: 1\nname: test\nbase: {preset: micro}\n"
 
 
-@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.name)
-@pytest.mark.parametrize("smoke", [False, True])
+MICRO = ("ablations.yaml", "micro_full.yaml")
+
+
+@pytest.mark.parametrize(
+    ("path", "smoke"),
+    [(path, smoke) for path in GRIDS for smoke in (False, path.name in MICRO)],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
 def test_every_shipped_grid_expands(path: Path, smoke: bool) -> None:
     grid = load_cells(path, smoke=smoke)
     assert grid.cells
@@ -51,7 +57,7 @@ def test_examples_in_the_comments_of_the_ablation_are_valid() -> None:
 
 def test_presets_of_a_checkout_are_its_own() -> None:
     assert presets_folder() == ROOT / "workflows" / "presets"
-    assert preset_names() == ["micro"]
+    assert preset_names() == ["as_released", "clean", "micro"]
 
 
 def test_smoke_is_much_smaller_than_the_preset() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.file_digests import FileDigests
 from threedrs_platform.steps import Cell, Resources, StepSpec
 from threedrs_workflows.cell_steps import cell_steps
@@ -12,15 +13,27 @@ from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid import GridCell, GridCells
 
 
-def bind_cells(grid: GridCells, digests: FileDigests) -> tuple[Cell, ...]:
+def bind_cells(
+    grid: GridCells, digests: FileDigests, *, need_data: bool = True
+) -> tuple[Cell, ...]:
     """Cells with their steps: all cells of one seed, then all of the next.
 
     Seeds come one after the other so that an interrupted run has whole comparisons.
 
+    Args:
+        grid: the cells.
+        digests: of what lies outside; afterwards `digests.absent` names what is not here.
+        need_data: refuse that. Cells made without data can be planned, not run.
+
     Raises:
-        ConfigError: a checkpoint or data folder that an experiment names is not there.
+        ConfigError: checkpoints or data that experiments name are not here; all of them at once.
     """
-    return tuple(_bind(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
+    digests.absent = absent = dict[str, str]()
+    cells = tuple(_bind(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
+    if absent and need_data:
+        message = "no such file or folder"
+        raise ConfigError([Fault(f"{path}: {message}", each) for path, each in absent.items()])
+    return cells
 
 
 def _bind(cell: GridCell, seed: int, digests: FileDigests) -> Cell:

@@ -10,10 +10,14 @@ from typing import Any
 from threedrs_platform.config_paths import known_paths, path_fault, split_path
 from threedrs_platform.config_tree import Tree, get_in, put_in
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.strict_yaml import Document, KeyPath
 from threedrs_workflows.experiment import Experiment, experiment_id
 from threedrs_workflows.grid_axes import Assignment
 from threedrs_workflows.grid_file import ReadGrid, undotted_twice
 from threedrs_workflows.presets import load_preset
+
+START = "preset"
+"""The key that names the preset to start from, in a grid's base and in a preset."""
 
 
 def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]]:
@@ -23,27 +27,48 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
         ConfigError: the preset cannot be read.
     """
     document, raw = grid.document, dict(grid.file.base)
-    preset = raw.pop("preset", None)
+    preset = raw.pop(START, None)
     tree = Tree(values={(): document.place(("base",))})
     faults = undotted_twice(raw, document, ("base",))
-    if preset is not None and not isinstance(preset, str):
-        raise ConfigError([document.fault("expected the name of a preset", ("base", "preset"))])
     if preset is not None:
-        start = load_preset(preset, document, ("base", "preset"), env=grid.env)
-        faults += undotted_twice(start.data, start, ())
-        tree = tree.put((), start.data, start, ())
+        start = _preset_name(preset, document, ("base", "preset"))
+        tree = _on_preset(tree, start, document, ("base", "preset"), grid.env, faults)
     for key, value in raw.items():
         message = None if isinstance(value, Mapping) else path_fault(Experiment, key, tree.data)
         if message:
             faults.append(document.fault(message, ("base", key), of_key=True))
         else:
             tree = tree.put(split_path(key), value, document, ("base", key))
-    if smoke and preset is not None:
+    if smoke and isinstance(preset, str):
         small = load_preset(preset, document, ("base", "preset"), smoke=True, env=grid.env)
         tree = tree.put((), small.data, small, ())
     elif smoke:
         faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))
     return _with_settings(tree, grid), faults
+
+
+def _on_preset(
+    tree: Tree,
+    name: str,
+    asking: Document,
+    at: KeyPath,
+    env: Mapping[str, str],
+    faults: list[Fault],
+) -> Tree:
+    """The tree with a preset's settings, above those of the preset that it starts from itself."""
+    preset = load_preset(name, asking, at, env=env)
+    settings = {key: value for key, value in preset.data.items() if key != START}
+    if START in preset.data:
+        start = _preset_name(preset.data[START], preset, (START,))
+        tree = _on_preset(tree, start, preset, (START,), env, faults)
+    faults += undotted_twice(settings, preset, ())
+    return tree.put((), settings, preset, ())
+
+
+def _preset_name(value: Any, document: Document, at: KeyPath) -> str:
+    if not isinstance(value, str):
+        raise ConfigError([document.fault("expected the name of a preset", at)])
+    return value
 
 
 def _with_settings(tree: Tree, grid: ReadGrid) -> Tree:

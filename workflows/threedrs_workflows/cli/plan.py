@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -33,7 +33,8 @@ examples:
   workflows plan ablations.yaml --check                exit 10 if there is work to do
 
 A step is a hit when a result exists for the same code, parameters and inputs. "cells" counts the
-cells and seeds that share a step. Times come from earlier steps of the same kind.
+cells and seeds that share a step. Data and weights that are not here are named: a plan does without
+them, a submission does not. Times come from earlier steps of the same kind.
 """
 
 WORK_TO_DO = 10
@@ -69,13 +70,15 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.submission import plan_cells
 
     with find_workspace(args.workspace, args.db) as workspace:
-        cells = bind_cells(grid, workspace.files)
+        cells = bind_cells(grid, workspace.files, need_data=False)
+        absent = workspace.files.absent or {}
         plan = plan_cells(workspace, cells, args.refresh)
     if args.explain:
         chosen = find_steps(plan, grid, args.explain)
         emit(args, {"steps": [_explained(step) for step in chosen]}, explanation(chosen))
     else:
-        emit(args, plan_content(grid, plan), plan_text(grid, plan, every_step=args.steps))
+        text = plan_text(grid, plan, every_step=args.steps) + absent_text(absent)
+        emit(args, {**plan_content(grid, plan), "absent": absent}, text)
     return WORK_TO_DO if args.check and plan.misses else 0
 
 
@@ -85,6 +88,7 @@ def plan_content(grid: GridCells, plan: Plan) -> dict[str, Any]:
         **grid_content(grid),
         "hits": len(plan.hits),
         "misses": len(plan.misses),
+        "shared": _shared(plan),
         "predicted_seconds": plan.predicted_seconds,
         "steps": [step_content(step) for step in plan.steps],
     }
@@ -111,7 +115,22 @@ def plan_text(grid: GridCells, plan: Plan, *, every_step: bool = False) -> str:
     seeds = ", ".join(map(str, grid.seeds))
     head = f"{grid.name}: {len(grid.cells)} cells x seeds {seeds}"
     rows = _every_step(plan) if every_step else _grouped(plan)
-    return "\n".join([head, cell_table(grid), "", columns(rows), "", _total(plan)])
+    counts = f"{len(plan.steps)} steps, {_shared(plan)} of them shared by several cells and seeds"
+    return "\n".join([head, cell_table(grid), "", columns(rows), "", counts, _total(plan)])
+
+
+def absent_text(absent: Mapping[str, str]) -> str:
+    """What has to be brought before these steps can run; nothing if all is here."""
+    if not absent:
+        return ""
+    rows = [(path, setting) for path, setting in sorted(absent.items())]
+    head = f"{len(absent)} files or folders that the grid names are not here; submit needs them:"
+    return "\n".join(["", "", head, columns(rows)])
+
+
+def _shared(plan: Plan) -> int:
+    """Steps that more than one cell or seed reads from."""
+    return sum(step.cells > 1 for step in plan.steps)
 
 
 def _every_step(plan: Plan) -> list[tuple[Any, ...]]:
