@@ -83,7 +83,8 @@ def _siglip2(folder: Path) -> Path:
     from transformers import SiglipConfig, SiglipModel
 
     common = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
-    text = {**common, "vocab_size": 8, "intermediate_size": WIDTH, "max_position_embeddings": 4}
+    words = {"vocab_size": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    text = {**common, **words, "intermediate_size": WIDTH, "max_position_embeddings": 4}
     vision = {**_vit_sizes(), "intermediate_size": 2 * WIDTH}
     config = SiglipConfig(text_config=text, vision_config=vision)
     return _saved(SiglipModel(config), folder)
