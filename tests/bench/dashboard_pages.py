@@ -161,7 +161,6 @@ PAGES = (
     "/table?run=bench-1&csv=table",
     "/cell?run=bench-1&cell=cell00120&seed=2",
     "/correspondence?run=bench-1",
-    "/scenes?run=bench-1",
     "/tuning",
 )
 

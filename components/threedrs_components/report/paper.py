@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from threedrs_components.paper.tables import PaperRow, PaperTable, Setting
@@ -10,33 +11,51 @@ from threedrs_components.report.traits import LAST, NO_TEACHER, traits
 from threedrs_platform.measurements import flatten
 
 
-def paper_row(table: PaperTable, params: Mapping[str, Any]) -> PaperRow | None:
-    """The row with a cell's student, teacher, losses and aligned layers; None if there is none.
+@dataclass(frozen=True)
+class Trained:
+    """What a cell trains with, in the terms of the paper's rows."""
 
-    Args:
-        params: of the cell, an Experiment's JSON values.
-    """
-    rows = (row for row in table.rows if row.setting and _agrees(row.setting, params))
+    student: str
+    teacher: str
+    correspondence: bool
+    layers: frozenset[int]
+    """Aligned layers, the last being -1."""
+    loss: str
+    blind: bool
+
+
+def trained(params: Mapping[str, Any]) -> Trained:
+    """Read a cell's parameters: an Experiment's JSON values."""
+    flat = flatten(params)
+    mine = traits(flat)
+    student = f"students.{flat.get('student')}"
+    return Trained(
+        student=str(flat.get(f"{student}.kind")),
+        teacher=mine.teacher or NO_TEACHER,
+        correspondence=mine.correspondence,
+        layers=_layers_from_the_end(flat, student),
+        loss=str(flat.get("alignment.loss")),
+        blind=mine.blind,
+    )
+
+
+def paper_row(table: PaperTable, mine: Trained) -> PaperRow | None:
+    """The row with a cell's student, teacher, losses and aligned layers; None if there is none."""
+    rows = (row for row in table.rows if row.setting and _agrees(row.setting, mine))
     return next(rows, None)
 
 
-def _agrees(setting: Setting, params: Mapping[str, Any]) -> bool:
-    flat, mine = flatten(params), traits(params)
-    if mine.blind or setting.student != flat.get(f"students.{flat.get('student')}.kind"):
+def _agrees(setting: Setting, mine: Trained) -> bool:
+    same = (setting.student, setting.teacher, setting.correspondence)
+    if mine.blind or same != (mine.student, mine.teacher, mine.correspondence):
         return False
-    if (mine.teacher or NO_TEACHER) != setting.teacher:
+    if setting.loss is not None and setting.loss != mine.loss:
         return False
-    if mine.correspondence != setting.correspondence:
-        return False
-    if setting.loss is not None and setting.loss != flat.get("alignment.loss"):
-        return False
-    return setting.layers is None or set(setting.layers) == _layers_from_the_end(flat)
+    return setting.layers is None or frozenset(setting.layers) == mine.layers
 
 
-def _layers_from_the_end(flat: Mapping[str, Any]) -> set[int]:
-    """Aligned layers, the last being -1; the depth of micro students is known."""
-    student = f"students.{flat.get('student')}"
-    is_micro = flat.get(f"{student}.size") == "micro"
-    depth = flat.get(f"{student}.micro.layers") if is_micro else None
+def _layers_from_the_end(flat: Mapping[str, Any], student: str) -> frozenset[int]:
+    """The depth of micro students is known; layers of others are taken as they are."""
+    depth = flat.get(f"{student}.micro.layers") if flat.get(f"{student}.size") == "micro" else None
     layers = flat.get("alignment.layers", [LAST])
-    return {each - depth - 1 if each > 0 and depth else each for each in layers}
+    return frozenset(each - depth - 1 if each > 0 and depth else each for each in layers)

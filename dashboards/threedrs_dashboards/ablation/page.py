@@ -75,6 +75,7 @@ def show(request: Request) -> Response:
         sheet = _whole_sheet(view)
         return file_response(write(sheet) + "\n", f"{view.run.name}.{style}", media_type)
     shown = view.rows[view.paging.first : view.paging.last]
+    found = view.differences(shown)
     context = {
         "title": "Ablation table",
         "run": view.run,
@@ -82,7 +83,7 @@ def show(request: Request) -> Response:
         "names": names,
         "metrics": [column.name for column in view.table.columns],
         "cells": [(row.title, row.cell_id) for row in view.table.rows],
-        "lines": [_line(view, row, view.differences(shown)) for row in shown],
+        "lines": [_line(view, row, found) for row in shown],
         "headings": [heading(column) for column in view.pivot.columns],
         "axes": [axis for axis in view.axes.axes if len(axis.values) <= MOST_VALUES],
         "paging": view.paging,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.paper.tables import LEGEND, PaperRow, PaperTable, paper_tables
-from threedrs_components.report.paper import paper_row
+from threedrs_components.report.paper import paper_row, trained
 from threedrs_components.report.table import Row
 
 NONE = "none"
@@ -40,12 +40,16 @@ class Beside:
 def beside(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Beside]:
     """The tables that say something about at least one of these cells and metrics, by name;
     the one that knows most cells comes first."""
+    mine = {row.cell_id: trained(row.replicates[0].params) for row in rows}
     found = {}
     for name, table in paper_tables().items():
         if not set(table.metrics) & set(metrics):
             continue
-        mine = {row.cell_id: paper_row(table, row.replicates[0].params) for row in rows}
-        known = {cell_id: row for cell_id, row in mine.items() if row is not None}
+        known = {
+            cell_id: row
+            for cell_id, cell in mine.items()
+            if (row := paper_row(table, cell)) is not None
+        }
         if known:
             found[name] = Beside(table, known)
     shown = set(metrics)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from threedrs_components.paper.tables import paper_table
-from threedrs_components.report.paper import paper_row
+from threedrs_components.report.paper import paper_row, trained
 
 
 def _params(**changes: Any) -> dict[str, Any]:
-    students = {"llava": {"kind": "llava_video", "blind": False, "micro": {"layers": 3}}}
+    students = {"llava": {"kind": "llava_video", "size": "micro", "micro": {"layers": 3}}}
     plain = {"student": "llava", "students": students, "teacher": "none"}
     return {**plain, "correspondence": {"weight": 0.0}, **changes}
 
@@ -36,5 +36,5 @@ VGGT = {"teacher": "vggt", "teachers": {"vggt": {"kind": "vggt"}}}
     ],
 )
 def test_a_cell_finds_its_row(table: str, changes: dict[str, Any], method: str | None) -> None:
-    row = paper_row(paper_table(table), _params(**changes))
+    row = paper_row(paper_table(table), trained(_params(**changes)))
     assert (row and row.method) == method
