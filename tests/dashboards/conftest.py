@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
+from threedrs_dashboards.testing.tiny_run import write_tiny_run
 from threedrs_platform.database import open_database, sqlite_url
 from threedrs_platform.measurements import RunResults
 from threedrs_platform.recorder import CurvePoint
@@ -104,5 +105,21 @@ def workspace(tmp_path: Path) -> Path:
 @pytest.fixture
 def client(workspace: Path) -> Iterator[TestClient]:
     app = create_app(find_workspace(str(workspace), environment={}))
+    yield TestClient(app, LOCAL)
+    app.state.store.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose artifacts are real: scenes, features, students, answers."""
+    root = tmp_path_factory.mktemp("tiny") / "workspace"
+    write_tiny_run(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def scenes(tiny_root: Path) -> Iterator[TestClient]:
+    """The pages over that workspace."""
+    app = create_app(find_workspace(str(tiny_root), environment={}))
     yield TestClient(app, LOCAL)
     app.state.store.close()

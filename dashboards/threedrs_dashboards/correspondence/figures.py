@@ -56,7 +56,7 @@ def spread_chart(cells: Sequence[Scored], score: str) -> Chart:
         "5 to 95 %; dashed: mean.",
         {
             "xaxis": {"title": {"text": score}},
-            "yaxis": {"autorange": "reversed", "automargin": True},
+            "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
         },
         height=170 + 34 * len(rows),
     )
@@ -96,7 +96,7 @@ def before_after_chart(cells: Sequence[Scored], baseline: Scored, score: str) ->
         {
             "barmode": "group",
             "xaxis": {"title": {"text": score}},
-            "yaxis": {"autorange": "reversed", "automargin": True},
+            "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             "margin": {"l": 64, "r": 16, "t": 48, "b": 56},
         },

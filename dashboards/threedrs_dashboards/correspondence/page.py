@@ -118,8 +118,8 @@ def _scatter(store: Store, asked: Choices, focus: Scored) -> tuple[list[SamplePo
     over = f"under seed {asked.seed}" if asked.unit == "sample" else "averaged over seeds"
     thinned = f", {len(points)} of them drawn, evenly taken" if len(points) < number else ""
     note = (
-        f"{number} {asked.unit}s of {asked.cell.title} {over}{thinned}. Equal values are drawn a "
-        "little apart. A click opens the scene; the table below links the same points."
+        f"{number} {asked.unit}s of {asked.cell.title} {over}{thinned}. Where few values occur, "
+        "points are drawn a little apart. A click opens the scene; the table below links them, too."
     )
     title = f"{asked.metric} against {asked.score}, by {asked.unit}"
     return points, scatter_chart(title, points, links, (asked.score, asked.metric), note)

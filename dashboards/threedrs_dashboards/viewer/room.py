@@ -149,5 +149,5 @@ def _markers(
 
 
 def _summary(cloud: PointCloud, groups: Mapping[str, Sequence[NamedBox]], note: str) -> str:
-    counts = ", ".join(f"{len(boxes)} {name}" for name, boxes in groups.items())
-    return f"{len(cloud.points):,} points; boxes: {counts}. {note}".strip()
+    counts = ", ".join(f"{len(boxes)} {name}" for name, boxes in groups.items() if boxes)
+    return f"{len(cloud.points):,} points; boxes: {counts or 'none'}. {note}".strip()
