@@ -8,7 +8,7 @@ from enum import StrEnum
 from threedrs_components.report.table import ResultTable, Row
 from threedrs_components.report.traits import Traits, traits
 
-TEACHERS_3D = frozenset({"vggt", "dust3r", "mast3r", "pi3", "vggt_omega"})
+TEACHERS_3D = frozenset({"vggt", "flare"})
 """Teacher kinds that learned from 3D geometry; every other teacher learned from 2D images."""
 
 
