@@ -204,9 +204,10 @@ TEN = [
 
 @pytest.mark.parametrize(("truth", "answer", "match"), TEN)
 def test_ten_answers_by_hand(truth: str, answer: str, match: int) -> None:
-    found = SQA3D.evaluate([asked("a", truth, kind="what")], said(a=answer), "3drs", ())
-    assert found.metrics["em"].value == 100 * match
-    assert found.per_type["what"]["em"].value == 100 * match
+    for protocol in SQA3D.protocols:
+        found = SQA3D.evaluate([asked("a", truth, kind="what")], said(a=answer), protocol, ())
+        assert found.metrics["em"].value == 100 * match
+        assert found.per_type["what"]["em"].value == 100 * match
 
 
 def spatial(name: str, kind: str, truth: str, options: int = 0) -> Sample:

@@ -116,18 +116,20 @@ def test_lines_without_any_box_were_gated_by_their_producer() -> None:
 SCENE = Prediction(
     "s0",
     boxes=(shifted(UNIT, 0.2), shifted(UNIT, 0.2), shifted(FAR, 0.5)),
-    texts=("first", "second", "third"),
+    texts=("a red lamp", "red dust", "a brown seat"),
 )
+FIRST, SECOND, THIRD = SCENE.texts
+"""They score differently, so that a wrong choice shows."""
 PAIR = [thing("a", UNIT, LAMP), thing("b", FAR, CHAIR)]
 
 
 def test_of_equal_boxes_3drs_takes_the_first_and_leo_the_last() -> None:
     # The third box overlaps its object by 1/3 only.
     references = [[framed_3drs(LAMP)], [framed_3drs(CHAIR)]]
-    check(score(PAIR, [SCENE]), "0.5", [framed_3drs("first"), framed_3drs("")], references)
-    check(score(PAIR, [SCENE]), "0.25", [framed_3drs("first"), framed_3drs("third")], references)
+    check(score(PAIR, [SCENE]), "0.5", [framed_3drs(FIRST), framed_3drs("")], references)
+    check(score(PAIR, [SCENE]), "0.25", [framed_3drs(FIRST), framed_3drs(THIRD)], references)
     cased = [[framed_leo(LAMP)], [framed_leo(CHAIR)]]
-    check(score(PAIR, [SCENE], "leo"), "0.5", [framed_leo("second"), "sos eos"], cased)
+    check(score(PAIR, [SCENE], "leo"), "0.5", [framed_leo(SECOND), "sos eos"], cased)
 
 
 def test_leo_leaves_out_objects_that_were_not_predicted() -> None:
@@ -139,15 +141,15 @@ def test_leo_leaves_out_objects_that_were_not_predicted() -> None:
 def test_chat_scene_gates_at_both_thresholds_and_tokenises() -> None:
     found = score(PAIR, [SCENE], "chat_scene")
     references = [["sos a red lamp on it dust eos"], ["sos a brown chair eos"]]
-    check(found, "0.25", ["sos first eos", "sos third eos"], references)
-    check(found, "0.5", ["sos first eos", "sos eos"], references)
+    check(found, "0.25", [framed(FIRST), framed(THIRD)], references)
+    check(found, "0.5", [framed(FIRST), "sos eos"], references)
 
 
 def test_the_first_evaluator_takes_the_last_box_above_the_threshold() -> None:
     found = score(PAIR, [SCENE], "scan2cap")
     references = [["sos a red lamp . on it , dust eos"], ["sos a brown chair eos"]]
-    check(found, "0.25", ["sos second eos", "sos third eos"], references)
-    check(found, "0.5", ["sos second eos", "sos eos"], references)
+    check(found, "0.25", [framed(SECOND), framed(THIRD)], references)
+    check(found, "0.5", [framed(SECOND), "sos eos"], references)
 
 
 def test_the_first_evaluator_cuts_references_and_needs_more_than_the_threshold() -> None:
@@ -181,6 +183,40 @@ def test_the_benchmark_divides_by_boxes_by_objects_and_by_both() -> None:
         assert found.metrics[f"rouge_l@{at}/precision"].value == pytest.approx(100 * total / 3)
         assert found.metrics[f"rouge_l@{at}/f1"].value == pytest.approx(100 * 2 * total / 5)
         assert found.metrics[f"rouge_l@{at}"].value == found.metrics[f"rouge_l@{at}/f1"].value
+
+
+def span(low: float, high: float, at: float = 0.0) -> tuple[float, ...]:
+    """A box from low to high along x, one metre wide and high."""
+    return (at + (low + high) / 2, 0.0, 0.0, high - low, 1.0, 1.0)
+
+
+def recall(samples: list[Sample], boxes: list[tuple[float, ...]], at: str) -> float:
+    """Share of objects the benchmark finds: every caption is its object's reference."""
+    captions = tuple(f"sos {samples[0].tags['tokens']} eos" for _ in boxes)
+    found = score(samples, [Prediction("s0", boxes=tuple(boxes), texts=captions)], "benchmark")
+    return found.metrics[f"rouge_l@{at}/recall"].value
+
+
+def test_the_benchmark_matches_boxes_by_the_room_they_enclose() -> None:
+    # Objects [0, 1] and [0, 3]; boxes [1, 2] and [3, 4]. In this order (1+1)/2 - 1 + (3+1)/4 - 1
+    # = 0; crosswise (3+1)/3 - 1 + (1+1)/4 - 1 = -1/6, although only [1, 2] and [0, 3] overlap.
+    objects = [thing("a", span(0, 1), CHAIR), thing("b", span(0, 3), CHAIR)]
+    assert recall(objects, [span(1, 2), span(3, 4)], "0.25") == 0.0
+    assert recall(objects, [span(0, 1), span(1, 2)], "0.25") == pytest.approx(100.0)
+
+
+def test_the_benchmark_gives_objects_left_over_the_first_box() -> None:
+    # Two boxes, three objects: the one left over stands at the first box, not at the second.
+    objects = [thing("a", UNIT, CHAIR), thing("b", UNIT, CHAIR), thing("c", FAR, CHAIR)]
+    assert recall(objects, [UNIT, FAR], "0.5") == pytest.approx(100.0)
+    assert recall(objects, [FAR, UNIT], "0.5") == pytest.approx(200 / 3)
+
+
+def test_the_benchmark_compares_in_single_precision() -> None:
+    # A million metres away single precision has steps of 1/16 m: a shift of 1/40 vanishes. In
+    # double precision the IoU is (1/16 - 1/40) / (1/16 + 1/40), or 0.43.
+    target, shifted_by = span(0, 1 / 16, 1e6), span(1 / 40, 1 / 16 + 1 / 40, 1e6)
+    assert recall([thing("a", target, CHAIR)], [shifted_by], "0.5") == pytest.approx(100.0)
 
 
 def test_the_benchmark_without_matches_is_zero_and_not_undefined() -> None:

@@ -40,6 +40,10 @@ def test_the_best_candidate_is_a_box_even_if_no_object_scores_higher(
         ([0.0, 0.07, 0.0, 0.0], (1,)),
         # Box 2 has 0.355, with the first of the two others 0.355 + 0.215 = 0.57.
         ([0.035, 0.035, 0.07, 0.035], (2, 0)),
+        # Behind by 0.025, or e^-0.357 = 0.70: box 0 has 1 / 2.40 = 0.417.
+        ([0.8, 0.775, 0.775, -0.9], (0,)),
+        # Behind by 0.015, or e^-0.214 = 0.81: box 0 has 1 / 2.61 = 0.383, which is not enough.
+        ([0.8, 0.785, 0.785, -0.9], (0, 1)),
         ([0.9], ()),
         ([], ()),
     ],
@@ -53,7 +57,8 @@ def test_boxes_are_taken_until_their_probabilities_reach_two_fifths(
 def f1_by_trying_all_assignments(
     predicted: list[tuple[float, ...]], truth: list[tuple[float, ...]], threshold: float
 ) -> float:
-    overlaps = iou_matrix(predicted, truth, DOUBLE)
+    # The evaluators keep the overlaps in single precision, where 1/4 less the constant is 1/4.
+    overlaps = iou_matrix(predicted, truth, DOUBLE).astype(np.float32)
     if overlaps.shape[0] > overlaps.shape[1]:
         overlaps = overlaps.T
     rows = range(overlaps.shape[0])

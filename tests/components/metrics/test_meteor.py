@@ -80,6 +80,12 @@ def test_words_match_by_stem_meaning_and_paraphrase() -> None:
     assert (match.stage, match.length, match.other_length) == (PARAPHRASE, 2, 2)
 
 
+def test_equal_texts_match_exactly_and_in_no_other_way() -> None:
+    text = read("lamp lamps light on the")
+    found = all_matches(text, text, lexicon())
+    assert [[match.stage for match in matches] for matches in found] == [[EXACT]] * 5
+
+
 def test_the_table_of_paraphrases_is_used_in_both_directions() -> None:
     assert [match.stage for match in aligned("on the", "of a")] == [PARAPHRASE]
 
