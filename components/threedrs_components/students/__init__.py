@@ -8,14 +8,22 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, TypeAdapter
 
 from threedrs_components.students.config import (
+    LlavaNextVideoStudentConfig,
     LlavaOneVisionStudentConfig,
     LlavaVideoConfig,
     MicroPretrainingConfig,
     Qwen2VLStudentConfig,
+    Qwen25VLStudentConfig,
     StudentSettings,
 )
 
-AnyStudent = LlavaVideoConfig | LlavaOneVisionStudentConfig | Qwen2VLStudentConfig
+AnyStudent = (
+    LlavaVideoConfig
+    | LlavaOneVisionStudentConfig
+    | Qwen2VLStudentConfig
+    | Qwen25VLStudentConfig
+    | LlavaNextVideoStudentConfig
+)
 StudentConfig = Annotated[AnyStudent, Field(discriminator="kind")]
 STUDENT_KINDS = tuple(str(kind.model_fields["kind"].default) for kind in get_args(AnyStudent))
 """Every kind of student."""
@@ -23,10 +31,12 @@ STUDENT_KINDS = tuple(str(kind.model_fields["kind"].default) for kind in get_arg
 __all__ = [
     "STUDENT_KINDS",
     "AnyStudent",
+    "LlavaNextVideoStudentConfig",
     "LlavaOneVisionStudentConfig",
     "LlavaVideoConfig",
     "MicroPretrainingConfig",
     "Qwen2VLStudentConfig",
+    "Qwen25VLStudentConfig",
     "StudentConfig",
     "StudentSettings",
     "kind_of",

@@ -100,9 +100,9 @@ def load_student(folder: Path | str, config: StudentSettings | None = None) -> S
 
 def empty_model(architecture: type[Student], stored: dict[str, Any]) -> PreTrainedModel:
     """A model whose weights are whatever was in memory, from its stored configuration."""
-    model_class = architecture.model_class
+    config_class: Any = architecture.model_class.config_class
     with undisturbed(), no_init_weights():
-        return model_class(model_class.config_class.from_dict(stored))
+        return architecture.model_class(config_class.from_dict(stored))
 
 
 def _changed(stored: StudentSettings, config: StudentSettings, folder: Path) -> StudentSettings:

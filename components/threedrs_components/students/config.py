@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
 Part = Literal["vision", "projector", "language"]
-REAL_GRID = 14
-"""Token rows and columns per frame of every real student."""
 
 
 class MicroWidths(Config):
@@ -67,6 +65,8 @@ class StudentSettings(Config):
 
     real_image_size: ClassVar[int] = 384
     """Side of the frames at size 7b."""
+    real_grid: ClassVar[int] = 14
+    """Token rows and columns per frame at size 7b."""
     real_patch_grid: ClassVar[int | None] = 27
     """Rows of vision tokens before pooling at size 7b; None where the tower pools them."""
 
@@ -86,7 +86,9 @@ class StudentSettings(Config):
     @property
     def grid(self) -> int:
         """Token rows and columns per frame."""
-        return self.image_size // (2 * self.micro.patch_size) if self.size == "micro" else REAL_GRID
+        if self.size == "micro":
+            return self.micro.image_size // (2 * self.micro.patch_size)
+        return self.real_grid
 
     @property
     def patch_grid(self) -> int | None:
@@ -163,6 +165,43 @@ class Qwen2VLStudentConfig(StudentSettings):
         from threedrs_components.students.qwen2_vl import Qwen2VL
 
         return Qwen2VL
+
+
+class Qwen25VLStudentConfig(StudentSettings):
+    """Qwen2.5-VL: as Qwen2-VL, with windows of attention in its tower. Not in the paper.
+
+    Real weights: Qwen/Qwen2.5-VL-7B-Instruct.
+    """
+
+    kind: Literal["qwen2_5_vl"] = "qwen2_5_vl"
+    frozen: tuple[Part, ...] = ("vision",)
+    """Parts that fine-tuning leaves as they are; the default is that of Qwen2-VL."""
+    real_image_size: ClassVar[int] = 392
+    real_patch_grid: ClassVar[int | None] = None
+
+    def architecture(self) -> type[Student]:
+        """Qwen's own tower and language model."""
+        from threedrs_components.students.qwen2_5_vl import Qwen25VL
+
+        return Qwen25VL
+
+
+class LlavaNextVideoStudentConfig(StudentSettings):
+    """LLaVA-NeXT-Video: CLIP and Vicuna. Its name is in the paper, its weights are not.
+
+    Real weights: llava-hf/LLaVA-NeXT-Video-7B-hf.
+    """
+
+    kind: Literal["llava_next_video"] = "llava_next_video"
+    real_image_size: ClassVar[int] = 336
+    real_grid: ClassVar[int] = 12
+    real_patch_grid: ClassVar[int | None] = None
+
+    def architecture(self) -> type[Student]:
+        """CLIP and Vicuna."""
+        from threedrs_components.students.llava_next_video import LlavaNextVideo
+
+        return LlavaNextVideo
 
 
 class MicroPretrainingConfig(Config):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from threedrs_components.students.config import REAL_GRID, Part
+from threedrs_components.students.clip_pixels import clip_pixels
+from threedrs_components.students.config import MicroWidths, Part
 from threedrs_components.students.published_weights import (
     fill_new_rows,
     load_published,
@@ -18,14 +20,14 @@ from threedrs_components.students.published_weights import (
 )
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import (
+    IMAGE,
     ChatMarkup,
     StudentTokenizer,
     qwen_chat,
     stored_tokenizer,
 )
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+MAX_POSITIONS = 4096
 MICRO_CHAT = ChatMarkup(
     header="<|user|>",
     opening="",
@@ -59,13 +61,46 @@ class QwenVision(Student):
     )
 
     @classmethod
+    @abstractmethod
+    def micro_tower(cls, widths: MicroWidths) -> dict[str, Any]:
+        """Fields of the micro tower's configuration."""
+
+    @classmethod
+    def micro_config(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> PretrainedConfig:
+        """The real architecture in micro widths."""
+        text = {
+            "vocab_size": len(tokenizer),
+            "hidden_size": widths.width,
+            "intermediate_size": widths.ff,
+            "num_hidden_layers": widths.layers,
+            "num_attention_heads": widths.heads,
+            "num_key_value_heads": widths.key_value_heads,
+            "max_position_embeddings": MAX_POSITIONS,
+            "rope_parameters": _micro_rope(widths),
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.end_id,
+        }
+        config_class: Any = cls.model_class.config_class
+        config: PretrainedConfig = config_class(
+            vision_config=cls.micro_tower(widths),
+            text_config=text,
+            image_token_id=tokenizer.visual_id,
+            video_token_id=tokenizer.token_id(IMAGE),
+            vision_start_token_id=tokenizer.frame_start[0],
+            vision_end_token_id=tokenizer.frame_end[0],
+            tie_word_embeddings=False,
+        )
+        return config
+
+    @classmethod
     def read_weights(
         cls, folder: Path, dtype: torch.dtype
     ) -> tuple[PreTrainedModel, StudentTokenizer]:
         """Qwen's own files."""
         found = read_model_config(folder).get("model_type")
         refuse_model_type(folder, found, {cls.model_type: cls.published_as})
-        config: Any = cls.model_class.config_class.from_pretrained(folder)
+        config_class: Any = cls.model_class.config_class
+        config = config_class.from_pretrained(folder)
         model = load_published(cls.model_class, folder, config, dtype)
         tokenizer = stored_tokenizer(folder, REAL_CHAT, config.image_token_id)
         fill_new_rows(folder, model, tokenizer)
@@ -73,7 +108,7 @@ class QwenVision(Student):
 
     def patch_states(self, images: Tensor) -> Tensor:
         """The last block of the tower; its order by squares of 2 x 2 patches is undone."""
-        states = self._tower(images).last_hidden_state
+        states = self.in_squares(self._tower(images).last_hidden_state, self._shape(images))
         grid, merge = self.grid, self.merge
         squares = states.reshape(len(images), grid, grid, merge, merge, -1)
         return squares.transpose(2, 3).flatten(1, 4)
@@ -106,6 +141,11 @@ class QwenVision(Student):
             [header, *(first + index * stride + frame for index in range(num_frames))], dim=1
         )
 
+    def in_squares(self, states: Tensor, shape: Tensor) -> Tensor:
+        """Tower states [n, Cv] of images of a shape [B, 3] (time, rows, columns of patches) with
+        each square of merged patches together, squares row by row."""
+        return states
+
     @property
     def merge(self) -> int:
         """Side of the squares of patches that become one token."""
@@ -116,7 +156,7 @@ class QwenVision(Student):
         """The tower takes any size; frames are given the one that makes the usual grid."""
         if self.config.size == "micro":
             return self.config.micro.image_size // (self.merge * self.patch_size)
-        return REAL_GRID
+        return self.config.real_grid
 
     @property
     def image_size(self) -> int:
@@ -129,19 +169,24 @@ class QwenVision(Student):
         return int(self.model.config.vision_config.patch_size)
 
     def _tower(self, images: Tensor) -> Any:
-        patches = patch_rows(self._pixels(images), self.patch_size, self.merge)
+        patches = patch_rows(clip_pixels(images, self.dtype), self.patch_size, self.merge)
         depth = int(self.model.config.vision_config.temporal_patch_size)
-        side = self.grid * self.merge
-        shape = torch.tensor([[1, side, side]], device=images.device).expand(len(images), -1)
         # A still image fills all time steps of a patch.
         pixels = patches[:, :, None].expand(-1, -1, depth, -1).flatten(1)
-        return self.model.model.visual(pixels, grid_thw=shape)
+        return self.model.model.visual(pixels, grid_thw=self._shape(images))
 
-    def _pixels(self, images: Tensor) -> Tensor:
-        """[B, 3, H, W] normalised as CLIP."""
-        scaled = images.permute(0, 3, 1, 2).to(self.dtype) / 255.0
-        mean, deviation = scaled.new_tensor(CLIP_MEAN), scaled.new_tensor(CLIP_STD)
-        return (scaled - mean[:, None, None]) / deviation[:, None, None]
+    def _shape(self, images: Tensor) -> Tensor:
+        side = self.grid * self.merge
+        return torch.tensor([[1, side, side]], device=images.device).expand(len(images), -1)
+
+
+def _micro_rope(widths: MicroWidths) -> dict[str, Any]:
+    """Rotary frequencies shared among time, row and column, in the real proportion 2 : 3 : 3."""
+    frequencies = widths.width // widths.heads // 2
+    time = max(1, frequencies // 4)
+    row = (frequencies - time) // 2
+    section = [time, row, frequencies - time - row]
+    return {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": section}
 
 
 def patch_rows(pixels: Tensor, patch: int, merge: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ LMMS_LAB_NAMES = {
     r"^model\.mm_projector\.2\.": "model.multi_modal_projector.linear_2.",
     r"^model\.(layers|embed_tokens|norm)\b": r"model.language_model.\1",
 }
-UNREAD = (r"vision_tower\.(encoder\.layers\.26|head)\.",)
+UNREAD = (r"vision_tower\.(.*\.)?(encoder\.layers\.26|head)\.",)
 """SigLIP's last layer and pooling head: a folder may keep them, no LLaVA reads them."""
 NEWLINE_NAMES: dict[str, Newline] = {"grid": "row", "one_token": "end"}
 """What lmms-lab calls the place of the newline vector in a video."""
@@ -66,26 +67,26 @@ TEXT_FIELDS = (
 def read_llava(
     folder: Path,
     dtype: torch.dtype,
+    published: Mapping[str, str],
     newline: Newline,
-    vision: dict[str, Any] | None = None,
 ) -> tuple[PreTrainedModel, StudentTokenizer]:
     """Load lmms-lab (`llava_qwen`) or hf (`llava_onevision`) weights.
 
     Args:
         folder: config.json, weights and tokenizer.
         dtype: of the loaded weights.
+        published: model types that this kind of student can be, and where their weights come from.
         newline: where the kind of student that is asked for puts the newline vector.
-        vision: SigLIP fields; lmms-lab's configuration does not carry them. None is so400m/14-384.
 
     Raises:
         CheckpointError: another model, or a tensor that is missing, extra or of another shape.
     """
     stored = read_model_config(folder)
     kind = stored.get("model_type")
-    refuse_model_type(folder, kind, {LMMS_LAB: "lmms-lab", LLAVA_HF: "llava-hf"})
+    refuse_model_type(folder, kind, published)
     _refuse_newline(folder, stored.get("mm_newline_position"), newline)
     if kind == LMMS_LAB:
-        config = lmms_lab_config(stored, vision or SIGLIP_SO400M)
+        config = lmms_lab_config(stored)
     else:
         config = LlavaOnevisionConfig.from_pretrained(folder)
         _refuse_tower_reading(folder, config)
@@ -102,8 +103,11 @@ def read_llava(
     return model, tokenizer
 
 
-def lmms_lab_config(stored: dict[str, Any], vision: dict[str, Any]) -> LlavaOnevisionConfig:
-    """The transformers configuration that lmms-lab's own does not translate to."""
+def lmms_lab_config(stored: dict[str, Any]) -> LlavaOnevisionConfig:
+    """The transformers configuration that lmms-lab's own does not translate to.
+
+    It does not say what the vision tower is like: without a `vision_config` it is so400m/14-384.
+    """
     text = Qwen2Config(
         **{name: stored[name] for name in TEXT_FIELDS if name in stored},
         rope_parameters={"rope_type": "default", "rope_theta": stored.get("rope_theta", 1e6)},
@@ -111,7 +115,7 @@ def lmms_lab_config(stored: dict[str, Any], vision: dict[str, Any]) -> LlavaOnev
     )
     spare = text.vocab_size - 2
     return LlavaOnevisionConfig(
-        vision_config=SiglipVisionConfig(**vision),
+        vision_config=SiglipVisionConfig(**stored.get("vision_config", SIGLIP_SO400M)),
         text_config=text,
         video_token_index=min(VISUAL_ID, spare),
         image_token_index=min(IMAGE_ID, spare + 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -27,14 +28,15 @@ class SiglipQwen2(Student):
     """A student of class `LlavaOnevisionForConditionalGeneration`."""
 
     model_class = LlavaOnevisionForConditionalGeneration
+    published: ClassVar[Mapping[str, str]]
+    """By model_type in config.json, where weights of this kind come from."""
     real_newline: ClassVar[Newline]
-    """Where published weights of this kind expect the newline vector."""
+    """Where they expect the newline vector."""
     part_prefixes: ClassVar[tuple[tuple[str, Part], ...]] = (
         ("model.vision_tower.", "vision"),
         ("model.multi_modal_projector.", "projector"),
         ("model.image_newline", "projector"),
     )
-    unread = ("model.vision_tower.post_layernorm.",)
 
     @classmethod
     def micro_config(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> LlavaOnevisionConfig:
@@ -75,8 +77,12 @@ class SiglipQwen2(Student):
     def read_weights(
         cls, folder: Path, dtype: torch.dtype
     ) -> tuple[PreTrainedModel, StudentTokenizer]:
-        """lmms-lab files, or those of llava-hf."""
-        return read_llava(folder, dtype, cls.real_newline)
+        """Files in a layout that this kind is published in."""
+        return read_llava(folder, dtype, cls.published, cls.real_newline)
+
+    def unread(self) -> tuple[str, ...]:
+        """The tower's final norm."""
+        return ("model.vision_tower.post_layernorm.",)
 
     def patch_states(self, images: Tensor) -> Tensor:
         """The last layer of the tower, without its final norm."""

@@ -41,8 +41,6 @@ class Student(nn.Module):
     part_prefixes: ClassVar[tuple[tuple[str, Part], ...]]
     """Beginnings of parameter names inside `model`, the first that fits decides; all others belong
     to the language model."""
-    unread: ClassVar[tuple[str, ...]] = ()
-    """Modules and parameters of `model` that nothing reads: they never have a gradient."""
 
     def __init__(
         self, config: StudentSettings, model: PreTrainedModel, tokenizer: StudentTokenizer
@@ -55,9 +53,10 @@ class Student(nn.Module):
         self.model.model.language_model.set_attn_implementation(ATTENTION)
         if config.gradient_checkpointing:
             self.model.activation_checkpointing_enable({"use_reentrant": False})
+        unread = self.unread()
         for name, parameter in self.named_parameters():
-            unread = name.removeprefix("model.").startswith(self.unread)
-            if unread or self.part_of(name) in config.frozen:
+            is_unread = name.removeprefix("model.").startswith(unread)
+            if is_unread or self.part_of(name) in config.frozen:
                 parameter.requires_grad_(False)
 
     @classmethod
@@ -104,6 +103,10 @@ class Student(nn.Module):
     @abstractmethod
     def vision_width(self) -> int:
         """Cv, the width of the tower's states."""
+
+    def unread(self) -> tuple[str, ...]:
+        """Beginnings of the names, inside `model`, of parameters that never have a gradient."""
+        return ()
 
     def pool(self, patches: Tensor) -> Tensor:
         """Tokens [B, P, P, C] of patches [B, R, R, C]; a tower that merges them has R = P."""
@@ -366,8 +369,7 @@ class Student(nn.Module):
         inner = sorted({layer for layer in layers if layer != -1})
         if inner:
             inputs["output_hidden_states"] = inner
-        # A mapping is taken as it is; a tensor would be rebuilt by transformers.
-        inputs["attention_mask"] = {"full_attention": mask}
+        inputs["attention_mask"] = mask
         inputs.setdefault("use_cache", False)
         output = self.model.model.language_model(inputs_embeds=embedded, **inputs)
         states = {layer: output.hidden_states[layer] for layer in inner}

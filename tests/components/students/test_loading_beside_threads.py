@@ -29,7 +29,7 @@ def test_weights_made_while_a_student_is_loaded_are_initialised(
     expected, made = fresh_weights(), []
     other = threading.Thread(target=lambda: made.append(fresh_weights()))
 
-    class Slow(LlavaOnevisionForConditionalGeneration):
+    class Slow(LlavaOnevisionForConditionalGeneration):  # type: ignore[no-untyped-call]
         def __init__(self, config: Any) -> None:
             other.start()
             other.join(0.3)

@@ -1,0 +1,178 @@
+"""Every kind of student computes what its transformers model computes from pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from threedrs_components.students import STUDENT_KINDS
+from threedrs_components.students.clip_pixels import clip_pixels
+from threedrs_components.students.qwen_vision import QwenVision, patch_rows
+from threedrs_components.students.shared_prefix import PrefixLayout
+from threedrs_components.students.student import Student
+from threedrs_components.training.batches import (
+    collate,
+    object_candidates,
+    stack_frames,
+    training_question,
+)
+from threedrs_components.training.prediction import Continuation
+from threedrs_components.training.synthetic import random_samples, random_scene, random_student
+
+WITH_PIXEL_ROUTE = [kind for kind in STUDENT_KINDS if kind != "llava_video"]
+QUESTION = (7, 9, 8, 12)
+
+
+def sequence(student: Student, num_frames: int) -> Tensor:
+    """Header, visual placeholders and markup, and a question, as transformers wants them: [1, n]"""
+    words, side = student.tokenizer, student.grid
+    row = [words.visual_id] * (side + (words.chat.newline == "row"))
+    frame = [*words.frame_start, *row * side, *words.frame_end]
+    end = [words.visual_id] * (words.chat.newline == "end")
+    return torch.tensor([[*words.header, *frame * num_frames, *end, *QUESTION]])
+
+
+def model_inputs(student: Student, images: Tensor) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """What the model wants beside ids whatever the route, its pixels, and how it calls them."""
+    if isinstance(student, QwenVision):
+        processor: Any = Qwen2VLImageProcessorPil(
+            patch_size=student.patch_size,
+            do_resize=False,
+            size={"shortest_edge": 1, "longest_edge": 10**6},
+        )
+        processed = processor(list(images.permute(0, 3, 1, 2).numpy()), return_tensors="pt")
+        ids = sequence(student, len(images))
+        shared = {
+            "image_grid_thw": processed["image_grid_thw"],
+            "mm_token_type_ids": (ids == student.tokenizer.visual_id).int(),
+        }
+        return shared, {"pixel_values": processed["pixel_values"]}, "image"
+    is_clip = student.config.kind == "llava_next_video"  # type: ignore[attr-defined]
+    pixels = images.permute(0, 3, 1, 2) / 127.5 - 1.0
+    chosen = clip_pixels(images, torch.float32) if is_clip else pixels
+    return {}, {"pixel_values_videos": chosen[None]}, "video"
+
+
+def handed_in(student: Student, images: Tensor) -> Any:
+    """The student's own visual tokens in the shape of the model's `pooler_output`."""
+    tokens = student.vision(images[None])
+    assert tokens is not None
+    if isinstance(student, QwenVision):
+        return tuple(tokens[0].flatten(1, 2))
+    flat = tokens.flatten(1, 3)
+    if student.tokenizer.chat.newline == "end":
+        flat = torch.cat([flat, student.newline().expand(1, 1, -1)], dim=1)
+    return flat
+
+
+@pytest.mark.parametrize("kind", WITH_PIXEL_ROUTE)
+def test_features_handed_in_equal_the_pixel_route_and_our_prefix(kind: str) -> None:
+    student = random_student(kind=kind).eval()
+    frames = stack_frames([random_scene("scene", 0)])
+    images = frames.images[0]
+    ids = sequence(student, len(images))
+    shared, pixels, modality = model_inputs(student, images)
+    features = BaseModelOutputWithPooling(pooler_output=handed_in(student, images))
+    with torch.no_grad():
+        from_pixels = student.model.model(input_ids=ids, **shared, **pixels).last_hidden_state
+        from_features = student.model.model(
+            input_ids=ids, **shared, mm_encoder_outputs={modality: features}
+        ).last_hidden_state
+        prefill = student.prefill(frames)
+    torch.testing.assert_close(from_features, from_pixels, rtol=1e-4, atol=1e-5)
+    visual = from_pixels[0][ids[0] == student.tokenizer.visual_id]
+    expected = visual[: len(images) * student.grid**2].reshape(prefill.output.hidden[-1].shape)
+    torch.testing.assert_close(prefill.output.hidden[-1], expected, rtol=1e-4, atol=1e-5)
+    assert prefill.length == len(ids[0]) - len(QUESTION)
+
+
+@pytest.mark.parametrize("kind", WITH_PIXEL_ROUTE)
+def test_questions_stand_where_the_model_would_count_them(kind: str) -> None:
+    student = random_student(kind=kind).eval()
+    frames = stack_frames([random_scene("scene", 0)])
+    images = frames.images[0]
+    ids = sequence(student, len(images))
+    shared, pixels, _ = model_inputs(student, images)
+    prefix = len(ids[0]) - len(QUESTION)
+    layout = PrefixLayout(prefix, ((len(QUESTION),),))
+    regions = collate(
+        [random_scene("scene", 0)],
+        [[]],
+        [object_candidates(random_scene("s", 0))],
+        student.tokenizer,
+    ).regions
+    with torch.no_grad():
+        expected = student.model.model(input_ids=ids, **shared, **pixels).last_hidden_state
+        found = student(frames, layout, torch.tensor(QUESTION), regions)
+    torch.testing.assert_close(found.states, expected[0, prefix:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
+def test_qwen_positions_are_those_of_transformers(kind: str) -> None:
+    student = random_student(kind=kind).eval()
+    ids = sequence(student, 3)
+    images = random_scene("scene", 0, num_frames=3).images
+    shared, _, _ = model_inputs(student, images)
+    expected, _ = student.model.model.get_rope_index(ids, **shared)
+    layout = PrefixLayout(len(ids[0]) - len(QUESTION), ((len(QUESTION),),))
+    found = layout.positions_behind(student.prefix_positions(3))
+    assert torch.equal(found, expected[:, 0])
+    assert int(found.max()) + 1 < len(ids[0])
+
+
+@pytest.mark.parametrize("kind", STUDENT_KINDS)
+def test_the_cache_goes_on_as_the_whole_pass_would(kind: str) -> None:
+    student = random_student(kind=kind, position_encoding=True).eval()
+    scene = random_scene("scene", 0)
+    questions = [
+        training_question(s, scene, student.tokenizer) for s in random_samples(scene, 3, 1)
+    ]
+    batch = collate([scene], [questions], [object_candidates(scene)], student.tokenizer)
+    with torch.no_grad():
+        whole = student(batch.frames, batch.layout, batch.ids, batch.regions)
+        states = Continuation(student, student.prefill(batch.frames), batch).states
+    torch.testing.assert_close(states, whole.states, rtol=1e-4, atol=1e-5)
+
+
+def test_a_patch_is_cut_as_qwens_own_processor_cuts_it() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3), np.uint8))
+    processor: Any = Qwen2VLImageProcessorPil(
+        patch_size=4, do_resize=False, size={"shortest_edge": 1, "longest_edge": 10**6}
+    )
+    expected = processor(list(images.permute(0, 3, 1, 2).numpy()), return_tensors="pt")
+    rows = patch_rows(clip_pixels(images, torch.float32), 4, 2)
+    pixels = rows[:, :, None].expand(-1, -1, 2, -1).flatten(1)
+    torch.testing.assert_close(pixels, expected["pixel_values"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", STUDENT_KINDS)
+def test_tower_states_lie_row_by_row(kind: str) -> None:
+    """A pixel changed in one patch changes that patch's state most."""
+    student = random_student(kind=kind).eval()
+    images = random_scene("scene", 0).images[:1]
+    changed = images.clone()
+    side, patch = student.image_size // student.patch_size, student.patch_size
+    row, column = 1, side - 2
+    changed[0, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] ^= 255
+    with torch.no_grad():
+        difference = (student.patch_states(changed) - student.patch_states(images))[0].norm(dim=-1)
+    assert difference.shape == (side * side,)
+    assert int(difference.argmax()) == row * side + column
+
+
+@pytest.mark.parametrize("kind", ["llava_video", "llava_onevision"])
+def test_pooled_tokens_are_those_of_transformers(kind: str) -> None:
+    student = random_student(kind=kind).eval()
+    images = random_scene("scene", 0).images[None]
+    pixels = images.permute(0, 1, 4, 2, 3) / 127.5 - 1.0
+    with torch.no_grad():
+        expected = student.model.get_video_features(pixels, return_dict=True).pooler_output
+        found = student.vision(images)
+    assert found is not None
+    assert torch.equal(found.flatten(1, 3), expected[:, :-1])
