@@ -20,7 +20,7 @@ from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.tables import LazyTable, Table, csv_response
 from threedrs_dashboards.templating import render
 
-MODULES: tuple[str, ...] = ("runs", "ablation", "cell", "correspondence", "viewer")
+MODULES: tuple[str, ...] = ("runs", "ablation", "cell", "correspondence", "viewer", "tuning")
 """Modules of this package that hold a `PAGE`, in the order of the navigation."""
 
 Handler = Callable[[Request], Response]

@@ -1,0 +1,136 @@
+"""The Tuning page shows Optuna's studies: history, importance, front, parallel coordinates."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from starlette.testclient import TestClient
+
+from threedrs_dashboards.tuning.parallel import coordinate_axis
+from threedrs_platform.studies import (
+    FACTS,
+    StudyFacts,
+    facts_attribute,
+    open_storage,
+    study_name,
+)
+from threedrs_platform.workspace import Workspace
+
+RUN = "grid-0123abcd"
+STUDY = f"{RUN}/teacher=vggt"
+
+
+def make_study(workspace: Path, metrics: tuple[str, ...]) -> None:
+    """Ten trials: the weight decides everything, the layer nothing; two are pruned."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    directions = ("maximize",) * len(metrics)
+    study = optuna.create_study(
+        study_name=study_name(RUN, {"teacher": "vggt"}),
+        storage=open_storage(Workspace(workspace, "", ""), RUN),
+        directions=directions,
+    )
+    facts = StudyFacts(
+        run=RUN, grid="grid", arm={"teacher": "vggt"}, metrics=metrics, directions=directions,
+        space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
+        training_steps=10, held_out=0.2, run_id="run-1", watched=metrics[0],
+    )  # fmt: skip
+    study.set_user_attr(FACTS, facts_attribute(facts))
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        "alignment.weight": optuna.distributions.FloatDistribution(0.1, 10.0),
+        "alignment.layer": optuna.distributions.CategoricalDistribution([-1, 2]),
+    }
+    for number in range(10):
+        is_pruned = number in (3, 7) and len(metrics) == 1
+        state = optuna.trial.TrialState.PRUNED if is_pruned else optuna.trial.TrialState.COMPLETE
+        values = [float(number), float((9 - number) // 2)][: len(metrics)]
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                params={"alignment.weight": 1.0 + number, "alignment.layer": (-1, 2)[number % 2]},
+                distributions=distributions,
+                values=None if is_pruned else values,
+                intermediate_values={5: number - 1.0} if is_pruned else {},
+                user_attrs={"cell_id": "id-vggt", "seconds": 3.0},
+            )
+        )
+
+
+def figure(text: str, name: str) -> dict[str, Any]:
+    found = re.search(rf'id="plot-{name}">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    content: dict[str, Any] = json.loads(found.group(1))
+    return content
+
+
+@pytest.fixture
+def page(client: TestClient, workspace: Path) -> str:
+    make_study(workspace, ("scanqa/em@1",))
+    return client.get(f"/tuning?study={STUDY}").text
+
+
+def test_without_studies_the_page_says_how_to_make_one(client: TestClient) -> None:
+    assert "workflows tune FILE" in client.get("/tuning").text
+
+
+def test_studies_are_listed_with_their_budget(page: str, client: TestClient) -> None:
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get("/tuning").text))
+    assert f"{STUDY} 10 of 12 2 0 scanqa/em@1 9 run-1" in text
+
+
+def test_history_shows_values_the_best_so_far_and_the_pruned(page: str) -> None:
+    values, best, pruned = figure(page, "history")["data"]
+    assert values["y"] == [0.0, 1.0, 2.0, 4.0, 5.0, 6.0, 8.0, 9.0] == best["y"]
+    assert (pruned["x"], pruned["y"]) == ([3, 7], [2.0, 6.0])
+
+
+def test_importance_finds_the_setting_that_mattered(client: TestClient, page: str) -> None:
+    rows = list(
+        csv.DictReader(io.StringIO(client.get(f"/tuning?study={STUDY}&csv=importance").text))
+    )
+    assert rows[0]["setting"] == "alignment.weight" and float(rows[0]["share"]) > 0.8
+
+
+def test_parallel_coordinates_have_a_line_per_trial(page: str) -> None:
+    groups = figure(page, "parallel")["data"]
+    assert groups[-1]["name"] == "best fifth"
+    assert sum(group["x"].count(None) for group in groups) == 8
+    assert all(y is None or 0 <= y <= 1 for group in groups for y in group["y"])
+
+
+def test_trials_lead_to_their_cells_and_can_be_sorted(page: str, client: TestClient) -> None:
+    assert 'href="/cell?run=run-1&amp;cell=id-vggt">9</a>' in page
+    body = client.get(f"/tuning?study={STUDY}&order=best+first").text
+    order = re.findall(r"cell=id-vggt\">(\d+)</a>", body)
+    assert order[:3] == ["9", "8", "6"] and set(order[-2:]) == {"3", "7"}
+
+
+def test_two_metrics_have_a_pareto_front(client: TestClient, workspace: Path) -> None:
+    make_study(workspace, ("scanqa/em@1", "scanrefer/acc@0.25"))
+    text = client.get(f"/tuning?study={STUDY}&metric=scanqa/em@1").text
+    dominated, front = figure(text, "front")["data"]
+    assert front["x"] == [1.0, 3.0, 5.0, 7.0, 9.0] and front["y"] == [4.0, 3.0, 2.0, 1.0, 0.0]
+    assert dominated["x"] == [0.0, 2.0, 4.0, 6.0, 8.0]
+
+
+def test_an_unknown_study_is_told(client: TestClient, page: str) -> None:
+    answer = client.get(f"/tuning?study={STUDY}x")
+    assert answer.status_code == 404 and "did you mean" in answer.text
+
+
+def test_a_study_name_cannot_lead_out_of_the_workspace(client: TestClient) -> None:
+    answer = client.get("/tuning?study=../../../etc/passwd")
+    assert answer.status_code == 404 and "there is no study" in answer.text
+
+
+def test_wide_ranges_get_a_logarithmic_axis() -> None:
+    axis = coordinate_axis("learning_rate", [1e-5, 1e-4, 1e-3])
+    assert axis.is_log and axis.place(1e-4) == pytest.approx(0.5)
+    assert coordinate_axis("layer", ["[-1]", "[2]"]).place("[2]") == 1.0
+    assert coordinate_axis("weight", [3.0]).place(3.0) == 0.5
