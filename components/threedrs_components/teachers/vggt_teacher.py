@@ -162,7 +162,7 @@ class VGGTTeacher(FrameTeacher):
         chunks = [
             head(dict(zip(features, parts, strict=True)), start, size, self.architecture.patch_size)
             for parts in zip(
-                *(x.split(FRAMES_PER_CHUNK, 1) for x in features.values()), strict=True
+                *(torch.split(x, FRAMES_PER_CHUNK, 1) for x in features.values()), strict=True
             )
         ]
         value, confidence = (torch.cat(part, 1) for part in zip(*chunks, strict=True))

@@ -16,11 +16,11 @@ from threedrs_components.teachers import (
     MAEArchitecture,
     MAEConfig,
     PretrainTeacherConfig,
-    TeacherConfig,
     VGGTArchitecture,
     VGGTConfig,
     load_teacher,
 )
+from threedrs_components.teachers.frame_teacher import FrameTeacher
 from threedrs_components.teachers.pretraining import (
     CHECKPOINT,
     draw,
@@ -37,7 +37,7 @@ VGGT_SHAPE = VGGTArchitecture(
     image_size=16, patch_size=8, embed_dim=16, heads=2, patch_embed_depth=1, depth=1,
     mlp_ratio=2.0, dpt_layers=(0, 0, 0, 0), dpt_features=8, dpt_channels=(8, 8, 8, 8),
 )  # fmt: skip
-TEACHERS: dict[str, TeacherConfig] = {
+TEACHERS: dict[str, VGGTConfig | MAEConfig] = {
     "vggt": VGGTConfig(architecture=VGGT_SHAPE),
     "vggt-dpt": VGGTConfig(architecture=VGGT_SHAPE.model_copy(update={"dense_head": "dpt"})),
     "mae": MAEConfig(
@@ -156,7 +156,9 @@ def test_every_quality_stands_beside_a_trivial_guess(
 @pytest.mark.parametrize(("kind", "width"), [("vggt", 32), ("mae", 16)])
 def test_what_was_trained_can_be_loaded(kind: str, width: int, world: Path, tmp_path: Path) -> None:
     pretrain_teacher(recipe(kind, steps=1), world, tmp_path)
-    features = load_teacher(kind, str(tmp_path)).features(torch.rand(2, 3, 16, 16))
+    teacher = load_teacher(kind, str(tmp_path))
+    assert isinstance(teacher, FrameTeacher)
+    features = teacher.features(torch.rand(2, 3, 16, 16))
     assert features.shape[-1] == width
     assert json.loads((tmp_path / "config.json").read_text())
 
@@ -220,6 +222,7 @@ def test_a_step_draws_the_same_scenes_whenever_it_is_reached() -> None:
 def test_every_trained_teacher_keeps_the_contract(kind: str, world: Path, tmp_path: Path) -> None:
     pretrain_teacher(recipe(kind, steps=1), world, tmp_path)
     teacher = load_teacher(kind, str(tmp_path), licence="CC0")
+    assert isinstance(teacher, FrameTeacher)
     frames = torch.rand(2, 3, 20, 20)
     features = teacher.features(frames)
     assert features.dtype == torch.float32
