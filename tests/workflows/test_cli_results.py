@@ -100,6 +100,42 @@ def run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+def test_results_beside_the_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = {
+        "student": "llava",
+        "students": {"llava": {"kind": "llava_video"}},
+        "teachers": {"vggt": {"kind": "vggt"}},
+    }
+    values: Values = {"baseline": {1: {"scanrefer/acc@0.25": 40.0}}, "vggt": {1: {}}}
+    cells = {"baseline": {**params, "teacher": "none"}, "vggt": {**params, "teacher": "vggt"}}
+    database = open_database(sqlite_url(tmp_path / "results.db"))
+    store_run(database, fake_results(values, cells), {}, grid_yaml=GRID)
+    database.close()
+
+    def told(*arguments: str) -> tuple[int, str, str]:
+        code = main(["results", "--workspace", str(tmp_path), *arguments])
+        return code, *capsys.readouterr()
+
+    code, text, _ = told("--compare", "paper:table1", "--metric", "scanrefer/*")
+    lines = [line.split() for line in text.splitlines()]
+    assert code == 0 and ["ours:", "baseline", "40.0", "-"] in lines
+    assert ["paper:", "3DRS", "62.9", "56.1"] in lines
+    code, text, _ = told("--compare", "paper", "--json")
+    content = json.loads(text)
+    assert (content["schema"], content["run"]) == ("workflows.results/1", {"id": "run-1"})
+    assert content["tables"][0]["rows"][0]["metrics"]["scanrefer/acc@0.25"]["paper"]["value"]
+    out = tmp_path / "beside.md"
+    assert told("--compare", "paper", "--format", "md", "--out", str(out))[0] == 0
+    assert out.read_text().startswith("**Table 1 of the paper")
+    for arguments, fault in (
+        (("--compare", "papr"), "expected paper or paper:tableN"),
+        (("--compare", "paper:table44"), "no table 'table44' in the paper"),
+        (("--compare", "paper", "--format", "csv"), "csv cannot hold two sides"),
+    ):
+        code, _, error = told(*arguments)
+        assert code == 2 and fault in error
+
+
 def loaded(text: str, schema: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(text)
     assert content["schema"] == schema

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from threedrs_components.paper.tables import paper_table
-from threedrs_components.report.paper import paper_row
+from threedrs_components.report.paper import paper_row, trained
 from threedrs_workflows.cli import main
 from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid import GridCell, load_cells
@@ -85,7 +85,9 @@ def test_tiny_files_in_place_of_the_data_leave_nothing_absent(
 def test_every_row_of_the_table_that_is_ours_to_run_has_its_cell(name: str) -> None:
     cells = load_cells(FOLDER / f"{name}.yaml").cells
     table = paper_table(name)
-    found = {row.method for cell in cells for row in [paper_row(table, params(cell))] if row}
+    found = {
+        row.method for cell in cells for row in [paper_row(table, trained(params(cell)))] if row
+    }
     assert found == {row.method for row in table.rows if row.setting}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from threedrs_components.report.document import EVERY_METRIC, Report, make_report
 from threedrs_components.report.figures import figures
 from threedrs_components.report.render import render
-from threedrs_components.report.table import find_baseline, result_table
+from threedrs_components.report.table import ResultTable, find_baseline, result_table
 from threedrs_platform.database import Database
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.measurements import CellResult, RunResults, flatten
@@ -47,15 +47,22 @@ def run_report(
     Raises:
         ConfigError: a pattern, a cell or the expression fits nothing.
     """
-    store = Results(database)
-    results = store.run_results(run_id)
     choice = report_choice(database, run_id)
-    compare_to = baseline or choice.compare_to
+    results = run_table(database, run_id, baseline, where).results
+    totals = Results(database).scene_totals(results)
+    return make_report(results, totals, metrics or choice.metrics, baseline or choice.compare_to)
+
+
+def run_table(
+    database: Database, run_id: str, baseline: str | None = None, where: str | None = None
+) -> ResultTable:
+    """All numbers of a run, without comparisons; arguments and errors as of `run_report`."""
+    results = Results(database).run_results(run_id)
+    compare_to = baseline or report_choice(database, run_id).compare_to
     if where is not None:
         base = find_baseline(result_table(results, EVERY_METRIC).rows, compare_to)
         results = matching(results, where, base)
-    totals = store.scene_totals(results)
-    return make_report(results, totals, metrics or choice.metrics, compare_to)
+    return result_table(results, EVERY_METRIC, compare_to)
 
 
 def matching(results: RunResults, where: str, keep: str | None = None) -> RunResults:

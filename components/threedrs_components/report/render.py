@@ -38,9 +38,13 @@ def terminal(report: Report, pivot: bool = False, width: int | None = None) -> s
     """Tables with rules, then headed lists, wrapped to the terminal's width."""
     parts = [sheets_text(sheets(report, pivot), width)]
     for title, lines in paragraphs(report):
-        bullets = "\n".join(_bullet(line, width or WIDE) for line in lines)
-        parts.append(f"{title}\n{bullets}\n")
+        parts.append(bullets(title, lines, width))
     return "\n".join(parts)
+
+
+def bullets(title: str, lines: Sequence[str], width: int | None = None) -> str:
+    """A headed list for a terminal."""
+    return "\n".join([title, *(_bullet(line, width or WIDE) for line in lines), ""])
 
 
 def sheets_text(made: Sequence[Sheet], width: int | None = None) -> str:

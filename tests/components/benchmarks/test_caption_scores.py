@@ -96,6 +96,22 @@ def test_3drs_gives_the_empty_caption_to_objects_without_prompt_box() -> None:
     assert "cider@0.25" not in found.metrics
 
 
+def test_as_run_an_object_without_prompt_box_has_the_references_of_the_last_that_has() -> None:
+    samples = [
+        thing("a", FAR, CHAIR),
+        thing("b", UNIT, LAMP, "a lamp", prompt=UNIT),
+        thing("c", FAR, CHAIR),
+        thing("d", FAR, "the door"),
+    ]
+    predictions = [Prediction(name, text=LAMP) for name in "abcd"]
+    texts = [framed_3drs(text) for text in ("", LAMP, "", "")]
+    lamp = [framed_3drs(LAMP), framed_3drs("a lamp")]
+    stale = score(samples, predictions, "3drs_as_run")
+    check(stale, "0.5", texts, [[framed_3drs(CHAIR)], lamp, lamp, lamp])
+    assert stale.protocol == "3drs_as_run"
+    assert stale.metrics["cider@0.5"] != score(samples, predictions).metrics["cider@0.5"]
+
+
 def test_a_prediction_s_own_box_decides() -> None:
     samples = [thing("a", UNIT, LAMP, prompt=UNIT), thing("b", FAR, CHAIR)]
     predictions = [

@@ -14,6 +14,7 @@ from threedrs_components.benchmarks import (
     AnnotationFolder,
     BenchmarksConfig,
     PromptConfig,
+    asking,
     load_benchmark,
     open_benchmarks,
 )
@@ -142,6 +143,48 @@ def test_the_configured_benchmarks_open_over_a_folder(world: Path) -> None:
     metrics, _ = opened["scanqa"].score(opened["scanqa"].samples("val"), [])
     assert list(opened) == ["scanqa", "sqa3d"]
     assert {"scanqa/bleu1"} == {metric.name for metric in metrics if "bleu" in metric.name}
+
+
+def test_the_oracle_points_at_the_objects_themselves(world: Path) -> None:
+    config = BenchmarksConfig(names=("scan2cap",), candidates="ground_truth")
+    (world / "proposals/val.json").unlink()
+    found = open_benchmarks(config, world)["scan2cap"].samples("val")
+    assert [each.box_input for each in found] == [each.target_boxes[0] for each in found]
+
+
+def test_proposals_of_the_scenes_serve_where_the_annotations_have_none(
+    world: Path, tmp_path: Path
+) -> None:
+    scenes = tmp_path / "pointer"
+    (scenes / "proposals").mkdir(parents=True)
+    (world / "proposals/val.json").rename(scenes / "proposals/scannet_val_pred_box.json")
+    config = BenchmarksConfig(names=("scan2cap",), annotations=str(world))
+    found = open_benchmarks(config, scenes)["scan2cap"].samples("val")
+    assert found[0].box_input == (0, 0, 0.2, 1, 1, 1)
+
+
+def test_each_benchmark_is_asked_as_its_release_asks_it() -> None:
+    every = tuple(BENCHMARKS)
+    limits = {name: how["max_new_tokens"] for name, how in asking(_config(every, None)).items()}
+    assert limits == dict.fromkeys(every, 512) | {"vsibench": 16}
+    short = {name: how["max_new_tokens"] for name, how in asking(_config(every, 64)).items()}
+    assert short == dict.fromkeys(every, 64) | {"vsibench": 16}
+    assert [name for name, how in asking(_config(every)).items() if how["frames_only"]] == [
+        "vsibench"
+    ]
+    oracle = BenchmarksConfig(names=("scanqa",), candidates="ground_truth")
+    assert asking(oracle)["scanqa"]["candidates"] == "ground_truth"
+
+
+def _config(names: Any, longest: int | None = 64) -> BenchmarksConfig:
+    return BenchmarksConfig(names=names, max_new_tokens=longest)
+
+
+def test_a_configured_protocol_scores(world: Path) -> None:
+    config = BenchmarksConfig(names=("sqa3d",), protocols={"sqa3d": "leo"})
+    benchmark = open_benchmarks(config, world)["sqa3d"]
+    names = {metric.name for metric in benchmark.score(benchmark.samples("val"), [])[0]}
+    assert "sqa3d/em_refined" in names
 
 
 def test_boxes_may_come_from_one_file_for_all_scenes(world: Path, write: Writer) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
 
-from threedrs_platform.errors import StorageError
+from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.results import Results
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.workspace import find_workspace
@@ -21,6 +22,8 @@ examples:
   workflows results --metric 'scanrefer/*' --metric 'probe/*'
   workflows results --metric '*'                        every metric, question types too
   workflows results --where "teacher != 'mae'" --format latex --out table.tex
+  workflows results --compare paper                     ours beside the paper's tables
+  workflows results --compare paper:table4              beside this one
 
 The mark * stands for a difference that is significant over seeds, ° for one over scenes only. A
 number that should be there and is not is shown as missing, with the reason.
@@ -41,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baseline", metavar="CELL", help="compare with this cell")
     parser.add_argument("--where", metavar="EXPR", help="only these cells, and the baseline")
+    parser.add_argument(
+        "--compare",
+        metavar="paper[:tableN]",
+        help="print the cells beside the paper's rows, its repaired cells marked",
+    )
     parser.add_argument("--pivot", action="store_true", help="exchange rows and columns")
     parser.add_argument("--format", choices=STYLES, default="table", help="default: table")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
@@ -52,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_components.report.render import render
     from threedrs_workflows.run_report import run_report
 
+    if args.compare is not None:
+        return _beside_the_paper(args)
     with find_workspace(args.workspace, args.db) as workspace:
         run_id = Results(workspace.database).find_run(args.run).run_id
         report = run_report(
@@ -60,7 +70,58 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json("results", report_json(report))
         return 0
-    text = render(report, args.format, args.pivot, _width(args))
+    return _print(args, render(report, args.format, args.pivot, _width(args)))
+
+
+def _beside_the_paper(args: argparse.Namespace) -> int:
+    """Print the run beside the paper's tables."""
+    from threedrs_components.report.beside_paper import (
+        beside_paper,
+        paper_json,
+        paper_notes,
+        paper_sheets,
+    )
+    from threedrs_components.report.render import bullets, sheet_latex, sheet_markdown, sheets_text
+    from threedrs_workflows.run_report import run_table
+
+    name = _table_name(args.compare)
+    if args.format not in ("table", "md", "latex", "json"):
+        fault = f"{args.format} cannot hold two sides; use table, md, latex or json"
+        raise ConfigError([Fault(fault, file="--format")])
+    with find_workspace(args.workspace, args.db) as workspace:
+        run_id = Results(workspace.database).find_run(args.run).run_id
+        table = run_table(workspace.database, run_id, args.baseline, args.where)
+    found = beside_paper(table, name, tuple(args.metric))
+    notes = paper_notes(found, table)
+    if args.json:
+        print_json("results", {"run": {"id": run_id}, **paper_json(found, notes)})
+        return 0
+    made = paper_sheets(found, args.pivot)
+    if args.format == "json":
+        text = json.dumps(paper_json(found, notes), indent=2, allow_nan=False) + "\n"
+    elif args.format == "table":
+        text = sheets_text(made, _width(args)) + "\n" + bullets("Read with care", notes)
+    else:
+        write = sheet_markdown if args.format == "md" else sheet_latex
+        text = "\n\n".join([*map(write, made), *notes]) + "\n"
+    return _print(args, text)
+
+
+def _table_name(compare: str) -> str | None:
+    """The table of `paper:tableN`; None for "paper".
+
+    Raises:
+        ConfigError: something else is to be compared with.
+    """
+    what, _, name = compare.partition(":")
+    if what != "paper":
+        hint = "expected paper or paper:tableN; two runs are compared by `workflows compare`"
+        raise ConfigError([Fault(f"{compare!r}: {hint}", file="--compare")])
+    return name or None
+
+
+def _print(args: argparse.Namespace, text: str) -> int:
+    """To stdout, or into the file of --out."""
     if args.out is None:
         sys.stdout.write(text)
     else:
