@@ -17,13 +17,14 @@ from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.recorder import cut_off_torn_line
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.suggestions import did_you_mean
-from threedrs_platform.workspace import Workspace
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial
+
+    from threedrs_platform.workspace import Workspace
 
 SCHEMA = "optuna"
 """Of the PostgreSQL database: Optuna's tables and its migrations stay apart from ours."""

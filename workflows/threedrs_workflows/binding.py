@@ -29,14 +29,15 @@ def bind_cells(
         ConfigError: checkpoints or data that experiments name are not here; all of them at once.
     """
     digests.absent = absent = dict[str, str]()
-    cells = tuple(_bind(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
+    cells = tuple(bind_cell(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
     if absent and need_data:
         message = "no such file or folder"
         raise ConfigError([Fault(f"{path}: {message}", each) for path, each in absent.items()])
     return cells
 
 
-def _bind(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
+def bind_cell(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
+    """A cell under one seed, with its steps."""
     experiment = cell.experiment.model_copy(update={"seed": seed})
     steps = with_resources(cell_steps(experiment, seed, digests), cell.resources)
     return Cell(cell.cell_id, cell.name, seed, canonical_experiment(experiment), steps, cell.label)

@@ -27,6 +27,7 @@ from threedrs_workflows.grid_base import Workbench, base_tree
 from threedrs_workflows.grid_expand import Draft, Expansion
 from threedrs_workflows.grid_file import ReadGrid, ReportChoice, StepResources, read_grid
 from threedrs_workflows.grid_names import axis_values, cell_name
+from threedrs_workflows.tuning.arms import Tuning, make_tuning, section_faults
 
 BASE = "base"
 """Name of the cell that changes nothing, and how `report.compare_to` calls the baseline."""
@@ -71,6 +72,8 @@ class GridCells:
     """Dotted names of all settings of the base."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Declared environment variables with the values that were used."""
+    tuning: Tuning | None = None
+    """What `workflows tune` would do, if the file has a section for it."""
 
     def compared_to(self) -> GridCell | None:
         """The cell that others are compared to, if it is among them."""
@@ -109,7 +112,9 @@ def expand(
         raise ConfigError([*faults, *error.faults]) from None
     bench = Workbench(base)
     axes = read_axes(grid, bench.path_fault)
-    faults += [*wrong, *bench.faults({}), *axes.faults, *_too_many(grid, axes.count(), 20)]
+    space, wrong_tuning = section_faults(grid, bench)
+    faults += [*wrong, *bench.faults({}), *axes.faults, *wrong_tuning]
+    faults += _too_many(grid, axes.count(), 20)
     if axes.count() > 20 * grid.file.limits.max_cells:
         raise ConfigError(faults)
     expansion = Expansion(grid, bench, certain=not faults)
@@ -123,6 +128,8 @@ def expand(
     _raise_if(faults)
     kept = _kept(cells, where, bench)
     name = f"{grid.file.name}-smoke" if smoke else grid.file.name
+    tuning, faults = make_tuning(grid, bench, name, kept, space)
+    _raise_if(faults)
     seeds = seeds[:1] if smoke else seeds
     baseline = bench.build({}).experiment
     assert baseline is not None
@@ -136,6 +143,7 @@ def expand(
         baseline,
         tuple(bench.known_paths()),
         dict(grid.env),
+        tuning,
     )
 
 

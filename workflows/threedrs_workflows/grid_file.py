@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -23,6 +22,7 @@ from threedrs_platform.steps import Resources
 from threedrs_platform.strict_yaml import Document, KeyPath, Place, parse_value
 from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.environment import fill_in
+from threedrs_workflows.tuning.section import Seeds, TuneSection
 
 VERSION = 1
 
@@ -95,9 +95,6 @@ class ReportChoice(Config):
     """The baseline cell, or the label or name of another cell."""
 
 
-Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
-
-
 class GridFile(Config):
     """A grid file, section by section."""
 
@@ -117,6 +114,8 @@ class GridFile(Config):
     limits: Limits = Limits()
     report: ReportChoice = ReportChoice()
     steps: dict[StepKind, StepResources] = Field(default_factory=dict)
+    tune: TuneSection | None = None
+    """What `workflows tune` searches; without effect on the grid's own cells."""
 
     @field_validator("name")
     @classmethod
@@ -166,10 +165,23 @@ def read_grid(document: Document, sets: tuple[str, ...] = ()) -> ReadGrid:
         bad = {re.split(r"[.\[]", fault.path)[0] for fault in wrong}
         known = set(GridFile.model_fields) - bad
         usable = {key: value for key, value in data.items() if key in known}
+        if "tune" in bad:
+            usable |= _sound_part_of_tune(data["tune"], wrong)
         file = GridFile.model_validate(
             {"name": "unnamed", "base": {}, **usable, "version": VERSION}
         )
     return ReadGrid(document, file, tuple(settings), env, tuple(faults))
+
+
+def _sound_part_of_tune(raw: Any, faults: list[Fault]) -> dict[str, Any]:
+    """The section without its faulty keys, so that the rest can be judged; nothing if none is."""
+    bad = {re.split(r"[.\[]", fault.path)[1] for fault in faults if fault.path.startswith("tune.")}
+    if not isinstance(raw, dict):
+        return {}
+    known = set(TuneSection.model_fields) - bad
+    sound = {key: value for key, value in raw.items() if key in known}
+    section, _ = build(TuneSection, sound, lambda path, of_key: Place(""))
+    return {} if section is None else {"tune": section}
 
 
 def _check_version(document: Document) -> None:

@@ -30,7 +30,15 @@ def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Pl
 
     Args:
         leave: keys of failed steps that stay failed.
+
+    Raises:
+        ConfigError: it is a tuning run, whose cells depend on what came of others.
     """
+    tuned = workspace.runs.get(run_id).options.get("tune")
+    if tuned:
+        file = workspace.runs.get(run_id).grid_file
+        message = f"run {run_id} is tuning {tuned}; go on with: workflows tune {file}"
+        raise ConfigError([Fault(message)])
     plan = plan_cells(workspace, workspace.runs.cells(run_id))
     entries = [
         replace(entry, to_run=entry.to_run and entry.key not in leave) for entry in plan.entries()

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.display import open_display
+from threedrs_workflows.feed import Closed, Feed
 from threedrs_workflows.kept_table import table_text
 from threedrs_workflows.plan import Plan
 from threedrs_workflows.run_context import SupervisorOptions
@@ -57,6 +59,29 @@ def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
 
 def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan) -> int:
     """Work on a run until it ends or somebody interrupts it; print how it went."""
+    state, tally = supervise(args, workspace, run_id, plan, resume_hint(run_id))
+    text = "" if args.json or args.no_report else _results(workspace, run_id, state)
+    emit(args, _summary(workspace, run_id, state, plan, tally), text or f"run {run_id} {state}")
+    return EXIT_CODES[state]
+
+
+def supervise(
+    args: argparse.Namespace,
+    workspace: Workspace,
+    run_id: str,
+    plan: Plan,
+    hint: str,
+    feed: Feed | None = None,
+) -> tuple[RunState, Counter[str]]:
+    """Work on a run until it ends or somebody interrupts it; says what MLflow has of it.
+
+    Args:
+        hint: how to go on after an interruption.
+        feed: where more cells come from.
+
+    Returns:
+        How it ended, and how often each thing happened to a step.
+    """
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError([Fault("expected at least 1", "--jobs")])
     compute = open_compute(args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY, args.jobs)
@@ -64,22 +89,24 @@ def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan
     tracker = start_tracker(workspace, run_id)
     try:
         with interruptible() as stop:
-            display = open_display(args.quiet)
-            supervisor = Supervisor(workspace, compute, options, display, stop=stop)
+            supervisor = Supervisor(
+                workspace,
+                compute,
+                options,
+                open_display(args.quiet),
+                stop=stop,
+                feed=feed or Closed(),
+            )
             state = supervisor.run(run_id, plan)
     except StorageError as error:
-        raise StorageError(f"{error}\n{resume_hint(run_id)}") from error
+        raise StorageError(f"{error}\n{hint}") from error
     finally:
         compute.close()
     if state is RunState.INTERRUPTED:
-        say(args, f"interrupted; what is done is kept\n{resume_hint(run_id)}")
-    elif tracker is not None and plan.misses:
+        say(args, f"interrupted; what is done is kept\n{hint}")
+    elif tracker is not None and (plan.misses or feed is not None):
         say(args, tracker.finish() or "MLflow is up to date")
-    text = "" if args.json or args.no_report else _results(workspace, run_id, state)
-    emit(
-        args, _summary(workspace, run_id, state, plan, supervisor), text or f"run {run_id} {state}"
-    )
-    return EXIT_CODES[state]
+    return state, supervisor.tally
 
 
 def resume_hint(run_id: str) -> str:
@@ -107,7 +134,7 @@ def interruptible() -> Iterator[threading.Event]:
 
 
 def _summary(
-    workspace: Workspace, run_id: str, state: RunState, plan: Plan, supervisor: Supervisor
+    workspace: Workspace, run_id: str, state: RunState, plan: Plan, tally: Counter[str]
 ) -> dict[str, Any]:
     cells = list(workspace.runs.cell_states(run_id).values())
     counts = {each.value: cells.count(each) for each in StepState if each in cells}
@@ -120,9 +147,9 @@ def _summary(
         "steps": {
             "total": len(plan.steps),
             "hits": len(plan.hits),
-            "executed": supervisor.tally["done"],
-            "reused": supervisor.tally["reused"],
-            "failed": supervisor.tally["failed"],
+            "executed": tally["done"],
+            "reused": tally["reused"],
+            "failed": tally["failed"],
         },
         "failures": [
             {

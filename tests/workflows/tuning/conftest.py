@@ -1,0 +1,70 @@
+"""Grids with a `tune:` section, and workspaces to tune in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.grid import GridCells, load_cells
+from threedrs_workflows.testing import tuning_worker
+from threedrs_workflows.tuning.outcome import ArmOutcome
+from threedrs_workflows.tuning.session import Session, outcomes_of
+
+SPACE: dict[str, Any] = {
+    "alignment.weight": {"float": [0.1, 10.0], "log": True},
+    "alignment.layers": {"categorical": [[-1], [1], [2]]},
+}
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a grid whose `tune:` section has these changes."""
+
+    def grid(base: dict[str, Any] | None = None, **tune: Any) -> Path:
+        sections = tune.pop("sections", {})
+        section = {"space": SPACE, "metric": "scanrefer/acc@0.25", "trials": 6, **tune}
+        content = {
+            "version": 1,
+            "name": "demo",
+            "base": {"preset": "micro", "teacher": "vggt", **(base or {})},
+            **sections,
+            "tune": {key: value for key, value in section.items() if value is not None},
+        }
+        path = tmp_path / "grid.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return grid
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    """A fresh workspace."""
+    with find_workspace(str(tmp_path / "workspace"), environment={}) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """Where fake trials note that they have begun."""
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+def tune(workspace: Workspace, ledger: Path) -> Callable[..., tuple[Session, list[ArmOutcome]]]:
+    """Tunes a grid with fake trials to the end."""
+
+    def work(path: Path, seconds: float = 0.0) -> tuple[Session, list[ArmOutcome]]:
+        grid: GridCells = load_cells(path)
+        session = tuning_worker.session_of(workspace, grid, str(ledger), seconds)
+        if not session.tuner.is_over:
+            tuning_worker.work(workspace, session)
+        return session, outcomes_of(session.studied)
+
+    return work

@@ -1,0 +1,167 @@
+"""`workflows tune`: search for the best settings with trials that are ordinary cells."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.runs import Submission
+from threedrs_platform.states import RunState
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
+from threedrs_workflows.cli.output import columns, emit, say
+from threedrs_workflows.cli.supervision import (
+    EXIT_CODES,
+    add_supervision_arguments,
+    supervise,
+)
+from threedrs_workflows.grid import GridCells
+from threedrs_workflows.submission import plan_cells
+from threedrs_workflows.tuning.arms import Tuning
+
+if TYPE_CHECKING:
+    from threedrs_workflows.tuning.arm_study import ArmStudy
+
+SUMMARY = "search for the best settings of a grid, on held-out training scenes"
+
+EXAMPLES = """\
+The grid file says in its `tune:` section what is searched; see ablations.yaml for an example.
+
+examples:
+  workflows tune ablations.yaml                 search; again after an interruption: it goes on
+  workflows tune ablations.yaml --smoke         the same in tiny sizes
+  workflows tune ablations.yaml --trials 40     go on with a larger budget
+  workflows tune ablations.yaml -n              show what would be searched
+
+Trials share steps with each other and with the grid, and run at most once. At the end the best
+settings stand in a grid file of their own, which `workflows submit` takes.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    add_grid_arguments(parser)
+    parser.add_argument("-n", "--dry-run", action="store_true", help="show the search, run nothing")
+    parser.add_argument("--trials", type=int, metavar="N", help="of each arm; default: tune.trials")
+    parser.add_argument(
+        "--parallel", type=int, metavar="N", help="trials at a time; default: tune.parallel"
+    )
+    add_supervision_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask, run and tell trials until the budget is spent; print and write what was found."""
+    grid = grid_of(args)
+    tuning = _tuning(args, grid)
+    if args.dry_run:
+        emit(args, _search_content(tuning), _search_text(tuning))
+        return 0
+    with find_workspace(args.workspace, args.db) as workspace:
+        return _work(args, workspace, grid, tuning)
+
+
+def _tuning(args: argparse.Namespace, grid: GridCells) -> Tuning:
+    from threedrs_workflows.tuning.session import with_budget
+
+    if grid.tuning is None:
+        message = "has no `tune:` section; `workflows tune --help` shows where to find an example"
+        raise ConfigError([Fault(message, file=str(args.file))])
+    for flag in ("trials", "parallel"):
+        value = getattr(args, flag)
+        if value is not None and value < 1:
+            raise ConfigError([Fault("expected at least 1", f"--{flag}")])
+    return with_budget(grid.tuning, args.trials, args.parallel)
+
+
+def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tuning: Tuning) -> int:
+    from threedrs_workflows.tuning import session as sessions
+    from threedrs_workflows.tuning.outcome import outcome_content
+    from threedrs_workflows.tuning.tables import outcome_text
+
+    options = {"tune": tuning.run, "smoke": args.smoke, "sets": args.sets, "where": args.where}
+    submission = Submission(
+        f"{grid.name}-tune", str(args.file.resolve()), grid.source_text, options
+    )
+    session = sessions.open_session(workspace, tuning, submission)
+    if session.is_resumed:
+        say(args, _standing(tuning, session.studies))
+    state = RunState.SUCCEEDED
+    if not session.tuner.is_over:
+        plan = plan_cells(workspace, [])
+        hint = f"go on with: workflows tune {args.file}"
+        state, _ = supervise(args, workspace, session.run_id, plan, hint, session.tuner)
+    written = sessions.write_outcome(workspace, tuning, session.studied)
+    outcomes = sessions.outcomes_of(session.studied)
+    trainings = sessions.committed_trainings(workspace, session.run_id)
+    content = {
+        "run": session.run_id,
+        "study": tuning.run,
+        "state": state,
+        "exit": EXIT_CODES[state],
+        "stopped": session.tuner.stopped,
+        "trainings": trainings,
+        "arms": [outcome_content(outcome) for outcome in outcomes],
+        "files": {name: str(path) for name, path in vars(written).items() if path},
+    }
+    parts = [outcome_text(outcome) for outcome in outcomes]
+    parts.append(f"{trainings} trainings were brought to their end in run {session.run_id}")
+    if session.tuner.stopped:
+        parts.append(f"stopped early: {session.tuner.stopped}")
+    if written.grid is not None:
+        parts.append(f"trials: {written.trials}\nplots:  {written.plots}")
+        parts.append(f"submit the best settings with: {_submit_line(args, written.grid)}")
+    emit(args, content, "\n\n".join(parts))
+    return EXIT_CODES[state]
+
+
+def _standing(tuning: Tuning, studies: Sequence[ArmStudy]) -> str:
+    """Where an interrupted or finished tuning run stands."""
+    begun, open_ = sum(arm.asked for arm in studies), sum(arm.left_open for arm in studies)
+    budget = sum(arm.budget for arm in studies)
+    left = f", {open_} of them interrupted" if open_ else ""
+    return f"going on with tuning run {tuning.run}: {begun} of {budget} trials have begun{left}"
+
+
+def _submit_line(args: argparse.Namespace, grid: Any) -> str:
+    flags = ["--smoke"] if args.smoke else []
+    flags += [f"--set {each}" for each in args.sets if "," not in each]
+    return " ".join(["workflows submit", str(grid), *flags])
+
+
+def _search_content(tuning: Tuning) -> dict[str, Any]:
+    section = tuning.section
+    return {
+        "study": tuning.run,
+        "metrics": list(section.metrics),
+        "directions": list(section.directions),
+        "sampler": section.sampler,
+        "pruner": section.pruner,
+        "held_out": section.held_out,
+        "seeds": list(section.seeds),
+        "arms": [
+            {
+                "arm": dict(arm.values),
+                "trials": section.trials,
+                "training_steps": arm.experiment.training.steps,
+                "space": {each.path: each.words for each in arm.dimensions},
+            }
+            for arm in tuning.arms
+        ],
+    }
+
+
+def _search_text(tuning: Tuning) -> str:
+    section = tuning.section
+    goals = [f"{d} {m}" for m, d in zip(section.metrics, section.directions, strict=True)]
+    lines = [
+        f"{tuning.run}: {' and '.join(goals)}",
+        f"{section.sampler}, pruner {section.pruner}, {section.trials} trials of each arm, "
+        f"{section.parallel} at a time, seeds {list(section.seeds)}, "
+        f"{section.held_out:.0%} of the annotated training scenes held out",
+    ]
+    for arm in tuning.arms:
+        lines.append(f"\n{arm.name} ({arm.experiment.training.steps} training steps per trial)")
+        lines.append(columns([[each.path, each.words] for each in arm.dimensions]))
+    return "\n".join(lines)

@@ -1,0 +1,185 @@
+"""One arm's study: asks for trials, tells what came of them, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+
+from threedrs_components.training.config import VALIDATION_CURVES
+from threedrs_platform.studies import (
+    CELL,
+    FACTS,
+    MEASURED,
+    REASON,
+    SECONDS,
+    StudyFacts,
+    choice_text,
+    facts_attribute,
+    open_storage,
+    study_name,
+)
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.tuning.arms import Arm, Tuning, looking_interval
+from threedrs_workflows.tuning.samplers import grid_points, make_pruner, make_sampler
+from threedrs_workflows.tuning.space import Choices
+
+
+@dataclass
+class Asked:
+    """A trial that has not been told yet."""
+
+    number: int
+    values: Mapping[str, Any]
+    """Setting -> value, as the configuration takes it."""
+    trial: Trial
+    reported: set[int]
+    """Steps whose intermediate value is known."""
+    began: float = field(default_factory=time.monotonic)
+
+
+class ArmStudy:
+    """The study of one arm. One process works on it, and nobody else tells it anything."""
+
+    def __init__(self, workspace: Workspace, tuning: Tuning, arm: Arm, run_id: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        logging.getLogger("optuna").setLevel(logging.ERROR)
+        self.arm, self._section = arm, tuning.section
+        self._study = optuna.create_study(
+            study_name=study_name(tuning.run, arm.values),
+            storage=open_storage(workspace, tuning.run),
+            directions=list(self._section.directions),
+            pruner=make_pruner(
+                self._section, looking_interval(arm.experiment), arm.experiment.training.steps
+            ),
+            load_if_exists=True,
+        )
+        self._study.set_user_attr(FACTS, facts_attribute(_facts(tuning, arm, run_id)))
+        self._queue_known_points()
+        self._left_open = [
+            frozen.number for frozen in self._trials() if frozen.state is TrialState.RUNNING
+        ]
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's own."""
+        return self._study
+
+    @property
+    def budget(self) -> int:
+        """Trials in all; a grid ends with its last point."""
+        if self._section.sampler != "grid":
+            return self._section.trials
+        return min(self._section.trials, len(grid_points(self.arm.dimensions, 0)))
+
+    @property
+    def asked(self) -> int:
+        """Trials that have begun, in this process or before."""
+        return sum(frozen.state is not TrialState.WAITING for frozen in self._trials())
+
+    @property
+    def left_open(self) -> int:
+        """Trials that an earlier process began and did not end."""
+        return len(self._left_open)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether a trial is left to be worked on: interrupted ones, then new ones."""
+        return bool(self._left_open) or self.asked < self.budget
+
+    def ask(self) -> Asked:
+        """The next trial: one that was interrupted, if there is any."""
+        if self._left_open:
+            frozen = self._study.trials[self._left_open.pop(0)]
+            self._study.sampler = make_sampler(self._section, frozen.number)
+            trial = Trial(self._study, frozen._trial_id)
+        else:
+            self._study.sampler = make_sampler(self._section, self.asked)
+            trial = self._study.ask()
+        # A process that dies between two values leaves a trial with some of them: it keeps those.
+        values = {each.path: each.suggest(trial) for each in self.arm.dimensions}
+        known = set(self._study.trials[trial.number].intermediate_values)
+        return Asked(trial.number, values, trial, known)
+
+    def remember_cell(self, asked: Asked, cell_id: str) -> None:
+        """Which cell the trial is."""
+        asked.trial.set_user_attr(CELL, cell_id)
+
+    def report(self, asked: Asked, step: int, value: float) -> bool:
+        """Tell a value of the watched curve; whether the trial should end here."""
+        if step in asked.reported or len(self._section.metrics) > 1:
+            return False  # Optuna compares the curves of trials with one value only
+        asked.reported.add(step)
+        asked.trial.report(value * watched_sign(self._section), step)
+        return self._section.pruner != "none" and asked.trial.should_prune()
+
+    def complete(
+        self, asked: Asked, values: Sequence[float], measured: Mapping[str, float]
+    ) -> None:
+        """Tell a trial's values."""
+        asked.trial.set_user_attr(MEASURED, dict(measured))
+        self._end(asked, TrialState.COMPLETE, "", list(values))
+
+    def prune(self, asked: Asked, reason: str) -> None:
+        """Tell that a trial was ended early."""
+        self._end(asked, TrialState.PRUNED, reason)
+
+    def fail(self, asked: Asked, reason: str) -> None:
+        """Tell that a trial has no value."""
+        self._end(asked, TrialState.FAIL, reason)
+
+    def _end(
+        self, asked: Asked, state: TrialState, reason: str, values: list[float] | None = None
+    ) -> None:
+        asked.trial.set_user_attr(SECONDS, round(time.monotonic() - asked.began, 1))
+        if reason:
+            asked.trial.set_user_attr(REASON, reason)
+        self._study.tell(asked.number, values, state)
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _queue_known_points(self) -> None:
+        """The base's own values are the first trial; a grid is all known in advance."""
+        if self._section.sampler == "grid":
+            points = grid_points(self.arm.dimensions, self._section.seed)
+            for point in points[len(self._trials()) :]:
+                self._study.enqueue_trial(point)
+        elif not self._trials() and (start := self.arm.start()) is not None:
+            dimensions = {each.path: each for each in self.arm.dimensions}
+            self._study.enqueue_trial({p: dimensions[p].encoded(v) for p, v in start.items()})
+
+
+def watched_sign(section: Any) -> int:
+    """Pruners compare values in the study's own direction: -1 turns the curve round."""
+    return 1 if VALIDATION_CURVES[section.watch] == section.directions[0] else -1
+
+
+def _facts(tuning: Tuning, arm: Arm, run_id: str) -> StudyFacts:
+    section = tuning.section
+    sign = "-" if watched_sign(section) < 0 else ""
+    choices = {
+        each.path: list(each.values)
+        for each in arm.dimensions
+        if isinstance(each, Choices) and any(choice_text(v) is not v for v in each.values)
+    }
+    return StudyFacts(
+        run=tuning.run,
+        grid=tuning.grid,
+        arm=dict(arm.values),
+        metrics=section.metrics,
+        directions=section.directions,
+        space={each.path: each.words for each in arm.dimensions},
+        trials=section.trials,
+        seeds=section.seeds,
+        training_steps=arm.experiment.training.steps,
+        held_out=section.held_out,
+        choices=choices,
+        run_id=run_id,
+        watched=f"{sign}{section.watch}" if section.pruner != "none" else "",
+    )
