@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -113,9 +114,9 @@ class StudentSettings(Config):
 
         return build_student(self, dtype)
 
+    @abstractmethod
     def architecture(self) -> type[Student]:
         """The class that this kind configures."""
-        raise AssertionError("every kind names its class")
 
 
 class LlavaVideoConfig(StudentSettings):
