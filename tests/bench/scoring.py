@@ -261,12 +261,11 @@ def our_scores(hypotheses: list[str], references: list[list[str]]) -> dict[str, 
     from threedrs_components.metrics.bleu import bleu
     from threedrs_components.metrics.cider import cider
     from threedrs_components.metrics.meteor.scoring import meteor
-    from threedrs_components.metrics.ptb import ptb_tokenize
+    from threedrs_components.metrics.ptb import ptb_references, ptb_tokenize
     from threedrs_components.metrics.rouge import rouge_l
 
     tokens = ptb_tokenize(hypotheses)
-    words = iter(ptb_tokenize([text for texts in references for text in texts]))
-    token_references = [[next(words) for _ in texts] for texts in references]
+    token_references = ptb_references(references)
     return {
         "bleu4": bleu(tokens, token_references)[3],
         "rouge_l": float(rouge_l(tokens, token_references).mean()),

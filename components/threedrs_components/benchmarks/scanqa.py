@@ -101,12 +101,13 @@ def _sample(
 
 @dataclass(frozen=True)
 class _Compared:
-    """What a protocol compares: texts for the n-gram scores, and matches."""
+    """What a protocol compares: texts for the n-gram scores, and matches [N]."""
 
     texts: list[str]
     references: list[list[str]]
-    matches: list[tuple[float, float | None]]
-    """Exact and refined; None where the protocol knows no refined match."""
+    exact: list[float]
+    refined: list[float] | None = None
+    """None where the protocol knows no refined match."""
 
 
 def evaluate_scanqa(
@@ -129,12 +130,12 @@ def evaluate_scanqa(
     baselines = answer_baselines(samples, [sample.answers for sample in samples])
     tally.add(
         "em@1",
-        [exact for exact, _ in compared.matches],
+        compared.exact,
         chance=baselines.chance,
         majority=baselines.majority,
     )
-    if protocol in ("leo", "chat_scene"):
-        tally.add("em_refined", [refined or 0.0 for _, refined in compared.matches])
+    if compared.refined is not None:
+        tally.add("em_refined", compared.refined)
     if any(len(item) > 1 for item in answers):
         tally.add("em@10", _in_first_ten(answers, samples))
     scores = TextScores(compared.references, text_metrics)
@@ -160,22 +161,19 @@ def _raw_references(samples: Sequence[Sample]) -> list[list[str]]:
     return [list(sample.answers) for sample in samples]
 
 
-def _exact(texts: Sequence[str | None], samples: Sequence[Sample]) -> list[tuple[float, None]]:
-    return [
-        (exact_match(text, sample.answers), None)
-        for text, sample in zip(texts, samples, strict=True)
-    ]
+def _exact(texts: Sequence[str | None], samples: Sequence[Sample]) -> list[float]:
+    return [exact_match(text, sample.answers) for text, sample in zip(texts, samples, strict=True)]
 
 
 def _compare_3drs(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
     stripped = [(text or "").rstrip(".") for text in texts]
-    return _Compared(stripped, _raw_references(samples), [*_exact(texts, samples)])
+    return _Compared(stripped, _raw_references(samples), _exact(texts, samples))
 
 
 def _compare_official(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
     tokens = ptb_tokenize([text or "" for text in texts])
     references = ptb_references(_raw_references(samples))
-    return _Compared(tokens, references, [*_exact(texts, samples)])
+    return _Compared(tokens, references, _exact(texts, samples))
 
 
 def _compare_leo(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
@@ -185,7 +183,7 @@ def _compare_leo(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Com
         (0.0, 0.0) if text is None else leo_match(text, answers)
         for text, answers in zip(cleaned, references, strict=True)
     ]
-    return _Compared([text or "" for text in cleaned], references, [*matches])
+    return _Compared([text or "" for text in cleaned], references, *_columns(matches))
 
 
 def _compare_chat_scene(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
@@ -195,7 +193,11 @@ def _compare_chat_scene(texts: Sequence[str | None], samples: Sequence[Sample]) 
         for text, sample in zip(cleaned, samples, strict=True)
     ]
     references = ptb_references(_raw_references(samples))
-    return _Compared(ptb_tokenize(cleaned), references, [*matches])
+    return _Compared(ptb_tokenize(cleaned), references, *_columns(matches))
+
+
+def _columns(matches: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [exact for exact, _ in matches], [refined for _, refined in matches]
 
 
 def locate_scanqa(folder: AnnotationFolder, split: str) -> AnnotationFiles:

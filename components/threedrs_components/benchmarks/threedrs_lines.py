@@ -97,6 +97,9 @@ def _parse(value: Any, index: int, path: Path, benchmark: str) -> _Line:
     if line.dataset.lower() != benchmark:
         reason = f"is {line.dataset!r}, which does not belong to {benchmark}"
         raise AnnotationError(path, index, "dataset", reason)
+    if isinstance(line, _Text) and line.gt_response == []:
+        reason = "is empty; at least one reference belongs here"
+        raise AnnotationError(path, index, "gt_response", reason)
     return line
 
 

@@ -237,6 +237,12 @@ def test_faulty_3drs_lines_are_named(write: Writer, rows: list[Any], message: st
         score("scanrefer", predictions=write("p.jsonl", rows))
 
 
+def test_a_truth_without_any_reference_is_refused(write: Writer) -> None:
+    rows = [line(dataset="scan2cap", pred_response="a lamp", gt_response=[])]
+    with pytest.raises(AnnotationError, match="record 0: gt_response: is empty; at least one"):
+        score("scan2cap", predictions=write("p.jsonl", rows))
+
+
 def test_3drs_scores_are_one_more_than_objects(write: Writer) -> None:
     rows = [line(dataset="multi3drefer", objects=[UNIT], scores=[0.1], gt_response=[])]
     with pytest.raises(AnnotationError, match="scores: 1 for 1 objects; one more is expected"):
