@@ -50,7 +50,7 @@ def refusal(client: TestClient, url: str) -> str:
 def test_scenes_are_listed_with_their_scores(scenes: TestClient) -> None:
     rows = table(scenes, "/scenes?run=tiny-1&cell=vggt&order=highest+score&csv=scenes")
     assert [row["scene"] for row in rows[:2]] == ["val00004", "val00003"]
-    assert float(rows[0]["score"]) == pytest.approx(0.81)
+    assert float(rows[0]["score"]) == pytest.approx(0.61)
     assert [row["score"] for row in rows[-3:]] == ["", "", ""]
     found = table(scenes, "/scenes?run=tiny-1&find=val&csv=scenes")
     assert len(found) == 5
