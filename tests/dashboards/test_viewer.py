@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,10 +20,19 @@ from starlette.testclient import TestClient
 
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import load_student, student_features
+from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer.cells import view_cells
+from threedrs_dashboards.viewer.places import Places, Token
+from threedrs_dashboards.viewer.scene_data import open_scene
 from threedrs_dashboards.viewer.sources import forget_oldest
+from threedrs_dashboards.viewer.state import Chosen, ViewState
+from threedrs_dashboards.viewer.subject import Subject
+from threedrs_platform.measurements import RunSummary
+from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 
+RUN = RunSummary("tiny-1", "tiny", RunState.PARTIAL)
+STATE = ViewState("val00001", "", Token(0, 0, 0), 1, -1)
 SCENE = "/scenes?run=tiny-1&cell=vggt&seed=1&against=baseline&scene=val00001"
 
 
@@ -163,6 +173,22 @@ def test_pictures_show_all_frames_side_by_side(scenes: TestClient, row: str) -> 
     width, height = Image.open(io.BytesIO(answer.content)).size
     assert width == 3 * height
     assert height == (64 if row in ("colour", "depth") else 4)
+
+
+def test_depth_is_cut_as_the_students_frames_are(tiny_root: Path) -> None:
+    with find_workspace(str(tiny_root), environment={}) as workspace:
+        (cell,) = view_cells(workspace.database, "tiny-1", [("vggt", 1)])
+        scene = open_scene(cell, "val00001", workspace.store)
+    assert scene.frames is not None
+    wide = replace(scene.frames, depth=np.repeat(scene.frames.depth, 2, axis=2))
+    seen = Subject(
+        Store(workspace), Chosen(RUN, (), cell, cell), replace(scene, frames=wide),
+        Places(scene.prepared), (), None, STATE,
+    )  # fmt: skip
+    assert seen.depth is not None and seen.depth.shape == (3, 64, 128)
+    cut = replace(cell, params={"prepare": {"resize": "crop"}})
+    seen = replace(seen, chosen=Chosen(RUN, (), cut, cut))
+    assert seen.depth is not None and np.array_equal(seen.depth, wide.depth[:, :, 32:96])
 
 
 def test_cosines_of_all_frames_can_be_saved(scenes: TestClient) -> None:

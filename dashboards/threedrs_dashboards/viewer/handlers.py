@@ -154,9 +154,9 @@ def _row(seen: Subject, row: str) -> UInt8:
     if row == "colour":
         return seen.scene.prepared.images.numpy()
     if row == "depth":
-        if seen.scene.frames is None:
+        if seen.depth is None:
             raise Missing(f"no depth: {seen.scene.why_no_frames}")
-        return depth_colours(seen.scene.frames.depth)
+        return depth_colours(seen.depth)
     source = seen.source(row)
     if source.features is None:
         raise Missing(source.why_none)
@@ -217,5 +217,4 @@ def _answers(seen: Subject, first: int, last: int) -> list[Answer]:
 
 
 def _depth_range(seen: Subject) -> tuple[float, float] | None:
-    frames = seen.scene.frames
-    return None if frames is None else depth_range(frames.depth)
+    return None if seen.depth is None else depth_range(seen.depth)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from threedrs_components.scenes.frames import centre_square
 from threedrs_dashboards.query import text
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.viewer.answers import SAMPLES, find_sample, scene_samples
 from threedrs_dashboards.viewer.cells import ViewedCell
-from threedrs_dashboards.viewer.maps import Features
+from threedrs_dashboards.viewer.maps import Features, Float32
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_dashboards.viewer.places import Places
 from threedrs_dashboards.viewer.scene_data import SceneData, open_scene
@@ -50,6 +51,17 @@ class Subject:
     def teacher_title(self) -> str:
         """The teacher of the cell that is looked at."""
         return f"Teacher {self.chosen.cell.params.get('teacher') or ''}".strip()
+
+    @property
+    def depth(self) -> Float32 | None:
+        """[F, h, w] metres, framed as the student's images are; None where frames are gone."""
+        if self.scene.frames is None:
+            return None
+        depth = self.scene.frames.depth
+        if self.chosen.cell.params.get("prepare", {}).get("resize") == "crop":
+            rows, columns = centre_square(*depth.shape[1:])
+            depth = depth[:, rows, columns]
+        return depth
 
     def sources(self) -> list[Source]:
         """Features of teacher, baseline and ours, or why there are none."""
