@@ -102,7 +102,7 @@ def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
     found = []
     for content in ("one", "two!"):
         listed.write_text(content)
-        tree = {"scenes": {**scenes, setting: path}, "benchmarks": benchmarks}
+        tree: dict[str, Any] = {"scenes": {**scenes, setting: path}, "benchmarks": benchmarks}
         found.append(steps_of(**tree)["scenes"].params)
     assert found[0] != found[1]
 
@@ -122,3 +122,57 @@ def test_a_missing_checkpoint_is_named_before_anything_starts(tmp_path: Path) ->
     teachers = {"vggt": {"kind": "vggt", "checkpoint": str(tmp_path / "gone.pt")}}
     with pytest.raises(ConfigError, match=r"gone\.pt: no such file"):
         steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})
+
+
+def scannet(**changes: Any) -> dict[str, StepSpec]:
+    """Steps over ScanNet files that are not here."""
+    tree = {
+        "scenes": {
+            "kind": "scannet",
+            "posed_images": "images",
+            "frame_lists": {"train": "train.pkl", "val": "val.pkl"},
+            "proposals": ["proposals.json"],
+        },
+        "teacher": "vggt",
+        **changes,
+    }
+    return cell_steps(Experiment.model_validate(TREE | tree), 1, FileDigests(absent={}))
+
+
+def test_scannet_trains_and_fits_probes_on_its_training_list() -> None:
+    steps = scannet()
+    assert steps["finetune"].params["text_split"] == steps["probe"].params["fit_split"] == "train"
+    assert steps["extract"].params["splits"] == ["train", "val"]
+    assert steps["extract"].params["statistics_split"] == "train"
+
+
+def test_features_of_frames_that_nobody_else_sees_are_not_probed() -> None:
+    everywhere = scannet(alignment={"frames": "all_images"})
+    assert "probe_teacher" in scannet() and "probe_teacher" not in everywhere
+    assert everywhere["extract"].params["frames"] == "all_images"
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "changed"),
+    [
+        ({"max_new_tokens": 9}, {"predict"}),
+        ({"candidates": "ground_truth"}, {"samples", "predict", "score"}),
+        ({"text_metrics": ["bleu1"]}, {"score"}),
+        ({"protocols": {"scan2cap": "leo"}}, {"score"}),
+        ({"training": ["scanqa"]}, {"samples"}),
+        ({"splits": {"scanqa": "text"}}, {"samples", "score"}),
+    ],
+)
+def test_settings_of_benchmarks_enter_the_steps_that_they_are_about(
+    benchmarks: dict[str, Any], changed: set[str]
+) -> None:
+    one, other = steps_of(), steps_of(benchmarks=benchmarks)
+    assert {role for role in one if one[role].params != other[role].params} == changed
+
+
+def test_data_that_is_not_here_is_noted_where_that_is_allowed() -> None:
+    digests = FileDigests(absent={})
+    teachers = {"vggt": {"kind": "vggt", "checkpoint": "gone.pt"}}
+    tree = TREE | {"teacher": "vggt", "teachers": teachers, "teacher_pretraining": {}}
+    cell_steps(Experiment.model_validate(tree), 1, digests)
+    assert digests.absent == {"gone.pt": "teachers.*.checkpoint"}

@@ -167,6 +167,23 @@ def test_training_on_an_evaluated_scene_is_refused(world: Path, tmp_path: Path) 
         finetune.training_inputs(step)
 
 
+def test_what_is_learned_and_what_is_asked_are_chosen_apart(world: Path, tmp_path: Path) -> None:
+    config = BenchmarksConfig(
+        names=("scanqa", "scanrefer"),
+        training=("scanqa",),
+        splits={"scanrefer": "train"},
+        prompts=PromptConfig.short(),
+    )
+    scenes = {"scenes": world / "scenes"}
+    step, _ = task(tmp_path, "samples", {"benchmarks": config.canonical()}, scenes)
+    samples.run(step)
+    learned = read_samples(step.out / "train.jsonl")
+    asked = read_samples(step.out / "evaluation.jsonl")
+    assert {each.benchmark for each in learned} == {"scanqa"}
+    prefixes = {(each.benchmark, each.scene_id[:3]) for each in asked}
+    assert prefixes == {("scanqa", "val"), ("scanrefer", "tra")}
+
+
 def test_an_evaluated_scene_without_proposals_is_refused_unless_the_oracle_is_chosen(
     world: Path, tmp_path: Path
 ) -> None:
@@ -204,8 +221,9 @@ def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
     pretrain.run(step)
     inputs = inputs_of(world) | {"student": step.out}
     step, _ = task(tmp_path, "trained", finetune_params(), inputs)
-    found = finetune.training_inputs(step).student.checkpoint
-    assert found == str((world / "student").resolve())
+    found = finetune.training_inputs(step)
+    assert found.student.checkpoint == str((world / "student").resolve())
+    assert found.start == "digest"
 
 
 def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) -> None:

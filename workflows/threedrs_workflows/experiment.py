@@ -281,7 +281,9 @@ def _check_splits(benchmarks: BenchmarksConfig, scenes: ScanNetConfig) -> None:
 
 def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Nothing falls back on true boxes; a micro world always comes with proposals."""
-    given = isinstance(scenes, MicroWorldConfig) or getattr(scenes, "proposals", ())
+    given = isinstance(scenes, MicroWorldConfig) or (
+        isinstance(scenes, ScanNetConfig) and bool(scenes.proposals)
+    )
     choosing = [name for name in benchmarks.names if name in CHOOSES_AMONG_BOXES]
     if benchmarks.candidates == "proposals" and choosing and not given:
         raise ValueError(

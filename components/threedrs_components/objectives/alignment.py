@@ -60,7 +60,7 @@ def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
     )
     total = student.new_zeros(())
     for own, target in zip(own_units, target_units, strict=True):
-        for rows in torch.arange(len(own), device=own.device).split(GRAM_ROWS):
+        for rows in torch.split(torch.arange(len(own), device=own.device), GRAM_ROWS):
             part = checkpoint(_gram_rows, own, target, rows, use_reentrant=False)
             assert isinstance(part, Tensor)
             total = total + part

@@ -46,7 +46,7 @@ def test_losses_of_directions_are_one_loss_at_three_weights(loss: Any, times: in
 
 def gram(values: Tensor) -> Tensor:
     units = values / values.norm(dim=-1, keepdim=True)
-    return units @ units.T
+    return torch.matmul(units, units.T)
 
 
 @pytest.mark.parametrize("rows", [1024, 3])

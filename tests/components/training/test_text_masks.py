@@ -33,7 +33,7 @@ def tokenizer() -> StudentTokenizer:
 def learned(tokenizer: StudentTokenizer, mask: str, prompt: str = "where\n<coord> lamp") -> str:
     encoded = tokenizer.encode(prompt, "a lamp")
     chosen = LearnedTokens(tokenizer, mask)(encoded)  # type: ignore[arg-type]
-    words = [tokenizer.tokenizer.id_to_token(token) for token in encoded.ids]
+    words = [str(tokenizer.tokenizer.id_to_token(token)) for token in encoded.ids]
     return " ".join(word for word, own in zip(words, chosen, strict=True) if own)
 
 
