@@ -21,7 +21,7 @@ from threedrs_workflows.grid import load_cells
 from threedrs_workflows.submission import replan
 from threedrs_workflows.testing import tuning_worker
 from threedrs_workflows.tuning.outcome import ArmOutcome
-from threedrs_workflows.tuning.session import Session, committed_trainings
+from threedrs_workflows.tuning.session import Session, Trainings, count_trainings
 
 Tune = Callable[..., tuple[Session, list[ArmOutcome]]]
 Write = Callable[..., Path]
@@ -186,5 +186,5 @@ def test_kill_9_loses_no_trial_and_repeats_none(
     assert [row.number for row in outcome.trials] == list(range(8))
     assert outcome.counts == {"complete": 8}
     cells = {row.cell_id for row in outcome.trials}
-    assert committed_trainings(workspace, session.run_id) == len(cells)
+    assert count_trainings(workspace, session.run_id) == Trainings(len(cells), len(cells))
     assert set(begun(ledger).values()) == {1}, "a trial that was running at the kill went on"

@@ -94,19 +94,23 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
         state, _ = supervise(args, workspace, session.run_id, plan, hint, session.tuner)
     written = sessions.write_outcome(workspace, tuning, session.studied)
     outcomes = sessions.outcomes_of(session.studied)
-    trainings = sessions.committed_trainings(workspace, session.run_id)
+    trainings = sessions.count_trainings(workspace, session.run_id)
     content = {
         "run": session.run_id,
         "study": tuning.run,
         "state": state,
         "exit": EXIT_CODES[state],
         "stopped": session.tuner.stopped,
-        "trainings": trainings,
+        "trainings": vars(trainings),
         "arms": [outcome_content(outcome) for outcome in outcomes],
         "files": {name: str(path) for name, path in vars(written).items() if path},
     }
     parts = [outcome_text(outcome) for outcome in outcomes]
-    parts.append(f"{trainings} trainings were brought to their end in run {session.run_id}")
+    given_up = trainings.begun - trainings.finished
+    parts.append(
+        f"{trainings.begun} trainings in run {session.run_id}: "
+        f"{trainings.finished} brought to their end, {given_up} given up or failed"
+    )
     if session.tuner.stopped:
         parts.append(f"stopped early: {session.tuner.stopped}")
     if written.grid is not None:

@@ -118,15 +118,23 @@ def write_outcome(workspace: Workspace, tuning: Tuning, studies: Sequence[optuna
     return Written(grid, trials, plots)
 
 
-def committed_trainings(workspace: Workspace, run_id: str) -> int:
-    """How many trainings this run's trials have brought to their end."""
+@dataclass(frozen=True)
+class Trainings:
+    """How many trainings the trials of a run have had; each begins once."""
+
+    begun: int
+    finished: int
+
+
+def count_trainings(workspace: Workspace, run_id: str) -> Trainings:
+    """Trainings that this run executed; those it found done already are not among them."""
     attempts, steps = schema.attempts, schema.steps
     query = (
-        select(func.count())
-        .select_from(attempts)
+        select(func.count(attempts.c.step_key.distinct()))
         .join(steps, steps.c.key == attempts.c.step_key)
-        .where(attempts.c.run_id == run_id, attempts.c.state == "committed")
-        .where(steps.c.kind == "finetune")
+        .where(attempts.c.run_id == run_id, steps.c.kind == "finetune")
     )
     with workspace.database.read() as connection:
-        return int(connection.scalar(query) or 0)
+        begun = connection.scalar(query)
+        finished = connection.scalar(query.where(attempts.c.state == "committed"))
+    return Trainings(int(begun or 0), int(finished or 0))

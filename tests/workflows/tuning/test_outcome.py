@@ -1,0 +1,98 @@
+"""What a tuning run leaves: the best settings as a grid, tables, plots, importance."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_platform.studies import TrialRow
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.grid import load_cells
+from threedrs_workflows.tuning.outcome import ArmOutcome, best_trials
+from threedrs_workflows.tuning.session import Session, Written, write_outcome
+from threedrs_workflows.tuning.tables import outcome_text
+
+Tune = Callable[..., tuple[Session, list[ArmOutcome]]]
+Write = Callable[..., Path]
+
+
+def row(number: int, *values: float) -> TrialRow:
+    return TrialRow(number, "complete", {}, values, "", None, "", {}, {})
+
+
+def written(tune: Tune, path: Path, workspace: Workspace) -> tuple[Written, list[ArmOutcome]]:
+    session, outcomes = tune(path)
+    tuning = load_cells(path).tuning
+    assert tuning is not None
+    return write_outcome(workspace, tuning, session.studied), outcomes
+
+
+@pytest.mark.parametrize(
+    ("values", "directions", "best"),
+    [
+        ([(1.0,), (3.0,), (3.0,), (2.0,)], ["maximize"], [1]),
+        ([(1.0,), (3.0,), (0.5,)], ["minimize"], [2]),
+        ([(1, 5), (2, 4), (2, 3), (0, 9), (1, 5)], ["maximize", "maximize"], [0, 1, 3]),
+        ([(1, 5), (2, 4), (2, 3), (0, 9)], ["maximize", "minimize"], [2]),
+    ],
+)
+def test_the_best_are_those_that_none_beats(
+    values: list[tuple[float, ...]], directions: list[str], best: list[int]
+) -> None:
+    rows = [row(number, *each) for number, each in enumerate(values)]
+    assert [each.number for each in best_trials(rows, directions)] == best
+
+
+def test_the_best_settings_are_a_grid_of_the_base_and_the_tuned_cell(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    path = write(base={"correspondence": {"weight": 0.5}}, sections={"seeds": [3, 4]})
+    files, (outcome,) = written(tune, path, workspace)
+    assert files.grid is not None
+    grid = load_cells(files.grid)
+    assert (grid.name, grid.seeds) == ("demo-tuned", (3, 4))
+    assert [cell.label for cell in grid.cells] == ["base", "tuned"]
+    base, tuned = (cell.experiment for cell in grid.cells)
+    assert tuned.alignment.weight == outcome.best[0].params["alignment.weight"]
+    assert list(tuned.alignment.layers) == outcome.best[0].params["alignment.layers"]
+    assert tuned.held_out == 0 and base.correspondence.weight == 0.5
+    assert grid.compared_to() == grid.cells[0]
+
+
+def test_arms_stand_beside_their_untuned_selves(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    factors: dict[str, Any] = {"ablate": {"factors": {"teacher": ["mae"]}}}
+    path = write(trials=4, arms=["teacher"], sections=factors)
+    files, _ = written(tune, path, workspace)
+    assert files.grid is not None
+    labels = [cell.label for cell in load_cells(files.grid).cells]
+    assert labels == ["base", "teacher=vggt tuned", "teacher=mae", "teacher=mae tuned"]
+
+
+def test_tables_and_plots_hold_every_trial_and_need_no_network(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    files, (outcome,) = written(tune, write(trials=6), workspace)
+    rows = list(csv.DictReader(files.trials.read_text().splitlines()))
+    assert [int(each["trial"]) for each in rows] == list(range(6))
+    assert [each["best"] for each in rows].count("1") == 1
+    text = outcome_text(outcome)
+    assert "6 of 6 trials (6 complete)" in text and "best: trial" in text
+    page = files.plots.read_text()
+    assert "acc@0.25 depends on" in page
+    assert 'src="http' not in page and page.count("Plotly.newPlot") >= 4
+
+
+def test_importance_finds_what_matters(tune: Tune, write: Write) -> None:
+    space = {
+        "alignment.weight": {"float": [0.01, 2.0], "log": True},
+        "training.learning_rate": {"float": [1e-4, 1e-2], "log": True},
+    }
+    _, (outcome,) = tune(write(space=space, trials=20, sampler="random", parallel=4))
+    (shares,) = outcome.importance.values()
+    assert shares["alignment.weight"] > 0.8
