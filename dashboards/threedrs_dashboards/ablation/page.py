@@ -9,12 +9,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from threedrs_components.report.notation import plain
 from threedrs_components.report.render import sheet_latex, sheet_markdown
 from threedrs_components.report.sheets import Sheet, difference_text
 from threedrs_components.report.table import ResultTable, Row, result_table
 from threedrs_dashboards import query
 from threedrs_dashboards.ablation.axes import Axes, find_axes
+from threedrs_dashboards.ablation.means import means_chart
 from threedrs_dashboards.ablation.paper_rows import NONE, Beside, beside
 from threedrs_dashboards.ablation.pivot import Pivot, PivotRow, differences, ordered, pivot
 from threedrs_dashboards.ablation.sheet import (
@@ -172,35 +172,11 @@ def _chart(view: View) -> Chart:
     """The column that the rows are sorted by, else the first: a bar per row of this page."""
     headings = [heading(column) for column in view.pivot.columns]
     index = headings.index(view.sort) if view.sort else 0
-    unit = view.pivot.columns[index].metric.unit
     shown = view.rows[view.paging.first : view.paging.last]
     rows = [
-        (", ".join(row.key), entry.mean, entry.sd, len(entry.values))
-        for row in shown
-        if (entry := row.entries[index]) is not None and entry.mean is not None
+        (", ".join(row.key), entry) for row in shown if (entry := row.entries[index]) is not None
     ]
-    names, means, spreads = ([row[part] for row in rows] for part in range(3))
-    best = max(rows, key=lambda row: row[1] or 0.0, default=None)
-    summary = f"Highest: {best[0]} with {plain(best[1], unit)}." if best else "No value yet."
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "y": names[::-1],
-        "x": means[::-1],
-        "error_x": {"type": "data", "array": [spread or 0.0 for spread in spreads[::-1]]},
-    }
-    return Chart(
-        name="means",
-        title=f"{headings[index]}: mean and sd over seeds",
-        traces=[bars],
-        table=Table(("row", "mean", "sd", "seeds"), rows),
-        summary=summary,
-        layout={
-            "xaxis": {"title": {"text": headings[index]}},
-            "yaxis": {"automargin": True, "type": "category"},
-        },
-        height=140 + 24 * len(rows),
-    )
+    return means_chart("means", headings[index], view.pivot.columns[index].metric, rows)
 
 
 PAGE = Page("Ablation table", "/table", show)

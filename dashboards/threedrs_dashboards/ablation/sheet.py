@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from threedrs_components.report.comparison import Difference
 from threedrs_components.report.notation import ABSENT, entry_text
 from threedrs_components.report.sheets import Sheet, difference_text
-from threedrs_components.report.table import Entry
+from threedrs_components.report.table import Column, Entry
 from threedrs_dashboards.ablation.paper_rows import Beside
 from threedrs_dashboards.ablation.pivot import Pivot, PivotColumn, PivotRow
 from threedrs_dashboards.tables import Table
@@ -25,10 +25,13 @@ CSV_HEADER = (
 
 def heading(column: PivotColumn) -> str:
     """What stands above a column."""
-    unit = f" ({column.metric.unit})" if column.metric.unit else ""
-    return (
-        f"{column.value}: {column.metric.name}{unit}" if column.value else column.metric.name + unit
-    )
+    name = unit_heading(column.metric)
+    return f"{column.value}: {name}" if column.value else name
+
+
+def unit_heading(metric: Column) -> str:
+    """A metric's name with its unit."""
+    return f"{metric.name} ({metric.unit})" if metric.unit else metric.name
 
 
 def value_text(entry: Entry | None, unit: str) -> str:

@@ -1,0 +1,125 @@
+"""A run's report with its figures, as one HTML file and a folder of figures."""
+
+from __future__ import annotations
+
+import base64
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.render import latex, markdown
+from threedrs_components.report.sheets import Sheet, paragraphs, sheets
+from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
+from threedrs_dashboards.appendix.vector import write_figure
+from threedrs_dashboards.charts import Chart, plotly_script, style_ids
+from threedrs_dashboards.choices import grid_choice
+from threedrs_dashboards.store import Store
+from threedrs_dashboards.tables import Table
+from threedrs_dashboards.templating import environment
+from threedrs_platform.errors import StorageError
+from threedrs_platform.runs import Runs
+from threedrs_platform.storage import storage_errors
+
+STATIC = Path(__file__).parents[1] / "static"
+
+
+@dataclass(frozen=True)
+class Appendix:
+    """What is written."""
+
+    report: Report
+    charts: tuple[Chart, ...]
+    grid_yaml: str
+
+
+def make_appendix(store: Store, wanted: str | None) -> Appendix:
+    """Read a run.
+
+    Args:
+        store: where from.
+        wanted: id, its beginning, or grid name; None for the newest.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    run = store.run(wanted)
+    results = store.results.run_results(run.run_id)
+    totals = store.results.scene_totals(results)
+    choice = grid_choice(store.database, run.run_id)
+    report = make_report(results, totals, choice.metrics, choice.compare_to)
+    charts = run_figures(store.database, report, totals)
+    return Appendix(report, tuple(charts), Runs(store.database).get(run.run_id).grid_yaml)
+
+
+def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
+    """Write `report.html`, `tables.tex`, `tables.md` and `figures/`, each with its data.
+
+    Returns: the files.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    texts = {
+        "report.html": html_page(appendix),
+        "tables.tex": latex(appendix.report),
+        "tables.md": markdown(appendix.report),
+        **{f"figures/{chart.name}.csv": data_of(chart).csv() for chart in appendix.charts},
+    }
+    _make_folder(folder / "figures")
+    with storage_errors(f"write the report to {folder}"):
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        drawn = [
+            file for chart in appendix.charts for file in write_figure(chart, folder / "figures")
+        ]
+    return [*(folder / name for name in texts), *drawn]
+
+
+def _make_folder(folder: Path) -> None:
+    with storage_errors(f"write the report to {folder}"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StorageError(f"cannot write the report to {folder}: {error.strerror}") from error
+
+
+def html_page(appendix: Appendix) -> str:
+    """A page that needs nothing beside itself: Plotly, styles and data are inside."""
+    report = appendix.report
+    context = {
+        "run": report.table.results.run,
+        "sheets": sheets(report),
+        "paragraphs": paragraphs(report),
+        "charts": [(chart, data_uri(data_of(chart))) for chart in appendix.charts],
+        "left_out": max(0, len(report.table.rows) - MOST_CELLS),
+        "grid_yaml": appendix.grid_yaml,
+        "style": Markup((STATIC / "style.css").read_text(encoding="utf-8")),
+        "scripts": [_script(plotly_script()), _script(STATIC / "charts.js")],
+        "style_ids": style_ids(),
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "is_best": is_best,
+    }
+    return environment().get_template("appendix.html").render(context)
+
+
+def is_best(sheet: Sheet, row: int, column: int) -> bool:
+    """Whether a sheet's cell stands in bold."""
+    return (row, column) in sheet.best
+
+
+def _script(file: Path) -> Markup:
+    """A script to stand inside a page; nothing in it may end the script early."""
+    return Markup(file.read_text(encoding="utf-8").replace("</script", "<\\/script"))
+
+
+def data_of(chart: Chart) -> Table:
+    """The data behind a chart."""
+    return chart.table if isinstance(chart.table, Table) else chart.table()
+
+
+def data_uri(table: Table) -> str:
+    """A table as a link that saves its CSV."""
+    return "data:text/csv;base64," + base64.b64encode(table.csv().encode()).decode()

@@ -1,0 +1,81 @@
+"""The report of a run: one file that needs nothing beside it, figures that any editor takes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from threedrs_dashboards.appendix.__main__ import main
+from threedrs_dashboards.appendix.document import make_appendix, write_appendix
+from threedrs_dashboards.appendix.vector import write_figure
+from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.store import Store
+from threedrs_dashboards.tables import Table
+from threedrs_platform.workspace import find_workspace
+
+MEAN = "mean-scanrefer-acc_at_0.25"
+
+
+@pytest.fixture
+def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
+    store = Store(find_workspace(str(workspace), environment={}))
+    write_appendix(make_appendix(store, "run-1"), out)
+    store.close()
+    return out
+
+
+def test_the_page_needs_nothing_beside_itself(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = text[: text.index("<script>")]
+    assert "src=" not in page and "<link" not in page and 'href="http' not in page
+    assert text.count("plotly.js v") == 1 and text.rstrip().endswith("</html>")
+    assert "mae &lt;b&gt;" in page and "Traceback <script>" not in page
+
+
+def test_every_figure_is_there_as_pdf_svg_and_data(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    names = re.findall(r'<figure class="chart" id="([^"]+)"', text)
+    assert MEAN in names and "training-loss" in names
+    for name in names:
+        assert (folder / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert ElementTree.parse(folder / f"figures/{name}.svg").getroot().tag.endswith("svg")
+        assert (folder / f"figures/{name}.csv").stat().st_size > 10
+
+
+def test_figures_show_the_runs_numbers(folder: Path) -> None:
+    with (folder / f"figures/{MEAN}.csv").open(encoding="utf-8") as file:
+        rows = {row["cell"]: row for row in csv.DictReader(file)}
+    assert rows["vggt"]["mean"] == "50.0" and rows["mae <b>"]["seeds"] == "2"
+    svg = (folder / f"figures/{MEAN}.svg").read_text(encoding="utf-8")
+    assert "vggt heavy" in svg
+
+
+def test_the_page_carries_verdicts_and_the_grid(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Against the baseline" in text and "compare_to: baseline" in text
+    assert r"\toprule" in (folder / "tables.tex").read_text(encoding="utf-8")
+
+
+def test_the_same_data_give_the_same_figure(tmp_path: Path) -> None:
+    bars = {"type": "bar", "name": "b", "x": ["a", "b"], "y": [1.0, None]}
+    line = {"type": "scatter", "mode": "lines+markers", "name": "l", "x": ["a", "b"], "y": [2, 3]}
+    chart = Chart("figure", "A figure", [bars, line], Table(("x",), []))
+    first = [file.read_bytes() for file in write_figure(chart, tmp_path)]
+    assert first == [file.read_bytes() for file in write_figure(chart, tmp_path)]
+
+
+def test_the_command_prints_its_files_or_its_fault(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--workspace", str(workspace), "--out", str(tmp_path / "out")]
+    assert main(["run-1", *words]) == 0
+    files = json.loads(capsys.readouterr().out)["files"]
+    assert str(tmp_path / "out" / "report.html") in files
+    assert main(["run-7", *words]) == 2
+    assert "did you mean 'run-1'" in capsys.readouterr().err

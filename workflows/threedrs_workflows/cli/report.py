@@ -1,0 +1,88 @@
+"""`workflows report`: a run as one HTML file with its figures, for a paper's appendix."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
+from threedrs_platform.measurements import RunSummary
+from threedrs_platform.results import Results
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.ui import require_packages
+
+SUMMARY = "one self-contained HTML file of a run with its figures as PDF, SVG and CSV"
+
+EXAMPLES = """\
+examples:
+  workflows report                         the newest run, into ./<run>-report
+  workflows report ablations --out paper/appendix
+
+The folder holds report.html (opens anywhere, needs no network), tables.tex, tables.md and figures/.
+The same files are logged with the run in MLflow, under "report".
+"""
+
+PACKAGES = ("jinja2", "matplotlib", "plotly", "starlette")
+IN_MLFLOW = "report"
+_ERRORS = {75: StorageError}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of this verb."""
+    parser.add_argument("run", nargs="?", metavar="RUN", help="id, its beginning, or grid name")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="default: ./<run>-report")
+    parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow alone")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the files and log them."""
+    require_packages(PACKAGES)
+    with find_workspace(args.workspace, args.db) as workspace:
+        chosen = Results(workspace.database).find_run(args.run)
+        folder = args.out or Path(f"{chosen.run_id}-report")
+        files = write_report(workspace, chosen.run_id, folder)
+        missed = "left alone" if args.no_mlflow else _track(workspace, chosen, folder)
+    tracked = f"not logged to MLflow: {missed}" if missed else f"logged to MLflow as {IN_MLFLOW}/"
+    text = f"{folder / 'report.html'} and {len(files) - 1} more files; {tracked}"
+    emit(args, {"run": chosen.run_id, "files": files, "tracked": not missed}, text)
+    return 0
+
+
+def write_report(workspace: Workspace, run_id: str, folder: Path) -> list[str]:
+    """Have the dashboards write a run's report.
+
+    Returns: the files.
+
+    Raises:
+        ThreedrsError: what kept it from being written.
+    """
+    command = [sys.executable, "-m", "threedrs_dashboards.appendix", run_id]
+    command += ["--workspace", str(workspace.root), "--out", str(folder)]
+    places = {
+        "THREEDRS_DATABASE_URL": workspace.database_url,
+        "THREEDRS_ARTIFACTS": workspace.artifacts_url,
+    }
+    done = subprocess.run(
+        command, env={**os.environ, **places}, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 2:
+        raise ConfigError([Fault(done.stderr.strip())])
+    if done.returncode:
+        raise _ERRORS.get(done.returncode, ThreedrsError)(done.stderr.strip())
+    files: list[str] = json.loads(done.stdout)["files"]
+    return files
+
+
+def _track(workspace: Workspace, run: RunSummary, folder: Path) -> str:
+    """Log the files with the run; says why not where that fails."""
+    from threedrs_platform.tracked_files import attach_folder  # brings MLflow
+    from threedrs_workflows.tracker import is_off, target_of
+
+    if is_off(os.environ):
+        return "tracking is off"
+    return attach_folder(target_of(workspace, os.environ), run, folder, IN_MLFLOW)
