@@ -1,3 +1,8 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
 import optuna
 import pytest
 
@@ -24,12 +29,12 @@ ARM = {"teacher": "vggt"}
 
 
 @pytest.fixture(params=database_kinds())
-def workspace(request, tmp_path):
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
     with fresh_database(request.param, tmp_path) as url, Workspace(tmp_path, url, "") as workspace:
         yield workspace
 
 
-def make_study(workspace):
+def make_study(workspace: Workspace) -> tuple[optuna.Study, StudyFacts]:
     prepare_storage(workspace)
     study = optuna.create_study(
         study_name=study_name(RUN, ARM), storage=open_storage(workspace, RUN)
@@ -51,25 +56,25 @@ def make_study(workspace):
     return study, facts
 
 
-def test_a_study_is_found_again_with_its_facts(workspace):
+def test_a_study_is_found_again_with_its_facts(workspace: Workspace) -> None:
     assert study_names(workspace) == []
     _, facts = make_study(workspace)
     assert study_names(workspace) == ["grid-0123abcd/teacher=vggt"]
     assert StudyFacts.of(load_study(workspace, "grid-0123abcd/teacher=vggt")) == facts
 
 
-def test_looking_for_studies_creates_nothing(tmp_path):
+def test_looking_for_studies_creates_nothing(tmp_path: Path) -> None:
     assert study_names(Workspace(tmp_path / "none", "", "")) == []
     assert not (tmp_path / "none").exists()
 
 
-def test_an_unknown_study_is_refused_with_the_nearest_name(workspace):
+def test_an_unknown_study_is_refused_with_the_nearest_name(workspace: Workspace) -> None:
     make_study(workspace)
     with pytest.raises(ConfigError, match="did you mean 'grid-0123abcd/teacher=vggt'"):
         load_study(workspace, "grid-0123abcd/teacher=vgtt")
 
 
-def test_trials_have_their_choices_as_written(workspace):
+def test_trials_have_their_choices_as_written(workspace: Workspace) -> None:
     study, facts = make_study(workspace)
     trial = study.ask()
     texts = [choice_text(choice) for choice in facts.choices["alignment.layers"]]
@@ -83,7 +88,7 @@ def test_trials_have_their_choices_as_written(workspace):
     assert row.intermediate == {3: 0.5}
 
 
-def test_a_journal_survives_a_writer_killed_within_a_line(tmp_path):
+def test_a_journal_survives_a_writer_killed_within_a_line(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, "", "")
     study, _ = make_study(workspace)
     study.tell(study.ask(), 1.0)
