@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -143,17 +142,6 @@ def test_a_scene_that_was_skipped_is_named(world: Path, tmp_path: Path) -> None:
     step, reports = task(tmp_path, "trained", finetune_params(), inputs)
     assert len(finetune.training_inputs(step).samples) == 2
     assert kept[0].stem in reports.warnings[0]
-
-
-def test_a_resumed_attempt_tells_the_whole_curve(world: Path, tmp_path: Path) -> None:
-    step, reports = task(tmp_path, "trained", finetune_params(), inputs_of(world))
-    line = json.dumps([1, {"loss": 9.0}])
-    (step.scratch / finetune.CURVE_FILE).write_text(line + "\n" + line[:4])
-    finetune.run(step)
-    assert reports.curves[1] == {"loss": 9.0}
-    assert 4 in reports.curves
-    lines = (step.scratch / finetune.CURVE_FILE).read_text().splitlines()
-    assert [json.loads(each)[0] for each in lines] == [1, 2, 4]
 
 
 def test_training_on_an_evaluated_scene_is_refused(world: Path, tmp_path: Path) -> None:

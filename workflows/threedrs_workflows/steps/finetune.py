@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.objectives.config import (
@@ -30,7 +29,6 @@ from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.evaluation_samples import HELD_OUT_FILE
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
-CURVE_FILE = "curve.jsonl"
 WEIGHTS_DIGEST = "weights.json"
 """Written by the step "pretrain" beside its pointer."""
 
@@ -42,11 +40,15 @@ def run(task: StepTask) -> None:
     Checkpoints lie in the scratch folder: a later attempt goes on from the newest.
     """
     inputs = training_inputs(task)
-    curve = Curve(task, inputs.training.steps)
+
+    def report(step: int, values: dict[str, float]) -> None:
+        task.log(step, values)
+        task.progress(step, inputs.training.steps, f"loss {values['loss']:.3f}")
+
     launch = train_on_ray if ray_is_on() else train_here
     summary = launch(
         inputs,
-        report=curve.report,
+        report=report,
         checkpoint_dir=task.scratch / "checkpoints",
         out=task.out,
         device=device_for(task.settings.get("gpus", 0)),
@@ -129,40 +131,6 @@ def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sa
             task.warn(f"scene {scene_id} has no {what}; its {len(by_scene[scene_id])} samples rest")
             del by_scene[scene_id]
     return dict(by_scene)
-
-
-class Curve:
-    """Training curve of all attempts: kept in scratch, told anew by an attempt that resumes."""
-
-    def __init__(self, task: StepTask, steps: int) -> None:
-        self._task, self._steps = task, steps
-        self._path = task.scratch / CURVE_FILE
-        earlier = self._earlier()
-        # Written anew, because a line that was cut short would swallow the next one.
-        unfinished = self._path.with_suffix(".unfinished")
-        unfinished.write_text("".join(json.dumps(point) + "\n" for point in earlier))
-        unfinished.replace(self._path)
-        for step, values in earlier:
-            task.log(step, values)
-
-    def report(self, step: int, values: dict[str, float]) -> None:
-        """Keep one point and show progress."""
-        with self._path.open("a") as lines:
-            lines.write(json.dumps([step, values]) + "\n")
-        self._task.log(step, values)
-        self._task.progress(step, self._steps, f"loss {values['loss']:.3f}")
-
-    def _earlier(self) -> list[tuple[int, dict[str, float]]]:
-        """Points of earlier attempts; a line cut short by a kill is dropped."""
-        if not self._path.is_file():
-            return []
-        points: list[Any] = []
-        for line in self._path.read_text().splitlines():
-            try:
-                points.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return [(step, values) for step, values in points]
 
 
 def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummary) -> None:
