@@ -122,6 +122,11 @@ class AlignmentHead(nn.Module):
             "deviation", torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0).float()
         )
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """What each layer's loss is called."""
+        return tuple(f"alignment/layer{layer}" for layer in self.config.layers)
+
     def forward(self, hidden: Sequence[Tensor], teacher: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Mean loss over the aligned layers, and each layer's loss for logging.
 
@@ -143,10 +148,7 @@ class AlignmentHead(nn.Module):
             )
             for project, states in zip(self.projectors, hidden, strict=True)
         ]
-        parts = {
-            f"alignment/layer{layer}": loss.item()
-            for layer, loss in zip(self.config.layers, losses, strict=True)
-        }
+        parts = dict(zip(self.part_names, (loss.item() for loss in losses), strict=True))
         return torch.stack(losses).mean(), parts
 
     def targets(self, teacher: Tensor) -> Tensor:

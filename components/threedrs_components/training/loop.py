@@ -25,7 +25,9 @@ from threedrs_components.training.checkpoints import (
 )
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData, check_shares
+from threedrs_components.training.meter import Meter
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.parameter_groups import parameter_groups
 from threedrs_components.training.randomness import (
     load_random_state,
     save_random_state,
@@ -33,7 +35,6 @@ from threedrs_components.training.randomness import (
 )
 from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
-    ParameterGroup,
     Parts,
     Strategy,
     World,
@@ -53,6 +54,7 @@ PARTS = (
     "loss/correspondence",
     "loss/grounding",
     "loss/text",
+    "tokens",
 )
 """Summed over ranks and reported; names in one order on every rank."""
 NO_EFFECT = (
@@ -201,6 +203,7 @@ class _Run:
         self.validation = _validation(inputs, module.student)
         self.progress = Progress(0, {}, inputs.identity(world))
         self.last_report: dict[str, float] = {}
+        self.meter = Meter(module.student.device)
 
     def resume(self) -> int:
         """Continue from the newest checkpoint; returns its step, 0 without one."""
@@ -229,7 +232,7 @@ class _Run:
         plan = self.data.plan(step)
         totals = Totals(max(plan.num_questions, 1), len(plan.scenes))
         micros = self.data.micro_batches(plan, self.world.rank, self.world.size)
-        values = dict.fromkeys(PARTS, 0.0) | {"loss": 0.0}
+        values = dict.fromkeys((*PARTS, *self.module.alignment_parts), 0.0) | {"loss": 0.0}
         for index, micro in enumerate(micros):
             loss, parts = self.strategy.accumulate(micro, totals, index == len(micros) - 1)
             values["loss"] += float(loss)
@@ -248,6 +251,7 @@ class _Run:
     def _remember(self, values: Parts, norm: float, rate: float) -> None:
         device = self.module.student.device
         summed = total_over_ranks(values, self.world, device)
+        self.meter.count(summed.pop("tokens"))
         summed |= {"gradient_norm": norm, "schedule": rate, "steps": 1.0}
         window = self.progress.window
         for name, value in summed.items():
@@ -270,6 +274,7 @@ class _Run:
             values["grounding/accuracy"] = correct / asked
         if looks and self.validation is not None:
             values |= self.validation.values(self.module)
+        values |= self.meter.read()
         self.last_report, self.progress.window = values, {}
         if self.world.rank == 0:
             self.report(self.progress.step, values)
@@ -286,37 +291,6 @@ class _Run:
             self.world.rank == 0,
             lambda: barrier(self.world),
         )
-
-
-def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[ParameterGroup]:
-    """Vision tower, projector, heads and language model with their peak rates; rate 0 freezes."""
-    own = training.learning_rate
-    rates = {
-        "vision": own * training.vision_learning_rate_factor,
-        "projector": _or(training.projector_learning_rate, own),
-        "heads": _or(training.head_learning_rate, own),
-        "language": own,
-    }
-    members: dict[str, list[torch.nn.Parameter]] = {name: [] for name in rates}
-    for name, parameter in module.named_parameters():
-        group = _group_of(module.student, name)
-        parameter.requires_grad_(parameter.requires_grad and rates[group] > 0)
-        if parameter.requires_grad:
-            members[group].append(parameter)
-    return [
-        ParameterGroup(name, rates[name], tuple(parameters))
-        for name, parameters in members.items()
-        if parameters
-    ]
-
-
-def _group_of(student: Student, name: str) -> str:
-    inner = name.removeprefix("student.")
-    return "heads" if inner == name else student.part_of(inner)
-
-
-def _or(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
 
 
 def _world_of_process_group() -> World:

@@ -75,13 +75,19 @@ class TrainingModule(nn.Module):
             layers.add(self.objectives.correspondence.layer)
         return tuple(sorted(layers))
 
+    @property
+    def alignment_parts(self) -> tuple[str, ...]:
+        """Names of the reported losses of single layers."""
+        return () if self.alignment is None else self.alignment.part_names
+
     def forward(self, micro: MicroBatch, totals: Totals) -> tuple[Tensor, dict[str, float]]:
         """This micro-batch's share of the step's loss, and of each part."""
         device = self.student.device
         batch = micro.batch.to(device)
         output = self.student(batch.frames, batch.layout, batch.ids, batch.regions, self.layers)
         losses: dict[str, Tensor] = {}
-        parts: dict[str, float] = {}
+        layout = batch.layout
+        parts = {"tokens": float(layout.scenes * layout.prefix + len(batch.ids))}
         if len(batch.answer_tokens):
             losses["text"] = self._text(batch, output) / totals.questions
         if len(batch.ground_tokens):
@@ -89,7 +95,8 @@ class TrainingModule(nn.Module):
             losses["grounding"] = self._grounding(batch, scores) / totals.questions
             parts |= grounding_counts(scores, batch)
         if micro.teacher is not None and self.alignment is not None:
-            losses["alignment"] = self._alignment(output, micro.teacher.to(device), totals)
+            losses["alignment"], layers = self._alignment(output, micro.teacher.to(device), totals)
+            parts |= layers
         if micro.pairs:
             losses["correspondence"] = self._correspondence(output, micro.pairs) / totals.scenes
         weighted = [self._weight(name) * loss for name, loss in losses.items()]
@@ -121,12 +128,15 @@ class TrainingModule(nn.Module):
         mean = grounding_loss(scores, batch.positives, batch.present, temperature)
         return mean * len(batch.ground_tokens)
 
-    def _alignment(self, output: StudentOutput, teacher: Tensor, totals: Totals) -> Tensor:
+    def _alignment(
+        self, output: StudentOutput, teacher: Tensor, totals: Totals
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss, and that of each layer."""
         assert self.alignment is not None
         hidden = [output.hidden[layer] for layer in self.objectives.alignment.layers]
-        loss, _ = self.alignment(hidden, teacher)
-        share: Tensor = loss * (teacher.shape[0] / totals.scenes)
-        return share
+        loss, layers = self.alignment(hidden, teacher)
+        share = teacher.shape[0] / totals.scenes
+        return loss * share, {name: value * share for name, value in layers.items()}
 
     def _correspondence(self, output: StudentOutput, pairs: Sequence[PairMatrix]) -> Tensor:
         config = self.objectives.correspondence

@@ -24,8 +24,9 @@ from threedrs_components.students.student import Student
 from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import MicroBatch
-from threedrs_components.training.loop import TrainingInputs, parameter_groups, train
+from threedrs_components.training.loop import TrainingInputs, train
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.parameter_groups import parameter_groups
 from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 from threedrs_platform.features import FeatureHeader, write_features
 from threedrs_platform.records import FeatureMap

@@ -94,6 +94,11 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return load_file(folder / "out" / "model.safetensors")
 
 
+def lasting(values: dict[str, float]) -> dict[str, float]:
+    """What does not depend on the machine."""
+    return {k: v for k, v in values.items() if not k.startswith(("speed/", "memory/"))}
+
+
 def test_a_resumed_run_ends_in_the_same_bits(inputs: TrainingInputs, tmp_path: Path) -> None:
     _, undisturbed = run(inputs, tmp_path / "whole")
     with pytest.raises(Stopped):
@@ -103,7 +108,7 @@ def test_a_resumed_run_ends_in_the_same_bits(inputs: TrainingInputs, tmp_path: P
     expected = weights(tmp_path / "whole")
     for name, tensor in weights(tmp_path / "broken").items():
         assert torch.equal(tensor, expected[name]), name
-    assert rest[6] == undisturbed[6]
+    assert lasting(rest[6]) == lasting(undisturbed[6])
     assert sorted(path.name for path in (tmp_path / "broken/checkpoints").iterdir()) == [
         "step-0000004"
     ]
@@ -112,6 +117,9 @@ def test_a_resumed_run_ends_in_the_same_bits(inputs: TrainingInputs, tmp_path: P
 def test_every_loss_is_reported_and_gradients_flow(inputs: TrainingInputs, tmp_path: Path) -> None:
     _, curve = run(inputs, tmp_path)
     assert {"loss", "loss/text", "loss/grounding", "loss/alignment"} <= set(curve[3])
+    layers = [curve[3][f"alignment/layer{layer}"] for layer in (-1, -2)]
+    assert sum(layers) / 2 == pytest.approx(curve[3]["loss/alignment"])
+    assert curve[3]["speed/tokens_per_second"] > 0 and curve[3]["memory/cpu_gib"] > 0.01
     assert {"loss/correspondence", "grounding/accuracy", "gradient_norm"} <= set(curve[3])
     assert curve[3]["gradient_norm"] > 0
     before = load_file(Path(str(inputs.student.checkpoint)) / "model.safetensors")

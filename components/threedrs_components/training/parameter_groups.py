@@ -1,0 +1,41 @@
+"""Which parameters learn at which rate."""
+
+from __future__ import annotations
+
+import torch
+
+from threedrs_components.students.student import Student
+from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.objective import TrainingModule
+from threedrs_components.training.strategies import ParameterGroup
+
+
+def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[ParameterGroup]:
+    """Vision tower, projector, heads and language model with their peak rates; rate 0 freezes."""
+    own = training.learning_rate
+    rates = {
+        "vision": own * training.vision_learning_rate_factor,
+        "projector": _or(training.projector_learning_rate, own),
+        "heads": _or(training.head_learning_rate, own),
+        "language": own,
+    }
+    members: dict[str, list[torch.nn.Parameter]] = {name: [] for name in rates}
+    for name, parameter in module.named_parameters():
+        group = _group_of(module.student, name)
+        parameter.requires_grad_(parameter.requires_grad and rates[group] > 0)
+        if parameter.requires_grad:
+            members[group].append(parameter)
+    return [
+        ParameterGroup(name, rates[name], tuple(parameters))
+        for name, parameters in members.items()
+        if parameters
+    ]
+
+
+def _group_of(student: Student, name: str) -> str:
+    inner = name.removeprefix("student.")
+    return "heads" if inner == name else student.part_of(inner)
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
