@@ -175,8 +175,19 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
         ),
         ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers (0 to 3)"),
         ({"probe__layer": -5}, "probe: layer -5: the student has 3 layers"),
+        (
+            {
+                "student": "big",
+                "prepare": {"image_size": 384, "grid": 14},
+                "alignment__layers": [-30],
+            },
+            "alignment: layer -30: the student has 28 layers (0 to 28)",
+        ),
         ({"prepare__grid": 7}, "student: the student reads 64 pixels as 4 x 4 tokens, but prepare"),
-        ({"student": "big"}, "student: the student reads 384 pixels as 14 x 14 tokens, but prepare"),
+        (
+            {"student": "big"},
+            "student: the student reads 384 pixels as 14 x 14 tokens, but prepare",
+        ),
         (
             {
                 "students__llava__object_membership": "released",

@@ -139,10 +139,10 @@ class Experiment(Config):
     @classmethod
     def _layers_exist(cls, section: Any, info: ValidationInfo) -> Any:
         student = _student(info)
-        if student is None or student.size != "micro" or student.checkpoint is not None:
+        if student is None or (student.size == "micro" and student.checkpoint is not None):
             return section
         layers = section.layers if isinstance(section, AlignmentConfig) else (section.layer,)
-        count = student.micro.layers
+        count = student.micro.layers if student.size == "micro" else student.real_layers
         for layer in layers:
             if not -count - 1 <= layer <= count:
                 raise ValueError(f"layer {layer}: the student has {count} layers (0 to {count})")

@@ -119,9 +119,7 @@ def prepare_scene(
     )
 
 
-def _patch_weights(
-    points: Tensor, valid: Tensor, boxes: Tensor, grid: int | None
-) -> Tensor | None:
+def _patch_weights(points: Tensor, valid: Tensor, boxes: Tensor, grid: int | None) -> Tensor | None:
     return None if grid is None else box_cell_weights(points, valid, boxes, grid, grid)
 
 

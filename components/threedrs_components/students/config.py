@@ -68,6 +68,8 @@ class StudentSettings(Config):
     """Side of the frames at size 7b."""
     real_grid: ClassVar[int] = 14
     """Token rows and columns per frame at size 7b."""
+    real_layers: ClassVar[int] = 28
+    """Layers of the language model at size 7b."""
     real_patch_grid: ClassVar[int | None] = 27
     """Rows of vision tokens before pooling at size 7b; None where the tower pools them."""
 
@@ -196,6 +198,7 @@ class LlavaNextVideoStudentConfig(StudentSettings):
     kind: Literal["llava_next_video"] = "llava_next_video"
     real_image_size: ClassVar[int] = 336
     real_grid: ClassVar[int] = 12
+    real_layers: ClassVar[int] = 32
     real_patch_grid: ClassVar[int | None] = None
 
     def architecture(self) -> type[Student]:

@@ -49,6 +49,13 @@ def test_training_prompts_carry_the_spatial_sentence_and_evaluation_prompts_do_n
     assert samples(world, "scanrefer")[0].prompt.startswith("Identify the object")
 
 
+def test_an_evaluation_preamble_stands_before_evaluation_prompts_only(world: Path) -> None:
+    prompts = PromptConfig(train_preamble="", evaluation_preamble="Look. ")
+    benchmark = load_benchmark("scanqa", world, prompts)
+    assert all(each.prompt.startswith("Look. ") for each in benchmark.samples("val"))
+    assert not any(each.prompt.startswith("Look. ") for each in benchmark.samples("train"))
+
+
 def test_multi3drefer_keeps_queries_without_target(world: Path) -> None:
     one, several, none = samples(world, "multi3drefer")
     assert one.target_ids == (0,) and len(several.target_boxes) == 2
