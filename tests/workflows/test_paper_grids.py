@@ -124,10 +124,11 @@ def test_a_preset_from_the_environment_runs_the_table_in_the_micro_world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("PRESET", "micro")
-    monkeypatch.setenv("GPUS", "0")
+    for name in ("GPUS", "GPU"):
+        monkeypatch.setenv(name, "0")
     grid = load_cells(FOLDER / "table5.yaml", smoke=True)
     assert {cell.experiment.scenes.kind for cell in grid.cells} == {"micro"}
-    assert {cell.resources["finetune"].gpus for cell in grid.cells} == {0}
+    assert {each.gpus for cell in grid.cells for each in cell.resources.values()} == {0}
 
 
 def params(cell: GridCell) -> dict[str, Any]:
