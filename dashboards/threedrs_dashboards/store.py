@@ -62,9 +62,10 @@ class Store:
         return self.results.find_run(wanted or None)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close what was opened."""
         if self._database is not None:
             self._database.close()
+        self.workspace.close()
 
 
 def store_of(request: Request) -> Store:

@@ -147,10 +147,11 @@ def open_storage(workspace: Workspace, run: str) -> BaseStorage:
     from optuna.storages import JournalStorage, RDBStorage
 
     if _is_server(workspace):
-        return RDBStorage(
-            workspace.database_url,
-            engine_kwargs={"connect_args": {"options": f"-csearch_path={SCHEMA}"}},
-        )
+        from sqlalchemy.pool import NullPool  # nobody closes an Optuna storage: keep nothing open
+
+        search_path = {"options": f"-csearch_path={SCHEMA}"}
+        kept = {"connect_args": search_path, "poolclass": NullPool}
+        return RDBStorage(workspace.database_url, engine_kwargs=kept)
     file = journal_file(workspace.root, run)
     with storage_errors(f"write {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,12 @@ from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.testing.tiny_run import write_tiny_run
-from threedrs_platform.database import open_database, sqlite_url
+from threedrs_platform.database import open_database
 from threedrs_platform.measurements import RunResults
 from threedrs_platform.recorder import CurvePoint
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import StepState
+from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.testing.fake_results import Values, fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import find_workspace
@@ -91,9 +92,15 @@ def training() -> dict[str, list[CurvePoint]]:
     }
 
 
+@pytest.fixture(params=database_kinds())
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh_database(request.param, tmp_path) as url:
+        yield url
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    database = open_database(sqlite_url(tmp_path / "results.db"))
+def workspace(tmp_path: Path, database_url: str) -> Path:
+    database = open_database(database_url)
     store_run(database, study(), per_sample(), training(), GRID, tmp_path / "logs")
     progress = {"kind": "progress", "done": 120, "total": 350, "note": "loss 0.41"}
     live = tmp_path / "logs" / "key-late-1" / "1.jsonl"
@@ -103,8 +110,8 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(workspace: Path) -> Iterator[TestClient]:
-    app = create_app(find_workspace(str(workspace), environment={}))
+def client(workspace: Path, database_url: str) -> Iterator[TestClient]:
+    app = create_app(find_workspace(str(workspace), database_url, environment={}))
     yield TestClient(app, LOCAL)
     app.state.store.close()
 

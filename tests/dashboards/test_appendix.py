@@ -22,9 +22,9 @@ MEAN = "mean-scanrefer-acc_at_0.25"
 
 
 @pytest.fixture
-def folder(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(workspace: Path, database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    store = Store(find_workspace(str(workspace), environment={}))
+    store = Store(find_workspace(str(workspace), database_url, environment={}))
     write_appendix(make_appendix(store, "run-1"), out)
     store.close()
     return out
@@ -71,9 +71,9 @@ def test_the_same_data_give_the_same_figure(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_its_files_or_its_fault(
-    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Path, database_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--workspace", str(workspace), "--out", str(tmp_path / "out")]
+    words = ["--workspace", str(workspace), "--db", database_url, "--out", str(tmp_path / "out")]
     assert main(["run-1", *words]) == 0
     files = json.loads(capsys.readouterr().out)["files"]
     assert str(tmp_path / "out" / "report.html") in files

@@ -19,6 +19,7 @@ from threedrs_platform.studies import (
     StudyFacts,
     facts_attribute,
     open_storage,
+    prepare_storage,
     study_name,
 )
 from threedrs_platform.workspace import Workspace
@@ -27,15 +28,17 @@ RUN = "grid-0123abcd"
 STUDY = f"{RUN}/teacher=vggt"
 
 
-def make_study(workspace: Path, metrics: tuple[str, ...]) -> None:
+def make_study(folder: Path, url: str, metrics: tuple[str, ...]) -> None:
     """Ten trials: the weight decides everything, the layer nothing; two are pruned."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with Workspace(folder, url, "") as workspace:
+        prepare_storage(workspace)
+        study = optuna.create_study(
+            study_name=study_name(RUN, {"teacher": "vggt"}),
+            storage=open_storage(workspace, RUN),
+            directions=["maximize" for _ in metrics],
+        )
     directions = ("maximize",) * len(metrics)
-    study = optuna.create_study(
-        study_name=study_name(RUN, {"teacher": "vggt"}),
-        storage=open_storage(Workspace(workspace, "", ""), RUN),
-        directions=directions,
-    )
     facts = StudyFacts(
         run=RUN, grid="grid", arm={"teacher": "vggt"}, metrics=metrics, directions=directions,
         space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
@@ -70,8 +73,8 @@ def figure(text: str, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def page(client: TestClient, workspace: Path) -> str:
-    make_study(workspace, ("scanqa/em@1",))
+def page(client: TestClient, workspace: Path, database_url: str) -> str:
+    make_study(workspace, database_url, ("scanqa/em@1",))
     return client.get(f"/tuning?study={STUDY}").text
 
 
@@ -111,8 +114,10 @@ def test_trials_lead_to_their_cells_and_can_be_sorted(page: str, client: TestCli
     assert order[:3] == ["9", "8", "6"] and set(order[-2:]) == {"3", "7"}
 
 
-def test_two_metrics_have_a_pareto_front(client: TestClient, workspace: Path) -> None:
-    make_study(workspace, ("scanqa/em@1", "scanrefer/acc@0.25"))
+def test_two_metrics_have_a_pareto_front(
+    client: TestClient, workspace: Path, database_url: str
+) -> None:
+    make_study(workspace, database_url, ("scanqa/em@1", "scanrefer/acc@0.25"))
     text = client.get(f"/tuning?study={STUDY}&metric=scanqa/em@1").text
     dominated, front = figure(text, "front")["data"]
     assert front["x"] == [1.0, 3.0, 5.0, 7.0, 9.0] and front["y"] == [4.0, 3.0, 2.0, 1.0, 0.0]

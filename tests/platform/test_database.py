@@ -9,7 +9,13 @@ import pytest
 from sqlalchemy import Connection, create_engine, exc, inspect, select, text
 
 from threedrs_platform import schema
-from threedrs_platform.database import _create_engine, now, open_database, sqlite_url
+from threedrs_platform.database import (
+    _create_engine,
+    now,
+    open_database,
+    open_read_only,
+    sqlite_url,
+)
 from threedrs_platform.errors import StorageError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 
@@ -146,3 +152,34 @@ def test_a_server_that_went_away_is_waited_for(
     monkeypatch.setattr(database, "_has_worked", False)
     with pytest.raises(StorageError, match="server closed the connection"), database.read():
         pass
+
+
+def test_a_database_opened_for_reading_reads_and_refuses_to_write(url: str) -> None:
+    writer = open_database(url)
+    reader = open_read_only(url)
+    with writer.write() as connection:
+        connection.execute(
+            schema.artifacts.insert(), {"digest": "d", "bytes": 1, "files": 1, "created_at": 0.0}
+        )
+    with reader.read() as connection:
+        assert connection.scalars(select(schema.artifacts.c.digest)).all() == ["d"]
+    refusal = pytest.raises((StorageError, exc.InternalError), match=r"read-?only")
+    with refusal, reader.write() as connection:
+        connection.execute(schema.artifacts.delete())
+    reader.close()
+    writer.close()
+
+
+def test_opening_for_reading_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="unable to open"):
+        open_read_only(f"sqlite:///{tmp_path / 'absent.db'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_another_version_are_not_read(url: str) -> None:
+    database = open_database(url)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    database.close()
+    with pytest.raises(StorageError, match="tables of version 0000"):
+        open_read_only(url)

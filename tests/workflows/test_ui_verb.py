@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.errors import ConfigError, ThreedrsError
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli import ui
 from threedrs_workflows.local_servers import LOOPBACK, Server, free_port, serving
 
@@ -67,7 +68,7 @@ def test_no_secret_stands_on_a_command_line(
 ) -> None:
     secret = "postgresql+psycopg://me:hunter2@db/threedrs"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
-    with ui.find_workspace(str(tmp_path), secret, environment={}) as workspace:
+    with find_workspace(str(tmp_path), secret, environment={}) as workspace:
         servers = [ui.dashboards_server(workspace, 1), ui.mlflow_server(workspace, 2)]
     assert not any("hunter2" in word for server in servers for word in server.command)
     assert all(secret in server.environment.values() for server in servers)

@@ -25,7 +25,12 @@ MARKERS = {
 }  # fmt: skip
 STYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
 HATCHES = {"": None, "/": "///", "x": "xxx"}
-SETTINGS = {"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "threedrs", "font.size": 8}
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "threedrs",
+    "font.size": 8,
+}
 """Text stays text, and the same data give the same file."""
 
 
