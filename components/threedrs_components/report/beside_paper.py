@@ -98,7 +98,7 @@ def _beside(table: ResultTable, paper: PaperTable, patterns: Sequence[str]) -> B
 
 
 def _telling(known: Sequence[Beside], run: str) -> list[Beside]:
-    """The run's own table first ("table5-smoke", too), then those that add something; else the best."""
+    """The run's own table first ("table5-smoke", too), then what adds to it, or the best table."""
     own = [each for each in known if each.paper.name == run.split("-")[0]]
     main = [each for each in known if each.paper.name not in DETAILS]
     rich = [each for each in main if len({id(theirs) for _, theirs in each.rows}) > 1]
