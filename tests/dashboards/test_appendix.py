@@ -58,6 +58,7 @@ def test_figures_show_the_runs_numbers(folder: Path) -> None:
 
 def test_the_page_carries_verdicts_and_the_grid(folder: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Table 4 of the paper" in text and "Beside the paper" in text
     assert "Against the baseline" in text and "compare_to: baseline" in text
     assert r"\toprule" in (folder / "tables.tex").read_text(encoding="utf-8")
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.beside_paper import beside_paper, paper_notes, paper_sheets
+from threedrs_components.report.document import EVERY_METRIC, Report, make_report
 from threedrs_components.report.render import latex, markdown
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
+from threedrs_components.report.table import ResultTable, result_table
 from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
 from threedrs_dashboards.appendix.vector import write_figure
 from threedrs_dashboards.charts import Chart, plotly_script, style_ids
@@ -19,7 +21,7 @@ from threedrs_dashboards.choices import grid_choice
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import environment
-from threedrs_platform.errors import StorageError
+from threedrs_platform.errors import ConfigError, StorageError
 from threedrs_platform.runs import Runs
 from threedrs_platform.storage import storage_errors
 
@@ -32,6 +34,9 @@ class Appendix:
 
     report: Report
     charts: tuple[Chart, ...]
+    paper: tuple[Sheet, ...]
+    """The paper's numbers beside ours, where it has rows for some cells."""
+    paper_notes: tuple[str, ...]
     grid_yaml: str
 
 
@@ -51,7 +56,18 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
     choice = grid_choice(store.database, run.run_id)
     report = make_report(results, totals, choice.metrics, choice.compare_to)
     charts = run_figures(store.database, report, totals)
-    return Appendix(report, tuple(charts), Runs(store.database).get(run.run_id).grid_yaml)
+    paper, notes = _beside_paper(result_table(results, EVERY_METRIC, choice.compare_to))
+    grid_yaml = Runs(store.database).get(run.run_id).grid_yaml
+    return Appendix(report, tuple(charts), paper, notes, grid_yaml)
+
+
+def _beside_paper(table: ResultTable) -> tuple[tuple[Sheet, ...], tuple[str, ...]]:
+    """Sheets and notes; none for a run of which the paper has no row."""
+    try:
+        found = beside_paper(table)
+    except ConfigError:
+        return (), ()
+    return tuple(paper_sheets(found)), tuple(paper_notes(found, table))
 
 
 def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
@@ -91,8 +107,8 @@ def html_page(appendix: Appendix) -> str:
     report = appendix.report
     context = {
         "run": report.table.results.run,
-        "sheets": sheets(report),
-        "paragraphs": paragraphs(report),
+        "sheets": [*sheets(report), *appendix.paper],
+        "paragraphs": [*paragraphs(report), *_paper_paragraph(appendix)],
         "charts": [(chart, data_uri(data_of(chart))) for chart in appendix.charts],
         "left_out": max(0, len(report.table.rows) - MOST_CELLS),
         "grid_yaml": appendix.grid_yaml,
@@ -103,6 +119,11 @@ def html_page(appendix: Appendix) -> str:
         "is_best": is_best,
     }
     return environment().get_template("appendix.html").render(context)
+
+
+def _paper_paragraph(appendix: Appendix) -> list[tuple[str, tuple[str, ...]]]:
+    notes = appendix.paper_notes
+    return [("Beside the paper", notes)] if notes else []
 
 
 def is_best(sheet: Sheet, row: int, column: int) -> bool:
