@@ -12,6 +12,7 @@ from threedrs_platform.errors import ConfigError, ConflictError, Fault, StorageE
 from threedrs_workflows import cli
 from threedrs_workflows.cli import exit_code, main
 from threedrs_workflows.cli.verbs import help_text, summaries, verb_names
+from threedrs_workflows.grid import load_cells
 
 GRID = "version: 1\nname: test\nbase: {preset: micro}\nmatrix: {teacher: [none, vggt]}\n"
 BAD = "version: 1\nname: test\nbase: {preset: micro}\nmatrix: {techer: [none]}\nsteps: {x: {}}\n"
@@ -113,7 +114,7 @@ def test_settings_are_listed_with_their_values(
 ) -> None:
     assert main(["validate", grid, "--settings", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["settings"]
-    assert listed["training.steps"] == 400
+    assert listed["training.steps"] == load_cells(Path(grid)).base.training.steps
     assert "seed" not in listed
     assert not [name for name in listed if name.startswith("teacher_pretraining.mae.teacher")]
 
