@@ -54,7 +54,7 @@ class Chart:
 
 
 _LAYOUT: Mapping[str, Any] = {
-    "margin": {"l": 64, "r": 16, "t": 16, "b": 56},
+    "margin": {"l": 64, "r": 16, "t": 32, "b": 56},
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1c2430"},
     "paper_bgcolor": "#ffffff",
     "plot_bgcolor": "#ffffff",

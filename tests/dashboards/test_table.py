@@ -72,6 +72,10 @@ def test_an_axis_can_be_spread_over_columns(client: TestClient) -> None:
     found = {(row["teacher"], row["across"]): row["mean"] for row in rows}
     assert found["vggt", "1.0"] == "50.0" and found["vggt", "3.0"] == "41.0"
     assert ("none", "3.0") not in found
+    papers = {(row["teacher"], row["across"]): row["paper"] for row in rows}
+    assert papers["mae", "1.0"] == "59.1" and papers["vggt", "3.0"] == "62.9"
+    text = client.get(URL + "&by=teacher&across=alignment.weight").text
+    assert cells_of(text, "none")[2] == "-"
 
 
 def test_only_cells_with_a_value_remain(client: TestClient) -> None:

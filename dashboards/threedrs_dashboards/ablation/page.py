@@ -150,7 +150,9 @@ def _line(view: View, row: PivotRow, found: Differences) -> dict[str, Any]:
                 "text": value_text(entry, unit),
                 "best": view.pivot.is_best(index, entry),
                 "difference": difference_text(difference, unit) if difference else "",
-                "paper": view.beside.text(row.cells, column.metric.name) if view.beside else "",
+                "paper": view.beside.text(row.members[index], column.metric.name)
+                if view.beside
+                else "",
                 "why": "; ".join(entry.reasons.values()) if entry else "",
             }
         )

@@ -37,6 +37,8 @@ class PivotRow:
     cells: tuple[Row, ...]
     entries: tuple[Entry | None, ...]
     """One per column; None where no cell belongs."""
+    members: tuple[tuple[Row, ...], ...]
+    """The cells behind each entry."""
     has_baseline: bool
 
 
@@ -81,13 +83,7 @@ def pivot(
         key = tuple(axes.value(row.cell_id, path) for path in by) or _own_key(row, axes, across)
         groups.setdefault(key, []).append(row)
     made = tuple(
-        PivotRow(
-            key,
-            tuple(group),
-            tuple(_entry(column, group, axes, across) for column in columns),
-            any(row.cell_id == table.baseline for row in group),
-        )
-        for key, group in groups.items()
+        _row(key, group, columns, axes, across, table.baseline) for key, group in groups.items()
     )
     return Pivot(tuple(by) or ("cell",), columns, made, _best(columns, made))
 
@@ -100,13 +96,29 @@ def _own_key(row: Row, axes: Axes, across: str) -> tuple[str, ...]:
     return (", ".join(f"{path}={axes.value(row.cell_id, path)}" for path in rest) or "all",)
 
 
-def _entry(column: PivotColumn, group: Sequence[Row], axes: Axes, across: str) -> Entry | None:
-    mine = [
-        row.entries[column.metric.name]
-        for row in group
-        if not across or axes.value(row.cell_id, across) == column.value
+def _row(
+    key: tuple[str, ...],
+    group: Sequence[Row],
+    columns: Sequence[PivotColumn],
+    axes: Axes,
+    across: str,
+    baseline: str | None,
+) -> PivotRow:
+    members = [
+        tuple(
+            row
+            for row in group
+            if row.entries[column.metric.name].is_shown
+            and (not across or axes.value(row.cell_id, across) == column.value)
+        )
+        for column in columns
     ]
-    return merge([entry for entry in mine if entry.is_shown])
+    entries = [
+        merge([row.entries[column.metric.name] for row in mine])
+        for column, mine in zip(columns, members, strict=True)
+    ]
+    has_baseline = any(row.cell_id == baseline for row in group)
+    return PivotRow(key, tuple(group), tuple(entries), tuple(members), has_baseline)
 
 
 def merge(entries: Sequence[Entry]) -> Entry | None:

@@ -73,7 +73,7 @@ def _cell_text(
     difference = differences.get((row.key, index))
     if difference is not None:
         parts.append(f"({difference_text(difference, column.metric.unit)})")
-    paper = beside.text(row.cells, column.metric.name) if beside else ""
+    paper = beside.text(row.members[index], column.metric.name) if beside else ""
     return " ".join([*parts, f"paper {paper}"] if paper else parts)
 
 
@@ -103,9 +103,9 @@ def _csv_row(
     pairs = each.over_seeds if each else None
     low, high = pairs.interval if pairs and pairs.interval else (None, None)
     return (
-        column.metric.unit, entry.mean, entry.sd, len(entry.values), entry.wanted, len(row.cells),
-        "/".join(map(str, entry.n)), pairs.difference if pairs else None, low, high,
+        column.metric.unit, entry.mean, entry.sd, len(entry.values), entry.wanted,
+        len(row.members[index]), "/".join(map(str, entry.n)), pairs.difference if pairs else None, low, high,
         pairs.p_t if pairs else None, each.corrected if each else None,
-        beside.text(row.cells, column.metric.name) if beside else "",
+        beside.text(row.members[index], column.metric.name) if beside else "",
         "; ".join(f"seed {seed}: {why}" for seed, why in entry.reasons.items()),
     )  # fmt: skip
