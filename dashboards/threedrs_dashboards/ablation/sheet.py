@@ -102,10 +102,11 @@ def _csv_row(
     each = differences.get((row.key, index))
     pairs = each.over_seeds if each else None
     low, high = pairs.interval if pairs and pairs.interval else (None, None)
+    cells = row.members[index]
     return (
-        column.metric.unit, entry.mean, entry.sd, len(entry.values), entry.wanted,
-        len(row.members[index]), "/".join(map(str, entry.n)), pairs.difference if pairs else None, low, high,
+        column.metric.unit, entry.mean, entry.sd, len(entry.values), entry.wanted, len(cells),
+        "/".join(map(str, entry.n)), pairs.difference if pairs else None, low, high,
         pairs.p_t if pairs else None, each.corrected if each else None,
-        beside.text(row.members[index], column.metric.name) if beside else "",
+        beside.text(cells, column.metric.name) if beside else "",
         "; ".join(f"seed {seed}: {why}" for seed, why in entry.reasons.items()),
     )  # fmt: skip
