@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from threedrs_platform.measurements import RunSummary
-from threedrs_platform.tracking import CELL, RUN, Target
+from threedrs_platform.tracked_names import CELL, RUN
+from threedrs_platform.tracking import Target
 
 
 def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> str:

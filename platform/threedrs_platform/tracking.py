@@ -7,17 +7,16 @@ again by their tags; one that was not finished is thrown away and written anew.
 
 from __future__ import annotations
 
-import json
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from threedrs_platform.database import Database
-from threedrs_platform.measurements import CellResult, RunResults, RunSummary, flatten
+from threedrs_platform.evidence import Evidence, NoEvidence
+from threedrs_platform.measurements import RunResults, RunSummary
 from threedrs_platform.outbox import (
     Message,
     count_open,
@@ -26,23 +25,20 @@ from threedrs_platform.outbox import (
     sole_deliverer,
 )
 from threedrs_platform.results import Results
-from threedrs_platform.states import RunState, StepState
-
-if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
-    from mlflow.tracking import MlflowClient
-
-METRICS_PER_BATCH = 1000
-PARAMS_PER_BATCH = 100
-LONGEST_VALUE = 5000
-"""MLflow refuses longer parameters and tags."""
-RUN, CELL, SEED, STEPS, STATE, COMPLETE = (
-    f"threedrs.{name}" for name in ("run", "cell", "seed", "steps", "state", "complete")
+from threedrs_platform.states import RunState
+from threedrs_platform.tracked_cells import CellWriter
+from threedrs_platform.tracked_names import (
+    CELL,
+    KIND,
+    LONGEST_VALUE,
+    NOTE,
+    RUN,
+    STATE,
+    find_runs,
 )
 
-_Item = TypeVar("_Item")
-Attachments = Callable[[str], Mapping[str, str]]
-"""Run id -> text by file name, to be kept with the parent run."""
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ def deliver(
     database: Database,
     folder: Path,
     target: Target,
-    attachments: Attachments = lambda run_id: {},
+    evidence: Evidence | None = None,
 ) -> Delivery:
     """Write all waiting messages to MLflow. Imports MLflow only if there is one.
 
@@ -86,12 +82,14 @@ def deliver(
 
     Args:
         folder: of the workspace; holds the lock.
+        evidence: tells what to keep beside the numbers.
     """
+    evidence = evidence or NoEvidence()
     delivered, error = 0, ""
     with sole_deliverer(database, folder) as mine:
         try:
             while mine and (messages := open_messages(database)):
-                for message in _write(Results(database), messages, _Writer(target), attachments):
+                for message in _write(Results(database), messages, _Writer(target), evidence):
                     mark_delivered(database, [message])
                     delivered += 1
         except Exception as problem:  # whatever a tracking server may throw
@@ -100,7 +98,7 @@ def deliver(
 
 
 def _write(
-    results: Results, messages: Sequence[Message], writer: _Writer, attachments: Attachments
+    results: Results, messages: Sequence[Message], writer: _Writer, evidence: Evidence
 ) -> Iterator[Message]:
     """Write messages run by run; yields each once it is written."""
     known = {run.run_id for run in results.run_summaries()}
@@ -108,12 +106,12 @@ def _write(
         if run_id not in known:  # removed since: nothing is left to tell
             yield from group
             continue
-        written = _RunWriter(writer, results, results.run_results(run_id))
+        written = _RunWriter(writer, results, results.run_results(run_id), evidence)
         for message in group:
             if message.kind == "cell.finished":
                 written.cell(str(message.payload["cell"]), int(message.payload["seed"]))
             elif message.kind == "run.finished":
-                written.finish(attachments(run_id))
+                written.finish()
             yield message
 
 
@@ -139,127 +137,65 @@ class _Writer:
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def find(self, experiment: str, tags: Mapping[str, str]) -> list[Run]:
-        """Runs with all these tags."""
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(self.client.search_runs([experiment], wanted, max_results=50))
-
 
 class _RunWriter:
     """One submission: its parent run, and the child runs under it."""
 
-    def __init__(self, writer: _Writer, results: Results, run: RunResults) -> None:
-        self._client, self._target = writer.client, writer.target
-        self._writer, self._results, self._run = writer, results, run
+    def __init__(
+        self, writer: _Writer, results: Results, run: RunResults, evidence: Evidence
+    ) -> None:
+        self._client, self._run, self._evidence = writer.client, run, evidence
+        commit = writer.target.git_commit
+        self._common_tags = {"grid": run.run.name}
+        self._common_tags |= {"mlflow.source.git.commit": commit} if commit else {}
         self._experiment = writer.experiment(run.run.name)
         self._parent = self._parent_run(run.run)
+        self._cells = CellWriter(
+            writer.client,
+            self._experiment,
+            self._parent,
+            results,
+            run,
+            evidence,
+            self._common_tags,
+        )
 
     def _parent_run(self, run: RunSummary) -> str:
-        found = self._writer.find(self._experiment, {RUN: run.run_id, CELL: "-"})
+        found = find_runs(self._client, self._experiment, {RUN: run.run_id, CELL: "-"})
         if found:
             return str(found[0].info.run_id)
-        tags = {RUN: run.run_id, CELL: "-", "threedrs.grid_file": run.grid_file} | self._commit()
-        created = self._client.create_run(
-            self._experiment, _milliseconds(run.created_at), tags, run.run_id
-        )
+        tags = {RUN: run.run_id, CELL: "-", KIND: "submission"} | self._common_tags
+        tags |= {"threedrs.grid_file": run.grid_file}
+        begin = _milliseconds(run.created_at)
+        created = self._client.create_run(self._experiment, begin, tags, run.run_id)
         return str(created.info.run_id)
 
-    def _commit(self) -> dict[str, str]:
-        commit = self._target.git_commit
-        return {"mlflow.source.git.commit": commit} if commit else {}
-
-    def finish(self, attachments: Mapping[str, str]) -> None:
+    def finish(self) -> None:
         """Attach the report and close the parent run."""
-        for name, text in attachments.items():
+        for name, text in self._evidence.run_files(self._run.run.run_id).items():
             self._client.log_text(self._parent, text, name)
+        if note := self._evidence.run_note(self._run):
+            self._client.set_tag(self._parent, NOTE, note[:LONGEST_VALUE])
         state = self._run.run.state
         self._client.set_tag(self._parent, STATE, str(state))
         end = _milliseconds(self._run.run.finished_at or self._run.run.created_at)
-        self._client.set_terminated(self._parent, _RUN_STATUS.get(state, "RUNNING"), end)
+        self._client.set_terminated(self._parent, _STATUS.get(state, "RUNNING"), end)
 
     def cell(self, cell_id: str, seed: int) -> None:
-        """Write the child run of a cell and seed, unless it is there already and unchanged."""
-        cell = next(
-            (each for each in self._run.cells if (each.cell_id, each.seed) == (cell_id, seed)), None
-        )
-        if cell is None or not cell.state.is_terminal:  # taken up again; told when it ends
-            return
-        identity = {RUN: self._run.run.run_id, CELL: cell_id, SEED: str(seed)}
-        content = {STEPS: _steps_tag(cell), STATE: str(cell.state)}
-        for found in self._writer.find(self._experiment, identity):
-            tags = found.data.tags
-            same = all(tags.get(key) == value for key, value in content.items())
-            if same and tags.get(COMPLETE) == "true":
-                return
-            self._client.delete_run(found.info.run_id)
-        self._write_cell(cell, identity | content | self._commit())
-
-    def _write_cell(self, cell: CellResult, tags: dict[str, str]) -> None:
-        begin = _milliseconds(self._run.run.created_at)
-        tags = {**tags, "mlflow.parentRunId": self._parent, "threedrs.cell_name": cell.name}
-        name = f"{cell.title} seed {cell.seed}"
-        run_id = self._client.create_run(self._experiment, begin, tags, name).info.run_id
-        self._log_params(run_id, {**flatten(cell.params), "seed": cell.seed})
-        for batch in _batches(list(self._metrics(cell, begin)), METRICS_PER_BATCH):
-            self._client.log_batch(run_id, metrics=batch)
-        config = json.dumps(dict(cell.params), indent=2, sort_keys=True)
-        self._client.log_text(run_id, config, "config.json")
-        self._client.set_tag(run_id, COMPLETE, "true")
-        self._client.set_terminated(run_id, _CELL_STATUS[cell.state])
-
-    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        entities = [
-            Param(tracked_name(key), _text(value)[:LONGEST_VALUE]) for key, value in params.items()
-        ]
-        for batch in _batches(entities, PARAMS_PER_BATCH):
-            self._client.log_batch(run_id, params=batch)
-
-    def _metrics(self, cell: CellResult, begin: int) -> Iterator[Metric]:
-        """Curves over training steps, then the final numbers; times are fixed by the run."""
-        from mlflow.entities import Metric
-
-        for step in cell.steps:
-            for point in self._results.curves(step.key):
-                name = tracked_name(f"{step.role}/{point.name}")
-                yield Metric(name, point.value, begin + point.step, point.step)
-        for name, measurement in cell.measurements.items():
-            yield Metric(tracked_name(name), measurement.metric.value, begin, 0)
+        """Write the child run of a cell and seed; one that was taken up again is told later."""
+        for cell in self._run.cells:
+            if (cell.cell_id, cell.seed) == (cell_id, seed) and cell.state.is_terminal:
+                self._cells.write(cell)
 
 
-_RUN_STATUS = {
+_STATUS = {
     RunState.SUCCEEDED: "FINISHED",
     RunState.PARTIAL: "FINISHED",
     RunState.FAILED: "FAILED",
     RunState.CANCELLED: "KILLED",
     RunState.INTERRUPTED: "KILLED",
 }
-_CELL_STATUS = {
-    StepState.SUCCEEDED: "FINISHED",
-    StepState.FAILED: "FAILED",
-    StepState.BLOCKED: "FAILED",
-    StepState.CANCELLED: "KILLED",
-}
-
-
-def tracked_name(name: str) -> str:
-    """A name that MLflow takes: "acc@0.25" becomes "acc_at_0.25"."""
-    return re.sub(r"[^\w./ -]", "_", name.replace("@", "_at_"))
-
-
-def _steps_tag(cell: CellResult) -> str:
-    keys = {step.role: step.key[:16] for step in cell.steps}
-    return json.dumps(keys, sort_keys=True)[:LONGEST_VALUE]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
-
-
-def _batches(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

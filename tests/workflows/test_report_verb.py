@@ -13,7 +13,8 @@ from threedrs_platform.results import Results
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracked_files import attach_folder
-from threedrs_platform.tracking import CELL, RUN, local_target
+from threedrs_platform.tracked_names import CELL, RUN
+from threedrs_platform.tracking import local_target
 from threedrs_workflows.cli import main
 
 Run = Callable[..., tuple[int, str, str]]

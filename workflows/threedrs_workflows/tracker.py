@@ -21,6 +21,7 @@ from threedrs_platform.events import Event
 from threedrs_platform.outbox import count_open
 from threedrs_platform.results import Results
 from threedrs_platform.states import RunState
+from threedrs_platform.tracked_machine import MachineWatch
 from threedrs_platform.tracking import Delivery, Target, deliver, local_target
 from threedrs_platform.workspace import Workspace, find_workspace
 
@@ -89,14 +90,13 @@ def start_tracker(
 
 def deliver_all(workspace: Workspace, environment: Mapping[str, str] = os.environ) -> Delivery:
     """Write what waits in the outbox, in this process."""
-    from threedrs_workflows.run_report import report_files  # not needed to start a run
+    from threedrs_workflows.tracked_evidence import RunEvidence  # not needed to start a run
 
-    database = workspace.database
     return deliver(
-        database,
+        workspace.database,
         workspace.root,
         target_of(workspace, environment),
-        lambda run_id: report_files(database, run_id),
+        RunEvidence(workspace),
     )
 
 
@@ -119,9 +119,14 @@ def source_commit() -> str:
 def follow(workspace: Workspace, run_id: str, parent: int) -> None:
     """Deliver until the run is over and nothing waits, or the submitting process is gone."""
     told = ""
+    watch = MachineWatch(target_of(workspace, os.environ), Results(workspace.database), run_id)
     while True:
         is_last = _is_over(workspace.database, run_id) or os.getppid() != parent
+        if is_last:
+            watch.stop()
         delivery = deliver_all(workspace)
+        if not is_last and not delivery.error:
+            watch.start()
         if delivery.error and delivery.error != told:
             told = delivery.error
             print(f"{delivery.left} messages wait: {delivery.error}", flush=True)

@@ -85,7 +85,7 @@ def test_tables_and_plots_hold_every_trial_and_need_no_network(
     assert "6 of 6 trials (6 complete)" in text and "best: trial" in text
     page = files.plots.read_text()
     assert "acc@0.25 depends on" in page
-    assert '<script src=' not in page and page.count("Plotly.newPlot") >= 4
+    assert "<script src=" not in page and page.count("Plotly.newPlot") >= 4
 
 
 def test_importance_finds_what_matters(tune: Tune, write: Write) -> None:

@@ -1,0 +1,42 @@
+"""Names of tags and metrics in MLflow, and how runs are found by them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+LONGEST_VALUE = 5000
+"""MLflow refuses longer parameters and tags."""
+RUN, CELL, SEED, STEPS, WORK, STATE, COMPLETE, SAME_AS, MODEL = (
+    f"threedrs.{name}"
+    for name in (
+        "run",
+        "cell",
+        "seed",
+        "steps",
+        "work",
+        "state",
+        "complete",
+        "same_as",
+        "model_id",
+    )
+)
+KIND = "kind"
+"""Tells submissions from their cells: "submission" or "cell"."""
+NOTE, PARENT = "mlflow.note.content", "mlflow.parentRunId"
+
+
+def tracked_name(name: str) -> str:
+    """A name that MLflow takes: "acc@0.25" becomes "acc_at_0.25"."""
+    return re.sub(r"[^\w./ -]", "_", name.replace("@", "_at_"))
+
+
+def find_runs(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> list[Run]:
+    """Runs with all these tags."""
+    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return list(client.search_runs([experiment], wanted, max_results=50))
