@@ -24,7 +24,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "installing into $(VENV): torch, ray, mlflow and others, some minutes the first time"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable ".[dashboards]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
@@ -40,6 +40,7 @@ demo: install
 	@echo
 	@echo "the table again      $(BIN)/workflows results"
 	@echo "where a number is from   $(BIN)/workflows trace --help"
+	@echo "in the browser       $(BIN)/workflows ui"
 	@echo "edit ablations.yaml and run \`make demo\` again: only the difference is computed"
 
 smoke: install

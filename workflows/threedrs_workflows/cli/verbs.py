@@ -12,9 +12,9 @@ from pathlib import Path
 
 _GROUPS = {
     "Write a grid": ("validate", "plan"),
-    "Run it": ("submit", "status", "logs", "wait", "cancel", "resume", "retry"),
-    "Read the results": ("results", "compare", "effects", "trace", "report", "ui"),
-    "One step by hand": ("prepare", "extract", "probe", "predict", "score", "tune"),
+    "Run it": ("submit", "tune", "status", "logs", "wait", "cancel", "resume", "retry"),
+    "Read the results": ("results", "compare", "trace", "report", "ui"),
+    "One step by hand": ("prepare", "extract", "probe", "score"),
     "Look after the workspace": ("verify", "gc", "doctor"),
 }
 
