@@ -99,7 +99,7 @@ class CellWriter:
             if MODEL in original.data.tags:
                 tags |= {MODEL: original.data.tags[MODEL]}
             note = f"{_pointer(self._experiment, original)}\n\n{note}"
-        tags |= self._evidence.cell_tags(cell) | self._common_tags
+        tags |= {**self._evidence.cell_tags(cell), **self._common_tags}
         tags |= {KIND: "cell", PARENT: self._parent, STEPS: _steps_text(cell)}
         tags |= {"threedrs.cell_name": cell.name} | ({NOTE: note} if note else {})
         begin = self._begin_ms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.results import Results
@@ -11,11 +11,11 @@ from threedrs_platform.states import RunState
 from threedrs_platform.tracked_names import CELL, RUN, find_runs
 from threedrs_platform.tracking import Target
 
-if TYPE_CHECKING:
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
 SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 """MLflow's own switch: system metrics are on unless it says false."""
+
+INTERVAL_S = 5
+"""Between samples, unless MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL says otherwise."""
 
 
 class MachineWatch:
@@ -23,7 +23,7 @@ class MachineWatch:
 
     def __init__(self, target: Target, results: Results, run_id: str) -> None:
         self._target, self._results, self._run_id = target, results, run_id
-        self._monitor: SystemMetricsMonitor | None = None
+        self._monitor: Any = None
         self._is_off = os.environ.get(SWITCH, "").lower() in ("0", "false", "no")
 
     def start(self) -> None:
@@ -33,10 +33,14 @@ class MachineWatch:
         parent = self._parent()
         if parent is None:
             return
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+        from mlflow.system_metrics import system_metrics_monitor
 
-        self._monitor = SystemMetricsMonitor(
-            parent, resume_logging=True, tracking_uri=self._target.uri
+        made: Any = system_metrics_monitor.SystemMetricsMonitor
+        self._monitor = made(
+            parent,
+            sampling_interval=INTERVAL_S,
+            resume_logging=True,
+            tracking_uri=self._target.uri,
         )
         self._monitor.start()
 

@@ -254,6 +254,7 @@ def test_a_cell_has_its_note_tags_data_tables_and_model(
     parent, child = runs["run-1"], runs["vggt seed 1"]
     assert parent.data.tags["mlflow.note.content"] == "# The study"
     assert child.data.tags["mlflow.note.content"] == "**vggt**"
+    assert child.inputs is not None and child.outputs is not None
     (data,) = child.inputs.dataset_inputs
     assert (data.dataset.name, data.dataset.digest) == ("micro train", "d" * 36)
     assert [(tag.key, tag.value) for tag in data.tags] == [("mlflow.data.context", "training")]
@@ -271,7 +272,7 @@ def test_runs_are_found_by_their_tags(database: Database, tmp_path: Path, target
     experiment = client.get_experiment_by_name("study")
     assert experiment is not None
 
-    def found(wanted: str) -> list[str | None]:
+    def found(wanted: str) -> list[str]:
         runs = client.search_runs([experiment.experiment_id], wanted)
         return sorted(str(run.info.run_name) for run in runs)
 

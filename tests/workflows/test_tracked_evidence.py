@@ -94,6 +94,7 @@ def test_a_few_rows_show_their_scene(client: MlflowClient, child: Run, tmp_path:
 
 
 def test_data_and_notes_say_what_was_read_and_measured(child: Run) -> None:
+    assert child.inputs is not None
     contexts = {each.dataset.name: each.tags[0].value for each in child.inputs.dataset_inputs}
     assert set(contexts.values()) == {"training", "evaluation"}
     note = child.data.tags["mlflow.note.content"]

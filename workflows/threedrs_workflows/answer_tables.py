@@ -122,7 +122,7 @@ def _picture(sample: Sample, prediction: Prediction | None, source: SceneSource)
     named += [(chosen, "answer")] if chosen is not None and sample.kind == "ground" else []
     boxes = np.array([box for box, _ in named], np.float32).reshape(-1, 6)
     objects = Boxes(tuple(range(len(named))), tuple(label for _, label in named), boxes)
-    frames = uniform_choice(len(scene.frame_names), FRAMES)
+    frames = uniform_choice(len(scene.frame_names), FRAMES).tolist()
     return draw_boxes(replace(scene, objects=objects), frames, width=PICTURE_WIDTH)
 
 

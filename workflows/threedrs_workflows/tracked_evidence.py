@@ -101,13 +101,14 @@ class RunEvidence:
     def tables(self, cell: CellResult) -> Iterator[tuple[str, Table]]:
         """What was asked and answered, by benchmark; with pictures for a few."""
         steps = {step.role: step for step in cell.steps}
-        needed = [steps.get(role) for role in ("scenes", "samples", "predict")]
-        if cell.params.get("held_out") or None in needed:
+        scenes, samples, predict = (steps.get(role) for role in ("scenes", "samples", "predict"))
+        if cell.params.get("held_out") or not (scenes and samples and predict):
             return
         from threedrs_workflows.answer_tables import answer_tables  # brings torch
 
-        folders = [self._folder(step) for step in needed if step is not None]
-        yield from answer_tables(*folders, self._scores(cell))
+        yield from answer_tables(
+            self._folder(scenes), self._folder(samples), self._folder(predict), self._scores(cell)
+        )
 
     def checkpoint(self, cell: CellResult) -> Checkpoint | None:
         """The finetuned student; trials of tuning keep theirs to themselves."""
