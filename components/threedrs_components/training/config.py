@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from threedrs_platform.config import Config
 
@@ -27,6 +34,10 @@ class TrainingConfig(Config):
     """Scenes of one optimizer step over all workers and accumulation rounds."""
     questions_per_scene: PositiveInt = 18
     """Questions behind one visual prefix; 1 is the released behaviour."""
+    batches: Literal["scenes", "tasks"] = "scenes"
+    """scenes: epochs of all scenes, each visit with questions of any task, drawn anew. tasks, as
+    released: an epoch asks every question once, and a step asks those of one task (grounding,
+    captions, answers); the last step of a task, if not full, is dropped."""
     shuffle_frames: bool = False
     """Show the frames in another order each time. For frames without an order in time: it hinders
     a student from knowing its few training scenes by heart. The released code keeps the order."""
@@ -49,3 +60,9 @@ class TrainingConfig(Config):
     """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
     strategy: Strategy = "single"
     workers: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _a_task_has_no_scene_in_common(self) -> Self:
+        if self.batches == "tasks" and self.questions_per_scene != 1:
+            raise ValueError("batches 'tasks' takes questions one by one: questions_per_scene: 1")
+        return self

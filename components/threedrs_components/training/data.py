@@ -6,6 +6,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from threedrs_components.training.batches import (
 )
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.text_masks import LearnedTokens
+from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
 from threedrs_platform.errors import ConfigError, DataError, Fault
 from threedrs_platform.feature_statistics import statistics_of
 from threedrs_platform.features import FeatureFolder, check_frames, check_one_extraction
@@ -59,29 +61,6 @@ class MicroBatch:
     pairs: tuple[PairMatrix, ...]
 
 
-@dataclass(frozen=True)
-class ScenePlan:
-    """One visit to a scene."""
-
-    scene_id: str
-    questions: tuple[int, ...]
-    """Rows of the scene's questions"""
-    place: str
-    """Names this visit among all of the training"""
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """Scenes of one optimizer step, over all workers."""
-
-    scenes: tuple[ScenePlan, ...]
-
-    @property
-    def num_questions(self) -> int:
-        """Questions of the whole step."""
-        return sum(len(visit.questions) for visit in self.scenes)
-
-
 class TrainingData:
     """Scenes, questions and targets by step."""
 
@@ -108,14 +87,17 @@ class TrainingData:
         self.scene_ids = sorted(samples)
         if not self.scene_ids:
             raise DataError("no scene to train on: the annotations name none of the split's scenes")
-        if self.features is not None:
-            check_one_extraction(self.features, self.scene_ids)
+        self._check_features()
         self._held: OrderedDict[str, SceneData] = OrderedDict()
 
     def plan(self, step: int) -> StepPlan:
-        """Scenes and questions of a step: epochs of a shuffled scene list, questions drawn anew."""
-        size = self.training.scenes_per_step
-        return StepPlan(tuple(self._visit(step * size + place) for place in range(size)))
+        """Scenes and questions of a step."""
+        return self._visits.plan(step)
+
+    @cached_property
+    def _visits(self) -> Visits:
+        """Made when first asked for: validation has no steps."""
+        return visits_of(self.samples, self.training, self.seed)
 
     def micro_batches(self, plan: StepPlan, rank: int, world: int) -> list[MicroBatch]:
         """This worker's share of a step, one batch per accumulation round."""
@@ -167,6 +149,14 @@ class TrainingData:
             self._held.popitem(last=False)
         return data
 
+    def _check_features(self) -> None:
+        """All scenes' at once: a training of days must not end at the last scene it meets."""
+        if self.features is None:
+            return
+        check_one_extraction(self.features, self.scene_ids)
+        for scene_id in self.scene_ids:
+            teacher_map(self.features, self.prepared[scene_id], self.feature_frames)
+
     def _teacher_map(self, scene: PreparedScene) -> TeacherMap | None:
         if self.features is None:
             return None
@@ -177,21 +167,6 @@ class TrainingData:
         assert self.features is not None
         found = statistics_of(self.features, self.scene_ids)
         return torch.from_numpy(found.mean).float(), torch.from_numpy(found.std).float()
-
-    def _scene_at(self, place: int) -> str:
-        """The scene at a place of the endless sequence of shuffled epochs."""
-        epoch, index = divmod(place, len(self.scene_ids))
-        order = list(self.scene_ids)
-        random.Random(f"{self.seed}/epoch/{epoch}").shuffle(order)
-        return order[index]
-
-    def _visit(self, place: int) -> ScenePlan:
-        """The visit at a place of that sequence; questions without repetition, in file order."""
-        scene_id, name = self._scene_at(place), f"{self.seed}/visit/{place}"
-        available = len(self.samples[scene_id])
-        wanted = min(available, self.training.questions_per_scene)
-        chosen = random.Random(name).sample(range(available), wanted)
-        return ScenePlan(scene_id, tuple(sorted(chosen)), name)
 
     def _order(self, visit: ScenePlan, num_frames: int) -> Tensor:
         order = list(range(num_frames))

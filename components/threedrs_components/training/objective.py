@@ -59,6 +59,9 @@ class TrainingModule(nn.Module):
     ) -> None:
         super().__init__()
         self.student, self.objectives = student, objectives
+        self.runs_every_head = False
+        """Also those that a batch has no question for: workers that gather sharded weights
+        together must gather the same ones, in one order."""
         self.alignment: AlignmentHead | None = (
             None
             if teacher_width is None
@@ -88,9 +91,9 @@ class TrainingModule(nn.Module):
         losses: dict[str, Tensor] = {}
         layout = batch.layout
         parts = {"tokens": float(layout.scenes * layout.prefix + len(batch.ids))}
-        if len(batch.answer_tokens):
+        if len(batch.answer_tokens) or self.runs_every_head:
             losses["text"] = self._text(batch, output) / totals.questions
-        if len(batch.ground_tokens):
+        if len(batch.ground_tokens) or self.runs_every_head:
             scores = self._scores(batch, output)
             losses["grounding"] = self._grounding(batch, scores) / totals.questions
             parts |= grounding_counts(scores, batch)
@@ -124,6 +127,9 @@ class TrainingModule(nn.Module):
         return scores
 
     def _grounding(self, batch: SceneBatch, scores: Tensor) -> Tensor:
+        """Sum over questions; zero where there is none."""
+        if not len(scores):
+            return scores.sum()
         temperature = self.objectives.grounding.temperature
         mean = grounding_loss(scores, batch.positives, batch.present, temperature)
         return mean * len(batch.ground_tokens)

@@ -148,6 +148,7 @@ class Sharded:
             ],
             weight_decay=config.weight_decay,
         )
+        module.runs_every_head = world.size > 1
         self.world, self.peaks = world, [group.learning_rate for group in groups]
         self.rounds, self.stage = config.gradient_accumulation, stage
         self.engine, self.optimizer, _, _ = deepspeed.initialize(

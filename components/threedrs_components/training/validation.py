@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from threedrs_components.training.config import TrainingConfig
-from threedrs_components.training.data import ScenePlan, TrainingData
+from threedrs_components.training.data import TrainingData
 from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.strategies import autocast
+from threedrs_components.training.visits import ScenePlan
 
 TASKS = ("grounding", "text")
 

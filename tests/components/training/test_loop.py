@@ -207,6 +207,36 @@ def test_teacher_features_of_other_frames_are_refused(
         run(replace(inputs, features=tmp_path), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("frames", "grid", "complaint"),
+    [
+        (("frame-000000", "frame-000007"), 4, "frame 1 is 'frame-000001'"),
+        (("frame-000000", "frame-000001", "frame-000002"), 4, "the features have 3"),
+        (("frame-000000", "frame-000001"), 5, "grid is '[45]x[45]' for scene"),
+    ],
+)
+def test_features_of_any_scene_are_refused_before_the_first_step(
+    frames: tuple[str, ...], grid: int, complaint: str, inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    """Also where it is the last scene that training would meet."""
+    first = {visit.scene_id for visit in data_of(inputs, inputs.seed).plan(0).scenes}
+    (spoiled, *others) = sorted(set(SCENES) - first)
+    for name in (*first, *others):
+        shutil.copy(Path(str(inputs.features)) / f"{name}.arrow", tmp_path)
+    values = np.zeros((len(frames), grid, grid, 8), np.float16)
+    write_features(tmp_path / f"{spoiled}.arrow", FeatureMap(spoiled, frames, values), HEADER)
+    curve: dict[int, dict[str, float]] = {}
+    chosen = inputs.training.model_copy(update={"log_every": 1})
+    with pytest.raises(DataError, match=complaint):
+        train(
+            replace(inputs, features=tmp_path, training=chosen),
+            report=curve.__setitem__,
+            checkpoint_dir=tmp_path / "checkpoints",
+            out=tmp_path / "out",
+        )
+    assert not curve
+
+
 def test_teacher_features_of_several_extractions_are_refused(
     inputs: TrainingInputs, tmp_path: Path
 ) -> None:

@@ -167,6 +167,36 @@ def test_the_correspondence_loss_reaches_the_student() -> None:
     assert student.model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("rows", [[0, 3], [1, 2], [0, 1, 2]], ids=["ground", "text", "both"])
+def test_sharded_workers_run_the_same_modules_whatever_they_are_asked(rows: list[int]) -> None:
+    """They gather the weights of each module together; one that skips it leaves them waiting."""
+    student = random_student().train()
+    module = TrainingModule(student, OBJECTIVES, 24)
+    expected, _ = module(micro_batch(student, 1, [rows]), Totals(len(rows), 1))
+    module.runs_every_head = True
+    ran: list[str] = []
+    for name, part in module.named_modules():
+        if next(part.parameters(recurse=False), None) is not None:
+            part.register_forward_pre_hook(lambda *_, name=name: ran.append(name))  # type: ignore[misc]
+    loss, _ = module(micro_batch(student, 1, [rows]), Totals(len(rows), 1))
+    loss.backward()
+    torch.testing.assert_close(loss, expected)
+    heads = [name for name in ran if name.startswith(("student.grounding.", "alignment."))]
+    objects, query = (f"student.grounding.{name}_projection" for name in ("object", "query"))
+    assert heads[:6] == [f"{each}.{layer}" for each in (objects, query) for layer in (0, 2, 3)]
+    assert heads[6:] == [f"alignment.projectors.{i}.{n}" for i in (0, 1) for n in LINEARS]
+    assert ran.index("student.model.lm_head") < ran.index(f"{objects}.0")
+    trainable = [name for name, value in module.named_parameters() if value.requires_grad]
+    assert [name for name in trainable if gradient_of(module, name) is None] == []
+
+
+LINEARS = ("widen", "project")
+
+
+def gradient_of(module: TrainingModule, name: str) -> Tensor | None:
+    return module.get_parameter(name).grad
+
+
 def test_positions_restart_behind_the_prefix_for_every_question() -> None:
     layout = PrefixLayout(prefix=3, lengths=((2, 1), (2,)))
     assert layout.positions.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4, 3, 3, 4]]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +79,48 @@ def test_deepspeed_trains_on_the_cpu(
     sharded = run(with_strategy(inputs, strategy, 1), tmp_path / "sharded")
     assert [p["loss"] for p in sharded] == pytest.approx([p["loss"] for p in one], rel=1e-3)
     assert_same_weights(tmp_path / "one", tmp_path / "sharded")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("strategy", ["deepspeed_zero2", "deepspeed_zero3"])
+def test_sharded_ranks_may_be_asked_different_things(
+    inputs: TrainingInputs, tmp_path: Path, strategy: Strategy
+) -> None:
+    """One rank only finds objects, the other only writes text.
+
+    In an interpreter of its own: DeepSpeed keeps the process group of the first training.
+    """
+    kinds = {"a": "ground", "b": "text"}
+    samples = {
+        name: [sample for sample in inputs.samples[name] if sample.kind == kind]
+        for name, kind in kinds.items()
+    }
+    inputs = replace(inputs, samples=samples)
+    one = run(inputs, tmp_path / "one")
+    (tmp_path / "two").mkdir()
+    sharded = pickle.dumps(with_strategy(inputs, strategy, 2))
+    (tmp_path / "two/inputs.pickle").write_bytes(sharded)
+    subprocess.run([sys.executable, "-c", TRAIN], cwd=tmp_path / "two", check=True, timeout=200)
+    losses = json.loads((tmp_path / "two/losses.json").read_text())
+    assert losses == pytest.approx([point["loss"] for point in one], rel=1e-3)
+    assert_same_weights(tmp_path / "one", tmp_path / "two")
+
+
+TRAIN = """
+import json, pickle
+from pathlib import Path
+from threedrs_components.training.launch import train_here
+
+losses, here = [], Path()
+train_here(
+    pickle.loads((here / "inputs.pickle").read_bytes()),
+    report=lambda step, values: losses.append(values["loss"]),
+    checkpoint_dir=here / "checkpoints",
+    out=here / "out",
+)
+(here / "losses.json").write_text(json.dumps(losses))
+"""
 
 
 @pytest.mark.slow
