@@ -177,7 +177,7 @@ def test_sharded_workers_run_the_same_modules_whatever_they_are_asked(rows: list
     ran: list[str] = []
     for name, part in module.named_modules():
         if next(part.parameters(recurse=False), None) is not None:
-            part.register_forward_pre_hook(lambda *_, name=name: ran.append(name))  # type: ignore[misc]
+            part.register_forward_pre_hook(lambda *_, name=name: ran.append(name))
     loss, _ = module(micro_batch(student, 1, [rows]), Totals(len(rows), 1))
     loss.backward()
     torch.testing.assert_close(loss, expected)
