@@ -14,12 +14,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from threedrs_platform.steps import JSON, StepSpec
 
 HASH_BLOCK_BYTES = 1 << 20
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical_json(value: JSON) -> str:
@@ -29,7 +31,7 @@ def canonical_json(value: JSON) -> str:
         TypeError: the value holds something that is not JSON, so it has no identity.
         ValueError: the value holds NaN or an infinity.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def sha256_text(text: str) -> str:
@@ -74,18 +76,23 @@ class Recipe:
     def content_key(self, digests: Mapping[str, str]) -> str:
         """The content key, given the digest of every input's artifact."""
         assert digests.keys() == self.inputs.keys(), (digests, self.inputs)
-        return sha256_text("content:" + canonical_json({**self._plain(), "inputs": dict(digests)}))
+        return sha256_text("content:" + canonical_json({**self._plain, "inputs": dict(digests)}))
 
     def json(self) -> str:
         """Canonical JSON of the recipe, as kept in the journal."""
-        return canonical_json(self._plain())
+        return self._json
 
+    @cached_property
+    def _json(self) -> str:
+        return canonical_json(self._plain)
+
+    @cached_property
     def _plain(self) -> dict[str, Any]:
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
-
-
-def _plain(value: Any) -> Any:
-    return dict(value) if isinstance(value, Mapping) else value
+        mappings = {"packages", "params", "inputs"}
+        return {
+            name: dict(getattr(self, name)) if name in mappings else getattr(self, name)
+            for name in self.__dataclass_fields__
+        }
 
 
 def make_recipe(spec: StepSpec, code: CodeDigest, inputs: Mapping[str, str]) -> Recipe:

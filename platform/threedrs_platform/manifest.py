@@ -96,24 +96,23 @@ def take_stamp(folder: Path | str) -> str:
     them; else their sizes and times.
     """
     root, manifest = os.path.join(folder, "files"), os.path.join(folder, "MANIFEST.json")
-    found = [(path, path[len(root) :], status) for path, status in _walk(root)]
-    found.append((manifest, "", os.stat(manifest)))
-    by_content = is_small([status.st_size for _, _, status in found[:-1]])
-    lines = (
-        f"{name} {_content(path) if by_content else f'{status.st_size} {status.st_mtime_ns}'}"
-        for path, name, status in found
-    )
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    found = [(path[len(root) :], path, status) for path, status in _walk(root)]
+    by_content = is_small([status.st_size for _, _, status in found])
+    found.append(("", manifest, os.stat(manifest)))
+    stamp = hashlib.sha256()
+    for name, path, status in sorted(found, key=lambda file: file[0]):
+        stamp.update(f"{name} {status.st_size} ".encode())
+        if by_content:
+            with open(path, "rb") as file:
+                stamp.update(file.read())
+        else:
+            stamp.update(f"{status.st_mtime_ns}\n".encode())
+    return stamp.hexdigest()
 
 
 def is_small(sizes: Sequence[int]) -> bool:
     """Whether files of these sizes are compared by content whenever somebody looks at them."""
     return len(sizes) <= FEW_FILES and sum(sizes) <= SMALL_BYTES
-
-
-def _content(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 def walk_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
