@@ -30,7 +30,8 @@ def find_annotations(
     """
     labels = read_label_map(label_map) if label_map else None
     if len(paths) == 1 and os.path.isdir(paths[0]):  # is_dir fails on a name that is too long
-        return kind.locate(AnnotationFolder(paths[0], label_map=labels), split)
+        folder = AnnotationFolder(paths[0], label_map=labels, needs_proposals=False)
+        return kind.locate(folder, split)
     parsed: dict[Path, Any] = {}
     objects: ObjectBoxes | None = None
     for path in paths:

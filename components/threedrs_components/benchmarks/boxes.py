@@ -163,6 +163,9 @@ class AnnotationFolder:
     """Folder of proposal files that is read where this one has none for a split."""
     oracle: bool = False
     """True boxes are the candidates."""
+    needs_proposals: bool = True
+    """False where predictions may bring boxes of their own; a split without proposals is then one
+    whose captions nobody points at a box."""
 
     def annotations(self, name: str) -> Path:
         """Path of an annotation file: in `annotations/`, or in the folder itself."""
@@ -176,10 +179,16 @@ class AnnotationFolder:
             return ObjectBoxes(lists=read_box_lists(self.box_file), source=self.box_file)
         return ObjectBoxes(scenes=self.root / "scenes")
 
-    def proposals(self, split: str) -> dict[str, tuple[Box, ...]]:
-        """Candidate boxes of each scene of a split."""
+    def proposals(self, split: str) -> dict[str, tuple[Box, ...]] | None:
+        """Candidate boxes of each scene of a split; None if there are none and none are needed.
+
+        Raises:
+            AnnotationError: a file is missing or faulty.
+        """
         own = self.root / "proposals" / f"{split}.json"
         others = () if self.scene_proposals is None else sorted(self.scene_proposals.glob("*.json"))
+        if not own.exists() and not others and not self.needs_proposals:
+            return None
         if own.is_file() or not others:
             return read_box_lists(own)
         return {scene: boxes for path in others for scene, boxes in read_box_lists(path).items()}

@@ -153,6 +153,31 @@ def test_captioned_boxes_by_scene_are_scan2cap_s(world: Path, write: Writer) -> 
     assert found.metrics["rouge_l@0.5/precision"].value > 0 and found.missing == 1
 
 
+def test_captions_that_bring_boxes_need_no_proposals(world: Path, write: Writer) -> None:
+    (world / "proposals/val.json").unlink()
+    line = {"id": "scan2cap_s0_0_lamp", "text": "a red lamp"}
+    found = score(
+        "scan2cap", predictions=write("p.jsonl", [line | {"boxes": [UNIT]}]), annotations=world
+    )
+    assert found.metrics["cider@0.25"].value > 0 and found.missing == 3
+    taken = score("scan2cap", predictions=write("q.jsonl", [line]), annotations=world)
+    assert "cider@0.25" not in taken.metrics
+    assert any("captions bring no box: taken as" in text for text in taken.warnings)
+
+
+def test_proposals_of_a_folder_decide_where_captions_bring_no_box(
+    world: Path, write: Writer
+) -> None:
+    lamp, chair = (
+        {"id": f"scan2cap_s0_{name}", "text": "a red lamp"} for name in ("0_lamp", "1_chair")
+    )
+    found = score("scan2cap", predictions=write("p.jsonl", [lamp, chair]), annotations=world)
+    only = score(
+        "scan2cap", predictions=write("q.jsonl", [lamp, chair | {"text": ""}]), annotations=world
+    )
+    assert found.metrics["cider@0.5"] == only.metrics["cider@0.5"]
+
+
 def test_ranked_answers_are_scanqa_s(world: Path, write: Writer) -> None:
     items = [{"question_id": "val-s0-1", "answer_top10": ["red", "brown"], "bbox": []}]
     annotations = world / "annotations" / "ScanQA_v1.0_val.json"
