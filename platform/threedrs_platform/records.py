@@ -89,6 +89,12 @@ class Sample:
     question_type: str = ""
     tags: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def misses_its_box(self) -> bool:
+        """Whether a text about an object is wanted, and no box says which object: nothing is asked,
+        and the empty text is the answer."""
+        return self.kind == "text" and bool(self.target_boxes) and self.box_input is None
+
 
 @dataclass(frozen=True)
 class Prediction:

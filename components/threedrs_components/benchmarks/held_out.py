@@ -50,6 +50,4 @@ def held_out_samples(
 
 def _pointed_at_truth(sample: Sample) -> Sample:
     """Where no proposals lie near an object to be described, its own box is pointed at."""
-    if sample.box_input is not None or not sample.target_boxes or sample.kind != "text":
-        return sample
-    return replace(sample, box_input=sample.target_boxes[0])
+    return replace(sample, box_input=sample.target_boxes[0]) if sample.misses_its_box else sample

@@ -15,6 +15,8 @@ SPATIAL_SENTENCE = (
 )
 """The released code puts this before training prompts and, unlike the paper says, nowhere else."""
 
+_POINTER = "<coord>"
+"""What the students' tokenizers call the place of a box."""
 _FIELDS = {
     "scanrefer": {"description"},
     "multi3drefer": {"description"},
@@ -57,6 +59,12 @@ class PromptConfig(Config):
             if used != known:
                 wanted = ", ".join(f"{{{field}}}" for field in sorted(known)) or "no field"
                 raise ValueError(f"{name}: the template must use {wanted}, it uses {sorted(used)}")
+            pointers, wanted_pointers = getattr(self, name).count(_POINTER), int(name == "scan2cap")
+            if pointers != wanted_pointers:
+                raise ValueError(
+                    f"{name}: {_POINTER} points at the box of an object to describe; the template "
+                    f"must have {wanted_pointers} of it, it has {pointers}"
+                )
         return self
 
     @classmethod

@@ -35,6 +35,8 @@ NAME = "scan2cap"
 THRESHOLDS = (0.25, 0.5)
 REFERENCE_TOKENS = 30
 EMPTY = "sos eos"
+_METRICS = ("bleu4", "meteor", "rouge_l", "cider")
+"""Those the field reports for captions."""
 PROTOCOLS = {
     "3drs": "best box with IoU >= 0.5, else the empty caption; lower case, dots and commas apart",
     "3drs_as_run": "as 3drs, but an object without prompt box has the references of the last one "
@@ -163,9 +165,6 @@ def _box_warnings(samples: Sequence[Sample], captions: Captions) -> list[str]:
     return [f"{taken} {reason}"] if taken else []
 
 
-_METRICS = ("bleu4", "meteor", "rouge_l", "cider")
-
-
 def _known_thresholds(captions: Captions) -> tuple[float, ...]:
     """Captions without box were chosen at 0.5; where they bring boxes, all rules are also read at
     0.25, which 3DRS and LEO do not know."""
@@ -179,13 +178,9 @@ def _score_as_run(
     where there is no sample before, which here has its own."""
     stale: list[Sample] = []
     for sample in samples:
-        keeps = stale and not _is_answerable(sample)
+        keeps = stale and sample.misses_its_box
         stale.append(replace(sample, answers=stale[-1].answers) if keeps else sample)
     return _score_3drs(stale, captions, text_metrics, "3drs_as_run")
-
-
-def _is_answerable(sample: Sample) -> bool:
-    return bool(sample.box_input) or not sample.target_boxes
 
 
 def _score_3drs(
@@ -199,7 +194,7 @@ def _score_3drs(
     scores = TextScores(
         [[framed_3drs(text) for text in sample.answers] for sample in samples], text_metrics
     )
-    answerable = [_is_answerable(sample) for sample in samples]
+    answerable = [not sample.misses_its_box for sample in samples]
     constants = scores.best_constants(answerable, framed_3drs(""))
     for threshold in _known_thresholds(captions):
         texts = [framed_3drs(text or "") for text in found.at(threshold)]

@@ -80,7 +80,7 @@ def predict_scene(
     A grounding sample gets a cosine per proposal and one for "no object"; a text sample is decoded
     greedily; a caption whose object has no proposal gets an empty text, by the benchmark's rule.
     """
-    answerable = [s for s in samples if COORD not in s.prompt or s.box_input is not None]
+    answerable = [sample for sample in samples if not _points_nowhere(sample)]
     found: dict[str, Prediction] = {}
     if answerable:
         chosen = candidates_of(scene, answerable, candidates)
@@ -92,6 +92,10 @@ def predict_scene(
     return [
         found.get(sample.sample_id, Prediction(sample.sample_id, text="")) for sample in samples
     ]
+
+
+def _points_nowhere(sample: Sample) -> bool:
+    return sample.misses_its_box or (COORD in sample.prompt and sample.box_input is None)
 
 
 def candidates_of(

@@ -144,6 +144,19 @@ def test_a_template_without_its_field_is_refused() -> None:
         PromptConfig(scanqa="Answer.")
 
 
+@pytest.mark.parametrize(
+    ("templates", "reason"),
+    [
+        ({"scan2cap": "describe it"}, "scan2cap: <coord> points .* must have 1 of it, it has 0"),
+        ({"scan2cap": "<coord> <coord>"}, "must have 1 of it, it has 2"),
+        ({"scanqa": "{question} <coord>"}, "scanqa: <coord> points .* must have 0 of it"),
+    ],
+)
+def test_only_captions_are_asked_about_a_box(templates: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        PromptConfig(**templates)
+
+
 def test_the_configured_benchmarks_open_over_a_folder(world: Path) -> None:
     config = BenchmarksConfig(names=("scanqa", "sqa3d"), text_metrics=("bleu1",))
     opened = open_benchmarks(config, world)
@@ -157,6 +170,12 @@ def test_the_oracle_points_at_the_objects_themselves(world: Path) -> None:
     (world / "proposals/val.json").unlink()
     found = open_benchmarks(config, world)["scan2cap"].samples("val")
     assert [each.box_input for each in found] == [each.target_boxes[0] for each in found]
+
+
+def test_an_evaluation_without_proposals_is_refused(world: Path) -> None:
+    (world / "proposals/val.json").unlink()
+    with pytest.raises(AnnotationError, match=r"proposals/val\.json.*cannot be read"):
+        samples(world, "scan2cap")
 
 
 def test_proposals_of_the_scenes_serve_where_the_annotations_have_none(

@@ -84,6 +84,17 @@ def test_a_caption_without_a_box_is_empty() -> None:
     assert predict_scene(student, scene, [caption])[0].text == ""
 
 
+def test_a_caption_without_a_box_is_empty_however_it_is_worded() -> None:
+    student = random_student().eval()
+    scene = random_scene("scene", 0)
+    question = random_samples(scene, 3, 0)[2]
+    about_an_object = replace(question, target_boxes=(tuple(scene.boxes[0].tolist()),))
+    answered, unasked = predict_scene(
+        student, scene, [question, replace(about_an_object, sample_id="unasked")]
+    )
+    assert answered.text and unasked.text == ""
+
+
 def test_a_blind_student_answers_without_seeing() -> None:
     student = random_student(blind=True).eval()
     samples = random_samples(random_scene("scene", 0), 6, 0)
