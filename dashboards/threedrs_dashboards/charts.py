@@ -30,7 +30,11 @@ INSTALL = "pip install 'threedrs[dashboards]'"
 
 @dataclass(frozen=True)
 class Chart:
-    """One plot."""
+    """One plot.
+
+    Its traces need no `eval`, which the pages' policy forbids: "scattergl" and "parcoords" compile
+    their shaders with it, and would show nothing.
+    """
 
     name: str
     """Unique on its page; `?csv=NAME` gives its data."""
@@ -47,21 +51,26 @@ class Chart:
     @property
     def json(self) -> Markup:
         """Traces and layout, safe inside a script element; what is not finite is null."""
-        layout = {**_LAYOUT, "height": self.height, **self.layout}
+        inner = self.height - _MARGIN["t"] - _MARGIN["b"]
+        legend = {"orientation": "h", "y": -LEGEND_DISTANCE / inner, "yanchor": "top"}
+        layout = {**_LAYOUT, "height": self.height, "legend": legend, **self.layout}
         value = finite({"data": list(self.traces), "layout": layout})
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
         return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
 
 
+LEGEND_DISTANCE = 62
+"""Pixels from the axis down to the legend: tick labels and the axis' title stand between them."""
+_MARGIN = {"l": 64, "r": 16, "t": 32, "b": 56}
 _LAYOUT: Mapping[str, Any] = {
-    "margin": {"l": 64, "r": 16, "t": 32, "b": 56},
+    "template": {"layout": {"xaxis": {"title": {"standoff": 6}}}},
+    "margin": _MARGIN,
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1c2430"},
     "paper_bgcolor": "#ffffff",
     "plot_bgcolor": "#ffffff",
     "colorway": list(COLOURS),
     "hovermode": "closest",
     "modebar": {"bgcolor": "#ffffff", "color": "#8a94a3", "activecolor": "#1f5fa8"},
-    "legend": {"orientation": "h", "y": -0.2},
 }
 
 

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.query import choice
 from threedrs_dashboards.tables import LazyTable, Table, csv_response
 from threedrs_dashboards.templating import render
 
@@ -66,10 +67,13 @@ def respond(
             `RunSummary`) that links of the navigation keep.
         charts: in the template `charts` by name, to be drawn with `plots.html`.
         tables: further data to save, by name.
+
+    Raises:
+        ConfigError: nothing on this page has the name that is to be saved.
     """
     sources = {**{chart.name: chart.table for chart in charts}, **(tables or {})}
-    wanted = request.query_params.get("csv", "")
-    if wanted in sources:
+    wanted = choice(request, "csv", ["", *sources])
+    if wanted:
         source = sources[wanted]
         return csv_response(source if isinstance(source, Table) else source(), wanted)
     by_name = {chart.name: chart for chart in charts}

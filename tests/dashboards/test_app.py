@@ -65,3 +65,8 @@ def test_the_database_refuses_to_be_written(client: TestClient) -> None:
     refusal = pytest.raises((StorageError, InternalError), match=r"read-?only")
     with refusal, database.write() as connection:
         connection.exec_driver_sql("DELETE FROM runs")
+
+
+def test_data_that_a_page_does_not_have_is_a_fault_with_a_hint(client: TestClient) -> None:
+    answer = client.get("/runs?csv=run")
+    assert answer.status_code == 404 and "did you mean &#39;runs&#39;" in answer.text

@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from threedrs_components.probing.quartiles import quartile_analysis
 from threedrs_dashboards.app import create_app
-from threedrs_dashboards.correspondence.figures import drawn_apart
-from threedrs_dashboards.correspondence.scores import sample_points
+from threedrs_dashboards.correspondence.figures import drawn_apart, scatter_chart
+from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
 from threedrs_platform.database import Database, open_database, sqlite_url
 from threedrs_platform.measurements import CellResult, RunResults, RunSummary, StepSummary
 from threedrs_platform.records import SampleScore
@@ -245,3 +245,9 @@ def test_lines_of_a_plot_are_told_by_shape_too(pages: TestClient) -> None:
     traces = figure(pages, "quartiles")
     looks = {(trace["line"]["color"], trace["marker"]["symbol"]) for trace in traces[:8]}
     assert len({symbol for _, symbol in looks}) == 8
+
+
+def test_no_plot_needs_eval_however_many_points_it_has() -> None:
+    points = [SamplePoint(f"q{n}", "room", n / 2000, float(n % 2)) for n in range(2000)]
+    chart = scatter_chart("samples", points, ["/"] * 2000, ("score", "metric"), "")
+    assert [trace["type"] for trace in chart.traces] == ["scatter"]

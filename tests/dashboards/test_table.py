@@ -116,3 +116,8 @@ def test_wrong_words_are_told(client: TestClient, words: str, says: str) -> None
 def test_a_page_holds_fifty_rows_and_links_to_the_next(client: TestClient) -> None:
     assert 'rel="next"' not in client.get(URL).text
     assert client.get(URL + "&page=7").text.count('rel="prev"') == 0
+
+
+def test_cells_cannot_be_chosen_by_what_they_do_not_differ_in(client: TestClient) -> None:
+    answer = client.get("/table?run=run-1&only=weather=fine")
+    assert answer.status_code == 404 and "do not differ in &#39;weather&#39;" in answer.text

@@ -136,6 +136,8 @@ def _keeps(row: Row, axes: Axes, only: Sequence[str]) -> bool:
     wanted: dict[str, set[str]] = {}
     for each in only:
         path, _, value = each.partition("=")
+        if path not in axes.paths:
+            raise ConfigError([Fault(f"the cells do not differ in {path!r}", path="only")])
         wanted.setdefault(path, set()).add(value)
     return all(axes.value(row.cell_id, path) in values for path, values in wanted.items())
 

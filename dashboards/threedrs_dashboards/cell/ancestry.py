@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
+from threedrs_dashboards.step_names import step_name
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database import Database
 from threedrs_platform.lineage import AttemptRow, attempts_of
@@ -25,13 +26,18 @@ class Ancestor:
     key: str
     state: str
     reads: tuple[str, ...]
-    """Roles of the steps whose output it reads."""
+    """Names of the steps whose output it reads."""
     code: str
     """Digest of the project code that it runs."""
     output: str
     """Digest of what it made; empty before it has."""
     output_bytes: int | None
     attempts: tuple[AttemptRow, ...]
+
+    @property
+    def name(self) -> str:
+        """The step on the page."""
+        return step_name(self.role, self.label)
 
     @property
     def canonical(self) -> AttemptRow | None:
@@ -54,6 +60,7 @@ def ancestry(database: Database, cell: CellResult) -> list[Ancestor]:
     reads: dict[str, list[str]] = {}
     for link in inputs:
         reads.setdefault(link.step_key, []).append(link.input_key)
+    names = {row.key: step_name(roles[row.key], row.label) for row in rows}
     found = [
         Ancestor(
             role=roles[row.key],
@@ -61,7 +68,7 @@ def ancestry(database: Database, cell: CellResult) -> list[Ancestor]:
             label=row.label,
             key=row.key,
             state=row.state,
-            reads=tuple(sorted(roles.get(key, key[:12]) for key in reads.get(row.key, ()))),
+            reads=tuple(sorted(names.get(key, key[:12]) for key in reads.get(row.key, ()))),
             code=json.loads(row.recipe_json).get("code", ""),
             output=row.output_digest or "",
             output_bytes=row.output_bytes,

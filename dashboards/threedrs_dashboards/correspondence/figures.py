@@ -97,8 +97,6 @@ def before_after_chart(cells: Sequence[Scored], baseline: Scored, score: str) ->
             "barmode": "group",
             "xaxis": {"title": {"text": score}},
             "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
-            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-            "margin": {"l": 64, "r": 16, "t": 48, "b": 56},
         },
         height=200 + 52 * len(after),
     )
@@ -250,7 +248,7 @@ def scatter_chart(
         note: how many of how many.
     """
     trace = {
-        "type": "scattergl" if len(points) > 1000 else "scatter",
+        "type": "scatter",
         "mode": "markers",
         "x": [point.score for point in points],
         "y": drawn_apart([point.value for point in points]),

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Select, and_, func, or_, select
 
+from threedrs_dashboards.step_names import step_name
 from threedrs_platform.database import Database
 from threedrs_platform.schema import attempts, cell_steps, cells, step_inputs, steps
 from threedrs_platform.states import AttemptState, StepState
@@ -28,6 +29,8 @@ class MatrixStep:
     """One step of one cell."""
 
     key: str
+    label: str
+    """Which of several steps of a kind, e.g. "teacher"."""
     state: str
     seconds: float | None
     cached: bool
@@ -59,6 +62,11 @@ class Matrix:
     roles: tuple[str, ...]
     """Inputs before what reads them."""
     rows: tuple[MatrixRow, ...]
+
+    def heading(self, role: str) -> str:
+        """A role as people read it."""
+        labels = {row.steps[role].label for row in self.rows if role in row.steps}
+        return step_name(role, ", ".join(sorted(labels - {""})))
 
 
 def count_cells(database: Database, run_id: str, state: str = "", words: str = "") -> int:
@@ -127,6 +135,7 @@ def _steps_of(run_id: str, ids: set[str]) -> Select[Any]:
             cell_steps.c.seed,
             cell_steps.c.role,
             steps.c.key,
+            steps.c.label,
             steps.c.state,
             steps.c.seconds,
             steps.c.message,
@@ -146,6 +155,7 @@ def _step(row: Any, computed: set[str]) -> MatrixStep:
     done = row.state == StepState.SUCCEEDED
     return MatrixStep(
         row.key,
+        row.label,
         row.state,
         row.seconds,
         done and row.key not in computed,
