@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
@@ -90,7 +92,7 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
     state = RunState.SUCCEEDED
     if not session.tuner.is_over:
         plan = plan_cells(workspace, [])
-        hint = f"go on with: workflows tune {args.file}"
+        hint = f"go on with: {tune_line(args)}"
         state, _ = supervise(args, workspace, session.run_id, plan, hint, session.tuner)
     written = sessions.write_outcome(workspace, tuning, session.studied)
     outcomes = sessions.outcomes_of(session.studied)
@@ -115,7 +117,7 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
         parts.append(f"stopped early: {session.tuner.stopped}")
     if written.grid is not None:
         parts.append(f"trials: {written.trials}\nplots:  {written.plots}")
-        parts.append(f"submit the best settings with: {_submit_line(args, written.grid)}")
+        parts.append(f"submit the best settings with: {submit_line(args, written.grid)}")
     emit(args, content, "\n\n".join(parts))
     return EXIT_CODES[state]
 
@@ -128,10 +130,22 @@ def _standing(tuning: Tuning, studies: Sequence[ArmStudy]) -> str:
     return f"going on with tuning run {tuning.run}: {begun} of {budget} trials have begun{left}"
 
 
-def _submit_line(args: argparse.Namespace, grid: Any) -> str:
+def submit_line(args: argparse.Namespace, grid: Path) -> str:
+    """The command that submits a grid of best settings as this search has run its trials."""
+    sets = [each for each in args.sets if "," not in each]
+    return shlex.join(["workflows", "submit", str(grid), *_flags(args, sets)])
+
+
+def tune_line(args: argparse.Namespace) -> str:
+    """The command that goes on with this very search; other sizes would be another one."""
+    where = ["--where", args.where] if args.where else []
+    return shlex.join(["workflows", "tune", str(args.file), *_flags(args, args.sets), *where])
+
+
+def _flags(args: argparse.Namespace, sets: Sequence[str]) -> list[str]:
     flags = ["--smoke"] if args.smoke else []
-    flags += [f"--set {each}" for each in args.sets if "," not in each]
-    return " ".join(["workflows submit", str(grid), *flags])
+    flags += [word for each in sets for word in ("--set", each)]
+    return flags + (["--workspace", str(args.workspace)] if args.workspace else [])
 
 
 def _search_content(tuning: Tuning) -> dict[str, Any]:
