@@ -184,6 +184,20 @@ def test_the_index_is_built_once_and_then_read_from_the_cache(tmp_path: Path) ->
     np.testing.assert_array_equal(first.targets, again.targets)
 
 
+def test_a_cache_that_cannot_be_written_is_named_with_the_cure(tmp_path: Path) -> None:
+    data = MeteorData(tmp_path / "no.jar", table(tmp_path, *PAIRS), "1.2")
+    with pytest.raises(DataError, match=r"paraphrase-en\.gz: .*THREEDRS_CACHE"):
+        open_index(data, data.paraphrases)
+
+
+def test_an_index_that_failed_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = MeteorData(tmp_path / "no.jar", table(tmp_path, *PAIRS), "1.2")
+    data.paraphrases.write_bytes(b"no table")
+    with pytest.raises(DataError, match="Not a gzipped file"):
+        open_index(data, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def wheel(folder: Path) -> MeteorData:
     """A jar and a table with next to nothing in them."""
     members = {

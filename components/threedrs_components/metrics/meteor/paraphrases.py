@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threedrs_components.metrics.meteor.data import MeteorData
+from threedrs_platform.errors import DataError
 
 Hashes = NDArray[np.uint64]
 Phrase = tuple[str, ...]
@@ -29,6 +29,7 @@ _INVERSE = pow(_MULTIPLIER, -1, 1 << 64)
 _NEWLINE = 10
 _BLOCK = 1 << 20
 _FORMAT = 1
+_ARRAYS = ("sources", "starts", "targets")
 LONGEST_PHRASE = 7
 """Words of the longest phrase of the English table."""
 
@@ -124,27 +125,36 @@ def cache_folder() -> Path:
 
 
 def open_index(data: MeteorData, cache: Path) -> ParaphraseIndex:
-    """The index of the installed table, memory-mapped from the cache; built on first use."""
+    """The index of the installed table, memory-mapped from the cache; built on first use.
+
+    Raises:
+        DataError: the index cannot be written or read there; says how to choose another folder.
+    """
     size = data.paraphrases.stat().st_size
     folder = cache / f"meteor-{data.version}-{size}-{_FORMAT}"
-    if not folder.is_dir():
-        _write_index(build_index(data.paraphrases), folder)
-    arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS]
+    try:
+        if not folder.is_dir():
+            _write_index(data.paraphrases, folder)
+        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS]
+    except OSError as error:
+        reason = f"METEOR's index cannot be kept in {cache}: {error}"
+        raise DataError(
+            f"{reason}; let THREEDRS_CACHE name a folder that can be written"
+        ) from error
     return ParaphraseIndex(*arrays)
 
 
-_ARRAYS = ("sources", "starts", "targets")
-
-
-def _write_index(index: ParaphraseIndex, folder: Path) -> None:
+def _write_index(table: Path, folder: Path) -> None:
     """Write beside, then rename: a reader sees the whole index or none."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
-    for name in _ARRAYS:
-        np.save(beside / f"{name}.npy", getattr(index, name))
-    try:
-        beside.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(beside)  # another process was faster
+    with tempfile.TemporaryDirectory(prefix=folder.name, dir=folder.parent) as name:
+        beside = Path(name) / "index"
+        beside.mkdir()
+        index = build_index(table)
+        for array in _ARRAYS:
+            np.save(beside / f"{array}.npy", getattr(index, array))
+        try:
+            beside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
