@@ -48,6 +48,7 @@ class RayCompute:
         self._address, self._jobs = address, jobs
         self._ray: Any = None
         self._task: Any = None
+        self._tasks: dict[tuple[tuple[str, Any], ...], Any] = {}
         self._is_ours = False
         self._running: dict[Any, tuple[Handle, Resources]] = {}
         self._cancelled: set[Handle] = set()
@@ -101,7 +102,7 @@ class RayCompute:
         }
         if resources.memory_gib:
             options["memory"] = int(resources.memory_gib * GIB)
-        reference = self._task.options(**options).remote(replace(request, own_process=True))
+        reference = self._with(options).remote(replace(request, own_process=True))
         self._running[reference] = (handle, resources)
         return handle
 
@@ -154,6 +155,13 @@ class RayCompute:
         kind = type(error).__name__
         return AttemptReport(failure=FailureClass.INFRA, message=f"{kind}: {reason}")
 
+    def _with(self, options: dict[str, Any]) -> Any:
+        """The task under these options; steps of a kind share theirs."""
+        known = tuple(options.items())
+        if known not in self._tasks:
+            self._tasks[known] = self._task.options(**options)
+        return self._tasks[known]
+
     def _cpus(self, resources: Resources) -> float:
         """CPUs to ask for; a local Ray gives what the machine has, a small machine is just slow."""
         if self._address is not None:
@@ -184,7 +192,7 @@ class RayCompute:
             self._start(ray)
         _keep_off_stdout(ray)
         self._ray = ray
-        self._task = ray.remote(max_retries=0)(run_attempt)
+        self._task, self._tasks = ray.remote(max_retries=0)(run_attempt), {}
 
     def _start(self, ray: Any) -> None:
         quiet = {"logging_level": logging.ERROR, "log_to_driver": False}

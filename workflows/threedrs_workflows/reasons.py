@@ -11,6 +11,9 @@ from threedrs_platform.step_rows import StepRow
 from threedrs_platform.steps import JSON
 
 SHOWN_DIFFERENCES = 3
+MOST_COMPARED = 50
+"""Newest steps of a kind and label among which the nearest is sought, so that explaining a grid of
+thousands of cells takes no longer per cell than explaining one."""
 ABSENT = object()
 
 
@@ -26,8 +29,8 @@ class Predecessors:
         """
         self._by_label: dict[tuple[str, str], list[tuple[frozenset[str], Any]]] = {}
         for row, recipe in known:
-            if row.key not in current:
-                candidates = self._by_label.setdefault((row.kind, row.label), [])
+            candidates = self._by_label.setdefault((row.kind, row.label), [])
+            if row.key not in current and len(candidates) < MOST_COMPARED:
                 candidates.append((_features(recipe), recipe))
 
     def reason(self, recipe: Recipe, label: str) -> str:
