@@ -99,6 +99,16 @@ def test_a_trial_without_promise_is_given_up(tune: Tune, write: Write) -> None:
     assert all(value < 0 for value in pruned[0].intermediate.values())  # the loss, turned round
 
 
+def test_a_trial_at_its_last_step_is_not_given_up(tune: Tune, write: Write) -> None:
+    space = {"alignment.weight": {"categorical": [2.0, 2.1, 9.0, 9.5, 9.9, 10.0]}}
+    path = write(
+        base={"training.steps": 1},
+        space=space, sampler="grid", pruner="median", startup_trials=2, parallel=1,
+    )  # fmt: skip
+    _, (outcome,) = tune(path)
+    assert outcome.counts == {"complete": 6}
+
+
 def test_hyperband_gives_trials_up_too(tune: Tune, write: Write) -> None:
     space = {"alignment.weight": {"categorical": [2.0, 9.0, 9.5, 10.0, 8.0, 8.5]}}
     path = write(

@@ -116,7 +116,8 @@ class ArmStudy:
             return False  # Optuna compares the curves of trials with one value only
         asked.reported.add(step)
         asked.trial.report(value * watched_sign(self._section), step)
-        return self._section.pruner != "none" and asked.trial.should_prune()
+        is_last = step >= self.arm.experiment.training.steps  # nothing is saved any more
+        return self._section.pruner != "none" and not is_last and asked.trial.should_prune()
 
     def complete(
         self, asked: Asked, values: Sequence[float], measured: Mapping[str, float]
