@@ -38,7 +38,12 @@ def test_a_step_that_the_plan_still_uses_is_no_predecessor() -> None:
 def test_a_long_history_is_not_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[object] = []
     features = reasons._features
-    monkeypatch.setattr(reasons, "_features", lambda each: looked_at.append(each) or features(each))
+
+    def counted(each: object) -> frozenset[str]:
+        looked_at.append(each)
+        return features(each)
+
+    monkeypatch.setattr(reasons, "_features", counted)
     history = Predecessors(known(*(recipe(a=value) for value in range(500))), {})
     assert history.reason(recipe(a=501), "") == "parameter a changed: 0 to 501"
     assert len(looked_at) == MOST_COMPARED + 1
