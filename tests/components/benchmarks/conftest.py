@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.benchmarks import scoring
+from threedrs_platform.errors import DataError
+
 BOXES = {
     "s0": [[0, 0, 0, 1, 1, 1], [2, 0, 0, 1, 1, 1], [4, 0, 0, 1, 1, 1]],
     "s1": [[0, 0, 0, 1, 1, 1]],
@@ -158,3 +161,14 @@ def sqa3d_slice() -> Path:
     if not path.is_file():
         pytest.skip(f"the real slice is not here ({path.resolve()}); set THREEDRS_SHARED")
     return path
+
+
+@pytest.fixture
+def without_meteor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the extra were not there: indexing the paraphrase table would take longer than all
+    these tests."""
+
+    def missing() -> None:
+        raise DataError("pycocoevalcap is not installed")
+
+    monkeypatch.setattr(scoring, "installed_data", missing)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.benchmarks import BENCHMARKS, scoring
+from threedrs_components.benchmarks import BENCHMARKS
 from threedrs_components.benchmarks.scoring import score
-from threedrs_platform.errors import DataError, ThreedrsError
+from threedrs_platform.errors import ThreedrsError
 
 Writer = Callable[[str, Any], Path]
 UNIT = [0, 0, 0, 1, 1, 1]
@@ -93,14 +93,9 @@ def spoil(values: Any, draw: random.Random) -> Any:
     return values
 
 
+@pytest.mark.usefixtures("without_meteor")
 @pytest.mark.parametrize("benchmark", sorted(PREDICTIONS))
-def test_spoiled_files_are_refused_or_scored(
-    benchmark: str, world: Path, write: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing() -> None:
-        raise DataError("no extra")
-
-    monkeypatch.setattr(scoring, "installed_data", missing)
+def test_spoiled_files_are_refused_or_scored(benchmark: str, world: Path, write: Writer) -> None:
     draw, refused = random.Random(0), 0
     files: list[Path] = [world]
     if benchmark in ANNOTATIONS:
