@@ -35,7 +35,7 @@ SIZES = {
 }
 """Queries, described objects or questions of the validation sets (SQA3D: test)."""
 SCENES, OBJECTS, CANDIDATES = 141, 30, 50
-PEOPLE = ("chair", "table", "desk", "couch", "sofa", "bed", "lamp", "door", "window", "cabinet")
+THINGS = ("chair", "table", "desk", "couch", "sofa", "bed", "lamp", "door", "window", "cabinet")
 COLOURS = ("brown", "black", "white", "grey", "gray", "blue", "wooden", "dark", "light", "red")
 PLACES = ("left", "right", "middle", "corner", "center", "end", "front", "side", "back", "edge")
 OPENINGS = (
@@ -57,7 +57,7 @@ TAILS = (
 def sentence(draw: random.Random) -> str:
     """A description like those of ScanRefer, about 18 words."""
     words = {
-        **{key: draw.choice(PEOPLE) for key in ("o", "o2", "o3")},
+        **{key: draw.choice(THINGS) for key in ("o", "o2", "o3")},
         **{key: draw.choice(COLOURS) for key in ("c", "c2")},
         "p": draw.choice(PLACES),
     }
@@ -68,9 +68,9 @@ def answer(draw: random.Random) -> str:
     """A short answer."""
     return draw.choice(
         (
-            draw.choice(PEOPLE),
-            f"{draw.choice(COLOURS)} {draw.choice(PEOPLE)}",
-            f"to the {draw.choice(PLACES)} of the {draw.choice(PEOPLE)}",
+            draw.choice(THINGS),
+            f"{draw.choice(COLOURS)} {draw.choice(THINGS)}",
+            f"to the {draw.choice(PLACES)} of the {draw.choice(THINGS)}",
             str(draw.randint(1, 9)),
         )
     )

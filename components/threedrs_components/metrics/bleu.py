@@ -1,4 +1,7 @@
-"""BLEU-1 to BLEU-4 of a corpus, with the constants of the captioning field's scorer."""
+"""BLEU-1 to BLEU-4 of a corpus, with the constants of the captioning field's scorer.
+
+Papineni et al., ACL 2002; constants and the choice of reference length as in coco-caption.
+"""
 
 from __future__ import annotations
 

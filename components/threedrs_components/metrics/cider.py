@@ -1,4 +1,7 @@
-"""CIDEr as captioning uses it: tf-idf vectors of n-grams, clipped, with a length penalty."""
+"""CIDEr as captioning uses it: tf-idf vectors of n-grams, clipped, with a length penalty.
+
+Vedantam et al., CVPR 2015: CIDEr-D without stemming, as coco-caption computes it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Mean relative accuracy of a number, and how VSI-Bench finds numbers and letters in answers."""
+"""Mean relative accuracy of a number, and how VSI-Bench finds numbers and letters in answers.
+
+Yang et al., Thinking in Space, CVPR 2025.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,7 @@ _TENS = {
         ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"), start=2
     )
 }
+_SCALES = {"hundred": 100, "thousand": 1000}
 _DIGITS = re.compile(r"-?\d+(?:\.\d+)?")
 _WORD = re.compile(r"[a-z]+")
 
@@ -72,9 +76,6 @@ def number_in_text(text: str) -> float:
         elif run and word != "and":
             break
     return _words_to_number(run) if run else math.nan
-
-
-_SCALES = {"hundred": 100, "thousand": 1000}
 
 
 def _words_to_number(words: list[str]) -> float:

@@ -1,4 +1,7 @@
-"""ROUGE-L as captioning uses it: best precision and best recall over the references, beta 1.2."""
+"""ROUGE-L as captioning uses it: best precision and best recall over the references, beta 1.2.
+
+Lin, 2004, in the variant of coco-caption.
+"""
 
 from __future__ import annotations
 

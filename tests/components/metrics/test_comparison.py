@@ -1,3 +1,5 @@
+"""Paired tests and their correction."""
+
 import numpy as np
 import pytest
 from scipy import stats

@@ -1,3 +1,5 @@
+"""Choosing boxes from scores, and the F1 of sets of boxes."""
+
 from itertools import permutations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Overlap of boxes, against interval arithmetic."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

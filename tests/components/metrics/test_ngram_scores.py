@@ -1,3 +1,5 @@
+"""BLEU, ROUGE-L and CIDEr of worked examples."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Bootstrap intervals and the spread over seeds."""
+
 import numpy as np
 import pytest
 
