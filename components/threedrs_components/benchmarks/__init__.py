@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks.boxes import AnnotationFolder
+from threedrs_components.benchmarks.annotation_files import AnnotationFolder
 from threedrs_components.benchmarks.config import BenchmarkName, BenchmarksConfig
 from threedrs_components.benchmarks.kinds import AnnotatedBenchmark, BenchmarkKind
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map

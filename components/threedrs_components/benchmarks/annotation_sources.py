@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.benchmarks.annotation_files import AnnotationFiles, AnnotationFolder
 from threedrs_components.benchmarks.annotations import read_values
-from threedrs_components.benchmarks.boxes import AnnotationFolder, ObjectBoxes, parse_box_lists
-from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind
+from threedrs_components.benchmarks.boxes import ObjectBoxes, parse_box_lists
+from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.label_map import read_label_map
 from threedrs_platform.errors import AnnotationError
 

@@ -1,4 +1,4 @@
-"""Where the boxes of objects and proposals come from: scene folders, or one file for all scenes."""
+"""Boxes in files: what a valid one is, and where those of objects and proposals come from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from threedrs_components.benchmarks.annotations import (
-    Box,
-    FiniteBox,
-    Metres,
-    Record,
-    bare_scene,
-    read_json,
-)
-from threedrs_components.benchmarks.label_map import LabelMap
+from threedrs_components.benchmarks.annotations import Record, bare_scene, read_json
 from threedrs_components.metrics.iou import box_from_corners
 from threedrs_platform.errors import AnnotationError
+
+Box = tuple[float, float, float, float, float, float]
+FARTHEST_M = 1e6
+"""No coordinate or size of a room's box is larger; anything else would overflow in float32."""
+Metres = Annotated[float, Field(strict=True, ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
+FiniteBox = tuple[Metres, Metres, Metres, Metres, Metres, Metres]
 
 
 class _SceneBoxes(Record):
@@ -148,47 +146,3 @@ def target_box(
         )
         raise AnnotationError(file, record, "bbox", reason)
     return objects.of(scene_id, object_id, file, record)
-
-
-@dataclass(frozen=True)
-class AnnotationFolder:
-    """A folder with `annotations/`, `scenes/<scene>/boxes.json` and `proposals/<split>.json`."""
-
-    root: Path
-    box_file: Path | None = None
-    """scene -> boxes by object id, in place of the scenes' own files."""
-    label_map: LabelMap | None = None
-    """Decides unique / multiple where the annotations do not say it."""
-    scene_proposals: Path | None = None
-    """Folder of proposal files that is read where this one has none for a split."""
-    oracle: bool = False
-    """True boxes are the candidates."""
-    needs_proposals: bool = True
-    """False where predictions may bring boxes of their own; a split without proposals is then one
-    whose captions nobody points at a box."""
-
-    def annotations(self, name: str) -> Path:
-        """Path of an annotation file: in `annotations/`, or in the folder itself."""
-        inside = self.root / "annotations" / name
-        beside = self.root / name
-        return beside if beside.is_file() and not inside.is_file() else inside
-
-    def objects(self) -> ObjectBoxes:
-        """Boxes of the annotated objects."""
-        if self.box_file is not None:
-            return ObjectBoxes(lists=read_box_lists(self.box_file), source=self.box_file)
-        return ObjectBoxes(scenes=self.root / "scenes")
-
-    def proposals(self, split: str) -> dict[str, tuple[Box, ...]] | None:
-        """Candidate boxes of each scene of a split; None if there are none and none are needed.
-
-        Raises:
-            AnnotationError: a file is missing or faulty.
-        """
-        own = self.root / "proposals" / f"{split}.json"
-        others = () if self.scene_proposals is None else sorted(self.scene_proposals.glob("*.json"))
-        if not own.exists() and not others and not self.needs_proposals:
-            return None
-        if own.is_file() or not others:
-            return read_box_lists(own)
-        return {scene: boxes for path in others for scene, boxes in read_box_lists(path).items()}

@@ -12,6 +12,8 @@ from threedrs_platform.config import Config
 BenchmarkName = Literal["scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d", "vsibench"]
 Candidates = Literal["proposals", "ground_truth"]
 TextMetric = Literal["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
+DEFAULT_METRICS: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
+"""What a grid measures of captions and answers; METEOR needs the `eval` extra."""
 
 
 class BenchmarksConfig(Config):
@@ -41,7 +43,7 @@ class BenchmarksConfig(Config):
     label_map: str | None = None
     """`scannetv2-labels.combined.tsv`; decides unique / multiple where the annotations do not."""
     prompts: PromptConfig = PromptConfig()
-    text_metrics: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
+    text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
     """Of captions and answers; "meteor" needs the `eval` extra."""
 
     def split_of(self, name: BenchmarkName) -> str:

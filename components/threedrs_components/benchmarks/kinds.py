@@ -4,42 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from threedrs_components.benchmarks.annotations import Box, read_values
-from threedrs_components.benchmarks.boxes import AnnotationFolder, ObjectBoxes
-from threedrs_components.benchmarks.label_map import LabelMap
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
+from threedrs_components.benchmarks.config import DEFAULT_METRICS
 from threedrs_components.benchmarks.llava_style import is_llava_style, llava_samples
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation
-from threedrs_components.benchmarks.text_scores import DEFAULT_METRICS
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
-
-Parsed = Sequence[tuple[Path, Any]]
-"""Annotation files with their JSON values."""
-
-
-@dataclass(frozen=True)
-class AnnotationFiles:
-    """The files of one split, found by folder or named one by one."""
-
-    records: tuple[Path, ...]
-    objects: ObjectBoxes | None = None
-    proposals: Mapping[str, tuple[Box, ...]] | None = None
-    """Scan2Cap: candidates for the prompt box; without them no box is chosen."""
-    oracle: bool = False
-    """Scan2Cap: the object's own box is the prompt box."""
-    label_map: LabelMap | None = None
-    parsed: Mapping[Path, Any] = field(default_factory=dict)
-    """JSON values of files that have been read already."""
-
-    def values(self) -> Parsed:
-        """The annotation files with their JSON values."""
-        return [
-            (path, self.parsed[path] if path in self.parsed else read_values(path))
-            for path in self.records
-        ]
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,19 @@ from typing import Any, Literal
 from pydantic import Field
 
 from threedrs_components.benchmarks.annotations import (
-    FiniteBox,
     Identifier,
     Record,
     SceneId,
     parse_records,
     refuse_repeats,
 )
+from threedrs_components.benchmarks.boxes import FiniteBox
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Sample
 
 _PLACEHOLDER = "<image>"
-_DATASETS = {
-    "scanrefer": "scanrefer",
-    "multi3drefer": "multi3drefer",
-    "scan2cap": "scan2cap",
-    "scanqa": "scanqa",
-    "sqa3d": "sqa3d",
-}
+_DATASETS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 _GROUNDING = ("scanrefer", "multi3drefer")
 
 
@@ -87,7 +81,7 @@ def llava_samples(
 
 
 def _sample(record: Conversation, index: int, path: Path, benchmark: str, preamble: str) -> Sample:
-    if _DATASETS.get(record.metadata.dataset.lower()) != benchmark:
+    if benchmark not in _DATASETS or record.metadata.dataset.lower() != benchmark:
         reason = f"is {record.metadata.dataset!r}, which does not belong to {benchmark}"
         raise AnnotationError(path, index, "metadata.dataset", reason)
     question, answer = record.conversations

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
 from threedrs_components.benchmarks.annotations import (
     Identifier,
     Record,
@@ -14,8 +19,8 @@ from threedrs_components.benchmarks.annotations import (
     parse_records,
     refuse_repeats,
 )
-from threedrs_components.benchmarks.boxes import AnnotationFolder, target_box
-from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
+from threedrs_components.benchmarks.boxes import target_box
+from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation, Tally, groups_of, pair_predictions
 from threedrs_components.metrics.grounding import box_set_f1, select_boxes
@@ -24,7 +29,9 @@ from threedrs_platform.records import Prediction, Sample
 
 NAME = "multi3drefer"
 THRESHOLDS = (0.25, 0.5)
-TYPES = ("zt_wo_d", "zt_w_d", "st_wo_d", "st_w_d", "mt")
+EvalType = Literal["zt_wo_d", "zt_w_d", "st_wo_d", "st_w_d", "mt"]
+"""Zero, single or multiple targets, without or with distractors."""
+TYPES: tuple[EvalType, ...] = get_args(EvalType)
 PROTOCOLS = {
     "3drs": "IoU in float64, assignment in float32; zero-target queries by their empty truth",
     "m3dref": "M3DRef-CLIP: IoU in float32; zero-target queries by their type, repeats collapse",
@@ -38,7 +45,7 @@ class Query(Record):
     object_ids: list[int]
     ann_id: Identifier
     description: str
-    eval_type: Literal["zt_wo_d", "zt_w_d", "st_wo_d", "st_w_d", "mt"]
+    eval_type: EvalType
     object_name: str = ""
     task: str | None = None
 

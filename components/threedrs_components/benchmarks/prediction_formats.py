@@ -1,7 +1,7 @@
 """Prediction files of the field's evaluators, recognised by their shape.
 
 own        JSON Lines: `id` with `text`, `boxes`, `boxes` and `scores`, or `texts`
-    3drs       JSON Lines of 3DRS, with the truth: `sample_id`, `pred_response` or `scores` ..
+3drs       JSON Lines of 3DRS, with the truth: `sample_id`, `pred_response` or `scores` ..
 scanrefer  list of `scene_id`, `object_id`, `ann_id`, `bbox` (corners), maybe two flags
 m3dref     folder of `<scene>.json`, or {scene: list} of `ann_id`, `aabb` (boxes of corners)
 scan2cap   {scene: list} of `caption`, `box` (corners)

@@ -8,9 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from threedrs_components.benchmarks.annotations import Box, parse_records, refuse_repeats
-from threedrs_components.benchmarks.boxes import AnnotationFolder, target_box
-from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
+from threedrs_components.benchmarks.annotations import parse_records, refuse_repeats
+from threedrs_components.benchmarks.boxes import Box, target_box
+from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.micro_captions import is_micro, part_scores
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.scan2cap_candidates import (

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
 from threedrs_components.benchmarks.annotations import (
     Identifier,
     Record,
@@ -15,8 +20,7 @@ from threedrs_components.benchmarks.annotations import (
     refuse_repeats,
 )
 from threedrs_components.benchmarks.baselines import answer_baselines
-from threedrs_components.benchmarks.boxes import AnnotationFolder
-from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
+from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation, Tally, groups_of, pair_predictions
 from threedrs_components.benchmarks.text_scores import TextScores

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
 from threedrs_components.benchmarks.annotations import (
     Identifier,
     Record,
@@ -17,8 +22,8 @@ from threedrs_components.benchmarks.annotations import (
     parse_records,
     refuse_repeats,
 )
-from threedrs_components.benchmarks.boxes import AnnotationFolder, Corners, target_box
-from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
+from threedrs_components.benchmarks.boxes import Corners, target_box
+from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.label_map import OTHERS, LabelMap, unique_or_multiple
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import (
@@ -36,7 +41,8 @@ from threedrs_platform.records import Prediction, Sample
 
 NAME = "scanrefer"
 THRESHOLDS = (0.25, 0.5)
-TYPES = ("unique", "multiple")
+EvalType = Literal["unique", "multiple"]
+TYPES: tuple[EvalType, ...] = get_args(EvalType)
 PROTOCOLS = {
     "3drs": "IoU in float64; unique/multiple by 20 nyu40 classes; a missing prediction is a miss",
     "official": "ScanRefer's benchmark: 17 classes and others, means over the predictions given",
@@ -55,7 +61,7 @@ class Description(Record):
     token: list[str] | None = None
     bbox: Corners | None = None
     """The target's eight corners, in `ScanRefer_filtered_<split>_gt_bbox.json`."""
-    eval_type: Literal["unique", "multiple"] | None = None
+    eval_type: EvalType | None = None
     """Written back by some preprocessing."""
     task: str | None = None
     """Which micro-world task the sentence was made for."""
@@ -231,7 +237,7 @@ def official_groups(samples: Sequence[Sample]) -> dict[str, Mask]:
     The official classes come from a label table, or from the flags of a benchmark list.
     """
     kind = np.array([item.tags.get("official_type", item.question_type) for item in samples])
-    groups = {name: kind == name for name in TYPES}
+    groups: dict[str, Mask] = {name: kind == name for name in TYPES}
     known = np.array([item.tags.get("official_others", "") for item in samples])
     whole = np.ones(len(samples), dtype=bool)
     for name, mask in (*list(groups.items()), ("overall", whole)):

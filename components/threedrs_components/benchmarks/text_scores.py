@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from threedrs_components.benchmarks.config import TextMetric
 from threedrs_components.benchmarks.tally import Tally
 from threedrs_components.metrics.bleu import BleuReferences, bleu_from_statistics
 from threedrs_components.metrics.cider import CiderReferences
@@ -16,9 +18,7 @@ from threedrs_components.metrics.meteor.scoring import MeteorReferences, meteor_
 from threedrs_components.metrics.rouge import rouge_l
 from threedrs_components.metrics.uncertainty import percentile_interval, resampled_sums
 
-TEXT_METRICS = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider")
-DEFAULT_METRICS = ("bleu4", "rouge_l", "cider")
-"""What a grid measures; METEOR needs the `eval` extra."""
+TEXT_METRICS: tuple[TextMetric, ...] = get_args(TextMetric)
 CONSTANTS_TRIED = 5
 """The best constant answer is looked for among this many most frequent references."""
 

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
-    FiniteBox,
     Identifier,
     Record,
     Score,
@@ -18,6 +17,7 @@ from threedrs_components.benchmarks.annotations import (
     bare_scene,
     refuse_repeats,
 )
+from threedrs_components.benchmarks.boxes import FiniteBox
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 

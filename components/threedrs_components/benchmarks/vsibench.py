@@ -12,14 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
 from threedrs_components.benchmarks.annotations import (
     Identifier,
     Record,
     parse_records,
     refuse_repeats,
 )
-from threedrs_components.benchmarks.boxes import AnnotationFolder
-from threedrs_components.benchmarks.kinds import AnnotationFiles, BenchmarkKind, Parsed
+from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation, Tally, pair_predictions
 from threedrs_components.metrics.relative_accuracy import (

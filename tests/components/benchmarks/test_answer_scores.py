@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from threedrs_components.benchmarks.kinds import AnnotationFiles
+from threedrs_components.benchmarks.annotation_files import AnnotationFiles
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.scanqa import SCANQA, question_class
 from threedrs_components.benchmarks.sqa3d import SQA3D, question_type

@@ -1,0 +1,81 @@
+"""The files of a split: the folder they are found in, and the found ones with their values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.benchmarks.annotations import read_values
+from threedrs_components.benchmarks.boxes import Box, ObjectBoxes, read_box_lists
+from threedrs_components.benchmarks.label_map import LabelMap
+
+Parsed = Sequence[tuple[Path, Any]]
+"""Annotation files with their JSON values."""
+
+
+@dataclass(frozen=True)
+class AnnotationFiles:
+    """The files of one split, found by folder or named one by one."""
+
+    records: tuple[Path, ...]
+    objects: ObjectBoxes | None = None
+    proposals: Mapping[str, tuple[Box, ...]] | None = None
+    """Scan2Cap: candidates for the prompt box; without them no box is chosen."""
+    oracle: bool = False
+    """Scan2Cap: the object's own box is the prompt box."""
+    label_map: LabelMap | None = None
+    parsed: Mapping[Path, Any] = field(default_factory=dict)
+    """JSON values of files that have been read already."""
+
+    def values(self) -> Parsed:
+        """The annotation files with their JSON values."""
+        return [
+            (path, self.parsed[path] if path in self.parsed else read_values(path))
+            for path in self.records
+        ]
+
+
+@dataclass(frozen=True)
+class AnnotationFolder:
+    """A folder with `annotations/`, `scenes/<scene>/boxes.json` and `proposals/<split>.json`."""
+
+    root: Path
+    box_file: Path | None = None
+    """scene -> boxes by object id, in place of the scenes' own files."""
+    label_map: LabelMap | None = None
+    """Decides unique / multiple where the annotations do not say it."""
+    scene_proposals: Path | None = None
+    """Folder of proposal files that is read where this one has none for a split."""
+    oracle: bool = False
+    """True boxes are the candidates."""
+    needs_proposals: bool = True
+    """False where predictions may bring boxes of their own; a split without proposals is then one
+    whose captions nobody points at a box."""
+
+    def annotations(self, name: str) -> Path:
+        """Path of an annotation file: in `annotations/`, or in the folder itself."""
+        inside = self.root / "annotations" / name
+        beside = self.root / name
+        return beside if beside.is_file() and not inside.is_file() else inside
+
+    def objects(self) -> ObjectBoxes:
+        """Boxes of the annotated objects."""
+        if self.box_file is not None:
+            return ObjectBoxes(lists=read_box_lists(self.box_file), source=self.box_file)
+        return ObjectBoxes(scenes=self.root / "scenes")
+
+    def proposals(self, split: str) -> dict[str, tuple[Box, ...]] | None:
+        """Candidate boxes of each scene of a split; None if there are none and none are needed.
+
+        Raises:
+            AnnotationError: a file is missing or faulty.
+        """
+        own = self.root / "proposals" / f"{split}.json"
+        others = () if self.scene_proposals is None else sorted(self.scene_proposals.glob("*.json"))
+        if not own.exists() and not others and not self.needs_proposals:
+            return None
+        if own.is_file() or not others:
+            return read_box_lists(own)
+        return {scene: boxes for path in others for scene, boxes in read_box_lists(path).items()}
