@@ -16,6 +16,13 @@ def did_you_mean(word: str, known: Any) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+def nearest_and_all(word: str, known: Iterable[str]) -> str:
+    """As `did_you_mean`, with the list of known names also where one of them is near."""
+    names = sorted(known)
+    hint, listed = did_you_mean(word, names), f"known: {', '.join(names)}"
+    return hint if listed in hint else f"{hint} ({listed})"
+
+
 def nearest_path(path: str, known: Iterable[str]) -> str:
     """As `did_you_mean` for dotted names, where the last part alone may be what was meant."""
     names = sorted(known)

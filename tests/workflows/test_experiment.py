@@ -147,8 +147,8 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student": "lava"}, "student: no student 'lava' in students; did you mean 'llava'?"),
-        ({"teacher": "vgt"}, "teacher: no teacher 'vgt' in teachers; did you mean 'vggt'?"),
+        ({"student": "lava"}, "student: no student 'lava' in students; did you mean 'llava'? ("),
+        ({"teacher": "vgt"}, "teacher: no teacher 'vgt' in teachers; did you mean 'vggt'? ("),
         ({"teacher": "non"}, "did you mean 'none'?"),
         (
             {"teachers__new": {"kind": "mae"}, "teacher": "new"},
@@ -173,7 +173,7 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
             {"benchmarks__protocols": {"scan2cap": "3drs_as_ran"}},
             "scan2cap has no protocol '3drs_as_ran'; did you mean '3drs_as_run'?",
         ),
-        ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers (0 to 3)"),
+        ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers: 0 to 3, or -1"),
         ({"probe__layer": -5}, "probe: layer -5: the student has 3 layers"),
         (
             {
@@ -181,7 +181,8 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
                 "prepare": {"image_size": 384, "grid": 14},
                 "alignment__layers": [-30],
             },
-            "alignment: layer -30: the student has 28 layers (0 to 28)",
+            "alignment: layer -30: the student has 28 layers: 0 to 28, or -1 (the last, "
+            "normalised) to -29",
         ),
         ({"prepare__grid": 7}, "student: the student reads 64 pixels as 4 x 4 tokens, but prepare"),
         (

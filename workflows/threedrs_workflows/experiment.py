@@ -29,6 +29,7 @@ from threedrs_components.students import MicroPretrainingConfig, StudentConfig
 from threedrs_components.teachers import PretrainTeacherConfig, TeacherConfig
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config import Config, did_you_mean, digest_of
+from threedrs_platform.suggestions import nearest_and_all
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
@@ -89,7 +90,7 @@ class Experiment(Config):
     def _student_fits(cls, name: str, info: ValidationInfo) -> str:
         students, prepare = info.data.get("students"), info.data.get("prepare")
         if students is not None and name not in students:
-            raise ValueError(f"no student {name!r} in students{did_you_mean(name, students)}")
+            raise ValueError(f"no student {name!r} in students{nearest_and_all(name, students)}")
         if students is not None and prepare is not None:
             _check_grid(students[name], prepare)
         return name
@@ -124,7 +125,7 @@ class Experiment(Config):
             return name
         if name not in teachers:
             known = [*teachers, NO_TEACHER]
-            raise ValueError(f"no teacher {name!r} in teachers{did_you_mean(name, known)}")
+            raise ValueError(f"no teacher {name!r} in teachers{nearest_and_all(name, known)}")
         if teachers[name].checkpoint is None and name not in pretraining:
             raise ValueError(
                 f"teacher {name!r} has neither a checkpoint (teachers.{name}.checkpoint) "
@@ -145,7 +146,10 @@ class Experiment(Config):
         count = student.micro.layers if student.size == "micro" else student.real_layers
         for layer in layers:
             if not -count - 1 <= layer <= count:
-                raise ValueError(f"layer {layer}: the student has {count} layers (0 to {count})")
+                raise ValueError(
+                    f"layer {layer}: the student has {count} layers: 0 to {count}, or -1 (the "
+                    f"last, normalised) to {-count - 1}"
+                )
         return section
 
     @field_validator("correspondence")

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers import TEACHERS, load_teacher, suggestion
+from threedrs_components.teachers import TEACHERS, load_teacher
 from threedrs_components.teachers.extraction import Extraction, extract_scenes
 from threedrs_components.teachers.pretraining import QUALITY
 from threedrs_platform.errors import ArtifactError, ConfigError, DataError, Fault
+from threedrs_platform.suggestions import nearest_and_all
 from threedrs_platform.workspace import Workspace, find_workspace
 
 PAPER_GRID = 14
@@ -77,7 +78,7 @@ def _checked(request: ExtractionRequest) -> str:
         if value is not None and value < 1
     ]
     if request.teacher not in TEACHERS:
-        complaint = f"no teacher {request.teacher!r}{suggestion(request.teacher)}"
+        complaint = f"no teacher {request.teacher!r}{nearest_and_all(request.teacher, TEACHERS)}"
         faults.append(Fault(complaint, "--teacher"))
     elif request.checkpoint is None:
         faults.append(Fault(_what_to_do(request), "--checkpoint"))

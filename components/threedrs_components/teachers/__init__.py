@@ -22,7 +22,7 @@ from threedrs_components.teachers.config import (
     VGGTConfig,
 )
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.suggestions import did_you_mean
+from threedrs_platform.suggestions import nearest_and_all
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.frame_teacher import FrameTeacher
@@ -90,7 +90,9 @@ def load_teacher(
         CheckpointError: the checkpoint is missing or does not fit.
     """
     if kind not in TEACHERS:
-        raise ConfigError([Fault(f"no teacher {kind!r}{suggestion(kind)}", "teacher")])
+        raise ConfigError(
+            [Fault(f"no teacher {kind!r}{nearest_and_all(kind, TEACHER_KINDS)}", "teacher")]
+        )
     try:
         chosen = TEACHERS[kind].model_validate({"checkpoint": checkpoint, **config})
     except ValidationError as error:
@@ -101,10 +103,3 @@ def load_teacher(
             ]
         ) from error
     return chosen.build(device)
-
-
-def suggestion(kind: str) -> str:
-    """The nearest kind to a wrong one, and all there are."""
-    hint = did_you_mean(kind, TEACHER_KINDS)
-    known = f"known: {', '.join(sorted(TEACHER_KINDS))}"
-    return hint if known in hint else f"{hint} ({known})"

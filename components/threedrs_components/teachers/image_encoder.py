@@ -23,7 +23,7 @@ from threedrs_components.teachers.config import (
 )
 from threedrs_components.teachers.frame_teacher import FrameTeacher, check_precision
 from threedrs_components.teachers.pixels import PIXEL_MEAN, PIXEL_STD, FrameSize, normalised
-from threedrs_components.teachers.weights import UNREADABLE, find_weights, listed
+from threedrs_components.teachers.weights import UNREADABLE, find_weights, listed, reason
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -146,7 +146,7 @@ def _read_model(weights: Path, encoder: ImageEncoder) -> nn.Module:
                 **encoder.loading,
             )
     except UNREADABLE as error:
-        raise CheckpointError(f"{weights}: not a readable checkpoint: {error}") from error
+        raise CheckpointError(f"{weights}: not a readable checkpoint: {reason(error)}") from error
     extra = [key for key in info["unexpected_keys"] if not key.startswith(encoder.other_parts)]
     faults = {
         "missing": sorted(info["missing_keys"]),

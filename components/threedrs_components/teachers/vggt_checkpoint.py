@@ -16,6 +16,8 @@ from threedrs_platform.errors import CheckpointError
 AGGREGATOR, CAMERA_HEAD = "aggregator.", "camera_head."
 DENSE_HEADS = {"depth_head.": 1, "point_head.": 3}
 """Channels by the prefix of a dense head's tensors."""
+PARTS = (AGGREGATOR, CAMERA_HEAD, *DENSE_HEADS, "track_head.")
+"""Beginnings of all tensors of the released model."""
 
 Shapes = Mapping[str, tuple[int, ...]]
 Fields = dict[str, Any]

@@ -16,13 +16,19 @@ from threedrs_components.teachers.vggt_checkpoint import (
     AGGREGATOR,
     CAMERA_HEAD,
     DENSE_HEADS,
+    PARTS,
     architecture_of,
     with_camera_head,
     with_dense_head,
 )
 from threedrs_components.teachers.vggt_heads import CameraHead, DenseOutput
 from threedrs_components.teachers.vggt_layers import FRAMES_PER_CHUNK, Aggregator
-from threedrs_components.teachers.weights import find_weights, load_strictly, read_tensors
+from threedrs_components.teachers.weights import (
+    find_weights,
+    load_strictly,
+    read_tensors,
+    refuse_strangers,
+)
 from threedrs_platform.errors import CheckpointError, DataError
 
 
@@ -98,6 +104,7 @@ class VGGTTeacher(FrameTeacher):
         path = find_weights(config.checkpoint)
         tensors = read_tensors(path, (AGGREGATOR,))
         architecture = architecture_of(path, tensors)
+        refuse_strangers(path, PARTS)
         with torch.device("meta"):
             aggregator = Aggregator(architecture)
         load_strictly(aggregator, tensors, path, AGGREGATOR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,12 +58,41 @@ def read_tensors(path: Path, prefixes: Sequence[str], inside: str = "") -> dict[
         with torch.serialization.safe_globals([Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint: {error}") from error
+        raise CheckpointError(f"{path}: not a readable checkpoint: {reason(error)}") from error
     if isinstance(loaded, dict) and inside in loaded:
         loaded = loaded[inside]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path}: expected a plain state dict of tensors")
     return {name: tensor for name, tensor in loaded.items() if name.startswith(wanted)}
+
+
+def reason(error: Exception) -> str:
+    """Why torch cannot read a file, without its advice to run what the file holds."""
+    if isinstance(error, pickle.UnpicklingError):
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        named = f" ({wanted[1]})" if wanted else ""
+        return f"a pickle that holds more than tensors{named}, which is never run"
+    if "mmap can only be used" in str(error):
+        return "not what torch.save writes: cut short, a bare pickle, or of a torch before 1.6"
+    return str(error)
+
+
+def refuse_strangers(path: Path, prefixes: Sequence[str]) -> None:
+    """Refuse a readable checkpoint with tensors of parts that its model does not have.
+
+    Raises:
+        CheckpointError: names them.
+    """
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+    else:
+        names = list(read_tensors(path, ("",)))
+    strangers = [name for name in names if not name.startswith(tuple(prefixes))]
+    if strangers:
+        raise CheckpointError(
+            f"{path}: does not fit the model; tensors {listed({'unknown': strangers})}"
+        )
 
 
 def write_tensors(path: Path, module: nn.Module) -> None:

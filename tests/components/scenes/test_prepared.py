@@ -86,6 +86,8 @@ def test_bfloat16_bins_coordinates_coarser_than_a_voxel(scene: Scene) -> None:
     assert beyond.any() and torch.equal(steps[beyond], steps[beyond].round())
     assert 0.01 < (half.coordinates - exact.coordinates).abs().max() < 0.1
     assert not torch.equal(half.object_weights, exact.object_weights)
+    assert half.pairs is not None and exact.pairs is not None
+    assert half.pairs.positive_pairs != exact.pairs.positive_pairs
 
 
 def test_a_written_scene_reads_back_the_same(scene: Scene, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
 from threedrs_components.students.grounding_head import GroundingHead
 from threedrs_components.students.object_features import object_features, pooled
-from threedrs_components.students.position3d import SineEncoding
+from threedrs_components.students.position3d import SineEncoding, voxel_steps
 from threedrs_components.students.tokenizer import GROUND, StudentTokenizer, word_tokenizer
 from threedrs_components.training.batches import stack_frames
 from threedrs_components.training.synthetic import random_scene, random_student
@@ -62,6 +62,15 @@ def test_coordinates_are_encoded_in_float32_and_clamped() -> None:
     assert half.dtype == torch.float32
     far = sine(torch.tensor([99.0, -99.0, 99.0]), 12)
     assert torch.equal(far, sine(torch.tensor([15.0, -15.0, 5.0]), 12))
+
+
+def test_every_coordinate_falls_into_its_own_tenth_of_a_metre() -> None:
+    """In bfloat16 one in four would fall into a neighbour's."""
+    expected = torch.arange(101.0)
+    coordinates = (expected * 0.1 - 5.0 + 0.03)[:, None].expand(-1, 3)
+    found = voxel_steps(coordinates, 0.1)
+    assert torch.equal(found[:, 2], expected.clamp(max=100))
+    assert torch.equal(found[:, :2], (expected + 100)[:, None].expand(-1, 2))
 
 
 def test_a_candidate_pools_its_tokens_by_weight() -> None:

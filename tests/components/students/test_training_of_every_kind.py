@@ -87,6 +87,22 @@ def test_frozen_parts_stay_and_the_others_learn_at_their_rates(kind: str) -> Non
     assert rates == expected
 
 
+def test_every_group_has_a_rate_of_its_own_and_zero_freezes_it() -> None:
+    chosen = TrainingConfig(
+        learning_rate=4e-5,
+        projector_learning_rate=3e-5,
+        head_learning_rate=0.0,
+        vision_learning_rate_factor=0.25,
+    )
+    module = TrainingModule(random_student(), ALIGNED, 24)
+    groups = {group.name: group for group in parameter_groups(module, chosen)}
+    rates = {name: group.learning_rate for name, group in groups.items()}
+    assert rates == {"vision": 1e-5, "projector": 3e-5, "language": 4e-5}
+    assert not module.student.grounding.no_object.requires_grad
+    assert module.alignment is not None
+    assert not any(value.requires_grad for value in module.alignment.parameters())
+
+
 def test_parts_cover_the_model_without_overlap() -> None:
     for kind in STUDENT_KINDS:
         student = random_student(kind=kind)

@@ -80,6 +80,7 @@ def test_a_folder_stands_for_the_weights_inside_it(tmp_path: Path) -> None:
             r"1 of another shape: .*blocks.0.attn.proj.bias \[3\] instead of \[16\]",
         ),
         ({"aggregator.extra": torch.zeros(1)}, "1 unknown: aggregator.extra"),
+        ({"semantic_head.weight": torch.zeros(1)}, "1 unknown: semantic_head.weight"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
@@ -268,8 +269,10 @@ def test_a_pickle_that_wants_code_is_refused(tmp_path: Path) -> None:
             return os.system, ("exit 3",)
 
     torch.save({"aggregator.camera_token": Code()}, tmp_path / "model.pt")
-    with pytest.raises(CheckpointError, match=r"model\.pt: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"model\.pt: not a readable checkpoint") as caught:
         load_teacher("vggt", str(tmp_path))
+    assert "holds more than tensors (posix.system), which is never run" in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,6 +249,17 @@ def test_teacher_features_of_several_extractions_are_refused(
         run(replace(inputs, features=tmp_path), tmp_path / "out")
 
 
+def test_correspondences_are_of_the_level_that_is_chosen(inputs: TrainingInputs) -> None:
+    """Random scenes have no pixels, so only their tokens can correspond."""
+    chosen = {
+        level: CorrespondenceConfig.model_validate({"weight": 1.0, "level": level})
+        for level in ("token", "pixel")
+    }
+    assert data_of(inputs, 3, correspondence=chosen["token"]).scene("a").pairs is not None
+    with pytest.raises(DataError, match="has no pixels; use the level 'token'"):
+        data_of(inputs, 3, correspondence=chosen["pixel"]).scene("a")
+
+
 def test_features_of_all_images_on_disk_only_need_as_many_frames(
     inputs: TrainingInputs, tmp_path: Path
 ) -> None:
@@ -317,7 +329,7 @@ def test_ranks_share_a_step_without_overlap(inputs: TrainingInputs) -> None:
     assert sum(share.num_questions for share in shares) == plan.num_questions
 
 
-def data_of(inputs: TrainingInputs, seed: int, features: Path | None = None) -> TrainingData:
+def data_of(inputs: TrainingInputs, seed: int, **choices: Any) -> TrainingData:
     make: Callable[..., TrainingData] = TrainingData
     return make(
         PreparedScenes(inputs.prepared),
@@ -325,5 +337,5 @@ def data_of(inputs: TrainingInputs, seed: int, features: Path | None = None) -> 
         inputs.student.build().tokenizer,
         inputs.training,
         seed,
-        features=features,
+        **choices,
     )
