@@ -30,9 +30,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     make = kept_table._make
 
-    def counted(database: object, run_id: str) -> str:
+    def counted(database: object, run_id: str, width: int | None) -> str:
         seen.append(run_id)
-        return make(database, run_id)  # type: ignore[arg-type]
+        return make(database, run_id, width)  # type: ignore[arg-type]
 
     monkeypatch.setattr(kept_table, "_make", counted)
     return seen
@@ -46,6 +46,8 @@ def test_a_second_run_of_the_same_steps_shows_the_same_numbers_under_its_own_id(
     assert "60.0" in first and "run-1" in first
     assert table_text(workspace, "run-1") == first
     assert made == ["run-1"]
+    assert max(map(len, table_text(workspace, "run-1", 60).splitlines())) <= 60
+    assert made == ["run-1", "run-1"]
 
 
 @pytest.mark.parametrize(

@@ -24,17 +24,21 @@ RUN = "{run}"
 MOST_KEPT = 64
 
 
-def table_text(workspace: Workspace, run_id: str) -> str:
+def table_text(workspace: Workspace, run_id: str, width: int | None = None) -> str:
     """The run's table for a terminal, made anew only if its numbers, grid or code are new.
+
+    Args:
+        width: columns of the terminal; None for as many as the table needs.
 
     Raises:
         ConfigError: the grid's report asks for what the run has not.
     """
     folder = workspace.root / "cache" / "tables"
-    kept = folder / f"{table_key(workspace.database, workspace.code, run_id)}.txt"
+    key = table_key(workspace.database, workspace.code, run_id)
+    kept = folder / f"{key}-{width or 'wide'}.txt"
     if kept.is_file():
         return kept.read_text().replace(RUN, run_id)
-    text = _make(workspace.database, run_id)
+    text = _make(workspace.database, run_id, width)
     if RUN not in text:
         write_atomically(kept, text.replace(run_id, RUN).encode())
         _forget_oldest(folder)
@@ -61,11 +65,11 @@ def table_key(database: Database, code: CodeIndex, run_id: str) -> str:
     return sha256_text(canonical_json([made_by, found]))
 
 
-def _make(database: Database, run_id: str) -> str:
+def _make(database: Database, run_id: str, width: int | None) -> str:
     from threedrs_components.report.render import render
     from threedrs_workflows.run_report import run_report
 
-    return render(run_report(database, run_id), "table")
+    return render(run_report(database, run_id), "table", width=width)
 
 
 def _forget_oldest(folder: Path) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from threedrs_components.report.data import csv_rows, report_json
 from threedrs_components.report.document import Report
+from threedrs_components.report.folding import fitting
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 
 Render = Callable[[Report, bool], str]
@@ -53,7 +54,8 @@ def sheets_text(made: Sequence[Sheet], width: int | None = None) -> str:
     console = Console(file=out, width=width or UNBOUNDED, highlight=False)
     for sheet in made:
         out.write(sheet.title + "\n")
-        console.print(_rich_table(sheet))
+        for part in [sheet] if width is None else fitting(sheet, width):
+            console.print(_rich_table(part))
         if sheet.legend:
             out.write(textwrap.fill(sheet.legend, width or WIDE) + "\n\n")
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

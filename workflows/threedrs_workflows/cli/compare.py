@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.measurements import CellResult, RunResults
 from threedrs_platform.results import Results
 from threedrs_platform.workspace import find_workspace
-from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.output import print_json, terminal_width
 from threedrs_workflows.cli.run_cells import cells_called, has_cell
 
 if TYPE_CHECKING:
@@ -20,8 +19,8 @@ SUMMARY = "two cells or two runs: differences with their tests, settings that di
 
 EXAMPLES = """\
 examples:
-  workflows compare baseline vggt                    cells of the newest run
-  workflows compare mae vggt --metric 'scanrefer/*'
+  workflows compare baseline teacher=vggt            cells of the newest run
+  workflows compare teacher=mae teacher=vggt --metric 'scanrefer/*'
   workflows compare ablations-20260101-120000-1a2b ablations-20260102-090000-3c4d
 """
 
@@ -109,8 +108,7 @@ def _text(pair: Pair, names: tuple[str, str]) -> str:
     from threedrs_components.report.pair import pair_sheets
     from threedrs_components.report.render import sheets_text
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return sheets_text(pair_sheets(pair, names), width)
+    return sheets_text(pair_sheets(pair, names), terminal_width())
 
 
 def _runs_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,6 +40,11 @@ def columns(rows: Sequence[Sequence[Any]], indent: str = "  ") -> str:
         + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
         for row in texts
     )
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal; None for files and pipes, where nothing need be folded."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def duration(seconds: float) -> str:

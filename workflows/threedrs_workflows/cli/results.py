@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.results import Results
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.workspace import find_workspace
-from threedrs_workflows.cli.output import print_json, say
+from threedrs_workflows.cli.output import print_json, say, terminal_width
 
 SUMMARY = "a run's table: mean ± sd over seeds, differences to the baseline, what they show"
 
@@ -131,10 +130,7 @@ def _print(args: argparse.Namespace, text: str) -> int:
 
 
 def _width(args: argparse.Namespace) -> int | None:
-    """The terminal's width; None for files and pipes, where nothing need be folded."""
-    if args.out is not None or not sys.stdout.isatty():
-        return None
-    return shutil.get_terminal_size().columns
+    return terminal_width() if args.out is None else None
 
 
 def _write(file: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from threedrs_platform.compute import open_compute
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.output import emit, say, terminal_width
 from threedrs_workflows.display import open_display
 from threedrs_workflows.feed import Closed, Feed
 from threedrs_workflows.kept_table import table_text
@@ -170,6 +170,6 @@ def _results(workspace: Workspace, run_id: str, state: RunState) -> str:
     if state not in (RunState.SUCCEEDED, RunState.PARTIAL):
         return ""
     try:
-        return table_text(workspace, run_id)
+        return table_text(workspace, run_id, terminal_width())
     except ThreedrsError as error:  # the run is what it is, whatever becomes of its table
         return f"run {run_id} {state}; no table: {error}"
