@@ -270,3 +270,13 @@ def test_a_grid_runs_on_ray(desk: Desk) -> None:
     answer = desk.json("submit", str(GRID), "--smoke", "--ray", "local")
     assert answer["state"] == "succeeded" and answer["steps"]["executed"] == 4
     desk.bind([GOOD, fake_cell("dead", {"die": fake_step("die")})])
+
+
+def test_resuming_what_is_over_changes_nothing(desk: Desk) -> None:
+    assert desk.submit() == 0
+    with desk.workspace() as workspace:
+        before = workspace.runs.get("last")
+    assert desk.type("resume") == 0
+    assert "nothing of it is left to do" in desk.out
+    with desk.workspace() as workspace:
+        assert workspace.runs.get("last") == before

@@ -26,9 +26,9 @@ SUMMARY = "the events of a run, or the output of a step's attempts"
 EXAMPLES = """\
 examples:
   workflows logs                              events of the newest run
-  workflows logs finetune@vggt                last attempt of this step, for every seed
+  workflows logs finetune@teacher=vggt        last attempt of this step, for every seed
   workflows logs RUN 3f9a12bc --attempt 1     the first attempt of a step, by its key
-  workflows logs finetune@vggt -f             go on until the attempt ends
+  workflows logs finetune@teacher=vggt -f     go on until the attempt ends
 """
 
 FOLLOW_S = 0.5

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 
 from threedrs_platform.errors import ConflictError
+from threedrs_platform.runs import RunRow
 from threedrs_platform.states import RunState
-from threedrs_platform.workspace import find_workspace
-from threedrs_workflows.cli.output import say
+from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import add_supervision_arguments, work
-from threedrs_workflows.submission import replan
+from threedrs_workflows.submission import plan_cells, replan
 
 SUMMARY = "go on with a run that was interrupted"
 
@@ -40,5 +41,16 @@ def run(args: argparse.Namespace) -> int:
             )
         if found.state in (RunState.PARTIAL, RunState.FAILED):
             say(args, f"run {found.id} is over; its failed steps are tried again")
+        elif found.state is RunState.SUCCEEDED and _nothing_is_left(workspace, found):
+            text = f"run {found.id} is over, nothing of it is left to do; see `workflows results`"
+            emit(args, {"run": found.id, "state": found.state, "exit": 0}, text)
+            return 0
         plan = replan(workspace, found.id)
         return work(args, workspace, found.id, plan)
+
+
+def _nothing_is_left(workspace: Workspace, run: RunRow) -> bool:
+    """Whether every result of the run is there, of today's code."""
+    if "tune" in run.options:
+        return False
+    return not plan_cells(workspace, workspace.runs.cells(run.id)).misses

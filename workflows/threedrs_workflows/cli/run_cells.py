@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from threedrs_platform.errors import ConfigError, Fault
@@ -22,7 +23,8 @@ def cells_called(results: RunResults, wanted: str) -> tuple[CellResult, ...]:
     if found:
         return found
     known = sorted({name for cell in results.cells for name in (cell.title, cell.name)})
-    hint = did_you_mean(wanted, known)
+    meant = [name for name in known if wanted in re.split("[=,]", name)]
+    hint = f"; did you mean {meant[0]!r}?" if meant else did_you_mean(wanted, known)
     raise ConfigError([Fault(f"run {results.run.run_id} has no cell {wanted!r}{hint}")])
 
 

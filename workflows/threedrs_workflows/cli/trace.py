@@ -22,8 +22,8 @@ SUMMARY = "where a number comes from: steps, code digests, inputs, attempts"
 
 EXAMPLES = """\
 examples:
-  workflows trace vggt:scanrefer/acc@0.25        this metric of the cell, under every seed
-  workflows trace vggt --seed 1                  all steps of the cell
+  workflows trace teacher=vggt:scanrefer/acc@0.25    this metric of the cell, under every seed
+  workflows trace teacher=vggt --seed 1              all steps of the cell
 """
 
 SHOWN_DIGITS = 12
