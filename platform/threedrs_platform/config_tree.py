@@ -51,9 +51,16 @@ class Tree:
     keys: Mapping[KeyPath, Place] = field(default_factory=dict)
 
     def place(self, path: KeyPath, of_key: bool = False) -> Place:
-        """Where the value (or key) at a path was written, else what is nearest around it."""
+        """Where the value (or key) at a path was written, else what is nearest around it.
+
+        Of a mapping that another file has changed in part, the place of the last change.
+        """
         if of_key and path in self.keys:
             return self.keys[path]
+        if path in self.values and isinstance(get_in(self.data, path), Mapping):
+            inside = [place for known, place in self.values.items() if _under(known, path)]
+            changes = [place for place in inside if place.file != self.values[path].file]
+            return changes[-1] if changes else self.values[path]
         for length in range(len(path), -1, -1):
             if path[:length] in self.values:
                 return self.values[path[:length]]

@@ -13,6 +13,8 @@ import yaml
 
 from threedrs_platform.errors import ConfigError, Fault
 
+MOST_BYTES = 10_000_000
+"""Longer files are refused before they fill the memory (`/dev/zero`, a data set by mistake)."""
 KeyPath = tuple[str | int, ...]
 """Where a value sits: mapping keys and list indices from the top."""
 
@@ -98,7 +100,12 @@ def parse_value(text: str, file: str) -> Any:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            message = f"longer than {MOST_BYTES} bytes: is it a YAML file?"
+            raise ConfigError([Fault(message, file=str(path))])
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError([Fault("no such file", file=str(path))]) from None
     except OSError as error:

@@ -332,3 +332,36 @@ def test_sections_of_any_form_are_read_or_refused(data: dict[str, Any]) -> None:
         assert expand(load_document(json.dumps({**head, **data}))).cells
     except ConfigError as error:
         assert error.faults
+
+
+def test_a_base_without_preset_is_told_to_take_one() -> None:
+    found = faults("", "version: 1\nname: t\nbase: {training.steps: 5}\n")
+    assert any("3:7: base: no preset" in fault and "{preset: micro}" in fault for fault in found)
+
+
+@pytest.mark.parametrize(
+    ("base", "start"),
+    [
+        ("{preset: micro, alignment.layers: [17]}", "g.yaml:3:42: alignment: layer 17"),
+        ("{preset: micro, scenes.text: 9999999}", "g.yaml:3:36: scenes: text"),
+    ],
+)
+def test_a_clash_with_the_preset_is_placed_in_the_grid(base: str, start: str) -> None:
+    (found,) = faults("", f"version: 1\nname: t\nbase: {base}\n")
+    assert found.startswith(start)
+
+
+def test_another_version_is_no_misspelling() -> None:
+    assert faults("", "version: 2\nname: t\n") == [
+        "g.yaml:1:10: version: expected version: 1, got 2"
+    ]
+
+
+def test_a_name_that_no_file_could_carry_is_refused() -> None:
+    (found,) = faults("", f"version: 1\nname: {'a' * 300}\nbase: {{preset: micro}}\n")
+    assert "300 letters" in found
+
+
+def test_a_file_without_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: longer than"):
+        load_document(Path("/dev/zero"))

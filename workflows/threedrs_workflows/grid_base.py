@@ -16,6 +16,8 @@ from threedrs_workflows.grid_axes import Assignment
 from threedrs_workflows.grid_file import ReadGrid, undotted_twice
 from threedrs_workflows.presets import load_preset
 
+STARTING_POINT = {"scenes", "students", "student"}
+"""What a base without a preset has to give itself."""
 START = "preset"
 """The key that names the preset to start from, in a grid's base and in a preset."""
 
@@ -33,6 +35,9 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
     if preset is not None:
         start = _preset_name(preset, document, ("base", "preset"))
         tree = _on_preset(tree, start, document, ("base", "preset"), grid.env, faults)
+    elif not STARTING_POINT & raw.keys():
+        hint = "start from a preset: `base: {preset: micro}`"
+        faults.append(document.fault(f"no preset, and no settings of its own; {hint}", ("base",)))
     for key, value in raw.items():
         message = None if isinstance(value, Mapping) else path_fault(Experiment, key, tree.data)
         if message:

@@ -25,6 +25,8 @@ from threedrs_workflows.environment import fill_in
 from threedrs_workflows.tuning.section import Seeds, TuneSection
 
 VERSION = 1
+MOST_LETTERS = 80
+"""Of a grid's name."""
 
 StepKind = Literal[
     "scenes",
@@ -122,6 +124,10 @@ class GridFile(Config):
     def _plain_name(cls, name: str) -> str:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
             raise ValueError(f"{name!r}: use lower-case letters, digits and dashes")
+        if len(name) > MOST_LETTERS:
+            raise ValueError(
+                f"{len(name)} letters; runs and files carry it, so {MOST_LETTERS} at most"
+            )
         return name
 
 
@@ -187,9 +193,11 @@ def _sound_part_of_tune(raw: Any, faults: list[Fault]) -> dict[str, Any]:
 def _check_version(document: Document) -> None:
     version = document.data.get("version")
     if isinstance(version, bool) or version != VERSION:
-        here = f", got {version!r}" if "version" in document.data else ""
-        near = did_you_mean("version", [key for key in document.data if key.startswith("v")])
-        message = f"expected version: {VERSION}{here}" + (near if "mean" in near else "")
+        if "version" in document.data:
+            message = f"expected version: {VERSION}, got {version!r}"
+        else:
+            near = did_you_mean("version", [key for key in document.data if key.startswith("v")])
+            message = f"expected version: {VERSION}" + (near if "mean" in near else "")
         raise ConfigError([document.fault(message, ("version",))])
 
 
