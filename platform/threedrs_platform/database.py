@@ -32,7 +32,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from threedrs_platform import schema
-from threedrs_platform.errors import StorageError
+from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.storage import storage_errors
 
 BUSY_TIMEOUT_MS = 30_000
@@ -253,7 +253,7 @@ def sqlite_url(file: Path) -> str:
 
 
 def _create_engine(url: str, read_only: bool = False) -> Engine:
-    if not url.startswith("sqlite"):
+    if _dialect(url) != "sqlite":
         return _postgresql_engine(url, read_only)
     pragmas = [f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"]
     if read_only:
@@ -276,6 +276,25 @@ def _create_engine(url: str, read_only: bool = False) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _dialect(url: str) -> str:
+    """Kind of the database at a URL.
+
+    Raises:
+        ConfigError: no URL, or of a database that is not supported.
+    """
+    try:
+        dialect = make_url(url).get_backend_name()
+    except exc.ArgumentError:
+        dialect = ""
+    if dialect not in ("sqlite", "postgresql"):
+        shown = "" if "@" in url else f" {url!r}"
+        message = (
+            f"the database{shown}: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        )
+        raise ConfigError([Fault(message)])
+    return dialect
 
 
 def _read_only_url(url: str) -> str:

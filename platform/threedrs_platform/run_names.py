@@ -32,7 +32,7 @@ def find_run_id(database: Database, wanted: str | None = None) -> str:
     exact = [run_id for run_id, name in known if wanted in (run_id, name)]
     near = exact or [run_id for run_id, _ in known if run_id.startswith(wanted)]
     if not near:
-        hint = did_you_mean(wanted, [each for run in known for each in run])
+        hint = did_you_mean(wanted, {each for run in known for each in run})
         hint = hint or "; `workflows status --list` lists the runs"
         raise ConfigError([Fault(f"no run is called {wanted!r}{hint}")])
     if len(near) > 1 and not exact:

@@ -16,7 +16,7 @@ from threedrs_platform.database import (
     open_read_only,
     sqlite_url,
 )
-from threedrs_platform.errors import StorageError
+from threedrs_platform.errors import ConfigError, StorageError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 
 
@@ -183,3 +183,10 @@ def test_tables_of_another_version_are_not_read(url: str) -> None:
     database.close()
     with pytest.raises(StorageError, match="tables of version 0000"):
         open_read_only(url)
+
+
+@pytest.mark.parametrize("url", ["foo://x", "results", "", "mysql://me:secret@host/x"])
+def test_a_url_of_no_known_database_is_a_wrong_flag(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected sqlite:///FILE or postgresql") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)

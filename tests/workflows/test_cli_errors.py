@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -210,3 +211,16 @@ def test_answers_without_torch_ray_or_mlflow(arguments: list[str], grid: str) ->
         "assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_terminal_without_unicode_shows_other_characters(tmp_path: Path) -> None:
+    code = "import sys; from threedrs_workflows.cli import main; sys.exit(main())"
+    file = tmp_path / "größe.yaml"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "validate", str(file)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (2, f"{tmp_path}/gr??e.yaml: no such file\n")

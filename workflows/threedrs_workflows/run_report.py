@@ -76,8 +76,12 @@ def matching(results: RunResults, where: str, keep: str | None = None) -> RunRes
     """
     values = {id(cell): _values(cell) for cell in results.cells}
     known = {name for each in values.values() for name in each}
-    condition = parse_where(where, known)
-    holds = [cell for cell in results.cells if condition.holds(values[id(cell)].get)]
+    try:
+        condition = parse_where(where, known)
+        holds = [cell for cell in results.cells if condition.holds(values[id(cell)].get)]
+    except ConfigError as error:
+        faults = [Fault(f.message, where, "--where", None, f.column) for f in error.faults]
+        raise ConfigError(faults) from None
     if not holds:
         raise ConfigError([Fault(f"{where}: holds for none of the cells", path="--where")])
     chosen = tuple(each for each in results.cells if each in holds or each.cell_id == keep)
