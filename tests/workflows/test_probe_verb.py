@@ -226,3 +226,29 @@ def test_a_real_room_corresponds_in_colour(
     assert total["pairs"] > 1e6
     assert total["score"] > 0.5 and total["margin"] > 0.4
     assert (tmp_path / "out.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (("--model", "vgtt"), "did you mean 'vggt'?"),
+        (("--model", "nothing"), "known: "),
+        (("--layer", "99"), "has no layers"),
+        (("--grid", "100000"), "do not fit across frames of 32 x 24 pixels"),
+    ],
+)
+def test_a_model_layer_or_grid_that_cannot_be_is_refused(
+    flags: tuple[str, ...], part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "wall")
+    message = refusal(capsys, ["--scenes", str(folder), *flags], 2)
+    assert message.startswith(flags[0])
+    assert part in message
+
+
+def test_colours_are_probed_at_finer_grids_than_the_papers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "wall")
+    content = probed(capsys, "--scenes", str(folder), "--grid", "20")
+    assert content["scenes"][0]["tokens"] == 3 * 20**2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from threedrs_components.objectives.config import Level
 from threedrs_components.probing.common_views import telling_views
 from threedrs_components.probing.scene_probe import (
+    PAPER_GRID,
     SceneFeatures,
     SceneProbe,
     distinct_frames,
@@ -25,11 +27,13 @@ from threedrs_components.scenes.picture import draw_correspondences
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students import STUDENT_KINDS
-from threedrs_components.teachers import load_teacher
+from threedrs_components.teachers import TEACHER_KINDS, load_teacher
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
+from threedrs_platform.suggestions import did_you_mean
 
 RGB = "rgb"
+LAST_LAYER = -1
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,12 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
     if request.model == RGB:
         if request.checkpoint is not None:
             raise _fault("--checkpoint", f"the model {RGB!r} has no weights; leave it out")
-        return rgb_features
+        if request.layer != LAST_LAYER:
+            raise _fault("--layer", f"the model {RGB!r} has no layers; leave it out")
+        return partial(rgb_features, grid=request.grid or PAPER_GRID)
+    if request.model not in (*TEACHER_KINDS, *STUDENT_KINDS):
+        hint = did_you_mean(request.model, (RGB, *TEACHER_KINDS, *STUDENT_KINDS))
+        raise _fault("--model", f"no model {request.model!r}{hint}")
     if request.checkpoint is None:
         raise _fault("--checkpoint", f"the model {request.model!r} needs weights; name their path")
     if request.model in STUDENT_KINDS:
@@ -140,6 +149,10 @@ def _usable_scenes(
 
 
 def _probe(scene: Scene, features_of: SceneFeatures, request: ProbeRequest) -> SceneProbe:
+    height, width = scene.images.shape[1:3]
+    if request.grid is not None and request.grid > min(height, width):
+        message = f"{request.grid} tokens do not fit across frames of {width} x {height} pixels"
+        raise _fault("--grid", message)
     try:
         return probe_scene(
             scene,

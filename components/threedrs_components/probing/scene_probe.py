@@ -80,12 +80,12 @@ def probe_scene(
     features = features_of(scene)
     if grid is None:
         grid = min(PAPER_GRID, *features.shape[1:3])
+    tokens = pooled_to_grid(features, grid).flatten(0, 2)
     points, valid = scene_points(scene)
     try:
         pairs = token_pair_matrix(points, valid, grid=grid, voxel_m=voxel_m, level=level)
     except ValueError as error:
         raise SceneError(scene.scene_id, str(error)) from error
-    tokens = pooled_to_grid(features, grid).flatten(0, 2)
     score = correspondence_score(tokens, pairs.to(tokens.device))
     return SceneProbe(scene.scene_id, score, grid, time.perf_counter() - start)
 
