@@ -28,6 +28,7 @@ from threedrs_components.metrics.answer_cleaning import clean_answer
 from threedrs_components.metrics.exact_match import (
     chat_scene_answer,
     chat_scene_match,
+    exact_and_refined,
     exact_match,
     leo_match,
 )
@@ -132,12 +133,7 @@ def evaluate_scanqa(
     compared = compare([item[0] if item else None for item in answers], samples)
     tally = Tally(NAME, protocol, samples, groups_of(samples, TYPES))
     baselines = answer_baselines(samples, [sample.answers for sample in samples])
-    tally.add(
-        "em@1",
-        compared.exact,
-        chance=baselines.chance,
-        majority=baselines.majority,
-    )
+    tally.add("em@1", compared.exact, chance=baselines.chance, majority=baselines.majority)
     if compared.refined is not None:
         tally.add("em_refined", compared.refined)
     if any(len(item) > 1 for item in answers):
@@ -187,7 +183,7 @@ def _compare_leo(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Com
         (0.0, 0.0) if text is None else leo_match(text, answers)
         for text, answers in zip(cleaned, references, strict=True)
     ]
-    return _Compared([text or "" for text in cleaned], references, *_columns(matches))
+    return _Compared([text or "" for text in cleaned], references, *exact_and_refined(matches))
 
 
 def _compare_chat_scene(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
@@ -197,11 +193,7 @@ def _compare_chat_scene(texts: Sequence[str | None], samples: Sequence[Sample]) 
         for text, sample in zip(cleaned, samples, strict=True)
     ]
     references = ptb_references(_raw_references(samples))
-    return _Compared(ptb_tokenize(cleaned), references, *_columns(matches))
-
-
-def _columns(matches: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    return [exact for exact, _ in matches], [refined for _, refined in matches]
+    return _Compared(ptb_tokenize(cleaned), references, *exact_and_refined(matches))
 
 
 def locate_scanqa(folder: AnnotationFolder, split: str) -> AnnotationFiles:

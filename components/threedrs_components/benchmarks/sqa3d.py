@@ -25,7 +25,12 @@ from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation, Tally, groups_of, pair_predictions
 from threedrs_components.metrics.answer_cleaning import clean_answer
-from threedrs_components.metrics.exact_match import chat_scene_answer, chat_scene_match, leo_match
+from threedrs_components.metrics.exact_match import (
+    chat_scene_answer,
+    chat_scene_match,
+    exact_and_refined,
+    leo_match,
+)
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
@@ -148,14 +153,10 @@ def evaluate_sqa3d(
     references = [[clean_answer(text) for text in sample.answers] for sample in samples]
     baselines = answer_baselines(samples, references)
     tally = Tally(NAME, protocol, samples, groups_of(samples, TYPES))
-    tally.add(
-        "em",
-        [exact for exact, _ in matches],
-        chance=baselines.chance,
-        majority=baselines.majority,
-    )
+    exact, refined = exact_and_refined(matches)
+    tally.add("em", exact, chance=baselines.chance, majority=baselines.majority)
     if protocol != "3drs":
-        tally.add("em_refined", [refined for _, refined in matches])
+        tally.add("em_refined", refined)
     return tally.evaluation(paired)
 
 

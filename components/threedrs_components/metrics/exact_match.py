@@ -45,3 +45,8 @@ def chat_scene_answer(text: str) -> str:
     """An answer as Chat-Scene reads it: without final dot, first letter lower-cased."""
     text = text[:-1] if text.endswith(".") else text
     return text[0].lower() + text[1:] if len(text) > 1 else text
+
+
+def exact_and_refined(matches: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Exact and refined matches [N] each, from pairs of both per item."""
+    return [exact for exact, _ in matches], [refined for _, refined in matches]
