@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.scanqa import SCANQA, question_class
 from threedrs_components.benchmarks.sqa3d import SQA3D, question_type
 from threedrs_components.benchmarks.tally import Evaluation
-from threedrs_components.benchmarks.vsibench import VSIBENCH
+from threedrs_components.benchmarks.vsibench import CHOICE, NUMERIC, TASKS, VSIBENCH, QuestionType
 from threedrs_components.metrics.bleu import bleu
 from threedrs_components.metrics.cider import cider
 from threedrs_components.metrics.rouge import rouge_l
@@ -263,6 +264,10 @@ def test_numbers_are_read_as_each_protocol_does(
 
 
 LEVELS = ("easy", "medium", "hard")
+
+
+def test_every_question_type_belongs_to_a_task() -> None:
+    assert set(get_args(QuestionType)) == NUMERIC.keys() | CHOICE.keys() and len(TASKS) == 8
 
 
 def test_newer_lmms_eval_rounds_and_needs_all_directions() -> None:

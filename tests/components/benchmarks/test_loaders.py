@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 import pytest
@@ -18,6 +18,7 @@ from threedrs_components.benchmarks import (
     load_benchmark,
     open_benchmarks,
 )
+from threedrs_components.benchmarks.config import BenchmarkName
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import AnnotationError, ConfigError
 from threedrs_platform.records import Prediction, Sample
@@ -129,6 +130,10 @@ def test_every_benchmark_keeps_the_contract(world: Path, name: str) -> None:
     # Captions are compared between "sos" and "eos", so the empty one scores above 0.
     assert (shares or name == "scan2cap") and all(metric.value == 0 for metric in shares)
     assert {row.sample_id for row in rows} <= {sample.sample_id for sample in found}
+
+
+def test_the_configuration_names_every_benchmark() -> None:
+    assert get_args(BenchmarkName) == tuple(BENCHMARKS)
 
 
 def test_short_prompts_hold_no_words_of_their_own(world: Path) -> None:
