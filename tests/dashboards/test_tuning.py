@@ -18,11 +18,13 @@ from threedrs_platform.studies import (
     FACTS,
     StudyFacts,
     facts_attribute,
+    load_study,
     open_storage,
     prepare_storage,
     study_name,
 )
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.tuning.outcome import outcome_of
 
 RUN = "grid-0123abcd"
 STUDY = f"{RUN}/teacher=vggt"
@@ -42,7 +44,7 @@ def make_study(folder: Path, url: str, metrics: tuple[str, ...]) -> None:
     facts = StudyFacts(
         run=RUN, grid="grid", arm={"teacher": "vggt"}, metrics=metrics, directions=directions,
         space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
-        training_steps=10, held_out=0.2, run_id="run-1", watched=metrics[0],
+        training_steps=10, held_out=0.2, run_id="run-1", watched="-validation/loss",
     )  # fmt: skip
     study.set_user_attr(FACTS, facts_attribute(facts))
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
@@ -87,10 +89,10 @@ def test_studies_are_listed_with_their_budget(page: str, client: TestClient) -> 
     assert f"{STUDY} 10 of 12 2 0 scanqa/em@1 9 run-1" in text
 
 
-def test_history_shows_values_the_best_so_far_and_the_pruned(page: str) -> None:
-    values, best, pruned = figure(page, "history")["data"]
+def test_history_shows_values_and_the_best_so_far_and_counts_the_pruned(page: str) -> None:
+    values, best = figure(page, "history")["data"]
     assert values["y"] == [0.0, 1.0, 2.0, 4.0, 5.0, 6.0, 8.0, 9.0] == best["y"]
-    assert (pruned["x"], pruned["y"]) == ([3, 7], [2.0, 6.0])
+    assert "2 trials ended early" in page
 
 
 def test_importance_finds_the_setting_that_mattered(client: TestClient, page: str) -> None:
@@ -98,6 +100,20 @@ def test_importance_finds_the_setting_that_mattered(client: TestClient, page: st
         csv.DictReader(io.StringIO(client.get(f"/tuning?study={STUDY}&csv=importance").text))
     )
     assert rows[0]["setting"] == "alignment.weight" and float(rows[0]["share"]) > 0.8
+
+
+def test_the_command_line_and_the_page_tell_the_same_importance(
+    client: TestClient, workspace: Path, database_url: str
+) -> None:
+    make_study(workspace, database_url, ("scanqa/em@1",))
+    rows = csv.reader(io.StringIO(client.get(f"/tuning?study={STUDY}&csv=importance").text))
+    with Workspace(workspace, database_url, "") as opened:
+        told = outcome_of(load_study(opened, STUDY)).importance["scanqa/em@1"]
+    assert {name: float(share) for name, share in list(rows)[1:]} == pytest.approx(told)
+
+
+def test_the_watched_curve_is_named_without_its_sign(page: str) -> None:
+    assert "<dd>validation/loss</dd>" in page
 
 
 def test_parallel_coordinates_have_a_line_per_trial(page: str) -> None:

@@ -10,17 +10,23 @@ from threedrs_dashboards.tables import Table
 from threedrs_dashboards.tuning.study import StudyView
 from threedrs_platform.studies import TrialRow
 
-SYMBOLS = {"complete": "circle", "pruned": "x", "running": "triangle-up"}
-
 
 def history_chart(study: StudyView, metric: int) -> Chart:
     """Every trial's value in the order they were asked for, and the best so far."""
     name = study.facts.metrics[metric]
     done = study.complete
     best = list(_best_so_far([trial.values[metric] for trial in done], study, metric))
-    pruned = [trial for trial in study.trials if trial.state == "pruned" and trial.intermediate]
+    pruned = study.states.get("pruned", 0)
     traces = [
-        _points("complete", done, [trial.values[metric] for trial in done], COLOURS[0]),
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "complete",
+            "x": [trial.number for trial in done],
+            "y": [trial.values[metric] for trial in done],
+            "text": [params_text(trial.params) for trial in done],
+            "marker": {"symbol": "circle", "size": 9, "color": COLOURS[0]},
+        },
         {
             "type": "scatter",
             "mode": "lines",
@@ -30,14 +36,12 @@ def history_chart(study: StudyView, metric: int) -> Chart:
             "line": {"shape": "hv", "color": COLOURS[1]},
         },
     ]
-    if pruned and study.facts.watched == name:
-        last = [trial.intermediate[max(trial.intermediate)] for trial in pruned]
-        traces.append(_points("pruned", pruned, last, COLOURS[5]))
     rows = [
         (trial.number, trial.state, trial.values[metric] if trial.values else None)
         for trial in study.trials
     ]
     told = f"Best of {len(done)} complete trials: {best[-1]:.4g}." if best else "No trial yet."
+    told += f" {pruned} trials ended early, before they had a value." if pruned else ""
     return Chart(
         name="history",
         title=f"History of {name}",
@@ -46,20 +50,6 @@ def history_chart(study: StudyView, metric: int) -> Chart:
         summary=told,
         layout=_axes("trial", name),
     )
-
-
-def _points(
-    state: str, trials: Sequence[TrialRow], values: Sequence[float], colour: str
-) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": state,
-        "x": [trial.number for trial in trials],
-        "y": list(values),
-        "text": [params_text(trial.params) for trial in trials],
-        "marker": {"symbol": SYMBOLS[state], "size": 9, "color": colour},
-    }
 
 
 def _best_so_far(values: Sequence[float], study: StudyView, metric: int) -> Iterator[float]:
@@ -72,13 +62,14 @@ def _best_so_far(values: Sequence[float], study: StudyView, metric: int) -> Iter
 
 def importance_chart(study: StudyView, metric: int) -> Chart | None:
     """Share of the variance that each setting explains; None where the trials cannot tell."""
-    shares = study.importances[metric]
+    metric_name = study.facts.metrics[metric]
+    shares = study.importances.get(metric_name)
     if not shares:
         return None
     names = list(shares)
     return Chart(
         name="importance",
-        title=f"What mattered for {study.facts.metrics[metric]}",
+        title=f"What mattered for {metric_name}",
         traces=[
             {
                 "type": "bar",

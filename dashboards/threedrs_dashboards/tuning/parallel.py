@@ -93,10 +93,13 @@ def parallel_chart(study: StudyView, metric: int) -> Chart:
         layout={
             "xaxis": {
                 "tickvals": list(range(len(axes))),
-                "ticktext": [axis.name for axis in axes],
+                "ticktext": [axis.name.replace(".", ".<br>") for axis in axes],
+                "tickangle": 0,
                 "automargin": True,
                 "range": [-0.3, len(axes) - 0.7],
             },
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "margin": {"l": 64, "r": 16, "t": 70, "b": 56},
             "yaxis": {"visible": False, "range": [-0.08, 1.08]},
             "annotations": list(_annotations(axes)),
         },

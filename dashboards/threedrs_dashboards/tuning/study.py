@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from threedrs_platform.studies import (
     StudyFacts,
@@ -14,15 +13,8 @@ from threedrs_platform.studies import (
     study_names,
     trial_rows,
 )
+from threedrs_platform.study_importance import importances
 from threedrs_platform.workspace import Workspace
-
-if TYPE_CHECKING:
-    from optuna import Study
-
-COMPLETE = "complete"
-IMPORTANCE_SEED = 0
-FEWEST_FOR_IMPORTANCE = 4
-"""Fewer trials say nothing about what mattered."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +26,9 @@ class StudyView:
     trials: tuple[TrialRow, ...]
     front: frozenset[int]
     """Numbers of the trials that no other trial beats in every metric; of one metric the best."""
-    importances: tuple[Mapping[str, float], ...]
-    """Per metric: setting -> share of the variance that it explains (fANOVA); empty if unknown."""
+    importances: Mapping[str, Mapping[str, float]]
+    """Metric -> setting -> share of the variance; without metrics of which the trials cannot tell.
+    """
 
     @property
     def states(self) -> Mapping[str, int]:
@@ -68,28 +61,10 @@ def read_study(workspace: Workspace, name: str, with_importances: bool = True) -
     rows = tuple(trial_rows(study))
     done = [row for row in rows if row.values]
     front = frozenset(trial.number for trial in study.best_trials) if done else frozenset[int]()
-    wanted = len(facts.metrics) if with_importances else 0
-    importances = tuple(_importance(study, facts, metric, rows) for metric in range(wanted))
-    return StudyView(name, facts, rows, front, importances)
+    mattered = importances(study) if with_importances else {}
+    return StudyView(name, facts, rows, front, mattered)
 
 
 def all_studies(workspace: Workspace) -> list[StudyView]:
     """Every study of a workspace, without importances."""
     return [read_study(workspace, name, False) for name in study_names(workspace)]
-
-
-def _importance(
-    study: Study, facts: StudyFacts, metric: int, rows: tuple[TrialRow, ...]
-) -> Mapping[str, float]:
-    """Shares of the settings, largest first; empty where the trials cannot tell."""
-    values = [row.values[metric] for row in rows if row.values]
-    if len(values) < FEWEST_FOR_IMPORTANCE or len(set(values)) < 2:
-        return {}
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
-    found = get_param_importances(
-        study,
-        evaluator=FanovaImportanceEvaluator(seed=IMPORTANCE_SEED),
-        target=lambda trial: trial.values[metric],
-    )
-    return dict(found)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +9,7 @@ from typing import Any
 import optuna
 
 from threedrs_platform.studies import StudyFacts, TrialRow, trial_rows
-
-LEAST_FOR_IMPORTANCE = 4
-"""Completed trials without which an importance is a guess."""
+from threedrs_platform.study_importance import importances
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ def outcome_of(study: optuna.Study) -> ArmOutcome:
     """Read a study."""
     facts = StudyFacts.of(study)
     rows = tuple(row for row in trial_rows(study) if row.state != "waiting")
-    return ArmOutcome(facts, rows, best_trials(rows, facts.directions), _importance(study, facts))
+    return ArmOutcome(facts, rows, best_trials(rows, facts.directions), importances(study))
 
 
 def best_trials(rows: Sequence[TrialRow], directions: Sequence[str]) -> tuple[TrialRow, ...]:
@@ -66,27 +62,6 @@ def _signed(values: Sequence[float], directions: Sequence[str]) -> tuple[float, 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
     """Whether one is nowhere worse and somewhere better."""
     return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
-
-
-def _importance(study: optuna.Study, facts: StudyFacts) -> dict[str, dict[str, float]]:
-    complete = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
-    if len(complete) < LEAST_FOR_IMPORTANCE:
-        return {}
-    found = {}
-    for index, name in enumerate(facts.metrics):
-        if len({trial.values[index] for trial in complete}) > 1:
-            found[name] = _shares(study, index, -1 if facts.directions[index] == "maximize" else 1)
-    return found
-
-
-def _shares(study: optuna.Study, index: int, sign: int) -> dict[str, float]:
-    """PED-ANOVA's shares: what tells good trials from the rest. It takes low values for good."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
-        shares = optuna.importance.get_param_importances(
-            study, target=lambda trial: sign * float(trial.values[index])
-        )
-    return {key: share for key, share in shares.items() if math.isfinite(share)}
 
 
 def outcome_content(outcome: ArmOutcome) -> dict[str, Any]:
