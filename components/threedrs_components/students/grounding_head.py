@@ -22,9 +22,12 @@ class GroundingHead(nn.Module):
         return _unit(self.object_projection(torch.cat([features, absent], dim=1)))
 
     def forward(self, queries: Tensor, candidates: Tensor, scene: Tensor) -> Tensor:
-        """Cosines [G, K + 1] of queries [G, C] with the `objects()` [S, K + 1, C] of scenes [G]."""
+        """Cosines [G, K + 1] of queries [G, C] with the `objects()` [S, K + 1, C] of scenes [G].
+
+        In float32 also under autocast, which would round a matrix product to three digits.
+        """
         unit = _unit(self.query_projection(queries))
-        return torch.matmul(candidates[scene], unit[..., None]).squeeze(-1)
+        return (candidates[scene] * unit[:, None]).sum(-1)
 
 
 def _projection(width: int) -> nn.Sequential:

@@ -96,6 +96,17 @@ def test_scores_are_cosines_with_no_object_last() -> None:
     assert torch.equal(candidates[0, -1], candidates[1, -1])
 
 
+def test_scores_are_not_rounded_under_autocast() -> None:
+    """At temperature 0.07 a rounded cosine moves a logit by a twentieth."""
+    torch.manual_seed(0)
+    head = GroundingHead(64)
+    candidates = head.objects(torch.randn(1, 20, 64))
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = head(torch.randn(1, 64), candidates, torch.tensor([0]))
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
 def test_a_cell_without_depth_gets_no_encoding() -> None:
     student = random_student(position_encoding=True)
     plain = random_student()
