@@ -74,6 +74,12 @@ class _Running:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+ONE_AT_A_TIME = (
+    "with --ray none steps share one process and its random numbers, so they run one at a time; "
+    "for several at a time use --ray local"
+)
+
+
 class InProcessCompute:
     """Runs attempts in threads of this process: no cluster, no copies, same results.
 
@@ -83,6 +89,7 @@ class InProcessCompute:
     name = "this process"
 
     def __init__(self, jobs: int = 1) -> None:
+        """Run so many at a time; more than one only if none of them draws random numbers."""
         self._jobs = jobs
         self._running: dict[Handle, _Running] = {}
         self._ended: queue.SimpleQueue[tuple[Handle, AttemptReport]] = queue.SimpleQueue()
@@ -139,9 +146,15 @@ class InProcessCompute:
 
 
 def open_compute(ray: str, jobs: int | None) -> Compute:
-    """The compute that `--ray` names: `none`, `local`, or the address of a cluster."""
+    """The compute that `--ray` names: `none`, `local`, or the address of a cluster.
+
+    Raises:
+        ConfigError: no compute has this name, or it cannot run so many steps at a time.
+    """
     if ray == "none":
-        return InProcessCompute(jobs or 1)
+        if jobs is not None and jobs > 1:
+            raise ConfigError([Fault(ONE_AT_A_TIME, "--jobs")])
+        return InProcessCompute()
     if not ray:
         raise ConfigError([Fault("give `local`, `none` or the address of a cluster", "--ray")])
     from threedrs_platform.ray_compute import RayCompute

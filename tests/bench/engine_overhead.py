@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.compute import Compute, open_compute
+from threedrs_platform.compute import Compute, InProcessCompute, open_compute
 from threedrs_platform.ray_compute import RayCompute
 from threedrs_platform.runs import Submission
 from threedrs_platform.states import RunState
@@ -74,7 +74,7 @@ def measure(ray: str, steps: int, rounds: int) -> dict[str, Any]:
     """Milliseconds per step: engine, bare, and cached."""
     length = max(1, steps // CHAINS)
     count = length * CHAINS
-    compute = open_compute(ray, jobs=2)
+    compute = InProcessCompute(2) if ray == "none" else open_compute(ray, jobs=2)
     engine, bare, cached = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder), compute, length)

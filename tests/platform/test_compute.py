@@ -22,7 +22,7 @@ PATIENCE_S = 60.0
 def compute(request: pytest.FixtureRequest) -> Iterator[Compute]:
     if request.param == "local":
         request.getfixturevalue("ray_cluster")
-    opened = open_compute(request.param, jobs=2)
+    opened = InProcessCompute(2) if request.param == "none" else open_compute("local", jobs=2)
     yield opened
     opened.close()
 
@@ -142,3 +142,10 @@ def test_a_step_uses_one_thread() -> None:
 def test_an_empty_address_is_a_usage_error() -> None:
     with pytest.raises(ConfigError, match="--ray"):
         open_compute("", None)
+
+
+def test_several_steps_at_a_time_in_one_process_are_refused() -> None:
+    """They would draw from one stream of random numbers, in an order nobody can repeat."""
+    with pytest.raises(ConfigError, match="one at a time; for several at a time use --ray local"):
+        open_compute("none", 2)
+    assert open_compute("none", 1).name == open_compute("none", None).name == "this process"

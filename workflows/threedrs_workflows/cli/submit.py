@@ -25,7 +25,7 @@ examples:
   workflows submit ablations.yaml -n                   only show what would run
   workflows submit ablations.yaml --until extract      up to the teachers' features
   workflows submit ablations.yaml --refresh finetune@baseline
-  workflows submit ablations.yaml --ray none -j 2      in this process instead of on Ray
+  workflows submit ablations.yaml --ray none           in this process instead of on Ray
 
 Ctrl-C stops the run and keeps what is done; `workflows resume RUN` goes on.
 """

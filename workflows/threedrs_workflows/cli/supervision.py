@@ -42,7 +42,7 @@ def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
         "--jobs",
         type=int,
         metavar="N",
-        help="most steps at a time; default: what the CPUs hold, 1 with --ray none",
+        help="most steps at a time; default: what the CPUs hold; always 1 with --ray none",
     )
     failing = parser.add_mutually_exclusive_group()
     failing.add_argument(
