@@ -93,7 +93,7 @@ def parallel_chart(study: StudyView, metric: int) -> Chart:
         layout={
             "xaxis": {
                 "tickvals": list(range(len(axes))),
-                "ticktext": [axis.name.replace(".", ".<br>") for axis in axes],
+                "ticktext": [*(path.replace(".", ".<br>") for path in settings), name],
                 "tickangle": 0,
                 "automargin": True,
                 "range": [-0.3, len(axes) - 0.7],
