@@ -10,6 +10,7 @@ import contextlib
 import errno
 import importlib
 import os
+import re
 import resource
 import shutil
 import socket
@@ -221,11 +222,22 @@ def classify(error: BaseException) -> FailureClass:
         return FailureClass.DATA
     if is_out_of_memory(error):
         return FailureClass.OOM
-    if isinstance(error, OSError) and storage_error(error, "") is not None:
+    if _told_by_system(error, "") is not None:
         return FailureClass.STORAGE
     if isinstance(error, ConnectionError | TimeoutError):
         return FailureClass.INFRA
     return FailureClass.BUG
+
+
+def _told_by_system(error: BaseException, doing: str) -> StorageError | None:
+    """What storage is to blame for, in an OSError or in the text of one that passed through Rust.
+
+    safetensors and Arrow tell of a full disk as `I/O error: ... (os error 28)` in errors of theirs.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        return storage_error(error, doing)
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return storage_error(OSError(int(found[1]), ""), doing) if found else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -245,8 +257,9 @@ def describe(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, ThreedrsError):
         return text[:MESSAGE_LENGTH]
-    if isinstance(error, OSError) and (translated := storage_error(error, "write")) is not None:
-        return f"{translated} ({error.filename})"[:MESSAGE_LENGTH]
+    if (translated := _told_by_system(error, "write")) is not None:
+        place = getattr(error, "filename", None)
+        return (f"{translated} ({place})" if place else str(translated))[:MESSAGE_LENGTH]
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{where}"[:MESSAGE_LENGTH]

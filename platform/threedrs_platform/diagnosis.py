@@ -85,7 +85,8 @@ def _workspace(root: Path) -> Finding:
 
 
 def _disk(root: Path) -> Finding:
-    free = shutil.disk_usage(root).free
+    there = next(each for each in (root, *root.resolve().parents) if each.exists())
+    free = shutil.disk_usage(there).free
     text = f"{free / 1e9:.1f} GB free"
     if free < LOW_DISK_BYTES:
         return Finding("disk", Verdict.WARNING, f"{text}; `workflows gc` shows what could go")

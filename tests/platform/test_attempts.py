@@ -9,6 +9,7 @@ from threedrs_platform.attempts import (
     AttemptRequest,
     StoreAddress,
     classify,
+    describe,
     execute,
 )
 from threedrs_platform.errors import AnnotationError, SceneError, StepFailed, StorageError
@@ -17,6 +18,7 @@ from threedrs_platform.recorder import read_json_lines
 from threedrs_platform.source_code import code_digest
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
+from threedrs_platform.storage import storage_error
 from threedrs_platform.testing.fake_cells import FAKE
 from threedrs_platform.testing.store_contract import corrupt_file, make_folder, read_folder
 
@@ -158,6 +160,7 @@ def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
         (AnnotationError("f", 1, "id", "missing"), FailureClass.DATA),
         (StorageError("full"), FailureClass.STORAGE),
         (OSError(28, "No space left on device"), FailureClass.STORAGE),
+        (Exception("I/O error: No space left on device (os error 28)"), FailureClass.STORAGE),
         (OSError(12, "Cannot allocate memory"), FailureClass.OOM),
         (FileNotFoundError(2, "no such file"), FailureClass.BUG),
         (RuntimeError("CUDA out of memory. Tried to allocate"), FailureClass.OOM),
@@ -170,3 +173,8 @@ def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
 )
 def test_errors_are_classified(error: BaseException, failure: FailureClass) -> None:
     assert classify(error) is failure
+
+
+def test_a_full_disk_told_by_a_library_names_its_cure() -> None:
+    error = RuntimeError("Error while serializing: No space left on device (os error 28)")
+    assert describe(error) == str(storage_error(OSError(28, ""), "write"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from threedrs_platform import diagnosis
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 from threedrs_workflows.cli import main
 from threedrs_workflows.testing.engine_bench import Engine
@@ -63,3 +64,8 @@ def test_scratch_of_unfinished_steps_stays(
     content = call(capsys, engine, "gc", "--apply")[1]
     assert content["scratch"] == [forgotten.name]
     assert unfinished.is_dir() and not forgotten.exists()
+
+
+def test_a_workspace_that_is_not_there_yet_has_the_disk_above_it(tmp_path: Path) -> None:
+    finding = diagnosis._disk(tmp_path / "not" / "there")
+    assert "GB free" in finding.message
