@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +33,8 @@ class Checkpoint:
     digest: str
     kind: str
     """What kind of model it is."""
+    write_pretrained: Callable[[Path], None] | None = None
+    """Writes it into a folder as `from_pretrained` of transformers reads it, where that exists."""
 
 
 Table = Mapping[str, Sequence[Any]]

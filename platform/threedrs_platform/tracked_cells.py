@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from threedrs_platform.errors import ThreedrsError
@@ -41,6 +43,8 @@ MOST_DIGEST = 36
 """MLflow refuses longer digests of data."""
 MOST_MODEL_BYTES = 2 * 2**30
 """Larger models stay in the artifact store alone; the run names their digest."""
+
+PRETRAINED = "transformers"
 
 _Item = TypeVar("_Item")
 
@@ -177,7 +181,10 @@ class CellWriter:
             self._client.log_inputs(run_id, inputs)
 
     def _log_model(self, cell: CellResult, run_id: str) -> None:
-        """The checkpoint as a logged model: a plain folder that the student is loaded from."""
+        """The checkpoint as a logged model: a plain folder that the student is loaded from.
+
+        Its subfolder `transformers` holds what `from_pretrained` reads.
+        """
         from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
         checkpoint = self._evidence.checkpoint(cell)
@@ -194,6 +201,10 @@ class CellWriter:
             model_type=checkpoint.kind,
         )
         self._client.log_model_artifacts(model.model_id, str(checkpoint.folder))
+        if checkpoint.write_pretrained is not None:
+            with tempfile.TemporaryDirectory() as place:
+                checkpoint.write_pretrained(Path(place) / PRETRAINED)
+                self._client.log_model_artifacts(model.model_id, place)
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
         self._client.set_tag(run_id, MODEL, model.model_id)

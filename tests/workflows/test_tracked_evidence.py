@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlavaOnevisionForConditionalGeneration
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -69,6 +70,9 @@ def test_the_model_is_loaded_back_from_mlflow(
     weights = kept.state_dict()
     assert loaded.state_dict().keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())
+    again = LlavaOnevisionForConditionalGeneration.from_pretrained(Path(folder) / "transformers")
+    tensors = again.state_dict()
+    assert all(torch.equal(value, weights[f"model.{name}"]) for name, value in tensors.items())
 
 
 def test_answers_stand_in_tables_with_their_scores(client: MlflowClient, child: Run) -> None:

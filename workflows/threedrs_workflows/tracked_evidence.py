@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,12 @@ class RunEvidence:
         folder = self._folder(step)
         config = folder / "config.json"
         kind = json.loads(config.read_text()).get("kind", "") if config.is_file() else ""
-        return Checkpoint(folder, step.output_digest, str(kind))
+        return Checkpoint(
+            folder,
+            step.output_digest,
+            str(kind),
+            partial(_write_pretrained, folder) if kind else None,
+        )
 
     def _folder(self, step: StepSummary) -> Path:
         assert step.output_digest is not None
@@ -133,6 +139,12 @@ class RunEvidence:
             if name.count("/") == 1 and not name.startswith("probe")
         }
         return {name: scores for name, scores in found.items() if scores}
+
+
+def _write_pretrained(student: Path, out: Path) -> None:
+    from threedrs_components.students.checkpoints import write_pretrained  # brings torch
+
+    write_pretrained(student, out)
 
 
 def _metric_lines(cell: CellResult) -> list[str]:

@@ -24,6 +24,8 @@ from threedrs_platform.errors import CheckpointError
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 POINTER_FILE = "pointer.json"
+MODEL_PREFIX = "model."
+"""Of the language model's tensors among the student's."""
 
 
 def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
@@ -96,6 +98,29 @@ def load_student(folder: Path | str, config: StudentSettings | None = None) -> S
     except RuntimeError as error:
         raise CheckpointError(f"{folder}/{WEIGHTS_FILE}: {error}") from error
     return student.eval()
+
+
+def write_pretrained(folder: Path, out: Path) -> None:
+    """Write a stored student's language model as `from_pretrained` of transformers reads it.
+
+    Grounding head and alignment stay behind: they are no part of that architecture.
+
+    Args:
+        folder: written by `save_student`.
+        out: gets config.json, model.safetensors under the architecture's own names, tokenizer.
+    """
+    content = read_model_config(folder)
+    architecture = student_config(content["student"]).architecture()
+    config = {**content["model"], "architectures": [architecture.model_class.__name__]}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / CONFIG_FILE).write_text(json.dumps(config, indent=1, sort_keys=True))
+    tensors = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in load_file(folder / WEIGHTS_FILE).items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    save_file(tensors, out / WEIGHTS_FILE, metadata={"format": "pt"})
+    StudentTokenizer.load(folder).save(out)
 
 
 def empty_model(architecture: type[Student], stored: dict[str, Any]) -> PreTrainedModel:

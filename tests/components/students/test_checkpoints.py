@@ -8,7 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from threedrs_components.students.checkpoints import load_student, save_student, student_features
+from threedrs_components.students import STUDENT_KINDS
+from threedrs_components.students.checkpoints import (
+    load_student,
+    save_student,
+    student_features,
+    write_pretrained,
+)
 from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.training.synthetic import random_scene, random_student
 from threedrs_platform.errors import CheckpointError
@@ -24,6 +30,20 @@ def test_a_student_read_back_has_the_same_features_and_words(tmp_path: Path) -> 
     assert before.shape == (2, 4, 4, student.width)
     assert torch.equal(before, after)
     assert loaded.tokenizer.encode("red lamp", None) == student.tokenizer.encode("red lamp", None)
+
+
+@pytest.mark.parametrize("kind", STUDENT_KINDS)
+def test_transformers_loads_a_students_language_model(kind: str, tmp_path: Path) -> None:
+    student = random_student(kind=kind)
+    save_student(student, tmp_path / "student")
+    write_pretrained(tmp_path / "student", tmp_path / "transformers")
+    loaded, info = type(student.model).from_pretrained(
+        tmp_path / "transformers", output_loading_info=True
+    )
+    assert not (info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"])
+    wanted = student.model.state_dict()
+    assert loaded.state_dict().keys() == wanted.keys()
+    assert all(torch.equal(value, wanted[name]) for name, value in loaded.state_dict().items())
 
 
 def test_the_same_weights_give_the_same_files(tmp_path: Path) -> None:
