@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.responses import Response
@@ -41,8 +41,3 @@ def file_response(content: str | bytes, filename: str, media_type: str) -> Respo
     ascii_name = safe.encode("ascii", "replace").decode().replace("?", "_")
     headers = {"Content-Disposition": f'attachment; filename="{ascii_name}"'}
     return Response(content, media_type=media_type, headers=headers)
-
-
-def column(rows: Iterable[Sequence[object]], index: int) -> list[object]:
-    """One column of rows."""
-    return [row[index] for row in rows]

@@ -93,8 +93,7 @@ class Browser:
         """Choose in a form that asks again by itself."""
         before = self.find("html")
         self.run(_CHOOSE, name, value)
-        wait_until(lambda: self.run("return arguments[0].isConnected", before) is not True
-                   if _alive(self, before) else True, "the next page")  # fmt: skip
+        wait_until(lambda: not _alive(before), "the next page")
         self.settle()
 
     def picture(self, name: str) -> None:
@@ -155,7 +154,8 @@ field.dispatchEvent(new Event("change", { bubbles: true }));
 """
 
 
-def _alive(browser: Browser, element: Any) -> bool:
+def _alive(element: Any) -> bool:
+    """Whether an element still belongs to the page that is shown."""
     from selenium.common.exceptions import StaleElementReferenceException
 
     try:
