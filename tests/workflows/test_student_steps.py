@@ -132,6 +132,30 @@ def test_finetuning_and_prediction_answer_every_sample(world: Path) -> None:
     assert not reports.warnings
 
 
+def test_a_resumed_training_tells_the_same_as_an_undisturbed_one(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = finetune_params(checkpoint_every=2)
+    whole, undisturbed = task(tmp_path, "whole", params, inputs_of(world))
+    finetune.run(whole)
+    step, _ = task(tmp_path, "trained", params, inputs_of(world))
+    with monkeypatch.context() as broken:
+        broken.setattr(finetune, "_report_cost", _die)
+        broken.setattr("threedrs_components.training.loop.save_student", _die)
+        with pytest.raises(KeyboardInterrupt):
+            finetune.run(step)
+    reports = Reports()
+    finetune.run(replace(step, recorder=reports))
+    cost = "training/seconds_per_scene"
+    told = [{n: m for n, m in r.metrics.items() if n != cost} for r in (undisturbed, reports)]
+    assert told[0] == told[1] and told[0]["training/loss"].n == 4
+    assert reports.metrics[cost].n < undisturbed.metrics[cost].n  # it did resume
+
+
+def _die(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_scene_that_was_skipped_is_named(world: Path, tmp_path: Path) -> None:
     fewer = tmp_path / "prepared"
     fewer.mkdir()

@@ -143,4 +143,4 @@ def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummar
         if name in summary.final:
             unit = "%" if name.endswith("accuracy") else "nats"
             value = summary.final[name] * (100 if unit == "%" else 1)
-            task.metric(Metric(f"training/{name}", value, n=steps, unit=unit))
+            task.metric(Metric(f"training/{name}", value, n=summary.steps, unit=unit))
