@@ -81,7 +81,10 @@ def check_grid(grid: int, own: int) -> None:
         ConfigError: the grid is finer than the teacher's own.
     """
     if grid > own:
-        complaint = f"{grid} is finer than the teacher's {own}; values would only repeat"
+        complaint = (
+            f"{grid} is finer than the teacher's {own}, so values would only repeat; "
+            f"take {own} or less, or frame the images otherwise (framing: squash)"
+        )
         raise ConfigError([Fault(complaint, "grid")])
 
 
