@@ -71,7 +71,7 @@ def _imported(path: Path) -> list[str]:
         "threedrs_components.training.config",
         "threedrs_components.benchmarks.config",
         "threedrs_workflows.experiment",
-        "threedrs_workflows.grid",
+        "threedrs_workflows.grid.cells",
         "threedrs_workflows.cli",
         "threedrs_workflows.cli.validate",
     ],

@@ -10,11 +10,11 @@ from starlette.requests import Request
 
 from threedrs_components.report.table import is_headline
 from threedrs_dashboards import query
-from threedrs_platform.database import Database
+from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.runs import Runs
-from threedrs_platform.strict_yaml import load_document
-from threedrs_platform.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.suggestions import did_you_mean
 
 
 def text(request: Request, name: str, default: str = "") -> str:

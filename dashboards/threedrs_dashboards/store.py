@@ -6,11 +6,11 @@ import threading
 
 from starlette.requests import Request
 
-from threedrs_platform.artifacts import ArtifactStore
-from threedrs_platform.database import Database, open_read_only
+from threedrs_platform.database.connection import Database, open_read_only
+from threedrs_platform.database.measurements import RunSummary
+from threedrs_platform.database.results import Results
 from threedrs_platform.errors import StorageError
-from threedrs_platform.measurements import RunSummary
-from threedrs_platform.results import Results
+from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.workspace import Workspace
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from threedrs_platform.artifacts import LocalStore
 from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.states import RunState
 from threedrs_platform.storage import storage_errors
+from threedrs_platform.store.artifacts import LocalStore
 from threedrs_platform.workspace import Workspace
 
 LOW_DISK_BYTES = 2 << 30

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from threedrs_platform.artifacts import ArtifactStore, open_store
-from threedrs_platform.attempts import StoreAddress
-from threedrs_platform.database import Database, open_database, sqlite_url
+from threedrs_platform.compute.attempts import StoreAddress
+from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.journal import Journal
+from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import StorageError
-from threedrs_platform.file_digests import FileDigests
-from threedrs_platform.journal import Journal
-from threedrs_platform.runs import Runs
-from threedrs_platform.source_code import CodeIndex
+from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.identity.source_code import CodeIndex
+from threedrs_platform.store.artifacts import ArtifactStore, open_store
 
 DEFAULT_FOLDER = ".threedrs"
 

@@ -17,15 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.compute import Compute, InProcessCompute, open_compute
-from threedrs_platform.ray_compute import RayCompute
-from threedrs_platform.runs import Submission
+from threedrs_platform.compute.in_process import Compute, InProcessCompute, open_compute
+from threedrs_platform.compute.ray_tasks import RayCompute
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Resources
 from threedrs_platform.testing.fake_cells import chains
 from threedrs_platform.workspace import find_workspace
-from threedrs_workflows.submission import plan_cells, record
-from threedrs_workflows.supervisor import Supervisor
+from threedrs_workflows.engine.supervisor import Supervisor
+from threedrs_workflows.plan.submission import plan_cells, record
 
 CHAINS = 10
 

@@ -27,11 +27,11 @@ from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.students.micro_weights import micro_model
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import word_tokenizer
+from threedrs_components.testing.synthetic import WORDS, random_samples, random_scene
 from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
 from threedrs_components.training.prediction import predict_scene
-from threedrs_components.training.synthetic import WORDS, random_samples, random_scene
 from threedrs_platform.records import Sample
 
 QUESTIONS = (1, 4, 16)

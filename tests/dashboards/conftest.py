@@ -12,9 +12,9 @@ from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.testing.tiny_run import write_tiny_run
-from threedrs_platform.database import open_database
-from threedrs_platform.measurements import RunResults
-from threedrs_platform.recorder import CurvePoint
+from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.database.connection import open_database
+from threedrs_platform.database.measurements import RunResults
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.databases import database_kinds, fresh_database

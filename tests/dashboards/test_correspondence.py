@@ -18,8 +18,8 @@ from threedrs_components.probing.quartiles import quartile_analysis
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.correspondence.figures import drawn_apart, scatter_chart
 from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
-from threedrs_platform.database import Database, open_database, sqlite_url
-from threedrs_platform.measurements import CellResult, RunResults, RunSummary, StepSummary
+from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.measurements import CellResult, RunResults, RunSummary, StepSummary
 from threedrs_platform.records import SampleScore
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_runs import store_run

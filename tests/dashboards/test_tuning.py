@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.tuning.parallel import coordinate_axis
-from threedrs_platform.studies import (
+from threedrs_platform.database.studies import (
     FACTS,
     StudyFacts,
     facts_attribute,

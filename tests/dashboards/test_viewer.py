@@ -27,7 +27,7 @@ from threedrs_dashboards.viewer.scene_data import open_scene
 from threedrs_dashboards.viewer.sources import forget_oldest
 from threedrs_dashboards.viewer.state import Chosen, ViewState
 from threedrs_dashboards.viewer.subject import Subject
-from threedrs_platform.measurements import RunSummary
+from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 

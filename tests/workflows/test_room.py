@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from threedrs_platform.attempts import AttemptRequest
-from threedrs_platform.compute import Handle, InProcessCompute
+from threedrs_platform.compute.attempts import AttemptRequest
+from threedrs_platform.compute.in_process import Handle, InProcessCompute
 from threedrs_platform.states import RunState
 from threedrs_platform.testing.fake_cells import chains
 from threedrs_workflows.testing.engine_bench import Engine

@@ -29,7 +29,7 @@ from threedrs_components.students import MicroPretrainingConfig, StudentConfig
 from threedrs_components.teachers import PretrainTeacherConfig, TeacherConfig
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config import Config, did_you_mean, digest_of
-from threedrs_platform.suggestions import nearest_and_all
+from threedrs_platform.config.suggestions import nearest_and_all
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""

@@ -17,9 +17,9 @@ from threedrs_components.benchmarks.scanqa import SCANQA
 from threedrs_components.benchmarks.scanrefer import SCANREFER
 from threedrs_components.benchmarks.sqa3d import SQA3D
 from threedrs_components.benchmarks.vsibench import VSIBENCH
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.suggestions import did_you_mean
 
 __all__ = [
     "BENCHMARKS",

@@ -31,9 +31,9 @@ from threedrs_components.benchmarks.annotations import (
 from threedrs_components.benchmarks.boxes import Corners, hull
 from threedrs_components.benchmarks.prediction_files import parse_predictions
 from threedrs_components.benchmarks.threedrs_lines import read_threedrs_lines
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, Fault
 from threedrs_platform.records import Prediction, Sample
-from threedrs_platform.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

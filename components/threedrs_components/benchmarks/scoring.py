@@ -16,9 +16,9 @@ from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.benchmarks.text_scores import TEXT_METRICS
 from threedrs_components.metrics.meteor.data import installed_data
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, DataError, Fault
 from threedrs_platform.records import Prediction, Sample
-from threedrs_platform.suggestions import did_you_mean
 
 PathOrPaths = str | Path | Sequence[str | Path]
 

@@ -16,7 +16,7 @@ from threedrs_components.probing.correspondence import (
     inverse_norms,
     working_dtype,
 )
-from threedrs_components.probing.pairs import PairMatrix
+from threedrs_components.scenes.pairs import PairMatrix
 
 
 def correspondence_loss(

@@ -12,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.suggestions import did_you_mean
 
 TABLES_FILE = Path(__file__).with_name("tables.json")
 MARKS: Mapping[str, str] = {"": "", "repaired": "†", "disputed": "?"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from threedrs_components.probing.pairs import PairMatrix
+from threedrs_components.scenes.pairs import PairMatrix
 
 CPU_COLUMNS, DEVICE_COLUMNS = 128, 1024
 """Feature columns in work at a time: what fits a processor's cache, and few enough launches."""

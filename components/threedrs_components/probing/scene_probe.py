@@ -14,9 +14,9 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from threedrs_components.objectives.config import Level
 from threedrs_components.probing.correspondence import CorrespondenceScore, correspondence_score
-from threedrs_components.probing.pairs import token_pair_matrix
 from threedrs_components.scenes.frames import frame_tensor
 from threedrs_components.scenes.geometry import cell_sums
+from threedrs_components.scenes.pairs import token_pair_matrix
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Scene
@@ -69,7 +69,7 @@ def probe_scene(
         grid: token rows and columns per frame; None for the paper's 14, or the model's own if
             that is coarser.
         voxel_m: edge of a voxel in metres.
-        level: see `threedrs_components.probing.pairs`.
+        level: see `threedrs_components.scenes.pairs`.
 
     Raises:
         SceneError: the scene has no usable geometry.

@@ -24,8 +24,8 @@ from threedrs_components.report.notation import ABSENT, entry_text, signed
 from threedrs_components.report.paper import paper_row, trained
 from threedrs_components.report.sheets import MOST_METRIC_COLUMNS, Sheet
 from threedrs_components.report.table import Entry, ResultTable, Row
+from threedrs_platform.database.measurements import flatten
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.measurements import flatten
 
 PERCENT = "%"
 """The paper's unit throughout; ours for the same metrics."""

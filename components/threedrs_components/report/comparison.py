@@ -20,7 +20,7 @@ from threedrs_components.metrics.comparison import (
     sign_flip_p,
 )
 from threedrs_components.report.table import Entry, ResultTable
-from threedrs_platform.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
 NO_DIFFERENCE = "no significant difference"
 RESAMPLES = 4000

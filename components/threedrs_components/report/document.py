@@ -10,7 +10,7 @@ from threedrs_components.report.findings import Finding, find
 from threedrs_components.report.honesty import honesty_notes
 from threedrs_components.report.quartiles import Trend, quartile_trends
 from threedrs_components.report.table import ResultTable, result_table
-from threedrs_platform.measurements import RunResults, SceneTotals
+from threedrs_platform.database.measurements import RunResults, SceneTotals
 
 EVERY_METRIC = ("*",)
 

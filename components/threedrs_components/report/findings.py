@@ -18,7 +18,7 @@ from threedrs_components.report.notation import interval, p_value, plain, signed
 from threedrs_components.report.quartiles import Trend
 from threedrs_components.report.roles import Role, assign_roles
 from threedrs_components.report.table import ResultTable, Row, is_headline
-from threedrs_platform.measurements import SceneTotals
+from threedrs_platform.database.measurements import SceneTotals
 
 
 class Verdict(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from threedrs_components.report.table import ResultTable
-from threedrs_platform.measurements import flatten
+from threedrs_platform.database.measurements import flatten
 
 FEW_SEEDS = 5
 """Below this many seeds a test over seeds can hardly find anything; the report says so."""

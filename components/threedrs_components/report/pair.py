@@ -10,7 +10,7 @@ from threedrs_components.report.comparison import Difference, compare_cells
 from threedrs_components.report.notation import ABSENT, entry_text, p_value
 from threedrs_components.report.sheets import Sheet, difference_text
 from threedrs_components.report.table import ResultTable, Row, result_table
-from threedrs_platform.measurements import CellResult, RunResults, SceneTotals, flatten
+from threedrs_platform.database.measurements import CellResult, RunResults, SceneTotals, flatten
 
 FIRST, SECOND = "first", "second"
 

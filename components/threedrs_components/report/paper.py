@@ -8,7 +8,7 @@ from typing import Any
 
 from threedrs_components.paper.tables import PaperRow, PaperTable, Setting
 from threedrs_components.report.traits import LAST, NO_TEACHER, traits
-from threedrs_platform.measurements import flatten
+from threedrs_platform.database.measurements import flatten
 
 
 @dataclass(frozen=True)

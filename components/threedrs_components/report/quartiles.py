@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from threedrs_components.probing.quartiles import Quartiles, quartile_analysis
 from threedrs_components.report.table import Column, ResultTable, Row
-from threedrs_platform.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
 SCORE = "probe/score"
 SCORED = ("*acc@0.25", "*acc@0.25/position", "*cider*", "*/em@1")

@@ -17,7 +17,7 @@ from threedrs_components.report.notation import (
     signed,
 )
 from threedrs_components.report.table import Column, ResultTable, Row, is_setup, tells
-from threedrs_platform.measurements import Measurement
+from threedrs_platform.database.measurements import Measurement
 
 MOST_METRIC_COLUMNS = 6
 """With more metrics than this they become the rows, unless the reader says otherwise."""

@@ -10,8 +10,8 @@ from fnmatch import fnmatchcase
 
 from threedrs_components.report.traits import traits
 from threedrs_platform.config import did_you_mean
+from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.measurements import CellResult, RunResults
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from threedrs_platform.measurements import flatten
+from threedrs_platform.database.measurements import flatten
 
 NO_TEACHER = "none"
 LAST = -1

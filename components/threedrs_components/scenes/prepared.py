@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from threedrs_components.objectives.config import Level
-from threedrs_components.probing.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
 from threedrs_components.scenes.frames import (
     centre_square,
     frame_tensor,
@@ -23,6 +22,7 @@ from threedrs_components.scenes.frames import (
     uniform_choice,
 )
 from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
+from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
 from threedrs_components.students.position3d import LOWEST_M
 from threedrs_platform.errors import DataError, SceneError

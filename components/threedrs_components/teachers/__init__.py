@@ -21,13 +21,13 @@ from threedrs_components.teachers.config import (
     VGGTArchitecture,
     VGGTConfig,
 )
+from threedrs_platform.config.suggestions import nearest_and_all
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.suggestions import nearest_and_all
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.frame_teacher import FrameTeacher
-    from threedrs_components.teachers.precomputed import PrecomputedTeacher
-    from threedrs_components.teachers.vggt_teacher import VGGTTeacher
+    from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
+    from threedrs_components.teachers.vggt.teacher import VGGTTeacher
 
 TEACHERS: dict[str, type[AnyTeacher]] = {
     str(member.model_fields["kind"].default): member for member in get_args(AnyTeacher)

@@ -16,10 +16,10 @@ from pydantic import (
 from threedrs_platform.config import Config
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.flare import FLARETeacher
+    from threedrs_components.teachers.flare.teacher import FLARETeacher
     from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
-    from threedrs_components.teachers.precomputed import PrecomputedTeacher
-    from threedrs_components.teachers.vggt_teacher import VGGTTeacher
+    from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
+    from threedrs_components.teachers.vggt.teacher import VGGTTeacher
 
 Framing = Literal["aspect", "squash", "crop"]
 """How a frame is brought to the model's size: "aspect" keeps its shape at the model's width and
@@ -128,7 +128,7 @@ class VGGTConfig(FrameTeacherConfig):
         Raises:
             CheckpointError: no checkpoint, or one that does not fit.
         """
-        from threedrs_components.teachers.vggt_teacher import VGGTTeacher
+        from threedrs_components.teachers.vggt.teacher import VGGTTeacher
 
         return VGGTTeacher.load(self, device)
 
@@ -163,7 +163,7 @@ class FLAREConfig(FrameTeacherConfig):
         Raises:
             CheckpointError: the checkpoint is missing or does not fit.
         """
-        from threedrs_components.teachers.flare import FLARETeacher
+        from threedrs_components.teachers.flare.teacher import FLARETeacher
 
         return FLARETeacher.load(self, device)
 
@@ -272,7 +272,7 @@ class PrecomputedConfig(Config):
         Raises:
             CheckpointError: there is no such folder, or it holds no features.
         """
-        from threedrs_components.teachers.precomputed import PrecomputedTeacher
+        from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
 
         return PrecomputedTeacher(self)
 

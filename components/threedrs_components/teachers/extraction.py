@@ -15,14 +15,14 @@ from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.teachers.card import TeacherCard
 from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
-from threedrs_platform.features import (
+from threedrs_platform.records import FeatureMap, Scene
+from threedrs_platform.store.features import (
     FeatureHeader,
     check_frames,
     feature_path,
     read_features,
     write_features,
 )
-from threedrs_platform.records import FeatureMap, Scene
 
 
 class LoadedTeacher(Protocol):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from threedrs_components.objectives.config import CorrespondenceConfig, TeacherFrames, TextMask
-from threedrs_components.probing.pairs import PairMatrix
+from threedrs_components.scenes.pairs import PairMatrix
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes, scene_pairs
 from threedrs_components.students.tokenizer import StudentTokenizer
 from threedrs_components.training.batches import (
@@ -30,9 +30,9 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.text_masks import LearnedTokens
 from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
 from threedrs_platform.errors import ConfigError, DataError, Fault
-from threedrs_platform.feature_statistics import statistics_of
-from threedrs_platform.features import FeatureFolder, check_frames, check_one_extraction
 from threedrs_platform.records import Sample
+from threedrs_platform.store.feature_statistics import statistics_of
+from threedrs_platform.store.features import FeatureFolder, check_frames, check_one_extraction
 
 MAX_SCENES_HELD = 128
 TeacherMap = NDArray[np.floating[Any]]

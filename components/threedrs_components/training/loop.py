@@ -13,6 +13,11 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from threedrs_components.randomness import (
+    load_random_state,
+    save_random_state,
+    seeded,
+)
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.config import StudentSettings
@@ -28,11 +33,6 @@ from threedrs_components.training.data import TrainingData, check_shares
 from threedrs_components.training.meter import Meter
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
 from threedrs_components.training.parameter_groups import parameter_groups
-from threedrs_components.training.randomness import (
-    load_random_state,
-    save_random_state,
-    seeded,
-)
 from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
     Parts,

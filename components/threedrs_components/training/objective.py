@@ -18,7 +18,7 @@ from threedrs_components.objectives.config import (
 from threedrs_components.objectives.correspondence import correspondence_loss
 from threedrs_components.objectives.grounding import grounding_loss
 from threedrs_components.objectives.text import text_loss
-from threedrs_components.probing.pairs import PairMatrix
+from threedrs_components.scenes.pairs import PairMatrix
 from threedrs_components.students.passes import StudentOutput
 from threedrs_components.students.student import Student
 from threedrs_components.training.batches import SceneBatch

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from threedrs_components.report.table import Row
-from threedrs_platform.measurements import flatten
+from threedrs_platform.database.measurements import flatten
 
 ABSENT = "-"
 """Value of a setting that a cell does not have."""

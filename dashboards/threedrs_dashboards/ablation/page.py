@@ -30,8 +30,8 @@ from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table, file_response
+from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.measurements import RunSummary
 
 FORMATS = {"md": (sheet_markdown, "text/markdown"), "tex": (sheet_latex, "application/x-tex")}
 MOST_VALUES = 30

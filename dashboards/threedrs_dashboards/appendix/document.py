@@ -21,8 +21,8 @@ from threedrs_dashboards.choices import grid_choice
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import environment
+from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, StorageError
-from threedrs_platform.runs import Runs
 from threedrs_platform.storage import storage_errors
 
 STATIC = Path(__file__).parents[1] / "static"

@@ -17,8 +17,8 @@ from threedrs_dashboards.correspondence.figures import (
     spread_chart,
 )
 from threedrs_dashboards.correspondence.study import Scored, scored_cell
-from threedrs_platform.database import Database
-from threedrs_platform.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
 MOST_CELLS = 24
 """More lines and bars than this cannot be told apart in print."""

@@ -9,7 +9,7 @@ from threedrs_components.report.table import Row
 from threedrs_dashboards.cell.curves import DASHES, CurveName, lines
 from threedrs_dashboards.charts import COLOURS, Chart
 from threedrs_dashboards.tables import Table
-from threedrs_platform.database import Database
+from threedrs_platform.database.connection import Database
 
 CURVES = (
     CurveName("finetune", "loss"),

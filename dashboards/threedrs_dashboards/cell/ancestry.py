@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from threedrs_dashboards.step_names import step_name
 from threedrs_dashboards.tables import Table
-from threedrs_platform.database import Database
-from threedrs_platform.lineage import AttemptRow, attempts_of
-from threedrs_platform.measurements import CellResult
-from threedrs_platform.schema import step_inputs, steps
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.lineage import AttemptRow, attempts_of
+from threedrs_platform.database.measurements import CellResult
+from threedrs_platform.database.schema import step_inputs, steps
 
 
 @dataclass(frozen=True)

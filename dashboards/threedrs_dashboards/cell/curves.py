@@ -10,9 +10,9 @@ from sqlalchemy import and_, func, or_, select
 
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.tables import Table
-from threedrs_platform.database import Database
-from threedrs_platform.measurements import CellResult
-from threedrs_platform.schema import curves
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import CellResult
+from threedrs_platform.database.schema import curves
 
 MOST_POINTS = 400
 """Points of one line; more cannot be told apart on a screen."""

@@ -16,7 +16,7 @@ from threedrs_components.report.table import (
 from threedrs_dashboards.cell.subject import Subject
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.tables import Table
-from threedrs_platform.measurements import Measurement, RunResults
+from threedrs_platform.database.measurements import Measurement, RunResults
 from threedrs_platform.records import Metric
 
 EVERY = ("*",)

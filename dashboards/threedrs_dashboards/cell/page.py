@@ -26,8 +26,8 @@ from threedrs_dashboards.choices import grid_choice
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.suggestions import did_you_mean
 
 CURVES_AT_FIRST = 4
 MOST_SAMPLES = 10

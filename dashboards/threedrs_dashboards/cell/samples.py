@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Select, and_, select
 
 from threedrs_dashboards.tables import Table
-from threedrs_platform.database import Database
-from threedrs_platform.measurements import CellResult, Measurement
-from threedrs_platform.schema import sample_scores
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import CellResult, Measurement
+from threedrs_platform.database.schema import sample_scores
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from threedrs_components.report.table import BASE
 from threedrs_dashboards import query
 from threedrs_dashboards.choices import grid_choice
 from threedrs_dashboards.store import Store
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.measurements import CellResult, RunSummary
+from threedrs_platform.database.schema import cells
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.measurements import CellResult, RunSummary
-from threedrs_platform.schema import cells
-from threedrs_platform.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)

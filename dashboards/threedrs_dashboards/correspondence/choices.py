@@ -21,7 +21,7 @@ from threedrs_dashboards.viewer.cells import (
     list_cells,
 )
 from threedrs_dashboards.viewer.missing import Missing
-from threedrs_platform.measurements import RunSummary
+from threedrs_platform.database.measurements import RunSummary
 
 SCORE = "score"
 """Role of the step that holds the benchmarks' per-sample scores."""

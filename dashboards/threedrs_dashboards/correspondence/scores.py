@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from threedrs_platform.database import Database
-from threedrs_platform.measurements import SceneTotal
-from threedrs_platform.schema import cell_steps, metrics, sample_scores, steps
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import SceneTotal
+from threedrs_platform.database.schema import cell_steps, metrics, sample_scores, steps
 from threedrs_platform.states import StepState
 
 SceneSums = Mapping[str, SceneTotal]

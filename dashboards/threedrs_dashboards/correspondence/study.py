@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threedrs_components.metrics.uncertainty import Spread, bootstrap_mean, spread
 from threedrs_components.probing.quartiles import SMALLEST_SAMPLE, Quartiles, quartile_analysis
 from threedrs_components.report.quartiles import scene_means
-from threedrs_platform.measurements import SceneTotal
+from threedrs_platform.database.measurements import SceneTotal
 
 Float64 = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from threedrs_platform.database import Database
-from threedrs_platform.schema import attempts, cells, steps
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.schema import attempts, cells, steps
 from threedrs_platform.states import AttemptState
 
 

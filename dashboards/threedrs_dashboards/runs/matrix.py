@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Select, and_, func, or_, select
 
 from threedrs_dashboards.step_names import step_name
-from threedrs_platform.database import Database
-from threedrs_platform.schema import attempts, cell_steps, cells, step_inputs, steps
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.schema import attempts, cell_steps, cells, step_inputs, steps
 from threedrs_platform.states import AttemptState, StepState
 
 SYMBOLS: Mapping[str, str] = {

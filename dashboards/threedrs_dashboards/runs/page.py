@@ -15,9 +15,9 @@ from threedrs_dashboards.runs.costs import Cost, cell_counts, costs_by_kind, cos
 from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table
-from threedrs_platform.database import Database
-from threedrs_platform.measurements import RunSummary
-from threedrs_platform.progress import RunProgress, run_progress
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import RunSummary
+from threedrs_platform.database.progress import RunProgress, run_progress
 from threedrs_platform.states import RunState, StepState
 
 LIVE_S = 3

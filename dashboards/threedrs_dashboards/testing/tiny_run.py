@@ -28,9 +28,7 @@ from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
 from threedrs_components.students.micro_weights import micro_model
 from threedrs_components.students.tokenizer import word_tokenizer
-from threedrs_platform.artifacts import ArtifactStore
-from threedrs_platform.features import FeatureHeader, feature_path, write_features
-from threedrs_platform.measurements import (
+from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
     RunResults,
@@ -39,6 +37,8 @@ from threedrs_platform.measurements import (
 )
 from threedrs_platform.records import FeatureMap, Metric, Prediction, Sample, SampleScore
 from threedrs_platform.states import RunState, StepState
+from threedrs_platform.store.artifacts import ArtifactStore
+from threedrs_platform.store.features import FeatureHeader, feature_path, write_features
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import find_workspace
 

@@ -8,7 +8,7 @@ from typing import Any
 from threedrs_dashboards.charts import COLOURS, Chart
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.tuning.study import StudyView
-from threedrs_platform.studies import TrialRow
+from threedrs_platform.database.studies import TrialRow
 
 
 def history_chart(study: StudyView, metric: int) -> Chart:

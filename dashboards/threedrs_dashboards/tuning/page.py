@@ -19,7 +19,7 @@ from threedrs_dashboards.tuning.figures import (
 )
 from threedrs_dashboards.tuning.parallel import parallel_chart
 from threedrs_dashboards.tuning.study import StudyView, all_studies, read_study
-from threedrs_platform.studies import TrialRow
+from threedrs_platform.database.studies import TrialRow
 
 LIVE_S = 5
 ORDERS = ("number", "best first")

@@ -14,7 +14,7 @@ from typing import Any
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.tuning.study import StudyView
-from threedrs_platform.studies import TrialRow
+from threedrs_platform.database.studies import TrialRow
 
 MOST_LINES = 300
 """More cannot be told apart; the best ones are drawn, the CSV has all."""

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from threedrs_platform.studies import (
+from threedrs_platform.database.studies import (
     StudyFacts,
     TrialRow,
     load_study,
     study_names,
     trial_rows,
 )
-from threedrs_platform.study_importance import importances
+from threedrs_platform.database.study_importance import importances
 from threedrs_platform.workspace import Workspace
 
 

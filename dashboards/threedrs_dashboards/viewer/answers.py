@@ -17,11 +17,11 @@ from threedrs_components.benchmarks.prediction_files import parse_predictions
 from threedrs_components.benchmarks.scanrefer import chosen_box
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.missing import Missing
-from threedrs_platform.artifacts import ArtifactStore
-from threedrs_platform.database import Database
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.schema import sample_scores
 from threedrs_platform.errors import ArtifactError
 from threedrs_platform.records import Prediction, Sample
-from threedrs_platform.schema import sample_scores
+from threedrs_platform.store.artifacts import ArtifactStore
 
 Box = tuple[float, ...]
 

@@ -13,11 +13,11 @@ from starlette.requests import Request
 
 from threedrs_dashboards.query import number
 from threedrs_dashboards.viewer.missing import Missing
-from threedrs_platform.artifacts import ArtifactStore
-from threedrs_platform.database import Database
-from threedrs_platform.schema import cell_steps, cells, steps
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.schema import cell_steps, cells, steps
 from threedrs_platform.states import StepState
-from threedrs_platform.suggestions import did_you_mean
+from threedrs_platform.store.artifacts import ArtifactStore
 
 PROBE, TEACHER_PROBE = "probe", "probe_teacher"
 """Roles of the steps that hold correspondence scores of the student and of its teacher."""

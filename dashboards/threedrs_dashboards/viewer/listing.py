@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.viewer.cells import PROBE, ViewedCell
-from threedrs_platform.database import Database
-from threedrs_platform.schema import sample_scores
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.schema import sample_scores
 
 SCORE = "probe/score"
 ORDERS = ("evaluated first", "lowest score", "highest score", "largest gain", "largest loss")

@@ -16,10 +16,10 @@ from threedrs_components.scenes.source import open_scenes
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.maps import Float32, UInt8
 from threedrs_dashboards.viewer.missing import Missing
-from threedrs_platform.artifacts import ArtifactStore
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.records import Scene
-from threedrs_platform.suggestions import did_you_mean
+from threedrs_platform.store.artifacts import ArtifactStore
 
 KEPT_SCENES = 4
 

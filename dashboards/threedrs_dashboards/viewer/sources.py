@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_dashboards.viewer.missing import Missing
-from threedrs_platform.features import (
+from threedrs_platform.records import FeatureMap
+from threedrs_platform.store.features import (
     FeatureHeader,
     check_frames,
     feature_path,
     read_features,
     write_features,
 )
-from threedrs_platform.records import FeatureMap
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student

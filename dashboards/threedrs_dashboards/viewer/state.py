@@ -20,7 +20,7 @@ from threedrs_dashboards.viewer.cells import view_cells as view
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_dashboards.viewer.places import Places, Token
 from threedrs_dashboards.viewer.scene_data import SceneData
-from threedrs_platform.measurements import RunSummary
+from threedrs_platform.database.measurements import RunSummary
 
 PATH = "/scenes"
 LAST_LAYER = -1

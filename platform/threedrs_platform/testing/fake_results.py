@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from threedrs_platform.measurements import (
+from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
     RunResults,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from threedrs_platform import schema
-from threedrs_platform.database import Database
-from threedrs_platform.measurements import CellResult, RunResults, StepSummary
-from threedrs_platform.recorder import CurvePoint
+from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import CellResult, RunResults, StepSummary
+from threedrs_platform.database.results import write_measurements
 from threedrs_platform.records import SampleScore
-from threedrs_platform.results import write_measurements
 from threedrs_platform.states import AttemptState, StepState
 
 

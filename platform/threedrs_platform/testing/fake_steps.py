@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from threedrs_platform.errors import DataError, StorageError
-from threedrs_platform.identity import canonical_json, sha256_text
+from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
 

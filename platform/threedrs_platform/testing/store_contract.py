@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from threedrs_platform.artifacts import ArtifactStore, Health
 from threedrs_platform.errors import ArtifactError, ArtifactMissing
+from threedrs_platform.store.artifacts import ArtifactStore, Health
 
 UNKNOWN = "0" * 64
 

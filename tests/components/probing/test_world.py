@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from threedrs_components.probing.config import ProbeConfig
-from threedrs_components.probing.pairs import token_pair_matrix
 from threedrs_components.probing.world import probe_world
+from threedrs_components.scenes.pairs import token_pair_matrix
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_platform.errors import DataError
 

@@ -7,7 +7,7 @@ import pytest
 
 from threedrs_components.report.comparison import compare_cells, compare_with_baseline
 from threedrs_components.report.table import result_table
-from threedrs_platform.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 from threedrs_platform.testing.fake_results import fake_results
 
 

@@ -12,7 +12,7 @@ from threedrs_components.report.honesty import honesty_notes
 from threedrs_components.report.roles import Role, assign_roles
 from threedrs_components.report.table import result_table
 from threedrs_components.report.traits import traits
-from threedrs_platform.measurements import RunResults, SceneTotal, SceneTotals, flatten
+from threedrs_platform.database.measurements import RunResults, SceneTotal, SceneTotals, flatten
 from threedrs_platform.testing.fake_results import fake_results
 
 POSITION = "scanrefer/acc@0.25/position"

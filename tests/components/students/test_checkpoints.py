@@ -16,7 +16,7 @@ from threedrs_components.students.checkpoints import (
     write_pretrained,
 )
 from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.training.synthetic import random_scene, random_student
+from threedrs_components.testing.synthetic import random_scene, random_student
 from threedrs_platform.errors import CheckpointError
 
 

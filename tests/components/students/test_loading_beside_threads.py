@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
+from threedrs_components.randomness import seeded
 from threedrs_components.students.checkpoints import load_student, save_student
 from threedrs_components.students.llava_video import LlavaVideo
-from threedrs_components.training.randomness import seeded
-from threedrs_components.training.synthetic import random_student
+from threedrs_components.testing.synthetic import random_student
 
 
 def fresh_weights() -> Tensor:

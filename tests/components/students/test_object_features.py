@@ -17,9 +17,9 @@ from threedrs_components.students.object_features import (
     released_weights,
 )
 from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.batches import collate, object_candidates
 from threedrs_components.training.prediction import predict_scene
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 from threedrs_platform.errors import DataError
 
 

@@ -16,6 +16,7 @@ from threedrs_components.students.clip_pixels import clip_pixels
 from threedrs_components.students.qwen_vision import QwenVision, patch_rows
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.batches import (
     collate,
     object_candidates,
@@ -23,7 +24,6 @@ from threedrs_components.training.batches import (
     training_question,
 )
 from threedrs_components.training.prediction import Continuation
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 
 WITH_PIXEL_ROUTE = [kind for kind in STUDENT_KINDS if kind != "llava_video"]
 QUESTION = (7, 9, 8, 12)

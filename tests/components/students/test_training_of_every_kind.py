@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.pretraining.student import pretrain_student
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
@@ -19,17 +20,16 @@ from threedrs_components.scenes.source import open_scenes
 from threedrs_components.students import STUDENT_KINDS, kind_of, student_config
 from threedrs_components.students.checkpoints import load_student, student_features
 from threedrs_components.students.config import MicroPretrainingConfig, MicroWidths
-from threedrs_components.students.micro_pretraining import pretrain_student
 from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.loop import TrainingInputs, train
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
 from threedrs_components.training.parameter_groups import parameter_groups
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
-from threedrs_platform.features import FeatureHeader, write_features
 from threedrs_platform.records import FeatureMap
+from threedrs_platform.store.features import FeatureHeader, write_features
 
 ALIGNED = Objectives(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"))
 WIDTHS = MicroWidths(

@@ -17,8 +17,8 @@ from threedrs_components.teachers.extraction import (
     pooled,
 )
 from threedrs_platform.errors import ConfigError, DataError, SceneError
-from threedrs_platform.features import FeatureFolder, feature_path
 from threedrs_platform.records import Scene
+from threedrs_platform.store.features import FeatureFolder, feature_path
 
 
 class Rows:

@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from threedrs_components.teachers import load_teacher
-from threedrs_components.teachers.flare import FLARE, FLARESizes
-from threedrs_components.teachers.flare_layers import (
+from threedrs_components.teachers.flare.layers import (
     CrossAttention,
     PoseBlock,
     PoseHead,
     harmonic,
 )
-from threedrs_components.teachers.tiny_checkpoints import write_tiny_checkpoint
-from threedrs_components.teachers.vggt_layers import Rotation
+from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
+from threedrs_components.teachers.vggt.layers import Rotation
+from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError
 
 torch.set_num_threads(1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from threedrs_components.teachers import load_teacher
 from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
 from threedrs_components.teachers.pixels import normalised
-from threedrs_components.teachers.tiny_checkpoints import write_tiny_checkpoint
+from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError
 
 ENCODERS = ("dinov2", "dinov2_reg", "siglip2", "mae")

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import ViTMAEForPreTraining, ViTMAEModel, ViTModel
 
+from threedrs_components.pretraining.mae import initialise, positions
 from threedrs_components.teachers import MAEArchitecture, MAEConfig, load_teacher
 from threedrs_components.teachers.mae import transformers_config
-from threedrs_components.teachers.mae_pretraining import initialise, positions
 from threedrs_components.teachers.pixels import normalised
 from threedrs_platform.errors import CheckpointError, ConfigError
 

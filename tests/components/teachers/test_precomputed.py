@@ -14,10 +14,15 @@ from safetensors.torch import save_file
 
 from threedrs_components.teachers import load_teacher
 from threedrs_components.teachers.extraction import extract_scenes
-from threedrs_components.teachers.precomputed import FeatureFile, on_grid
+from threedrs_components.teachers.precomputed.teacher import FeatureFile, on_grid
 from threedrs_platform.errors import CheckpointError, DataError
-from threedrs_platform.features import FeatureFolder, FeatureHeader, feature_path, write_features
 from threedrs_platform.records import FeatureMap, Scene
+from threedrs_platform.store.features import (
+    FeatureFolder,
+    FeatureHeader,
+    feature_path,
+    write_features,
+)
 
 NAMES = ("a", "b")
 

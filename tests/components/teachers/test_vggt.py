@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from threedrs_components.teachers import VGGTArchitecture
 from threedrs_components.teachers.config import VGGT_1B
-from threedrs_components.teachers.vggt import VGGT
-from threedrs_components.teachers.vggt_heads import Fusion, ResidualUnit
-from threedrs_components.teachers.vggt_layers import Aggregator, Rotation, VisionTransformer
+from threedrs_components.teachers.vggt.heads import Fusion, ResidualUnit
+from threedrs_components.teachers.vggt.layers import Aggregator, Rotation, VisionTransformer
+from threedrs_components.teachers.vggt.model import VGGT
 
 TINY = VGGTArchitecture(
     image_size=32, patch_size=8, embed_dim=16, heads=2, patch_embed_depth=1, depth=2,

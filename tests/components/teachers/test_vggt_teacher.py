@@ -13,9 +13,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from threedrs_components.teachers import VGGTArchitecture, VGGTConfig, load_teacher
-from threedrs_components.teachers.vggt import VGGT
-from threedrs_components.teachers.vggt_checkpoint import dpt_layers
-from threedrs_components.teachers.vggt_teacher import VGGTTeacher, extrinsics_of, intrinsics_of
+from threedrs_components.teachers.vggt.checkpoint import dpt_layers
+from threedrs_components.teachers.vggt.model import VGGT
+from threedrs_components.teachers.vggt.teacher import VGGTTeacher, extrinsics_of, intrinsics_of
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError
 

@@ -22,15 +22,15 @@ from threedrs_components.objectives.config import (
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData, teacher_map
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary, train
 from threedrs_components.training.objective import Objectives
 from threedrs_components.training.strategies import World
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError, StepFailed
-from threedrs_platform.features import FeatureFolder, FeatureHeader, write_features
 from threedrs_platform.records import FeatureMap
+from threedrs_platform.store.features import FeatureFolder, FeatureHeader, write_features
 
 SCENES = ("a", "b", "c", "d")
 HEADER = FeatureHeader("fake", "0" * 64, "none", "none", -1)

@@ -10,6 +10,7 @@ import torch
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import GROUND, Encoded
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.batches import (
     Question,
     collate,
@@ -17,7 +18,6 @@ from threedrs_components.training.batches import (
     region_of,
 )
 from threedrs_components.training.prediction import Asking, predict_benchmarks, predict_scene
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 

@@ -16,6 +16,7 @@ from threedrs_components.scenes.prepared import scene_pairs
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.shared_prefix import PrefixLayout, question_mask
 from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.batches import (
     collate,
     object_candidates,
@@ -24,7 +25,6 @@ from threedrs_components.training.batches import (
 )
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 
 
 def micro_batch(student: Student, scenes: int, questions: list[list[int]]) -> MicroBatch:

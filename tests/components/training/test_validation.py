@@ -13,10 +13,10 @@ from threedrs_components.objectives.config import CorrespondenceConfig, Groundin
 from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.config import VALIDATION_CURVES, TrainingConfig
 from threedrs_components.training.loop import TrainingInputs, train
 from threedrs_components.training.objective import Objectives
-from threedrs_components.training.synthetic import random_samples, random_scene, random_student
 
 LOOKING = {"validate_every": 2}
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.grid import GridCells, load_cells
+from threedrs_workflows.grid.cells import GridCells, load_cells
 from threedrs_workflows.testing import tuning_worker
 from threedrs_workflows.tuning.outcome import ArmOutcome
 from threedrs_workflows.tuning.session import Session, outcomes_of

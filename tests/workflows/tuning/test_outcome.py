@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.studies import TrialRow
+from threedrs_platform.database.studies import TrialRow
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.grid import load_cells
+from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.tuning.outcome import ArmOutcome, best_trials
 from threedrs_workflows.tuning.session import Session, Written, write_outcome
 from threedrs_workflows.tuning.tables import outcome_text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import optuna
 import pytest
 
+from threedrs_workflows.grid.tune_section import SamplerName, TuneSection
 from threedrs_workflows.tuning.samplers import make_sampler
-from threedrs_workflows.tuning.section import SamplerName, TuneSection
 
 PEAK = 0.3
 

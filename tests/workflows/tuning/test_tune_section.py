@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from threedrs_platform.errors import ConfigError
-from threedrs_workflows.grid import load_cells
+from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.tuning.arms import Tuning
 
 Write = Callable[..., Path]

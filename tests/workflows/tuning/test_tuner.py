@@ -17,8 +17,8 @@ import pytest
 from threedrs_platform.errors import ConfigError, ConflictError
 from threedrs_platform.states import StepState
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.grid import load_cells
-from threedrs_workflows.submission import replan
+from threedrs_workflows.grid.cells import load_cells
+from threedrs_workflows.plan.submission import replan
 from threedrs_workflows.testing import tuning_worker
 from threedrs_workflows.tuning.outcome import ArmOutcome
 from threedrs_workflows.tuning.session import Session, Trainings, count_trainings

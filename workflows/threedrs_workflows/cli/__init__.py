@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import Any, NoReturn
 
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import (
     ConfigError,
     ConflictError,
@@ -18,7 +19,6 @@ from threedrs_platform.errors import (
     StorageError,
     ThreedrsError,
 )
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.cli.output import print_json
 from threedrs_workflows.cli.verbs import help_text, verb_names
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.journal import CellKey
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.journal import CellKey
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from threedrs_platform.measurements import CellResult, RunResults
-from threedrs_platform.results import Results
+from threedrs_platform.database.measurements import CellResult, RunResults
+from threedrs_platform.database.results import Results
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json, terminal_width
 from threedrs_workflows.cli.run_cells import cells_called, has_cell

@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 
-from threedrs_platform.events import read_events
+from threedrs_platform.database.events import read_events
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json

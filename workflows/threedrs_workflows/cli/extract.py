@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.config.strict_yaml import plain_value
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.strict_yaml import plain_value
 from threedrs_workflows.cli.output import emit, say
 
 if TYPE_CHECKING:
-    from threedrs_workflows.feature_extraction import ExtractionRequest
+    from threedrs_workflows.folders.extraction import ExtractionRequest
 
 SUMMARY = "store a teacher's features of scenes, one Arrow file per scene"
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Extract, then say what was done."""
     # Brings torch, which --help must not wait for.
-    from threedrs_workflows.feature_extraction import ExtractionRequest, extract_folder
+    from threedrs_workflows.folders.extraction import ExtractionRequest, extract_folder
 
     request = ExtractionRequest(
         scenes=args.scenes,

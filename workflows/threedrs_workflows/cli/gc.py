@@ -6,8 +6,8 @@ import argparse
 import re
 import shutil
 
+from threedrs_platform.database.retention import needed, scratch_folders
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.retention import needed, scratch_folders
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import emit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from threedrs_workflows.grid import GridCells, load_cells
+from threedrs_workflows.grid.cells import GridCells, load_cells
 
 
 def add_grid_arguments(parser: argparse.ArgumentParser) -> None:

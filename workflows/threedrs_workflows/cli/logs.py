@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.database import Database
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.events import RecordedEvent, read_events
+from threedrs_platform.database.lineage import AttemptRow, attempts_of
+from threedrs_platform.database.measurements import RunResults, StepSummary
+from threedrs_platform.database.results import Results
+from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.events import RecordedEvent, read_events
-from threedrs_platform.lineage import AttemptRow, attempts_of
-from threedrs_platform.measurements import RunResults, StepSummary
-from threedrs_platform.results import Results
-from threedrs_platform.runs import Runs
 from threedrs_platform.states import AttemptState, RunState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json

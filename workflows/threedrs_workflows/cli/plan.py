@@ -10,17 +10,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.strict_yaml import load_document
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import columns, duration, emit
 from threedrs_workflows.cli.validate import cell_content, cell_table, grid_content
-from threedrs_workflows.grid import GridCell, GridCells, expand, load_cells
-from threedrs_workflows.grid_diff import GridDiff, diff_grids
+from threedrs_workflows.grid.cells import GridCell, GridCells, expand, load_cells
+from threedrs_workflows.grid.diff import GridDiff, diff_grids
 
 if TYPE_CHECKING:
-    from threedrs_workflows.plan import Plan, PlannedStep
+    from threedrs_workflows.plan.plan import Plan, PlannedStep
 
 SUMMARY = "what a submission would run, what is done already, and why"
 
@@ -66,8 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if args.diff is not None:
         return _diff(args, grid)
     from threedrs_platform.workspace import find_workspace
-    from threedrs_workflows.binding import bind_cells
-    from threedrs_workflows.submission import plan_cells
+    from threedrs_workflows.plan.binding import bind_cells
+    from threedrs_workflows.plan.submission import plan_cells
 
     with find_workspace(args.workspace, args.db) as workspace:
         cells = bind_cells(grid, workspace.files, need_data=False)

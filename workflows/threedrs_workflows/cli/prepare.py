@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from threedrs_workflows.cli.output import columns, emit, say
 
 if TYPE_CHECKING:
-    from threedrs_workflows.scene_preparation import Preparation
+    from threedrs_workflows.folders.preparation import Preparation
 
 SUMMARY = "check scenes and reduce them to frames, token coordinates and correspondences"
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prepare, then say what each scene holds."""
     # Brings torch, which --help must not wait for.
-    from threedrs_workflows.scene_preparation import prepare_folder
+    from threedrs_workflows.folders.preparation import prepare_folder
 
     def progress(done: int, total: int, note: str) -> None:
         say(args, f"{done}/{total} {note}")

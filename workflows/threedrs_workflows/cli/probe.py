@@ -11,7 +11,7 @@ from threedrs_workflows.cli.output import columns, emit, say
 
 if TYPE_CHECKING:
     from threedrs_components.probing.correspondence import CorrespondenceScore
-    from threedrs_workflows.scene_probing import ProbeOutcome, ProbeRequest
+    from threedrs_workflows.folders.probing import ProbeOutcome, ProbeRequest
 
 SUMMARY = "score how alike a model's features of one place are across views"
 
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Probe, then print a table or one JSON object."""
     # Brings torch, which --help must not wait for.
-    from threedrs_workflows.scene_probing import ProbeRequest, probe_scenes
+    from threedrs_workflows.folders.probing import ProbeRequest, probe_scenes
 
     request = ProbeRequest(
         scenes=args.scenes,

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from threedrs_platform.database.measurements import RunSummary
+from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
-from threedrs_platform.measurements import RunSummary
-from threedrs_platform.results import Results
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.ui import require_packages
@@ -80,8 +80,8 @@ def write_report(workspace: Workspace, run_id: str, folder: Path) -> list[str]:
 
 def _track(workspace: Workspace, run: RunSummary, folder: Path) -> str:
     """Log the files with the run; says why not where that fails."""
-    from threedrs_platform.tracked_files import attach_folder  # brings MLflow
-    from threedrs_workflows.tracker import is_off, target_of
+    from threedrs_platform.tracking.files import attach_folder  # brings MLflow
+    from threedrs_workflows.tracking.tracker import is_off, target_of
 
     if is_off(os.environ):
         return "tracking is off"

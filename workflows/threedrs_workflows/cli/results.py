@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault, StorageError
-from threedrs_platform.results import Results
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json, say, terminal_width
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the report."""
     from threedrs_components.report.data import report_json
     from threedrs_components.report.render import render
-    from threedrs_workflows.run_report import run_report
+    from threedrs_workflows.reports.run_report import run_report
 
     if args.compare is not None:
         return _beside_the_paper(args)
@@ -81,7 +81,7 @@ def _beside_the_paper(args: argparse.Namespace) -> int:
         paper_sheets,
     )
     from threedrs_components.report.render import bullets, sheet_latex, sheet_markdown, sheets_text
-    from threedrs_workflows.run_report import run_table
+    from threedrs_workflows.reports.run_report import run_table
 
     name = _table_name(args.compare)
     if args.format not in ("table", "md", "latex", "json"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConflictError
-from threedrs_platform.runs import RunRow
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import add_supervision_arguments, work
-from threedrs_workflows.submission import plan_cells, replan
+from threedrs_workflows.plan.submission import plan_cells, replan
 
 SUMMARY = "go on with a run that was interrupted"
 

@@ -8,7 +8,7 @@ from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.supervision import add_supervision_arguments, work
-from threedrs_workflows.submission import replan
+from threedrs_workflows.plan.submission import replan
 
 SUMMARY = "try the failed steps of a run again"
 

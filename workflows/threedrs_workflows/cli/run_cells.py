@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.measurements import CellResult, RunResults, StepSummary
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.measurements import CellResult, RunResults, StepSummary
-from threedrs_platform.suggestions import did_you_mean
 
 SHORTEST_KEY = 6
 """So many digits of a step key are enough to mean a key."""

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from threedrs_platform.database import Database
-from threedrs_platform.progress import FailedStep, RunningStep, RunProgress, run_progress
-from threedrs_platform.results import Results
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.progress import FailedStep, RunningStep, RunProgress, run_progress
+from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import columns, duration, emit

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from threedrs_platform.runs import Submission
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.binding import bind_cells
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.supervision import add_supervision_arguments, work
-from threedrs_workflows.grid import GridCells
-from threedrs_workflows.plan import Plan
-from threedrs_workflows.submission import plan_cells, record, refuse_other_kinds, until
+from threedrs_workflows.grid.cells import GridCells
+from threedrs_workflows.plan.binding import bind_cells
+from threedrs_workflows.plan.plan import Plan
+from threedrs_workflows.plan.submission import plan_cells, record, refuse_other_kinds, until
 
 SUMMARY = "run a grid; what is done already is not done again"
 

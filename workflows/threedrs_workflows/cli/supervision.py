@@ -12,18 +12,18 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from threedrs_platform.compute import open_compute
+from threedrs_platform.compute.in_process import open_compute
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say, terminal_width
-from threedrs_workflows.display import open_display
-from threedrs_workflows.feed import Closed, Feed
-from threedrs_workflows.kept_table import table_text
-from threedrs_workflows.plan import Plan
-from threedrs_workflows.run_context import SupervisorOptions
-from threedrs_workflows.supervisor import Supervisor
-from threedrs_workflows.tracker import start_tracker
+from threedrs_workflows.engine.display import open_display
+from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.run_context import SupervisorOptions
+from threedrs_workflows.engine.supervisor import Supervisor
+from threedrs_workflows.plan.plan import Plan
+from threedrs_workflows.reports.kept_table import table_text
+from threedrs_workflows.tracking.tracker import start_tracker
 
 EXIT_CODES = {
     RunState.SUCCEEDED: 0,

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from threedrs_platform.database import Database
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.lineage import AttemptRow, TracedStep, lineage
+from threedrs_platform.database.measurements import CellResult, Measurement
+from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.lineage import AttemptRow, TracedStep, lineage
-from threedrs_platform.measurements import CellResult, Measurement
-from threedrs_platform.results import Results
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import duration, emit
 from threedrs_workflows.cli.run_cells import cells_called

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
@@ -19,8 +19,8 @@ from threedrs_workflows.cli.supervision import (
     add_supervision_arguments,
     supervise,
 )
-from threedrs_workflows.grid import GridCells
-from threedrs_workflows.submission import plan_cells
+from threedrs_workflows.grid.cells import GridCells
+from threedrs_workflows.plan.submission import plan_cells
 from threedrs_workflows.tuning.arms import Tuning
 
 if TYPE_CHECKING:

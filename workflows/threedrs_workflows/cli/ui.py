@@ -14,9 +14,9 @@ from types import FrameType
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.local_servers import Server, free_port, serving
 from threedrs_workflows.cli.output import print_json
-from threedrs_workflows.local_servers import Server, free_port, serving
-from threedrs_workflows.tracker import QUIET, target_of
+from threedrs_workflows.tracking.tracker import QUIET, target_of
 
 SUMMARY = (
     "browse results: starts the dashboards and MLflow on this machine and prints both addresses"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from threedrs_platform.config_faults import shown
-from threedrs_platform.config_paths import split_path
-from threedrs_platform.config_tree import get_in
+from threedrs_platform.config.faults import shown
+from threedrs_platform.config.paths import split_path
+from threedrs_platform.config.tree import get_in
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import columns, emit
-from threedrs_workflows.grid import GridCell, GridCells
+from threedrs_workflows.grid.cells import GridCell, GridCells
 
 SUMMARY = "check a grid file: its cells, or every mistake with line and column"
 

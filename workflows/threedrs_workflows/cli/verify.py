@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from threedrs_platform.artifacts import Health
-from threedrs_platform.retention import known_digests
+from threedrs_platform.database.retention import known_digests
+from threedrs_platform.store.artifacts import Health
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import columns, emit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from threedrs_platform.runs import RunRow
+from threedrs_platform.database.runs import RunRow
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from threedrs_components.devices import device_for
 from threedrs_components.scenes.scannet import AllImages
 from threedrs_components.scenes.source import open_scenes
 from threedrs_components.teachers import TeacherConfig
 from threedrs_components.teachers.extraction import extract_scenes
-from threedrs_components.training.devices import device_for
-from threedrs_platform.feature_statistics import write_statistics
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
+from threedrs_platform.store.feature_statistics import write_statistics
 
 
 def run(task: StepTask) -> None:

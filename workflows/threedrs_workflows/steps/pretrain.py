@@ -20,7 +20,7 @@ def run(task: StepTask) -> None:
         write_pointer(student.checkpoint, task.out)
         (task.out / "weights.json").write_text(json.dumps(task.params["weights"]))
         return
-    from threedrs_components.students.micro_pretraining import pretrain_student
+    from threedrs_components.pretraining.student import pretrain_student
 
     recipe = task.params["pretraining"] | task.settings.get("student_pretraining", {})
     metrics = pretrain_student(

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from threedrs_components.devices import device_for
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.probing.world import FeaturesOf, probe_world
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.training.devices import device_for
-from threedrs_platform.features import FeatureFolder, check_frames
 from threedrs_platform.steps import StepTask
+from threedrs_platform.store.features import FeatureFolder, check_frames
 from threedrs_workflows.steps.evaluation_samples import held_out_of
 
 

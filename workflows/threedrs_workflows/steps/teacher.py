@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from threedrs_components.pretraining.teacher import pretrain_teacher
 from threedrs_components.teachers import PretrainTeacherConfig
-from threedrs_components.teachers.pretraining import pretrain_teacher
 from threedrs_platform.steps import StepTask
 
 

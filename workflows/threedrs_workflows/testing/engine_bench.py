@@ -9,20 +9,20 @@ from typing import Any
 
 from sqlalchemy import select
 
-from threedrs_platform import schema
-from threedrs_platform.compute import Compute, InProcessCompute
-from threedrs_platform.recorder import Progress
-from threedrs_platform.runs import Submission
+from threedrs_platform.compute.in_process import Compute, InProcessCompute
+from threedrs_platform.compute.recorder import Progress
+from threedrs_platform.database import schema
+from threedrs_platform.database.runs import Submission
+from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import RunState
-from threedrs_platform.step_rows import StepRow
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.plan import Plan, PlannedStep
-from threedrs_workflows.retries import RetryPolicy
-from threedrs_workflows.run_context import SupervisorOptions
-from threedrs_workflows.schedule import Schedule
-from threedrs_workflows.submission import plan_cells, record, replan
-from threedrs_workflows.supervisor import Supervisor
+from threedrs_workflows.engine.retries import RetryPolicy
+from threedrs_workflows.engine.run_context import SupervisorOptions
+from threedrs_workflows.engine.schedule import Schedule
+from threedrs_workflows.engine.supervisor import Supervisor
+from threedrs_workflows.plan.plan import Plan, PlannedStep
+from threedrs_workflows.plan.submission import plan_cells, record, replan
 
 
 @dataclass

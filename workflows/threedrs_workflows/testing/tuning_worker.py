@@ -15,18 +15,18 @@ import sys
 import time
 from pathlib import Path
 
-from threedrs_platform.compute import InProcessCompute
-from threedrs_platform.file_digests import FileDigests
+from threedrs_platform.compute.in_process import InProcessCompute
+from threedrs_platform.database.runs import Submission
+from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.records import Metric
-from threedrs_platform.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell, StepSpec, StepTask
 from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.engine.run_context import SupervisorOptions
+from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.experiment import canonical_experiment
-from threedrs_workflows.grid import GridCell, GridCells, load_cells
-from threedrs_workflows.run_context import SupervisorOptions
-from threedrs_workflows.submission import plan_cells
-from threedrs_workflows.supervisor import Supervisor
+from threedrs_workflows.grid.cells import GridCell, GridCells, load_cells
+from threedrs_workflows.plan.submission import plan_cells
 from threedrs_workflows.tuning.session import Session, open_session
 
 POINTS = 10

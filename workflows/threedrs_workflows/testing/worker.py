@@ -11,17 +11,17 @@ import json
 import sys
 from typing import Any
 
-from threedrs_platform.compute import InProcessCompute
-from threedrs_platform.runs import Submission
+from threedrs_platform.compute.in_process import InProcessCompute
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
 from threedrs_platform.testing.fake_cells import fans
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.supervision import EXIT_CODES, interruptible
-from threedrs_workflows.display import PlainDisplay
-from threedrs_workflows.run_context import SupervisorOptions
-from threedrs_workflows.submission import plan_cells, record, replan
-from threedrs_workflows.supervisor import Supervisor
+from threedrs_workflows.engine.display import PlainDisplay
+from threedrs_workflows.engine.run_context import SupervisorOptions
+from threedrs_workflows.engine.supervisor import Supervisor
+from threedrs_workflows.plan.submission import plan_cells, record, replan
 
 DEFAULTS: dict[str, Any] = {"cells": 20, "seconds": 0.02, "lease_s": 60.0, "jobs": 2, "db": None}
 

@@ -12,7 +12,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from threedrs_components.training.config import VALIDATION_CURVES
-from threedrs_platform.studies import (
+from threedrs_platform.database.studies import (
     CELL,
     FACTS,
     MEASURED,

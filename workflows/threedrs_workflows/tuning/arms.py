@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.training.config import VALIDATION_CURVES
-from threedrs_platform.config_tree import get_in
+from threedrs_platform.config.strict_yaml import Document, KeyPath
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.config.tree import get_in
+from threedrs_platform.database.studies import arm_name
 from threedrs_platform.errors import Fault
-from threedrs_platform.identity import canonical_json, sha256_text
+from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.steps import Resources
-from threedrs_platform.strict_yaml import Document, KeyPath
-from threedrs_platform.studies import arm_name
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_workflows.experiment import NO_EFFECT, Experiment, experiment_id
-from threedrs_workflows.grid_axes import Assignment, Choice
-from threedrs_workflows.grid_base import Workbench
-from threedrs_workflows.grid_file import ReadGrid
-from threedrs_workflows.tuning.section import TuneSection
+from threedrs_workflows.grid.axes import Assignment, Choice
+from threedrs_workflows.grid.file import ReadGrid
+from threedrs_workflows.grid.start import Workbench
+from threedrs_workflows.grid.tune_section import TuneSection
 from threedrs_workflows.tuning.space import Dimension, SpaceReader
 
 if TYPE_CHECKING:
-    from threedrs_workflows.grid import GridCell
+    from threedrs_workflows.grid.cells import GridCell
 
 LOOKS = 8
 """How often a trial looks at the held-out scenes if a pruner watches and the grid does not say."""

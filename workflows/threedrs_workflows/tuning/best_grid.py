@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from threedrs_workflows.experiment import experiment_id
-from threedrs_workflows.grid_axes import Choice
+from threedrs_workflows.grid.axes import Choice
 from threedrs_workflows.tuning.arms import Arm, Tuning
 from threedrs_workflows.tuning.outcome import ArmOutcome
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import optuna
 
-from threedrs_platform.studies import StudyFacts, TrialRow, trial_rows
-from threedrs_platform.study_importance import importances
+from threedrs_platform.database.studies import StudyFacts, TrialRow, trial_rows
+from threedrs_platform.database.study_importance import importances
 
 
 @dataclass(frozen=True)

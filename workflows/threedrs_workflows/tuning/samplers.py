@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna import pruners, samplers
 
-from threedrs_workflows.tuning.section import TuneSection
+from threedrs_workflows.grid.tune_section import TuneSection
 from threedrs_workflows.tuning.space import Dimension
 
 

@@ -9,11 +9,9 @@ from pathlib import Path
 import optuna
 from sqlalchemy import func, select
 
-from threedrs_platform import schema
-from threedrs_platform.errors import ConflictError
-from threedrs_platform.runs import RunRow, Submission
-from threedrs_platform.storage import write_atomically
-from threedrs_platform.studies import (
+from threedrs_platform.database import schema
+from threedrs_platform.database.runs import RunRow, Submission
+from threedrs_platform.database.studies import (
     StudyFacts,
     open_storage,
     prepare_storage,
@@ -21,9 +19,11 @@ from threedrs_platform.studies import (
     study_names,
     tuning_folder,
 )
+from threedrs_platform.errors import ConflictError
+from threedrs_platform.storage import write_atomically
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.binding import bind_cell
-from threedrs_workflows.submission import plan_cells, record
+from threedrs_workflows.plan.binding import bind_cell
+from threedrs_workflows.plan.submission import plan_cells, record
 from threedrs_workflows.tuning.arm_study import ArmStudy
 from threedrs_workflows.tuning.arms import Tuning
 from threedrs_workflows.tuning.best_grid import best_grid

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from threedrs_platform.config_faults import shown
+from threedrs_platform.config.faults import shown
+from threedrs_platform.config.strict_yaml import Document, KeyPath
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.studies import choice_text
 from threedrs_platform.errors import Fault
-from threedrs_platform.strict_yaml import Document, KeyPath
-from threedrs_platform.studies import choice_text
-from threedrs_platform.suggestions import did_you_mean
-from threedrs_workflows.expressions import same
+from threedrs_workflows.grid.where import same
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

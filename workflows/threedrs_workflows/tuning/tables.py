@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from threedrs_platform.studies import TrialRow
+from threedrs_platform.database.studies import TrialRow
 from threedrs_workflows.cli.output import columns
 from threedrs_workflows.tuning.outcome import ArmOutcome
 

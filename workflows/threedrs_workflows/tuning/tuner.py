@@ -6,22 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.measurements import CellResult
+from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
-from threedrs_platform.file_digests import FileDigests
-from threedrs_platform.journal import CellKey
-from threedrs_platform.measurements import CellResult
-from threedrs_platform.results import Results
+from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Cell
-from threedrs_platform.suggestions import did_you_mean
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.binding import bind_cell
+from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.experiment import experiment_id
-from threedrs_workflows.grid import GridCell
-from threedrs_workflows.grid_names import cell_name
-from threedrs_workflows.plan import Plan
-from threedrs_workflows.schedule import Schedule
-from threedrs_workflows.submission import plan_cells
+from threedrs_workflows.grid.cells import GridCell
+from threedrs_workflows.grid.names import cell_name
+from threedrs_workflows.plan.binding import bind_cell
+from threedrs_workflows.plan.plan import Plan
+from threedrs_workflows.plan.submission import plan_cells
 from threedrs_workflows.tuning.arm_study import ArmStudy, Asked
 from threedrs_workflows.tuning.arms import PROBE, Tuning
 

@@ -1,0 +1,1 @@
+"""What micro models learn before an experiment: teachers, and the student's 2D start."""

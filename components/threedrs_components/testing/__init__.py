@@ -1,0 +1,1 @@
+"""Tiny checkpoints and synthetic scenes, shipped for tests and trials."""

@@ -1,0 +1,97 @@
+"""Random scenes and questions of the right shapes, for tests and benchmarks. Nothing to learn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from threedrs_components.randomness import seeded
+from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.students import student_config
+from threedrs_components.students.config import MicroWidths
+from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.student import Student
+from threedrs_components.students.tokenizer import COORD, word_tokenizer
+from threedrs_platform.records import Sample
+
+WORDS = ("red", "blue", "green", "lamp", "table", "chair", "north", "south", "near", "far")
+
+
+def random_scene(
+    scene_id: str,
+    seed: int,
+    *,
+    num_frames: int = 2,
+    grid: int = 4,
+    image_size: int = 64,
+    objects: int = 3,
+    proposals: int = 4,
+) -> PreparedScene:
+    """Noise images, coordinates in a room, a few boxes."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    cells = (num_frames, grid, grid)
+    image_shape = (num_frames, image_size, image_size, 3)
+    return PreparedScene(
+        scene_id=scene_id,
+        frame_names=tuple(f"frame-{index:06d}" for index in range(num_frames)),
+        labels=("lamp",) * objects,
+        images=torch.randint(0, 256, image_shape, generator=generator).to(torch.uint8),
+        coordinates=uniform(*cells, 3) * 4 - 2,
+        counts=torch.full(cells, 64, dtype=torch.int32),
+        object_ids=torch.arange(objects) + 10,
+        boxes=uniform(objects, 6) + 0.1,
+        object_weights=_sparse(uniform(objects, *cells)),
+        proposals=uniform(proposals, 6) + 0.1,
+        proposal_weights=_sparse(uniform(proposals, *cells)),
+    )
+
+
+def random_samples(scene: PreparedScene, count: int, seed: int) -> list[Sample]:
+    """Grounding questions, captions of a region, and questions with a word as answer, in turn."""
+    chance = np.random.default_rng(seed)
+    return [_sample(scene, index, chance) for index in range(count)]
+
+
+def random_student(seed: int = 0, **choices: Any) -> Student:
+    """A micro student of small widths with random weights; keywords change its configuration."""
+    widths = MicroWidths(
+        image_size=64, patch_size=8, vision_width=32, vision_ff=64, width=48, heads=4,
+        key_value_heads=2, ff=96,
+    )  # fmt: skip
+    config = student_config({"kind": "llava_video", "micro": widths.model_dump(), **choices})
+    architecture = config.architecture()
+    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS], architecture.micro_chat)
+    with seeded(seed):
+        model = micro_model(architecture, config, tokenizer, seed)
+        return architecture(config, model, tokenizer)
+
+
+def _sparse(weights: Tensor) -> Tensor:
+    return torch.where(weights > 0.6, weights, 0.0)
+
+
+def _sample(scene: PreparedScene, index: int, chance: np.random.Generator) -> Sample:
+    words = " ".join(chance.choice(WORDS, size=int(chance.integers(2, 7))))
+    target = int(chance.integers(0, len(scene.object_ids)))
+    box = tuple(scene.boxes[target].tolist())
+    kind = ("ground", "caption", "question")[index % 3]
+    prompt = {"ground": words, "caption": f"describe {COORD}", "question": f"where is {words}"}
+    has_target = kind == "ground" and index % 4 != 0
+    return Sample(
+        sample_id=f"{scene.scene_id}/{index}",
+        benchmark="synthetic",
+        scene_id=scene.scene_id,
+        kind="ground" if kind == "ground" else "text",
+        prompt=prompt[kind],
+        answers=() if kind == "ground" else (words,),
+        target_ids=(int(scene.object_ids[target]),) if has_target else (),
+        target_boxes=(box,) if has_target else (),
+        box_input=box if kind == "caption" else None,
+    )

@@ -1,0 +1,129 @@
+"""Random teachers of a few kilobytes in the released formats, for tests and trial runs.
+
+What they compute means nothing; that a checkpoint of this layout loads and runs is the point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from threedrs_components.pretraining.mae import initialise
+from threedrs_components.teachers.config import MAEArchitecture, VGGTArchitecture
+from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
+from threedrs_components.teachers.image_encoder import quiet_transformers
+from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.vggt.model import VGGT
+from threedrs_components.teachers.weights import write_tensors
+
+WIDTH, HEADS, LAYERS = 16, 2, 2
+SIDE, PATCH = 32, 8
+VGGT_SHAPE = VGGTArchitecture(
+    image_size=SIDE,
+    patch_size=PATCH,
+    embed_dim=WIDTH,
+    heads=HEADS,
+    patch_embed_depth=1,
+    depth=LAYERS,
+    dense_head="dpt",
+    dpt_layers=(0, 0, 1, 1),
+    dpt_features=8,
+    dpt_channels=(8, 8, 8, 8),
+    camera_rounds=4,
+)
+
+
+def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
+    """Write a random model of one of `TINY_KINDS`; the path that a teacher's `checkpoint` takes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _WRITERS[kind](folder)
+
+
+def _vggt(folder: Path) -> Path:
+    write_tensors(folder / "model.safetensors", VGGT(VGGT_SHAPE, scale=1.0))
+    return folder / "model.safetensors"
+
+
+def _mae(folder: Path) -> Path:
+    from transformers import ViTMAEForPreTraining
+
+    shape = MAEArchitecture(
+        image_size=SIDE,
+        patch_size=PATCH,
+        hidden_size=WIDTH,
+        layers=LAYERS,
+        heads=HEADS,
+        decoder_hidden_size=WIDTH,
+        decoder_heads=HEADS,
+    )
+    model = ViTMAEForPreTraining(transformers_config(shape))
+    initialise(model)
+    return _saved(model, folder)
+
+
+def _dinov2(folder: Path) -> Path:
+    from transformers import Dinov2Config, Dinov2Model
+
+    return _saved(Dinov2Model(Dinov2Config(**_vit_sizes(), mlp_ratio=2)), folder)
+
+
+def _dinov2_registers(folder: Path) -> Path:
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    config = Dinov2WithRegistersConfig(**_vit_sizes(), mlp_ratio=2, num_register_tokens=4)
+    return _saved(Dinov2WithRegistersModel(config), folder)
+
+
+def _siglip2(folder: Path) -> Path:
+    from transformers import SiglipConfig, SiglipModel
+
+    common = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
+    words = {"vocab_size": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    text = {**common, **words, "intermediate_size": WIDTH, "max_position_embeddings": 4}
+    vision = {**_vit_sizes(), "intermediate_size": 2 * WIDTH}
+    config = SiglipConfig(text_config=text, vision_config=vision)
+    return _saved(SiglipModel(config), folder)
+
+
+def _flare(folder: Path) -> Path:
+    """Of the released depth, and 42 octaves of poses; only the widths are small."""
+    model = FLARE(FLARESizes(encoder=WIDTH, patch=32, decoder=WIDTH, harmonics=42))
+    for name, parameter in model.named_parameters():
+        if "pose_token" in name:
+            torch.nn.init.normal_(parameter)
+    state = {**model.state_dict(), "downstream_head1.leftover": torch.zeros(2)}
+    torch.save({"model": state}, folder / "geometry_pose.pth")
+    return folder / "geometry_pose.pth"
+
+
+def _vit_sizes() -> dict[str, Any]:
+    return {
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "image_size": SIDE,
+        "patch_size": PATCH,
+    }
+
+
+def _saved(model: Any, folder: Path) -> Path:
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    return folder
+
+
+_WRITERS: dict[str, Callable[[Path], Path]] = {
+    "vggt": _vggt,
+    "flare": _flare,
+    "mae": _mae,
+    "dinov2": _dinov2,
+    "dinov2_reg": _dinov2_registers,
+    "siglip2": _siglip2,
+}
+TINY_KINDS = tuple(_WRITERS)
+"""Kinds that have a checkpoint; the rest reads features."""

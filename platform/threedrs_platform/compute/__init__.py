@@ -1,0 +1,1 @@
+"""Where attempts of steps execute: on Ray, or in this process."""

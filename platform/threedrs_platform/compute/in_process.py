@@ -1,0 +1,162 @@
+"""Where attempts execute: one interface, with Ray (`ray_compute`) and this process as homes."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.steps import Resources
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""One thread per step: steps run side by side, and sums in one order give the same bits."""
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A submitted attempt."""
+
+    step_key: str
+    attempt: int
+
+
+class Compute(Protocol):
+    """Executes attempts side by side. Used by one thread."""
+
+    @property
+    def name(self) -> str:
+        """For people: what kind of place this is."""
+        ...
+
+    def refusal(self, resources: Resources) -> str | None:
+        """Why the resources can never be had here, None if they can."""
+        ...
+
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+        """Whether one more attempt would start at once.
+
+        Args:
+            before: what attempts need that are about to be submitted before it.
+        """
+        ...
+
+    def submit(self, request: AttemptRequest) -> Handle:
+        """Start an attempt."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
+        """Attempts that ended; waits for the first of them at most `timeout_s`."""
+        ...
+
+    def cancel(self, handle: Handle) -> None:
+        """Stop an attempt; it still shows up in `wait`."""
+        ...
+
+    def close(self) -> None:
+        """Stop everything and let go of the machines."""
+        ...
+
+
+def one_thread_per_step(environment: dict[str, str] | os._Environ[str]) -> None:
+    """Set the thread counts that are not set yet."""
+    for name in THREAD_VARIABLES:
+        environment.setdefault(name, "1")
+
+
+@dataclass
+class _Running:
+    thread: threading.Thread
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+ONE_AT_A_TIME = (
+    "with --ray none steps share one process and its random numbers, so they run one at a time; "
+    "for several at a time use --ray local"
+)
+
+
+class InProcessCompute:
+    """Runs attempts in threads of this process: no cluster, no copies, same results.
+
+    A cancelled step ends at its next report; one that never reports runs on to its end.
+    """
+
+    name = "this process"
+
+    def __init__(self, jobs: int = 1) -> None:
+        """Run so many at a time; more than one only if none of them draws random numbers."""
+        self._jobs = jobs
+        self._running: dict[Handle, _Running] = {}
+        self._ended: queue.SimpleQueue[tuple[Handle, AttemptReport]] = queue.SimpleQueue()
+        one_thread_per_step(os.environ)
+
+    def refusal(self, resources: Resources) -> str | None:
+        """Nothing is refused: the step itself finds out whether there is a GPU."""
+        return None
+
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+        """Whether fewer than `jobs` attempts run."""
+        return len(self._running) + len(before) < self._jobs
+
+    def submit(self, request: AttemptRequest) -> Handle:
+        """Start a thread."""
+        handle = Handle(request.step_key, request.attempt)
+        running = _Running(threading.Thread(target=self._run, args=(handle, request), daemon=True))
+        self._running[handle] = running
+        running.thread.start()
+        return handle
+
+    def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
+        """Take what ended from the queue."""
+        ended = []
+        try:
+            ended.append(self._ended.get(timeout=timeout_s))
+            while True:
+                ended.append(self._ended.get_nowait())
+        except queue.Empty:
+            pass
+        for handle, _ in ended:
+            del self._running[handle]
+        return ended
+
+    def cancel(self, handle: Handle) -> None:
+        """Ask the step to stop at its next report."""
+        if handle in self._running:
+            self._running[handle].cancelled.set()
+
+    def close(self, patience_s: float = 10.0) -> None:
+        """Cancel what runs and give it a moment to stop."""
+        for running in self._running.values():
+            running.cancelled.set()
+        for running in self._running.values():
+            running.thread.join(patience_s)
+        self._running.clear()
+
+    def _run(self, handle: Handle, request: AttemptRequest) -> None:
+        running = self._running[handle]
+        report = execute(request, running.cancelled.is_set)
+        if running.cancelled.is_set() and report.digest is None:
+            report = replace(report, cancelled=True)
+        self._ended.put((handle, report))
+
+
+def open_compute(ray: str, jobs: int | None) -> Compute:
+    """The compute that `--ray` names: `none`, `local`, or the address of a cluster.
+
+    Raises:
+        ConfigError: no compute has this name, or it cannot run so many steps at a time.
+    """
+    if ray == "none":
+        if jobs is not None and jobs > 1:
+            raise ConfigError([Fault(ONE_AT_A_TIME, "--jobs")])
+        return InProcessCompute()
+    if not ray:
+        raise ConfigError([Fault("give `local`, `none` or the address of a cluster", "--ray")])
+    from threedrs_platform.compute.ray_tasks import RayCompute
+
+    return RayCompute(None if ray == "local" else ray, jobs)

@@ -1,0 +1,238 @@
+"""Attempts as Ray tasks. The only module that knows Ray's API.
+
+Ray is muscle only: it retries nothing (`max_retries=0`; the journal decides), passes only small
+values (requests and reports), and starts no sooner than the first attempt is submitted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
+from threedrs_platform.compute.in_process import Handle, one_thread_per_step
+from threedrs_platform.errors import StorageError
+from threedrs_platform.states import FailureClass
+from threedrs_platform.steps import Resources
+
+GIB = 1 << 30
+LOCAL_OBJECT_STORE_BYTES = GIB // 4
+"""Requests and reports are small; the default would claim 30% of the machine's memory."""
+WORKER_VARIABLES = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s is short on a cold or busy node
+}
+TOTALS_AGE_S = 5.0
+QUEUED_S, MAX_AHEAD = 0.2, 8.0
+
+
+def run_attempt(request: AttemptRequest) -> AttemptReport:
+    """The Ray task: one attempt in a worker process of its own."""
+    return execute(request)
+
+
+class RayCompute:
+    """Runs attempts on a local Ray that it starts, or on a cluster that it joins."""
+
+    def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
+        """Remember where to run.
+
+        Args:
+            address: of a running cluster; None starts Ray on this machine.
+            jobs: how many attempts a local Ray should have room for, if more than it has CPUs.
+        """
+        self._address, self._jobs = address, jobs
+        self._ray: Any = None
+        self._task: Any = None
+        self._tasks: dict[tuple[tuple[str, Any], ...], Any] = {}
+        self._is_ours = False
+        self._running: dict[Any, tuple[Handle, Resources]] = {}
+        self._cancelled: set[Handle] = set()
+        self._usual_s = QUEUED_S
+        """Running mean of how long attempts take."""
+        self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
+
+    @property
+    def name(self) -> str:
+        """Which Ray."""
+        return f"Ray at {self._address}" if self._address else "local Ray"
+
+    def refusal(self, resources: Resources) -> str | None:
+        """What this machine lacks; a cluster may still grow, so it is asked to."""
+        if self._address is not None:
+            return None
+        totals = self._cluster()
+        if resources.gpus > totals.get("GPU", 0.0):
+            return f"it needs {resources.gpus:g} GPU, {self.name} has {totals.get('GPU', 0.0):g}"
+        memory = totals.get("memory", 0.0) / GIB
+        if (resources.memory_gib or 0.0) > memory:
+            return f"it needs {resources.memory_gib:g} GiB of memory, {self.name} has {memory:.1f}"
+        return None
+
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+        """Whether what runs leaves enough CPUs and GPUs. Something may always run.
+
+        While steps are short some may wait in Ray's queue, up to a fifth of a second of work per
+        CPU: workers would idle otherwise until we have taken in their last reports.
+        """
+        used = [*before, *(each for _, each in self._running.values())]
+        if not used:
+            return True
+        totals = self._cluster()
+        cpus = sum(self._cpus(each) for each in used)
+        gpus = sum(each.gpus for each in used)
+        ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
+        return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
+            gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
+        )
+
+    def submit(self, request: AttemptRequest) -> Handle:
+        """Start a Ray task."""
+        self._connect()
+        handle = Handle(request.step_key, request.attempt)
+        resources = request.resources
+        options: dict[str, Any] = {
+            "num_cpus": self._cpus(resources),
+            "num_gpus": resources.gpus,
+            "name": f"{request.kind} {request.label}".strip(),
+        }
+        if resources.memory_gib:
+            options["memory"] = int(resources.memory_gib * GIB)
+        reference = self._with(options).remote(replace(request, own_process=True))
+        self._running[reference] = (handle, resources)
+        return handle
+
+    def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
+        """Collect tasks that ended."""
+        if not self._running:
+            return []
+        waiting = list(self._running)
+        ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
+        if ended and len(waiting) > 1:
+            ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        return [self._collect(reference) for reference in ended]
+
+    def cancel(self, handle: Handle) -> None:
+        """Kill the worker: a gentle cancel would wait for C code to return."""
+        for reference, (running, _) in self._running.items():
+            if running == handle:
+                self._cancelled.add(handle)
+                self._ray.cancel(reference, force=True)
+
+    def close(self) -> None:
+        """Kill what runs, and stop Ray if it was started here."""
+        for handle, _ in list(self._running.values()):
+            self.cancel(handle)
+        self._running.clear()
+        if self._is_ours and self._ray is not None:
+            self._ray.shutdown()
+        self._ray, self._is_ours = None, False
+
+    def _collect(self, reference: Any) -> tuple[Handle, AttemptReport]:
+        handle, _ = self._running.pop(reference)
+        try:
+            report: AttemptReport = self._ray.get(reference)
+        except Exception as error:
+            report = self._lost(handle, error)
+        self._cancelled.discard(handle)
+        self._usual_s += (report.seconds - self._usual_s) / 4
+        return handle, report
+
+    def _lost(self, handle: Handle, error: Exception) -> AttemptReport:
+        """What to make of a task that could not even report."""
+        exceptions = self._ray.exceptions
+        if handle in self._cancelled or isinstance(error, exceptions.TaskCancelledError):
+            return AttemptReport(cancelled=True, message="cancelled")
+        reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, exceptions.OutOfMemoryError):
+            return AttemptReport(failure=FailureClass.OOM, message=reason)
+        if isinstance(error, exceptions.RayTaskError):
+            return AttemptReport(failure=FailureClass.BUG, message=str(error.cause or reason))
+        kind = type(error).__name__
+        return AttemptReport(failure=FailureClass.INFRA, message=f"{kind}: {reason}")
+
+    def _with(self, options: dict[str, Any]) -> Any:
+        """The task under these options; steps of a kind share theirs."""
+        known = tuple(options.items())
+        if known not in self._tasks:
+            self._tasks[known] = self._task.options(**options)
+        return self._tasks[known]
+
+    def _cpus(self, resources: Resources) -> float:
+        """CPUs to ask for; a local Ray gives what the machine has, a small machine is just slow."""
+        if self._address is not None:
+            return resources.cpus
+        return min(resources.cpus, self._cluster().get("CPU", resources.cpus))
+
+    def _cluster(self) -> Mapping[str, float]:
+        """Total resources, looked up now and then: a cluster may grow."""
+        self._connect()
+        age, totals = self._totals
+        if time.monotonic() - age > TOTALS_AGE_S or not totals:
+            totals = self._ray.cluster_resources()
+            self._totals = (time.monotonic(), totals)
+        return totals
+
+    def _connect(self) -> None:
+        if self._ray is not None:
+            return
+        one_thread_per_step(os.environ)
+        for name, value in WORKER_VARIABLES.items():
+            os.environ.setdefault(name, value)
+        if self._address is None:
+            _use_private_token(os.environ)
+        import ray
+
+        if not ray.is_initialized():
+            self._is_ours = True
+            self._start(ray)
+        _keep_off_stdout(ray)
+        self._ray = ray
+        self._task, self._tasks = ray.remote(max_retries=0)(run_attempt), {}
+
+    def _start(self, ray: Any) -> None:
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        try:
+            if self._address is None:
+                ray.init(
+                    address="local",
+                    num_cpus=max(self._jobs or 1, os.cpu_count() or 1),
+                    include_dashboard=False,
+                    object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+            else:
+                ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
+        except (ConnectionError, TimeoutError, RuntimeError) as error:
+            raise StorageError(f"cannot start {self.name}: {error}") from error
+
+
+def _keep_off_stdout(ray: Any) -> None:
+    """Send the cluster's complaints to the log: Ray prints them to stdout, which is the verb's.
+
+    Each of them comes to us as an exception too, from the task it is about.
+    """
+    log = logging.getLogger(__name__)
+    ray._private.worker.print_to_stdstream = lambda data, **_: log.info("%s", data.get("lines"))
+
+
+def _use_private_token(environment: os._Environ[str]) -> None:
+    """Guard a local Ray by a token of its own, which lives in this process and its children.
+
+    Left alone, Ray would write a token into the user's home.
+    """
+    if "RAY_AUTH_MODE" not in environment:
+        environment["RAY_AUTH_MODE"] = "token"
+        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
+            environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _worker_environment() -> dict[str, Any]:
+    """One runtime environment for the whole run: each distinct one costs fresh workers."""
+    variables = dict(WORKER_VARIABLES)
+    one_thread_per_step(variables)
+    return {"env_vars": variables}

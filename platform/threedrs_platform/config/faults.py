@@ -1,0 +1,155 @@
+"""From data to configuration objects: every fault at once, in plain words, with its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from threedrs_platform.config import COLLECTING
+from threedrs_platform.config.paths import follow, kinds_of, switches_for_numbers
+from threedrs_platform.config.strict_yaml import Document, KeyPath, Place, dotted
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.errors import ConfigError, Fault
+
+Model = TypeVar("Model", bound=BaseModel)
+Locate = Callable[[KeyPath, bool], Place]
+"""Place of the value at a path, or of its key when the flag is set."""
+
+
+def validate(
+    config: type[Model], data: Any, document: Document | None = None, prefix: KeyPath = ()
+) -> Model:
+    """Build a configuration object from plain data.
+
+    Args:
+        config: the class at the top.
+        data: plain YAML or JSON data.
+        document: where the data was written, for places in messages.
+        prefix: path of the data inside the document.
+
+    Raises:
+        ConfigError: lists all faults.
+    """
+
+    def locate(path: KeyPath, of_key: bool) -> Place:
+        return document.place((*prefix, *path), of_key=of_key) if document else Place("")
+
+    built, faults = build(config, data, locate, prefix)
+    if built is None:
+        raise ConfigError(faults)
+    return built
+
+
+def build(
+    config: type[Model], data: Any, locate: Locate, prefix: KeyPath = ()
+) -> tuple[Model | None, list[Fault]]:
+    """As `validate`, but returns the faults; the object is None when there are any."""
+    faults = [_switch(path, locate, prefix) for path in switches_for_numbers(config, data)]
+    try:
+        built = config.model_validate(data, context=COLLECTING)
+    except ValidationError as error:
+        faults += [_fault(config, detail, locate, prefix) for detail in error.errors()]
+        return None, list(dict.fromkeys(faults))
+    return (None, faults) if faults else (built, [])
+
+
+def _switch(path: KeyPath, locate: Locate, prefix: KeyPath) -> Fault:
+    place = locate(path, False)
+    message = "expected a number, got true or false"
+    return Fault(message, dotted((*prefix, *path)), place.file, place.line, place.column)
+
+
+_KEY = "[key]"
+"""How pydantic ends the location of a faulty key of a table."""
+
+
+def _fault(config: type[BaseModel], detail: Any, locate: Locate, prefix: KeyPath) -> Fault:
+    location, kind = detail["loc"], detail["type"]
+    of_key = location[-1:] == (_KEY,) or kind == "extra_forbidden"
+    spot = follow(config, tuple(part for part in location if part != _KEY))
+    path = spot.path
+    if kind == "extra_forbidden":
+        known = spot.owner.model_fields if spot.owner else ()
+        message = f"unknown key {path[-1]!r}{did_you_mean(str(path[-1]), known)}"
+    elif kind.startswith("union_tag"):
+        message = _wrong_kind(detail, kinds_of(config, path))
+        path = (*path, "kind") if kind == "union_tag_invalid" else path
+    else:
+        message = _message(kind, detail)
+    place = locate(path, of_key)
+    return Fault(message, dotted((*prefix, *path)), place.file, place.line, place.column)
+
+
+def _wrong_kind(detail: Any, kinds: list[str]) -> str:
+    listed = f"known kinds: {', '.join(kinds)}"
+    if detail["type"] == "union_tag_not_found":
+        return f"missing `kind`; {listed}"
+    tag = str(detail["ctx"]["tag"])
+    near = did_you_mean(tag, kinds)
+    return f"unknown kind {tag!r}{near if 'mean' in near else ''}; {listed}".replace("?;", "?")
+
+
+_WHOLE_NUMBER, _NUMBER, _BOOLEAN = "a whole number", "a number", "true or false"
+_MAPPING, _LIST, _TEXT = "a mapping (`key: value`)", "a list", "text"
+_EXPECTED = {
+    "int_type": _WHOLE_NUMBER,
+    "int_parsing": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "int_parsing_size": "a whole number of reasonable size",
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": "a finite number",
+    "bool_type": _BOOLEAN,
+    "bool_parsing": _BOOLEAN,
+    "string_type": _TEXT,
+    "path_type": "a path",
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "dataclass_type": _MAPPING,
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "set_type": _LIST,
+    "frozen_set_type": _LIST,
+    "none_required": "null",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "too_short": "at least {min_length} item(s)",
+    "too_long": "at most {max_length} item(s)",
+    "string_too_short": "text of at least {min_length} character(s)",
+    "string_too_long": "text of at most {max_length} characters",
+    "string_pattern_mismatch": "text like {pattern}",
+    "literal_error": "{expected}",
+}
+
+
+def _message(kind: str, detail: Any) -> str:
+    context = detail.get("ctx", {})
+    if kind == "missing":
+        return "missing, and it has no default"
+    if "error" in context:
+        return str(context["error"])
+    if kind not in _EXPECTED:
+        return f"{detail['msg'].removeprefix('Value error, ')}, got {shown(detail['input'])}"
+    message = f"expected {_EXPECTED[kind].format_map(context)}, got {shown(detail['input'])}"
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", str(context["expected"]))
+        near = did_you_mean(str(detail["input"]), choices)
+        message += near if "mean" in near else ""
+    return message
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it, shortened."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

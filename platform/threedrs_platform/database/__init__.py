@@ -1,0 +1,1 @@
+"""The memory in SQL: journal of steps, runs, results, events, outbox, studies."""

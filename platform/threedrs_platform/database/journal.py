@@ -1,0 +1,327 @@
+"""The memory of all steps: who may work on one, what came of it, and every attempt.
+
+A step is claimed under a lease with an epoch; only the holder of the newest epoch can commit, in
+one transaction with everything the step reported. Execution may happen more than once, a commit
+happens once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, insert, literal, select, update
+
+from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.database import journal_sql as sql
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.events import Event, append_events, post
+from threedrs_platform.database.owners import is_dead, this_owner
+from threedrs_platform.database.results import write_measurements
+from threedrs_platform.database.step_rows import StepReader, StepRow, chunks
+from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.states import AttemptState, FailureClass, StepState
+
+_steps = schema.steps
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to commit one step, as long as no newer epoch exists."""
+
+    key: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a successful attempt hands to its commit."""
+
+    digest: str
+    content_key: str
+    input_digests: Mapping[str, str]
+    size: int = 0
+    files: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    max_rss: int = 0
+    node: str = ""
+    pid: int = 0
+    metrics: Sequence[Metric] = ()
+    scores: Sequence[SampleScore] = ()
+    curves: Sequence[CurvePoint] = ()
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """A cell of a run."""
+
+    cell_id: str
+    seed: int
+
+
+class Journal(StepReader):
+    """The steps of one database, seen and changed by one owner."""
+
+    def __init__(self, database: Database, owner: str | None = None) -> None:
+        super().__init__(database)
+        self.owner = owner or str(this_owner())
+
+    def claim(
+        self,
+        run_id: str,
+        key: str,
+        lease_s: float,
+        log_file: str = "",
+        note: str = "",
+        seen: StepRow | None = None,
+    ) -> Claim | None:
+        """Take a pending or abandoned step; None if it is held, done or given up.
+
+        Args:
+            log_file: of the attempt, with `{attempt}` for its number.
+            seen: the step's row, where it is known already.
+        """
+        seen = seen or self.rows([key]).get(key)
+        dead = seen.owner if seen is not None and is_dead(seen.owner) else ""
+        mine = {"step": key, "me": self.owner, "dead": dead, "lease_s": lease_s}
+        with self.database.write() as connection:
+            epoch = connection.scalar(sql.TAKE, mine)
+            if epoch is None:
+                return None
+            if seen is not None and seen.state is StepState.RUNNING:
+                _end_attempt(connection, Claim(key, seen.epoch), AttemptState.LOST, "owner lost")
+            attempt = {
+                "step_key": key,
+                "n": epoch,
+                "run_id": run_id,
+                "owner": self.owner,
+                "state": AttemptState.RUNNING,
+                "log_file": log_file.format(attempt=epoch),
+                "note": note,
+            }
+            connection.execute(sql.BEGIN_ATTEMPT, attempt)
+            started = Event("step.started", key, {"attempt": epoch, "note": note})
+            append_events(connection, run_id, [started])
+        return Claim(key, epoch)
+
+    def renew(self, lease_s: float) -> None:
+        """Extend every lease this owner still holds."""
+        held = and_(_steps.c.owner == self.owner, _steps.c.state == "running")
+        with self.database.write() as connection:
+            connection.execute(update(_steps).where(held).values(lease_until=now() + lease_s))
+            connection.execute(
+                update(schema.runs)
+                .where(schema.runs.c.owner == self.owner, schema.runs.c.state == "running")
+                .values(lease_until=now() + lease_s)
+            )
+
+    def commit(
+        self, run_id: str, claim: Claim, outcome: Outcome, finished: Sequence[CellKey] = ()
+    ) -> bool:
+        """Make an attempt's outcome the step's, with all it reported; False if the claim is stale.
+
+        Args:
+            finished: cells of the run that are complete with this step.
+        """
+        with self.database.write() as connection:
+            result = {
+                "content": outcome.content_key,
+                "digest": outcome.digest,
+                "size": outcome.size,
+                "took": outcome.seconds,
+            }
+            if not self._leave(connection, run_id, claim, sql.SUCCEED, result):
+                return False
+            self._write_outcome(connection, claim, outcome)
+            summary = {
+                "attempt": claim.epoch,
+                "seconds": round(outcome.seconds, 3),
+                "digest": outcome.digest,
+            }
+            append_events(connection, run_id, [Event("step.succeeded", claim.key, summary)])
+            finish_cells(connection, run_id, finished, StepState.SUCCEEDED)
+        return True
+
+    def adopt(
+        self,
+        run_id: str,
+        key: str,
+        twin: StepRow,
+        input_digests: Mapping[str, str],
+        finished: Sequence[CellKey] = (),
+    ) -> bool:
+        """Take over the outcome of a step that did the same work; False if no longer pending."""
+        with self.database.write() as connection:
+            take = (
+                update(_steps)
+                .where(_steps.c.key == key, _steps.c.state == "pending")
+                .values(
+                    state="succeeded",
+                    reason=f"same inputs as step {twin.key[:12]}",
+                    content_key=twin.content_key,
+                    output_digest=twin.output_digest,
+                    output_bytes=twin.output_bytes,
+                    updated_at=now(),
+                )
+            )
+            if connection.execute(take).rowcount != 1:
+                return False
+            if twin.key != key:
+                _copy_reports(connection, twin.key, key)
+            _set_input_digests(connection, key, input_digests)
+            reused = Event("step.reused", key, {"from": twin.key, "digest": twin.output_digest})
+            append_events(connection, run_id, [reused])
+            finish_cells(connection, run_id, finished, StepState.SUCCEEDED)
+        return True
+
+    def fail(
+        self,
+        run_id: str,
+        claim: Claim,
+        failure: FailureClass,
+        message: str,
+        retry_in_s: float | None = None,
+    ) -> bool:
+        """End an attempt as failed; the step goes back to pending if it is tried again."""
+        state = StepState.FAILED if retry_in_s is None else StepState.PENDING
+        told = {"new_state": state, "why_class": failure, "why": message}
+        with self.database.write() as connection:
+            if not self._leave(connection, run_id, claim, sql.FAIL, told):
+                return False
+            _end_attempt(connection, claim, AttemptState.FAILED, message, failure)
+            payload = {"attempt": claim.epoch, "failure": failure, "message": message}
+            kind = "step.failed" if retry_in_s is None else "step.retry"
+            if retry_in_s is not None:
+                payload["retry_in_s"] = retry_in_s
+            append_events(connection, run_id, [Event(kind, claim.key, payload)])
+        return True
+
+    def release(
+        self, run_id: str, claims: Iterable[Claim], why: str, state: StepState = StepState.PENDING
+    ) -> None:
+        """Give claimed steps back unfinished (interrupt, cancel, bad input)."""
+        told = {"new_state": state, "why": why}
+        with self.database.write() as connection:
+            for claim in claims:
+                if self._leave(connection, run_id, claim, sql.RELEASE, told):
+                    _end_attempt(connection, claim, AttemptState.LOST, why)
+                    event = Event("step.released", claim.key, {"attempt": claim.epoch, "why": why})
+                    append_events(connection, run_id, [event])
+
+    def move(
+        self,
+        run_id: str,
+        keys: Collection[str],
+        state: StepState,
+        reason: str,
+        come_from: Collection[StepState] = (StepState.PENDING,),
+    ) -> list[str]:
+        """Move steps that nobody runs: block, cancel, or back to pending. Returns those moved."""
+        moved = []
+        with self.database.write() as connection:
+            for chunk in chunks(keys):
+                change = (
+                    update(_steps)
+                    .where(_steps.c.key.in_(chunk), _steps.c.state.in_(list(come_from)))
+                    .values(state=state, reason=reason, updated_at=now())
+                    .returning(_steps.c.key)
+                )
+                moved += list(connection.scalars(change))
+            events = [Event(f"step.{state}", key, {"reason": reason}) for key in sorted(moved)]
+            append_events(connection, run_id, events)
+        return moved
+
+    def invalidate(self, run_id: str, key: str, reason: str) -> bool:
+        """Send a succeeded step back to pending: its artifact is gone, bad or unwanted."""
+        return bool(self.move(run_id, [key], StepState.PENDING, reason, [StepState.SUCCEEDED]))
+
+    def _leave(
+        self,
+        connection: Connection,
+        run_id: str,
+        claim: Claim,
+        statement: Any,
+        values: Mapping[str, Any],
+    ) -> bool:
+        """Change a step if this owner's claim is still the newest; else the attempt is lost."""
+        mine = {"step": claim.key, "claimed": claim.epoch, "me": self.owner}
+        if connection.execute(statement, {**mine, **values}).rowcount == 1:
+            return True
+        why = "the lease was taken over by another owner"
+        _end_attempt(connection, claim, AttemptState.LOST, why)
+        lost = Event("step.lost", claim.key, {"attempt": claim.epoch, "why": why})
+        append_events(connection, run_id, [lost])
+        return False
+
+    def _write_outcome(self, connection: Connection, claim: Claim, outcome: Outcome) -> None:
+        attempt = {f"of_{name}": getattr(outcome, name) for name in sql.MEASURED}
+        attempt |= {"step": claim.key, "claimed": claim.epoch, "why_class": None}
+        attempt |= {"new_state": AttemptState.COMMITTED, "why": "; ".join(outcome.warnings) or None}
+        connection.execute(sql.COMMIT_ATTEMPT, attempt)
+        artifact = {"digest": outcome.digest, "bytes": outcome.size, "files": outcome.files}
+        self.database.insert_new(connection, schema.artifacts, [artifact], created_at=now())
+        _set_input_digests(connection, claim.key, outcome.input_digests)
+        reported = outcome.metrics or outcome.scores or outcome.curves
+        if reported or claim.epoch > 1:
+            write_measurements(
+                connection, claim.key, outcome.metrics, outcome.scores, outcome.curves
+            )
+
+
+def finish_cells(
+    connection: Connection,
+    run_id: str,
+    finished: Sequence[CellKey],
+    state: StepState,
+    why: str = "",
+) -> None:
+    """Set the final state of cells, tell it, and leave word for the trackers."""
+    if not finished:
+        return
+    rows = [
+        {"run": run_id, "cell": cell.cell_id, "of_seed": cell.seed, "new_state": state}
+        for cell in finished
+    ]
+    connection.execute(sql.END_CELL, rows)
+    payloads = [
+        {"cell": cell.cell_id, "seed": cell.seed, **({"why": why} if why else {})}
+        for cell in finished
+    ]
+    told = [Event(f"cell.{state}", None, payload) for payload in payloads]
+    append_events(connection, run_id, told)
+    post(connection, run_id, "cell.finished", *({**each, "state": state} for each in payloads))
+
+
+def _end_attempt(
+    connection: Connection,
+    claim: Claim,
+    state: AttemptState,
+    message: str,
+    failure: FailureClass | None = None,
+) -> None:
+    told = {"new_state": state, "why": message, "why_class": failure}
+    connection.execute(sql.END_ATTEMPT, {"step": claim.key, "claimed": claim.epoch, **told})
+
+
+def _set_input_digests(connection: Connection, key: str, digests: Mapping[str, str]) -> None:
+    rows = [
+        {"step": key, "input_name": name, "input_digest": digest}
+        for name, digest in digests.items()
+    ]
+    if rows:
+        connection.execute(sql.SET_INPUT, rows)
+
+
+def _copy_reports(connection: Connection, source: str, target: str) -> None:
+    """Give a reused step the metrics, scores and curves of the step it reuses."""
+    for table in (schema.metrics, schema.sample_scores, schema.curves):
+        connection.execute(delete(table).where(table.c.step_key == target))
+        names = [column.name for column in table.c if column.name not in ("id", "step_key")]
+        rows = select(literal(target), *(table.c[name] for name in names))
+        copied = rows.where(table.c.step_key == source)
+        connection.execute(insert(table).from_select(["step_key", *names], copied))

@@ -1,0 +1,82 @@
+"""Messages that were left in the commit's own transaction, to be delivered to trackers later."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+
+from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.schema import outbox
+from threedrs_platform.storage import storage_errors
+
+DELIVERY_LOCK = 0x3D26
+"""PostgreSQL advisory lock: one deliverer at a time."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something a tracker should hear of."""
+
+    id: int
+    kind: str
+    run_id: str
+    payload: Mapping[str, Any]
+
+
+def open_messages(database: Database, limit: int = 500) -> list[Message]:
+    """Undelivered messages, oldest first."""
+    query = select(outbox).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id).limit(limit)
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    return [Message(row.id, row.kind, row.run_id, json.loads(row.payload_json)) for row in rows]
+
+
+def count_open(database: Database) -> int:
+    """How many messages wait."""
+    query = select(func.count()).select_from(outbox).where(outbox.c.done_at.is_(None))
+    with database.read() as connection:
+        return int(connection.scalar(query) or 0)
+
+
+def mark_delivered(database: Database, messages: Sequence[Message]) -> None:
+    """Take messages off the list."""
+    with database.write() as connection:
+        mine = outbox.c.id.in_([message.id for message in messages])
+        connection.execute(update(outbox).where(mine).values(done_at=now()))
+
+
+@contextlib.contextmanager
+def sole_deliverer(database: Database, folder: Path) -> Iterator[bool]:
+    """Whether this process may deliver; nobody else may as long as the block lasts.
+
+    Args:
+        database: on PostgreSQL the lock is the server's.
+        folder: on SQLite the lock is a file in here.
+    """
+    if database.is_sqlite:
+        with storage_errors(f"lock {folder}"):
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / "delivery.lock").open("w")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        return
+    with database.read() as connection:
+        arguments = {"lock": DELIVERY_LOCK}
+        got = connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), arguments)
+        try:
+            yield bool(got)
+        finally:
+            if got:
+                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), arguments)

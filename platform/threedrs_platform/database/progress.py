@@ -1,0 +1,205 @@
+"""How far a run is: its steps by state, what runs now, what failed and why, when it may end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+
+from threedrs_platform.compute.recorder import Progress, read_json_lines
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.journal import Journal
+from threedrs_platform.database.outbox import count_open
+from threedrs_platform.database.runs import RunRow, Runs
+from threedrs_platform.database.schema import attempts, cell_steps, cells, steps
+from threedrs_platform.database.step_rows import History
+from threedrs_platform.states import AttemptState, StepState
+
+
+@dataclass(frozen=True)
+class RunningStep:
+    """A step that is being executed."""
+
+    key: str
+    kind: str
+    label: str
+    cells: tuple[str, ...]
+    """Titles of the cells that wait for it."""
+    attempt: int
+    elapsed_s: float
+    progress: Progress
+    note: str
+
+
+@dataclass(frozen=True)
+class FailedStep:
+    """A step that was given up."""
+
+    key: str
+    kind: str
+    label: str
+    cells: tuple[str, ...]
+    failure: str
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """One look at a run."""
+
+    run: RunRow
+    cells: Mapping[StepState, int]
+    steps: Mapping[StepState, int]
+    cached: int
+    """Succeeded steps that no attempt of this run computed."""
+    running: tuple[RunningStep, ...]
+    failed: tuple[FailedStep, ...]
+    eta_s: float | None
+    """Seconds until the end as earlier steps of the same kinds suggest; None if unknown."""
+    untracked: int
+    """Messages that MLflow has not been told yet."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step of the run and the cells that use it."""
+
+    row: Any
+    cells: tuple[str, ...]
+
+
+def run_progress(database: Database, run_id: str) -> RunProgress:
+    """Look at a run. Reads the database and the live files of running attempts."""
+    run = Runs(database).get(run_id)
+    found = _steps(database, run.id)
+    tries = _attempts(database, run.id)
+    now = time.time()
+    running = [
+        _running(step, tries[step.row.key][-1], now)
+        for step in found
+        if step.row.state == StepState.RUNNING and tries.get(step.row.key)
+    ]
+    failed = [
+        _failed(step, len(tries.get(step.row.key, ())))
+        for step in found
+        if step.row.state == StepState.FAILED
+    ]
+    computed = {key for key, rows in tries.items() if rows[-1].state == AttemptState.COMMITTED}
+    done = {step.row.key for step in found if step.row.state == StepState.SUCCEEDED}
+    return RunProgress(
+        run=run,
+        cells=_cell_states(database, run.id),
+        steps=Counter(StepState(step.row.state) for step in found),
+        cached=len(done - computed),
+        running=tuple(running),
+        failed=tuple(failed),
+        eta_s=remaining_seconds(found, running, Journal(database).history()),
+        untracked=count_open(database),
+    )
+
+
+def remaining_seconds(
+    found: Sequence[_Step],
+    running: Sequence[RunningStep],
+    history: Mapping[tuple[str, str], History],
+) -> float | None:
+    """Predicted work that is left, spread over as many attempts as run now.
+
+    A running step that reports progress is predicted from it, the others from earlier steps of
+    their kind and label, or kind. None if a step of an unknown kind is left or nothing runs.
+    """
+    elapsed = {step.key: step for step in running}
+    total = 0.0
+    for step in found:
+        if step.row.state not in (StepState.PENDING, StepState.RUNNING):
+            continue
+        now = elapsed.get(step.row.key)
+        if now is not None and 0 < now.progress.done < now.progress.total:
+            total += now.elapsed_s * (now.progress.total / now.progress.done - 1)
+            continue
+        kind, label = step.row.kind, step.row.label
+        known = history.get((kind, label)) or history.get((kind, ""))
+        if known is None:
+            return None
+        total += max(0.0, known.seconds - (now.elapsed_s if now else 0.0))
+    return total / len(running) if running else None
+
+
+def _steps(database: Database, run_id: str) -> list[_Step]:
+    """Unique steps of a run in the order they were planned, with the titles of their cells."""
+    mine = (
+        (cells.c.run_id == cell_steps.c.run_id)
+        & (cells.c.cell_id == cell_steps.c.cell_id)
+        & (cells.c.seed == cell_steps.c.seed)
+    )
+    titles_of = (cells.c.name.label("cell_name"), cells.c.label.label("cell_label"), cells.c.seed)
+    of_step = (steps.c.key, steps.c.kind, steps.c.label, steps.c.state, steps.c.reason)
+    query = (
+        select(*of_step, steps.c.failure, steps.c.message, *titles_of)
+        .join(cell_steps, cell_steps.c.step_key == steps.c.key)
+        .join(cells, mine)
+        .where(cell_steps.c.run_id == run_id)
+        .order_by(cells.c.position, steps.c.created_at)
+    )
+    rows: dict[str, Any] = {}
+    titles: dict[str, list[str]] = {}
+    with database.read() as connection:
+        for row in connection.execute(query):
+            rows[row.key] = row
+            title = f"{row.cell_label or row.cell_name} seed {row.seed}"
+            titles.setdefault(row.key, []).append(title)
+    return [_Step(row, tuple(titles[key])) for key, row in rows.items()]
+
+
+def _attempts(database: Database, run_id: str) -> dict[str, list[Any]]:
+    """Attempts of a run by step, oldest first."""
+    query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.n)
+    by_step: dict[str, list[Any]] = {}
+    with database.read() as connection:
+        for row in connection.execute(query):
+            by_step.setdefault(row.step_key, []).append(row)
+    return by_step
+
+
+def _cell_states(database: Database, run_id: str) -> Mapping[StepState, int]:
+    return Counter(Runs(database).cell_states(run_id).values())
+
+
+def _running(step: _Step, attempt: Any, now: float) -> RunningStep:
+    return RunningStep(
+        key=step.row.key,
+        kind=step.row.kind,
+        label=step.row.label,
+        cells=step.cells,
+        attempt=attempt.n,
+        elapsed_s=max(0.0, now - attempt.started_at),
+        progress=last_progress(live_file(attempt.log_file)),
+        note=attempt.note or "",
+    )
+
+
+def _failed(step: _Step, tries: int) -> FailedStep:
+    row = step.row
+    message = (row.message or row.reason or "").strip()
+    return FailedStep(row.key, row.kind, row.label, step.cells, row.failure or "", message, tries)
+
+
+def live_file(log_file: str | None) -> Path | None:
+    """The file of live lines beside an attempt's log."""
+    return Path(log_file).with_suffix(".jsonl") if log_file else None
+
+
+def last_progress(file: Path | None) -> Progress:
+    """The newest progress line of a live file; nothing done where there is none."""
+    if file is None:
+        return Progress()
+    lines = [line for line in read_json_lines(file) if line.get("kind") == "progress"]
+    if not lines:
+        return Progress()
+    return Progress(lines[-1]["done"], lines[-1]["total"], lines[-1]["note"])

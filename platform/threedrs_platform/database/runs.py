@@ -1,0 +1,390 @@
+"""The memory of submissions: runs, their cells, and which cell needs which step."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
+
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.events import Event, append_events, post
+from threedrs_platform.database.journal import CellKey, finish_cells
+from threedrs_platform.database.owners import is_dead
+from threedrs_platform.database.run_names import find_run_id
+from threedrs_platform.database.step_entries import StepEntry, load_specs, spec_json, step_row
+from threedrs_platform.errors import ConflictError
+from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.states import RunState, StepState
+from threedrs_platform.steps import JSON, Cell
+
+_runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
+
+_CELL_KEY = ("run_id", "cell_id", "seed")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What somebody asked for."""
+
+    name: str
+    grid_file: str
+    grid_yaml: str
+    options: Mapping[str, JSON]
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """What is known of one submission."""
+
+    id: str
+    name: str
+    state: RunState
+    grid_file: str
+    grid_yaml: str
+    options: Mapping[str, JSON]
+    created_at: float
+    finished_at: float | None
+    owner: str | None
+    lease_expired: bool
+    cancel_requested: bool
+
+    @property
+    def has_live_owner(self) -> bool:
+        """Whether a supervisor works on it, as far as anyone can tell."""
+        return self.owner is not None and not self.lease_expired and not is_dead(self.owner)
+
+
+class Runs:
+    """The submissions of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def submit(
+        self,
+        submission: Submission,
+        cells: Sequence[Cell],
+        links: Mapping[CellKey, Mapping[str, str]],
+        entries: Sequence[StepEntry],
+    ) -> str:
+        """Take down a submission with its cells and steps, all or nothing; returns the run id."""
+        with self.database.write() as connection:
+            at = float(connection.scalar(select(now())) or 0)
+            run_id = _new_run_id(submission.name, at)
+            connection.execute(insert(_runs), _run_row(run_id, submission, at))
+            self._write_steps(connection, run_id, entries, at)
+            _insert(
+                connection, _cells, [_cell_row(run_id, i, cell) for i, cell in enumerate(cells)]
+            )
+            self._write_links(connection, run_id, links)
+            counts = {"cells": len(cells), "steps": len(entries)}
+            counts["to_run"] = sum(entry.to_run for entry in entries)
+            append_events(connection, run_id, [Event("run.submitted", None, counts)])
+            post(connection, run_id, "run.submitted", counts)
+        return run_id
+
+    def replan(
+        self,
+        run_id: str,
+        links: Mapping[CellKey, Mapping[str, str]],
+        entries: Sequence[StepEntry],
+    ) -> None:
+        """Point a run's cells at the steps of a new plan, before it goes on."""
+        with self.database.write() as connection:
+            at = float(connection.scalar(select(now())) or 0)
+            self._write_steps(connection, run_id, entries, at)
+            connection.execute(_links.delete().where(_links.c.run_id == run_id))
+            self._write_links(connection, run_id, links)
+            reopened = and_(_cells.c.run_id == run_id, _cells.c.state != "cancelled")
+            connection.execute(update(_cells).where(reopened).values(state="pending"))
+            counts = {"steps": len(entries), "to_run": sum(entry.to_run for entry in entries)}
+            append_events(connection, run_id, [Event("run.resumed", None, counts)])
+
+    def extend(
+        self,
+        run_id: str,
+        cells: Sequence[Cell],
+        links: Mapping[CellKey, Mapping[str, str]],
+        entries: Sequence[StepEntry],
+    ) -> None:
+        """Add cells to a run while it goes on; one that it has already is opened again."""
+        known = [{"of_run_id": run_id, "of_cell_id": c.cell_id, "of_seed": c.seed} for c in cells]
+        with self.database.write() as connection:
+            at = float(connection.scalar(select(now())) or 0)
+            self._write_steps(connection, run_id, entries, at)
+            count = select(func.count()).select_from(_cells).where(_cells.c.run_id == run_id)
+            first = int(connection.scalar(count) or 0)
+            for table in (_links, _cells):
+                same = and_(*(table.c[name] == bindparam(f"of_{name}") for name in _CELL_KEY))
+                connection.execute(table.delete().where(same), known)
+            _insert(
+                connection, _cells, [_cell_row(run_id, first + i, c) for i, c in enumerate(cells)]
+            )
+            self._write_links(connection, run_id, links)
+            append_events(connection, run_id, [Event("run.extended", None, {"cells": len(cells)})])
+
+    def start(self, run_id: str, owner: str, lease_s: float) -> None:
+        """Become the supervisor of a run.
+
+        Raises:
+            ConflictError: another live supervisor has it.
+        """
+        row = self.get(run_id)
+        dead = row.owner if is_dead(row.owner) else ""
+        free = or_(_runs.c.owner.is_(None), _runs.c.lease_until < now(), _runs.c.owner == dead)
+        take = (
+            update(_runs)
+            .where(_runs.c.id == run_id, or_(free, _runs.c.owner == owner))
+            .values(owner=owner, lease_until=now() + lease_s, state="running", finished_at=None)
+        )
+        with self.database.write() as connection:
+            if connection.execute(take).rowcount != 1:
+                raise ConflictError(
+                    f"run {run_id} is being worked on by {row.owner}; "
+                    f"`workflows wait {run_id}` waits for it, `workflows cancel {run_id}` stops it"
+                )
+            append_events(connection, run_id, [Event("run.started", None, {"owner": owner})])
+
+    def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> None:
+        """Write a run's outcome and give it up."""
+        mine = and_(_runs.c.id == run_id, or_(_runs.c.owner == owner, _runs.c.owner.is_(None)))
+        with self.database.write() as connection:
+            end = (
+                update(_runs)
+                .where(mine)
+                .values(
+                    state=state,
+                    finished_at=now(),
+                    owner=None,
+                    lease_until=None,
+                    cancel_requested=False,
+                )
+            )
+            if connection.execute(end).rowcount == 1:
+                payload = {"state": state, **summary}
+                append_events(connection, run_id, [Event("run.finished", None, payload)])
+                post(connection, run_id, "run.finished", payload)
+
+    def finish_cells(
+        self, run_id: str, finished: Sequence[CellKey], state: StepState, why: str = ""
+    ) -> None:
+        """Set the final state of cells."""
+        if finished:
+            with self.database.write() as connection:
+                finish_cells(connection, run_id, finished, state, why)
+
+    def tell(self, run_id: str, events: Sequence[Event]) -> None:
+        """Add events to a run's stream."""
+        with self.database.write() as connection:
+            append_events(connection, run_id, events)
+
+    def get(self, run_id: str) -> RunRow:
+        """One run, by whatever `run_names` understands.
+
+        Raises:
+            ConfigError: there is no such run, or several.
+        """
+        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
+        query = select(_runs, expired).where(_runs.c.id == bindparam("run"))
+        with self.database.read() as connection:
+            row = connection.execute(query, {"run": run_id}).one_or_none()
+            if row is None:
+                row = connection.execute(query, {"run": find_run_id(self.database, run_id)}).one()
+        return _run(row)
+
+    def recent(self, limit: int = 20) -> list[RunRow]:
+        """The newest runs, newest first."""
+        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
+        query = select(_runs, expired).order_by(_runs.c.created_at.desc()).limit(limit)
+        with self.database.read() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    def cells(self, run_id: str) -> list[Cell]:
+        """The cells of a run in the order of its grid, with their steps rebuilt."""
+        cells = select(_cells).where(_cells.c.run_id == run_id).order_by(_cells.c.position)
+        links = select(_links).where(_links.c.run_id == run_id)
+        with self.database.read() as connection:
+            rows = connection.execute(cells).all()
+            roles: dict[CellKey, dict[str, str]] = {}
+            for link in connection.execute(links):
+                roles.setdefault(CellKey(link.cell_id, link.seed), {})[link.role] = link.step_key
+            specs = load_specs(
+                connection, {key for found in roles.values() for key in found.values()}
+            )
+        return [
+            Cell(
+                row.cell_id,
+                row.name,
+                row.seed,
+                json.loads(row.params_json),
+                {
+                    role: specs[key]
+                    for role, key in roles.get(CellKey(row.cell_id, row.seed), {}).items()
+                },
+                row.label,
+            )
+            for row in rows
+        ]
+
+    def step_keys(self, run_id: str) -> set[str]:
+        """Keys of all steps that a run's cells need."""
+        query = select(_links.c.step_key).where(_links.c.run_id == run_id).distinct()
+        with self.database.read() as connection:
+            return set(connection.scalars(query))
+
+    def cell_states(self, run_id: str) -> dict[CellKey, StepState]:
+        """State of every cell of a run."""
+        wanted = (_cells.c.cell_id, _cells.c.seed, _cells.c.state)
+        query = select(*wanted).where(_cells.c.run_id == run_id).order_by(_cells.c.position)
+        with self.database.read() as connection:
+            return {
+                CellKey(row.cell_id, row.seed): StepState(row.state)
+                for row in connection.execute(query)
+            }
+
+    def request_cancel(self, run_id: str, cells: Sequence[CellKey] | None = None) -> None:
+        """Ask the supervisor to cancel a run, or some of its cells."""
+        with self.database.write() as connection:
+            if cells is None:
+                mine = _runs.c.id == run_id
+                connection.execute(update(_runs).where(mine).values(cancel_requested=True))
+            for cell in cells or ():
+                this = and_(
+                    _cells.c.run_id == run_id,
+                    _cells.c.cell_id == cell.cell_id,
+                    _cells.c.seed == cell.seed,
+                )
+                connection.execute(update(_cells).where(this).values(cancel_requested=True))
+            what = {"cells": None if cells is None else [asdict(cell) for cell in cells]}
+            append_events(connection, run_id, [Event("run.cancel_requested", None, what)])
+
+    def cancelled(self, run_id: str) -> tuple[bool, set[CellKey]]:
+        """Whether the run is to be cancelled, and which of its cells are."""
+        with self.database.read() as connection:
+            whole = connection.scalar(select(_runs.c.cancel_requested).where(_runs.c.id == run_id))
+            mine = and_(_cells.c.run_id == run_id, _cells.c.cancel_requested)
+            rows = connection.execute(select(_cells.c.cell_id, _cells.c.seed).where(mine)).all()
+        return bool(whole), {CellKey(row.cell_id, row.seed) for row in rows}
+
+    def wanted_elsewhere(self, run_id: str) -> set[str]:
+        """Keys of steps that live cells of other running runs need."""
+        query = (
+            select(_links.c.step_key)
+            .join(_runs, _runs.c.id == _links.c.run_id)
+            .join(
+                _cells,
+                and_(
+                    _cells.c.run_id == _links.c.run_id,
+                    _cells.c.cell_id == _links.c.cell_id,
+                    _cells.c.seed == _links.c.seed,
+                ),
+            )
+            .where(_runs.c.id != run_id, _runs.c.state == "running", _cells.c.state == "pending")
+            .distinct()
+        )
+        with self.database.read() as connection:
+            return set(connection.scalars(query))
+
+    def _write_steps(
+        self, connection: Connection, run_id: str, entries: Sequence[StepEntry], at: float
+    ) -> None:
+        unknown = [entry for entry in entries if not entry.is_known]
+        self.database.insert_new(connection, _steps, [step_row(entry, at) for entry in unknown])
+        inputs = [
+            {"step_key": entry.key, "name": name, "input_key": key}
+            for entry in unknown
+            for name, key in entry.recipe.inputs.items()
+        ]
+        self.database.insert_new(connection, schema.step_inputs, inputs)
+        _reopen(connection, run_id, entries)
+
+    def _write_links(
+        self, connection: Connection, run_id: str, links: Mapping[CellKey, Mapping[str, str]]
+    ) -> None:
+        rows = [
+            {"run_id": run_id, **vars(cell), "role": role, "step_key": key}
+            for cell, roles in links.items()
+            for role, key in roles.items()
+        ]
+        _insert(connection, _links, rows)
+
+
+def _reopen(connection: Connection, run_id: str, entries: Sequence[StepEntry]) -> None:
+    """Send steps that are to run (again) back to pending; those running elsewhere stay."""
+    for invalid in (False, True):
+        chosen = [entry for entry in entries if entry.to_run and entry.is_invalid is invalid]
+        untouched = _steps.c.state != ("running" if invalid else "succeeded")
+        change = (
+            update(_steps)
+            .where(_steps.c.key == bindparam("step"), _steps.c.state != "running", untouched)
+            .values(state="pending", reason=bindparam("why"), spec_json=bindparam("spec"))
+        )
+        rows = [
+            {"step": entry.key, "why": entry.reason, "spec": spec_json(entry.spec)}
+            for entry in chosen
+        ]
+        if rows:
+            connection.execute(change, rows)
+        if invalid:
+            told = [Event("step.invalidated", e.key, {"reason": e.reason}) for e in chosen]
+            append_events(connection, run_id, told)
+
+
+def _new_run_id(name: str, at: float) -> str:
+    return f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(at))}-{uuid.uuid4().hex[:4]}"
+
+
+def _run_row(run_id: str, submission: Submission, at: float) -> dict[str, Any]:
+    return {
+        "id": run_id,
+        "name": submission.name,
+        "state": RunState.RUNNING,
+        "grid_file": submission.grid_file,
+        "grid_yaml": submission.grid_yaml,
+        "spec_digest": sha256_text(submission.grid_yaml + canonical_json(dict(submission.options))),
+        "options_json": json.dumps(dict(submission.options)),
+        "created_at": at,
+        "cancel_requested": False,
+        "last_seq": 0,
+    }
+
+
+def _cell_row(run_id: str, position: int, cell: Cell) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "cell_id": cell.cell_id,
+        "seed": cell.seed,
+        "position": position,
+        "name": cell.name,
+        "label": cell.label,
+        "params_json": json.dumps(dict(cell.params)),
+        "state": StepState.PENDING,
+        "cancel_requested": False,
+    }
+
+
+def _run(row: Any) -> RunRow:
+    return RunRow(
+        id=row.id,
+        name=row.name,
+        state=RunState(row.state),
+        grid_file=row.grid_file,
+        grid_yaml=row.grid_yaml,
+        options=json.loads(row.options_json),
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        owner=row.owner,
+        lease_expired=bool(row.expired),
+        cancel_requested=bool(row.cancel_requested),
+    )
+
+
+def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(insert(table), rows)

@@ -1,0 +1,1 @@
+"""Where bytes lie: content-addressed artifacts, local or S3, and teacher features."""

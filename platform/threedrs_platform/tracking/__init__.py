@@ -1,0 +1,1 @@
+"""MLflow, written from the outbox after the commit."""

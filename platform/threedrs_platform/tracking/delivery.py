@@ -1,0 +1,201 @@
+"""MLflow, written from the outbox after the commit: one experiment per grid, one parent run per
+submission, one child run per cell and seed.
+
+Delivery is repeated until it is marked done, so every write must bear repetition: runs are found
+again by their tags; one that was not finished is thrown away and written anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import RunResults, RunSummary
+from threedrs_platform.database.outbox import (
+    Message,
+    count_open,
+    mark_delivered,
+    open_messages,
+    sole_deliverer,
+)
+from threedrs_platform.database.results import Results
+from threedrs_platform.states import RunState
+from threedrs_platform.tracking.cells import CellWriter
+from threedrs_platform.tracking.evidence import Evidence, NoEvidence
+from threedrs_platform.tracking.names import (
+    CELL,
+    KIND,
+    LONGEST_VALUE,
+    NOTE,
+    RUN,
+    STATE,
+    find_runs,
+)
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where MLflow keeps its runs."""
+
+    uri: str
+    artifacts: Path | None = None
+    """Folder for attachments; None where the server decides."""
+    git_commit: str = ""
+    """The commit of the source tree, if it is one."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the waiting messages."""
+
+    delivered: int = 0
+    left: int = 0
+    error: str = ""
+    """Why the rest is left; they stay in the outbox."""
+
+
+def local_target(workspace: Path, tracking_uri: str | None, git_commit: str = "") -> Target:
+    """The team's server if a URI is given, else a database in the workspace."""
+    if tracking_uri:
+        return Target(tracking_uri, git_commit=git_commit)
+    folder = workspace.resolve()
+    return Target(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts", git_commit)
+
+
+def deliver(
+    database: Database,
+    folder: Path,
+    target: Target,
+    evidence: Evidence | None = None,
+) -> Delivery:
+    """Write all waiting messages to MLflow. Imports MLflow only if there is one.
+
+    A failure of MLflow is reported, never raised: the run's own records are complete without it.
+
+    Args:
+        folder: of the workspace; holds the lock.
+        evidence: tells what to keep beside the numbers.
+    """
+    evidence = evidence or NoEvidence()
+    delivered, error = 0, ""
+    with sole_deliverer(database, folder) as mine:
+        try:
+            while mine and (messages := open_messages(database)):
+                for message in _write(Results(database), messages, _Writer(target), evidence):
+                    mark_delivered(database, [message])
+                    delivered += 1
+        except Exception as problem:  # whatever a tracking server may throw
+            error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+    return Delivery(delivered, count_open(database), error)
+
+
+def _write(
+    results: Results, messages: Sequence[Message], writer: _Writer, evidence: Evidence
+) -> Iterator[Message]:
+    """Write messages run by run; yields each once it is written."""
+    known = {run.run_id for run in results.run_summaries()}
+    for run_id, group in groupby(messages, key=lambda message: message.run_id):
+        if run_id not in known:  # removed since: nothing is left to tell
+            yield from group
+            continue
+        written = _RunWriter(writer, results, results.run_results(run_id), evidence)
+        for message in group:
+            if message.kind == "cell.finished":
+                written.cell(str(message.payload["cell"]), int(message.payload["seed"]))
+            elif message.kind == "run.finished":
+                written.finish()
+            yield message
+
+
+class _Writer:
+    """MLflow's client with what every run needs."""
+
+    def __init__(self, target: Target) -> None:
+        from mlflow.tracking import MlflowClient
+
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        self.target = target
+        self.client: MlflowClient = MlflowClient(target.uri)
+
+    def experiment(self, name: str) -> str:
+        """Id of the experiment of a grid, created if need be."""
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            folder = self.target.artifacts
+            place = None if folder is None else (folder / name).as_uri()
+            return str(self.client.create_experiment(name, artifact_location=place))
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+
+class _RunWriter:
+    """One submission: its parent run, and the child runs under it."""
+
+    def __init__(
+        self, writer: _Writer, results: Results, run: RunResults, evidence: Evidence
+    ) -> None:
+        self._client, self._run, self._evidence = writer.client, run, evidence
+        commit = writer.target.git_commit
+        self._common_tags = {"grid": run.run.name}
+        self._common_tags |= {"mlflow.source.git.commit": commit} if commit else {}
+        self._experiment = writer.experiment(run.run.name)
+        self._parent = self._parent_run(run.run)
+        self._cells = CellWriter(
+            writer.client,
+            self._experiment,
+            self._parent,
+            results,
+            run,
+            evidence,
+            self._common_tags,
+        )
+
+    def _parent_run(self, run: RunSummary) -> str:
+        found = find_runs(self._client, self._experiment, {RUN: run.run_id, CELL: "-"})
+        if found:
+            return str(found[0].info.run_id)
+        tags = {RUN: run.run_id, CELL: "-", KIND: "submission"} | self._common_tags
+        tags |= {"threedrs.grid_file": run.grid_file}
+        begin = _milliseconds(run.created_at)
+        created = self._client.create_run(self._experiment, begin, tags, run.run_id)
+        return str(created.info.run_id)
+
+    def finish(self) -> None:
+        """Attach the report and close the parent run."""
+        for name, text in self._evidence.run_files(self._run.run.run_id).items():
+            self._client.log_text(self._parent, text, name)
+        if note := self._evidence.run_note(self._run):
+            self._client.set_tag(self._parent, NOTE, note[:LONGEST_VALUE])
+        state = self._run.run.state
+        self._client.set_tag(self._parent, STATE, str(state))
+        end = _milliseconds(self._run.run.finished_at or self._run.run.created_at)
+        self._client.set_terminated(self._parent, _STATUS.get(state, "RUNNING"), end)
+
+    def cell(self, cell_id: str, seed: int) -> None:
+        """Write the child run of a cell and seed; one that was taken up again is told later."""
+        for cell in self._run.cells:
+            if (cell.cell_id, cell.seed) == (cell_id, seed) and cell.state.is_terminal:
+                self._cells.write(cell)
+
+
+_STATUS = {
+    RunState.SUCCEEDED: "FINISHED",
+    RunState.PARTIAL: "FINISHED",
+    RunState.FAILED: "FAILED",
+    RunState.CANCELLED: "KILLED",
+    RunState.INTERRUPTED: "KILLED",
+}
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

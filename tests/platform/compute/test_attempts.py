@@ -1,0 +1,180 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_platform.compute.attempts import (
+    AttemptReport,
+    AttemptRequest,
+    StoreAddress,
+    classify,
+    describe,
+    execute,
+)
+from threedrs_platform.compute.recorder import read_json_lines
+from threedrs_platform.errors import AnnotationError, SceneError, StepFailed, StorageError
+from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.source_code import code_digest
+from threedrs_platform.states import FailureClass
+from threedrs_platform.steps import Resources
+from threedrs_platform.storage import storage_error
+from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.testing.fake_cells import FAKE
+from threedrs_platform.testing.store_contract import corrupt_file, make_folder, read_folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+def run(store: LocalStore, function: str, attempt: int = 1, **changes: Any) -> AttemptReport:
+    return execute(request(store, function, attempt, **changes))
+
+
+def request(store: LocalStore, function: str, attempt: int = 1, **changes: Any) -> AttemptRequest:
+    root = store.root.parent
+    values: dict[str, Any] = {
+        "step_key": "key",
+        "attempt": attempt,
+        "kind": function,
+        "label": "",
+        "entry": f"{FAKE}:{function}",
+        "code": code_digest(f"{FAKE}:{function}").modules,
+        "code_cache": str(root / "code.json"),
+        "params": {},
+        "settings": {},
+        "inputs": {},
+        "resources": Resources(),
+        "store": StoreAddress(str(store.root), str(store.root)),
+        "scratch": str(root / "scratch"),
+        "log_file": str(root / "logs" / f"{attempt}.log"),
+        "live_file": str(root / "logs" / f"{attempt}.jsonl"),
+    }
+    return AttemptRequest(**(values | changes))
+
+
+def log(store: LocalStore, attempt: int = 1) -> str:
+    return (store.root.parent / "logs" / f"{attempt}.log").read_text()
+
+
+def test_a_step_reads_inputs_and_yields_an_artifact(store: LocalStore, tmp_path: Path) -> None:
+    digest = store.publish(make_folder(tmp_path / "in", {"out.txt": "upstream"})).digest
+    report = run(store, "noop", inputs={"before": digest}, params={"x": 1})
+    assert report.failure is None and report.digest is not None
+    expected = canonical_json({"params": {"x": 1}, "inputs": {"before": "upstream"}})
+    assert read_folder(store.checkout(report.digest)) == {"out.txt": sha256_text(expected)}
+    assert (report.files, report.node != "", report.pid > 0) == (1, True, True)
+
+
+def test_reports_come_back_with_the_attempt(store: LocalStore) -> None:
+    report = run(store, "measure", params={"value": 3.0})
+    assert [metric.value for metric in report.metrics] == [3.0]
+    assert len(report.scores) == 2 and len(report.curves) == 3
+    assert report.warnings == ("this is a fake",)
+    live = read_json_lines(store.root.parent / "logs" / "1.jsonl")
+    assert [line["kind"] for line in live] == ["curve"] * 3 + ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        ("bug", FailureClass.BUG),
+        ("data", FailureClass.DATA),
+        ("oom", FailureClass.OOM),
+        ("infra", FailureClass.INFRA),
+        ("storage", FailureClass.STORAGE),
+        ("exit", FailureClass.BUG),
+    ],
+)
+def test_every_failure_comes_back_with_its_class(
+    store: LocalStore, error: str, failure: FailureClass
+) -> None:
+    report = run(store, "fail", params={"error": error})
+    assert (report.failure, report.digest) == (failure, None)
+    assert "Traceback" in log(store)
+
+
+def test_output_of_a_step_goes_to_its_log(
+    store: LocalStore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run(store, "fail")
+    assert "about to fail" in log(store)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_output_of_a_process_of_its_own_is_caught_below_python(store: LocalStore) -> None:
+    report = run(store, "shout", own_process=True)
+    assert report.failure is None
+    assert {"python", "child", "logged"} <= set(log(store).split())
+
+
+def test_a_foreign_error_names_type_and_place(store: LocalStore) -> None:
+    report = run(store, "fail")
+    assert report.message.startswith("ValueError: this step is broken (fake_steps.py:")
+
+
+def test_a_step_that_does_not_exist_is_a_bug(store: LocalStore) -> None:
+    report = run(store, "nothing")
+    assert report.failure is FailureClass.BUG
+    assert "has no function 'nothing'" in report.message
+
+
+def test_damaged_inputs_are_named(store: LocalStore, tmp_path: Path) -> None:
+    digest = store.publish(make_folder(tmp_path / "in", {"a": "1"})).digest
+    corrupt_file(store.folder(digest) / "files" / "a")
+    report = run(store, "noop", inputs={"bad": digest, "gone": "0" * 64})
+    assert report.bad_inputs == ("bad", "gone")
+    assert "input bad: artifact" in report.message and "input gone: artifact" in report.message
+
+
+def test_scratch_survives_a_failed_attempt(store: LocalStore) -> None:
+    first = run(store, "resumable")
+    assert first.failure is FailureClass.INFRA
+    second = run(store, "resumable", attempt=2)
+    assert second.digest is not None
+    assert [(p.step, p.value) for p in second.curves] == [(i, 10.0 - i) for i in range(10)]
+
+
+def test_unfinished_output_is_removed(store: LocalStore) -> None:
+    run(store, "fail")
+    assert not list((store.root.parent / "scratch").glob("out-*"))
+    assert list(store.digests()) == []
+
+
+def test_an_unwritable_log_folder_is_a_storage_failure(store: LocalStore, tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where a folder should be")
+    report = run(store, "noop")
+    assert report.failure is not None and "logs" in report.message
+
+
+def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
+    report = execute(request(store, "crawl", params={"seconds": 60}), is_cancelled=lambda: True)
+    assert report.cancelled and report.failure is None
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (SceneError("s", "no depth"), FailureClass.DATA),
+        (AnnotationError("f", 1, "id", "missing"), FailureClass.DATA),
+        (StorageError("full"), FailureClass.STORAGE),
+        (OSError(28, "No space left on device"), FailureClass.STORAGE),
+        (Exception("I/O error: No space left on device (os error 28)"), FailureClass.STORAGE),
+        (OSError(12, "Cannot allocate memory"), FailureClass.OOM),
+        (FileNotFoundError(2, "no such file"), FailureClass.BUG),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), FailureClass.OOM),
+        (RuntimeError("[enforce fail] can't allocate memory: you tried"), FailureClass.OOM),
+        (type("OutOfMemoryError", (RuntimeError,), {})("cuda"), FailureClass.OOM),
+        (ConnectionResetError("reset"), FailureClass.INFRA),
+        (StepFailed("said so", "infra"), FailureClass.INFRA),
+        (KeyError("x"), FailureClass.BUG),
+    ],
+)
+def test_errors_are_classified(error: BaseException, failure: FailureClass) -> None:
+    assert classify(error) is failure
+
+
+def test_a_full_disk_told_by_a_library_names_its_cure() -> None:
+    error = RuntimeError("Error while serializing: No space left on device (os error 28)")
+    assert describe(error) == str(storage_error(OSError(28, ""), "write"))

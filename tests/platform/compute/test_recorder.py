@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import pytest
+
+from threedrs_platform.compute.recorder import (
+    LiveTail,
+    Progress,
+    Recorder,
+    StepCancelled,
+    read_json_lines,
+)
+from threedrs_platform.records import Metric
+from threedrs_platform.steps import StepTask
+
+
+def task(recorder: Recorder, folder: Path) -> StepTask:
+    return StepTask({}, {}, folder, folder, recorder)
+
+
+def test_progress_reaches_a_watcher_while_the_step_runs(tmp_path: Path) -> None:
+    live = tmp_path / "live.jsonl"
+    tail, running = LiveTail(live), task(Recorder(live_file=live), tmp_path)
+    assert tail.new_lines() == []
+    running.progress(1, 10, "warming up")
+    assert [line["note"] for line in tail.new_lines()] == ["warming up"]
+    running.progress(10, 10)
+    assert [line["done"] for line in tail.new_lines()] == [10]
+    assert tail.new_lines() == []
+
+
+def test_a_fast_loop_writes_few_lines_and_always_the_last(tmp_path: Path) -> None:
+    live = tmp_path / "live.jsonl"
+    recorder = Recorder(live_file=live)
+    for done in range(1001):
+        recorder.progress(done, 1000, "")
+    lines = read_json_lines(live)
+    assert len(lines) < 50 and lines[-1]["done"] == 1000
+    assert recorder.last_progress == Progress(1000, 1000, "")
+
+
+def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) -> None:
+    live = tmp_path / "live.jsonl"
+    live.write_text('{"kind":"a"}\n{"kind":')
+    tail = LiveTail(live)
+    assert len(tail.new_lines()) == 1
+    with live.open("a") as file:
+        file.write('"b"}\n')
+    assert tail.new_lines() == [{"kind": "b"}]
+
+
+def test_a_resumed_step_keeps_the_curve_of_its_predecessor(tmp_path: Path) -> None:
+    file = tmp_path / "curves.jsonl"
+    first = Recorder(curve_file=file)
+    for step in range(5):
+        first.curve(step, {"loss": 10.0 + step})
+    with file.open("a") as torn:
+        torn.write('{"step": 5, "val')
+    second = Recorder(curve_file=file)
+    second.curve(4, {"loss": 4.0})
+    second.curve(5, {"loss": 5.0})
+    assert [(p.step, p.value) for p in second.curves] == [
+        (0, 10.0), (1, 11.0), (2, 12.0), (3, 13.0), (4, 4.0), (5, 5.0),
+    ]  # fmt: skip
+    assert Recorder(curve_file=file).curves == second.curves
+
+
+def test_a_metric_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="metric acc is nan"):
+        task(Recorder(), tmp_path).metric(Metric("acc", float("nan"), 1))
+
+
+def test_a_metric_reported_twice_is_refused(tmp_path: Path) -> None:
+    running = task(Recorder(), tmp_path)
+    running.metric(Metric("acc", 1.0, 1))
+    with pytest.raises(ValueError, match="metric acc is reported twice"):
+        running.metric(Metric("acc", 2.0, 1))
+
+
+def test_a_cancelled_step_stops_at_its_next_report_even_if_it_catches_exceptions() -> None:
+    recorder = Recorder(is_cancelled=lambda: True)
+
+    def greedy() -> None:
+        try:
+            recorder.progress(0, 1, "")
+        except Exception:  # what a careless step may do
+            return
+
+    with pytest.raises(StepCancelled):
+        greedy()

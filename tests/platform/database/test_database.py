@@ -1,0 +1,192 @@
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, exc, inspect, select, text
+
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import (
+    _create_engine,
+    now,
+    open_database,
+    open_read_only,
+    sqlite_url,
+)
+from threedrs_platform.errors import ConfigError, StorageError
+from threedrs_platform.testing.databases import database_kinds, fresh_database
+
+
+@pytest.fixture(params=database_kinds())
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with fresh_database(request.param, tmp_path) as found:
+        yield found
+
+
+def test_a_fresh_database_has_all_tables(url: str) -> None:
+    database = open_database(url)
+    with database.read() as connection:
+        assert set(schema.metadata.tables) <= set(inspect(connection).get_table_names())
+    database.close()
+
+
+def test_migrations_lead_to_the_same_tables_as_creation(url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from threedrs_platform.database.migrations.upgrade import upgrade
+
+    engine = _create_engine(url)
+    upgrade(engine, "")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    engine.dispose()
+    open_database(url).close()
+
+
+def test_a_database_of_a_newer_program_is_refused(url: str) -> None:
+    database = open_database(url)
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(StorageError, match="tables of version 9999, which this program does not"):
+        open_database(url)
+
+
+def test_many_processes_may_open_a_fresh_database_at_once(url: str) -> None:
+    failures: list[BaseException] = []
+
+    def opening() -> None:
+        try:
+            open_database(url).close()
+        except BaseException as error:  # a thread's failure must reach the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=opening) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_the_clock_is_the_databases_own(url: str) -> None:
+    database = open_database(url)
+    with database.read() as connection:
+        first, second = (connection.scalar(select(now())) for _ in range(2))
+    assert first is not None and second is not None and 1.7e9 < first <= second
+    database.close()
+
+
+def test_a_failed_transaction_leaves_nothing(url: str) -> None:
+    database = open_database(url)
+    row = {"digest": "d", "bytes": 1, "files": 1, "created_at": 0.0}
+    with pytest.raises(ValueError, match="stop"), database.write() as connection:
+        connection.execute(schema.artifacts.insert(), row)
+        raise ValueError("stop")
+    with database.read() as connection:
+        assert connection.execute(select(schema.artifacts)).all() == []
+    database.close()
+
+
+def test_opening_a_fresh_sqlite_file_needs_no_alembic(tmp_path: Path) -> None:
+    program = (
+        "import sys; from threedrs_platform.database.connection import open_database;"
+        f"open_database({sqlite_url(tmp_path / 'new.db')!r});"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_forbidden_folder_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StorageError, match="permission denied"):
+        sqlite_url(tmp_path / "deep" / "results.db")
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results.db").mkdir()
+    with pytest.raises(StorageError, match=r"cannot read the database sqlite:.*results\.db"):
+        open_database(sqlite_url(tmp_path / "results.db"))
+
+
+def test_a_damaged_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results.db").write_text("not a database at all")
+    with pytest.raises(StorageError, match=r"results\.db: file is not a database"):
+        open_database(sqlite_url(tmp_path / "results.db"))
+
+
+def test_a_password_is_not_in_the_message() -> None:
+    pytest.importorskip("psycopg")
+    address = "postgresql+psycopg://me:hunter2@127.0.0.1:1/nothing"
+    with pytest.raises(StorageError, match="cannot read the database") as caught:
+        open_database(address)
+    assert "hunter2" not in str(caught.value)
+    assert create_engine(address).url.password == "hunter2"
+
+
+def test_a_server_that_went_away_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that has answered before: a wrong address is told at once."""
+    database = open_database(sqlite_url(tmp_path / "results.db"))
+    connect, failures = database.engine.connect, 2
+
+    def flaky() -> Connection:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise exc.OperationalError("connect", None, Exception("server closed the connection"))
+        return connect()
+
+    monkeypatch.setattr(database.engine, "connect", flaky)
+    monkeypatch.setattr(database, "is_sqlite", False)
+    monkeypatch.setattr("threedrs_platform.database.connection.RECONNECT_S", 0.0)
+    with database.read() as connection:
+        assert connection.execute(select(schema.runs)).all() == []
+    failures = 1
+    monkeypatch.setattr(database, "_has_worked", False)
+    with pytest.raises(StorageError, match="server closed the connection"), database.read():
+        pass
+
+
+def test_a_database_opened_for_reading_reads_and_refuses_to_write(url: str) -> None:
+    writer = open_database(url)
+    reader = open_read_only(url)
+    with writer.write() as connection:
+        connection.execute(
+            schema.artifacts.insert(), {"digest": "d", "bytes": 1, "files": 1, "created_at": 0.0}
+        )
+    with reader.read() as connection:
+        assert connection.scalars(select(schema.artifacts.c.digest)).all() == ["d"]
+    refusal = pytest.raises((StorageError, exc.InternalError), match=r"read-?only")
+    with refusal, reader.write() as connection:
+        connection.execute(schema.artifacts.delete())
+    reader.close()
+    writer.close()
+
+
+def test_opening_for_reading_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="unable to open"):
+        open_read_only(f"sqlite:///{tmp_path / 'absent.db'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_another_version_are_not_read(url: str) -> None:
+    database = open_database(url)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+    database.close()
+    with pytest.raises(StorageError, match="tables of version 0000"):
+        open_read_only(url)
+
+
+@pytest.mark.parametrize("url", ["foo://x", "results", "", "mysql://me:secret@host/x"])
+def test_a_url_of_no_known_database_is_a_wrong_flag(url: str) -> None:
+    with pytest.raises(ConfigError, match="expected sqlite:///FILE or postgresql") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,275 @@
+"""The journal's promises, on every database that is at hand."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import Database, open_database
+from threedrs_platform.database.events import read_events
+from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
+from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
+from threedrs_platform.database.runs import Runs, Submission
+from threedrs_platform.database.step_entries import StepEntry
+from threedrs_platform.identity.recipes import CodeDigest, make_recipe
+from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.states import FailureClass, StepState
+from threedrs_platform.testing.databases import database_kinds, fresh_database
+from threedrs_platform.testing.fake_cells import fake_cell, fake_step
+
+CELL = CellKey("cell", 0)
+LEASE_S = 60.0
+
+
+@pytest.fixture(params=database_kinds())
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with fresh_database(request.param, tmp_path) as url:
+        opened = open_database(url)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def journal(database: Database) -> Journal:
+    return Journal(database)
+
+
+def other(database: Database) -> Journal:
+    """Another supervisor of this process."""
+    return Journal(database, str(this_owner()))
+
+
+def submit(database: Database, *, invalid: bool = False) -> tuple[str, str]:
+    """A run with one cell of one step; returns run id and step key."""
+    spec = fake_step()
+    recipe = make_recipe(spec, CodeDigest("c0de", {}), {})
+    entry = StepEntry(recipe.key(), spec, recipe, True, "new", is_invalid=invalid)
+    links = {CELL: {"noop": recipe.key()}}
+    submission = Submission("demo", "demo.yaml", "version: 1", {})
+    run = Runs(database).submit(submission, [fake_cell("cell", {"noop": spec})], links, [entry])
+    return run, recipe.key()
+
+
+def outcome(**changes: Any) -> Outcome:
+    values: dict[str, Any] = {"digest": "d" * 64, "content_key": "content", "input_digests": {}}
+    return Outcome(**(values | {"seconds": 2.0} | changes))
+
+
+def claim(journal: Journal, run: str, key: str, lease_s: float = LEASE_S) -> Claim:
+    found = journal.claim(run, key, lease_s)
+    assert found is not None
+    return found
+
+
+def state(journal: Journal, key: str) -> StepState:
+    return journal.rows([key])[key].state
+
+
+def attempts(database: Database, key: str) -> list[tuple[int, str]]:
+    table = schema.attempts
+    query = select(table.c.n, table.c.state).where(table.c.step_key == key).order_by(table.c.n)
+    with database.read() as connection:
+        return [(row.n, row.state) for row in connection.execute(query)]
+
+
+def test_a_step_is_claimed_once(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    assert claim(journal, run, key).epoch == 1
+    assert other(database).claim(run, key, LEASE_S) is None
+    assert journal.claim(run, key, LEASE_S) is None
+    assert state(journal, key) is StepState.RUNNING
+
+
+def test_a_commit_keeps_everything_that_was_reported(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    mine = claim(journal, run, key)
+    reported = outcome(
+        metrics=[Metric("acc", 50.0, n=4, chance=25.0, ci95=(40.0, 60.0))],
+        scores=[SampleScore("acc", f"s{i}", "scene", 1.0) for i in range(4)],
+        curves=[CurvePoint(1, "loss", 0.5)],
+    )
+    assert journal.commit(run, mine, reported, [CELL])
+    with database.read() as connection:
+        metric = connection.execute(select(schema.metrics)).one()
+        counts = [
+            connection.scalar(select(func.count()).select_from(table))
+            for table in (schema.sample_scores, schema.curves, schema.artifacts, schema.outbox)
+        ]
+    assert (metric.step_key, metric.value, metric.ci_low, metric.chance) == (key, 50.0, 40.0, 25.0)
+    assert counts == [4, 1, 1, 2]
+    assert attempts(database, key) == [(1, "committed")]
+    assert Runs(database).cell_states(run) == {CELL: StepState.SUCCEEDED}
+
+
+def test_a_step_is_committed_once(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    mine = claim(journal, run, key)
+    assert journal.commit(run, mine, outcome())
+    assert not journal.commit(run, mine, outcome(digest="e" * 64))
+    assert journal.rows([key])[key].output_digest == "d" * 64
+
+
+def test_a_stale_commit_is_rejected_and_told(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    zombie = claim(journal, run, key, lease_s=-1)
+    second = other(database)
+    heir = claim(second, run, key)
+    assert heir.epoch == zombie.epoch + 1
+    assert not journal.commit(run, zombie, outcome(metrics=[Metric("acc", 1.0, 1)]))
+    assert not journal.fail(run, zombie, FailureClass.BUG, "too late")
+    assert second.commit(run, heir, outcome(digest="e" * 64))
+    assert journal.rows([key])[key].output_digest == "e" * 64
+    assert attempts(database, key) == [(1, "lost"), (2, "committed")]
+    assert "step.lost" in [event.type for event in read_events(database, run)]
+
+
+def test_an_older_attempt_of_the_same_owner_is_stale_too(
+    database: Database, journal: Journal
+) -> None:
+    run, key = submit(database)
+    older = claim(journal, run, key)
+    assert journal.fail(run, older, FailureClass.INFRA, "timed out", 0.0)
+    newer = claim(journal, run, key)
+    assert newer.epoch == older.epoch + 1
+    assert not journal.commit(run, older, outcome())
+    assert not journal.fail(run, older, FailureClass.BUG, "too late")
+    assert journal.commit(run, newer, outcome(digest="e" * 64))
+    assert journal.rows([key])[key].output_digest == "e" * 64
+
+
+def test_a_lease_is_held_until_it_expires(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    claim(journal, run, key, lease_s=0.3)
+    waiting = other(database)
+    assert waiting.claim(run, key, LEASE_S) is None
+    time.sleep(0.4)
+    assert waiting.rows([key])[key].is_abandoned
+    assert waiting.claim(run, key, LEASE_S) is not None
+
+
+def test_a_renewed_lease_does_not_expire(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    claim(journal, run, key, lease_s=0.2)
+    journal.renew(LEASE_S)
+    time.sleep(0.3)
+    assert not journal.rows([key])[key].is_abandoned
+    assert other(database).claim(run, key, LEASE_S) is None
+
+
+def test_the_lease_of_a_dead_process_is_taken_at_once(database: Database) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = Owner(this_host(), child.pid, process_start(child.pid), "t")
+    run, key = submit(database)
+    claim(Journal(database, str(owner)), run, key, lease_s=3600)
+    heir = other(database)
+    assert heir.claim(run, key, LEASE_S) is None
+    child.communicate()
+    assert claim(heir, run, key).epoch == 2
+    assert attempts(database, key) == [(1, "lost"), (2, "running")]
+
+
+def test_the_lease_of_another_host_is_never_taken_early(database: Database) -> None:
+    run, key = submit(database)
+    claim(Journal(database, "elsewhere/boot/1|1|1|t"), run, key, lease_s=3600)
+    assert other(database).claim(run, key, LEASE_S) is None
+
+
+def test_a_failed_attempt_may_be_retried_or_final(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    assert journal.fail(run, claim(journal, run, key), FailureClass.INFRA, "hiccup", 0.5)
+    assert state(journal, key) is StepState.PENDING
+    assert journal.fail(run, claim(journal, run, key), FailureClass.BUG, "broken")
+    row = journal.rows([key])[key]
+    assert (row.state, row.failure, row.message) == (StepState.FAILED, "bug", "broken")
+    assert attempts(database, key) == [(1, "failed"), (2, "failed")]
+    assert journal.claim(run, key, LEASE_S) is None
+
+
+def test_a_released_step_can_be_claimed_by_anybody(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    journal.release(run, [claim(journal, run, key)], "interrupted")
+    assert claim(other(database), run, key).epoch == 2
+
+
+def test_submitting_again_reopens_a_failed_step(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    journal.fail(run, claim(journal, run, key), FailureClass.BUG, "broken")
+    submit(database)
+    assert state(journal, key) is StepState.PENDING
+
+
+def test_submitting_again_leaves_a_running_step_alone(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    mine = claim(journal, run, key)
+    submit(database, invalid=True)
+    assert journal.commit(run, mine, outcome())
+
+
+def test_an_invalid_result_is_computed_again(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    journal.commit(run, claim(journal, run, key), outcome(metrics=[Metric("acc", 1.0, 1)]))
+    submit(database)
+    assert state(journal, key) is StepState.SUCCEEDED
+    again, _ = submit(database, invalid=True)
+    journal.commit(again, claim(journal, again, key), outcome(metrics=[Metric("acc", 2.0, 1)]))
+    with database.read() as connection:
+        assert list(connection.scalars(select(schema.metrics.c.value))) == [2.0]
+
+
+def test_an_adopted_step_has_the_reports_of_its_twin(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    reported = outcome(
+        metrics=[Metric("acc", 50.0, n=4)], scores=[SampleScore("acc", "s", "scene", 1.0)]
+    )
+    journal.commit(run, claim(journal, run, key), reported)
+    spec = fake_step(version=2)
+    recipe = make_recipe(spec, CodeDigest("n3w", {}), {})
+    entry = StepEntry(recipe.key(), spec, recipe, True, "code changed")
+    links = {CELL: {"noop": recipe.key()}}
+    again = Runs(database).submit(
+        Submission("demo", "", "", {}), [fake_cell("cell", {"noop": spec})], links, [entry]
+    )
+    twin = journal.with_content(["content"])["content"]
+    assert journal.adopt(again, recipe.key(), twin, {}, [CELL])
+    assert journal.rows([recipe.key()])[recipe.key()].output_digest == "d" * 64
+    with database.read() as connection:
+        keys = connection.scalars(select(schema.metrics.c.step_key)).all()
+        scores = connection.scalar(select(func.count()).select_from(schema.sample_scores))
+    assert set(keys) == {key, recipe.key()} and scores == 2
+    assert not journal.adopt(again, recipe.key(), twin, {})
+
+
+def test_events_are_numbered_without_gaps(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    journal.release(run, [claim(journal, run, key)], "interrupted")
+    journal.commit(run, claim(journal, run, key), outcome(), [CELL])
+    events = read_events(database, run)
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert [event.type for event in events] == [
+        "run.submitted",
+        "step.started",
+        "step.released",
+        "step.started",
+        "step.succeeded",
+        "cell.succeeded",
+    ]
+    assert [event.seq for event in read_events(database, run, after=4)] == [5, 6]
+    assert events[1].as_json()["schema"] == "workflows.event/1"
+
+
+def test_history_is_the_mean_of_what_succeeded(database: Database, journal: Journal) -> None:
+    run, key = submit(database)
+    journal.commit(run, claim(journal, run, key), outcome(seconds=3.0, size=100))
+    history = journal.history()
+    assert history["noop", ""].seconds == 3.0 and history["noop", ""].size == 100.0
+
+
+def test_thousands_of_steps_are_looked_up_in_few_queries(journal: Journal) -> None:
+    assert journal.rows([f"{i:064x}" for i in range(12_000)]) == {}

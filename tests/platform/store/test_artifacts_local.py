@@ -1,0 +1,202 @@
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from threedrs_platform.errors import ArtifactCorrupt, StorageError
+from threedrs_platform.store import artifacts
+from threedrs_platform.store.artifacts import ArtifactStore, Health, LocalStore
+from threedrs_platform.store.manifest import (
+    SMALL_BYTES,
+    FileEntry,
+    Manifest,
+    make_manifest,
+    parse_manifest,
+)
+from threedrs_platform.testing.store_contract import (
+    StoreContract,
+    corrupt_file,
+    make_folder,
+    read_folder,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "store")
+
+
+def file_of(store: ArtifactStore, digest: str, name: str) -> Path:
+    assert isinstance(store, LocalStore)
+    return store.folder(digest) / "files" / name
+
+
+class TestLocalStore(StoreContract):
+    def damage(self, store: ArtifactStore, digest: str, name: str) -> None:
+        corrupt_file(file_of(store, digest, name))
+
+    def lose(self, store: ArtifactStore, digest: str, name: str) -> None:
+        file_of(store, digest, name).unlink()
+
+
+def publish(store: LocalStore, tmp_path: Path, **files: str) -> str:
+    return store.publish(make_folder(tmp_path / f"out-{os.urandom(4).hex()}", files)).digest
+
+
+def test_a_quick_check_trusts_unchanged_stamps_and_reads_changed_files(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = publish(store, tmp_path, a="1" * SMALL_BYTES, b="2")
+    read: list[Path] = []
+
+    def counted(root: Path) -> Manifest:
+        read.append(root)
+        return make_manifest(root)
+
+    monkeypatch.setattr(artifacts, "make_manifest", counted)
+    assert store.stat_check(digest) is Health.OK and not read
+    os.utime(file_of(store, digest, "a"), (1, 1))
+    assert store.stat_check(digest) is Health.OK and len(read) == 1
+    assert store.stat_check(digest) is Health.OK and len(read) == 1
+
+
+def test_a_quick_check_of_a_small_artifact_sees_content_behind_equal_sizes_and_times(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    digest = publish(store, tmp_path, a="12")
+    file = file_of(store, digest, "a")
+    times = file.stat()
+    file.chmod(0o644)
+    file.write_text("21")  # as a power failure leaves what was never synced
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert store.stat_check(digest) is Health.CORRUPT
+
+
+@pytest.mark.parametrize("name", ["a", "../MANIFEST.json"])
+def test_a_quick_check_finds_a_changed_file_or_manifest(
+    store: LocalStore, tmp_path: Path, name: str
+) -> None:
+    digest = publish(store, tmp_path, a="1")
+    corrupt_file(file_of(store, digest, name))
+    assert store.stat_check(digest) is Health.CORRUPT
+    assert store.stat_check(digest) is Health.MISSING
+
+
+@pytest.mark.parametrize("name", ["files", "MANIFEST.json"])
+def test_a_quick_check_finds_half_an_artifact(store: LocalStore, tmp_path: Path, name: str) -> None:
+    folder = store.folder(publish(store, tmp_path, a="1"))
+    (folder / name).rename(tmp_path / name)
+    assert store.stat_check(folder.name) is Health.CORRUPT
+
+
+def test_a_quick_check_finds_a_link(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    file_of(store, digest, "link").symlink_to(tmp_path)
+    assert store.stat_check(digest) is Health.CORRUPT
+
+
+def test_two_may_find_the_same_damage(store: LocalStore, tmp_path: Path) -> None:
+    folder = store.folder(publish(store, tmp_path, a="1"))
+    store._quarantine(folder)
+    store._quarantine(folder)
+    assert store.stat_check(folder.name) is Health.MISSING
+
+
+def test_a_quick_check_finds_an_added_file(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    file_of(store, digest, "stowaway").write_text("x")
+    assert store.stat_check(digest) is Health.CORRUPT
+
+
+def test_a_corrupt_checkout_says_where_the_remains_are(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    corrupt_file(file_of(store, digest, "a"))
+    with pytest.raises(ArtifactCorrupt, match=f"{digest[:12]}.*quarantine"):
+        store.checkout(digest)
+    assert len(list((store.root / "quarantine").iterdir())) == 1
+
+
+def test_published_files_are_read_only(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    assert file_of(store, digest, "a").stat().st_mode & 0o222 == 0
+
+
+def test_a_store_that_was_copied_is_verified_and_works(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    shutil.copytree(store.root, tmp_path / "copy")
+    copy = LocalStore(tmp_path / "copy")
+    assert read_folder(copy.checkout(digest)) == {"a": "1"}
+
+
+def test_many_writers_of_one_artifact_agree(store: LocalStore, tmp_path: Path) -> None:
+    folders = [
+        make_folder(tmp_path / f"w{i}", {f"f{j}": str(j) for j in range(20)}) for i in range(8)
+    ]
+    digests: list[str] = []
+    threads = [
+        threading.Thread(target=lambda f=folder: digests.append(store.publish(f).digest))
+        for folder in folders
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(digests) == 8 and len(set(digests)) == 1
+    assert store.verify(digests[0]) is Health.OK
+    assert not list((store.root / "staging").iterdir())
+
+
+def test_a_folder_on_another_file_system_is_copied(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.rename
+    folder = make_folder(tmp_path / "out", {"a": "1"})
+
+    def rename(source: Path, target: Path) -> None:
+        if Path(source) == folder:
+            raise OSError(errno.EXDEV, "another file system")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert read_folder(store.checkout(store.publish(folder).digest)) == {"a": "1"}
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EACCES, "permission denied"),
+    ],
+)
+def test_storage_trouble_is_told_and_leaves_nothing_behind(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str
+) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError, match=f"cannot publish an artifact.*{message}"):
+        publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
+    monkeypatch.undo()
+    assert not list(store.digests()) and not list((store.root / "staging").iterdir())
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "", "a\\..\\b"])
+def test_a_manifest_path_cannot_leave_the_artifact(name: str) -> None:
+    files = {name: [1, "0" * 64]}
+    content = json.dumps({"schema": "threedrs.artifact/1", "files": files}).encode()
+    with pytest.raises(ArtifactCorrupt, match="leaves the artifact's folder"):
+        parse_manifest(content, hashlib.sha256(content).hexdigest())
+
+
+def test_a_manifest_survives_being_written_down() -> None:
+    manifest = Manifest({"a": FileEntry(3, "f" * 64)})
+    assert parse_manifest(manifest.content(), manifest.digest()) == manifest
+    assert manifest.size == 3

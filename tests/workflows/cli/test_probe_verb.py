@@ -1,0 +1,254 @@
+"""`workflows probe` on folders of posed RGB-D frames."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threedrs_components.students.checkpoints import save_student
+from threedrs_components.teachers import VGGTArchitecture
+from threedrs_components.teachers.vggt.model import VGGT
+from threedrs_components.teachers.weights import write_tensors
+from threedrs_components.testing.synthetic import random_student
+from threedrs_workflows.cli import main, probe
+
+torch.set_num_threads(1)
+
+SHARED = Path(os.environ.get("THREEDRS_SHARED", Path(__file__).parents[3] / ".." / "shared"))
+REDKITCHEN = SHARED / "data" / "redkitchen"
+
+
+def write_scene(folder: Path, frames: int = 3) -> Path:
+    """Cameras side by side before a coloured wall, as 7-Scenes files."""
+    folder.mkdir(parents=True)
+    np.savetxt(folder / "camera-intrinsics.txt", [[20, 0, 16], [0, 20, 12], [0, 0, 1]])
+    for number in range(frames):
+        stem, pose = folder / f"frame-{number:06d}", np.eye(4)
+        pose[0, 3] = shift = 0.2 * number
+        np.savetxt(f"{stem}.pose.txt", pose)
+        Image.fromarray(np.full((24, 32), 2000, np.uint16)).save(f"{stem}.depth.png")
+        x = np.tile((np.arange(32) - 16) / 10 + shift, (24, 1))
+        colour = np.stack([np.sin(3 * x), np.cos(3 * x), np.sin(x)], axis=-1)
+        Image.fromarray(np.uint8(127 * (colour + 1))).save(f"{stem}.color.png")
+    return folder
+
+
+def probed(capsys: pytest.CaptureFixture[str], *flags: str) -> dict[str, Any]:
+    assert main(["probe", "--json", *flags]) == 0
+    content: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return content
+
+
+def refusal(capsys: pytest.CaptureFixture[str], flags: Sequence[str], code: int) -> str:
+    """What is printed when the verb ends with this exit code."""
+    assert main(["probe", *flags]) == code
+    printed = capsys.readouterr()
+    assert not printed.out
+    return printed.err
+
+
+def test_json_has_every_scene_and_the_total(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("hall", "attic"):
+        write_scene(tmp_path / name)
+    content = probed(capsys, "--scenes", str(tmp_path), "--frames", "3", "--grid", "4")
+    assert content["schema"] == "workflows.probe/1"
+    assert [scene["scene"] for scene in content["scenes"]] == ["attic", "hall"]
+    for scene in (*content["scenes"], content["total"]):
+        assert {*probe.COLUMNS} <= scene.keys()
+    assert content["scenes"][0]["margin"] > 0.2
+    assert content["total"]["pairs"] == 2 * content["scenes"][0]["pairs"]
+    assert content["total"]["score"] == pytest.approx(content["scenes"][0]["score"])
+
+
+def test_the_table_has_a_line_per_scene(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_scene(tmp_path / "hall")
+    assert main(["probe", "--scenes", str(folder), "--grid", "4"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["scene", "hall"]
+    assert "hall: only 3 distinct frames of 32" in printed.err
+
+
+def test_a_scene_without_pairs_has_null_scores_and_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "hall", frames=1)
+    assert main(["probe", "--json", "--scenes", str(folder), "--frames", "1"]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["scenes"][0]["score"] is None
+    assert "take more --frames or a larger --voxel" in printed.err
+
+
+def test_a_bad_scene_is_refused_with_its_file_and_a_cure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scene(tmp_path / "hall")
+    pose = write_scene(tmp_path / "attic") / "frame-000001.pose.txt"
+    pose.unlink()
+    message = refusal(capsys, ["--scenes", str(tmp_path)], 1)
+    assert message.startswith("scene attic:")
+    assert str(pose) in message and "--on-bad-scene skip" in message
+
+
+def test_a_bad_scene_can_be_skipped_and_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_scene(tmp_path / "hall")
+    (write_scene(tmp_path / "attic") / "frame-000001.pose.txt").unlink()
+    content = probed(capsys, "--scenes", str(tmp_path), "--on-bad-scene", "skip")
+    assert [scene["scene"] for scene in content["scenes"]] == ["hall"]
+    assert [scene["scene"] for scene in content["skipped"]] == ["attic"]
+
+
+def test_nothing_left_after_skipping_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (write_scene(tmp_path / "attic") / "frame-000001.pose.txt").unlink()
+    message = refusal(capsys, ["--scenes", str(tmp_path), "--on-bad-scene", "skip"], 1)
+    assert "none of 1 scenes is usable" in message
+
+
+def test_a_missing_folder_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(capsys, ["--scenes", str(tmp_path / "nowhere")], 1)
+    assert "nowhere: no such folder" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "vggt"], "--checkpoint: the model 'vggt' needs weights"),
+        (["--checkpoint", "x"], "--checkpoint: the model 'rgb' has no weights"),
+        (["--model", "vgt", "--checkpoint", "x"], "vggt"),
+    ],
+)
+def test_models_and_weights_must_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    folder = write_scene(tmp_path / "hall")
+    assert message in refusal(capsys, ["--scenes", str(folder), *flags], 2)
+
+
+@pytest.mark.parametrize("model", ["vggt", "mae", "llava_video"])
+def test_weights_that_are_not_there_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    folder, nothing = write_scene(tmp_path / "hall"), str(tmp_path / "nothing")
+    flags = ["--scenes", str(folder), "--model", model, "--checkpoint", nothing]
+    assert nothing in refusal(capsys, flags, 1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--voxel", "0"), ("--voxel", "wide"), ("--frames", "0"), ("--grid", "a")]
+)
+def test_senseless_numbers_are_refused(
+    flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refusal(capsys, ["--scenes", "x", flag, value], 2)
+    assert f"argument {flag}: {value} is not" in message
+
+
+def test_a_student_is_probed_at_its_own_grid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = random_student()
+    save_student(student, tmp_path / "student")
+    folder = write_scene(tmp_path / "hall")
+    flags = ["--model", "llava_video", "--checkpoint", str(tmp_path / "student")]
+    content = probed(capsys, "--scenes", str(folder), *flags)
+    assert content["grid"] == student.grid
+    assert content["scenes"][0]["tokens"] == 3 * student.grid**2
+    message = refusal(capsys, ["--scenes", str(folder), "--grid", "14", *flags], 2)
+    assert "too few for a grid of 14" in message
+
+
+def test_a_teacher_is_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    widths = VGGTArchitecture(
+        embed_dim=16, heads=2, patch_embed_depth=1, depth=1, dpt_layers=(0, 0, 0, 0)
+    )
+    weights = tmp_path / "model.safetensors"
+    write_tensors(weights, VGGT(widths))
+    flags = ["--model", "vggt", "--checkpoint", str(weights)]
+    content = probed(capsys, "--scenes", str(write_scene(tmp_path / "hall")), *flags)
+    assert content["scenes"][0]["pairs"] > 0
+    assert content["scenes"][0]["tokens"] == 3 * content["grid"] ** 2
+
+
+def test_the_picture_shows_two_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "out.png"
+    flags = ["--scenes", str(write_scene(tmp_path / "hall")), "--picture", str(out)]
+    assert main(["probe", *flags]) == 0
+    assert "frame-000000 and frame-000002 of hall" in capsys.readouterr().err
+    with Image.open(out) as picture:
+        assert picture.width > 2 * picture.height
+
+
+def test_a_picture_without_correspondences_is_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    flags = ["--scenes", str(write_scene(tmp_path / "hall", frames=1)), "--picture", str(out)]
+    assert main(["probe", *flags]) == 0
+    assert "not drawn, no two frames of hall" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_picture_that_cannot_be_written_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "hall")
+    message = refusal(capsys, ["--scenes", str(folder), "--picture", str(folder)], 75)
+    assert "the picture cannot be written" in message
+
+
+def test_help_needs_no_torch() -> None:
+    source = Path(probe.__file__).read_text()
+    assert "\nimport torch" not in source
+    assert "\nfrom threedrs_components" not in source
+
+
+@pytest.mark.skipif(not REDKITCHEN.is_dir(), reason="the redkitchen frames are not on this machine")
+def test_a_real_room_corresponds_in_colour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--frames", "8", "--picture", str(tmp_path / "out.png")]
+    content = probed(capsys, "--scenes", str(REDKITCHEN), *flags)
+    total = content["total"]
+    assert total["frames"] == 8 and total["tokens"] == 8 * 196
+    assert total["pairs"] > 1e6
+    assert total["score"] > 0.5 and total["margin"] > 0.4
+    assert (tmp_path / "out.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (("--model", "vgtt"), "did you mean 'vggt'?"),
+        (("--model", "nothing"), "known: "),
+        (("--layer", "99"), "has no layers"),
+        (("--grid", "100000"), "do not fit across frames of 32 x 24 pixels"),
+    ],
+)
+def test_a_model_layer_or_grid_that_cannot_be_is_refused(
+    flags: tuple[str, ...], part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "wall")
+    message = refusal(capsys, ["--scenes", str(folder), *flags], 2)
+    assert message.startswith(flags[0])
+    assert part in message
+
+
+def test_colours_are_probed_at_finer_grids_than_the_papers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "wall")
+    content = probed(capsys, "--scenes", str(folder), "--grid", "20")
+    assert content["scenes"][0]["tokens"] == 3 * 20**2

@@ -1,0 +1,178 @@
+"""Which steps a cell has, and what two cells share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_platform.errors import ConfigError
+from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.steps import StepSpec
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.plan.cell_steps import cell_steps
+
+TREE: dict[str, Any] = {
+    "scenes": {"kind": "micro"},
+    "students": {"micro": {"kind": "llava_video"}},
+    "student": "micro",
+    "teachers": {"vggt": {"kind": "vggt"}, "mae": {"kind": "mae"}},
+    "teacher_pretraining": {"vggt": {}, "mae": {}},
+}
+
+
+def steps_of(seed: int = 1, **changes: Any) -> dict[str, StepSpec]:
+    return cell_steps(Experiment.model_validate(TREE | changes), seed, FileDigests())
+
+
+def test_baseline_has_no_teacher() -> None:
+    assert sorted(steps_of()) == sorted(
+        ["scenes", "prepare", "samples", "pretrain", "finetune", "probe", "predict", "score"]
+    )
+
+
+def test_distillation_adds_teacher_features_and_their_probe() -> None:
+    added = set(steps_of(teacher="vggt")) - set(steps_of())
+    assert added == {"teacher", "extract", "probe_teacher"}
+
+
+def test_a_blind_student_is_not_probed() -> None:
+    assert "probe" not in steps_of(students={"micro": {"kind": "llava_video", "blind": True}})
+
+
+@pytest.mark.parametrize("role", ["scenes", "prepare", "samples", "pretrain", "teacher", "extract"])
+def test_seeds_share_everything_before_finetuning(role: str) -> None:
+    assert steps_of(1, teacher="vggt")[role] == steps_of(2, teacher="vggt")[role]
+
+
+def test_seeds_differ_from_finetuning_on() -> None:
+    first, second = steps_of(1), steps_of(2)
+    assert all(first[role] != second[role] for role in ("finetune", "probe", "predict", "score"))
+
+
+def test_teachers_share_student_scenes_and_start() -> None:
+    vggt, mae = steps_of(teacher="vggt"), steps_of(teacher="mae")
+    assert vggt["scenes"] == mae["scenes"]
+    assert vggt["pretrain"] == mae["pretrain"]
+    assert vggt["teacher"] != mae["teacher"]
+    assert vggt["teacher"].inputs["scenes"] == mae["teacher"].inputs["scenes"]
+
+
+def test_more_teacher_scenes_leave_student_scenes_alone() -> None:
+    more = steps_of(teacher="vggt", scenes={"kind": "micro", "teacher_scenes": 7})
+    assert more["scenes"] == steps_of(teacher="vggt")["scenes"]
+    assert more["teacher"] != steps_of(teacher="vggt")["teacher"]
+
+
+def test_more_student_scenes_leave_the_teacher_alone() -> None:
+    more = steps_of(teacher="vggt", scenes={"kind": "micro", "val": 7})
+    assert more["teacher"] == steps_of(teacher="vggt")["teacher"]
+
+
+def test_checkpoint_interval_is_a_setting_not_a_parameter() -> None:
+    often = steps_of(training={"checkpoint_every": 7})["finetune"]
+    assert often.settings["training"]["checkpoint_every"] == 7
+    assert often.params == steps_of()["finetune"].params
+
+
+def test_a_scorer_is_not_an_input_of_training() -> None:
+    assert set(steps_of()["finetune"].inputs) == {"scenes", "prepared", "samples", "student"}
+
+
+def test_real_weights_enter_by_content(tmp_path: Path) -> None:
+    weights = tmp_path / "vggt.safetensors"
+    teachers = {"vggt": {"kind": "vggt", "checkpoint": str(weights)}}
+    weights.write_bytes(b"one")
+    one = steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})["extract"]
+    weights.write_bytes(b"two")
+    two = steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})["extract"]
+    assert one.params["weights"] != two.params["weights"]
+
+
+@pytest.mark.parametrize("setting", ["frame_lists", "boxes", "proposals"])
+def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "posed").mkdir()
+    listed = tmp_path / "list.json"
+    path: Any = {"train": str(listed)} if setting == "frame_lists" else [str(listed)]
+    (tmp_path / "other.json").write_text("other")
+    lists = {"train": str(tmp_path / "other.json")}
+    scenes = {"kind": "scannet", "posed_images": str(tmp_path / "posed"), "frame_lists": lists}
+    benchmarks = {"names": ["scanqa"], "split": "train"}
+    found = []
+    for content in ("one", "two!"):
+        listed.write_text(content)
+        tree: dict[str, Any] = {"scenes": {**scenes, setting: path}, "benchmarks": benchmarks}
+        found.append(steps_of(**tree)["scenes"].params)
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("role", ["samples", "score"])
+@pytest.mark.parametrize("setting", ["annotations", "box_file", "label_map"])
+def test_annotations_enter_by_content(tmp_path: Path, role: str, setting: str) -> None:
+    file = tmp_path / "file"
+    found = []
+    for content in ("one", "two!"):
+        file.write_text(content)
+        found.append(steps_of(benchmarks={setting: str(file)})[role].params)
+    assert found[0] != found[1]
+
+
+def test_a_missing_checkpoint_is_named_before_anything_starts(tmp_path: Path) -> None:
+    teachers = {"vggt": {"kind": "vggt", "checkpoint": str(tmp_path / "gone.pt")}}
+    with pytest.raises(ConfigError, match=r"gone\.pt: no such file"):
+        steps_of(teacher="vggt", teachers=teachers, teacher_pretraining={})
+
+
+def scannet(**changes: Any) -> dict[str, StepSpec]:
+    """Steps over ScanNet files that are not here."""
+    tree = {
+        "scenes": {
+            "kind": "scannet",
+            "posed_images": "images",
+            "frame_lists": {"train": "train.pkl", "val": "val.pkl"},
+            "proposals": ["proposals.json"],
+        },
+        "teacher": "vggt",
+        **changes,
+    }
+    return cell_steps(Experiment.model_validate(TREE | tree), 1, FileDigests(absent={}))
+
+
+def test_scannet_trains_and_fits_probes_on_its_training_list() -> None:
+    steps = scannet()
+    assert steps["finetune"].params["text_split"] == steps["probe"].params["fit_split"] == "train"
+    assert steps["extract"].params["splits"] == ["train", "val"]
+    assert steps["extract"].params["statistics_split"] == "train"
+
+
+def test_features_of_frames_that_nobody_else_sees_are_not_probed() -> None:
+    everywhere = scannet(alignment={"frames": "all_images"})
+    assert "probe_teacher" in scannet() and "probe_teacher" not in everywhere
+    assert everywhere["extract"].params["frames"] == "all_images"
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "changed"),
+    [
+        ({"max_new_tokens": 9}, {"predict"}),
+        ({"candidates": "ground_truth"}, {"samples", "predict", "score"}),
+        ({"text_metrics": ["bleu1"]}, {"score"}),
+        ({"protocols": {"scan2cap": "leo"}}, {"score"}),
+        ({"training": ["scanqa"]}, {"samples"}),
+        ({"splits": {"scanqa": "text"}}, {"samples", "score"}),
+    ],
+)
+def test_settings_of_benchmarks_enter_the_steps_that_they_are_about(
+    benchmarks: dict[str, Any], changed: set[str]
+) -> None:
+    one, other = steps_of(), steps_of(benchmarks=benchmarks)
+    assert {role for role in one if one[role].params != other[role].params} == changed
+
+
+def test_data_that_is_not_here_is_noted_where_that_is_allowed() -> None:
+    digests = FileDigests(absent={})
+    teachers = {"vggt": {"kind": "vggt", "checkpoint": "gone.pt"}}
+    tree = TREE | {"teacher": "vggt", "teachers": teachers, "teacher_pretraining": {}}
+    cell_steps(Experiment.model_validate(tree), 1, digests)
+    assert digests.absent == {"gone.pt": "teachers.*.checkpoint"}

@@ -1,0 +1,49 @@
+"""Why a step is new, told by the nearest earlier step, in time that does not grow with history."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from threedrs_platform.database.step_rows import StepRow
+from threedrs_platform.identity.recipes import Recipe
+from threedrs_platform.states import StepState
+from threedrs_workflows.plan import reasons
+from threedrs_workflows.plan.reasons import MOST_COMPARED, Predecessors
+
+
+def recipe(**params: int) -> Recipe:
+    return Recipe("finetune", 1, "m:run", "code", {}, params, "cpu-float32", {})
+
+
+def known(*recipes: Recipe) -> list[tuple[StepRow, object]]:
+    nothing = (None, None, None, None, None)
+    row = StepRow("", "finetune", "", StepState.SUCCEEDED, "", *nothing, 1, None, None, False)
+    return [(replace(row, key=each.key()), json.loads(each.json())) for each in recipes]
+
+
+def test_the_nearest_of_several_is_compared() -> None:
+    earlier = known(recipe(a=1, b=9, c=9), recipe(a=1, b=2, c=9), recipe(a=9, b=9, c=9))
+    reason = Predecessors(earlier, {}).reason(recipe(a=1, b=2, c=3), "")
+    assert reason == "parameter c changed: 9 to 3"
+
+
+def test_a_step_that_the_plan_still_uses_is_no_predecessor() -> None:
+    beside = recipe(a=1)
+    assert Predecessors(known(beside), {beside.key(): beside}).reason(recipe(a=2), "") == "new"
+
+
+def test_a_long_history_is_not_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[object] = []
+    features = reasons._features
+
+    def counted(each: object) -> frozenset[str]:
+        looked_at.append(each)
+        return features(each)
+
+    monkeypatch.setattr(reasons, "_features", counted)
+    history = Predecessors(known(*(recipe(a=value) for value in range(500))), {})
+    assert history.reason(recipe(a=501), "") == "parameter a changed: 0 to 501"
+    assert len(looked_at) == MOST_COMPARED + 1

@@ -1,0 +1,173 @@
+"""Both presets, from posed images to scores, on files of the real formats: only tiny and random.
+
+Rendered rooms stand for ScanNet, random checkpoints of the released layouts for student and
+teacher. What comes out means nothing; that all of it runs by configuration alone is the point.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.write import write_world
+from threedrs_components.teachers.vggt.model import VGGT
+from threedrs_components.teachers.weights import write_tensors
+from threedrs_components.testing import student_checkpoints as tiny_checkpoints
+from threedrs_components.testing.teacher_checkpoints import VGGT_SHAPE
+from threedrs_platform.compute.recorder import Recorder
+from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.config.tree import put_in
+from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.steps import StepSpec, StepTask
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.grid.cells import expand
+from threedrs_workflows.plan.cell_steps import cell_steps
+
+FRAMES = 2
+STUDENTS = {
+    "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
+    "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
+}
+"""Layout of a checkpoint -> where the presets look for it."""
+SMALL: dict[str, Any] = {
+    "teacher": "vggt",
+    "scenes.num_frames": FRAMES,
+    "prepare.num_frames": FRAMES,
+    "correspondence.weight": 0.5,
+    "students.llava.gradient_checkpointing": False,
+    "teachers.vggt.precision": "float32",
+    "training.steps": 6,
+    "training.scenes_per_step": 2,
+    "training.dtype": "float32",
+    "training.gradient_accumulation": 1,
+    "training.workers": 1,
+    "training.strategy": "single",
+    "probe.folds": 2,
+    "benchmarks.names": ["scanrefer", "multi3drefer", "scan2cap", "scanqa"],
+    "benchmarks.splits": {},
+    "benchmarks.label_map": None,
+    "benchmarks.max_new_tokens": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DATA folder as the presets want it."""
+    torch.set_num_threads(1)
+    world, data = tmp_path_factory.mktemp("world"), tmp_path_factory.mktemp("data")
+    config = MicroWorldConfig(train=3, text=3, val=2, num_frames=3, teacher_scenes=1)
+    write_world(config, world, "student")
+    (world / "annotations").rename(data / "annotations")
+    for name in ("metadata", "embodiedscan"):
+        (data / name).mkdir()
+    (world / "proposals/val.json").rename(data / "metadata/scannet_val_pred_box.json")
+    write_scans(world, data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tiny_checkpoints.VISION, "image_size", 384)
+        patch.setitem(tiny_checkpoints.VISION, "patch_size", 14)
+        for layout, name in STUDENTS.items():
+            tiny_checkpoints.publish(layout, data / "models" / name)
+    (data / "models/VGGT-1B").mkdir()
+    teacher = VGGT(VGGT_SHAPE.model_copy(update={"image_size": 112}), scale=1.0)
+    write_tensors(data / "models/VGGT-1B/model.safetensors", teacher)
+    return data
+
+
+def write_scans(world: Path, data: Path) -> None:
+    """Rendered rooms as ScanNet's posed images; the last frame of each has no pose."""
+    infos: dict[str, list[Any]] = {"train": [], "val": []}
+    boxes = {}
+    for scene in sorted((world / "scenes").iterdir()):
+        folder = data / "scannet/posed_images" / scene.name
+        folder.mkdir(parents=True)
+        intrinsics = np.loadtxt(scene / "camera-intrinsics.txt")
+        for name in ("intrinsic.txt", "depth_intrinsic.txt"):
+            np.savetxt(folder / name, intrinsics)
+        names = []
+        for number, color in enumerate(sorted(scene.glob("*.color.png"))):
+            stem, name = color.name.removesuffix(".color.png"), f"{number * 10:05d}"
+            Image.open(color).save(folder / f"{name}.jpg")
+            (folder / f"{name}.png").write_bytes((scene / f"{stem}.depth.png").read_bytes())
+            (folder / f"{name}.txt").write_text((scene / f"{stem}.pose.txt").read_text())
+            names.append(name)
+        np.savetxt(folder / f"{names[-1]}.txt", np.full((4, 4), -np.inf))
+        content = json.loads((scene / "boxes.json").read_text())
+        boxes[f"scannet/{scene.name}"] = content["boxes"]
+        calibration = np.eye(4)
+        calibration[:3, :3] = intrinsics[:3, :3]
+        entry = {
+            "sample_idx": f"scannet/{scene.name}",
+            "images": [{"img_path": f"{scene.name}/{name}.jpg"} for name in names[:-1]],
+            "axis_align_matrix": content.get("axis_alignment", np.eye(4).tolist()),
+            "depth_cam2img": calibration.tolist(),
+        }
+        infos[scene.name[:-5]].append(entry)
+    for split, entries in infos.items():
+        path = data / f"embodiedscan/embodiedscan_infos_{split}.json"
+        path.write_text(json.dumps({"data_list": entries}))
+    (data / "metadata/scannet_gt_box.json").write_text(json.dumps(boxes))
+
+
+def experiment(preset: str, data: Path, changes: Mapping[str, Any]) -> Experiment:
+    text = f"version: 1\nname: x\nenv: {{DATA: {data}}}\nbase: {{preset: {preset}}}\n"
+    tree = expand(load_document(text)).base.model_dump(mode="json")
+    lists = {split: f"{data}/embodiedscan/embodiedscan_infos_{split}.json" for split in LISTS}
+    tree = put_in(tree, (), {**SMALL, "scenes.frame_lists": lists, **changes})
+    return Experiment.model_validate(tree)
+
+
+LISTS = ("train", "val")
+
+
+class Cell:
+    """Runs the steps of a cell one after another, in this process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.recorders: dict[str, Recorder] = {}
+        self._done: dict[int, Path] = {}
+
+    def run(self, step: StepSpec) -> Path:
+        if id(step) not in self._done:
+            inputs = {name: self.run(read) for name, read in step.inputs.items()}
+            folder = self.root / f"{len(self._done):02d}-{step.kind}"
+            for name in ("out", "scratch"):
+                (folder / name).mkdir(parents=True)
+            recorder = self.recorders[step.kind + step.label] = Recorder()
+            module, _, function = step.entry.partition(":")
+            task = StepTask(
+                dict(step.params), inputs, folder / "out", folder / "scratch", recorder,
+                dict(step.settings),
+            )  # fmt: skip
+            getattr(importlib.import_module(module), function)(task)
+            self._done[id(step)] = folder / "out"
+        return self._done[id(step)]
+
+
+@pytest.mark.parametrize(
+    ("preset", "student"), [("as_released", "llava"), ("clean", "llava"), ("clean", "onevision")]
+)
+def test_a_preset_runs_on_files_of_the_real_formats(
+    preset: str, student: str, data: Path, tmp_path: Path
+) -> None:
+    cell = Cell(tmp_path)
+    chosen = {"student": student, "students.onevision.gradient_checkpointing": False}
+    steps = cell_steps(experiment(preset, data, chosen), 1, FileDigests())
+    for step in steps.values():
+        cell.run(step)
+    measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
+    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
+    assert {"scanqa/em@1", "probe/score", "training/loss"} <= measured
+    assert ("probe_teacher" in steps) == (preset == "clean")
+    curves = {point.name for point in cell.recorders["finetune"].curves}
+    assert {f"loss/{n}" for n in ("text", "grounding", "alignment", "correspondence")} <= curves
+    assert len(list(tmp_path.glob("*-extract/out/*.arrow"))) == 5

@@ -1,0 +1,1 @@
+"""Runs a plan: what is next, attempts, retries, heartbeat, display."""

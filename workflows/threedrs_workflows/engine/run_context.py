@@ -1,0 +1,152 @@
+"""What the parts of a supervisor share while they work on one run."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from threedrs_platform.compute.attempts import AttemptRequest
+from threedrs_platform.compute.in_process import Compute, Handle
+from threedrs_platform.compute.recorder import LiveTail, Progress
+from threedrs_platform.database.events import Event
+from threedrs_platform.database.journal import CellKey, Claim
+from threedrs_platform.states import StepState
+from threedrs_platform.steps import JSON
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.observer import Observer
+from threedrs_workflows.engine.retries import Retry, RetryPolicy
+from threedrs_workflows.engine.schedule import Phase, Schedule
+from threedrs_workflows.plan.plan import PlannedStep
+
+
+@dataclass(frozen=True)
+class SupervisorOptions:
+    """How a run is worked on. None of it changes a number."""
+
+    jobs: int | None = None
+    """Most attempts at a time; None = as many as the compute holds."""
+    fail_fast: bool = False
+    lease_s: float = 60.0
+    poll_s: float = 0.2
+    """Longest wait before looking at progress, cancellations and other supervisors."""
+
+
+@dataclass
+class Attempt:
+    """An attempt that runs here, or is about to."""
+
+    claim: Claim
+    step: PlannedStep
+    request: AttemptRequest
+    content_key: str
+    tail: LiveTail
+    handle: Handle | None = None
+    deadline: float | None = None
+
+
+@dataclass
+class RunContext:
+    """One run under supervision: its schedule, its attempts, and what must be told to whom."""
+
+    run_id: str
+    workspace: Workspace
+    compute: Compute
+    options: SupervisorOptions
+    observer: Observer
+    retries: RetryPolicy
+    schedule: Schedule
+    tally: Counter[str]
+    cleaner: ScratchCleaner
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    waiting_retries: dict[str, tuple[float, Retry]] = field(default_factory=dict)
+    """Not before which time, and how, a step is tried again."""
+    feed: Feed = field(default_factory=Closed)
+    """Where more cells come from while the run goes on."""
+
+    def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
+        """Count an event of a step and show it."""
+        self.tally[what] += 1
+        self.observer.step(step, what, message)
+
+    def settings(self, step: PlannedStep) -> Mapping[str, JSON]:
+        """The step's settings, changed by its last retry if there was one."""
+        retry = self.waiting_retries.get(step.key)
+        return retry[1].settings if retry else step.spec.settings
+
+    def note(self, step: PlannedStep) -> str:
+        """Why this attempt is not the first."""
+        retry = self.waiting_retries.get(step.key)
+        return retry[1].note if retry else ""
+
+    def wait_for_others(self, key: str) -> None:
+        """Another supervisor has the step: look at it now and then."""
+        self.schedule.set(key, Phase.ELSEWHERE)
+
+    def fail(self, step: PlannedStep, failure: str, message: str) -> None:
+        """A step is lost for this run: its users are blocked, its cells have failed."""
+        blocked, ended = self.schedule.failed(step.key)
+        why = f"{step.name} failed"
+        self.workspace.journal.move(self.run_id, blocked, StepState.BLOCKED, why)
+        self.workspace.runs.finish_cells(self.run_id, ended, StepState.FAILED, why)
+        self.tell(step, "failed", f"{failure}: {message}")
+        if blocked:
+            self.tell(step, "blocked", f"{len(blocked)} steps depend on it")
+        if self.options.fail_fast:
+            self.feed.close()
+            self.drop(list(self.schedule.cells), "stopped by --fail-fast", StepState.FAILED)
+
+    def drop(self, cells: Iterable[CellKey], why: str, state: StepState) -> None:
+        """Give cells up: steps that only they need are cancelled, running ones stopped."""
+        dropped, ended = self.schedule.cancel(cells)
+        if not dropped and not ended:
+            return
+        wanted = self.workspace.runs.wanted_elsewhere(self.run_id)
+        idle = [key for key in dropped if key not in self.attempts and key not in wanted]
+        self.workspace.journal.move(self.run_id, idle, StepState.CANCELLED, why)
+        for key in dropped:
+            self.schedule.set(key, Phase.CANCELLED)
+            attempt = self.attempts.get(key)
+            if attempt is not None and attempt.handle is not None:
+                self.compute.cancel(attempt.handle)
+        self.workspace.runs.finish_cells(self.run_id, ended, state, why)
+
+    def show_progress(self, attempt: Attempt) -> None:
+        """Pass on what a running step has reported since the last look."""
+        for line in attempt.tail.new_lines():
+            if line["kind"] == "progress":
+                progress = Progress(line["done"], line["total"], line["note"])
+                self.observer.progress(attempt.step, progress)
+            elif line["kind"] == "curve":
+                self.feed.curve(attempt.step.key, line["step"], line["values"])
+            elif line["kind"] == "warning":
+                self.tell(attempt.step, "warning", line["message"])
+                event = Event("step.warning", attempt.step.key, {"message": line["message"]})
+                self.workspace.runs.tell(self.run_id, [event])
+
+
+class ScratchCleaner:
+    """Deletes scratch folders of finished steps, off the supervisor's thread."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="cleaner", daemon=True)
+        self._thread.start()
+
+    def remove(self, folder: Path) -> None:
+        """Delete a folder some time soon; what cannot be deleted is left for `workflows gc`."""
+        self._queue.put(folder)
+
+    def close(self) -> None:
+        """Wait until all is deleted."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (folder := self._queue.get()) is not None:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,188 @@
+"""Runs a plan to its end: claims steps, executes them, commits or retries, and tells the journal.
+
+One thread decides; a second one only renews leases. Several supervisors may work on one journal:
+a step that another one holds is waited for, and its result adopted.
+
+All that happens in one turn is one transaction. Attempts begin after it, so nothing ever runs
+without a claim that is written down.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from threedrs_platform.compute.in_process import Compute
+from threedrs_platform.database.retention import scratch_folders
+from threedrs_platform.states import RunState, StepState
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.ending import Ender
+from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.heartbeat import Heartbeat
+from threedrs_workflows.engine.observer import Observer, Silent
+from threedrs_workflows.engine.retries import RetryPolicy
+from threedrs_workflows.engine.run_context import RunContext, ScratchCleaner, SupervisorOptions
+from threedrs_workflows.engine.schedule import Phase, Schedule
+from threedrs_workflows.engine.starting import Starter
+from threedrs_workflows.plan.plan import Plan
+
+
+@dataclass
+class Supervisor:
+    """Works on one run at a time."""
+
+    workspace: Workspace
+    compute: Compute
+    options: SupervisorOptions = field(default_factory=SupervisorOptions)
+    observer: Observer = field(default_factory=Silent)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set it to interrupt the run; it can be resumed."""
+    tally: Counter[str] = field(default_factory=Counter)
+    """How often each thing happened to a step: done, reused, retry, failed, ..."""
+    feed: Feed = field(default_factory=Closed)
+    """Where more cells come from while the run goes on."""
+
+    def run(self, run_id: str, plan: Plan) -> RunState:
+        """Work until every step is done, failed or blocked, or until `stop` is set.
+
+        Raises:
+            ConflictError: another live supervisor works on this run.
+            StorageError: storage or database became unusable; the run can be resumed.
+        """
+        context = RunContext(
+            run_id=run_id,
+            workspace=self.workspace,
+            compute=self.compute,
+            options=self.options,
+            observer=self.observer,
+            retries=self.retries,
+            schedule=Schedule(plan),
+            tally=self.tally,
+            cleaner=ScratchCleaner(),
+            feed=self.feed,
+        )
+        try:
+            return _Loop(context, plan, self.stop).work()
+        finally:
+            context.cleaner.close()
+
+
+class _Loop:
+    """The life of one run."""
+
+    def __init__(self, context: RunContext, plan: Plan, stop: threading.Event) -> None:
+        self._run, self._plan, self._stop = context, plan, stop
+        self._starter, self._ender = Starter(context), Ender(context)
+        self._next_look = 0.0
+
+    def work(self) -> RunState:
+        """From the first look at the plan to the last word in the journal."""
+        run, journal = self._run, self._run.workspace.journal
+        run.workspace.runs.start(run.run_id, journal.owner, run.options.lease_s)
+        state = RunState.INTERRUPTED
+        try:
+            with Heartbeat(journal, run.options.lease_s):
+                self._begin()
+                while not self._is_finished and not self._stop.is_set():
+                    self._turn()
+                if self._is_finished:
+                    state = run.schedule.outcome()
+        finally:
+            self._end(state)
+        return state
+
+    @property
+    def _is_finished(self) -> bool:
+        return self._run.schedule.is_finished and self._run.feed.is_over
+
+    def _begin(self) -> None:
+        """Take over what the plan found done."""
+        run, schedule = self._run, self._run.schedule
+        self._take_over(self._plan)
+        for folder in scratch_folders(run.workspace.root / "scratch"):
+            if folder.name in schedule.digests:  # a supervisor died after its commit
+                run.cleaner.remove(folder)
+        run.observer.started(run.run_id, schedule)
+
+    def _take_over(self, plan: Plan) -> None:
+        """Write down what a plan found done, and the cells that it completes."""
+        run, schedule = self._run, self._run.schedule
+        with run.workspace.database.write():
+            for step in plan.steps:
+                if step.hit and step.twin is not None:
+                    inputs = schedule.inputs(step.key)
+                    run.workspace.journal.adopt(run.run_id, step.key, step.twin, inputs)
+            done = [cell for cell in plan.links if schedule.cells[cell] is StepState.SUCCEEDED]
+            run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
+
+    def _take_in(self) -> None:
+        """Give up cells that show no promise, and take in the ones that come instead."""
+        run = self._run
+        for cell, why in run.feed.given_up().items():
+            run.drop([cell], why, StepState.CANCELLED)
+        plan = run.feed.more(run.schedule)
+        if plan is not None:
+            run.schedule.add(plan)
+            self._take_over(plan)
+
+    def _turn(self) -> None:
+        """One round: take what ended, look around now and then, start what can start."""
+        run = self._run
+        self._take_in()
+        ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
+        if time.monotonic() >= self._next_look:
+            self._look_around()
+        if ended or self._starter.startable():
+            with run.workspace.database.write():
+                for handle, report in ended:
+                    attempt = run.attempts.get(handle.step_key)
+                    if attempt is not None and attempt.handle == handle:
+                        del run.attempts[handle.step_key]
+                        self._ender.end(attempt, report)
+                    # else it timed out before, and nobody waits for it any more
+                self._start()
+            self._starter.submit()
+        self._ender.check_storage()
+        if not run.attempts and not run.schedule.is_finished:
+            self._stop.wait(0 if self._starter.startable() else run.options.poll_s)
+
+    def _start(self) -> None:
+        """Start steps until there is no room or none is ready; reusing one may ready others."""
+        while not self._ender.out_of_storage:
+            keys = self._starter.startable()
+            if not keys:
+                return
+            self._starter.start(keys)
+
+    def _look_around(self) -> None:
+        """Progress of running steps, time limits, cancellations, other supervisors."""
+        run = self._run
+        self._next_look = time.monotonic() + run.options.poll_s
+        for attempt in list(run.attempts.values()):
+            run.show_progress(attempt)
+            if attempt.deadline is not None and time.monotonic() > attempt.deadline:
+                self._ender.time_out(attempt)
+        whole, cells = run.workspace.runs.cancelled(run.run_id)
+        if whole:
+            run.feed.close()
+        if whole or cells:
+            chosen = list(run.schedule.cells) if whole else sorted(cells, key=lambda c: c.cell_id)
+            run.drop(chosen, "cancelled", StepState.CANCELLED)
+        elsewhere = [k for k in run.schedule.steps if run.schedule.phase(k) is Phase.ELSEWHERE]
+        for key, row in run.workspace.journal.rows(elsewhere).items():
+            if row.state is not StepState.RUNNING or row.is_abandoned:
+                run.schedule.set(key, Phase.READY)
+
+    def _end(self, state: RunState) -> None:
+        """Let go of everything, whatever happened."""
+        run, journal = self._run, self._run.workspace.journal
+        claims = [attempt.claim for attempt in run.attempts.values()]
+        if claims:
+            run.compute.close()
+            journal.release(run.run_id, claims, "interrupted")
+        counts = {str(phase): count for phase, count in run.schedule.counts().items()}
+        run.workspace.runs.finish(run.run_id, journal.owner, state, {"steps": counts})
+        run.observer.finished(state)

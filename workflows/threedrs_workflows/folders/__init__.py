@@ -1,0 +1,1 @@
+"""The work behind `prepare`, `extract` and `probe`, on folders of scenes."""

@@ -1,0 +1,130 @@
+"""Extract features from folders on disk: the work behind `workflows extract`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from threedrs_components.pretraining.teacher import QUALITY
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.teachers import TEACHERS, load_teacher
+from threedrs_components.teachers.extraction import Extraction, extract_scenes
+from threedrs_platform.config.suggestions import nearest_and_all
+from threedrs_platform.errors import ArtifactError, ConfigError, DataError, Fault
+from threedrs_platform.workspace import Workspace, find_workspace
+
+PAPER_GRID = 14
+MOST_SHOWN = 3
+"""Teachers of earlier runs that an error message lists."""
+
+
+@dataclass(frozen=True)
+class ExtractionRequest:
+    """What `workflows extract` was asked for."""
+
+    scenes: Path
+    teacher: str
+    checkpoint: str | None
+    out: Path
+    grid: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the teacher's configuration."""
+    frames: int = 32
+    device: str | None = None
+    skip_bad_scenes: bool = False
+    workspace: str | None = None
+    database: str | None = None
+
+
+def extract_folder(
+    request: ExtractionRequest, progress: Callable[[int, int, str], None]
+) -> Extraction:
+    """Store the features of every scene under a folder.
+
+    Raises:
+        ConfigError: the request cannot be met; says what to do.
+        CheckpointError: the checkpoint does not fit.
+        DataError: no scene is usable, or one is not and bad scenes are refused.
+    """
+    checkpoint = _checked(request)
+    source = RGBDFolder(request.scenes, request.frames)
+    scene_ids = source.scenes()
+    device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = load_teacher(request.teacher, checkpoint, device=device, **request.options)
+    extraction = extract_scenes(
+        teacher,
+        source,
+        scene_ids,
+        request.out,
+        request.grid or min(PAPER_GRID, teacher.grid),
+        skip_bad_scenes=request.skip_bad_scenes,
+        progress=progress,
+    )
+    if not extraction.written and not extraction.kept:
+        raise DataError(f"{request.scenes}: none of {len(scene_ids)} scenes is usable")
+    return extraction
+
+
+def _checked(request: ExtractionRequest) -> str:
+    """The checkpoint's path, once all flags make sense."""
+    faults = [
+        Fault(f"{value} is not above 0", flag)
+        for flag, value in (("--grid", request.grid), ("--frames", request.frames))
+        if value is not None and value < 1
+    ]
+    if request.teacher not in TEACHERS:
+        complaint = f"no teacher {request.teacher!r}{nearest_and_all(request.teacher, TEACHERS)}"
+        faults.append(Fault(complaint, "--teacher"))
+    elif request.checkpoint is None:
+        faults.append(Fault(_what_to_do(request), "--checkpoint"))
+    if faults or request.checkpoint is None:
+        raise ConfigError(faults)
+    return request.checkpoint
+
+
+def _what_to_do(request: ExtractionRequest) -> str:
+    chosen = TEACHERS[request.teacher]
+    complaint = (
+        f"teacher {request.teacher} needs weights; name their path: the released ones are "
+        f"{chosen.weights}"
+    )
+    if not chosen.trainable:
+        return complaint
+    found = own_teachers(request.teacher, request.workspace, request.database)
+    if found:
+        micro = "or take one that an earlier run trained: " + ", ".join(map(str, found))
+    else:
+        micro = (
+            f"or train a micro one: `workflows submit` of a grid with teacher {request.teacher} "
+            "keeps it in its workspace, and this message then shows the path"
+        )
+    return f"{complaint}; {micro}"
+
+
+def own_teachers(kind: str, folder: str | None, database: str | None) -> list[Path]:
+    """Folders of teachers that runs of this workspace trained, newest first, a few at most."""
+    workspace = find_workspace(folder, database)
+    if not workspace.root.is_dir():
+        return []
+    with workspace:
+        return _trained(workspace, kind)[:MOST_SHOWN]
+
+
+def _trained(workspace: Workspace, kind: str) -> list[Path]:
+    folders = []
+    for step, _ in workspace.journal.recipes({"teacher"}):
+        if step.output_digest is None:
+            continue
+        try:
+            folder = workspace.store.checkout(step.output_digest)
+        except ArtifactError:
+            continue  # collected since, so there is nothing to offer
+        quality = json.loads((folder / QUALITY).read_text())
+        if quality["recipe"]["teacher"]["kind"] == kind and folder not in folders:
+            folders.append(folder)
+    return folders

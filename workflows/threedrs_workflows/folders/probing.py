@@ -1,0 +1,199 @@
+"""Probe scenes on disk with a named model: the work behind `workflows probe`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from threedrs_components.objectives.config import Level
+from threedrs_components.probing.common_views import telling_views
+from threedrs_components.probing.scene_probe import (
+    PAPER_GRID,
+    SceneFeatures,
+    SceneProbe,
+    distinct_frames,
+    probe_scene,
+    rgb_features,
+)
+from threedrs_components.scenes.frames import frame_tensor, resize_images
+from threedrs_components.scenes.geometry import cell_means
+from threedrs_components.scenes.picture import draw_correspondences
+from threedrs_components.scenes.prepared import scene_points
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.students import STUDENT_KINDS
+from threedrs_components.teachers import TEACHER_KINDS, load_teacher
+from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
+from threedrs_platform.records import Scene
+
+RGB = "rgb"
+LAST_LAYER = -1
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What `workflows probe` was asked for."""
+
+    scenes: Path
+    model: str
+    checkpoint: str | None
+    layer: int
+    level: Level
+    grid: int | None
+    voxel_m: float
+    frames: int
+    on_bad_scene: Literal["refuse", "skip"]
+    picture: Path | None = None
+
+
+@dataclass
+class ProbeOutcome:
+    """Scenes probed, and those left out with the reason."""
+
+    probes: list[SceneProbe] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeOutcome:
+    """Probe every scene under a folder.
+
+    Args:
+        request: what to do.
+        report: told one line per scene, and what was drawn or left out.
+
+    Raises:
+        ConfigError: the request cannot be met.
+        DataError: no scene is usable, or one is not and bad scenes are refused.
+    """
+    source = RGBDFolder(request.scenes, request.frames)
+    outcome = ProbeOutcome()
+    scene_ids = source.scenes()
+    features_of = load_features(request)
+    for scene in _usable_scenes(source, scene_ids, request, outcome, report):
+        probe = _probe(scene, features_of, request)
+        outcome.probes.append(probe)
+        _report_scene(probe, request, report)
+        if request.picture is not None and len(outcome.probes) == 1:
+            report(draw_views(scene, request.picture, request.voxel_m))
+    if not outcome.probes:
+        raise DataError(f"{request.scenes}: none of {len(scene_ids)} scenes is usable")
+    return outcome
+
+
+def load_features(request: ProbeRequest) -> SceneFeatures:
+    """The model that `--model` names.
+
+    Raises:
+        ConfigError: no such model, or a checkpoint missing or superfluous.
+        CheckpointError: the checkpoint does not fit.
+    """
+    if request.model == RGB:
+        if request.checkpoint is not None:
+            raise _fault("--checkpoint", f"the model {RGB!r} has no weights; leave it out")
+        if request.layer != LAST_LAYER:
+            raise _fault("--layer", f"the model {RGB!r} has no layers; leave it out")
+        return partial(rgb_features, grid=request.grid or PAPER_GRID)
+    if request.model not in (*TEACHER_KINDS, *STUDENT_KINDS):
+        hint = did_you_mean(request.model, (RGB, *TEACHER_KINDS, *STUDENT_KINDS))
+        raise _fault("--model", f"no model {request.model!r}{hint}")
+    if request.checkpoint is None:
+        raise _fault("--checkpoint", f"the model {request.model!r} needs weights; name their path")
+    if request.model in STUDENT_KINDS:
+        return _student(request.checkpoint, request.layer)
+    teacher = load_teacher(request.model, request.checkpoint, layer=request.layer)
+
+    def features_of(scene: Scene) -> Tensor:
+        with torch.no_grad():
+            return teacher.scene_features(scene)
+
+    return features_of
+
+
+def _student(checkpoint: str, layer: int) -> SceneFeatures:
+    # Brings transformers, seconds that the other models need not wait for.
+    from threedrs_components.students.checkpoints import load_student, student_features
+
+    student = load_student(checkpoint)
+
+    def features_of(scene: Scene) -> Tensor:
+        size, grid = student.image_size, student.grid
+        images = frame_tensor(resize_images(scene.images, size, size))
+        coordinates, _ = cell_means(*scene_points(scene), grid, grid)
+        return student_features(student, images, coordinates, layer)
+
+    return features_of
+
+
+def _usable_scenes(
+    source: RGBDFolder,
+    scene_ids: Sequence[str],
+    request: ProbeRequest,
+    outcome: ProbeOutcome,
+    report: Callable[[str], None],
+) -> Iterator[Scene]:
+    for scene_id in scene_ids:
+        try:
+            yield distinct_frames(source.load(scene_id))
+        except SceneError as error:
+            if request.on_bad_scene == "refuse":
+                cure = "repair it, or leave it out with --on-bad-scene skip"
+                raise SceneError(scene_id, f"{error.reason}; {cure}", error.path) from error
+            outcome.skipped[scene_id] = error.reason
+            report(f"skipped {error}")
+
+
+def _probe(scene: Scene, features_of: SceneFeatures, request: ProbeRequest) -> SceneProbe:
+    height, width = scene.images.shape[1:3]
+    if request.grid is not None and request.grid > min(height, width):
+        message = f"{request.grid} tokens do not fit across frames of {width} x {height} pixels"
+        raise _fault("--grid", message)
+    try:
+        return probe_scene(
+            scene,
+            features_of,
+            grid=request.grid,
+            voxel_m=request.voxel_m,
+            level=request.level,
+        )
+    except SceneError:
+        raise
+    except ValueError as error:
+        raise _fault("--grid", str(error)) from error
+
+
+def draw_views(scene: Scene, out: Path, voxel_m: float) -> str:
+    """Write the picture, and say what it shows or why there is none.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    views = telling_views(scene, voxel_m)
+    if views is None:
+        return f"{out}: not drawn, no two frames of {scene.scene_id} see the same voxel"
+    first, second = (scene.frame_names[view] for view in views)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw_correspondences(scene, *views, voxel_m=voxel_m).save(out, format="PNG")
+    except OSError as error:
+        raise StorageError(f"{out}: the picture cannot be written: {error}") from error
+    return f"{out}: {first} and {second} of {scene.scene_id}, equal places joined"
+
+
+def _report_scene(probe: SceneProbe, request: ProbeRequest, report: Callable[[str], None]) -> None:
+    if probe.score.frames < request.frames:
+        report(f"{probe.scene}: only {probe.score.frames} distinct frames of {request.frames}")
+    if probe.score.pairs == 0:
+        report(
+            f"{probe.scene}: no voxel is seen from two frames, so there is no score; "
+            "take more --frames or a larger --voxel"
+        )
+
+
+def _fault(flag: str, message: str) -> ConfigError:
+    return ConfigError([Fault(message, path=flag)])

@@ -1,0 +1,1 @@
+"""From a grid file to cells, or to every fault in it."""

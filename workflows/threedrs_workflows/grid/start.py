@@ -1,0 +1,154 @@
+"""The tree that all cells of a grid start from: preset, the grid's own base, --smoke, --set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from threedrs_platform.config.paths import known_paths, path_fault, split_path
+from threedrs_platform.config.strict_yaml import Document, KeyPath
+from threedrs_platform.config.tree import Tree, get_in, put_in
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_workflows.experiment import Experiment, experiment_id
+from threedrs_workflows.grid.axes import Assignment
+from threedrs_workflows.grid.file import ReadGrid, undotted_twice
+from threedrs_workflows.grid.presets import load_preset
+
+STARTING_POINT = {"scenes", "students", "student"}
+"""What a base without a preset has to give itself."""
+START = "preset"
+"""The key that names the preset to start from, in a grid's base and in a preset."""
+
+
+def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]]:
+    """Settings of the baseline cell, each with its place, and the faults in how they are given.
+
+    Raises:
+        ConfigError: the preset cannot be read.
+    """
+    document, raw = grid.document, dict(grid.file.base)
+    preset = raw.pop(START, None)
+    tree = Tree(values={(): document.place(("base",))})
+    faults = undotted_twice(raw, document, ("base",))
+    if preset is not None:
+        start = _preset_name(preset, document, ("base", "preset"))
+        tree = _on_preset(tree, start, document, ("base", "preset"), grid.env, faults)
+    elif not STARTING_POINT & raw.keys():
+        hint = "start from a preset: `base: {preset: micro}`"
+        faults.append(document.fault(f"no preset, and no settings of its own; {hint}", ("base",)))
+    for key, value in raw.items():
+        message = None if isinstance(value, Mapping) else path_fault(Experiment, key, tree.data)
+        if message:
+            faults.append(document.fault(message, ("base", key), of_key=True))
+        else:
+            tree = tree.put(split_path(key), value, document, ("base", key))
+    if smoke and isinstance(preset, str):
+        small = load_preset(preset, document, ("base", "preset"), smoke=True, env=grid.env)
+        tree = tree.put((), small.data, small, ())
+    elif smoke:
+        faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))
+    return _with_settings(tree, grid), faults
+
+
+def _on_preset(
+    tree: Tree,
+    name: str,
+    asking: Document,
+    at: KeyPath,
+    env: Mapping[str, str],
+    faults: list[Fault],
+) -> Tree:
+    """The tree with a preset's settings, above those of the preset that it starts from itself."""
+    preset = load_preset(name, asking, at, env=env)
+    settings = {key: value for key, value in preset.data.items() if key != START}
+    if START in preset.data:
+        start = _preset_name(preset.data[START], preset, (START,))
+        tree = _on_preset(tree, start, preset, (START,), env, faults)
+    faults += undotted_twice(settings, preset, ())
+    return tree.put((), settings, preset, ())
+
+
+def _preset_name(value: Any, document: Document, at: KeyPath) -> str:
+    if not isinstance(value, str):
+        raise ConfigError([document.fault("expected the name of a preset", at)])
+    return value
+
+
+def _with_settings(tree: Tree, grid: ReadGrid) -> Tree:
+    """`--set` flags with one value change the base; faulty names are reported with the axes."""
+    for setting in grid.settings:
+        single = len(setting.values) == 1 and setting.path != "seeds"
+        if single and path_fault(Experiment, setting.path, tree.data) is None:
+            tree = tree.put(split_path(setting.path), setting.values[0], setting.document, ())
+    return tree
+
+
+@dataclass(frozen=True)
+class Built:
+    """One cell's experiment, or what is wrong with it."""
+
+    experiment: Experiment | None
+    values: Mapping[str, Any]
+    """All settings as plain data; as far as they are known where the experiment is faulty."""
+
+    def value_of(self, path: str) -> Any:
+        """A setting by its dotted name; None where this cell has none of that name."""
+        return get_in(self.values, split_path(path))
+
+
+@dataclass
+class Workbench:
+    """Builds cells on a base; the same assignment is built once."""
+
+    base: Tree
+    _built: dict[tuple[Any, ...], Built] = field(default_factory=dict)
+
+    def build(self, choices: Assignment) -> Built:
+        """The experiment with these choices."""
+        key = tuple((path, repr(choice.value)) for path, choice in choices.items())
+        if key not in self._built:
+            self._built[key] = self._build(choices)
+        return self._built[key]
+
+    def _build(self, choices: Assignment) -> Built:
+        data = self.base.data
+        for path, choice in choices.items():
+            data = put_in(data, split_path(path), choice.value)
+        experiment, faults = Tree(data).build(Experiment)
+        if experiment is not None and not faults:
+            return Built(experiment, experiment.canonical())
+        return Built(None, data)
+
+    def faults(self, choices: Assignment) -> list[Fault]:
+        """What is wrong with these choices, each fault where the value was written."""
+        tree = self.base
+        for path, choice in choices.items():
+            tree = tree.put(split_path(path), choice.value, choice.document, choice.at)
+        return tree.build(Experiment)[1]
+
+    def faults_of_broken(self, choices: Assignment) -> list[Fault]:
+        """As `faults`, at the price of one look for cells that are known to be sound."""
+        return [] if self.build(choices).experiment is not None else self.faults(choices)
+
+    def cell_id(self, choices: Assignment) -> str:
+        """Identity of the cell with these choices, which must be without fault."""
+        experiment = self.build(choices).experiment
+        assert experiment is not None
+        return experiment_id(experiment)
+
+    def path_fault(self, path: str) -> str | None:
+        """Why a dotted name is no setting; None when it is one."""
+        if _UNUSED.match(path):
+            return f"no setting {path!r}: the model itself stands in `teachers`"
+        return path_fault(Experiment, path, self.base.data)
+
+    def known_paths(self) -> list[str]:
+        """Every setting by its dotted name."""
+        paths = known_paths(Experiment, self.base.data)
+        return [path for path in paths if path != "seed" and not _UNUSED.match(path)]
+
+
+_UNUSED = re.compile(r"teacher_pretraining\.[^.]+\.teacher(\.|$)")
+"""A recipe for teachers holds a model of its own, whose place `teachers` takes."""

@@ -1,0 +1,1 @@
+"""From cells to steps: keys, hits and misses, reasons."""

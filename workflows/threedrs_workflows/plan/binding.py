@@ -1,0 +1,70 @@
+"""From the cells of a grid to the cells of the engine: one per seed, with their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.steps import Cell, Resources, StepSpec
+from threedrs_workflows.experiment import canonical_experiment
+from threedrs_workflows.grid.cells import GridCell, GridCells
+from threedrs_workflows.plan.cell_steps import cell_steps
+
+
+def bind_cells(
+    grid: GridCells, digests: FileDigests, *, need_data: bool = True
+) -> tuple[Cell, ...]:
+    """Cells with their steps: all cells of one seed, then all of the next.
+
+    Seeds come one after the other so that an interrupted run has whole comparisons.
+
+    Args:
+        grid: the cells.
+        digests: of what lies outside; afterwards `digests.absent` names what is not here.
+        need_data: refuse that. Cells made without data can be planned, not run.
+
+    Raises:
+        ConfigError: checkpoints or data that experiments name are not here; all of them at once.
+    """
+    digests.absent = absent = dict[str, str]()
+    cells = tuple(bind_cell(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
+    if absent and need_data:
+        message = "no such file or folder"
+        raise ConfigError([Fault(f"{path}: {message}", each) for path, each in absent.items()])
+    return cells
+
+
+def bind_cell(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
+    """A cell under one seed, with its steps."""
+    experiment = cell.experiment.model_copy(update={"seed": seed})
+    steps = with_resources(cell_steps(experiment, seed, digests), cell.resources)
+    return Cell(cell.cell_id, cell.name, seed, canonical_experiment(experiment), steps, cell.label)
+
+
+def with_resources(
+    steps: Mapping[str, StepSpec], resources: Mapping[str, Resources]
+) -> dict[str, StepSpec]:
+    """Steps, and all that they read from, with the resources of their kind where some are named.
+
+    A step with a GPU gets another key: the same sums come out a little different there.
+    """
+    if not resources:
+        return dict(steps)
+    done: dict[int, StepSpec] = {}
+
+    def change(step: StepSpec) -> StepSpec:
+        if id(step) not in done:
+            inputs = {name: change(read) for name, read in step.inputs.items()}
+            chosen = resources.get(step.kind, step.resources)
+            done[id(step)] = replace(
+                step,
+                inputs=inputs,
+                resources=chosen,
+                numerics="cuda" if chosen.gpus else step.numerics,
+                settings={**step.settings, "gpus": chosen.gpus},
+            )
+        return done[id(step)]
+
+    return {role: change(step) for role, step in steps.items()}

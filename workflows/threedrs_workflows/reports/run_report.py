@@ -1,0 +1,119 @@
+"""The report of a run in the database, as its grid wants it, and everything worth keeping of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from threedrs_components.report.document import EVERY_METRIC, Report, make_report
+from threedrs_components.report.figures import figures
+from threedrs_components.report.render import render
+from threedrs_components.report.table import ResultTable, find_baseline, result_table
+from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.database.connection import Database
+from threedrs_platform.database.measurements import CellResult, RunResults, flatten
+from threedrs_platform.database.results import Results
+from threedrs_platform.database.runs import Runs
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_workflows.grid.file import ReportChoice
+from threedrs_workflows.grid.where import parse_where
+
+FILES = {
+    "report.txt": "table",
+    "report.md": "md",
+    "report.html": "html",
+    "report.tex": "latex",
+    "report.csv": "csv",
+    "report.json": "json",
+}
+
+
+def run_report(
+    database: Database,
+    run_id: str,
+    metrics: Sequence[str] = (),
+    baseline: str | None = None,
+    where: str | None = None,
+) -> Report:
+    """The report of a run.
+
+    Args:
+        metrics: patterns; none means what the grid's `report.metrics` says, else the headlines.
+        baseline: a cell; None means what the grid's `report.compare_to` says.
+        where: keep only the cells for which this expression holds, and the baseline.
+
+    Raises:
+        ConfigError: a pattern, a cell or the expression fits nothing.
+    """
+    choice = report_choice(database, run_id)
+    results = run_table(database, run_id, baseline, where).results
+    totals = Results(database).scene_totals(results)
+    return make_report(results, totals, metrics or choice.metrics, baseline or choice.compare_to)
+
+
+def run_table(
+    database: Database, run_id: str, baseline: str | None = None, where: str | None = None
+) -> ResultTable:
+    """All numbers of a run, without comparisons; arguments and errors as of `run_report`."""
+    results = Results(database).run_results(run_id)
+    compare_to = baseline or report_choice(database, run_id).compare_to
+    if where is not None:
+        base = find_baseline(result_table(results, EVERY_METRIC).rows, compare_to)
+        results = matching(results, where, base)
+    return result_table(results, EVERY_METRIC, compare_to)
+
+
+def matching(results: RunResults, where: str, keep: str | None = None) -> RunResults:
+    """The cells for which an expression over their parameters, name, label and seed holds.
+
+    Args:
+        keep: id of a cell that stays in any case.
+
+    Raises:
+        ConfigError: not an expression, an unknown name, or no cell is left.
+    """
+    values = {id(cell): _values(cell) for cell in results.cells}
+    known = {name for each in values.values() for name in each}
+    try:
+        condition = parse_where(where, known)
+        holds = [cell for cell in results.cells if condition.holds(values[id(cell)].get)]
+    except ConfigError as error:
+        faults = [Fault(f.message, where, "--where", None, f.column) for f in error.faults]
+        raise ConfigError(faults) from None
+    if not holds:
+        raise ConfigError([Fault(f"{where}: holds for none of the cells", path="--where")])
+    chosen = tuple(each for each in results.cells if each in holds or each.cell_id == keep)
+    return replace(results, cells=chosen)
+
+
+def _values(cell: CellResult) -> dict[str, Any]:
+    return {**flatten(cell.params), "name": cell.name, "label": cell.label, "seed": cell.seed}
+
+
+def report_choice(database: Database, run_id: str) -> ReportChoice:
+    """The `report` section of the grid that was submitted."""
+    data = load_document(Runs(database).get(run_id).grid_yaml, "the submitted grid").data
+    return ReportChoice.model_validate(data.get("report") or {})
+
+
+def report_files(database: Database, run_id: str) -> dict[str, str]:
+    """The grid as submitted, the resolved cells, the report in every format, the plots.
+
+    A run that ended before it could measure anything has no report; then its file says why.
+    """
+    grid_yaml = Runs(database).get(run_id).grid_yaml
+    try:
+        report = run_report(database, run_id)
+    except ConfigError as error:
+        return {"grid.yaml": grid_yaml, "report.txt": f"no report: {error}\n"}
+    rows = report.table.rows
+    cells = {row.title: dict(row.replicates[0].params) for row in rows}
+    plots = {f"figures/{name}": text for name, text in figures(report).items()}
+    return {
+        "grid.yaml": grid_yaml,
+        "cells.json": json.dumps(cells, indent=2, sort_keys=True),
+        **{name: render(report, style) for name, style in FILES.items()},
+        **plots,
+    }
