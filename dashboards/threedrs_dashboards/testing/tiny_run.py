@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from threedrs_components.benchmarks import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.prediction_files import write_predictions
 from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.sample_files import read_samples, write_samples
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.micro.config import MicroWorldConfig
