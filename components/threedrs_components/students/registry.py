@@ -14,8 +14,8 @@ from threedrs_components.students.config import (
     MicroPretrainingConfig,
     Qwen2VLStudentConfig,
     Qwen25VLStudentConfig,
-    StudentSettings,
 )
+from threedrs_components.students.settings import StudentSettings
 
 AnyStudent = (
     LlavaVideoConfig

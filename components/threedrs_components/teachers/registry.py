@@ -11,7 +11,6 @@ from threedrs_components.teachers.config import (
     DINOv2Config,
     DINOv2RegistersConfig,
     FLAREConfig,
-    Framing,
     MAEArchitecture,
     MAEConfig,
     PrecomputedConfig,
@@ -21,6 +20,7 @@ from threedrs_components.teachers.config import (
     VGGTArchitecture,
     VGGTConfig,
 )
+from threedrs_components.teachers.settings import Framing
 from threedrs_platform.config.suggestions import nearest_and_all
 from threedrs_platform.errors import ConfigError, Fault
 

@@ -25,8 +25,9 @@ from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
 from threedrs_components.scenes.source import open_scenes
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
+from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_platform.database.measurements import (
     CellResult,

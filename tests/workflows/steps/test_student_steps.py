@@ -25,8 +25,8 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
-from threedrs_components.students.config import MicroWidths
 from threedrs_components.students.registry import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.errors import DataError, StepFailed
