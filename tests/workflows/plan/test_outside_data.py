@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from threedrs_components.scenes.registry import RGBDFolderConfig
-from threedrs_components.students.registry import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.manifest import make_manifest
@@ -25,6 +25,7 @@ def scenes_params(folder: Path) -> dict[str, Any]:
 
 
 def weights_params(folder: Path) -> dict[str, Any]:
+    folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text("{}")
     return {"student": LlavaVideoConfig(checkpoint=str(folder)).canonical()}
 
@@ -42,3 +43,15 @@ def test_a_pointer_holds_the_digest_of_what_it_points_at(
         for name, content in (("first", "1"), ("second", "2"), ("third", "1"))
     )
     assert one == one_again != two
+
+
+def test_weights_in_a_renamed_folder_are_the_same_weights(tmp_path: Path) -> None:
+    one, other = (
+        artifact(
+            pretrain.run,
+            tmp_path / f"of-{name}",
+            {**weights_params(tmp_path / name), "weights": "1"},
+        )
+        for name in ("here", "there")
+    )
+    assert one == other

@@ -16,8 +16,8 @@ from threedrs_components.objectives.config import (
 )
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.students.checkpoints import resolve_student
-from threedrs_components.students.registry import student_config
+from threedrs_components.students.folder import resolve_student, weights_digest
+from threedrs_components.students.registry import STUDENTS
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
@@ -27,9 +27,6 @@ from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
-
-WEIGHTS_DIGEST = "weights.json"
-"""Written by the step "pretrain" beside its pointer."""
 
 
 def run(task: StepTask) -> None:
@@ -59,8 +56,8 @@ def training_inputs(task: StepTask) -> TrainingInputs:
     """Everything that decides the weights, from the step's params and inputs."""
     params = task.params
     features = task.inputs.get("features")
-    student = student_config(params["student"])
-    start = resolve_student(task.inputs["student"])
+    student = STUDENTS.read(params["student"])
+    start = resolve_student(task.inputs["student"], student)
     training = params["training"] | task.settings.get("training", {})
     alignment = params.get("alignment") or {"weight": 0.0}
     return TrainingInputs(
@@ -79,12 +76,6 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task),
     )
-
-
-def weights_digest(start: Path) -> str:
-    """What a pointer to weights elsewhere says of their content; "" for weights that lie here."""
-    path = start / WEIGHTS_DIGEST
-    return str(json.loads(path.read_text())) if path.is_file() else ""
 
 
 def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:

@@ -9,7 +9,7 @@ from threedrs_components.benchmarks.prediction_files import read_predictions, wr
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_components.students.checkpoints import load_student
+from threedrs_components.students.registry import open_student
 from threedrs_components.training.prediction import Asking, predict_benchmarks
 from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.steps import StepTask
@@ -20,7 +20,7 @@ def run(task: StepTask) -> None:
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses one.
     """
-    student = load_student(task.inputs["student"]).to(device_for(task.settings.get("gpus", 0)))
+    student = open_student(task.inputs["student"]).to(device_for(task.settings.get("gpus", 0)))
     prepared = PreparedScenes(task.inputs["prepared"])
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):

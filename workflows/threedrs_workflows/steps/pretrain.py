@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
-from threedrs_components.students.checkpoints import write_pointer
-from threedrs_components.students.registry import MicroPretrainingConfig, student_config
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
+from threedrs_components.students.folder import write_pointer
+from threedrs_components.students.registry import STUDENTS
 from threedrs_platform.steps import StepTask
 
 
 def run(task: StepTask) -> None:
     """Params: student, and pretraining or weights. Inputs: scenes. Writes a student folder.
 
-    With real weights the folder only points at them, and holds their digest: training that starts
-    from other weights must not look like the same work.
+    With weights elsewhere the folder only holds their digest: training that starts from other
+    weights must not look like the same work, and a renamed folder must not look like other weights.
     """
-    student = student_config(task.params["student"])
+    student = STUDENTS.read(task.params["student"])
     if student.checkpoint is not None:
-        write_pointer(student.checkpoint, task.out)
-        (task.out / "weights.json").write_text(json.dumps(task.params["weights"]))
+        write_pointer(student.checkpoint, task.params["weights"], task.out)
         return
     from threedrs_components.pretraining.student import pretrain_student
 

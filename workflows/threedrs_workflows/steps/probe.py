@@ -64,9 +64,10 @@ def _stored_features(folder: Path) -> FeaturesOf:
 
 
 def _student_features(checkpoint: Path, layer: int, device: torch.device) -> FeaturesOf:
-    from threedrs_components.students.checkpoints import load_student, student_features
+    from threedrs_components.students.checkpoints import student_features
+    from threedrs_components.students.registry import open_student
 
-    student = load_student(checkpoint).to(device)
+    student = open_student(checkpoint).to(device)
 
     def features_of(scene: PreparedScene) -> Tensor:
         states = student_features(student, scene.frame_batch(), scene.coordinates, layer)
