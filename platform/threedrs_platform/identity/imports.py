@@ -12,7 +12,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from threedrs_platform.identity.syntax import counted_fields, is_for_type_checkers, last_name
+from threedrs_platform.identity.syntax import COUNTED_FIELDS, is_for_type_checkers, last_name
 
 PROJECT_PREFIX = "threedrs_"
 EVERYTHING = "*"
@@ -64,7 +64,7 @@ def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
             waiting.append(node.orelse)
         elif isinstance(node, ast.AST):
             yield node
-            waiting.extend([getattr(node, name, None) for name in counted_fields(type(node))])
+            waiting.extend([getattr(node, name, None) for name in COUNTED_FIELDS[type(node)]])
 
 
 @dataclass
@@ -97,10 +97,8 @@ class _Finder:
                     self.names.add(place)
                 if alias.asname and alias.name in _LOADERS | _BUILTINS:
                     self._refuse(node)
-        elif isinstance(node.func, ast.Attribute | ast.Name):
-            if last_name(node.func) in _IMPORTERS:
-                self._seen.add(node.func)
-                self._call(node)
+        elif not isinstance(node.func, ast.Call) and last_name(node.func) in _IMPORTERS:
+            self._call(node)
 
     def use(self, node: ast.Attribute | ast.Name) -> None:
         """Note `package.module`, and any other use of what loads code."""
@@ -124,6 +122,7 @@ class _Finder:
 
     def _call(self, importer: ast.Call) -> None:
         name = _literal(importer)
+        self._seen.add(importer.func)
         if name is None:
             self._refuse(importer)
         else:

@@ -24,7 +24,6 @@ import ast
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 REST = "<module>"
@@ -35,6 +34,12 @@ NAME_DIGITS = 10
 """Length of the digests by name: they are compared with each other, and never looked up."""
 
 _UNCOUNTED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
+COUNTED_FIELDS = {
+    kind: tuple(sorted(set(kind._fields) - _UNCOUNTED_FIELDS))
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
+"""Names of the fields that hold what can run, by kind of node; versions order them differently."""
 _STATEMENT_FIELDS = {"body", "orelse", "finalbody"}
 _ERROR_ENDINGS = ("Error", "Exception")
 _RAISED_ENDINGS = (*_ERROR_ENDINGS, "Failed", "Missing", "Corrupt")
@@ -74,8 +79,8 @@ class ModuleSyntax:
 
     digest: str
     names: dict[str, str]
-    """Short digest by qualified name of each function, class (without its methods) and method,
-    and of the rest of the module."""
+    """Short digest by qualified name of each function, class (without its methods) and method;
+    of the rest of the module (`REST`) and of all of it in its order (`WHOLE`)."""
 
 
 def read_syntax(tree: ast.Module) -> ModuleSyntax:
@@ -83,34 +88,25 @@ def read_syntax(tree: ast.Module) -> ModuleSyntax:
     writer = _Writer()
     writer.statements(tree.body)
     pieces = [*writer.pieces, (REST, writer.out)]
-    text = "\n".join(f"{name} {''.join(parts)}" for name, parts in pieces)
-    whole = hashlib.sha256(text.encode()).hexdigest()
+    whole = _sha256("\n".join(f"{name} {''.join(parts)}" for name, parts in pieces))
     own: dict[str, str] = {}
     for name, parts in pieces:
+        # A name may be defined twice: the getter and the setter of a property.
         own[name] = own.get(name, "") + "".join(p for p in parts if not p.startswith(_PLACE))
-    names = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in own.items()}
-    names[WHOLE] = whole
-    return ModuleSyntax(whole, {name: digest[:NAME_DIGITS] for name, digest in names.items()})
+    digests = {**{name: _sha256(text) for name, text in own.items()}, WHOLE: whole}
+    return ModuleSyntax(whole, {name: found[:NAME_DIGITS] for name, found in digests.items()})
 
 
-def is_for_type_checkers(statement: ast.stmt) -> bool:
-    """Whether the body of a statement never runs, for it stands under `if TYPE_CHECKING`."""
-    if not isinstance(statement, ast.If):
-        return False
+def is_for_type_checkers(statement: ast.If) -> bool:
+    """Whether the body never runs, for it stands under `if TYPE_CHECKING`."""
     test = statement.test
     if isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING":
         return isinstance(test.value, ast.Name) and test.value.id == "typing"
     return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
-@cache
-def counted_fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    """Names of a kind of node's fields that hold what can run, in an order of every version."""
-    return tuple(sorted(set(kind._fields) - _UNCOUNTED_FIELDS))
-
-
 class _Writer:
-    """Writes a syntax tree as text; each named definition becomes a piece of its own."""
+    """Writes a syntax tree as text; each function, class and method becomes a piece of its own."""
 
     def __init__(self) -> None:
         self.out: list[str] = []
@@ -140,8 +136,8 @@ class _Writer:
 
     def _running(self, statements: Sequence[ast.stmt]) -> Iterator[ast.stmt]:
         for statement in statements:
-            if is_for_type_checkers(statement):
-                yield from self._running(statement.orelse)  # type: ignore[attr-defined]
+            if isinstance(statement, ast.If) and is_for_type_checkers(statement):
+                yield from self._running(statement.orelse)
             elif not self._runs_nothing(statement):
                 yield statement
 
@@ -161,7 +157,7 @@ class _Writer:
 
     def _node(self, node: ast.AST, message_fields: Sequence[str] = ()) -> None:
         self.out.append("(" + type(node).__name__)
-        for name in counted_fields(type(node)):
+        for name in COUNTED_FIELDS[type(node)]:
             value = getattr(node, name, None)
             if isinstance(value, list) and name in _STATEMENT_FIELDS:
                 value = list(self._running(value))
@@ -277,6 +273,10 @@ class _Writer:
         else:
             for child in ast.iter_child_nodes(node):
                 self._effects(child)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _calls(annotation: ast.expr) -> bool:
