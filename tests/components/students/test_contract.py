@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ EXAMINED = [*STUDENTS, *LAYOUTS]
 @pytest.fixture(scope="module", params=EXAMINED)
 def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Student:
     """A student with positions and both branches of object features, in evaluation mode."""
-    choices = {"position_encoding": True, "object_features": "both"}
+    choices: dict[str, Any] = {"position_encoding": True, "object_features": "both"}
     if request.param in STUDENTS:
         return random_student(kind=request.param, **choices).eval()
     config, _ = publish(request.param, tmp_path_factory.mktemp("published") / "weights")

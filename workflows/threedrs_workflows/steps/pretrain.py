@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.students.folder import write_pointer
-from threedrs_components.students.registry import STUDENTS
+from threedrs_components.students.settings import StudentSettings
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.params.pretrain import PretrainParams
 
 
 def run(task: StepTask) -> None:
-    """Params: student, and pretraining or weights. Inputs: scenes. Writes a student folder.
+    """Inputs: scenes, where the student is trained. Writes a student folder.
 
-    With weights elsewhere the folder only holds their digest: training that starts from other
-    weights must not look like the same work, and a renamed folder must not look like other weights.
+    With given weights the folder only holds their digest: training that starts from other weights
+    must not look like the same work, and a renamed folder must not look like other weights.
     """
-    student = STUDENTS.read(task.params["student"])
+    params = PretrainParams.of(task)
+    student = params.student.open(StudentSettings)
     if student.checkpoint is not None:
-        write_pointer(student.checkpoint, task.params["weights"], task.out)
+        assert params.weights is not None, "given weights have a digest"
+        write_pointer(student.checkpoint, params.weights, task.out)
         return
     from threedrs_components.pretraining.student import pretrain_student
 
-    recipe = task.params["pretraining"] | task.settings.get("student_pretraining", {})
+    assert params.student_pretraining is not None, "a student without weights has a recipe"
     metrics = pretrain_student(
-        MicroPretrainingConfig.model_validate(recipe),
+        params.student_pretraining,
         student,
         task.inputs["scenes"],
         task.out,
