@@ -40,7 +40,7 @@ from threedrs_platform.records import Metric, Prediction
 CELL_PIXELS = 2
 """The tower is supervised at cells of 2 x 2 pixels."""
 ROOM_WEIGHT = 0.3
-"""Of cells that show no object, in the category loss."""
+"""Weight of cells that show no object in the category loss."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -105,11 +105,11 @@ def pretrain_student(
     """Train both stages, write the student to `out`, and say how good it is on held-out frames.
 
     Args:
-        config: length of the stages.
-        student_config: widths.
+        config: how long, at which rate and on how many frames each stage trains.
+        student_config: kind and widths of the student.
         world: a micro world with instance maps.
         out: folder for the student.
-        scratch: where half-done stages survive.
+        scratch: folder where a half-done stage survives a killed process.
         progress: told steps done, all steps, and a note.
     """
     frames, held_out = read_frames(world)
@@ -275,5 +275,6 @@ def _best(prediction: Prediction) -> int:
 
 
 def _choose(seed: int, stage: str, step: int, available: int, wanted: int) -> list[int]:
+    # Of the step alone, so that a resumed stage draws what an undisturbed one would have drawn.
     chance = random.Random(f"{seed}/{stage}/{step}")
     return chance.sample(range(available), min(wanted, available))

@@ -83,6 +83,7 @@ def frame_task(frames: MicroFrames, index: int, grid: int) -> FrameTask:
     instances = frames.instances[index].long()
     counts = torch.bincount(instances.flatten(), minlength=len(frames.names[index]) + 1)[1:]
     visible = [row for row, count in enumerate(counts.tolist()) if count >= VISIBLE_PIXELS]
+    # Without any visible object: no masks, of the right size.
     masks = (
         torch.stack([instances == row + 1 for row in visible]) if visible else instances[None][:0]
     )

@@ -66,15 +66,15 @@ class Llava(Student):
 
     @property
     def image_size(self) -> int:
-        """Of the learned position embeddings."""
+        """Side of the frames: learned positions are for one size."""
         return int(self.model.config.vision_config.image_size)
 
     @property
     def patch_size(self) -> int:
-        """Of the patch embedding."""
+        """Side of the square of pixels that the patch embedding reads."""
         return int(self.model.config.vision_config.patch_size)
 
     @property
     def vision_width(self) -> int:
-        """Of the tower."""
+        """Width of the tower's states."""
         return int(self.model.config.vision_config.hidden_size)

@@ -29,9 +29,11 @@ MAX_POSITIONS = 4096
 PADDING, UNKNOWN = "<pad>", "<unk>"
 EMBEDDING_STD = 0.5
 PROJECTOR_GAIN = 1.2
+"""Of the projector's layers; a gain of 1 keeps the deviation of what goes in."""
 BRANCH_GAIN = 0.5
 """Of the layers that write into the residual stream."""
 BRANCH_OUTPUTS = ("o_proj", "down_proj", "out_proj", "fc2", "attn.proj")
+"""Ends of those layers' names."""
 
 
 def micro_student(config: StudentSettings, texts: Iterable[str], seed: int) -> Student:

@@ -161,12 +161,12 @@ class Student(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.grounding.no_object.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Number format of the weights."""
         return self.grounding.no_object.dtype
 
     def vision(self, images: Tensor) -> Tensor | None:

@@ -87,6 +87,7 @@ class StudentTokenizer:
         """Ids after the visual prefix; without an answer they end where the reply begins."""
         asked = self._ids(self.chat.opening + prompt + self.chat.reply)
         replied = [] if answer is None else self._ids(answer)
+        # `<ground>` is no text to end: its state is read, and nothing is generated behind it.
         if replied and replied != [self.ground_id]:
             replied.append(self.end_id)
         return Encoded(
@@ -103,6 +104,7 @@ class StudentTokenizer:
             kept.append(token)
         text = self.tokenizer.decode(kept, skip_special_tokens=True)
         if self.tokenizer.decoder is None:
+            # A word tokenizer sets a space before every mark, too.
             text = re.sub(r" ([.,?!;:])", r"\1", text)
         return str(text).strip()
 

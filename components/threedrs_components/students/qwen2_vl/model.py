@@ -112,24 +112,24 @@ class Qwen2VL(Student):
 
     @property
     def grid(self) -> int:
-        """The tower takes any size; frames are given the one that makes the usual grid."""
+        """As configured: the tower takes frames of any size, and gets those that make this grid."""
         if self.config.size == "micro":
             return self.config.micro.image_size // (self.merge * self.patch_size)
         return self.config.real_grid
 
     @property
     def image_size(self) -> int:
-        """A whole number of merged patches."""
+        """Side of the frames, a whole number of merged patches."""
         return self.grid * self.merge * self.patch_size
 
     @property
     def patch_size(self) -> int:
-        """Of the patch embedding."""
+        """Side of the square of pixels that the patch embedding reads."""
         return int(self.model.config.vision_config.patch_size)
 
     @property
     def vision_width(self) -> int:
-        """Of the tower's blocks."""
+        """Width of the tower's blocks; Qwen2.5-VL's configuration has another name for it."""
         return int(self.model.model.visual.patch_embed.embed_dim)
 
     def _tower(self, images: Tensor) -> Any:
