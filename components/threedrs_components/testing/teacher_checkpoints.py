@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from threedrs_components.pretraining.mae import initialise
-from threedrs_components.teachers.config import MAEArchitecture, VGGTArchitecture
+from threedrs_components.pretraining.mae.pretraining import initialise, transformers_config
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
-from threedrs_components.teachers.image_encoder import quiet_transformers
-from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.quiet import quiet_transformers
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 

@@ -9,25 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from threedrs_components.pretraining.teacher import (
-    CHECKPOINT,
-    draw,
-    pretrain_teacher,
-)
+from threedrs_components.pretraining.registry import pretraining_of
+from threedrs_components.pretraining.teacher import CHECKPOINT, draw, pretrain_teacher
+from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
 from threedrs_components.pretraining.teacher_world import camera_centres, pose_encoding, read_world
-from threedrs_components.pretraining.vggt import pose_distance
+from threedrs_components.pretraining.vggt.pretraining import pose_distance
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers.frame_teacher import FrameTeacher
-from threedrs_components.teachers.registry import (
-    MAEArchitecture,
-    MAEConfig,
-    PretrainTeacherConfig,
-    VGGTArchitecture,
-    VGGTConfig,
-    load_teacher,
-)
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.mae.config import MAEConfig
+from threedrs_components.teachers.registry import load_teacher
+from threedrs_components.teachers.teacher import FrameTeacher
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
+from threedrs_components.teachers.vggt.config import VGGTConfig
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 
@@ -60,11 +55,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def recipe(name: str, steps: int = 6, **fields: int) -> PretrainTeacherConfig:
-    return PretrainTeacherConfig(
-        teacher=TEACHERS[name], steps=steps, scenes_per_step=3, learning_rate=5e-3,
-        checkpoint_every=2, **fields,
-    )  # fmt: skip
+def recipe(name: str, steps: int = 6, **fields: int) -> TeacherPretraining:
+    settings = TeacherRecipe(
+        steps=steps, scenes_per_step=3, learning_rate=5e-3, checkpoint_every=2, **fields
+    )
+    return pretraining_of(TEACHERS[name], settings)
 
 
 def weights(folder: Path) -> bytes:

@@ -28,7 +28,9 @@ def run(task: StepTask) -> None:
     config = TypeAdapter[TeacherConfig](TeacherConfig).validate_python(task.params["teacher"])
     if "teacher" in task.inputs:
         config = config.model_copy(update={"checkpoint": str(task.inputs["teacher"])})
-    teacher = config.build(str(device_for(task.settings.get("gpus", 0))))
+    teacher = config.at_grid(task.params["grid"]).build(
+        str(device_for(task.settings.get("gpus", 0)))
+    )
     seen = source if task.params["frames"] == "student" else AllImages(source)
     splits = {split: source.scenes(split) for split in task.params["splits"]}
     extraction = extract_scenes(

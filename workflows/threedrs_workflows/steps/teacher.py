@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from threedrs_components.pretraining.registry import TEACHER_PRETRAININGS
 from threedrs_components.pretraining.teacher import pretrain_teacher
-from threedrs_components.teachers.registry import PretrainTeacherConfig
 from threedrs_platform.steps import StepTask
 
 
 def run(task: StepTask) -> None:
     """Params: pretraining. Inputs: the teacher's scenes. Writes weights and quality."""
-    config = PretrainTeacherConfig.model_validate(task.params["pretraining"])
+    config = TEACHER_PRETRAININGS.read(task.params["pretraining"])
     metrics = pretrain_teacher(
         config,
         task.inputs["scenes"],
