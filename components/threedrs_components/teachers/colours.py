@@ -54,7 +54,7 @@ class RGBConfig(TeacherSettings):
     @classmethod
     def _no_layers(cls, layer: int) -> int:
         if layer != -1:
-            raise ValueError("mean colours have no layers; leave it out")
+            raise ValueError("the model 'rgb' has no layers; leave it out")
         return layer
 
     def at_grid(self, grid: int) -> Self:

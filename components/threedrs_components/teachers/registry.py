@@ -42,6 +42,16 @@ def sight_of(kind: str) -> Sight | None:
     return TEACHERS[kind].model_fields["sees"].default if kind in TEACHERS else None
 
 
+def teacher_config(kind: str, checkpoint: str | None = None, **config: Any) -> TeacherSettings:
+    """The configuration of a teacher by its kind; further keywords are its fields.
+
+    Raises:
+        ConfigError: no such kind, or a wrong field.
+    """
+    given = {} if checkpoint is None else {"checkpoint": checkpoint}
+    return TEACHERS.read({"kind": kind, **given, **config})
+
+
 @overload
 def load_teacher(kind: Literal["vggt"], checkpoint: str, **config: Any) -> VGGTTeacher: ...
 @overload
@@ -69,5 +79,4 @@ def load_teacher(
         ConfigError: no such kind, or a wrong field.
         CheckpointError: the checkpoint is missing or does not fit.
     """
-    given = {} if checkpoint is None else {"checkpoint": checkpoint}
-    return TEACHERS.read({"kind": kind, **given, **config}).build(device)
+    return teacher_config(kind, checkpoint, **config).build(device)
