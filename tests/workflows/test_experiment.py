@@ -144,6 +144,12 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
     assert experiment(teacher="vggt", alignment__weight=0.0).teacher_config() is None
 
 
+def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None:
+    colours = experiment(teachers__rgb={"kind": "rgb"}, teacher="rgb")
+    assert colours.pretraining_of_teacher() is None
+    assert canonical_experiment(colours)["teachers"]["rgb"]["sees"] == "nothing"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -64,7 +64,7 @@ def check_features(config: TeacherSettings, scene: Scene) -> Tensor:
     Raises:
         AssertionError: says what is wrong with them.
     """
-    assert choose(config).open(TeacherSettings) == config, (
+    assert choose(config).open(type(config)) == config, (
         "a step does not get the teacher that was configured"
     )
     teacher = config.build()

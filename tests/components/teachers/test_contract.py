@@ -148,7 +148,7 @@ class Unlicensed(ColourTeacher):
     [
         (
             broken(lambda x: x.flatten(1, 2)),
-            r"rgb: features of shape \[3, 196, 3\]; give \[frames,",
+            r"rgb: features of shape \[3, 196, 3\]; give",
         ),
         (broken(Tensor.half), "float16, not float32"),
         (broken(lambda x: x * torch.ones(3, requires_grad=True)), "carry a gradient"),
