@@ -188,7 +188,7 @@ def test_every_mistake_has_its_place_and_a_cure(text: str, start: str, part: str
         (
             "version: 1\nname: x\nbase: {preset: micro, teachers: {a: {kind: vgg}}}\n",
             "3:44: teachers.a.kind",
-            "known kinds: dinov2, dinov2_reg, flare, mae, precomputed, siglip2, vggt",
+            "known kinds: dinov2, dinov2_reg, flare, mae, precomputed, rgb, siglip2, vggt",
         ),
         (
             "version: 1\nname: x\nbase: {preset: micro, text.weight: 1.0, text: {weight: 2.0}}\n",

@@ -11,8 +11,7 @@ from PIL import Image
 
 from threedrs_components.scenes.registry import ScanNetConfig
 from threedrs_components.scenes.source import write_pointer
-from threedrs_components.teachers.registry import TEACHERS
-from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
+from threedrs_components.testing.teacher_checkpoints import tiny_teacher
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import FeatureFolder
@@ -59,9 +58,8 @@ def scenes(tmp_path: Path) -> Path:
 def test_the_teacher_sees_the_frames_that_are_configured(
     frames: str, seen: tuple[str, ...], scenes: Path, tmp_path: Path
 ) -> None:
-    weights = write_tiny_checkpoint("vggt", tmp_path / "weights")
     params = {
-        "teacher": TEACHERS["vggt"].model_validate({"checkpoint": str(weights)}).canonical(),
+        "teacher": tiny_teacher("vggt", tmp_path / "weights").canonical(),
         "grid": 1,
         "num_frames": 2,
         "frames": frames,
