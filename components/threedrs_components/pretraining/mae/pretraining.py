@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ViTMAEForPreTraining
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from threedrs_components.pretraining.teacher_world import TeacherWorld
-from threedrs_components.teachers.config import MAEConfig
-from threedrs_components.teachers.image_encoder import quiet_transformers
-from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
 from threedrs_components.teachers.pixels import normalised
+from threedrs_components.teachers.quiet import quiet_transformers
 from threedrs_platform.records import Metric
 
 SCENES_PER_CHUNK = 8
@@ -27,11 +26,10 @@ TOKEN_STD = 0.02
 class MAEPretraining:
     """Model, loss and quality of one pretraining."""
 
-    def __init__(self, config: MAEConfig, world: TeacherWorld) -> None:
+    def __init__(self, architecture: MAEArchitecture, world: TeacherWorld) -> None:
         self.world = world
-        shape = config.architecture
-        self.patches = (shape.image_size // shape.patch_size) ** 2
-        self.model: Any = ViTMAEForPreTraining(transformers_config(shape))
+        self.patches = (architecture.image_size // architecture.patch_size) ** 2
+        self.model: Any = ViTMAEForPreTraining(transformers_config(architecture))
         self.module: nn.Module = self.model
         initialise(self.model)
 
@@ -74,6 +72,24 @@ class MAEPretraining:
             for chunk in torch.split(scenes, SCENES_PER_CHUNK)
         ]
         return torch.stack(means).mean(0)
+
+
+def transformers_config(architecture: MAEArchitecture) -> ViTMAEConfig:
+    """The same widths in transformers' words."""
+    return ViTMAEConfig(
+        image_size=architecture.image_size,
+        patch_size=architecture.patch_size,
+        hidden_size=architecture.hidden_size,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        intermediate_size=int(architecture.mlp_ratio * architecture.hidden_size),
+        decoder_hidden_size=architecture.decoder_hidden_size,
+        decoder_num_hidden_layers=architecture.decoder_layers,
+        decoder_num_attention_heads=architecture.decoder_heads,
+        decoder_intermediate_size=int(architecture.mlp_ratio * architecture.decoder_hidden_size),
+        mask_ratio=architecture.mask_ratio,
+        norm_pix_loss=False,  # rendered patches are often flat: their own deviation is noise
+    )
 
 
 def initialise(model: Any) -> None:

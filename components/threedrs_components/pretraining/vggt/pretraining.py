@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from threedrs_components.pretraining.teacher_world import TeacherWorld, camera_centres
-from threedrs_components.teachers.config import VGGTConfig
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_platform.records import Metric
@@ -21,18 +21,12 @@ INITIAL_SCALE = 1.0
 SCENES_PER_CHUNK = 8
 
 
-def target_cells(config: VGGTConfig) -> int:
-    """Side of the grid that depth and points are supervised on."""
-    shape = config.architecture
-    return shape.image_size // shape.patch_size * shape.cells_per_patch
-
-
 class VGGTPretraining:
     """Model, loss and quality of one pretraining."""
 
-    def __init__(self, config: VGGTConfig, world: TeacherWorld) -> None:
-        self.config, self.world = config, world
-        self.module = VGGT(config.architecture, INITIAL_SCALE)
+    def __init__(self, architecture: VGGTArchitecture, world: TeacherWorld) -> None:
+        self.world = world
+        self.module = VGGT(architecture, INITIAL_SCALE)
 
     def loss(self, scenes: Tensor, noise: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Sum of the absolute errors of depth, points and pose.
@@ -71,7 +65,8 @@ class VGGTPretraining:
     def save(self, out: Path) -> None:
         """Write the weights, and the widths beside them."""
         write_tensors(out / "model.safetensors", self.module)
-        (out / "config.json").write_text(json.dumps(self.config.canonical(), indent=2))
+        widths = {"architecture": self.module.architecture.canonical()}
+        (out / "config.json").write_text(json.dumps(widths, indent=2))
 
     def _predictions(self, scenes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Depth and points on the targets' cells, and poses."""
