@@ -96,11 +96,10 @@ def check_stored(config: TeacherSettings, scene: Scene, folder: Path) -> None:
     """
 
     class Source:
-        def splits(self) -> Sequence[str]:
-        """One."""
-        return ["all"]
+        def splits(self) -> list[str]:
+            return ["all"]
 
-    def scenes(self, split: str) -> list[str]:
+        def scenes(self, split: str) -> list[str]:
             return [scene.scene_id]
 
         def load(self, scene_id: str) -> Scene:
