@@ -35,7 +35,8 @@ from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, Resources, StepTask
 from threedrs_platform.storage import storage_error, storage_errors
-from threedrs_platform.store.artifacts import ArtifactStore, open_store
+from threedrs_platform.store.artifacts import ArtifactStore
+from threedrs_platform.store.open import open_store
 
 MESSAGE_LENGTH = 2000
 

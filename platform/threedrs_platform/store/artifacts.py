@@ -2,7 +2,7 @@
 
 An artifact's digest is the sha256 of its manifest, and the manifest lists every file with its size
 and sha256; so the digest vouches for every byte. One interface, two homes: a local folder (here)
-and an S3 bucket (`artifacts_s3`).
+and an S3 bucket (`s3.py`).
 
     <root>/objects/ab/<digest>/MANIFEST.json
     <root>/objects/ab/<digest>/STAMP            what the files were like when last verified
@@ -302,12 +302,3 @@ def _make_durable(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def open_store(url: str, cache: Path) -> ArtifactStore:
-    """The store at a folder or an `s3://bucket/prefix`; `cache` holds checkouts of the latter."""
-    if url.startswith("s3://"):
-        from threedrs_platform.store.s3 import S3Store
-
-        return S3Store(url, LocalStore(cache))
-    return LocalStore(Path(url))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from threedrs_platform.compute.in_process import open_compute
+from threedrs_platform.compute.open import open_compute
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
