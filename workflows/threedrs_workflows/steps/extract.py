@@ -15,7 +15,7 @@ from threedrs_components.teachers import TeacherConfig
 from threedrs_components.teachers.extraction import extract_scenes
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.feature_statistics import write_statistics
+from threedrs_platform.store.features import write_statistics
 
 
 def run(task: StepTask) -> None:
