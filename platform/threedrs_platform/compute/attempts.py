@@ -21,8 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled
-from threedrs_platform.compute.step_output import captured_output
+from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled, captured_output
 from threedrs_platform.errors import (
     ArtifactError,
     DataError,

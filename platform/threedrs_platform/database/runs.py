@@ -16,8 +16,8 @@ from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.journal import CellKey, finish_cells
 from threedrs_platform.database.owners import is_dead
-from threedrs_platform.database.run_names import find_run_id
-from threedrs_platform.database.step_entries import StepEntry, load_specs, spec_json, step_row
+from threedrs_platform.database.results import find_run_id
+from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_json, step_row
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.states import RunState, StepState
@@ -185,7 +185,7 @@ class Runs:
             append_events(connection, run_id, events)
 
     def get(self, run_id: str) -> RunRow:
-        """One run, by whatever `run_names` understands.
+        """One run, by whatever `find_run_id` understands.
 
         Raises:
             ConfigError: there is no such run, or several.

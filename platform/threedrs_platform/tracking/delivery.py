@@ -34,7 +34,7 @@ from threedrs_platform.tracking.names import (
     NOTE,
     RUN,
     STATE,
-    find_runs,
+    find_parent,
 )
 
 if TYPE_CHECKING:
@@ -95,6 +95,28 @@ def deliver(
         except Exception as problem:  # whatever a tracking server may throw
             error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     return Delivery(delivered, count_open(database), error)
+
+
+def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> str:
+    """Log a folder's files with a submission's parent run, in place of those of the same name.
+
+    Args:
+        name: of the folder in MLflow.
+
+    Returns: why nothing was logged; empty when all was.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        client = MlflowClient(target.uri)
+        parent = find_parent(client, run)
+        if parent is None:
+            return f"MLflow does not know run {run.run_id} yet"
+        client.log_artifacts(parent.info.run_id, str(folder), name)
+    except MlflowException as error:
+        return f"MLflow: {str(error).splitlines()[0]}"
+    return ""
 
 
 def _write(
@@ -161,9 +183,9 @@ class _RunWriter:
         )
 
     def _parent_run(self, run: RunSummary) -> str:
-        found = find_runs(self._client, self._experiment, {RUN: run.run_id, CELL: "-"})
-        if found:
-            return str(found[0].info.run_id)
+        found = find_parent(self._client, run)
+        if found is not None:
+            return str(found.info.run_id)
         tags = {RUN: run.run_id, CELL: "-", KIND: "submission"} | self._common_tags
         tags |= {"threedrs.grid_file": run.grid_file}
         begin = _milliseconds(run.created_at)
