@@ -1,4 +1,6 @@
-"""Collects what a step reports: live lines in a file for watchers, the rest for the commit."""
+"""What a running step says: its reports, as live lines for watchers and as values for the commit,
+and its output, which goes to the log file of its attempt.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,7 @@ from typing import Any, TextIO
 from threedrs_platform.records import Metric, SampleScore
 
 MIN_SECONDS_BETWEEN_PROGRESS = 0.1
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class StepCancelled(BaseException):
@@ -168,9 +171,6 @@ class LiveTail:
         return [json.loads(line) for line in complete.splitlines()]
 
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
 class ThreadOutput:
     """A text stream that writes to the file of the current thread, if it has one."""
 
@@ -195,7 +195,12 @@ class ThreadOutput:
 
 @contextlib.contextmanager
 def captured_output(log_file: Path, own_process: bool) -> Iterator[None]:
-    """Append all output of the current step to its log file."""
+    """Append all output of the current step to its log file.
+
+    In a worker process of its own the file descriptors are redirected, so that output of C
+    libraries and child processes is caught, too. Where steps share a process with the supervisor
+    (`--ray none`) only the step's thread is redirected.
+    """
     with log_file.open("a", encoding="utf-8", buffering=1) as file, _logging_to(file):
         if own_process:
             with _redirected_process(file):
