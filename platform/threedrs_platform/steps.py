@@ -43,6 +43,9 @@ class StepSpec:
     """Device class and number formats, where they change the result."""
     settings: Mapping[str, JSON] = field(default_factory=dict)
     """How the step runs, never what it yields (checkpoint interval, workers): not in the key."""
+    modules: tuple[str, ...] = ()
+    """Modules of the components that `params` choose. The entry's own imports do not lead to them,
+    so that a step knows its own teacher or benchmark and no other: their code is hashed besides."""
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
+from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.llava_video import LlavaVideo
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.testing.synthetic import WORDS, random_samples, random_scene

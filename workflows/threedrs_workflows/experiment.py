@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from threedrs_components.benchmarks import benchmark_kind
 from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.registry import benchmark_kind
 from threedrs_components.objectives.config import (
     AlignmentConfig,
     CorrespondenceConfig,
@@ -18,18 +18,19 @@ from threedrs_components.objectives.config import (
     TextConfig,
 )
 from threedrs_components.probing.config import ProbeConfig
-from threedrs_components.scenes import (
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.registry import (
     AnyScenes,
     MicroWorldConfig,
     ScanNetConfig,
     ScenesConfig,
 )
-from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_components.students import MicroPretrainingConfig, StudentConfig
-from threedrs_components.teachers import PretrainTeacherConfig, TeacherConfig
+from threedrs_components.students.registry import MicroPretrainingConfig, StudentConfig
+from threedrs_components.teachers.registry import PretrainTeacherConfig, TeacherConfig
 from threedrs_components.training.config import TrainingConfig
-from threedrs_platform.config import Config, did_you_mean, digest_of
-from threedrs_platform.config.suggestions import nearest_and_all
+from threedrs_platform.config import Config
+from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
+from threedrs_platform.identity.recipes import canonical_json, sha256_text
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
@@ -251,7 +252,7 @@ def experiment_id(experiment: Experiment) -> str:
         entries = data.pop(table, {})
         data[chosen] = entries.get(data[chosen], data[chosen])
     data["teacher_pretraining"] = list(data.get("teacher_pretraining", {}).values())
-    return digest_of(data)
+    return sha256_text(canonical_json(data))[:12]
 
 
 def _without_no_effect(data: dict[str, Any]) -> dict[str, Any]:

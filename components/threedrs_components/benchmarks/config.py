@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
 from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_platform.config import Config
+from threedrs_platform.config import PLACE, Config
 
 BenchmarkName = Literal["scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d", "vsibench"]
 Candidates = Literal["proposals", "ground_truth"]
@@ -36,11 +36,11 @@ class BenchmarksConfig(Config):
     max_new_tokens: PositiveInt | None = 64
     """Longest answer that is decoded, where a benchmark has no lower limit of its own; None is
     the benchmark's released limit, 512 for most."""
-    annotations: str | None = None
+    annotations: Annotated[str | None, PLACE] = None
     """Folder with `annotations/` and `proposals/`; the scenes' own folder if not given."""
-    box_file: str | None = None
+    box_file: Annotated[str | None, PLACE] = None
     """Boxes of annotated objects (`scannet_train_gt_box.json` form), if the scenes hold none."""
-    label_map: str | None = None
+    label_map: Annotated[str | None, PLACE] = None
     """`scannetv2-labels.combined.tsv`; decides unique / multiple where the annotations do not."""
     prompts: PromptConfig = PromptConfig()
     text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS

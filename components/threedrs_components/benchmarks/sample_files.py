@@ -13,6 +13,9 @@ from threedrs_platform.records import Sample
 
 _SAMPLE = TypeAdapter(Sample)
 
+HELD_OUT_FILE = "held_out.json"
+"""Beside samples: names the scenes that training may look at without training on them."""
+
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     """Write one JSON object per line; returns how many."""

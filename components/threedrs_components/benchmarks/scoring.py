@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from threedrs_components.benchmarks import benchmark_kind
 from threedrs_components.benchmarks.annotation_sources import find_annotations
 from threedrs_components.benchmarks.kinds import BenchmarkKind
 from threedrs_components.benchmarks.prediction_files import check_predictions
 from threedrs_components.benchmarks.prediction_formats import PredictionFile, read_prediction_file
 from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.registry import benchmark_kind
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.benchmarks.text_scores import TEXT_METRICS
 from threedrs_components.metrics.meteor.data import installed_data

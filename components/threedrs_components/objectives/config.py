@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_platform.config import Config
 
-Level = Literal["token", "pixel"]
 AlignmentLoss = Literal["cosine", "euclidean", "cosine+euclidean", "gram", "cosine+gram"]
 TeacherFrames = Literal["student", "all_images"]
 TextMask = Literal["clean", "released"]

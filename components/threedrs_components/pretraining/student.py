@@ -26,8 +26,9 @@ from threedrs_components.pretraining.student_frames import (
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import MicroPretrainingConfig, StudentSettings
+from threedrs_components.students.config import MicroPretrainingConfig
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.training.batches import collate, object_candidates, training_question

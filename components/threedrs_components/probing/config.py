@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from threedrs_components.objectives.config import Level
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_platform.config import Config
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from threedrs_components.objectives.config import Level
 from threedrs_components.probing.correspondence import CorrespondenceScore, correspondence_score
 from threedrs_components.scenes.frames import frame_tensor
 from threedrs_components.scenes.geometry import cell_sums
 from threedrs_components.scenes.pairs import token_pair_matrix
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Scene

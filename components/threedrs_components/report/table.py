@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from threedrs_components.report.traits import traits
-from threedrs_platform.config import did_you_mean
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from threedrs_components.objectives.config import Level
 from threedrs_components.scenes.geometry import cell_means
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.voxels import voxel_indices, voxel_keys
 
 Int64 = NDArray[np.int64]

@@ -8,6 +8,10 @@ from pydantic import Field
 
 from threedrs_platform.config import Config
 
+Level = Literal["token", "pixel"]
+"""What corresponds across views. pixel: every pixel with valid depth, with the feature of its
+token, as the paper says. token: a token lies in the voxel of its mean coordinate, as released."""
+
 
 class PrepareConfig(Config):
     """How scenes are reduced to what one student reads."""

@@ -14,7 +14,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from threedrs_components.objectives.config import Level
 from threedrs_components.scenes.frames import (
     centre_square,
     frame_tensor,
@@ -23,8 +22,9 @@ from threedrs_components.scenes.frames import (
 )
 from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
 from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
-from threedrs_components.students.position3d import LOWEST_M
+from threedrs_components.scenes.voxels import LOWEST_M
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +13,7 @@ from pydantic import Field
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
 from threedrs_components.scenes.rgbd_folder import load_folder, load_images
-from threedrs_platform.config import Config
+from threedrs_platform.config import PLACE, Config
 from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Scene
@@ -26,13 +26,13 @@ class ScanNetConfig(Config):
     """Where the ScanNet files lie; the layout is that of the released data."""
 
     kind: Literal["scannet"] = "scannet"
-    posed_images: str
+    posed_images: Annotated[str, PLACE]
     """Folder with one folder per scene: NNNNN.jpg, .png, .txt, intrinsic files."""
-    frame_lists: dict[str, str]
+    frame_lists: Annotated[dict[str, str], PLACE]
     """EmbodiedScan info file (.pkl or .json) per split."""
-    boxes: tuple[str, ...] = ()
+    boxes: Annotated[tuple[str, ...], PLACE] = ()
     """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json; later files win."""
-    proposals: tuple[str, ...] = ()
+    proposals: Annotated[tuple[str, ...], PLACE] = ()
     """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from threedrs_components.scenes import MicroWorldConfig, ScenesConfig
 from threedrs_components.scenes.boxes import read_box_lists, write_box_lists
+from threedrs_components.scenes.registry import MicroWorldConfig, ScenesConfig
 from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
 from threedrs_components.scenes.scannet import ScanNetConfig
 from threedrs_platform.contracts import SceneSource

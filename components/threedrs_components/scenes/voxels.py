@@ -8,6 +8,10 @@ from torch import Tensor
 BITS = 21
 """Bits per axis in a key: +-1,048,575 voxels, about 100 km at 0.1 m."""
 
+LOWEST_M = (-15.0, -15.0, -5.0)
+HIGHEST_M = (15.0, 15.0, 5.0)
+"""Where coordinates are clamped before they are encoded, x y z, as released."""
+
 
 def voxel_indices(points: Tensor, voxel_m: float = 0.1) -> Tensor:
     """Nearest voxel of each point [..., 3]: int64 triples, unclamped."""

@@ -14,10 +14,10 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from threedrs_components.randomness import undisturbed
-from threedrs_components.students import STUDENT_KINDS, kind_of, student_config
-from threedrs_components.students.config import StudentSettings
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.published_weights import read_model_config
+from threedrs_components.students.registry import STUDENT_KINDS, kind_of, student_config
+from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import StudentTokenizer
 from threedrs_platform.errors import CheckpointError

@@ -17,13 +17,13 @@ from transformers import (
 )
 
 from threedrs_components.students.clip_pixels import clip_pixels
-from threedrs_components.students.config import MicroWidths, Part
 from threedrs_components.students.published_weights import (
     fill_new_rows,
     load_published,
     read_model_config,
     refuse_model_type,
 )
+from threedrs_components.students.settings import MicroWidths, Part
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import (
     IMAGE,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from threedrs_components.students.config import StudentSettings
+from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import StudentTokenizer
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LOWEST_M = (-15.0, -15.0, -5.0)
-HIGHEST_M = (15.0, 15.0, 5.0)
-"""Coordinates outside are clamped, as released."""
+from threedrs_components.scenes.voxels import HIGHEST_M, LOWEST_M
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.vision_utils import get_vision_window_index
 
-from threedrs_components.students.config import MicroWidths
 from threedrs_components.students.qwen_vision import QwenVision
+from threedrs_components.students.settings import MicroWidths
 
 
 class Qwen25VL(QwenVision):

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import Qwen2VLForConditionalGeneration
 
-from threedrs_components.students.config import MicroWidths
 from threedrs_components.students.qwen_vision import QwenVision
+from threedrs_components.students.settings import MicroWidths
 
 
 class Qwen2VL(QwenVision):

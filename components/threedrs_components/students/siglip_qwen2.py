@@ -16,8 +16,8 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from threedrs_components.students.config import MicroWidths, Part
 from threedrs_components.students.real_weights import read_llava
+from threedrs_components.students.settings import MicroWidths, Part
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import IMAGE, Newline, StudentTokenizer
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
-from threedrs_components.students.config import MicroWidths, Part, StudentSettings
 from threedrs_components.students.grounding_head import GroundingHead
 from threedrs_components.students.object_features import (
     EIGHTH_OF_CELL,
@@ -26,6 +25,7 @@ from threedrs_components.students.object_features import (
 )
 from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
+from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
 from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout
 from threedrs_components.students.tokenizer import MICRO_CHAT, ChatMarkup, StudentTokenizer
 from threedrs_platform.errors import DataError

@@ -13,35 +13,19 @@ from pydantic import (
     model_validator,
 )
 
-from threedrs_platform.config import Config
+from threedrs_components.teachers.settings import (
+    FrameTeacherConfig,
+    Framing,
+    ImageEncoderConfig,
+    TeacherSettings,
+)
+from threedrs_platform.config import CONDUCT, PLACE, Config
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.flare.teacher import FLARETeacher
     from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
     from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
     from threedrs_components.teachers.vggt.teacher import VGGTTeacher
-
-Framing = Literal["aspect", "squash", "crop"]
-"""How a frame is brought to the model's size: "aspect" keeps its shape at the model's width and
-cuts only what is then too tall (VGGT's own loader), "squash" distorts the whole frame to the
-model's size (what the student does), "crop" keeps the shape and cuts the middle out."""
-
-
-class FrameTeacherConfig(Config):
-    """What all teachers that read pixels let one choose."""
-
-    weights: ClassVar[str]
-    """Where the released weights are, for messages."""
-    trainable: ClassVar[bool] = False
-    """Whether `pretraining` can make weights of micro widths."""
-
-    layer: int = -1
-    """Block whose output is the feature; -1 is the last, after the final LayerNorm if any."""
-    framing: Framing = "squash"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""
-    licence: str = ""
-    """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
 
 
 class VGGTArchitecture(Config):
@@ -116,7 +100,7 @@ class VGGTConfig(FrameTeacherConfig):
     trainable: ClassVar[bool] = True
 
     kind: Literal["vggt"] = "vggt"
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, PLACE] = None
     """A .safetensors or .pt file; its own shapes then decide the widths."""
     framing: Framing = "aspect"
     architecture: VGGTArchitecture = VGGTArchitecture()
@@ -139,7 +123,7 @@ class FLAREConfig(FrameTeacherConfig):
     weights: ClassVar[str] = "geometry_pose.pth of AntResearch/FLARE (non-commercial)"
 
     kind: Literal["flare"] = "flare"
-    checkpoint: str
+    checkpoint: Annotated[str, PLACE]
     """The .pth file, or the same tensors as .safetensors."""
     stage: Literal["1", "2", "3", "1+3"] = "3"
     """1: the encoder, frame by frame; 2: camera-centric decoder over all frames; 3: the global
@@ -168,20 +152,13 @@ class FLAREConfig(FrameTeacherConfig):
         return FLARETeacher.load(self, device)
 
 
-class ImageEncoderConfig(FrameTeacherConfig):
-    """What teachers that see one frame at a time share."""
-
-    image_size: PositiveInt | None = None
-    """Side of the square that frames are brought to; None is the checkpoint's own."""
-
-
 class DINOv2Config(ImageEncoderConfig):
     """DINOv2: one frame in, 2D features out."""
 
     weights: ClassVar[str] = "facebook/dinov2-large (Apache 2.0)"
 
     kind: Literal["dinov2"] = "dinov2"
-    checkpoint: str
+    checkpoint: Annotated[str, PLACE]
     """A folder in the transformers format, or the model.safetensors inside it."""
     image_size: PositiveInt | None = 224
     """224 gives the 16 x 16 tokens that the paper's code expects."""
@@ -205,7 +182,7 @@ class DINOv2RegistersConfig(ImageEncoderConfig):
     weights: ClassVar[str] = "facebook/dinov2-with-registers-large (Apache 2.0)"
 
     kind: Literal["dinov2_reg"] = "dinov2_reg"
-    checkpoint: str
+    checkpoint: Annotated[str, PLACE]
     """A folder in the transformers format, or the model.safetensors inside it."""
     image_size: PositiveInt | None = 224
     """224 gives 16 x 16 tokens."""
@@ -229,7 +206,7 @@ class SigLIP2Config(ImageEncoderConfig):
     weights: ClassVar[str] = "google/siglip2-so400m-patch14-224 (Apache 2.0)"
 
     kind: Literal["siglip2"] = "siglip2"
-    checkpoint: str
+    checkpoint: Annotated[str, PLACE]
     """A folder in the transformers format, or the model.safetensors inside it."""
     licence: str = "Apache-2.0"
 
@@ -245,14 +222,13 @@ class SigLIP2Config(ImageEncoderConfig):
         return ImageEncoderTeacher.load(self, SIGLIP2, device)
 
 
-class PrecomputedConfig(Config):
+class PrecomputedConfig(TeacherSettings):
     """Features that were made elsewhere: one .arrow, .npz or .safetensors file per scene."""
 
     weights: ClassVar[str] = "a folder of feature files, <scene>.npz or <scene>/<any name>.npz"
-    trainable: ClassVar[bool] = False
 
     kind: Literal["precomputed"] = "precomputed"
-    checkpoint: str
+    checkpoint: Annotated[str, PLACE]
     """The folder of feature files."""
     teacher: str = "unknown"
     """The model that made them; files that name their maker must name this one."""
@@ -315,7 +291,7 @@ class MAEConfig(ImageEncoderConfig):
     trainable: ClassVar[bool] = True
 
     kind: Literal["mae"] = "mae"
-    checkpoint: str | None = None
+    checkpoint: Annotated[str | None, PLACE] = None
     """A folder in the transformers format, or the model.safetensors inside it."""
     architecture: MAEArchitecture = MAEArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
@@ -359,6 +335,6 @@ class PretrainTeacherConfig(Config):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps with a rising learning rate; a cosine to zero follows."""
     clip: PositiveFloat = 1.0
-    checkpoint_every: PositiveInt = 100
+    checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
     """Steps between resumable checkpoints."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from threedrs_components.scenes.frames import frame_tensor
 from threedrs_components.teachers.card import TeacherCard
-from threedrs_components.teachers.config import FrameTeacherConfig
+from threedrs_components.teachers.settings import FrameTeacherConfig
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Scene
 

@@ -24,8 +24,8 @@ from transformers import (
     Qwen2VLConfig,
 )
 
-from threedrs_components.students import AnyStudent, student_config
 from threedrs_components.students.real_weights import lmms_lab_config
+from threedrs_components.students.registry import AnyStudent, student_config
 
 VISION: dict[str, Any] = {
     "hidden_size": 32,

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students import student_config
-from threedrs_components.students.config import MicroWidths
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.registry import student_config
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD, word_tokenizer
 from threedrs_platform.records import Sample

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     Field,
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from threedrs_platform.config import Config
+from threedrs_platform.config import CONDUCT, Config
 
 Strategy = Literal["single", "ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
 
@@ -53,13 +53,13 @@ class TrainingConfig(Config):
     clip: PositiveFloat = 1.0
     """Largest gradient norm."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_accumulation: PositiveInt = 1
-    checkpoint_every: PositiveInt = 100
-    log_every: PositiveInt = 10
-    validate_every: NonNegativeInt = 0
+    gradient_accumulation: Annotated[PositiveInt, CONDUCT] = 1
+    checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
+    log_every: Annotated[PositiveInt, CONDUCT] = 10
+    validate_every: Annotated[NonNegativeInt, CONDUCT] = 0
     """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
-    strategy: Strategy = "single"
-    workers: PositiveInt = 1
+    strategy: Annotated[Strategy, CONDUCT] = "single"
+    workers: Annotated[PositiveInt, CONDUCT] = 1
 
     @model_validator(mode="after")
     def _a_task_has_no_scene_in_common(self) -> Self:

@@ -20,7 +20,7 @@ from threedrs_components.randomness import (
 )
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import StudentSettings
+from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.training.checkpoints import (
     Progress,

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from threedrs_components.benchmarks import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.prediction_files import write_predictions
 from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.sample_files import read_samples, write_samples
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -25,8 +25,9 @@ from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
 from threedrs_components.scenes.source import open_scenes
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig, MicroWidths
+from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_platform.database.measurements import (
     CellResult,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from threedrs_components.objectives.config import Level
 from threedrs_components.scenes.pairs import PairMatrix
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import PreparedScene, scene_pairs
 from threedrs_dashboards.viewer.maps import Float32, Int64
 

@@ -72,6 +72,8 @@ class AttemptRequest:
     live_file: str
     own_process: bool = False
     """Whether the process executes nothing but this, so that all its output is the step's."""
+    modules: tuple[str, ...] = ()
+    """Of the components that the parameters choose: their code is part of the digest."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _execute(request: AttemptRequest, recorder: Recorder) -> AttemptReport:
     out = scratch / f"out-{request.attempt}"
     inputs = _checkout(store, request.inputs)
     with _step_folders(scratch, out) as work:
-        pin_code(request.entry, request.code, Path(request.code_cache))
+        pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
         function = load_entry(request.entry)
         settings = dict(request.settings)
         function(StepTask(dict(request.params), inputs, out, work, recorder, settings))

@@ -1,19 +1,35 @@
-"""The base of every configuration class: frozen, typed, unknown keys refused by name."""
+"""The base of every configuration class: frozen, typed, unknown keys refused.
+
+A setting that changes no result says so on its field, and stays out of identities:
+
+    checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100     # how the work is done
+    checkpoint: Annotated[str | None, PLACE] = None             # where data lie
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict
 
-from threedrs_platform.config.suggestions import did_you_mean
 
-__all__ = ["COLLECTING", "Config", "did_you_mean", "digest_of"]
+class Effectless:
+    """A mark on a field that decides how or from where a result comes, never which it is."""
 
-COLLECTING = {"collecting": True}
-"""Validation context under which unknown keys are reported beside all other faults."""
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+CONDUCT: Final = Effectless("CONDUCT")
+"""How work is done: checkpoint intervals, workers, how a batch is spread."""
+PLACE: Final = Effectless("PLACE")
+"""Where data lie. Their content counts, and stands in the identity as a digest."""
 
 
 class Config(BaseModel):
@@ -21,31 +37,68 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, data: Any, info: ValidationInfo) -> Any:
-        if not isinstance(data, dict) or info.context == COLLECTING:
-            return data
-        unknown = [key for key in data if key not in cls.model_fields]
-        if unknown:
-            raise ValueError(
-                "; ".join(
-                    f"unknown key {key!r}{did_you_mean(str(key), cls.model_fields)}"
-                    for key in unknown
-                )
-            )
+    def canonical(self, without: Collection[Effectless] = ()) -> dict[str, Any]:
+        """JSON-ready values of every field, spelled-out defaults included.
+
+        Args:
+            without: leave out fields that carry one of these marks, however deep.
+        """
+        data = self.model_dump(mode="json")
+        if without:
+            for owner, name in list(_marked(self, data, without)):
+                del owner[name]
         return data
 
-    def canonical(self) -> dict[str, Any]:
-        """JSON-ready values of every field, spelled-out defaults included."""
-        return self.model_dump(mode="json")
+    def identity(self) -> dict[str, Any]:
+        """What of it decides numbers: everything but conduct and places."""
+        return self.canonical(without=(CONDUCT, PLACE))
+
+    def remainder(self) -> dict[str, Any]:
+        """What `identity` leaves out, in the same shape; `merged` puts the two together again."""
+        return dict(_difference(self.canonical(), self.identity()))
 
     def fingerprint(self) -> str:
-        """First 12 hex digits of the sha256 of the canonical JSON."""
-        return digest_of(self.canonical())
+        """First 12 hex digits of the sha256 of what decides numbers."""
+        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def digest_of(value: Any) -> str:
-    """First 12 hex digits of the sha256 of a JSON value, whatever the order of its keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def _marked(
+    value: Any, data: Any, marks: Collection[Effectless]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every field with a mark, as the mapping that holds its JSON value and its name."""
+    if isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            if any(mark in field.metadata for mark in marks):
+                yield data, name
+            else:
+                yield from _marked(getattr(value, name), data[name], marks)
+    elif isinstance(value, Mapping):
+        for name, below in value.items():
+            yield from _marked(below, data[name], marks)
+    elif isinstance(value, list | tuple):
+        for below, written in zip(value, data, strict=True):
+            yield from _marked(below, written, marks)
+
+
+def merged(identity: Any, remainder: Any) -> Any:
+    """JSON values of a configuration from its identity and its remainder."""
+    if isinstance(identity, Mapping) and isinstance(remainder, Mapping):
+        both = identity.keys() & remainder.keys()
+        return {**identity, **remainder, **{k: merged(identity[k], remainder[k]) for k in both}}
+    if isinstance(identity, list) and isinstance(remainder, list):
+        return [merged(*pair) for pair in zip(identity, remainder, strict=True)]
+    return identity if remainder is None else remainder
+
+
+def _difference(whole: Any, part: Any) -> Any:
+    """What `whole` has and `part` has not; None where nothing is missing from a value."""
+    if isinstance(whole, dict):
+        missing = {
+            key: _difference(below, part[key]) if key in part else below
+            for key, below in whole.items()
+        }
+        return {k: each for k, each in missing.items() if k not in part or each not in (None, {})}
+    if isinstance(whole, list) and any(isinstance(each, dict | list) for each in whole):
+        return [_difference(*pair) for pair in zip(whole, part, strict=True)]
+    return None

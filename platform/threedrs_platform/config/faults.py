@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from threedrs_platform.config import COLLECTING
 from threedrs_platform.config.paths import follow, kinds_of, switches_for_numbers
 from threedrs_platform.config.strict_yaml import Document, KeyPath, Place, dotted
 from threedrs_platform.config.suggestions import did_you_mean
@@ -50,7 +49,7 @@ def build(
     """As `validate`, but returns the faults; the object is None when there are any."""
     faults = [_switch(path, locate, prefix) for path in switches_for_numbers(config, data)]
     try:
-        built = config.model_validate(data, context=COLLECTING)
+        built = config.model_validate(data)
     except ValidationError as error:
         faults += [_fault(config, detail, locate, prefix) for detail in error.errors()]
         return None, list(dict.fromkeys(faults))

@@ -173,7 +173,7 @@ def spec_json(spec: StepSpec) -> str:
     """All of a spec but its inputs and what the step's row already says."""
     kept = {"entry": spec.entry, "params": spec.params, "version": spec.version}
     kept |= {"numerics": spec.numerics, "resources": asdict(spec.resources)}
-    kept |= {"settings": dict(spec.settings)}
+    kept |= {"settings": dict(spec.settings), "modules": list(spec.modules)}
     return json.dumps(kept)
 
 
@@ -194,6 +194,7 @@ def load_specs(connection: Connection, keys: set[str]) -> dict[str, StepSpec]:
             row, kept = rows[key], json.loads(rows[key].spec_json)
             upstream = {name: build(up) for name, up in inputs.get(key, {}).items()}
             resources = Resources(**kept.pop("resources"))
+            kept["modules"] = tuple(kept["modules"])
             built[key] = StepSpec(
                 row.kind, inputs=upstream, label=row.label, resources=resources, **kept
             )

@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -67,29 +67,29 @@ class CodeIndex:
     """Code digests of entry points, with a memo per source file."""
 
     cache_file: Path | None = None
-    _known: dict[str, CodeDigest] = field(default_factory=dict)
-    _modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _known: dict[tuple[str, ...], CodeDigest] = field(default_factory=dict)
+    _modules: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
     _files: dict[str, Path | None] = field(default_factory=dict)
     _sources: dict[str, ModuleSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._cache = StampedCache(self.cache_file)
 
-    def digest(self, entry: str) -> CodeDigest:
-        """Digest of everything the entry point `package.module:function` can reach.
+    def digest(self, entry: str, modules: Sequence[str] = ()) -> CodeDigest:
+        """Digest of everything that `package.module:function` and further modules can reach.
 
         Raises:
             CodeError: a module cannot be found or parsed, or a package has no version.
         """
-        module = entry.partition(":")[0]
-        if module not in self._known:
-            self._known[module] = self._walk(module)
-        return self._known[module]
+        starts = (entry.partition(":")[0], *sorted(modules))
+        if starts not in self._known:
+            self._known[starts] = self._walk(starts)
+        return self._known[starts]
 
-    def modules(self, entry: str) -> tuple[str, ...]:
-        """All project modules that the entry point can reach, packages before what is in them."""
-        self.digest(entry)
-        return self._modules[entry.partition(":")[0]]
+    def modules(self, entry: str, modules: Sequence[str] = ()) -> tuple[str, ...]:
+        """All project modules that can be reached, packages before what is in them."""
+        self.digest(entry, modules)
+        return self._modules[(entry.partition(":")[0], *sorted(modules))]
 
     def forget(self) -> None:
         """Look at the files again at the next call."""
@@ -100,10 +100,10 @@ class CodeIndex:
         """Keep the memo for the next process."""
         self._cache.save()
 
-    def _walk(self, entry_module: str) -> CodeDigest:
+    def _walk(self, starts: tuple[str, ...]) -> CodeDigest:
         sources: dict[str, str] = {}
         packages: dict[str, str] = {}
-        waiting = list(_with_parents(entry_module))
+        waiting = [name for start in starts for name in _with_parents(start)]
         while waiting:
             name = waiting.pop()
             if name in sources:
@@ -121,7 +121,7 @@ class CodeIndex:
                 for name in source.names
                 if name.startswith(PROJECT_PREFIX) and name not in sources and self._file(name)
             )
-        self._modules[entry_module] = tuple(sorted(sources))
+        self._modules[starts] = tuple(sorted(sources))
         lines = [f"{name} {digest}" for name, digest in sorted(sources.items())]
         return CodeDigest(sha256_text("\n".join(lines)), dict(sorted(packages.items())))
 

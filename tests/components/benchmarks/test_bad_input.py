@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.benchmarks import BENCHMARKS
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.scoring import score
 from threedrs_platform.errors import ThreedrsError
 

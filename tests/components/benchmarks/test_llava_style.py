@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.benchmarks import PromptConfig, benchmark_kind
 from threedrs_components.benchmarks.annotation_files import AnnotationFiles
+from threedrs_components.benchmarks.registry import PromptConfig, benchmark_kind
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Sample
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from threedrs_components.benchmarks import (
+from threedrs_components.benchmarks.config import BenchmarkName
+from threedrs_components.benchmarks.registry import (
     BENCHMARKS,
     AnnotationFolder,
     BenchmarksConfig,
@@ -18,7 +19,6 @@ from threedrs_components.benchmarks import (
     load_benchmark,
     open_benchmarks,
 )
-from threedrs_components.benchmarks.config import BenchmarkName
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import AnnotationError, ConfigError
 from threedrs_platform.records import Prediction, Sample

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from threedrs_components.benchmarks import BENCHMARKS
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.paper.tables import TABLES_FILE, paper_table, paper_tables
 from threedrs_platform.errors import ConfigError
 

@@ -19,7 +19,8 @@ from threedrs_components.pretraining.vggt import pose_distance
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers import (
+from threedrs_components.teachers.frame_teacher import FrameTeacher
+from threedrs_components.teachers.registry import (
     MAEArchitecture,
     MAEConfig,
     PretrainTeacherConfig,
@@ -27,7 +28,6 @@ from threedrs_components.teachers import (
     VGGTConfig,
     load_teacher,
 )
-from threedrs_components.teachers.frame_teacher import FrameTeacher
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 

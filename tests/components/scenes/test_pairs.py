@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from threedrs_components.objectives.config import Level
 from threedrs_components.scenes.pairs import PairMatrix, token_pair_matrix
+from threedrs_components.scenes.prepare_config import Level
 
 torch.set_num_threads(1)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from threedrs_components.students import STUDENT_KINDS
 from threedrs_components.students.checkpoints import (
     load_student,
     save_student,
@@ -16,6 +15,7 @@ from threedrs_components.students.checkpoints import (
     write_pretrained,
 )
 from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.students.registry import STUDENT_KINDS
 from threedrs_components.testing.synthetic import random_scene, random_student
 from threedrs_platform.errors import CheckpointError
 

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import LlavaOnevisionForConditionalGeneration, PreTrainedModel
 
-from threedrs_components.students import AnyStudent, student_config
 from threedrs_components.students.checkpoints import load_student, save_student
 from threedrs_components.students.real_weights import LMMS_LAB_NAMES, lmms_lab_config
+from threedrs_components.students.registry import AnyStudent, student_config
 from threedrs_components.testing.student_checkpoints import LAYOUTS, lmms_lab_name, publish
 from threedrs_components.testing.synthetic import random_samples, random_scene
 from threedrs_components.training.prediction import predict_scene

@@ -17,9 +17,10 @@ from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.students import STUDENT_KINDS, kind_of, student_config
 from threedrs_components.students.checkpoints import load_student, student_features
-from threedrs_components.students.config import MicroPretrainingConfig, MicroWidths
+from threedrs_components.students.config import MicroPretrainingConfig
+from threedrs_components.students.registry import STUDENT_KINDS, kind_of, student_config
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
 from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.batches import collate, object_candidates, training_question

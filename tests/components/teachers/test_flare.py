@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from threedrs_components.teachers import load_teacher
 from threedrs_components.teachers.flare.layers import (
     CrossAttention,
     PoseBlock,
@@ -20,6 +19,7 @@ from threedrs_components.teachers.flare.layers import (
     harmonic,
 )
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
+from threedrs_components.teachers.registry import load_teacher
 from threedrs_components.teachers.vggt.layers import Rotation
 from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from threedrs_components.teachers import load_teacher
 from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
 from threedrs_components.teachers.pixels import normalised
+from threedrs_components.teachers.registry import load_teacher
 from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from threedrs_components.teachers.config import Framing
 from threedrs_components.teachers.pixels import FrameSize, normalised, resized
+from threedrs_components.teachers.settings import Framing
 
 
 @pytest.mark.parametrize("size", [(24, 32), (48, 64), (96, 130), (37, 21)])

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from threedrs_components.teachers import load_teacher
 from threedrs_components.teachers.extraction import extract_scenes
 from threedrs_components.teachers.precomputed.teacher import FeatureFile, on_grid
+from threedrs_components.teachers.registry import load_teacher
 from threedrs_platform.errors import CheckpointError, DataError
 from threedrs_platform.records import FeatureMap, Scene
 from threedrs_platform.store.features import (

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from threedrs_components.teachers import VGGTArchitecture, VGGTConfig, load_teacher
+from threedrs_components.teachers.registry import VGGTArchitecture, VGGTConfig, load_teacher
 from threedrs_components.teachers.vggt.checkpoint import dpt_layers
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.vggt.teacher import VGGTTeacher, extrinsics_of, intrinsics_of

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, ValidationError, model_validator
@@ -111,12 +111,6 @@ def test_prefix_places_a_part_of_a_document() -> None:
     with pytest.raises(ConfigError) as caught:
         validate(House, document.data["house"], document, ("house",))
     assert str(caught.value) == 'h.yaml:3:10: house.rooms: expected a whole number, got "none"'
-
-
-def test_unknown_key_in_code_is_named_too() -> None:
-    data: dict[str, Any] = {"lifes": 3}
-    with pytest.raises(ValidationError, match="unknown key 'lifes'; did you mean 'lives'"):
-        Cat(**data)
 
 
 def test_fingerprint_ignores_order_and_spelled_out_defaults() -> None:

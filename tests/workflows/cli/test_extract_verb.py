@@ -13,7 +13,7 @@ import torch
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
-from threedrs_components.teachers import VGGTArchitecture
+from threedrs_components.teachers.registry import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing.teacher_checkpoints import TINY_KINDS, write_tiny_checkpoint

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from threedrs_components.benchmarks import BENCHMARKS
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_workflows.cli import main
 
 

@@ -228,7 +228,7 @@ def test_damage_between_plan_and_use_is_repaired(
 def test_a_step_whose_code_was_edited_since_the_plan_does_not_run(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CodeIndex, "digest", lambda self, entry: CodeDigest("as planned", {}))
+    monkeypatch.setattr(CodeIndex, "digest", lambda *_: CodeDigest("as planned", {}))
     plan = engine.look([fake_cell("cell", {"noop": fake_step("noop")})])
     monkeypatch.undo()
     assert engine.submit_plan(plan) is RunState.FAILED

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.scenes import RGBDFolderConfig
-from threedrs_components.students import LlavaVideoConfig
+from threedrs_components.scenes.registry import RGBDFolderConfig
+from threedrs_components.students.registry import LlavaVideoConfig
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.manifest import make_manifest

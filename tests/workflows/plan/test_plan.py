@@ -67,7 +67,7 @@ def test_the_reason_names_the_field_that_changed(
 def test_changed_code_and_packages_are_named(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def digest(self: CodeIndex, entry: str) -> CodeDigest:
+    def digest(self: CodeIndex, entry: str, _modules: object) -> CodeDigest:
         return CodeDigest("old", {"torch": "2.12"})
 
     monkeypatch.setattr(CodeIndex, "digest", digest)

@@ -12,7 +12,7 @@ import torch
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.teachers import TEACHERS
+from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.teacher_checkpoints import TINY_KINDS, write_tiny_checkpoint
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.errors import ConfigError

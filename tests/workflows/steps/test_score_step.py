@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from threedrs_components.benchmarks import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.prediction_files import write_predictions
+from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_platform.errors import AnnotationError

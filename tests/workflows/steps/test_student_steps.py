@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from threedrs_components.benchmarks import asking
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.prompts import PromptConfig
+from threedrs_components.benchmarks.registry import asking
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.objectives.config import (
     CorrespondenceConfig,
@@ -25,8 +25,8 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
-from threedrs_components.students import LlavaVideoConfig, MicroPretrainingConfig
-from threedrs_components.students.config import MicroWidths
+from threedrs_components.students.registry import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students.settings import MicroWidths
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.errors import DataError, StepFailed

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threedrs_components.scenes import ScanNetConfig
+from threedrs_components.scenes.registry import ScanNetConfig
 from threedrs_components.scenes.source import write_pointer
-from threedrs_components.teachers import TEACHERS
+from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.steps import StepTask

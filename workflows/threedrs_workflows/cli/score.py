@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threedrs_components.benchmarks import BENCHMARKS, benchmark_kind
 from threedrs_components.benchmarks.prediction_formats import FORMATS
+from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_kind
 from threedrs_workflows.cli.output import columns, emit, say
 
 if TYPE_CHECKING:

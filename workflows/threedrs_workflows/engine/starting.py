@@ -127,6 +127,7 @@ class Starter:
             kind=step.spec.kind,
             label=step.spec.label,
             entry=step.spec.entry,
+            modules=step.spec.modules,
             code=step.recipe.code,
             code_cache=str(run.workspace.code_cache),
             params=dict(step.spec.params),

@@ -12,8 +12,8 @@ import torch
 
 from threedrs_components.pretraining.teacher import QUALITY
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers import TEACHERS, load_teacher
 from threedrs_components.teachers.extraction import Extraction, extract_scenes
+from threedrs_components.teachers.registry import TEACHERS, load_teacher
 from threedrs_platform.config.suggestions import nearest_and_all
 from threedrs_platform.errors import ArtifactError, ConfigError, DataError, Fault
 from threedrs_platform.workspace import Workspace, find_workspace

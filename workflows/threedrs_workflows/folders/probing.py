@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from threedrs_components.objectives.config import Level
 from threedrs_components.probing.common_views import telling_views
 from threedrs_components.probing.scene_probe import (
     PAPER_GRID,
@@ -24,10 +23,11 @@ from threedrs_components.probing.scene_probe import (
 from threedrs_components.scenes.frames import frame_tensor, resize_images
 from threedrs_components.scenes.geometry import cell_means
 from threedrs_components.scenes.picture import draw_correspondences
+from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.students import STUDENT_KINDS
-from threedrs_components.teachers import TEACHER_KINDS, load_teacher
+from threedrs_components.students.registry import STUDENT_KINDS
+from threedrs_components.teachers.registry import TEACHER_KINDS, load_teacher
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from threedrs_components.benchmarks import asking
-from threedrs_components.scenes import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
+from threedrs_components.benchmarks.registry import asking
+from threedrs_components.scenes.registry import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
 from threedrs_workflows.experiment import NO_EFFECT, Experiment

@@ -41,7 +41,7 @@ class Graph:
 class GraphBuilder:
     """Gives every step its key, once per distinct step however many cells share it."""
 
-    def __init__(self, code: Callable[[str], CodeDigest]) -> None:
+    def __init__(self, code: Callable[[str, Sequence[str]], CodeDigest]) -> None:
         self._code = code
         self._nodes: dict[str, Node] = {}
         self._key_of: dict[int, str] = {}
@@ -64,7 +64,7 @@ class GraphBuilder:
         if known is not None:
             return known
         inputs = {name: self.key(spec.inputs[name]) for name in sorted(spec.inputs)}
-        recipe = make_recipe(spec, self._code(spec.entry), inputs)
+        recipe = make_recipe(spec, self._code(spec.entry, spec.modules), inputs)
         key = recipe.key()
         if key not in self._nodes:
             self._nodes[key] = Node(key, spec, recipe)

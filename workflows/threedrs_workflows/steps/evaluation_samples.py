@@ -11,9 +11,6 @@ from threedrs_platform.contracts import Benchmark
 from threedrs_platform.records import Sample
 from threedrs_platform.steps import StepTask
 
-HELD_OUT_FILE = "held_out.json"
-"""Beside samples: names the scenes that training may look at without training on them."""
-
 
 def held_out_of(task: StepTask) -> frozenset[str]:
     """The scenes that the step's `held_out` param takes out of training; none without it."""

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.scannet import AllImages
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.teachers import TeacherConfig
 from threedrs_components.teachers.extraction import extract_scenes
+from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import write_statistics

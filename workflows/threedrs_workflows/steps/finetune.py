@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.objectives.config import (
     AlignmentConfig,
@@ -16,8 +16,8 @@ from threedrs_components.objectives.config import (
 )
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.source import open_scenes
-from threedrs_components.students import student_config
 from threedrs_components.students.checkpoints import resolve_student
+from threedrs_components.students.registry import student_config
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
@@ -26,7 +26,6 @@ from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
-from threedrs_workflows.steps.evaluation_samples import HELD_OUT_FILE
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
 WEIGHTS_DIGEST = "weights.json"

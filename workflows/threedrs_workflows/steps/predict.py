@@ -6,14 +6,13 @@ from collections import defaultdict
 from dataclasses import replace
 
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
-from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import load_student
 from threedrs_components.training.prediction import Asking, predict_benchmarks
 from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps.evaluation_samples import HELD_OUT_FILE
 
 
 def run(task: StepTask) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from threedrs_components.students import MicroPretrainingConfig, student_config
 from threedrs_components.students.checkpoints import write_pointer
+from threedrs_components.students.registry import MicroPretrainingConfig, student_config
 from threedrs_platform.steps import StepTask
 
 

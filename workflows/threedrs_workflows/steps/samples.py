@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 
-from threedrs_components.benchmarks import BenchmarksConfig, open_benchmarks
-from threedrs_components.benchmarks.sample_files import write_samples
+from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
+from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, write_samples
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.evaluation_samples import (
-    HELD_OUT_FILE,
     evaluated_samples,
     held_out_of,
 )

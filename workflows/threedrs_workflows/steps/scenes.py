@@ -6,7 +6,7 @@ import json
 
 from pydantic import TypeAdapter
 
-from threedrs_components.scenes import MicroWorldConfig, ScenesConfig
+from threedrs_components.scenes.registry import MicroWorldConfig, ScenesConfig
 from threedrs_components.scenes.source import write_pointer
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from threedrs_components.benchmarks import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.prediction_files import read_predictions
+from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.steps import StepTask

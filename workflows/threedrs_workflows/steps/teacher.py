@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threedrs_components.pretraining.teacher import pretrain_teacher
-from threedrs_components.teachers import PretrainTeacherConfig
+from threedrs_components.teachers.registry import PretrainTeacherConfig
 from threedrs_platform.steps import StepTask
 
 

@@ -1,0 +1,121 @@
+"""What every kind of student lets one choose. Imports no torch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import PositiveInt, model_validator
+
+from threedrs_platform.config import PLACE, Config
+
+if TYPE_CHECKING:
+    from threedrs_components.students.student import Student
+
+ObjectFeatures = Literal["llm", "vision", "both"]
+ObjectMembership = Literal["share", "released"]
+Part = Literal["vision", "projector", "language"]
+
+
+class MicroWidths(Config):
+    """Sizes of the micro student: the real architecture, small enough for one CPU thread."""
+
+    image_size: PositiveInt = 64
+    patch_size: PositiveInt = 8
+    vision_width: PositiveInt = 64
+    vision_layers: PositiveInt = 2
+    vision_heads: PositiveInt = 4
+    vision_ff: PositiveInt = 128
+    width: PositiveInt = 128
+    layers: PositiveInt = 3
+    heads: PositiveInt = 4
+    key_value_heads: PositiveInt = 4
+    ff: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _whole_patches(self) -> Self:
+        if self.image_size % (2 * self.patch_size):
+            raise ValueError("image_size must be a multiple of 2 * patch_size")
+        return self
+
+
+class StudentSettings(Config):
+    """What every kind of student can choose."""
+
+    size: Literal["micro", "7b"] = "micro"
+    checkpoint: Annotated[str | None, PLACE] = None
+    """A student folder, or for size 7b the published weights."""
+    position_encoding: bool = False
+    """Add the sine encoding of world coordinates to visual tokens and object features."""
+    object_features: ObjectFeatures = "llm"
+    """Where candidates are pooled: last hidden states, projected vision tokens, or their mean."""
+    object_membership: ObjectMembership = "share"
+    """How a token counts for a candidate: by the share of its pixels inside the box, or as
+    released all or nothing: hidden states from an eighth of the pixels on (91 of 729), vision
+    tokens from half of them on (98 of 196) and before they are pooled. The latter reads
+    prepare.patch_grid, unless the student pools inside its vision tower."""
+    coord_input: Literal["region", "encoding"] = "region"
+    """What `<coord>` carries: the box's visual feature, or as released only the encoding of its
+    centre, which needs position_encoding."""
+    blind: bool = False
+    """Control: no visual token, object features zero."""
+    frozen: tuple[Part, ...] = ()
+    """Parts that fine-tuning leaves as they are. The others learn at the rates of `training`."""
+    gradient_checkpointing: bool = False
+    micro: MicroWidths = MicroWidths()
+
+    real_image_size: ClassVar[int] = 384
+    """Side of the frames at size 7b."""
+    real_grid: ClassVar[int] = 14
+    """Token rows and columns per frame at size 7b."""
+    real_layers: ClassVar[int] = 28
+    """Layers of the language model at size 7b."""
+    real_patch_grid: ClassVar[int | None] = 27
+    """Rows of vision tokens before pooling at size 7b; None where the tower pools them."""
+
+    @model_validator(mode="after")
+    def _choices_fit(self) -> Self:
+        if self.coord_input == "encoding" and not self.position_encoding:
+            raise ValueError("coord_input 'encoding' says nothing without position_encoding: true")
+        if self.size == "7b" and self.checkpoint is None:
+            raise ValueError("size '7b' needs checkpoint: a folder with the weights")
+        return self
+
+    @property
+    def image_size(self) -> int:
+        """Side of the frames that scenes must be prepared with."""
+        return self.micro.image_size if self.size == "micro" else self.real_image_size
+
+    @property
+    def grid(self) -> int:
+        """Token rows and columns per frame."""
+        if self.size == "micro":
+            return self.micro.image_size // (2 * self.micro.patch_size)
+        return self.real_grid
+
+    @property
+    def patch_grid(self) -> int | None:
+        """Rows of vision tokens before pooling that released object features need, if any."""
+        reads_vision = self.object_features in ("vision", "both") and not self.blind
+        if self.object_membership == "share" or not reads_vision or self.real_patch_grid is None:
+            return None
+        if self.size == "micro":
+            return self.micro.image_size // self.micro.patch_size
+        return self.real_patch_grid
+
+    def build(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Student:
+        """Load the checkpoint; modules that it does not hold get random weights.
+
+        Args:
+            dtype: of real weights; a student folder has its own.
+
+        Raises:
+            CheckpointError: there is no checkpoint, or it does not fit.
+        """
+        from threedrs_components.students.checkpoints import build_student
+
+        return build_student(self, dtype)
+
+    @abstractmethod
+    def architecture(self) -> type[Student]:
+        """The class that this kind configures."""

@@ -1,0 +1,51 @@
+"""Settings without effect on results say so on their field, and stay out of identities."""
+
+from typing import Annotated, Literal
+
+import pytest
+
+from threedrs_platform.config import CONDUCT, PLACE, Config, merged
+from threedrs_platform.config.kinds import choose, read_kind
+
+
+class Weights(Config):
+    kind: Literal["weights"] = "weights"
+    checkpoint: Annotated[str | None, PLACE] = None
+    layer: int = -1
+
+
+class Recipe(Config):
+    first: Weights = Weights(checkpoint="/a")
+    others: tuple[Weights, ...] = (Weights(), Weights(checkpoint="/b"))
+    table: dict[str, Weights] = {"x": Weights(checkpoint="/c")}  # noqa: RUF012
+    workers: Annotated[int, CONDUCT] = 1
+    sizes: tuple[int, ...] = (1, 2)
+
+
+def test_places_and_conduct_are_no_part_of_an_identity() -> None:
+    moved = Recipe(first=Weights(checkpoint="/elsewhere"), workers=8)
+    assert moved.identity() == Recipe().identity()
+    assert moved.fingerprint() == Recipe().fingerprint()
+    assert Recipe(first=Weights(layer=3)).identity() != Recipe().identity()
+
+
+def test_places_stay_where_only_conduct_is_left_out() -> None:
+    left = Recipe().canonical(without=(CONDUCT,))
+    assert "workers" not in left and left["first"]["checkpoint"] == "/a"
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(first=Weights(), others=(), table={})])
+def test_identity_and_remainder_make_the_whole_again(recipe: Recipe) -> None:
+    assert Recipe.model_validate(merged(recipe.identity(), recipe.remainder())) == recipe
+
+
+def test_a_chosen_component_is_read_back_with_its_places() -> None:
+    weights = Weights(checkpoint="/a", layer=2)
+    chosen = choose(weights)
+    assert chosen.open(Weights) == weights
+    assert chosen.identity() == {"module": __name__, "settings": {"kind": "weights", "layer": 2}}
+
+
+def test_a_module_without_the_kind_is_named() -> None:
+    with pytest.raises(TypeError, match="holds no Weights of kind 'other'"):
+        read_kind(__name__, {"kind": "other"}, Weights)
