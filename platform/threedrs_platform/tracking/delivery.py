@@ -26,7 +26,7 @@ from threedrs_platform.database.outbox import (
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.cells import CellWriter
-from threedrs_platform.tracking.evidence import Evidence, NoEvidence
+from threedrs_platform.tracking.evidence import Evidence
 from threedrs_platform.tracking.names import (
     CELL,
     KIND,
@@ -84,7 +84,7 @@ def deliver(
         folder: of the workspace; holds the lock.
         evidence: tells what to keep beside the numbers.
     """
-    evidence = evidence or NoEvidence()
+    evidence = evidence or Evidence()
     delivered, error = 0, ""
     with sole_deliverer(database, folder) as mine:
         try:

@@ -30,7 +30,7 @@ from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import cells as tracked_cells
 from threedrs_platform.tracking import delivery as tracking
 from threedrs_platform.tracking.delivery import Target, deliver, local_target
-from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, NoEvidence, Table
+from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
 from threedrs_platform.tracking.names import tracked_name
 
 CELLS: tuple[tuple[str, int], ...] = (("id-baseline", 1), ("id-vggt", 1))
@@ -80,7 +80,7 @@ def announce(database: Database) -> None:
         post(connection, "run-1", "run.finished", {})
 
 
-class Told(NoEvidence):
+class NotesAndFiles(Evidence):
     """Has a report of every run."""
 
     def run_files(self, run_id: str) -> Mapping[str, str]:
@@ -102,7 +102,7 @@ def history(target: Target, run: Run, metric: str) -> list[Any]:
 def test_a_submission_becomes_a_parent_and_a_child_per_cell(
     database: Database, tmp_path: Path, target: Target
 ) -> None:
-    delivery = deliver(database, tmp_path, target, Told())
+    delivery = deliver(database, tmp_path, target, NotesAndFiles())
     assert (delivery.delivered, delivery.left, delivery.error) == (4, 0, "")
     runs = runs_of(target)
     assert set(runs) == {"run-1", "baseline seed 1", "vggt seed 1"}
@@ -213,7 +213,7 @@ def test_a_cell_that_failed_and_was_retried_shows_its_last_state(
     other.close()
 
 
-class Rich(NoEvidence):
+class Rich(Evidence):
     """Tells everything, the same of every cell."""
 
     def __init__(self, folder: Path) -> None:

@@ -18,7 +18,7 @@ from threedrs_platform.database.journal import CellKey, Claim
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import Retry, RetryPolicy
 from threedrs_workflows.engine.schedule import Phase, Schedule
@@ -66,7 +66,7 @@ class RunContext:
     attempts: dict[str, Attempt] = field(default_factory=dict)
     waiting_retries: dict[str, tuple[float, Retry]] = field(default_factory=dict)
     """Not before which time, and how, a step is tried again."""
-    feed: Feed = field(default_factory=Closed)
+    feed: CellFeed = field(default_factory=CellFeed)
     """Where more cells come from while the run goes on."""
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:

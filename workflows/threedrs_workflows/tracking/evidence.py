@@ -12,7 +12,7 @@ from threedrs_components.report.render import render
 from threedrs_platform.database.measurements import CellResult, RunResults, StepSummary
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
-from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Table
+from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.reports.run_report import report_files, run_report
 
@@ -23,8 +23,8 @@ JUDGING = ("score", "probe")
 """Steps whose numbers are about the trained student."""
 
 
-class RunEvidence:
-    """Reads a workspace; an artifact that is gone is a `ThreedrsError`."""
+class RunEvidence(Evidence):
+    """Evidence read from a workspace; an artifact that is gone is a `ThreedrsError`."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
