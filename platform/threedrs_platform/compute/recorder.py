@@ -64,7 +64,6 @@ class Recorder:
     metrics: list[Metric] = field(default_factory=list)
     scores: list[SampleScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    last_progress: Progress = Progress()
     _curves: dict[tuple[int, str], float] = field(default_factory=dict)
     _last_write: float = 0.0
 
@@ -77,7 +76,6 @@ class Recorder:
     def progress(self, done: int, total: int, note: str) -> None:
         """Write a progress line, at most ten a second and always the last."""
         self._stop_if_cancelled()
-        self.last_progress = Progress(done, total, note)
         now = time.monotonic()
         if done < total and now - self._last_write < MIN_SECONDS_BETWEEN_PROGRESS:
             return

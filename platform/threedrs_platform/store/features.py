@@ -106,11 +106,6 @@ def read_features(path: Path) -> StoredFeatures:
     return _stored(json.loads(metadata[HEADER]), batches[0])
 
 
-def open_features(path: Path) -> FeatureMap:
-    """The features of one file, memory-mapped; errors as `read_features`."""
-    return read_features(path).features
-
-
 class FeatureFolder:
     """A folder of features with a bounded number of open files, least recently used first out."""
 
@@ -135,11 +130,6 @@ class FeatureFolder:
         if len(self._open) > self.max_open:
             self._open.popitem(last=False)
         return stored
-
-    @property
-    def num_open(self) -> int:
-        """Files that are mapped now."""
-        return len(self._open)
 
 
 def check_one_extraction(folder: FeatureFolder, scene_ids: Sequence[str]) -> FeatureHeader:

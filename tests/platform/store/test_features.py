@@ -22,7 +22,6 @@ from threedrs_platform.store.features import (
     check_one_extraction,
     feature_path,
     feature_statistics,
-    open_features,
     read_features,
     read_statistics,
     statistics_of,
@@ -65,14 +64,14 @@ def test_reading_copies_nothing(tmp_path: Path) -> None:
     big = FeatureMap("big", ("a", "b"), np.zeros((2, 64, 64, 512), np.float16))
     write_features(tmp_path / "big.arrow", big, HEADER)
     before = pa.total_allocated_bytes()
-    values = open_features(tmp_path / "big.arrow").features
+    values = read_features(tmp_path / "big.arrow").features.features
     assert pa.total_allocated_bytes() - before < values.nbytes / 100
     assert not values.flags.owndata
     assert not values.flags.writeable
 
 
 def test_values_outlive_the_file_handle(stored: Path) -> None:
-    values = open_features(stored).features
+    values = read_features(stored).features.features
     stored.unlink()
     np.testing.assert_array_equal(values, features().features)
 
@@ -85,7 +84,7 @@ def test_the_number_of_open_files_is_bounded(tmp_path: Path) -> None:
     assert folder.scenes() == [f"scene{number}" for number in range(5)]
     for scene_id in [*folder.scenes(), "scene0"]:
         assert folder[scene_id].scene_id == scene_id
-    assert folder.num_open == 2
+    assert len(folder._open) == 2
 
 
 def test_an_open_file_is_used_again(stored: Path) -> None:
@@ -114,14 +113,14 @@ def test_the_same_frames_pass() -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactMissing, match=r"nowhere\.arrow"):
-        open_features(tmp_path / "nowhere.arrow")
+        read_features(tmp_path / "nowhere.arrow")
 
 
 @pytest.mark.parametrize("kept", [0, 7, 200, -1])
 def test_a_truncated_file_is_corrupt(stored: Path, kept: int) -> None:
     stored.write_bytes(stored.read_bytes()[:kept])
     with pytest.raises(ArtifactCorrupt, match=r"scene0000_00\.arrow: truncated"):
-        open_features(stored)
+        read_features(stored)
 
 
 def test_a_foreign_arrow_file_is_refused(tmp_path: Path) -> None:
@@ -130,7 +129,7 @@ def test_a_foreign_arrow_file_is_refused(tmp_path: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
     with pytest.raises(DataError, match=r"table\.arrow: an Arrow file, but not one of teacher"):
-        open_features(path)
+        read_features(path)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import optuna
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 from sqlalchemy import Connection, text
@@ -22,6 +23,7 @@ from threedrs_platform.database.events import post
 from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.database.outbox import Message, count_open, mark_delivered, sole_deliverer
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.studies import open_storage, prepare_storage, study_names
 from threedrs_platform.errors import DataError
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.databases import database_kinds, fresh_database
@@ -29,9 +31,11 @@ from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import cells as tracked_cells
 from threedrs_platform.tracking import delivery as tracking
-from threedrs_platform.tracking.delivery import Target, deliver, local_target
+from threedrs_platform.tracking.delivery import Target, attach_folder, deliver, local_target
 from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
+from threedrs_platform.tracking.machine import MachineWatch
 from threedrs_platform.tracking.names import tracked_name
+from threedrs_platform.workspace import Workspace
 
 CELLS: tuple[tuple[str, int], ...] = (("id-baseline", 1), ("id-vggt", 1))
 
@@ -238,6 +242,30 @@ class Rich(Evidence):
 
     def checkpoint(self, cell: CellResult) -> Checkpoint | None:
         return Checkpoint(self.folder, "c" * 64, "llava_video")
+
+
+def test_nothing_is_written_into_the_current_folder(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's own default is a `mlflow.db` there, made by whatever forgets to name our store."""
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with Workspace(tmp_path, "", "") as workspace:
+        store_run(workspace.database, study())
+        announce(workspace.database)
+        results = Results(workspace.database)
+        deliver(workspace.database, tmp_path, target, Rich(tmp_path / "model"))
+        with workspace.database.write() as connection:
+            connection.execute(text("UPDATE runs SET state = 'running'"))
+        watch = MachineWatch(target, results, "run-1")
+        watch.start()
+        watch.stop()
+        attach_folder(target, results.find_run("run-1"), tmp_path / "model", "report")
+        prepare_storage(workspace)
+        optuna.create_study(study_name="study/all", storage=open_storage(workspace, "study"))
+        assert study_names(workspace) == ["study/all"]
+    assert list(here.iterdir()) == []
 
 
 def models_of(target: Target) -> list[Any]:
