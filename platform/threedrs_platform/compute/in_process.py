@@ -62,7 +62,7 @@ class Compute(Protocol):
 
 
 def one_thread_per_step(environment: dict[str, str] | os._Environ[str]) -> None:
-    """Set the thread counts that are not set yet."""
+    """Set the thread counts of numeric libraries, unless the user has set them."""
     for name in THREAD_VARIABLES:
         environment.setdefault(name, "1")
 
@@ -82,7 +82,7 @@ class InProcessCompute:
     name = "this process"
 
     def __init__(self, jobs: int = 1) -> None:
-        """Run so many at a time; more than one only if none of them draws random numbers."""
+        """Take so many attempts at a time; more than one only if none draws random numbers."""
         self._jobs = jobs
         self._running: dict[Handle, _Running] = {}
         self._ended: queue.SimpleQueue[tuple[Handle, AttemptReport]] = queue.SimpleQueue()
@@ -97,7 +97,7 @@ class InProcessCompute:
         return len(self._running) + len(before) < self._jobs
 
     def submit(self, request: AttemptRequest) -> Handle:
-        """Start a thread."""
+        """Start the attempt in a thread."""
         handle = Handle(request.step_key, request.attempt)
         running = _Running(threading.Thread(target=self._run, args=(handle, request), daemon=True))
         self._running[handle] = running
@@ -105,7 +105,7 @@ class InProcessCompute:
         return handle
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
-        """Take what ended from the queue."""
+        """Take the reports of attempts that ended."""
         ended = []
         try:
             ended.append(self._ended.get(timeout=timeout_s))

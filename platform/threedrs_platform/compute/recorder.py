@@ -47,10 +47,6 @@ class Progress:
     note: str = ""
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass
 class Recorder:
     """Recorder of one attempt. Without files it keeps everything in memory (tests, notebooks)."""
@@ -60,7 +56,7 @@ class Recorder:
     curve_file: Path | None = None
     """JSON lines of curve points; shared by the attempts of a step, so a resumed step keeps
     the part of the curve that its predecessor drew."""
-    is_cancelled: Callable[[], bool] = _never
+    is_cancelled: Callable[[], bool] = lambda: False
     metrics: list[Metric] = field(default_factory=list)
     scores: list[SampleScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -69,7 +65,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         if self.curve_file is not None:
-            cut_off_torn_line(self.curve_file)
+            cut_off_torn_line(self.curve_file)  # an attempt before this one may have been killed
             for line in read_json_lines(self.curve_file):
                 self._keep_curve(line["step"], line["values"])
 
@@ -213,7 +209,7 @@ def _redirected_process(file: TextIO) -> Iterator[None]:
     saved = [os.dup(1), os.dup(2)]
     try:
         for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-            stream.flush()
+            stream.flush()  # or what others have printed would land in this step's log
             os.dup2(file.fileno(), number)
         with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             yield
@@ -252,7 +248,7 @@ def _logging_to(file: TextIO) -> Iterator[None]:
     me = threading.get_ident()
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    handler.addFilter(lambda record: record.thread == me)
+    handler.addFilter(lambda record: record.thread == me)  # other threads run other steps
     logging.getLogger().addHandler(handler)
     try:
         yield

@@ -57,7 +57,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CellKey:
-    """A cell of a run."""
+    """A cell of a run, under one seed."""
 
     cell_id: str
     seed: int
@@ -86,6 +86,7 @@ class Journal(StepReader):
             seen: the step's row, where it is known already.
         """
         seen = seen or self.rows([key]).get(key)
+        # The statement names the dead owner: a step that another one took meanwhile is left alone.
         dead = seen.owner if seen is not None and is_dead(seen.owner) else ""
         mine = {"step": key, "me": self.owner, "dead": dead, "lease_s": lease_s}
         with self.database.write() as connection:
@@ -266,7 +267,7 @@ class Journal(StepReader):
         self.database.insert_new(connection, schema.artifacts, [artifact], created_at=now())
         _set_input_digests(connection, claim.key, outcome.input_digests)
         reported = outcome.metrics or outcome.scores or outcome.curves
-        if reported or claim.epoch > 1:
+        if reported or claim.epoch > 1:  # a silent first attempt has nothing to replace, either
             write_measurements(
                 connection, claim.key, outcome.metrics, outcome.scores, outcome.curves
             )
@@ -279,7 +280,7 @@ def finish_cells(
     state: StepState,
     why: str = "",
 ) -> None:
-    """Set the final state of cells, tell it, and leave word for the trackers."""
+    """Set the final state of cells, as events and in the outbox, too."""
     if not finished:
         return
     rows = [
@@ -319,6 +320,7 @@ def _set_input_digests(connection: Connection, key: str, digests: Mapping[str, s
 def _copy_reports(connection: Connection, source: str, target: str) -> None:
     """Give a reused step the metrics, scores and curves of the step it reuses."""
     for table in (schema.metrics, schema.sample_scores, schema.curves):
+        # A step that is computed again after a refresh has reports of its own.
         connection.execute(delete(table).where(table.c.step_key == target))
         names = [column.name for column in table.c if column.name not in ("id", "step_key")]
         rows = select(literal(target), *(table.c[name] for name in names))
@@ -344,7 +346,7 @@ _TAKE = (
     .values(
         state="running",
         owner=bindparam("me"),
-        epoch=_steps.c.epoch + 1,
+        epoch=_steps.c.epoch + 1,  # from here on the last owner, however alive, cannot commit
         lease_until=_LEASE,
         failure=None,
         message=None,

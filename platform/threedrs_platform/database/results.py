@@ -125,7 +125,7 @@ def find_run_id(database: Database, wanted: str | None = None) -> str:
 
 
 class Results:
-    """Questions about the runs of one database."""
+    """Reads the runs of one database and their numbers."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -222,7 +222,7 @@ class Results:
 def _these(
     table: Table, run_id: str, cell_ids: Collection[str] | None = None
 ) -> ColumnElement[bool]:
-    """The rows of a run, or of some of its cells."""
+    """Condition for the rows of a run, or of some of its cells."""
     of_run = table.c.run_id == run_id
     return of_run if cell_ids is None else and_(of_run, table.c.cell_id.in_(list(cell_ids)))
 

@@ -30,7 +30,7 @@ _CELL_KEY = ("run_id", "cell_id", "seed")
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody asked for."""
+    """A grid as it was submitted, with the options of the verb."""
 
     name: str
     grid_file: str
@@ -40,7 +40,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class RunRow:
-    """What is known of one submission."""
+    """One submission as the database knows it."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class RunRow:
 
     @property
     def has_live_owner(self) -> bool:
-        """Whether a supervisor works on it, as far as anyone can tell."""
+        """Whether a supervisor works on the run, as far as anyone can tell."""
         return self.owner is not None and not self.lease_expired and not is_dead(self.owner)
 
 
@@ -73,7 +73,7 @@ class Runs:
         links: Mapping[CellKey, Mapping[str, str]],
         entries: Sequence[StepEntry],
     ) -> str:
-        """Take down a submission with its cells and steps, all or nothing; returns the run id."""
+        """Record a submission with its cells and steps, all or nothing; returns the run id."""
         with self.database.write() as connection:
             at = float(connection.scalar(select(now())) or 0)
             run_id = _new_run_id(submission.name, at)
@@ -113,7 +113,7 @@ class Runs:
         links: Mapping[CellKey, Mapping[str, str]],
         entries: Sequence[StepEntry],
     ) -> None:
-        """Add cells to a run while it goes on; one that it has already is opened again."""
+        """Add cells to a run while it goes on; a cell that it has already is opened again."""
         known = [{"of_run_id": run_id, "of_cell_id": c.cell_id, "of_seed": c.seed} for c in cells]
         with self.database.write() as connection:
             at = float(connection.scalar(select(now())) or 0)
@@ -152,7 +152,7 @@ class Runs:
             append_events(connection, run_id, [Event("run.started", None, {"owner": owner})])
 
     def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> None:
-        """Write a run's outcome and give it up."""
+        """Write a run's outcome and give up its lease."""
         mine = and_(_runs.c.id == run_id, or_(_runs.c.owner == owner, _runs.c.owner.is_(None)))
         with self.database.write() as connection:
             end = (

@@ -35,7 +35,7 @@ _steps = schema.steps
 
 @dataclass(frozen=True)
 class StepRow:
-    """What the journal knows of one step."""
+    """One step as the journal knows it."""
 
     key: str
     kind: str
@@ -77,13 +77,13 @@ _BY_CONTENT = select(*_COLUMNS, _EXPIRED).where(
 
 
 class StepReader:
-    """Questions about steps."""
+    """Reads the journal's steps and changes none."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def rows(self, keys: Collection[str]) -> dict[str, StepRow]:
-        """The known ones among the keys."""
+        """Rows by key; a key that the journal does not know has none."""
         return {row.key: row for row in self._find(_BY_KEY, keys)}
 
     def with_content(self, content_keys: Collection[str]) -> dict[str, StepRow]:
@@ -126,7 +126,7 @@ class StepReader:
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:
-    """Pieces that fit into one query."""
+    """The values in pieces that fit into one query each."""
     rest = iter(values)
     while chunk := list(islice(rest, KEYS_PER_QUERY)):
         yield chunk
@@ -140,7 +140,7 @@ def _row(values: Any) -> StepRow:
 
 @dataclass(frozen=True)
 class StepEntry:
-    """One step of a plan, as the journal takes it down."""
+    """One step of a plan, on its way into the journal."""
 
     key: str
     spec: StepSpec
@@ -187,7 +187,7 @@ def load_specs(connection: Connection, keys: set[str]) -> dict[str, StepSpec]:
         table = schema.step_inputs
         for row in connection.execute(select(table).where(table.c.step_key.in_(chunk))):
             inputs.setdefault(row.step_key, {})[row.name] = row.input_key
-    built: dict[str, StepSpec] = {}
+    built: dict[str, StepSpec] = {}  # cells share steps, so their specs share objects
 
     def build(key: str) -> StepSpec:
         if key not in built:

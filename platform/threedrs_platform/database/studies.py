@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from threedrs_platform.database.connection import Database
 
 SCHEMA = "optuna"
-"""Of the PostgreSQL database: Optuna's tables and its migrations stay apart from ours."""
+"""PostgreSQL schema of Optuna's tables: their migrations stay apart from those of ours."""
 FACTS = "threedrs"
 """User attribute of a study that holds its `StudyFacts`."""
 CELL, SECONDS, REASON, MEASURED = "cell_id", "seconds", "reason", "measured"
@@ -112,7 +112,7 @@ class TrialRow:
     cell_id: str
     seconds: float | None
     reason: str
-    """Why it was pruned or failed."""
+    """Why the trial was pruned or failed."""
     intermediate: Mapping[int, float]
     """Training step -> value of the watched curve."""
     measured: Mapping[str, float]
@@ -247,7 +247,7 @@ def _is_server(workspace: StudyPlace) -> bool:
 def _journal(file: Path) -> JournalFileBackend:
     from optuna.storages.journal import JournalFileBackend
 
-    lock: Any = KernelLock(file)
+    lock: Any = KernelLock(file)  # Optuna's own lock is a file that a killed process leaves behind
     return JournalFileBackend(str(file), lock_obj=lock)
 
 
@@ -272,7 +272,7 @@ class KernelLock:
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Let go of the lock."""
         assert self._held is not None
         self._held.close()
         self._held = None

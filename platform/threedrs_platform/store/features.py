@@ -209,6 +209,7 @@ def _record_batch(
 
 def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
     column = batch.column("features")
+    # The array keeps the map alive, so the file may be closed and even deleted.
     values = column.storage.flatten().to_numpy(zero_copy_only=True)
     features = FeatureMap(
         scene_id=str(about["scene_id"]),
@@ -234,7 +235,7 @@ class FeatureStatistics:
     """Mean and deviation of every channel over all tokens of some scenes."""
 
     scene_ids: tuple[str, ...]
-    """Sorted"""
+    """Sorted."""
     mean: NDArray[np.float64]
     """[channels]"""
     std: NDArray[np.float64]
@@ -257,7 +258,7 @@ def feature_statistics(folder: FeatureFolder, scene_ids: Sequence[str]) -> Featu
         tokens += len(values)
         total, squares = total + values.sum(0), squares + (values**2).sum(0)
     mean = np.asarray(total / tokens)
-    variance = np.maximum(squares / tokens - mean**2, 0)
+    variance = np.maximum(squares / tokens - mean**2, 0)  # rounding could leave it below zero
     return FeatureStatistics(tuple(sorted(scene_ids)), mean, np.sqrt(variance), tokens)
 
 

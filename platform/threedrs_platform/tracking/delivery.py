@@ -59,7 +59,7 @@ class Delivery:
     delivered: int = 0
     left: int = 0
     error: str = ""
-    """Why the rest is left; they stay in the outbox."""
+    """Why messages are left; they stay in the outbox."""
 
 
 def local_target(workspace: Path, tracking_uri: str | None, git_commit: str = "") -> Target:
@@ -89,8 +89,8 @@ def deliver(
     with sole_deliverer(database, folder) as mine:
         try:
             while mine and (messages := open_messages(database)):
-                for message in _write(Results(database), messages, _Writer(target), evidence):
-                    mark_delivered(database, [message])
+                for message in _write(Results(database), messages, _Server(target), evidence):
+                    mark_delivered(database, [message])  # one by one: a crash repeats one at most
                     delivered += 1
         except Exception as problem:  # whatever a tracking server may throw
             error = f"{type(problem).__name__}: {problem}".splitlines()[0]
@@ -120,7 +120,7 @@ def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> s
 
 
 def _write(
-    results: Results, messages: Sequence[Message], writer: _Writer, evidence: Evidence
+    results: Results, messages: Sequence[Message], server: _Server, evidence: Evidence
 ) -> Iterator[Message]:
     """Write messages run by run; yields each once it is written."""
     known = {run.run_id for run in results.run_summaries()}
@@ -128,7 +128,7 @@ def _write(
         if run_id not in known:  # removed since: nothing is left to tell
             yield from group
             continue
-        written = _RunWriter(writer, results, results.run_results(run_id), evidence)
+        written = _RunWriter(server, results, results.run_results(run_id), evidence)
         for message in group:
             if message.kind == "cell.finished":
                 written.cell(str(message.payload["cell"]), int(message.payload["seed"]))
@@ -137,8 +137,8 @@ def _write(
             yield message
 
 
-class _Writer:
-    """MLflow's client with what every run needs."""
+class _Server:
+    """MLflow's client and its experiments."""
 
     def __init__(self, target: Target) -> None:
         from mlflow.tracking import MlflowClient
@@ -164,16 +164,16 @@ class _RunWriter:
     """One submission: its parent run, and the child runs under it."""
 
     def __init__(
-        self, writer: _Writer, results: Results, run: RunResults, evidence: Evidence
+        self, server: _Server, results: Results, run: RunResults, evidence: Evidence
     ) -> None:
-        self._client, self._run, self._evidence = writer.client, run, evidence
-        commit = writer.target.git_commit
+        self._client, self._run, self._evidence = server.client, run, evidence
+        commit = server.target.git_commit
         self._common_tags = {"grid": run.run.name}
         self._common_tags |= {"mlflow.source.git.commit": commit} if commit else {}
-        self._experiment = writer.experiment(run.run.name)
+        self._experiment = server.experiment(run.run.name)
         self._parent = self._parent_run(run.run)
         self._cells = CellWriter(
-            writer.client,
+            server.client,
             self._experiment,
             self._parent,
             results,

@@ -42,6 +42,7 @@ class OutcomeHandler:
         elif report.failure is FailureClass.STORAGE:
             journal.fail(run.run_id, claim, FailureClass.STORAGE, report.message, retry_in_s=0.0)
             run.schedule.set(step.key, Phase.READY)
+            # Not raised here: reports of other attempts are still to be committed in this turn.
             self.out_of_storage = f"{step.name}: {report.message}"
         elif report.cancelled and report.failure is None:
             journal.release(run.run_id, [claim], report.message)

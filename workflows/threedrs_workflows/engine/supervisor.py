@@ -99,7 +99,7 @@ class _RunLoop:
         return self._run.schedule.is_finished and self._run.feed.is_over
 
     def _begin(self) -> None:
-        """Take over what the plan found done."""
+        """Take over what the plan found done, and show the run."""
         run, schedule = self._run, self._run.schedule
         self._take_over(self._plan)
         for folder in scratch_folders(run.workspace.root / "scratch"):
@@ -144,7 +144,7 @@ class _RunLoop:
                         self._outcomes.handle(attempt, report)
                     # else it timed out before, and nobody waits for it any more
                 self._start()
-            self._launcher.submit()
+            self._launcher.submit()  # only now: nothing may run without a claim that is committed
         self._outcomes.check_storage()
         if not run.attempts and not run.schedule.is_finished:
             self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
@@ -177,11 +177,11 @@ class _RunLoop:
                 run.schedule.set(key, Phase.READY)
 
     def _end(self, state: RunState) -> None:
-        """Let go of everything, whatever happened."""
+        """Stop what runs, give its claims back, and write the state of the run."""
         run, journal = self._run, self._run.workspace.journal
         claims = [attempt.claim for attempt in run.attempts.values()]
         if claims:
-            run.compute.close()
+            run.compute.close()  # first: a claim given back while its attempt runs would run twice
             journal.release(run.run_id, claims, "interrupted")
         counts = {str(phase): count for phase, count in run.schedule.counts().items()}
         run.workspace.runs.finish(run.run_id, journal.owner, state, {"steps": counts})

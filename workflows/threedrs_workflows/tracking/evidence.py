@@ -75,7 +75,7 @@ class RunEvidence(Evidence):
         return "\n".join([*lines, "", f"Code, data and weights behind these numbers: {where}."])
 
     def datasets(self, cell: CellResult) -> Sequence[DatasetFacts]:
-        """What it was trained on and evaluated on."""
+        """What the cell was trained on and evaluated on."""
         steps = {step.role: step for step in cell.steps}
         scenes, samples = steps.get("scenes"), steps.get("samples")
         if scenes is None or samples is None or not scenes.output_digest:
