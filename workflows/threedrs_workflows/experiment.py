@@ -17,10 +17,11 @@ from threedrs_components.objectives.config import (
     GroundingConfig,
     TextConfig,
 )
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
-from threedrs_components.students.registry import MicroPretrainingConfig, StudentConfig
+from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import PretrainTeacherConfig, TeacherConfig
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config import CONDUCT, Config

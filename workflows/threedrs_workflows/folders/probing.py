@@ -26,7 +26,7 @@ from threedrs_components.scenes.picture import draw_correspondences
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.students.registry import STUDENT_KINDS
+from threedrs_components.students.registry import STUDENTS, open_student
 from threedrs_components.teachers.registry import TEACHER_KINDS, load_teacher
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
@@ -99,12 +99,12 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
         if request.layer != LAST_LAYER:
             raise _fault("--layer", f"the model {RGB!r} has no layers; leave it out")
         return partial(rgb_features, grid=request.grid or PAPER_GRID)
-    if request.model not in (*TEACHER_KINDS, *STUDENT_KINDS):
-        hint = did_you_mean(request.model, (RGB, *TEACHER_KINDS, *STUDENT_KINDS))
+    if request.model not in (*TEACHER_KINDS, *STUDENTS):
+        hint = did_you_mean(request.model, (RGB, *TEACHER_KINDS, *STUDENTS))
         raise _fault("--model", f"no model {request.model!r}{hint}")
     if request.checkpoint is None:
         raise _fault("--checkpoint", f"the model {request.model!r} needs weights; name their path")
-    if request.model in STUDENT_KINDS:
+    if request.model in STUDENTS:
         return _student(request.checkpoint, request.layer)
     teacher = load_teacher(request.model, request.checkpoint, layer=request.layer)
 
@@ -117,9 +117,9 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
 
 def _student(checkpoint: str, layer: int) -> SceneFeatures:
     # Brings transformers, seconds that the other models need not wait for.
-    from threedrs_components.students.checkpoints import load_student, student_features
+    from threedrs_components.students.checkpoints import student_features
 
-    student = load_student(checkpoint)
+    student = open_student(checkpoint)
 
     def features_of(scene: Scene) -> Tensor:
         size, grid = student.image_size, student.grid

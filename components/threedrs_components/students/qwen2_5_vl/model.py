@@ -9,22 +9,21 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.vision_utils import get_vision_window_index
 
-from threedrs_components.students.qwen_vision import QwenVision
+from threedrs_components.students.qwen2_vl.model import Qwen2VL
 from threedrs_components.students.settings import MicroWidths
 
 
-class Qwen25VL(QwenVision):
-    """Real weights: Qwen/Qwen2.5-VL-7B-Instruct."""
+class Qwen25VL(Qwen2VL):
+    """A student of class `Qwen2_5_VLForConditionalGeneration`."""
 
     model_class = Qwen2_5_VLForConditionalGeneration
-    model_type = "qwen2_5_vl"
-    published_as = "Qwen/Qwen2.5-VL-7B-Instruct"
 
     @classmethod
     def micro_tower(cls, widths: MicroWidths) -> dict[str, Any]:
         """Windows of 4 x 4 patches; the last block sees the whole frame."""
         return {
             "depth": widths.vision_layers,
+            # Not as in Qwen2-VL: here the tower's own width.
             "hidden_size": widths.vision_width,
             "out_hidden_size": widths.width,
             "num_heads": widths.vision_heads,
@@ -35,7 +34,7 @@ class Qwen25VL(QwenVision):
         }
 
     def in_squares(self, states: Tensor, shape: Tensor) -> Tensor:
-        """The tower leaves its states window by window."""
+        """The tower reorders squares window by window, and undoes that only for its tokens."""
         order, _ = get_vision_window_index(
             shape,
             spatial_merge_size=self.merge,
@@ -44,8 +43,3 @@ class Qwen25VL(QwenVision):
         )
         squares = states.reshape(-1, self.merge**2, states.shape[-1])
         return squares[torch.argsort(order)].flatten(0, 1)
-
-    @property
-    def vision_width(self) -> int:
-        """Of the tower's blocks."""
-        return int(self.model.config.vision_config.hidden_size)

@@ -1,116 +1,69 @@
-"""What the Qwen-VL students share: frames as images, merged patches, three-axis positions."""
+"""Qwen2-VL: frames as images, a tower that merges 2 x 2 patches, positions with three axes."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 
 from threedrs_components.students.clip_pixels import clip_pixels
-from threedrs_components.students.published_weights import (
-    fill_new_rows,
-    load_published,
-    read_model_config,
-    refuse_model_type,
-)
 from threedrs_components.students.settings import MicroWidths, Part
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import (
-    IMAGE,
-    ChatMarkup,
-    StudentTokenizer,
-    qwen_chat,
-    stored_tokenizer,
-)
-
-MAX_POSITIONS = 4096
-MICRO_CHAT = ChatMarkup(
-    header="<|user|>",
-    opening="",
-    reply="<|assistant|>",
-    end="<|end|>",
-    visual="<visual>",
-    frame_start="<frame>",
-    frame_end="</frame>",
-    newline="none",
-)
-REAL_CHAT = qwen_chat(
-    "none", opening="", frame_start="<|vision_start|>", frame_end="<|vision_end|>"
-)
+from threedrs_components.students.tokenizer import IMAGE, MICRO_CHAT, QWEN_CHAT, StudentTokenizer
 
 
-class QwenVision(Student):
+class Qwen2VL(Student):
     """Every frame is an image: as a video, two frames would share tokens and coordinates.
 
     Positions have three axes, time, row and column. A frame takes as many positions as it has
     rows, so questions stand closer behind it than its tokens are many.
     """
 
-    micro_chat = MICRO_CHAT
-    model_type: ClassVar[str]
-    """In the config.json of published weights."""
-    published_as: ClassVar[str]
-    """Where such weights come from, for errors."""
+    model_class: ClassVar[type[PreTrainedModel]] = Qwen2VLForConditionalGeneration
+    micro_chat = replace(MICRO_CHAT, frame_start="<frame>", frame_end="</frame>")
+    real_chat = replace(
+        QWEN_CHAT, opening="", frame_start="<|vision_start|>", frame_end="<|vision_end|>"
+    )
+    visual_token = "image_token_id"
     part_prefixes: ClassVar[tuple[tuple[str, Part], ...]] = (
         ("model.visual.merger.", "projector"),
         ("model.visual.", "vision"),
     )
 
     @classmethod
-    @abstractmethod
-    def micro_tower(cls, widths: MicroWidths) -> dict[str, Any]:
-        """Fields of the micro tower's configuration."""
-
-    @classmethod
-    def micro_config(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> PretrainedConfig:
-        """The real architecture in micro widths."""
-        text = {
-            "vocab_size": len(tokenizer),
-            "hidden_size": widths.width,
-            "intermediate_size": widths.ff,
-            "num_hidden_layers": widths.layers,
-            "num_attention_heads": widths.heads,
-            "num_key_value_heads": widths.key_value_heads,
-            "max_position_embeddings": MAX_POSITIONS,
-            "rope_parameters": _micro_rope(widths),
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.end_id,
+    def micro_fields(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> dict[str, Any]:
+        """Tower, rotary frequencies, and the tokens that stand for images."""
+        return {
+            "vision_config": cls.micro_tower(widths),
+            "text_config": {"rope_parameters": _micro_rope(widths)},
+            "image_token_id": tokenizer.visual_id,
+            "video_token_id": tokenizer.token_id(IMAGE),
+            "vision_start_token_id": tokenizer.frame_start[0],
+            "vision_end_token_id": tokenizer.frame_end[0],
         }
-        config_class: Any = cls.model_class.config_class
-        config: PretrainedConfig = config_class(
-            vision_config=cls.micro_tower(widths),
-            text_config=text,
-            image_token_id=tokenizer.visual_id,
-            video_token_id=tokenizer.token_id(IMAGE),
-            vision_start_token_id=tokenizer.frame_start[0],
-            vision_end_token_id=tokenizer.frame_end[0],
-            tie_word_embeddings=False,
-        )
-        return config
 
     @classmethod
-    def read_weights(
-        cls, folder: Path, dtype: torch.dtype
-    ) -> tuple[PreTrainedModel, StudentTokenizer]:
-        """Qwen's own files."""
-        found = read_model_config(folder).get("model_type")
-        refuse_model_type(folder, found, {cls.model_type: cls.published_as})
-        config_class: Any = cls.model_class.config_class
-        config = config_class.from_pretrained(folder)
-        model = load_published(cls.model_class, folder, config, dtype)
-        tokenizer = stored_tokenizer(folder, REAL_CHAT, config.image_token_id)
-        fill_new_rows(folder, model, tokenizer)
-        return model, tokenizer
+    def micro_tower(cls, widths: MicroWidths) -> dict[str, Any]:
+        """Fields of the micro tower's configuration: every block attends to the whole frame."""
+        return {
+            "depth": widths.vision_layers,
+            "embed_dim": widths.vision_width,
+            # Qwen2-VL calls the width of the language model so, and its own `embed_dim`.
+            "hidden_size": widths.width,
+            "num_heads": widths.vision_heads,
+            "mlp_ratio": widths.vision_ff // widths.vision_width,
+            "patch_size": widths.patch_size,
+        }
 
     def patch_states(self, images: Tensor) -> Tensor:
-        """The last block of the tower; its order by squares of 2 x 2 patches is undone."""
+        """The last block of the tower, row by row: its order by squares of patches is undone."""
         states = self.in_squares(self._tower(images).last_hidden_state, self._shape(images))
         grid, merge = self.grid, self.merge
         squares = states.reshape(len(images), grid, grid, merge, merge, -1)
+        # [B, row, column, y, x, C] of squares and inside them, to [B, row, y, column, x, C].
         return squares.transpose(2, 3).flatten(1, 4)
 
     def patches(self, images: Tensor) -> Tensor:
@@ -128,6 +81,8 @@ class QwenVision(Student):
         cells = torch.arange(side)
         rows, columns = cells.repeat_interleave(side), cells.repeat(side)
         inside = torch.stack([torch.zeros_like(rows), rows, columns])
+        # What follows a frame goes on behind its highest position on any axis, which is the last
+        # row's: side * side tokens take only `side` positions.
         frame = torch.cat(
             [
                 torch.arange(start).expand(3, -1),
@@ -142,8 +97,12 @@ class QwenVision(Student):
         )
 
     def in_squares(self, states: Tensor, shape: Tensor) -> Tensor:
-        """Tower states [n, Cv] of images of a shape [B, 3] (time, rows, columns of patches) with
-        each square of merged patches together, squares row by row."""
+        """Tower states with each square of merged patches together, squares row by row.
+
+        Args:
+            states: [n, Cv] of B images, as the tower leaves them.
+            shape: [B, 3] of the images: time steps, rows and columns of patches.
+        """
         return states
 
     @property
@@ -167,6 +126,11 @@ class QwenVision(Student):
     def patch_size(self) -> int:
         """Of the patch embedding."""
         return int(self.model.config.vision_config.patch_size)
+
+    @property
+    def vision_width(self) -> int:
+        """Of the tower's blocks."""
+        return int(self.model.model.visual.patch_embed.embed_dim)
 
     def _tower(self, images: Tensor) -> Any:
         patches = patch_rows(clip_pixels(images, self.dtype), self.patch_size, self.merge)
@@ -194,5 +158,6 @@ def patch_rows(pixels: Tensor, patch: int, merge: int) -> Tensor:
     batch, channels, height, width = pixels.shape
     rows, columns = height // (patch * merge), width // (patch * merge)
     blocks = pixels.reshape(batch, channels, rows, merge, patch, columns, merge, patch)
+    # To [image, row and column of the square, row and column in it, channel, y, x in the patch].
     ordered = blocks.permute(0, 2, 5, 3, 6, 1, 4, 7)
     return ordered.reshape(-1, channels, patch * patch)
