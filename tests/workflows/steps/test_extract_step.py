@@ -17,8 +17,7 @@ from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.feature_statistics import feature_statistics, read_statistics
-from threedrs_platform.store.features import FeatureFolder
+from threedrs_platform.store.features import FeatureFolder, feature_statistics, read_statistics
 from threedrs_workflows.steps import extract
 from threedrs_workflows.steps.params.extract import ExtractParams
 

@@ -12,7 +12,7 @@ from threedrs_components.teachers.extraction import extract_scenes
 from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.feature_statistics import write_statistics
+from threedrs_platform.store.features import write_statistics
 from threedrs_workflows.steps.params.extract import ExtractParams
 
 

@@ -1,4 +1,6 @@
-"""Brings ready steps on their way: reuse what exists, wait for who has it, or start an attempt."""
+"""Launches ready steps: reuses a result that exists, waits for another supervisor, or claims the
+step and starts an attempt.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,19 @@ from threedrs_workflows.engine.run_context import Attempt, RunContext
 from threedrs_workflows.engine.schedule import Phase
 from threedrs_workflows.plan.plan import PlannedStep
 
-STARTS_PER_TURN = 16
+LAUNCHES_PER_TURN = 16
 
 
-class Starter:
-    """Starts steps of one run."""
+class StepLauncher:
+    """Launches the ready steps of one run."""
 
     def __init__(self, context: RunContext) -> None:
         self._run = context
-        self._launched: list[Attempt] = []
+        self._claimed: list[Attempt] = []
+        """Attempts that wait for the transaction with their claims to end."""
 
     def startable(self) -> list[str]:
-        """The next ready steps that there is room for; a few, for each start takes room."""
+        """The next ready steps that there is room for; a few, for each launch takes room."""
         now = time.monotonic()
         found: list[str] = []
         resources: list[Resources] = []
@@ -37,12 +40,12 @@ class Starter:
             if not_before <= now and self._has_room(wanted, resources):
                 found.append(key)
                 resources.append(wanted)
-            if len(found) == STARTS_PER_TURN:
+            if len(found) == LAUNCHES_PER_TURN:
                 break
         return found
 
-    def start(self, keys: Sequence[str]) -> None:
-        """Decide about ready steps; attempts begin with the next `submit`."""
+    def launch(self, keys: Sequence[str]) -> None:
+        """Decide about ready steps; attempts that were claimed begin with the next `submit`."""
         contents = {key: self._content_key(key) for key in keys}
         rows = self._run.workspace.journal.rows(keys)
         twins = self._run.workspace.journal.with_content(contents.values())
@@ -52,10 +55,10 @@ class Starter:
                 self._decide(step, rows[key], content, twins.get(content))
 
     def submit(self) -> None:
-        """Begin the attempts whose claims are written down by now."""
-        for attempt in self._launched:
+        """Begin the claimed attempts, now that their claims are committed."""
+        for attempt in self._claimed:
             attempt.handle = self._run.compute.submit(attempt.request)
-        self._launched.clear()
+        self._claimed.clear()
 
     def _decide(
         self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None
@@ -75,10 +78,10 @@ class Starter:
             # Another run gave it up; this one wants it, and its inputs are there.
             journal.move(run_id, [step.key], StepState.PENDING, row.reason, [row.state])
         elif twin is None or twin.key == step.key or not self._adopt(step, twin):
-            self._launch(step, row, content_key)
+            self._claim(step, row, content_key)
 
     def _take_result(self, step: PlannedStep, row: StepRow) -> None:
-        """Use what another supervisor, or an earlier run, committed for this very step."""
+        """Use the result that another supervisor or an earlier run committed for this very step."""
         assert row.output_digest is not None
         if self._run.workspace.store.stat_check(row.output_digest) is not Health.OK:
             why = "artifact missing or corrupt"
@@ -90,7 +93,7 @@ class Starter:
         self._run.tell(step, "reused")
 
     def _adopt(self, step: PlannedStep, twin: StepRow) -> bool:
-        """Early cutoff: the same work was done under another recipe."""
+        """Use the result of a twin: a step that did the same work under another recipe."""
         digest, schedule = twin.output_digest, self._run.schedule
         if digest is None or self._run.workspace.store.stat_check(digest) is not Health.OK:
             return False
@@ -106,8 +109,8 @@ class Starter:
             self._run.tell(step, "reused", same_inputs(twin))
         return adopted
 
-    def _launch(self, step: PlannedStep, row: StepRow, content_key: str) -> None:
-        """Claim a step; its attempt begins once the claim is written down."""
+    def _claim(self, step: PlannedStep, row: StepRow, content_key: str) -> None:
+        """Claim a step for an attempt of this supervisor, unless its resources can never be had."""
         run, journal = self._run, self._run.workspace.journal
         note = run.note(step)
         logs = run.workspace.logs(step.key)
@@ -144,7 +147,7 @@ class Starter:
         if step.spec.resources.timeout_s:
             attempt.deadline = time.monotonic() + step.spec.resources.timeout_s
         run.attempts[step.key] = attempt
-        self._launched.append(attempt)
+        self._claimed.append(attempt)
         run.schedule.set(step.key, Phase.RUNNING)
         run.tell(step, "started", note)
 
@@ -152,8 +155,8 @@ class Starter:
         jobs = self._run.options.jobs
         if jobs is not None and len(self._run.attempts) + len(before) >= jobs:
             return False
-        launched = [attempt.request.resources for attempt in self._launched]
-        return self._run.compute.has_room(wanted, [*launched, *before])
+        claimed = [attempt.request.resources for attempt in self._claimed]
+        return self._run.compute.has_room(wanted, [*claimed, *before])
 
     def _content_key(self, key: str) -> str:
         schedule = self._run.schedule

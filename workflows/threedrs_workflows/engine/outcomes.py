@@ -1,4 +1,6 @@
-"""Takes in what attempts report: commit, try again, repair inputs, or give up."""
+"""What follows from an attempt's outcome: a commit, another try, damaged inputs made anew, or a
+step given up.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ MAX_INPUT_REPAIRS = 2
 """How often one step may find its inputs damaged before it counts as failed."""
 
 
-class Ender:
-    """Ends attempts of one run."""
+class OutcomeHandler:
+    """Handles the outcomes of one run's attempts."""
 
     def __init__(self, context: RunContext) -> None:
         self._run = context
@@ -26,8 +28,8 @@ class Ender:
         self.out_of_storage = ""
         """Why the run cannot go on, once storage has failed."""
 
-    def end(self, attempt: Attempt, report: AttemptReport) -> None:
-        """Take in the report of an attempt that ran here."""
+    def handle(self, attempt: Attempt, report: AttemptReport) -> None:
+        """Do what the report of an attempt that ran here asks for."""
         run, step, claim = self._run, attempt.step, attempt.claim
         journal = run.workspace.journal
         run.show_progress(attempt)
@@ -40,6 +42,7 @@ class Ender:
         elif report.failure is FailureClass.STORAGE:
             journal.fail(run.run_id, claim, FailureClass.STORAGE, report.message, retry_in_s=0.0)
             run.schedule.set(step.key, Phase.READY)
+            # Not raised here: reports of other attempts are still to be committed in this turn.
             self.out_of_storage = f"{step.name}: {report.message}"
         elif report.cancelled and report.failure is None:
             journal.release(run.run_id, [claim], report.message)
@@ -48,7 +51,7 @@ class Ender:
             self._retry_or_fail(attempt, report.failure or FailureClass.BUG, report.message)
 
     def time_out(self, attempt: Attempt) -> None:
-        """An attempt took longer than its step allows."""
+        """Stop an attempt that took longer than its step allows."""
         if attempt.handle is not None:
             self._run.compute.cancel(attempt.handle)
         del self._run.attempts[attempt.step.key]
@@ -56,7 +59,7 @@ class Ender:
         self._retry_or_fail(attempt, FailureClass.INFRA, f"took longer than its limit of {limit} s")
 
     def _commit(self, attempt: Attempt, report: AttemptReport) -> None:
-        """Make a finished attempt the step's result, unless its claim is stale."""
+        """Make a successful attempt's artifact the step's result, unless its claim is stale."""
         run, step = self._run, attempt.step
         finishing = run.schedule.finishing(step.key)
         outcome = _outcome(attempt, report)
@@ -69,7 +72,7 @@ class Ender:
             run.tell(step, "lost", "another supervisor took the step over")
 
     def _repair_inputs(self, attempt: Attempt, report: AttemptReport) -> None:
-        """Inputs were missing or corrupt: make them again, then try the step again."""
+        """Send the steps that made damaged inputs back to work; this step waits for them again."""
         run, step = self._run, attempt.step
         self._repairs[step.key] += 1
         if self._repairs[step.key] > MAX_INPUT_REPAIRS:
