@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from threedrs_components.students.batches import stack_frames
 from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.grounding_head import GroundingHead
 from threedrs_components.students.object_features import object_features, pooled
@@ -15,7 +16,6 @@ from threedrs_components.students.position3d import SineEncoding, voxel_steps
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.tokenizer import GROUND, StudentTokenizer, word_tokenizer
 from threedrs_components.testing.synthetic import random_scene, random_student
-from threedrs_components.training.batches import stack_frames
 from threedrs_platform.errors import CheckpointError
 
 

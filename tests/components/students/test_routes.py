@@ -11,18 +11,18 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from threedrs_components.students.batches import (
+    collate,
+    object_candidates,
+    stack_frames,
+    training_question,
+)
 from threedrs_components.students.clip_pixels import clip_pixels
 from threedrs_components.students.qwen_vision import QwenVision, patch_rows
 from threedrs_components.students.registry import STUDENT_KINDS
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.student import Student
 from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import (
-    collate,
-    object_candidates,
-    stack_frames,
-    training_question,
-)
 from threedrs_components.training.prediction import Continuation
 
 WITH_PIXEL_ROUTE = [kind for kind in STUDENT_KINDS if kind != "llava_video"]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from threedrs_components.benchmarks.registry import asking
+from threedrs_components.objectives.registry import choose_objectives
 from threedrs_components.scenes.registry import MicroWorldConfig, RGBDFolderConfig, ScanNetConfig
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
@@ -138,11 +139,10 @@ class _World:
 
 
 def _finetune(experiment: Experiment, seed: int, shared: _World) -> StepSpec:
+    objectives = choose_objectives(experiment.active_objectives())
     params: dict[str, Any] = {
         "student": _student_params(experiment),
-        "grounding": experiment.grounding.canonical(),
-        "text": experiment.text.canonical(),
-        "correspondence": experiment.correspondence.canonical(),
+        "objectives": [each.identity() for each in objectives],
         "training": _without(experiment.training.canonical(), "training"),
         "text_split": text_split(experiment),
         "seed": seed,
@@ -154,7 +154,6 @@ def _finetune(experiment: Experiment, seed: int, shared: _World) -> StepSpec:
         "student": shared.student,
     }
     if shared.features is not None:
-        params["alignment"] = experiment.alignment.canonical()
         inputs["features"] = shared.features
     return StepSpec(
         "finetune",
@@ -163,6 +162,7 @@ def _finetune(experiment: Experiment, seed: int, shared: _World) -> StepSpec:
         inputs,
         resources=Resources(cpus=experiment.training.workers),
         settings={"training": _settings(experiment.training.canonical(), "training")},
+        modules=tuple(name for each in objectives for name in (each.module, *each.more)),
     )
 
 

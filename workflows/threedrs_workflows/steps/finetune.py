@@ -8,20 +8,15 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
-from threedrs_components.objectives.config import (
-    AlignmentConfig,
-    CorrespondenceConfig,
-    GroundingConfig,
-    TextConfig,
-)
+from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.source import open_scenes
 from threedrs_components.students.checkpoints import resolve_student
 from threedrs_components.students.registry import student_config
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import train_here
-from threedrs_components.training.loop import TrainingInputs, TrainingSummary
-from threedrs_components.training.objective import Objectives
+from threedrs_components.training.loop import LOSS, TrainingInputs, TrainingSummary
+from threedrs_platform.config.kinds import Chosen
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
@@ -33,7 +28,7 @@ WEIGHTS_DIGEST = "weights.json"
 
 
 def run(task: StepTask) -> None:
-    """Params: student, training, text_split, seed, and the losses. Writes the trained student.
+    """Params: student, training, text_split, seed, and the objectives. Writes the trained student.
 
     Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
     Checkpoints lie in the scratch folder: a later attempt goes on from the newest.
@@ -62,17 +57,13 @@ def training_inputs(task: StepTask) -> TrainingInputs:
     student = student_config(params["student"])
     start = resolve_student(task.inputs["student"])
     training = params["training"] | task.settings.get("training", {})
-    alignment = params.get("alignment") or {"weight": 0.0}
     return TrainingInputs(
         student=student.model_copy(update={"checkpoint": str(start)}),
         prepared=task.inputs["prepared"],
         samples=training_samples(task, features),
         training=TrainingConfig.model_validate(training),
-        objectives=Objectives(
-            AlignmentConfig.model_validate(alignment),
-            CorrespondenceConfig.model_validate(params["correspondence"]),
-            GroundingConfig.model_validate(params["grounding"]),
-            TextConfig.model_validate(params["text"]),
+        objectives=tuple(
+            Chosen.model_validate(each).open(ObjectiveSettings) for each in params["objectives"]
         ),
         features=features,
         seed=params["seed"],
@@ -138,8 +129,9 @@ def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummar
         scenes = steps * inputs.training.scenes_per_step
         per_scene = summary.seconds / scenes
         task.metric(Metric("training/seconds_per_scene", per_scene, n=scenes, unit="s"))
-    for name in ("loss", "grounding/accuracy"):
+    shares = [each.curve(share) for each in inputs.objectives for share in each.shares]
+    for name in (LOSS, *shares):
         if name in summary.final:
-            unit = "%" if name.endswith("accuracy") else "nats"
-            value = summary.final[name] * (100 if unit == "%" else 1)
+            unit, scale = ("%", 100) if name in shares else ("nats", 1)
+            value = summary.final[name] * scale
             task.metric(Metric(f"training/{name}", value, n=summary.steps, unit=unit))
