@@ -50,6 +50,19 @@ class BenchmarksConfig(Config):
         """The split of one benchmark that is evaluated."""
         return self.splits.get(name, self.split)
 
+    def asked(self) -> BenchmarksConfig:
+        """Without what decides answers or scores, but no sample."""
+        return self._with_defaults("max_new_tokens", "protocols", "text_metrics")
+
+    def scored(self) -> BenchmarksConfig:
+        """Without what decides what is learned or answered, but no score of it."""
+        return self._with_defaults("max_new_tokens", "training")
+
+    def _with_defaults(self, *names: str) -> BenchmarksConfig:
+        fields = type(self).model_fields
+        update = {name: fields[name].get_default(call_default_factory=True) for name in names}
+        return self.model_copy(update=update)
+
     def trained(self) -> tuple[BenchmarkName, ...]:
         """Benchmarks whose training split is learned."""
         return self.names if self.training is None else self.training

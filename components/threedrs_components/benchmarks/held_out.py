@@ -8,10 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from threedrs_components.scenes.splits import scenes_of
+from threedrs_platform.config import Config
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
+
+
+class HeldOut(Config):
+    """Which annotated training scenes are taken out of training, and evaluated."""
+
+    share: float
+    split: str
+    """The split that training reads."""
+
+    def scenes(self, written: Path) -> frozenset[str]:
+        """The scenes, given the scenes artifact."""
+        return held_out_scenes(scenes_of(written, self.split), self.share)
+
 
 ANNOTATED = "train"
 """The split whose annotations training reads."""

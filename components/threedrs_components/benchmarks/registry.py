@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.benchmarks.config import BenchmarkName, BenchmarksConfig
 from threedrs_components.benchmarks.kinds import AnnotatedBenchmark, BenchmarkKind
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
@@ -93,16 +93,14 @@ def open_benchmarks(
     }
 
 
-def asking(config: BenchmarksConfig) -> dict[str, dict[str, Any]]:
-    """How the evaluated benchmarks put their questions: keywords of `predict_scene`, JSON-ready."""
+def asking(config: BenchmarksConfig) -> dict[str, Asking]:
+    """How the evaluated benchmarks put their questions, by name."""
     kinds = [benchmark_kind(name) for name in config.names]
     return {
-        kind.name: {
-            "max_new_tokens": min(
-                config.max_new_tokens or kind.max_new_tokens, kind.max_new_tokens
-            ),
-            "frames_only": kind.frames_only,
-            "candidates": config.candidates,
-        }
+        kind.name: Asking(
+            max_new_tokens=min(config.max_new_tokens or kind.max_new_tokens, kind.max_new_tokens),
+            frames_only=kind.frames_only,
+            candidates=config.candidates,
+        )
         for kind in kinds
     }

@@ -13,7 +13,7 @@ from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.grounding import GroundingConfig
 from threedrs_components.objectives.settings import Direction, ObjectiveSettings
 from threedrs_components.objectives.text import TextConfig
-from threedrs_platform.config import Config
+from threedrs_platform.config import CONDUCT, Config
 from threedrs_platform.config.kinds import Chosen, choose
 
 
@@ -44,7 +44,7 @@ class ObjectivesConfig(Config):
         """
         active = self.active(has_teacher=has_teacher)
         return {
-            each.name: each.canonical() if each in active else {"weight": 0.0}
+            each.name: each.canonical(without=(CONDUCT,)) if each in active else {"weight": 0.0}
             for each in self.objectives()
             if each in active or not each.reads_teacher
         }

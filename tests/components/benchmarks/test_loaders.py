@@ -196,15 +196,13 @@ def test_proposals_of_the_scenes_serve_where_the_annotations_have_none(
 
 def test_each_benchmark_is_asked_as_its_release_asks_it() -> None:
     every = tuple(BENCHMARKS)
-    limits = {name: how["max_new_tokens"] for name, how in asking(_config(every, None)).items()}
+    limits = {name: how.max_new_tokens for name, how in asking(_config(every, None)).items()}
     assert limits == dict.fromkeys(every, 512) | {"vsibench": 16}
-    short = {name: how["max_new_tokens"] for name, how in asking(_config(every, 64)).items()}
+    short = {name: how.max_new_tokens for name, how in asking(_config(every, 64)).items()}
     assert short == dict.fromkeys(every, 64) | {"vsibench": 16}
-    assert [name for name, how in asking(_config(every)).items() if how["frames_only"]] == [
-        "vsibench"
-    ]
+    assert [name for name, how in asking(_config(every)).items() if how.frames_only] == ["vsibench"]
     oracle = BenchmarksConfig(names=("scanqa",), candidates="ground_truth")
-    assert asking(oracle)["scanqa"]["candidates"] == "ground_truth"
+    assert asking(oracle)["scanqa"].candidates == "ground_truth"
 
 
 def _config(names: Any, longest: int | None = 64) -> BenchmarksConfig:

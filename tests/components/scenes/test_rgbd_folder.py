@@ -72,7 +72,7 @@ def test_boxes_and_alignment_come_from_boxes_json(scene_folder: Any) -> None:
 
 
 def test_fewer_frames_are_chosen_evenly(scene_folder: Any) -> None:
-    source = RGBDFolderConfig(root=str(scene_folder.root), num_frames=2).build()
+    source = RGBDFolderConfig(root=str(scene_folder.root), num_frames=2).open(scene_folder.root)
     assert source.load("kitchen").frame_names == ("frame-000000", "frame-000002")
 
 

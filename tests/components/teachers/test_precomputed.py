@@ -38,6 +38,9 @@ def room(names: tuple[str, ...] = NAMES) -> Scene:
 
 
 class Rooms:
+    def splits(self) -> list[str]:
+        return ["all"]
+
     def scenes(self, split: str) -> list[str]:
         return ["hall"]
 

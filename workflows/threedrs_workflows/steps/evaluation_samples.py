@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.held_out import held_out_samples, held_out_scenes
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.benchmarks.held_out import held_out_samples
 from threedrs_platform.contracts import Benchmark
 from threedrs_platform.records import Sample
-from threedrs_platform.steps import StepTask
-
-
-def held_out_of(task: StepTask) -> frozenset[str]:
-    """The scenes that the step's `held_out` param takes out of training; none without it."""
-    held_out = task.params.get("held_out")
-    if held_out is None:
-        return frozenset()
-    annotated = open_scenes(task.inputs["scenes"]).scenes(held_out["split"])
-    return held_out_scenes(annotated, held_out["share"])
 
 
 def evaluated_samples(

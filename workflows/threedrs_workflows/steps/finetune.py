@@ -10,17 +10,16 @@ from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samp
 from threedrs_components.devices import device_for
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.splits import scenes_of
 from threedrs_components.students.checkpoints import resolve_student
-from threedrs_components.students.registry import student_config
-from threedrs_components.training.config import TrainingConfig
+from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import LOSS, TrainingInputs, TrainingSummary
-from threedrs_platform.config.kinds import Chosen
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
+from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
 WEIGHTS_DIGEST = "weights.json"
@@ -28,16 +27,16 @@ WEIGHTS_DIGEST = "weights.json"
 
 
 def run(task: StepTask) -> None:
-    """Params: student, training, text_split, seed, and the objectives. Writes the trained student.
+    """Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
 
-    Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
-    Checkpoints lie in the scratch folder: a later attempt goes on from the newest.
+    Writes the trained student. Checkpoints lie in the scratch folder: a later attempt goes on from
+    the newest.
     """
     inputs = training_inputs(task)
 
     def report(step: int, values: dict[str, float]) -> None:
         task.log(step, values)
-        task.progress(step, inputs.training.steps, f"loss {values['loss']:.3f}")
+        task.progress(step, inputs.training.steps, f"loss {values[LOSS]:.3f}")
 
     launch = train_on_ray if ray_is_on() else train_here
     summary = launch(
@@ -52,21 +51,18 @@ def run(task: StepTask) -> None:
 
 def training_inputs(task: StepTask) -> TrainingInputs:
     """Everything that decides the weights, from the step's params and inputs."""
-    params = task.params
+    params = FinetuneParams.of(task)
     features = task.inputs.get("features")
-    student = student_config(params["student"])
+    student = params.student.open(StudentSettings)
     start = resolve_student(task.inputs["student"])
-    training = params["training"] | task.settings.get("training", {})
     return TrainingInputs(
         student=student.model_copy(update={"checkpoint": str(start)}),
         prepared=task.inputs["prepared"],
-        samples=training_samples(task, features),
-        training=TrainingConfig.model_validate(training),
-        objectives=tuple(
-            Chosen.model_validate(each).open(ObjectiveSettings) for each in params["objectives"]
-        ),
+        samples=training_samples(task, params.text_split, features),
+        training=params.training,
+        objectives=tuple(each.open(ObjectiveSettings) for each in params.objectives),
         features=features,
-        seed=params["seed"],
+        seed=params.seed,
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task),
     )
@@ -94,14 +90,16 @@ def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
     return dict(by_scene)
 
 
-def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sample]]:
+def training_samples(
+    task: StepTask, text_split: str, features: Path | None
+) -> dict[str, list[Sample]]:
     """Training samples by scene; scenes that an earlier step skipped are left out, and named.
 
     Raises:
         DataError: a scene to train on is also evaluated.
     """
     prepared = PreparedScenes(task.inputs["prepared"])
-    split = set(open_scenes(task.inputs["scenes"]).scenes(task.params["text_split"]))
+    split = set(scenes_of(task.inputs["scenes"], text_split))
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(task.inputs["samples"] / "train.jsonl"):
         if sample.scene_id in split:
@@ -111,7 +109,7 @@ def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sa
     }
     if both := sorted(evaluated & by_scene.keys()):
         raise DataError(
-            f"{len(both)} scenes are in the split {task.params['text_split']!r} to train on and "
+            f"{len(both)} scenes are in the split {text_split!r} to train on and "
             f"among the evaluated ones, e.g. {both[0]}; evaluate another split (benchmarks.split)"
         )
     for scene_id in sorted(by_scene):

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 
-from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
+from threedrs_components.benchmarks.registry import open_benchmarks
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, write_samples
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps.evaluation_samples import (
-    evaluated_samples,
-    held_out_of,
-)
+from threedrs_workflows.steps.evaluation_samples import evaluated_samples
+from threedrs_workflows.steps.params.samples import SamplesParams
 
 
 def run(task: StepTask) -> None:
-    """Params: benchmarks, held_out. Inputs: scenes. Writes train.jsonl and evaluation.jsonl."""
-    config = BenchmarksConfig.model_validate(task.params["benchmarks"])
+    """Inputs: scenes. Writes train.jsonl and evaluation.jsonl."""
+    params = SamplesParams.of(task)
+    config = params.benchmarks
     trained = open_benchmarks(config, task.inputs["scenes"], config.trained())
     benchmarks = open_benchmarks(config, task.inputs["scenes"])
-    held_out = held_out_of(task)
+    held_out = params.held_out.scenes(task.inputs["scenes"]) if params.held_out else frozenset()
     if held_out:
         (task.out / HELD_OUT_FILE).write_text(json.dumps(sorted(held_out)))
     evaluated = evaluated_samples(benchmarks, config, held_out)

@@ -1,7 +1,6 @@
 """Step "score": a student's predictions against the annotations of a world.
 
 Inputs: `scenes` (annotations, boxes, proposals), `predictions` (JSON Lines files).
-Params: `benchmarks`, a `BenchmarksConfig`; `held_out`, where training scenes are evaluated.
 """
 
 from __future__ import annotations
@@ -13,18 +12,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from threedrs_components.benchmarks.prediction_files import read_predictions
-from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
+from threedrs_components.benchmarks.registry import open_benchmarks
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps.evaluation_samples import evaluated_samples, held_out_of
+from threedrs_workflows.steps.evaluation_samples import evaluated_samples
+from threedrs_workflows.steps.params.score import ScoreParams
 
 
 def run(task: StepTask) -> None:
     """Score every benchmark; missing predictions count as wrong and are reported as a metric."""
-    config = BenchmarksConfig.model_validate(task.params["benchmarks"])
+    params = ScoreParams.of(task)
+    config = params.benchmarks
     benchmarks = open_benchmarks(config, task.inputs["scenes"])
-    samples = evaluated_samples(benchmarks, config, held_out_of(task))
+    held_out = params.held_out.scenes(task.inputs["scenes"]) if params.held_out else frozenset()
+    samples = evaluated_samples(benchmarks, config, held_out)
     predictions = predictions_by_benchmark(task.inputs["predictions"], samples)
     metrics: list[Metric] = []
     for done, (name, benchmark) in enumerate(benchmarks.items()):

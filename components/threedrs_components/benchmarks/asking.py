@@ -1,0 +1,19 @@
+"""How the questions of a benchmark are put to a student. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from threedrs_platform.config import Config
+
+CandidateChoice = Literal["proposals", "ground_truth"]
+MAX_NEW_TOKENS = 64
+
+
+class Asking(Config):
+    """What a student is given beside the words."""
+
+    max_new_tokens: int = MAX_NEW_TOKENS
+    frames_only: bool = False
+    """No 3D encoding, whatever the student was trained with."""
+    candidates: CandidateChoice = "proposals"
