@@ -53,10 +53,13 @@ class ObjectivesConfig(Config):
 OBJECTIVES = {each.name: type(each) for each in ObjectivesConfig().objectives()}
 """Configuration classes by name."""
 
-VALIDATION_CURVES: dict[str, Direction] = {"validation/loss": "minimize"} | {
-    name: better
-    for each in ObjectivesConfig().objectives()
-    for name, better in each.validation_curves.items()
+VALIDATION_CURVES: dict[str, Direction] = {
+    "validation/loss": "minimize",
+    **{
+        name: better
+        for each in ObjectivesConfig().objectives()
+        for name, better in each.validation_curves.items()
+    },
 }
 """What looks at held-out scenes draw, and which way is better."""
 
