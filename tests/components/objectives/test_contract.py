@@ -41,6 +41,7 @@ SCENES = ("a", "b", "c")
 ASKED = 6
 """Questions of each scene: every kind of them."""
 WHOLE = Totals(questions=len(SCENES) * ASKED, scenes=len(SCENES))
+CODE = CodeIndex()
 FOUND = {name: kind(weight=1.0) for name, kind in OBJECTIVES.items()} | {
     f"alignment, {loss}": AlignmentConfig(loss=loss, initialisation="fan_in")
     for loss in (*known_losses(), "+".join(known_losses()))
@@ -73,7 +74,7 @@ class Bench:
     """One objective alone on a student, over the synthetic scenes."""
 
     def __init__(self, settings: ObjectiveSettings, teacher: TeacherFeatures) -> None:
-        self.student = random_student()
+        self.settings, self.student = settings, random_student()
         torch.manual_seed(1)
         self.module = TrainingModule(self.student, [settings.build(self.student, teacher)])
         self.data = TrainingData(
@@ -96,6 +97,11 @@ class Bench:
     def parts(self, batch: MicroBatch | None = None) -> dict[str, float]:
         parts: dict[str, float] = self.module(batch or self.batch(), WHOLE)[1]
         return parts
+
+
+@pytest.fixture(scope="module", params=FOUND.values(), ids=FOUND)
+def bench(request: pytest.FixtureRequest, teacher: TeacherFeatures) -> Bench:
+    return Bench(request.param, teacher)
 
 
 @every_kind
@@ -133,11 +139,7 @@ def test_where_it_reads_a_teacher_it_is_off_without(kind: type[ObjectiveSettings
     assert (kind.name in names) != kind.reads_teacher
 
 
-@every_objective
-def test_it_is_finite_and_moves_the_student(
-    settings: ObjectiveSettings, teacher: TeacherFeatures
-) -> None:
-    bench = Bench(settings, teacher)
+def test_it_is_finite_and_moves_the_student(bench: Bench) -> None:
     loss = bench.loss()
     torch.autograd.backward(loss)
     moved = [p.grad for p in bench.module.parameters() if p.grad is not None]
@@ -147,72 +149,54 @@ def test_it_is_finite_and_moves_the_student(
     assert any(p.grad is not None and p.grad.any() for p in language)
 
 
-@every_objective
-def test_it_reports_what_it_announces(
-    settings: ObjectiveSettings, teacher: TeacherFeatures
-) -> None:
-    bench = Bench(settings, teacher)
+def test_it_reports_what_it_announces(bench: Bench) -> None:
     parts = bench.parts()
-    assert sorted(parts) == sorted({TOKENS, *settings.parts})
-    assert parts[settings.loss_part] == pytest.approx(bench.loss().item() / settings.weight)
-    for share in settings.shares:
+    assert sorted(parts) == sorted({TOKENS, *bench.settings.parts})
+    assert parts[bench.settings.loss_part] == pytest.approx(
+        bench.loss().item() / bench.settings.weight
+    )
+    for share in bench.settings.shares:
         assert 0 <= parts[share.right] <= parts[share.asked] > 0
 
 
-@every_objective
-def test_its_weight_scales_it(settings: ObjectiveSettings, teacher: TeacherFeatures) -> None:
-    heavy = settings.model_copy(update={"weight": 3 * settings.weight})
-    light, heavier = (Bench(each, teacher).loss().item() for each in (settings, heavy))
+def test_its_weight_scales_it(bench: Bench, teacher: TeacherFeatures) -> None:
+    heavy = bench.settings.model_copy(update={"weight": 3 * bench.settings.weight})
+    light, heavier = bench.loss().item(), Bench(heavy, teacher).loss().item()
     assert heavier == pytest.approx(3 * light) and light != 0
 
 
-@every_objective
-def test_it_is_a_mean_over_its_questions_or_scenes(
-    settings: ObjectiveSettings, teacher: TeacherFeatures
-) -> None:
-    bench = Bench(settings, teacher)
+def test_it_is_a_mean_over_its_questions_or_scenes(bench: Bench) -> None:
     once = bench.loss().item()
     questions = bench.loss(totals=replace(WHOLE, questions=2 * WHOLE.questions)).item()
     scenes = bench.loss(totals=replace(WHOLE, scenes=2 * WHOLE.scenes)).item()
-    halved, same = (questions, scenes) if settings.per == "question" else (scenes, questions)
-    assert halved == pytest.approx(once / 2) and same == once
+    halved, same = (questions, scenes) if bench.settings.per == "question" else (scenes, questions)
+    assert halved == pytest.approx(once / 2) and same == pytest.approx(once)
 
 
-@every_objective
-def test_scenes_may_be_computed_apart(
-    settings: ObjectiveSettings, teacher: TeacherFeatures
-) -> None:
-    bench = Bench(settings, teacher)
+def test_scenes_may_be_computed_apart(bench: Bench) -> None:
     apart = sum(bench.loss(bench.batch([name])).item() for name in SCENES)
     assert bench.loss().item() == pytest.approx(apart, rel=1e-5)
 
 
-@every_objective
-def test_without_questions_only_scenes_have_a_loss(
-    settings: ObjectiveSettings, teacher: TeacherFeatures
-) -> None:
-    bench = Bench(settings, teacher)
+def test_without_questions_only_scenes_have_a_loss(bench: Bench) -> None:
     silent = bench.batch(asked=0)
-    assert (settings.loss_part in bench.parts(silent)) == (settings.per == "scene")
+    assert (bench.settings.loss_part in bench.parts(silent)) == (bench.settings.per == "scene")
     bench.module.runs_every_head = True
     loss = bench.loss(silent)
+    bench.module.runs_every_head = False
     torch.autograd.backward(loss)
     assert loss.isfinite()
-    assert (loss.item() == 0) == (settings.per == "question")
+    assert (loss.item() == 0) == (bench.settings.per == "question")
 
 
-@every_objective
-def test_held_out_scenes_ask_for_tasks_alone(
-    settings: ObjectiveSettings, teacher: TeacherFeatures
-) -> None:
+def test_held_out_scenes_ask_for_tasks_alone(bench: Bench) -> None:
     """They come without targets."""
-    bench = Bench(settings, teacher)
     parts = bench.parts(replace(bench.batch(), targets={}))
-    if settings.per == "question":
-        assert settings.loss_part in parts
-        assert settings.validation_curves.keys() <= VALIDATION_CURVES.keys()
+    if bench.settings.per == "question":
+        assert bench.settings.loss_part in parts
+        assert bench.settings.validation_curves.keys() <= VALIDATION_CURVES.keys()
     else:
-        assert not settings.validation_curves
+        assert not bench.settings.validation_curves
 
 
 @every_objective
@@ -222,7 +206,7 @@ def test_a_training_knows_the_code_of_its_own_objectives_alone(
     """Else what nobody uses would be part of every key."""
     (chosen,) = choose_objectives([settings])
     own = {chosen.module, *chosen.more}
-    known = CodeIndex().modules("threedrs_components.training.loop:train", tuple(own))
+    known = CODE.modules("threedrs_components.training.loop:train", tuple(own))
     kinds = {kind.__module__ for kind in OBJECTIVES.values()}
     losses = {f"{LOSSES}.{name}" for name in known_losses()}
     assert own <= set(known)
