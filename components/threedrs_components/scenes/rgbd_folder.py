@@ -137,7 +137,9 @@ class RGBDFolder:
     def _every_scene(self) -> list[str]:
         if find_style(self._folder):
             return [self._folder.resolve().name]
-        found = sorted(p.name for p in self._folder.iterdir() if p.is_dir() and find_style(p))
+        # Hidden folders are no data: a step's key does not hold them.
+        folders = (p for p in self._folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        found = sorted(p.name for p in folders if find_style(p))
         if not found:
             raise DataError(
                 f"{self._folder}: holds no posed RGB-D frames; expected files like "

@@ -34,6 +34,11 @@ def test_a_folder_of_scene_folders_lists_them_sorted(scene_folder: Any) -> None:
     assert RGBDFolder(scene_folder.root.parent).scenes() == ["a", "b", "kitchen"]
 
 
+def test_hidden_folders_are_no_scenes(scene_folder: Any) -> None:
+    (scene_folder.root.parent / ".trash").symlink_to(scene_folder.root)
+    assert RGBDFolder(scene_folder.root.parent).scenes() == ["kitchen"]
+
+
 def test_depth_of_65535_means_no_reading(scene_folder: Any) -> None:
     depth = np.full((6, 8), 1234, dtype=np.uint16)
     depth[0, :3] = [0, 65535, 65534]

@@ -176,6 +176,15 @@ def test_two_files_for_one_scene_are_refused(tmp_path: Path) -> None:
         load_teacher("precomputed", str(tmp_path))
 
 
+def test_hidden_files_are_no_features(tmp_path: Path) -> None:
+    npz(tmp_path, feature=values(2, 16, 6))
+    before = load_teacher("precomputed", str(tmp_path)).card
+    for name in ("._hall.npz", ".old/hall.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"left by a system")
+    assert load_teacher("precomputed", str(tmp_path)).card == before
+
+
 def test_the_files_it_hands_out_are_pooled_like_any_teachers(tmp_path: Path) -> None:
     stored = values(2, 768, 6)
     folder = tmp_path / "flare"
