@@ -8,6 +8,7 @@ class with a field `kind` may share its module with others; one without is alone
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -26,8 +27,9 @@ class Chosen(Config):
     """Fields of the configuration that decide numbers, its `kind` among them."""
     rest: Annotated[dict[str, Any], CONDUCT] = Field(default_factory=dict)
     """Its other fields: places and conduct."""
-    more: tuple[str, ...] = ()
-    """Further modules that its code imports by name; no import statement leads to them."""
+    more: Annotated[tuple[str, ...], CONDUCT] = ()
+    """Further modules that its code imports by names in the settings: no import statement leads to
+    them, so the step's spec must name them. They follow from the settings, and add nothing."""
 
     def open(self, base: type[C]) -> C:
         """Import the component's module and read the settings.
@@ -54,6 +56,11 @@ def choose(config: Config, more: tuple[str, ...] = ()) -> Chosen:
         rest=config.remainder(),
         more=more,
     )
+
+
+def load_modules(names: Iterable[str]) -> list[ModuleType]:
+    """Modules that code imports by names in its settings: those of `Chosen.more`, and no other."""
+    return [importlib.import_module(name) for name in names]
 
 
 def read_kind(module: str, settings: dict[str, Any], base: type[C]) -> C:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
+
+from threedrs_platform.config.kinds import load_modules
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.alignment.config import AlignmentConfig
@@ -23,7 +24,7 @@ SMALLEST_DEVIATION = 1e-6
 def distances(modules: Sequence[str]) -> list[Distance]:
     """The functions that modules of `losses` hold."""
     # By name: a training imports its own losses and no other, and its key is told which.
-    return [importlib.import_module(module).distance for module in modules]
+    return [module.distance for module in load_modules(modules)]
 
 
 def alignment_loss(student: Tensor, teacher: Tensor, distances: Sequence[Distance]) -> Tensor:
