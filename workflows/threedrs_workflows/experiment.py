@@ -11,12 +11,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.registry import benchmark_kind
-from threedrs_components.objectives.config import (
-    AlignmentConfig,
-    CorrespondenceConfig,
-    GroundingConfig,
-    TextConfig,
-)
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
+from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.pretraining.registry import pretraining_of
 from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
@@ -37,8 +34,8 @@ CHOOSES_AMONG_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
 """Benchmarks whose evaluation needs candidate boxes."""
 
 
-class Experiment(Config):
-    """Everything that is chosen for one cell."""
+class Ingredients(Config):
+    """Scenes, students and teachers: what stands before the losses, whose settings they check."""
 
     scenes: ScenesConfig
     prepare: PrepareConfig = PrepareConfig()
@@ -54,10 +51,12 @@ class Experiment(Config):
     """How those of them without a checkpoint are trained; the model itself stands in `teachers`."""
     teacher: str = NO_TEACHER
     """The name of the one to distil from, or none."""
-    alignment: AlignmentConfig = AlignmentConfig()
-    correspondence: CorrespondenceConfig = CorrespondenceConfig()
-    grounding: GroundingConfig = GroundingConfig()
-    text: TextConfig = TextConfig()
+
+
+# Fields of the last base come first, and validators see what comes before their own field.
+class Experiment(ObjectivesConfig, Ingredients):
+    """Everything that is chosen for one cell."""
+
     training: TrainingConfig = TrainingConfig()
     probe: ProbeConfig = ProbeConfig()
     held_out: float = Field(default=0.0, ge=0, lt=1, validate_default=True)
@@ -116,13 +115,14 @@ class Experiment(Config):
             raise ValueError(f"a blind student has no visual tokens to align; use {NO_TEACHER}")
         return name
 
-    @field_validator("alignment", "correspondence", "probe")
+    @field_validator(*OBJECTIVES, "probe")
     @classmethod
     def _layers_exist(cls, section: Any, info: ValidationInfo) -> Any:
         student = _student(info)
         if student is None or (student.size == "micro" and student.checkpoint is not None):
             return section
-        layers = section.layers if isinstance(section, AlignmentConfig) else (section.layer,)
+        of_loss = isinstance(section, ObjectiveSettings)
+        layers = section.visual_layers if of_loss else (section.layer,)
         count = student.micro.layers if student.size == "micro" else student.real_layers
         for layer in layers:
             if not -count - 1 <= layer <= count:
@@ -132,15 +132,15 @@ class Experiment(Config):
                 )
         return section
 
-    @field_validator("correspondence")
+    @field_validator(*OBJECTIVES)
     @classmethod
-    def _student_sees(
-        cls, correspondence: CorrespondenceConfig, info: ValidationInfo
-    ) -> CorrespondenceConfig:
+    def _student_sees(cls, objective: ObjectiveSettings, info: ValidationInfo) -> ObjectiveSettings:
         student = _student(info)
-        if student is not None and student.blind and correspondence.weight > 0:
+        # One that reads a teacher is off where there is none, and a blind student has none.
+        looks = objective.is_on and objective.visual_layers and not objective.reads_teacher
+        if student is not None and student.blind and looks:
             raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
-        return correspondence
+        return objective
 
     @field_validator("alignment")
     @classmethod
@@ -194,14 +194,18 @@ class Experiment(Config):
 
     def distils(self) -> bool:
         """Whether a teacher takes part in training."""
-        return self.teacher != NO_TEACHER and self.alignment.weight > 0
+        return any(each.reads_teacher for each in self.active_objectives())
+
+    def active_objectives(self) -> tuple[ObjectiveSettings, ...]:
+        """The losses that take part in training."""
+        return self.active(has_teacher=self.teacher != NO_TEACHER)
 
 
 def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
     """JSON values of all settings that take part in this cell, in the shape of the tree.
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
-    where nothing is distilled, all but the weight of a correspondence loss whose weight is 0,
+    where nothing is distilled, all but the weight of another objective whose weight is 0,
     `held_out` where it is 0, pretraining of what has a checkpoint, and settings marked as conduct.
     Places stay: cells that differ in a checkpoint's path are different cells.
     """
@@ -213,7 +217,7 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         del data["student_pretraining"]
     if not experiment.distils():
         data["teacher"] = NO_TEACHER
-        del data["alignment"], data["teachers"], data["teacher_pretraining"]
+        del data["teachers"], data["teacher_pretraining"]
     else:
         recipe = experiment.pretraining_of_teacher()
         data["teachers"] = {teacher: data["teachers"][teacher]}
@@ -222,9 +226,9 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         )
     if experiment.held_out == 0:
         del data["held_out"]
-    if experiment.correspondence.weight == 0:
-        data["correspondence"] = {"weight": 0.0}
-    return data
+    for name in OBJECTIVES:
+        del data[name]
+    return data | experiment.taking_part(has_teacher=experiment.teacher != NO_TEACHER)
 
 
 def experiment_id(experiment: Experiment) -> str:
@@ -234,6 +238,9 @@ def experiment_id(experiment: Experiment) -> str:
         entries = data.pop(table, {})
         data[chosen] = entries.get(data[chosen], data[chosen])
     data["teacher_pretraining"] = list(data.get("teacher_pretraining", {}).values())
+    for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
+        # A new objective that is off must give no cell another id.
+        data.pop(name, None)
     return sha256_text(canonical_json(data))[:12]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.registry import weights_told
 from threedrs_components.teachers.registry import sight_of
 from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
@@ -29,13 +31,15 @@ class Traits:
     earlier_layer: bool
     """Whether only layers before the last are aligned."""
     correspondence: bool
+    scene_losses: bool
+    """Whether anything is added to the losses of the tasks."""
     blind: bool
     position_encoding: bool
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is added to the text and grounding losses."""
-        return self.teacher is None and not self.correspondence and not self.blind
+        """Whether a student that sees learns its tasks, and nothing else."""
+        return not self.scene_losses and not self.blind
 
 
 def traits(params: Mapping[str, Any]) -> Traits:
@@ -45,14 +49,16 @@ def traits(params: Mapping[str, Any]) -> Traits:
     last = {LAST, flat.get(f"{student}.micro.layers", LAST)}
     layers = set(flat.get("alignment.layers", [LAST]))
     teacher = flat.get("teacher", NO_TEACHER)
-    aligned = teacher != NO_TEACHER and flat.get("alignment.weight", 1.0) > 0
+    active = weights_told(flat).active(has_teacher=teacher != NO_TEACHER)
+    aligned = any(each.reads_teacher for each in active)
     model = _model(flat, teacher)
     return Traits(
         teacher=model if aligned else None,
         sees=(flat.get(f"teachers.{teacher}.sees") or sight_of(model)) if aligned else None,
         last_layer=layers <= last,
         earlier_layer=not layers & last,
-        correspondence=flat.get("correspondence.weight", 0.0) > 0,
+        correspondence=any(isinstance(each, CorrespondenceConfig) for each in active),
+        scene_losses=any(each.per == "scene" for each in active),
         blind=bool(flat.get(f"{student}.blind", False)),
         position_encoding=bool(flat.get(f"{student}.position_encoding", False)),
     )

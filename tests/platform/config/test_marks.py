@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 
 from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config, merged
-from threedrs_platform.config.kinds import choose, read_kind
+from threedrs_platform.config.kinds import choose, load_modules, read_kind
 
 
 class Weights(Config):
@@ -46,6 +46,12 @@ def test_a_chosen_component_is_read_back_with_its_places() -> None:
     chosen = choose(weights)
     assert chosen.open(Weights) == weights
     assert chosen.identity() == {"module": __name__, "settings": {"kind": "weights", "layer": 2}}
+
+
+def test_modules_that_settings_name_are_told_beside_the_identity() -> None:
+    chosen = choose(Weights(), more=("json", "math"))
+    assert chosen.identity() == choose(Weights()).identity()
+    assert [module.__name__ for module in load_modules(chosen.more)] == ["json", "math"]
 
 
 def test_a_module_without_the_kind_is_named() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from threedrs_components.objectives.config import TextMask
+from typing import TYPE_CHECKING
+
 from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
+
+if TYPE_CHECKING:
+    from threedrs_components.objectives.text import TextMask
 
 
 class LearnedTokens:

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import (
+from threedrs_components.students.batches import (
     SceneBatch,
     collate,
     object_candidates,
     training_question,
 )
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_platform.records import Sample
 
 

@@ -109,7 +109,7 @@ def training_question(
     sample: Sample,
     scene: PreparedScene,
     tokenizer: StudentTokenizer,
-    learned: Callable[[Encoded], tuple[bool, ...]] | None = None,
+    mark: Callable[[Encoded], Encoded] | None = None,
 ) -> Question:
     """A sample with its answer: the reference text, or `<ground>` and the target rows.
 
@@ -117,7 +117,7 @@ def training_question(
         sample: to train on.
         scene: it is about.
         tokenizer: of the student.
-        learned: which tokens of a text sample are learned; None is the answer.
+        mark: marks the tokens of a text sample that are learned; None learns the answer.
 
     Raises:
         DataError: a target object is not in the scene, or a text sample has no answer.
@@ -132,8 +132,8 @@ def training_question(
     if not sample.answers:
         raise DataError(f"sample {sample.sample_id}: a text sample needs an answer to train on")
     encoded = tokenizer.encode(sample.prompt, sample.answers[0])
-    if learned is not None:
-        encoded = replace(encoded, is_answer=learned(encoded))
+    if mark is not None:
+        encoded = mark(encoded)
     return Question(sample, encoded, region_of(sample, object_candidates(scene)))
 
 

@@ -1,35 +1,39 @@
-"""Distillation: student features, through a small MLP, towards the teacher's of the same cell."""
+"""Projection of student features by a small MLP, and its distance from the teacher's features."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, gelu, normalize
-from torch.utils.checkpoint import checkpoint
+from torch.nn.functional import gelu
 
-from threedrs_components.objectives.config import AlignmentConfig, AlignmentLoss
+from threedrs_platform.config.kinds import load_modules
 
+if TYPE_CHECKING:
+    from threedrs_components.objectives.alignment.config import AlignmentConfig
+
+Distance = Callable[[Tensor, Tensor], Tensor]
 RELEASED_DEVIATION = 0.02
 SMALLEST_DEVIATION = 1e-6
 """A teacher dimension that varies less is constant: it is centred, not blown up."""
-GRAM_ROWS = 1024
-"""Rows of a Gram matrix that exist at a time; bounds memory, never changes a result."""
 
 
-def alignment_loss(student: Tensor, teacher: Tensor, loss: AlignmentLoss = "cosine") -> Tensor:
-    """Mean distance of directions over tokens, in float32; 0 is perfect.
+def distances(modules: Sequence[str]) -> list[Distance]:
+    """The functions that modules of `losses` hold."""
+    # By name: a training imports its own losses and no other, and its key is told which.
+    return [module.distance for module in load_modules(modules)]
 
-    The paper's equation is mean(-cos); adding the constant 1 moves no gradient. The squared
-    distance of unit vectors is 2 - 2 cos, so "euclidean" is "cosine" at twice the weight.
+
+def alignment_loss(student: Tensor, teacher: Tensor, distances: Sequence[Distance]) -> Tensor:
+    """Sum of distances of directions, in float32; 0 is perfect.
 
     Args:
         student: [..., N, D] projected student features, N tokens of each scene.
         teacher: [..., N, D] targets; never receive a gradient.
-        loss: which distance, or a sum of several.
+        distances: those that are added up.
     """
     if student.shape != teacher.shape:
         raise ValueError(
@@ -37,39 +41,7 @@ def alignment_loss(student: Tensor, teacher: Tensor, loss: AlignmentLoss = "cosi
             f"{tuple(teacher.shape)} must have one shape: same tokens, same width"
         )
     own, target = student.float(), teacher.detach().float()
-    terms = loss.split("+")
-    times = terms.count("cosine") + 2 * terms.count("euclidean")
-    total = own.new_zeros(())
-    if times:
-        total = total + times * (1 - cosine_similarity(own, target, dim=-1)).mean()
-    return total + gram_distance(own, target) if "gram" in terms else total
-
-
-def gram_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean absolute difference of cosines, over all pairs of tokens of one scene.
-
-    Time grows with the square of N; of the N x N matrices only GRAM_ROWS rows exist at a time,
-    also for the gradient.
-
-    Args:
-        student: [..., N, D] float32.
-        teacher: [..., N, D] float32.
-    """
-    own_units, target_units = (
-        normalize(values, dim=-1).reshape(-1, *values.shape[-2:]) for values in (student, teacher)
-    )
-    total = student.new_zeros(())
-    for own, target in zip(own_units, target_units, strict=True):
-        for rows in torch.split(torch.arange(len(own), device=own.device), GRAM_ROWS):
-            part = checkpoint(_gram_rows, own, target, rows, use_reentrant=False)
-            assert isinstance(part, Tensor)
-            total = total + part
-    return total / (student[..., 0].numel() * student.shape[-2])
-
-
-def _gram_rows(student: Tensor, teacher: Tensor, rows: Tensor) -> Tensor:
-    with torch.autocast(student.device.type, enabled=False):
-        return (student[rows] @ student.T - teacher[rows] @ teacher.T).abs().sum()
+    return torch.stack([distance(own, target) for distance in distances]).sum()
 
 
 class Projector(nn.Module):
@@ -109,6 +81,7 @@ class AlignmentHead(nn.Module):
         """Build the projectors; `statistics` are the teacher's mean and deviation, each [D]."""
         super().__init__()
         self.config = config
+        self.distances = distances(config.modules())
         hidden = config.projector_width or 2 * student_width
         self.projectors = nn.ModuleList(
             Projector(student_width, hidden, teacher_width, config.initialisation)
@@ -121,11 +94,6 @@ class AlignmentHead(nn.Module):
         self.register_buffer(
             "deviation", torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0).float()
         )
-
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """What each layer's loss is called."""
-        return tuple(f"alignment/layer{layer}" for layer in self.config.layers)
 
     def forward(self, hidden: Sequence[Tensor], teacher: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Mean loss over the aligned layers, and each layer's loss for logging.
@@ -144,11 +112,11 @@ class AlignmentHead(nn.Module):
             alignment_loss(
                 project(states).view(scenes, -1, targets.shape[-1]),
                 targets.view(scenes, -1, targets.shape[-1]),
-                self.config.loss,
+                self.distances,
             )
             for project, states in zip(self.projectors, hidden, strict=True)
         ]
-        parts = dict(zip(self.part_names, (loss.item() for loss in losses), strict=True))
+        parts = dict(zip(self.config.layer_parts, (loss.item() for loss in losses), strict=True))
         return torch.stack(losses).mean(), parts
 
     def targets(self, teacher: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
 
+from threedrs_components.objectives.text_mask import LearnedTokens
 from threedrs_components.students.tokenizer import ChatMarkup, StudentTokenizer
-from threedrs_components.training.text_masks import LearnedTokens
 
 CHATML = ChatMarkup(
     header="<|im_start|>system\nhelpful<|im_end|>\n<|im_start|>user\n",
