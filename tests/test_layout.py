@@ -67,7 +67,7 @@ def _imported(path: Path) -> list[str]:
         "threedrs_components.scenes.registry",
         "threedrs_components.teachers.registry",
         "threedrs_components.students.registry",
-        "threedrs_components.objectives.config",
+        "threedrs_components.objectives.registry",
         "threedrs_components.training.config",
         "threedrs_components.benchmarks.config",
         "threedrs_workflows.experiment",

@@ -50,14 +50,6 @@ class Teacher(Protocol):
         ...
 
 
-class Objective(Protocol):
-    """A pure function of tensors to a scalar and its named parts. Knows no model."""
-
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss and its parts for logging."""
-        ...
-
-
 class Benchmark(Protocol):
     """Annotations in, samples out; predictions in, metrics out. Knows no model."""
 

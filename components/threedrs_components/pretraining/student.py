@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from threedrs_components.objectives.grounding import GroundingConfig
+from threedrs_components.objectives.text import TextConfig
 from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.pretraining.student_frames import (
     FrameTask,
@@ -26,13 +28,13 @@ from threedrs_components.pretraining.student_frames import (
 )
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
+from threedrs_components.students.batches import collate, object_candidates, training_question
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
-from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.data import MicroBatch
-from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.prediction import predict_scene
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.records import Metric, Prediction
@@ -156,7 +158,8 @@ def _train_language(
     progress: Progress,
 ) -> list[Metric]:
     _freeze_tower(student, True)
-    module = TrainingModule(student.train(), Objectives(), None)
+    objectives = [each.build(student) for each in (TextConfig(), GroundingConfig())]
+    module = TrainingModule(student.train(), objectives)
 
     def loss_of(step: int) -> Tensor:
         rows = _choose(config.seed, "language", step, len(frames), config.language_frames)
@@ -203,9 +206,7 @@ def language_loss(module: TrainingModule, tasks: Sequence[FrameTask]) -> Tensor:
     ]
     candidates = [object_candidates(scene) for scene in scenes]
     batch = collate(scenes, questions, candidates, tokenizer, module.student.config.blind)
-    loss: Tensor = module(
-        MicroBatch(batch, None, ()), Totals(max(batch.num_questions, 1), len(scenes))
-    )[0]
+    loss: Tensor = module(MicroBatch(batch), Totals(max(batch.num_questions, 1), len(scenes)))[0]
     return loss
 
 

@@ -18,13 +18,15 @@ class StepSummary:
     """One step as a cell sees it."""
 
     role: str
-    """The cell's name for it, e.g. "finetune"."""
+    """The cell's name for the step, e.g. "finetune"."""
     key: str
     kind: str
     state: StepState
     output_digest: str | None = None
     cause: str = ""
     """Message of the last failed attempt, one line."""
+    accepted: str = ""
+    """Why results of older code stand for it, if it was not computed itself."""
 
 
 @dataclass(frozen=True)

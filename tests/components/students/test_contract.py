@@ -11,7 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.students.batches import (
+    SceneBatch,
+    collate,
+    object_candidates,
+    training_question,
+)
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student, student_features
 from threedrs_components.students.export import write_pretrained
@@ -19,15 +25,15 @@ from threedrs_components.students.registry import STUDENTS, open_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.testing.student_checkpoints import LAYOUTS, publish
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import (
-    SceneBatch,
-    collate,
-    object_candidates,
-    training_question,
+from threedrs_components.testing.synthetic import (
+    random_alignment,
+    random_samples,
+    random_scene,
+    random_student,
+    task_objectives,
 )
 from threedrs_components.training.data import MicroBatch
-from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.prediction import Continuation, predict_scene
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.source_code import CodeIndex
@@ -186,8 +192,10 @@ def test_parts_cover_the_model_without_overlap(kind: str) -> None:
 
 def gradients(student: Student, num_questions: int) -> dict[str, bool]:
     """Whether each trainable parameter moves, after one pass backwards."""
-    objectives = Objectives(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"))
-    module = TrainingModule(student.train(), objectives, 24)
+    alignment = AlignmentConfig(layers=(-1, -2), initialisation="fan_in")
+    student.train()
+    objectives = [*task_objectives(student), random_alignment(student, alignment, 24)]
+    module = TrainingModule(student, objectives)
     scene = random_scene("scene", 0)
     asked = [
         training_question(sample, scene, student.tokenizer)
@@ -196,7 +204,7 @@ def gradients(student: Student, num_questions: int) -> dict[str, bool]:
     batch = collate([scene], [asked], [object_candidates(scene)], student.tokenizer)
     torch.manual_seed(0)
     teacher = torch.randn(1, 2, 4, 4, 24)
-    loss, _ = module(MicroBatch(batch, teacher, ()), Totals(max(num_questions, 1), 1))
+    loss, _ = module(MicroBatch(batch, {alignment.name: teacher}), Totals(max(num_questions, 1), 1))
     loss.backward()
     return {
         name: parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from threedrs_components.students.batches import stack_frames
 from threedrs_components.students.grounding_head import GroundingHead
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.micro_weights import word_tokenizer
@@ -16,7 +17,6 @@ from threedrs_components.students.position3d import SineEncoding, voxel_steps
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.tokenizer import GROUND, MICRO_CHAT, StudentTokenizer
 from threedrs_components.testing.synthetic import random_scene, random_student
-from threedrs_components.training.batches import stack_frames
 from threedrs_platform.errors import CheckpointError
 
 

@@ -11,16 +11,16 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from threedrs_components.students.batches import (
+    collate,
+    object_candidates,
+    stack_frames,
+)
 from threedrs_components.students.clip_pixels import clip_pixels
 from threedrs_components.students.qwen2_vl.model import Qwen2VL, patch_rows
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.student import Student
 from threedrs_components.testing.synthetic import random_scene, random_student
-from threedrs_components.training.batches import (
-    collate,
-    object_candidates,
-    stack_frames,
-)
 
 WITH_PIXEL_ROUTE = ["llava_onevision", "qwen2_vl", "qwen2_5_vl", "llava_next_video"]
 """Kinds whose markup transformers can write; a newline after every row it cannot."""

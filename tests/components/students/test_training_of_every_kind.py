@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.pretraining.student import pretrain_student
 from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -21,25 +20,36 @@ from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.checkpoints import student_features
 from threedrs_components.students.registry import STUDENTS, open_student
 from threedrs_components.students.settings import MicroWidths
-from threedrs_components.testing.synthetic import random_samples, random_student
+from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_alignment,
+    random_samples,
+    random_student,
+    task_objectives,
+    write_random_features,
+)
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.loop import TrainingInputs, train
-from threedrs_components.training.objective import Objectives, TrainingModule
+from threedrs_components.training.objective import TrainingModule
 from threedrs_components.training.parameter_groups import parameter_groups
-from threedrs_platform.records import FeatureMap
-from threedrs_platform.store.features import FeatureHeader, write_features
 
-ALIGNED = Objectives(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"))
+ALIGNMENT = AlignmentConfig(layers=(-1, -2), initialisation="fan_in")
 WIDTHS = MicroWidths(
     vision_width=32, vision_ff=64, width=48, heads=4, key_value_heads=2, ff=96, layers=2
 )
 WORLD = MicroWorldConfig(train=4, text=2, val=1, num_frames=2)
 
 
+def aligned(student: Student) -> TrainingModule:
+    head = random_alignment(student, ALIGNMENT, 24)
+    return TrainingModule(student, [*task_objectives(student), head])
+
+
 @pytest.mark.parametrize("kind", ["qwen2_vl", "llava_video"])
 def test_frozen_parts_stay_and_the_others_learn_at_their_rates(kind: str) -> None:
     released = TrainingConfig(learning_rate=1e-5, vision_learning_rate_factor=0.2)
-    module = TrainingModule(random_student(kind=kind), ALIGNED, 24)
+    module = aligned(random_student(kind=kind))
     rates = {group.name: group.learning_rate for group in parameter_groups(module, released)}
     expected: dict[str, Any] = {"projector": 1e-5, "heads": 1e-5, "language": 1e-5}
     if kind == "llava_video":
@@ -54,13 +64,13 @@ def test_every_group_has_a_rate_of_its_own_and_zero_freezes_it() -> None:
         head_learning_rate=0.0,
         vision_learning_rate_factor=0.25,
     )
-    module = TrainingModule(random_student(), ALIGNED, 24)
+    module = aligned(random_student())
     groups = {group.name: group for group in parameter_groups(module, chosen)}
     rates = {name: group.learning_rate for name, group in groups.items()}
     assert rates == {"vision": 1e-5, "projector": 3e-5, "language": 4e-5}
     assert not module.student.grounding.no_object.requires_grad
-    assert module.alignment is not None
-    assert not any(value.requires_grad for value in module.alignment.parameters())
+    heads = list(module.heads.parameters())
+    assert heads and not any(value.requires_grad for value in heads)
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +83,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scene_id in source.scenes("text"):
         prepared = prepare_scene(source.load(scene_id), None, config)
         write_prepared(prepared, root / "prepared")
-        values = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float16)
-        write_features(
-            root / "features" / f"{scene_id}.arrow",
-            FeatureMap(scene_id, prepared.frame_names, values),
-            FeatureHeader("fake", "0" * 64, "none", "none", -1),
-        )
+        write_random_features(prepared, root / "features", 8, 0)
     return root
 
 
@@ -97,7 +102,7 @@ def test_a_step_on_the_micro_world_runs(world: Path, tmp_path: Path, kind: str) 
         prepared=world / "prepared",
         samples={scene.scene_id: random_samples(scene, 4, 0) for scene in scenes},
         training=TrainingConfig(steps=1, scenes_per_step=2, questions_per_scene=3),
-        objectives=ALIGNED,
+        objectives=(*TASKS, ALIGNMENT),
         features=world / "features",
     )
     curve: list[dict[str, float]] = []

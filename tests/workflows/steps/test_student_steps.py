@@ -17,11 +17,7 @@ from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.registry import asking
 from threedrs_components.benchmarks.sample_files import read_samples
-from threedrs_components.objectives.config import (
-    CorrespondenceConfig,
-    GroundingConfig,
-    TextConfig,
-)
+from threedrs_components.objectives.registry import ObjectivesConfig, choose_objectives
 from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
@@ -107,11 +103,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def finetune_params(**training: Any) -> FinetuneParams:
+    config = ObjectivesConfig.model_validate({"correspondence": {"weight": 0.1}})
     return FinetuneParams(
         student=STUDENT,
-        grounding=GroundingConfig(),
-        text=TextConfig(),
-        correspondence=CorrespondenceConfig(weight=0.1, level="pixel"),
+        objectives=choose_objectives(config.active(has_teacher=False)),
         training=TrainingConfig(
             steps=4, scenes_per_step=2, questions_per_scene=5, log_every=2, **training
         ),

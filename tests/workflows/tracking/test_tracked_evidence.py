@@ -46,9 +46,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 
 @pytest.fixture(scope="module")
-def client(workspace: Workspace) -> MlflowClient:
-    mlflow.set_tracking_uri(target_of(workspace, {}).uri)  # tables are loaded from there only
-    return MlflowClient()
+def client(workspace: Workspace) -> Iterator[MlflowClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        # `load_table` asks MLflow's default store, whatever its client is told: unless the default
+        # is ours, that makes a `mlflow.db` in the current folder.
+        patch.setenv("MLFLOW_TRACKING_URI", target_of(workspace, {}).uri)
+        yield MlflowClient()
 
 
 @pytest.fixture(scope="module")

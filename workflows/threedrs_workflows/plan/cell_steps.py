@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.benchmarks.registry import asking
+from threedrs_components.objectives.registry import choose_objectives
 from threedrs_components.scenes.settings import Role
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.file_digests import FileDigests
@@ -113,7 +114,7 @@ class SharedSteps:
         if recipe is None:
             return None
         inputs = {"scenes": self._scenes("teacher")}
-        return TeacherParams(pretraining=recipe).step(
+        return TeacherParams(pretraining=choose(recipe)).step(
             "teacher", inputs, label=self._experiment.teacher
         )
 
@@ -156,10 +157,7 @@ def _finetune(experiment: Experiment, seed: int, shared: SharedSteps) -> StepSpe
         training=experiment.training,
         text_split=experiment.scenes.annotated_split,
         seed=seed,
-        alignment=None if shared.features is None else experiment.alignment,
-        correspondence=experiment.correspondence,
-        grounding=experiment.grounding,
-        text=experiment.text,
+        objectives=choose_objectives(experiment.active_objectives()),
     )
     return params.step("finetune", inputs, resources=Resources(cpus=experiment.training.workers))
 
