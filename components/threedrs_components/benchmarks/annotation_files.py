@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks.annotations import read_values
-from threedrs_components.benchmarks.boxes import Box, ObjectBoxes, read_box_lists
+from threedrs_components.benchmarks.annotations import Box, read_values
+from threedrs_components.benchmarks.boxes import ObjectBoxes, read_box_lists
 from threedrs_components.benchmarks.label_map import LabelMap
 
 Parsed = Sequence[tuple[Path, Any]]

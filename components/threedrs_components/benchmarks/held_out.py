@@ -6,10 +6,9 @@ an evaluation would ask them; their candidates are their own boxes where no prop
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 
@@ -34,18 +33,9 @@ def held_out_scenes(scene_ids: Sequence[str], share: float) -> frozenset[str]:
     return frozenset(ordered[-count:])
 
 
-def held_out_samples(
-    benchmarks: Mapping[str, Benchmark], scenes: frozenset[str]
-) -> dict[str, list[Sample]]:
-    """Evaluation samples of each benchmark in these training scenes."""
-    return {
-        name: [
-            _pointed_at_truth(sample)
-            for sample in benchmark.samples(ANNOTATED, as_evaluation=True)
-            if sample.scene_id in scenes
-        ]
-        for name, benchmark in benchmarks.items()
-    }
+def held_out_samples(samples: Iterable[Sample], scenes: frozenset[str]) -> list[Sample]:
+    """Those of a benchmark's evaluation samples that are in the held-out scenes."""
+    return [_pointed_at_truth(sample) for sample in samples if sample.scene_id in scenes]
 
 
 def _pointed_at_truth(sample: Sample) -> Sample:

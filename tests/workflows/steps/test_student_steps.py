@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from threedrs_components.benchmarks.prompts import PromptConfig
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import read_predictions
-from threedrs_components.benchmarks.prompts import PromptConfig
 from threedrs_components.benchmarks.registry import asking
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.objectives.config import (
