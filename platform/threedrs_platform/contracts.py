@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class SceneSource(Protocol):
     """Scenes of one data set. Deterministic order; `load` may be called from many processes."""
 
+    def splits(self) -> Sequence[str]:
+        """Names of the splits, "all" among them."""
+        ...
+
     def scenes(self, split: str) -> Sequence[str]:
         """Scene ids of a split ("train", "val", ...), sorted."""
         ...

@@ -13,7 +13,6 @@ from threedrs_platform.config.paths import split_path
 from threedrs_platform.config.tree import put_in
 from threedrs_platform.errors import ConfigError
 from threedrs_workflows.experiment import (
-    NO_EFFECT,
     Experiment,
     canonical_experiment,
     experiment_id,
@@ -129,7 +128,8 @@ def test_canonical_tree_keeps_only_what_takes_part() -> None:
     assert set(tree["students"]) == {"llava"}
     assert tree["teacher_pretraining"]["vggt"]["steps"] == 5
     assert tree["correspondence"] == {"weight": 0.0}
-    assert not NO_EFFECT["training"] & set(tree["training"])
+    assert not {"workers", "checkpoint_every"} & set(tree["training"])
+    assert "checkpoint_every" not in tree["teacher_pretraining"]["vggt"]
     alone = canonical_experiment(experiment())
     assert "alignment" not in alone
     assert "seed" not in alone

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.registry import benchmark_kind
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.objectives.config import (
     AlignmentConfig,
     CorrespondenceConfig,
@@ -19,41 +19,16 @@ from threedrs_components.objectives.config import (
 )
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_components.scenes.registry import (
-    AnyScenes,
-    MicroWorldConfig,
-    ScanNetConfig,
-    ScenesConfig,
-)
+from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
 from threedrs_components.students.registry import MicroPretrainingConfig, StudentConfig
 from threedrs_components.teachers.registry import PretrainTeacherConfig, TeacherConfig
 from threedrs_components.training.config import TrainingConfig
-from threedrs_platform.config import Config
+from threedrs_platform.config import CONDUCT, Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
-
-CHOOSES_AMONG_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
-"""Benchmarks whose evaluation needs candidate boxes."""
-
-NO_EFFECT: dict[str, frozenset[str]] = {
-    "training": frozenset(
-        {
-            "checkpoint_every",
-            "log_every",
-            "validate_every",
-            "gradient_accumulation",
-            "workers",
-            "strategy",
-        }
-    ),
-    "student_pretraining": frozenset({"checkpoint_every"}),
-    "teacher_pretraining": frozenset({"checkpoint_every"}),
-}
-"""Settings that decide how a result is computed, never which: they stay out of identities.
-The effective batch is `training.scenes_per_step`, however it is spread."""
 
 
 class Experiment(Config):
@@ -100,7 +75,7 @@ class Experiment(Config):
     @classmethod
     def _enough_frames(cls, prepare: PrepareConfig, info: ValidationInfo) -> PrepareConfig:
         scenes = info.data.get("scenes")
-        rendered = scenes.num_frames if scenes is not None else None
+        rendered = scenes.most_frames if scenes is not None else None
         if rendered is not None and prepare.num_frames > rendered:
             raise ValueError(f"num_frames {prepare.num_frames}: scenes have only {rendered} frames")
         return prepare
@@ -169,7 +144,7 @@ class Experiment(Config):
         cls, alignment: AlignmentConfig, info: ValidationInfo
     ) -> AlignmentConfig:
         scenes = info.data.get("scenes")
-        if alignment.frames == "all_images" and not isinstance(scenes, ScanNetConfig | None):
+        if alignment.frames == "all_images" and scenes is not None and not scenes.has_all_images:
             raise ValueError(
                 "frames 'all_images' needs scenes of kind scannet: "
                 "no other source has images beside its frame list"
@@ -180,8 +155,7 @@ class Experiment(Config):
     @classmethod
     def _can_be_evaluated(cls, benchmarks: BenchmarksConfig, info: ValidationInfo) -> Any:
         scenes, held_out = info.data.get("scenes"), info.data.get("held_out", 0.0)
-        _check_protocols(benchmarks)
-        if isinstance(scenes, ScanNetConfig):
+        if scenes is not None:
             _check_splits(benchmarks, scenes)
         if scenes is not None and not held_out:
             _check_candidates(benchmarks, scenes)
@@ -223,9 +197,10 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
     where nothing is distilled, all but the weight of a correspondence loss whose weight is 0,
-    `held_out` where it is 0, pretraining of what has a checkpoint, and the settings of `NO_EFFECT`.
+    `held_out` where it is 0, pretraining of what has a checkpoint, and settings marked as conduct.
+    Places stay: cells that differ in a checkpoint's path are different cells.
     """
-    data = experiment.canonical()
+    data = experiment.canonical(without=(CONDUCT,))
     del data["seed"]
     student, teacher = experiment.student, experiment.teacher
     data["students"] = {student: data["students"][student]}
@@ -237,12 +212,14 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
     else:
         recipe = experiment.pretraining_of_teacher()
         data["teachers"] = {teacher: data["teachers"][teacher]}
-        data["teacher_pretraining"] = {teacher: recipe.canonical()} if recipe else {}
+        data["teacher_pretraining"] = (
+            {teacher: recipe.canonical(without=(CONDUCT,))} if recipe else {}
+        )
     if experiment.held_out == 0:
         del data["held_out"]
     if experiment.correspondence.weight == 0:
         data["correspondence"] = {"weight": 0.0}
-    return _without_no_effect(data)
+    return data
 
 
 def experiment_id(experiment: Experiment) -> str:
@@ -255,42 +232,20 @@ def experiment_id(experiment: Experiment) -> str:
     return sha256_text(canonical_json(data))[:12]
 
 
-def _without_no_effect(data: dict[str, Any]) -> dict[str, Any]:
-    kept = dict(data)
-    for section, names in NO_EFFECT.items():
-        if section == "teacher_pretraining" and section in kept:
-            kept[section] = {name: _drop(entry, names) for name, entry in kept[section].items()}
-        elif section in kept:
-            kept[section] = _drop(kept[section], names)
-    return kept
-
-
-def _drop(section: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    return {key: value for key, value in section.items() if key not in names}
-
-
-def _check_protocols(benchmarks: BenchmarksConfig) -> None:
-    for name, protocol in benchmarks.protocols.items():
-        known = benchmark_kind(name).protocols
-        if protocol not in known:
-            raise ValueError(f"{name} has no protocol {protocol!r}{did_you_mean(protocol, known)}")
-
-
-def _check_splits(benchmarks: BenchmarksConfig, scenes: ScanNetConfig) -> None:
-    """Training reads the list "train"; features and probes that of the evaluated split."""
-    for split in ("train", benchmarks.split):
-        if split not in scenes.frame_lists:
-            known = ", ".join(sorted(scenes.frame_lists)) or "none"
+def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Training reads one split; features and probes the evaluated one."""
+    if scenes.split_names is None:
+        return
+    for split in (scenes.annotated_split, benchmarks.split):
+        if split not in scenes.split_names:
+            known = ", ".join(sorted(scenes.split_names)) or "none"
             raise ValueError(f"split {split!r} has no list in scenes.frame_lists; those: {known}")
 
 
 def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Nothing falls back on true boxes; a micro world always comes with proposals."""
-    given = isinstance(scenes, MicroWorldConfig) or (
-        isinstance(scenes, ScanNetConfig) and bool(scenes.proposals)
-    )
-    choosing = [name for name in benchmarks.names if name in CHOOSES_AMONG_BOXES]
-    if benchmarks.candidates == "proposals" and choosing and not given:
+    choosing = [name for name in benchmarks.names if BENCHMARKS[name]().about_boxes]
+    if benchmarks.candidates == "proposals" and choosing and not scenes.has_proposals:
         raise ValueError(
             f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "
             "scenes.proposals (kind scannet), or set benchmarks.candidates: ground_truth, an "

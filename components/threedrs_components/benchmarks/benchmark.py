@@ -36,8 +36,6 @@ class Benchmark(Config):
     """Whether ScanNet's label table decides something."""
     record_files: ClassVar[int] = 1
     """How many annotation files a split has at most."""
-    in_micro_world: ClassVar[bool] = False
-    """Whether the rooms of the micro world come with its annotations."""
     frames_only: ClassVar[bool] = False
     """Asked without 3D coordinates: the authors' VSI-Bench model sees 2D frames."""
     max_new_tokens: ClassVar[int] = 512

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, create_model, field_validator
 
 from threedrs_components.benchmarks.annotation_places import AnnotationPlaces
-from threedrs_components.benchmarks.asking import Asking, Candidates
+from threedrs_components.benchmarks.asking import Asking, CandidateChoice
 from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.scorer import DEFAULT_METRICS, Scorer, TextMetric
 from threedrs_components.benchmarks.wording import Wording
+from threedrs_platform.config import Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
 
@@ -45,6 +46,14 @@ else:
     PromptConfig = create_model("PromptConfig", __base__=Wording, **_template_fields())
 
 
+C = TypeVar("C", bound=Config)
+
+
+def _part(config: Config, base: type[C]) -> C:
+    """The fields that a configuration has from a class above it, as a value of that class."""
+    return base.model_validate({name: getattr(config, name) for name in base.model_fields})
+
+
 class BenchmarksConfig(AnnotationPlaces):
     """Training tasks and evaluations of a student."""
 
@@ -59,9 +68,8 @@ class BenchmarksConfig(AnnotationPlaces):
     """Other splits for single benchmarks, e.g. {sqa3d: test}."""
     protocols: dict[BenchmarkName, str] = Field(default_factory=dict)
     """How a benchmark is scored, where it is not by its first protocol."""
-    candidates: Candidates = "proposals"
-    """Boxes among which an evaluated scene is grounded. ground_truth is an oracle: true boxes are
-    easier than any published setting, so nothing falls back on them."""
+    candidates: CandidateChoice = "proposals"
+    """Boxes among which an evaluated scene is grounded; ground_truth is an oracle."""
     max_new_tokens: PositiveInt | None = 64
     """Longest answer that is decoded, where a benchmark has no lower limit of its own; None is
     the benchmark's released limit, 512 for most."""
@@ -91,10 +99,13 @@ class BenchmarksConfig(AnnotationPlaces):
         """Benchmarks whose training split is learned."""
         return self.names if self.training is None else self.training
 
+    def places(self) -> AnnotationPlaces:
+        """Where annotations lie that the scenes do not bring."""
+        return _part(self, AnnotationPlaces)
+
     def wording(self) -> Wording:
         """What all prompts share."""
-        fields = Wording.model_fields
-        return Wording.model_validate({name: getattr(self.prompts, name) for name in fields})
+        return _part(self.prompts, Wording)
 
     def loader(self, name: str) -> Loader:
         """The loader of one benchmark, with its templates."""

@@ -6,14 +6,24 @@ an evaluation would ask them; their candidates are their own boxes where no prop
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
 
+from threedrs_components.scenes.splits import scenes_of
+from threedrs_platform.config import Config
 from threedrs_platform.errors import DataError
-from threedrs_platform.records import Sample
 
-ANNOTATED = "train"
-"""The split whose annotations training reads."""
+
+class HeldOut(Config):
+    """Which annotated training scenes are taken out of training, and evaluated."""
+
+    share: float
+    split: str
+    """The split that training reads."""
+
+    def scenes(self, written: Path) -> frozenset[str]:
+        """The scenes, given the scenes artifact."""
+        return held_out_scenes(scenes_of(written, self.split), self.share)
 
 
 def held_out_scenes(scene_ids: Sequence[str], share: float) -> frozenset[str]:
@@ -31,13 +41,3 @@ def held_out_scenes(scene_ids: Sequence[str], share: float) -> frozenset[str]:
         raise DataError(f"{len(ordered)} annotated training scenes: none can be held out")
     count = min(len(ordered) - 1, max(1, round(share * len(ordered))))
     return frozenset(ordered[-count:])
-
-
-def held_out_samples(samples: Iterable[Sample], scenes: frozenset[str]) -> list[Sample]:
-    """Those of a benchmark's evaluation samples that are in the held-out scenes."""
-    return [_pointed_at_truth(sample) for sample in samples if sample.scene_id in scenes]
-
-
-def _pointed_at_truth(sample: Sample) -> Sample:
-    """Where no proposals lie near an object to be described, its own box is pointed at."""
-    return replace(sample, box_input=sample.target_boxes[0]) if sample.misses_its_box else sample

@@ -1,16 +1,30 @@
-"""Where frames come from, and their geometry. The union below is the registry of sources."""
+"""Every kind of scene source that a grid file may name."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import ScanNetConfig
+from threedrs_components.scenes.settings import SceneSettings
+from threedrs_platform.config.registry import Registry
+from threedrs_platform.contracts import SceneSource
 
 AnyScenes = MicroWorldConfig | RGBDFolderConfig | ScanNetConfig
 ScenesConfig = Annotated[AnyScenes, Field(discriminator="kind")]
+SCENES: Registry[SceneSettings] = Registry("scenes", get_args(AnyScenes))
 
-__all__ = ["AnyScenes", "MicroWorldConfig", "RGBDFolderConfig", "ScanNetConfig", "ScenesConfig"]
+
+def open_scenes(written: Path, settings: Mapping[str, Any]) -> SceneSource:
+    """The scenes behind a scenes artifact, for those who look at finished runs.
+
+    Args:
+        written: the artifact.
+        settings: `scenes` of the cell's parameters.
+    """
+    return SCENES.read(settings).reader().open(written)

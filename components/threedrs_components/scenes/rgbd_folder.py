@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -20,7 +19,9 @@ from threedrs_components.scenes.frames import (
     read_depth,
     uniform_choice,
 )
-from threedrs_platform.config import Config
+from threedrs_components.scenes.settings import SceneSettings
+from threedrs_components.scenes.splits import ALL, chosen_split, read_splits
+from threedrs_platform.config import PLACE
 from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
@@ -29,17 +30,37 @@ OnBadScene = Literal["refuse", "skip"]
 Pixels = TypeVar("Pixels", UInt8, Float32)
 
 
-class RGBDFolderConfig(Config):
+class RGBDFolderConfig(SceneSettings):
     """Scenes under one folder (see `RGBDFolder` for the file names understood)."""
 
     kind: Literal["rgbd_folder"] = "rgbd_folder"
-    root: str
+    root: Annotated[str, PLACE]
     num_frames: int | None = Field(default=None, ge=1)
     """Frames per scene, spread evenly over those there are; all if not given."""
 
-    def build(self) -> RGBDFolder:
-        """Open the folder."""
+    @property
+    def most_frames(self) -> int | None:
+        """As set."""
+        return self.num_frames
+
+    def data(self) -> Mapping[str, str]:
+        """The folder."""
+        return {"scenes.root": self.root}
+
+    def open(self, written: Path) -> RGBDFolder:
+        """Open the folder itself."""
+        del written
         return RGBDFolder(Path(self.root), self.num_frames)
+
+
+class WrittenScenesConfig(SceneSettings):
+    """Scenes that were written into the artifact; no grid file names this kind."""
+
+    kind: Literal["written"] = "written"
+
+    def open(self, written: Path) -> RGBDFolder:
+        """Open the artifact as a world of posed RGB-D folders."""
+        return RGBDFolder(written)
 
 
 @dataclass(frozen=True)
@@ -93,20 +114,18 @@ class RGBDFolder:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of scenes")
         self.root, self.num_frames = root, num_frames
-        splits = root / "splits.json"
-        self._splits: dict[str, list[str]] = (
-            json.loads(splits.read_text()) if splits.is_file() else {}
-        )
+        self._splits = read_splits(root)
         self._folder = root / "scenes" if self._splits else root
 
-    def scenes(self, split: str = "all") -> Sequence[str]:
+    def splits(self) -> Sequence[str]:
+        """Names of the splits."""
+        return sorted({ALL, *self._splits})
+
+    def scenes(self, split: str = ALL) -> Sequence[str]:
         """Scene ids of a split, sorted."""
-        if split == "all":
+        if split == ALL:
             return self._every_scene()
-        if split not in self._splits:
-            known = ", ".join(["all", *sorted(self._splits)])
-            raise DataError(f"{self.root}: no split {split!r}; known: {known}")
-        return sorted(self._splits[split])
+        return chosen_split(self._splits, split, str(self.root))
 
     def load(self, scene_id: str) -> Scene:
         """Read one scene."""
@@ -118,7 +137,9 @@ class RGBDFolder:
     def _every_scene(self) -> list[str]:
         if find_style(self._folder):
             return [self._folder.resolve().name]
-        found = sorted(p.name for p in self._folder.iterdir() if p.is_dir() and find_style(p))
+        # Hidden folders are no data: a step's key does not hold them.
+        folders = (p for p in self._folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        found = sorted(p.name for p in folders if find_style(p))
         if not found:
             raise DataError(
                 f"{self._folder}: holds no posed RGB-D frames; expected files like "

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_box_lists, write_box_lists
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
 from threedrs_components.scenes.rgbd_folder import load_folder, load_images
-from threedrs_platform.config import PLACE, Config
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.settings import PROPOSALS, Progress, Role, SceneSettings
+from threedrs_components.scenes.splits import ALL, chosen_split
+from threedrs_platform.config import PLACE
 from threedrs_platform.errors import DataError, SceneError
-from threedrs_platform.records import Boxes, Scene
+from threedrs_platform.records import Boxes, Metric, Scene
 
 UNLABELLED = "object"
 """Label of boxes that come from a list without labels."""
 
 
-class ScanNetConfig(Config):
+class ScanNetConfig(SceneSettings):
     """Where the ScanNet files lie; the layout is that of the released data."""
 
     kind: Literal["scannet"] = "scannet"
@@ -36,9 +37,48 @@ class ScanNetConfig(Config):
     """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
 
-    def build(self) -> ScanNet:
+    annotated_split: ClassVar[str] = "train"
+    probe_split: ClassVar[str] = "train"
+    has_all_images: ClassVar[bool] = True
+
+    @property
+    def has_proposals(self) -> bool:
+        """Whether a file of them is named."""
+        return bool(self.proposals)
+
+    @property
+    def most_frames(self) -> int:
+        """As set."""
+        return self.num_frames
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Those that have a frame list."""
+        return tuple(self.frame_lists)
+
+    def data(self) -> Mapping[str, str]:
+        """The folder of images, and every list."""
+        named = {f"scenes.frame_lists.{split}": path for split, path in self.frame_lists.items()}
+        for setting in ("boxes", "proposals"):
+            for index, path in enumerate(getattr(self, setting)):
+                named[f"scenes.{setting}.{index}"] = path
+        return {"scenes.posed_images": self.posed_images, **named}
+
+    def open(self, written: Path) -> ScanNet:
         """Read the lists; scenes themselves are read on demand."""
+        del written
         return ScanNet(self)
+
+    def open_all_images(self, written: Path) -> AllImages:
+        """As the released extractor of teacher features saw the scenes."""
+        return AllImages(self.open(written))
+
+    def write(self, out: Path, role: Role, progress: Progress) -> tuple[Metric, ...]:
+        """Write the splits, and the proposals in one form."""
+        for path in map(Path, self.proposals):
+            (out / PROPOSALS).mkdir(exist_ok=True)
+            write_box_lists(out / PROPOSALS / f"{path.stem}.json", read_box_lists(path))
+        return super().write(out, role, progress)
 
 
 class ScanNet:
@@ -62,14 +102,16 @@ class ScanNet:
             for scene, boxes in read_box_lists(Path(path)).items()
         }
 
+    def splits(self) -> Sequence[str]:
+        """Names of the splits."""
+        return sorted({ALL, *self._splits})
+
     def scenes(self, split: str) -> Sequence[str]:
         """Scene ids of a split, or of "all" splits, sorted."""
-        if split == "all":
+        if split == ALL:
             return sorted({scene for frames in self._splits.values() for scene in frames})
-        if split not in self._splits:
-            known = ", ".join(["all", *sorted(self._splits)])
-            raise DataError(f"no frame list for split {split!r}; known: {known}")
-        return sorted(self._splits[split])
+        ids = {name: list(frames) for name, frames in self._splits.items()}
+        return chosen_split(ids, split, "the frame lists of ScanNet")
 
     def load(self, scene_id: str) -> Scene:
         """Read one scene at its listed frames, evenly chosen."""
@@ -127,13 +169,12 @@ class ScanNet:
 class AllImages:
     """Scenes as the released extractor of teacher features saw them: see `load_all_images`."""
 
-    def __init__(self, source: SceneSource) -> None:
-        if not isinstance(source, ScanNet):
-            raise DataError(
-                "alignment.frames 'all_images' needs scenes of kind scannet: "
-                "no other source has images beside its frame list"
-            )
+    def __init__(self, source: ScanNet) -> None:
         self._source = source
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits."""
+        return self._source.splits()
 
     def scenes(self, split: str) -> Sequence[str]:
         """Scene ids of a split, sorted."""

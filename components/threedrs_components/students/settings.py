@@ -81,6 +81,20 @@ class StudentSettings(Config):
             raise ValueError("size '7b' needs checkpoint: a folder with the weights")
         return self
 
+    def start(self) -> Self:
+        """Settings that the student's start depends on: those of use in training are defaults."""
+        later = (
+            "blind",
+            "coord_input",
+            "frozen",
+            "gradient_checkpointing",
+            "object_features",
+            "object_membership",
+            "position_encoding",
+        )
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in later})
+
     @property
     def image_size(self) -> int:
         """Side of the frames that scenes must be prepared with."""

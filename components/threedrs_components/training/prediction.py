@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS, Asking, CandidateChoice
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.passes import Prefill
 from threedrs_components.students.shared_prefix import restarting
@@ -27,20 +27,8 @@ from threedrs_components.training.batches import (
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
 
-CandidateChoice = Literal["proposals", "ground_truth"]
-MAX_NEW_TOKENS = 64
 PREFIX = -1
 """Owner of cached tokens that every question may see."""
-
-
-@dataclass(frozen=True)
-class Asking:
-    """How the questions of a benchmark are put."""
-
-    max_new_tokens: int = MAX_NEW_TOKENS
-    frames_only: bool = False
-    """No 3D encoding, whatever the student was trained with."""
-    candidates: CandidateChoice = "proposals"
 
 
 def predict_benchmarks(

@@ -22,7 +22,7 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.micro_weights import micro_model
@@ -71,7 +71,7 @@ class _Artifacts:
         self._scenes = root / "scenes"
         config = MicroWorldConfig(train=3, text=2, val=VAL_SCENES, num_frames=FRAMES)
         write_world(config, self._scenes, "student")
-        self._val = list(open_scenes(self._scenes).scenes("val"))
+        self._val = list(RGBDFolder(self._scenes).scenes("val"))
         self._prepared = self._prepare()
         self._samples = self._evaluation_samples()
 
@@ -121,7 +121,7 @@ class _Artifacts:
         return made, metrics
 
     def _prepare(self) -> PreparedScenes:
-        source = open_scenes(self._scenes)
+        source = RGBDFolder(self._scenes)
         proposals = read_box_lists(self._scenes / "proposals" / "val.json")
         for scene_id in source.scenes("all"):
             config = PrepareConfig(num_frames=FRAMES, grid=GRID)
@@ -209,7 +209,10 @@ def _result(
     if cell_id == FAILED:
         broken = StepState.FAILED
         steps.append(StepSummary("finetune", _key("finetune", name), "finetune", broken, cause="x"))
-    params: dict[str, Any] = {"teacher": cell_id if cell_id == TAUGHT else "none"}
+    params: dict[str, Any] = {
+        "scenes": {"kind": "micro"},
+        "teacher": cell_id if cell_id == TAUGHT else "none",
+    }
     return CellResult(cell_id, cell_id, seed, "", params, tuple(steps), dict(metrics))
 
 

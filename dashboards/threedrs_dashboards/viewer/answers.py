@@ -110,7 +110,7 @@ def answers(
 
 
 def chosen(benchmark: str, prediction: Prediction) -> tuple[Box, ...]:
-    """Boxes that a prediction stands for, by its benchmark's rule; some runs are older than that."""
+    """Boxes that a prediction stands for, by the rule of its benchmark, if it is still known."""
     scorer = BENCHMARKS[benchmark].scorer if benchmark in BENCHMARKS else Scorer
     return scorer.chosen_boxes(prediction)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from threedrs_components.scenes.geometry import world_coordinates
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes, choose_frames
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.registry import open_scenes
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.maps import Float32, UInt8
 from threedrs_dashboards.viewer.missing import Missing
@@ -70,7 +72,8 @@ def open_scene(cell: ViewedCell, scene_id: str, store: ArtifactStore) -> SceneDa
         if not guess.endswith("?"):  # nothing is near: a few ids say more than thousands
             guess = f"; it has {len(known)}" + (f", e.g. {known[0]!r}" if known else "")
         raise Missing(f"{cell.title} has no scene {scene_id!r}{guess}")
-    return _open(folder, cell.folder("scenes", store), scene_id)
+    settings = json.dumps(cell.params["scenes"])
+    return _open(folder, cell.folder("scenes", store), settings, scene_id)
 
 
 @lru_cache(maxsize=8)
@@ -79,15 +82,20 @@ def _prepared_ids(folder: Path) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=KEPT_SCENES)
-def _open(prepared_folder: Path, scenes_folder: Path, scene_id: str) -> SceneData:
+def _open(prepared_folder: Path, scenes_folder: Path, settings: str, scene_id: str) -> SceneData:
     prepared = PreparedScenes(prepared_folder)[scene_id]
     try:
-        frames = choose_frames(open_scenes(scenes_folder).load(scene_id), len(prepared.frame_names))
+        frames = _frames(scenes_folder, json.loads(settings), prepared)
     except ThreedrsError as error:  # data outside the workspace may be gone; tokens are still here
         return SceneData(prepared, None, str(error))
     if frames.frame_names != prepared.frame_names:
         return SceneData(prepared, None, "its folder now holds other frames than were prepared")
     return SceneData(prepared, frames)
+
+
+def _frames(scenes: Path, settings: dict[str, Any], prepared: PreparedScene) -> Scene:
+    scene = open_scenes(scenes, settings).load(prepared.scene_id)
+    return choose_frames(scene, len(prepared.frame_names))
 
 
 def point_cloud(scene: SceneData, most: int) -> PointCloud:

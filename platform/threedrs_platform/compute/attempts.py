@@ -30,7 +30,7 @@ from threedrs_platform.errors import (
     StorageError,
     ThreedrsError,
 )
-from threedrs_platform.identity.pinned_code import pin_code
+from threedrs_platform.identity.source_code import pin_code
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, Resources, StepTask

@@ -40,6 +40,20 @@ def path_fault(config: type[BaseModel], path: str, data: Mapping[str, Any]) -> s
     return None
 
 
+def carries(config: type[BaseModel], path: str, data: Mapping[str, Any], mark: object) -> bool:
+    """Whether the field of a dotted name, or one above it, carries a mark."""
+    kinds: list[Any] = [config]
+    here: Any = data
+    for part in split_path(path):
+        fields = [kind.model_fields.get(part) for kind in kinds if _is_model(kind)]
+        if any(field is not None and mark in field.metadata for field in fields):
+            return True
+        steps = [step for kind in kinds if (step := _step(kind, part, here)) is not None]
+        kinds = [kind for step in steps for kind in step.kinds]
+        here = steps[0].data if steps else None
+    return False
+
+
 @dataclass(frozen=True)
 class Spot:
     """Where a location of pydantic leads: the path in the data, and what stands there."""

@@ -1,10 +1,15 @@
-"""Digests of files that are part of a step's identity (weights, data), remembered by file stamp."""
+"""Digests of files that are part of a step's identity (weights, data), remembered by file stamp.
+
+Where data lie is no part of it: a folder counts by the names below it and by content, wherever a
+link leads to. What systems leave in folders does not count, so no reader of data may read it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,13 @@ from threedrs_platform.storage import read_json_cache, write_atomically
 
 RACY_SECONDS = 0.05
 """A file changed this recently may change again within the same time stamp: not remembered."""
+
+CLUTTER = {"Thumbs.db", "__MACOSX", "desktop.ini"}
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left by a system and no data."""
+    return name.startswith(".") or name in CLUTTER
 
 
 def stamp(status: os.stat_result) -> list[int]:
@@ -72,28 +84,31 @@ class FileDigests:
         """Digest of one file's content.
 
         Raises:
-            DataError: there is no such file; a key part that cannot be computed is an error.
+            DataError: it is not there or not readable; a key part that cannot be computed is an
+                error.
         """
         try:
             status = path.stat()
+            name = str(path.resolve())
+            known = self._cache.get(name, status)
+            if known is None:
+                known = sha256_file(path)
+                self._cache.put(name, status, known)
         except OSError as error:
-            raise DataError(
-                f"{path}: cannot be read, so it has no digest: {error.strerror}"
-            ) from error
-        name = str(path.resolve())
-        known = self._cache.get(name, status)
-        if known is None:
-            known = sha256_file(path)
-            self._cache.put(name, status, known)
+            raise _unreadable(path, error) from error
         return str(known)
 
     def tree(self, path: Path) -> str:
-        """Digest of a file, or of all files of a folder with their names."""
-        if not path.is_dir():
+        """Digest of a file, or of all files of a folder with their names.
+
+        Raises:
+            DataError: a file or folder in it cannot be read, or a link leads nowhere or in circles.
+        """
+        if not os.path.isdir(path):
             return self.file(path)
         place = path.resolve()
         if place not in self._trees:
-            files = sorted(file for file in path.rglob("*") if file.is_file())
+            files = sorted(_data_files(path, ()))
             digests = {file.relative_to(path).as_posix(): self.file(file) for file in files}
             self._trees[place] = sha256_text("tree:" + canonical_json(digests))
         return self._trees[place]
@@ -103,8 +118,15 @@ class FileDigests:
 
         Raises:
             ConfigError: it is not here, and absent data is refused.
+            DataError: it is here, but not readable.
         """
-        if Path(path).exists():
+        try:
+            Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise _unreadable(Path(path), error) from error
+        else:
             return self.tree(Path(path))
         if self.absent is None:
             raise ConfigError([Fault(f"{path}: no such file or folder", path=setting)])
@@ -114,3 +136,27 @@ class FileDigests:
     def save(self) -> None:
         """Keep the memo for the next process."""
         self._cache.save()
+
+
+def _data_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    place = folder.resolve()
+    if place in above:
+        raise DataError(f"{folder}: links to a folder that it is in, without end; remove the link")
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry for entry in found if not is_clutter(entry.name)]
+        folders = [entry.name for entry in entries if entry.is_dir()]
+        # Links to nothing are told as unreadable files; pipes and sockets are no data.
+        files = [entry.name for entry in entries if entry.is_file() or entry.is_symlink()]
+    except OSError as error:
+        raise _unreadable(Path(error.filename), error) from error
+    yield from (folder / name for name in files if name not in folders)
+    for name in folders:
+        yield from _data_files(folder / name, (*above, place))
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    reason = error.strerror
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        reason = f"it links to {os.readlink(path)}, which is not there"
+    return DataError(f"{path}: cannot be read, so it has no digest: {reason}")

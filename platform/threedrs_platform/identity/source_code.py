@@ -1,27 +1,31 @@
-"""The code behind a step: a digest of every project module its entry point can reach.
+"""The code behind a step: a digest of every project module that its entry points can reach.
 
-Modules are read, never imported. A module counts by its syntax tree: comments, docstrings, blank
-lines and line numbers do not matter. Imports inside functions count; imports under
-`if TYPE_CHECKING` do not, for they never run.
+Modules are read, never imported, until a step is about to run: then its code is pinned. People edit
+files while grids run. Before a process first runs a step's code it compares the files with the
+plan, loads every module that the step can reach, and compares again: from then on the code in
+memory is the planned code, and edits concern only runs to come.
+
+What counts of a module is told in `syntax`, what it imports in `imports`.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import importlib.util
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.errors import ConfigError, Fault, StepFailed
 from threedrs_platform.identity.file_digests import StampedCache
+from threedrs_platform.identity.imports import EVERYTHING, PROJECT_PREFIX, find_imports
 from threedrs_platform.identity.recipes import CodeDigest, sha256_text
-
-PROJECT_PREFIX = "threedrs_"
+from threedrs_platform.identity.syntax import WHOLE, read_syntax
 
 NUMERIC_PACKAGES = {
     "PIL": "pillow",
@@ -37,8 +41,14 @@ NUMERIC_PACKAGES = {
 }
 """Packages whose version can change a number: distribution name by import name."""
 
-ANALYSIS_VERSION = f"1-{sys.version_info.major}.{sys.version_info.minor}"
-"""Part of every memo: another Python dumps syntax trees differently."""
+ANALYSIS_VERSION = 2
+"""Part of every memo. Raise it when `syntax`, `imports` or `ModuleSource` change."""
+
+LOADERS_OF_GIVEN_CODE = frozenset(
+    {"threedrs_platform.config.kinds", "threedrs_platform.identity.source_code"}
+)
+"""Modules that may import by a computed name, for what they load is walked by another way: they
+load the further modules that a step's spec names, or what has been walked already."""
 
 
 class CodeError(ConfigError):
@@ -53,79 +63,113 @@ class CodeError(ConfigError):
 
 @dataclass(frozen=True)
 class ModuleSource:
-    """What one module contributes: the hash of its syntax tree and the names it imports."""
+    """What one module contributes: its digests, and the modules it loads."""
 
     digest: str
-    modules: tuple[str, ...]
+    details: Mapping[str, str]
+    """Short digest by name of a function, class or method."""
+    modules: Sequence[str]
     """Absolute names of imported modules."""
-    names: tuple[str, ...]
-    """Absolute names imported from modules; each may be a module itself."""
+    names: Sequence[str]
+    """Absolute names used from project modules; each may be a module itself."""
+    unknown: Sequence[str]
+    """Imports that cannot be followed."""
 
 
 @dataclass
 class CodeIndex:
-    """Code digests of entry points, with a memo per source file."""
+    """Code digests of entry points, with a memo per source file.
+
+    All questions take an entry point `package.module:function`, and further modules that the step
+    loads beside it.
+
+    Raises:
+        CodeError: a module cannot be found, parsed or followed, or a package has no version.
+    """
 
     cache_file: Path | None = None
-    _known: dict[tuple[str, ...], CodeDigest] = field(default_factory=dict)
-    _modules: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
-    _files: dict[str, Path | None] = field(default_factory=dict)
+    _reached: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    _digests: dict[tuple[str, ...], CodeDigest] = field(default_factory=dict)
+    _files: dict[str, str | None] = field(default_factory=dict)
     _sources: dict[str, ModuleSource] = field(default_factory=dict)
+    _next: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._cache = StampedCache(self.cache_file)
 
     def digest(self, entry: str, modules: Sequence[str] = ()) -> CodeDigest:
-        """Digest of everything that `package.module:function` and further modules can reach.
-
-        Raises:
-            CodeError: a module cannot be found or parsed, or a package has no version.
-        """
-        starts = (entry.partition(":")[0], *sorted(modules))
-        if starts not in self._known:
-            self._known[starts] = self._walk(starts)
-        return self._known[starts]
+        """Digest of everything that the entry point and the further modules can reach."""
+        starts = _starts(entry, modules)
+        if starts not in self._digests:
+            reached = self.modules(entry, modules)
+            lines = "\n".join(f"{name} {self._source(name).digest}" for name in reached)
+            imported = {module for name in reached for module in self._source(name).modules}
+            tops = {module.partition(".")[0] for module in imported}
+            packages = sorted(NUMERIC_PACKAGES[top] for top in tops & NUMERIC_PACKAGES.keys())
+            versions = {package: package_version(package) for package in packages}
+            self._digests[starts] = CodeDigest(sha256_text(lines), versions)
+        return self._digests[starts]
 
     def modules(self, entry: str, modules: Sequence[str] = ()) -> tuple[str, ...]:
         """All project modules that can be reached, packages before what is in them."""
-        self.digest(entry, modules)
-        return self._modules[(entry.partition(":")[0], *sorted(modules))]
+        starts = _starts(entry, modules)
+        if starts not in self._reached:
+            found: set[str] = set()
+            waiting = [name for start in starts for name in _with_parents(start)]
+            while waiting:
+                name = waiting.pop()
+                if name not in found:
+                    found.add(name)
+                    waiting.extend(self._loaded_by(name))
+            self._reached[starts] = tuple(sorted(found))
+        return self._reached[starts]
+
+    def details(self, entry: str, modules: Sequence[str] = ()) -> dict[str, Mapping[str, str]]:
+        """What the digest is made of: short digests by module and name, for `changed_code`."""
+        return {name: self._source(name).details for name in self.modules(entry, modules)}
 
     def forget(self) -> None:
         """Look at the files again at the next call."""
-        for memo in (self._known, self._files, self._sources):
+        for memo in (self._reached, self._digests, self._files, self._sources, self._next):
             memo.clear()
 
     def save(self) -> None:
         """Keep the memo for the next process."""
         self._cache.save()
 
-    def _walk(self, starts: tuple[str, ...]) -> CodeDigest:
-        sources: dict[str, str] = {}
-        packages: dict[str, str] = {}
-        waiting = [name for start in starts for name in _with_parents(start)]
-        while waiting:
-            name = waiting.pop()
-            if name in sources:
-                continue
+    def _loaded_by(self, name: str) -> tuple[str, ...]:
+        if name not in self._next:
             source = self._source(name)
-            sources[name] = source.digest
-            for module in source.modules:
-                top = module.partition(".")[0]
-                if top.startswith(PROJECT_PREFIX):
-                    waiting.extend(_with_parents(module))
-                elif top in NUMERIC_PACKAGES:
-                    packages[NUMERIC_PACKAGES[top]] = package_version(NUMERIC_PACKAGES[top])
-            waiting.extend(
-                name
-                for name in source.names
-                if name.startswith(PROJECT_PREFIX) and name not in sources and self._file(name)
-            )
-        self._modules[starts] = tuple(sorted(sources))
-        lines = [f"{name} {digest}" for name, digest in sorted(sources.items())]
-        return CodeDigest(sha256_text("\n".join(lines)), dict(sorted(packages.items())))
+            if source.unknown and name not in LOADERS_OF_GIVEN_CODE:
+                raise CodeError(
+                    f"{self._file(name)}:{source.unknown[0]} loads code that the digest of a step "
+                    "cannot follow, so a change of that code would go unnoticed; import it by its "
+                    "name, or name it in StepSpec.modules and load it with "
+                    "threedrs_platform.config.kinds"
+                )
+            imported = [module for module in source.modules if module.startswith(PROJECT_PREFIX)]
+            found = {parent for module in imported for parent in _with_parents(module)}
+            for used in source.names:
+                found.update(self._modules_named(used))
+            self._next[name] = tuple(found)
+        return self._next[name]
 
-    def _file(self, name: str) -> Path | None:
+    def _modules_named(self, name: str) -> Iterator[str]:
+        """The module that a name used from a package is; of `*`, all that are in the package."""
+        package, _, last = name.rpartition(".")
+        above = self._file(package)
+        if above is None or not above.endswith("__init__.py"):
+            return
+        if last == EVERYTHING:
+            files = os.listdir(os.path.dirname(above))
+            names = {file.partition(".")[0] for file in files} - {"__init__"}
+        else:
+            names = {last}
+        for each in names:
+            if self._file(f"{package}.{each}"):
+                yield f"{package}.{each}"
+
+    def _file(self, name: str) -> str | None:
         if name not in self._files:
             self._files[name] = find_module(name)
         return self._files[name]
@@ -139,19 +183,23 @@ class CodeIndex:
         file = self._file(name)
         if file is None:
             raise CodeError(f"module {name} is needed by a step but does not exist")
-        status = file.stat()
+        status = os.stat(file)
         memo = f"{ANALYSIS_VERSION}:{file}"
         known = self._cache.get(memo, status)
-        if known is None:
-            source = analyse(name, file)
-            self._cache.put(memo, status, [source.digest, source.modules, source.names])
-            return source
-        return ModuleSource(known[0], tuple(known[1]), tuple(known[2]))
+        if known is not None:
+            return ModuleSource(**known)
+        source = analyse(name, Path(file))
+        self._cache.put(memo, status, asdict(source))
+        return source
 
 
 def code_digest(entry: str) -> CodeDigest:
     """Digest of an entry point's code, computed from scratch."""
     return CodeIndex().digest(entry)
+
+
+def _starts(entry: str, modules: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted({entry.partition(":")[0], *modules}))
 
 
 def _with_parents(name: str) -> Iterator[str]:
@@ -160,14 +208,14 @@ def _with_parents(name: str) -> Iterator[str]:
     return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
 
 
-def find_module(name: str) -> Path | None:
+def find_module(name: str) -> str | None:
     """Source file of a module of an importable top-level package, without importing it."""
     top, *rest = name.split(".")
     for root in _package_folders(top):
-        folder = Path(root, *rest)
-        for candidate in (folder / "__init__.py", folder.with_suffix(".py")):
-            if candidate.is_file() and (rest or candidate.name == "__init__.py"):
-                return candidate
+        folder = os.path.join(root, *rest)
+        for file in (os.path.join(folder, "__init__.py"), f"{folder}.py"):
+            if os.path.isfile(file) and (rest or file.endswith("__init__.py")):
+                return file
     return None
 
 
@@ -194,79 +242,87 @@ def package_version(distribution: str) -> str:
 
 
 def analyse(name: str, file: Path) -> ModuleSource:
-    """Read one module: hash its syntax tree, list its imports."""
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        raise CodeError(f"{file}: cannot be parsed, so it has no digest: {error}") from error
-    _remove_docstrings(tree)
+    """Read one module: digest what counts of it, list what it loads."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    modules, names = _imports(tree, package)
-    digest = sha256_text(ast.dump(tree, include_attributes=False))
-    return ModuleSource(digest, tuple(sorted(modules)), tuple(sorted(names)))
-
-
-def _remove_docstrings(tree: ast.AST) -> None:
-    """Drop every statement that is only a string: docstrings and attribute docs run nothing."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            kept = [statement for statement in body if not _is_text(statement)]
-            node.body = kept  # type: ignore[attr-defined]
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
+    try:
+        tree = ast.parse(file.read_bytes(), filename=str(file))
+        syntax, imports = read_syntax(tree), find_imports(tree, package)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise CodeError(f"{file}: cannot be parsed, so it has no digest: {error}") from error
+    return ModuleSource(
+        syntax.digest, syntax.names, imports.modules, imports.names, imports.unknown
     )
 
 
-def _imports(tree: ast.AST, package: str) -> tuple[set[str], set[str]]:
-    modules: set[str] = set()
-    names: set[str] = set()
-    for node in _running_nodes(tree):
-        if isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            module = _absolute(node, package)
-            modules.add(module)
-            names.update(f"{module}.{alias.name}" for alias in node.names if alias.name != "*")
-        elif isinstance(node, ast.Call):
-            modules.update(_imported_by_name(node))
-    return modules, names
+def changed_code(
+    old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """What differs between the details of two code digests, one line per module.
+
+    `threedrs_x.bleu: bleu, BleuReferences.add (new)`, `threedrs_x.y: new module`,
+    `threedrs_x.z: gone`.
+    """
+    lines = []
+    for module in sorted(old.keys() | new.keys()):
+        if module not in old:
+            lines.append(f"{module}: new module")
+        elif module not in new:
+            lines.append(f"{module}: gone")
+        elif changes := _changed_names(old[module], new[module]):
+            lines.append(f"{module}: {', '.join(changes)}")
+    return lines
 
 
-def _running_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        if isinstance(node, ast.If) and _is_type_checking(node.test):
-            waiting.extend(node.orelse)
-        else:
-            waiting.extend(ast.iter_child_nodes(node))
+def _changed_names(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    changes = []
+    for name in (name for name in {**new, **old} if old.get(name) != new.get(name)):
+        mark = " (new)" if name not in old else " (gone)" if name not in new else ""
+        changes.append(name + mark)
+    return changes if changes == [WHOLE] else [name for name in changes if name != WHOLE]
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
+_pinned: dict[tuple[str, ...], str] = {}
+"""Digest of the code that is in memory, by entry and further modules."""
+_loaded: dict[str, str] = {}
+"""Digest of each module's source when it was loaded."""
+_one_at_a_time = threading.Lock()
 
 
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if not node.level:
-        return node.module or ""
-    base = package.split(".")
-    base = base[: len(base) - node.level + 1]
-    return ".".join([*base, node.module] if node.module else base)
+def pin_code(
+    entry: str, digest: str, cache_file: Path | None = None, modules: Sequence[str] = ()
+) -> None:
+    """Load all project code that a step can reach, if it is still the planned code.
+
+    Args:
+        digest: of the code, as planned.
+        cache_file: what is known about unchanged source files; only read.
+        modules: what the step loads beside its entry point.
+
+    Raises:
+        StepFailed: the code was edited since the plan, or was loaded before another edit.
+    """
+    starts = _starts(entry, modules)
+    with _one_at_a_time:
+        if starts not in _pinned:
+            _load_planned(CodeIndex(cache_file), entry, digest, modules)
+            _pinned[starts] = digest
+        _compare(entry, _pinned[starts], digest)
 
 
-def _imported_by_name(call: ast.Call) -> Iterator[str]:
-    function = call.func
-    called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    if called == "import_module" and call.args and isinstance(call.args[0], ast.Constant):
-        name = call.args[0].value
-        if isinstance(name, str) and not name.startswith("."):
-            yield name
+def _load_planned(index: CodeIndex, entry: str, digest: str, modules: Sequence[str]) -> None:
+    _compare(entry, index.digest(entry, modules).modules, digest)
+    for name in index.modules(entry, modules):
+        importlib.import_module(name)
+    index.forget()
+    _compare(entry, index.digest(entry, modules).modules, digest)
+    for name, details in index.details(entry, modules).items():
+        # Another step may have loaded this module before it was edited and planned anew.
+        _compare(entry, _loaded.setdefault(name, details[WHOLE]), details[WHOLE])
+
+
+def _compare(entry: str, found: str, planned: str) -> None:
+    if found != planned:
+        raise StepFailed(
+            f"the code of {entry} was edited since this run was planned, so a result would belong "
+            "to neither version; submit again"
+        )

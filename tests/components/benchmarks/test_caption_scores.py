@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from threedrs_components.benchmarks.annotations import Box
 from threedrs_components.benchmarks.scan2cap.candidates import enclosure_score
 from threedrs_components.benchmarks.scan2cap.config import Scan2Cap
 from threedrs_components.benchmarks.scan2cap.prompt_box import prompt_box

@@ -34,6 +34,11 @@ def test_a_folder_of_scene_folders_lists_them_sorted(scene_folder: Any) -> None:
     assert RGBDFolder(scene_folder.root.parent).scenes() == ["a", "b", "kitchen"]
 
 
+def test_hidden_folders_are_no_scenes(scene_folder: Any) -> None:
+    (scene_folder.root.parent / ".trash").symlink_to(scene_folder.root)
+    assert RGBDFolder(scene_folder.root.parent).scenes() == ["kitchen"]
+
+
 def test_depth_of_65535_means_no_reading(scene_folder: Any) -> None:
     depth = np.full((6, 8), 1234, dtype=np.uint16)
     depth[0, :3] = [0, 65535, 65534]
@@ -72,7 +77,7 @@ def test_boxes_and_alignment_come_from_boxes_json(scene_folder: Any) -> None:
 
 
 def test_fewer_frames_are_chosen_evenly(scene_folder: Any) -> None:
-    source = RGBDFolderConfig(root=str(scene_folder.root), num_frames=2).build()
+    source = RGBDFolderConfig(root=str(scene_folder.root), num_frames=2).open(scene_folder.root)
     assert source.load("kitchen").frame_names == ("frame-000000", "frame-000002")
 
 

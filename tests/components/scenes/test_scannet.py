@@ -11,10 +11,10 @@ from PIL import Image
 
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.embodiedscan import read_frame_lists
-from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import AllImages, ScanNet, ScanNetConfig
-from threedrs_components.scenes.source import open_scenes, write_pointer
-from threedrs_platform.errors import DataError, SceneError
+from threedrs_components.scenes.splits import scenes_of
+from threedrs_platform.errors import ConfigError, DataError, SceneError
 
 NAMES = [f"{index * 10:05d}" for index in range(5)]
 
@@ -56,13 +56,13 @@ def config(tmp_path: Path, infos: dict[str, Any]) -> ScanNetConfig:
 
 
 def test_only_listed_frames_are_chosen(config: ScanNetConfig) -> None:
-    source = config.build()
+    source = ScanNet(config)
     assert source.scenes("train") == ["scene0000_00"]
     assert source.load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
 
 
 def test_all_images_are_chosen_whether_they_have_a_pose_or_not(config: ScanNetConfig) -> None:
-    source = AllImages(config.build())
+    source = AllImages(ScanNet(config))
     assert source.scenes("train") == ["scene0000_00"]
     scene = source.load("scene0000_00")
     assert scene.frame_names == (NAMES[0], NAMES[4])
@@ -70,8 +70,10 @@ def test_all_images_are_chosen_whether_they_have_a_pose_or_not(config: ScanNetCo
 
 
 def test_only_scannet_has_images_beside_its_frame_list(config: ScanNetConfig) -> None:
-    with pytest.raises(DataError, match=r"alignment\.frames 'all_images' needs .* scannet"):
-        AllImages(RGBDFolder(Path(config.posed_images)))
+    assert config.has_all_images
+    assert isinstance(config.open_all_images(Path()), AllImages)
+    with pytest.raises(ConfigError, match="no images beside their frame list"):
+        RGBDFolderConfig(root=config.posed_images).open_all_images(Path())
 
 
 def test_alignment_intrinsics_and_boxes_come_from_the_lists(config: ScanNetConfig) -> None:
@@ -107,30 +109,34 @@ def test_a_list_without_its_keys_says_which_are_needed(tmp_path: Path) -> None:
 
 
 def test_all_splits_together_and_unknown_ones(config: ScanNetConfig) -> None:
-    assert config.build().scenes("all") == ["scene0000_00"]
+    assert ScanNet(config).scenes("all") == ["scene0000_00"]
     with pytest.raises(DataError, match="known: all, train"):
-        config.build().scenes("val")
+        ScanNet(config).scenes("val")
 
 
-def test_a_pointer_stands_for_the_scenes_and_carries_the_proposals(
+def test_what_is_written_names_splits_and_proposals_and_no_place(
     config: ScanNetConfig, tmp_path: Path
 ) -> None:
     proposals = tmp_path / "pred.json"
     proposals.write_text(json.dumps({"scannet/scene0000_00": [[0, 0, 1, 2, 2, 2]]}))
-    folder = tmp_path / "pointer"
+    folder = tmp_path / "artifact"
     folder.mkdir()
-    write_pointer(config.model_copy(update={"proposals": (str(proposals),)}), folder)
-    assert open_scenes(folder).load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
+    with_boxes = config.model_copy(update={"proposals": (str(proposals),)})
+    with_boxes.write(folder, "student", lambda *_: None)
+    assert scenes_of(folder, "train") == scenes_of(folder, "all") == ["scene0000_00"]
+    assert with_boxes.open(folder).load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
     read = read_box_lists(folder / "proposals" / "pred.json")
     assert read["scene0000_00"].tolist() == [[0, 0, 1, 2, 2, 2]]
+    for path in folder.rglob("*.json"):
+        assert str(tmp_path) not in path.read_text()
 
 
 def test_an_unlisted_scene_is_refused(config: ScanNetConfig) -> None:
     with pytest.raises(SceneError, match="in no EmbodiedScan frame list"):
-        config.build().load("scene0001_00")
+        ScanNet(config).load("scene0001_00")
 
 
 def test_a_listed_frame_without_image_is_named(config: ScanNetConfig) -> None:
     (Path(config.posed_images) / "scene0000_00" / f"{NAMES[4]}.jpg").unlink()
     with pytest.raises(SceneError, match=f"frame {NAMES[4]} is listed but"):
-        config.build().load("scene0000_00")
+        ScanNet(config).load("scene0000_00")

@@ -16,7 +16,7 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.checkpoints import load_student, student_features
 from threedrs_components.students.config import MicroPretrainingConfig
 from threedrs_components.students.registry import STUDENT_KINDS, kind_of, student_config
@@ -120,7 +120,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered micro world, its text scenes prepared, with features of a teacher."""
     root = tmp_path_factory.mktemp("world")
     write_world(WORLD, root / "scenes")
-    source = open_scenes(root / "scenes")
+    source = RGBDFolder(root / "scenes")
     config = PrepareConfig(num_frames=2)
     for scene_id in source.scenes("text"):
         prepared = prepare_scene(source.load(scene_id), None, config)
@@ -173,7 +173,7 @@ def test_a_step_on_the_micro_world_runs(world: Path, tmp_path: Path, kind: str) 
 
 
 def test_prepared_patches_add_up_to_cells(world: Path) -> None:
-    source = open_scenes(world / "scenes")
+    source = RGBDFolder(world / "scenes")
     scene = source.load(source.scenes("text")[0])
     prepared = prepare_scene(scene, None, PrepareConfig(num_frames=2, patch_grid=8))
     assert prepared.object_patches is not None

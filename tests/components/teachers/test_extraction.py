@@ -45,6 +45,9 @@ class Rooms:
     def __init__(self, bad: str = "", frames: tuple[str, ...] = ("a", "b")) -> None:
         self.bad, self.frames = bad, frames
 
+    def splits(self) -> list[str]:
+        return ["all"]
+
     def scenes(self, split: str = "all") -> list[str]:
         return ["attic", "hall", "kitchen"]
 

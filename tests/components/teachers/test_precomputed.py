@@ -38,6 +38,9 @@ def room(names: tuple[str, ...] = NAMES) -> Scene:
 
 
 class Rooms:
+    def splits(self) -> list[str]:
+        return ["all"]
+
     def scenes(self, split: str) -> list[str]:
         return ["hall"]
 
@@ -171,6 +174,15 @@ def test_two_files_for_one_scene_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "hall" / "vggt.npz", feature=values(2, 16, 6))
     with pytest.raises(CheckpointError, match="more than one file of features for a scene"):
         load_teacher("precomputed", str(tmp_path))
+
+
+def test_hidden_files_are_no_features(tmp_path: Path) -> None:
+    npz(tmp_path, feature=values(2, 16, 6))
+    before = load_teacher("precomputed", str(tmp_path)).card
+    for name in ("._hall.npz", ".old/hall.npz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"left by a system")
+    assert load_teacher("precomputed", str(tmp_path)).card == before
 
 
 def test_the_files_it_hands_out_are_pooled_like_any_teachers(tmp_path: Path) -> None:

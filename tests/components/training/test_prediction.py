@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import GROUND, Encoded
@@ -17,7 +18,7 @@ from threedrs_components.training.batches import (
     proposal_candidates,
     region_of,
 )
-from threedrs_components.training.prediction import Asking, predict_benchmarks, predict_scene
+from threedrs_components.training.prediction import predict_benchmarks, predict_scene
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 

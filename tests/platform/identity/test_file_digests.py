@@ -1,10 +1,11 @@
+import errno
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from threedrs_platform.errors import DataError
+from threedrs_platform.errors import ConfigError, DataError
 from threedrs_platform.identity import file_digests
 from threedrs_platform.identity.file_digests import FileDigests
 
@@ -71,3 +72,93 @@ def test_a_damaged_cache_is_only_a_lost_memo(tmp_path: Path) -> None:
     cache.write_text("{not json")
     file = old(tmp_path / "weights", "abc")
     assert FileDigests(cache).file(file) == hashlib.sha256(b"abc").hexdigest()
+
+
+def folder(path: Path, **files: str) -> Path:
+    path.mkdir(parents=True)
+    for name, text in files.items():
+        old(path / name, text)
+    return path
+
+
+def test_a_renamed_folder_keeps_its_digest(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data1", a="1")
+    folder(data / "scene", b="2")
+    before = FileDigests().tree(data)
+    assert FileDigests().tree(data.rename(tmp_path / "data2")) == before
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "._a", ".cache/a", "scene/.DS_Store", "Thumbs.db", "__MACOSX/a"]
+)
+def test_what_systems_leave_in_folders_does_not_count(tmp_path: Path, name: str) -> None:
+    data = folder(tmp_path / "data", a="1")
+    folder(data / "scene", b="2")
+    before = FileDigests().tree(data)
+    (data / name).parent.mkdir(exist_ok=True)
+    old(data / name, "left")
+    assert FileDigests().tree(data) == before
+
+
+def test_data_below_a_hidden_folder_count(tmp_path: Path) -> None:
+    one, other = folder(tmp_path / ".data/1", a="1"), folder(tmp_path / ".data/2", a="2")
+    assert FileDigests().tree(one) != FileDigests().tree(other)
+
+
+def test_links_count_by_what_they_lead_to(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", a="1")
+    folder(data / "scene", b="2")
+    linked = folder(tmp_path / "linked")
+    (linked / "a").symlink_to(data / "a")
+    (linked / "scene").symlink_to(data / "scene")
+    assert FileDigests().tree(linked) == FileDigests().tree(data)
+
+
+def test_a_link_to_nothing_is_an_error_that_names_it(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", a="1")
+    (data / "b").symlink_to(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"data/b: .* it links to .*/moved, which is not there"):
+        FileDigests().tree(data)
+
+
+def test_a_link_in_a_circle_is_an_error_that_names_it(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", a="1")
+    (data / "again").symlink_to(data)
+    with pytest.raises(DataError, match=r"data/again: links to a folder that it is in"):
+        FileDigests().tree(data)
+
+
+def test_a_link_to_itself_is_an_error_that_names_it(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", a="1")
+    (data / "b").symlink_to(data / "b")
+    with pytest.raises(DataError, match=r"data/b: cannot be read, .* symbolic links"):
+        FileDigests().tree(data)
+
+
+def refuse(path: Path) -> str:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(tmp_path / "data", a="1")
+    monkeypatch.setattr(file_digests, "sha256_file", refuse)
+    with pytest.raises(DataError, match=r"data/a: cannot be read, .*: Permission denied"):
+        FileDigests().tree(data)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = folder(tmp_path / "data", a="1")
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"data: cannot be read, .*: Permission denied"):
+        FileDigests().tree(data)
+
+
+@pytest.mark.parametrize("path", ["nothing", "file/below"])
+def test_a_setting_that_names_nothing_is_an_error(tmp_path: Path, path: str) -> None:
+    old(tmp_path / "file", "1")
+    with pytest.raises(ConfigError, match=r"scenes\.root: .*: no such file or folder"):
+        FileDigests().of(str(tmp_path / path), "scenes.root")

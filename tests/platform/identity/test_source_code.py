@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.identity import source_code
-from threedrs_platform.identity.source_code import CodeError, CodeIndex, code_digest
+from threedrs_platform.identity.source_code import (
+    CodeError,
+    CodeIndex,
+    changed_code,
+    code_digest,
+)
 
 ENTRY = "threedrs_demo.steps.train:run"
 
@@ -68,12 +73,70 @@ def modules_of_start(package: Path) -> str:
         "def run(task):\n    from threedrs_demo.loss import WEIGHT",
         "import importlib\ndef run(task):\n    importlib.import_module('threedrs_demo.loss')",
         "try:\n    import threedrs_demo.loss\nexcept ImportError:\n    pass",
+        "import threedrs_demo.loss as cost",
+        "from threedrs_demo import *",
+        "from .. import *",
+        "import threedrs_demo as demo\ndef run(task):\n    return demo.loss.WEIGHT",
     ],
 )
 def test_an_imported_module_counts(package: Path, statement: str) -> None:
     before = train(package, statement + "\n")
     write(package / "loss.py", "WEIGHT = 2\n")
     assert modules() != before
+
+
+def test_the_names_of_a_star_import_need_no_list(package: Path) -> None:
+    train(package, "from threedrs_demo import *\n")
+    expected = {"threedrs_demo", "threedrs_demo.loss", "threedrs_demo.steps"}
+    assert {*CodeIndex().modules(ENTRY)} == {*expected, "threedrs_demo.steps.train"}
+
+
+def test_an_import_that_cannot_be_followed_is_refused_where_a_step_reaches_it(
+    package: Path,
+) -> None:
+    write(package / "loss.py", "import importlib\nimportlib.import_module(f'threedrs_{x}')\n")
+    assert modules()
+    with pytest.raises(CodeError, match=r"loss\.py:2: importlib.* cannot follow.*import it by its"):
+        train(package, "import threedrs_demo.loss\n")
+
+
+def test_the_module_that_loads_what_a_step_names_may_compute_names(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(package / "loss.py", "import importlib\nimportlib.import_module(x)\n")
+    known = source_code.LOADERS_OF_GIVEN_CODE | {"threedrs_demo.loss"}
+    monkeypatch.setattr(source_code, "LOADERS_OF_GIVEN_CODE", known)
+    assert train(package, "import threedrs_demo.loss\n")
+
+
+def test_further_modules_and_all_that_they_reach_count(package: Path) -> None:
+    write(package / "kinds/__init__.py", "")
+    write(package / "kinds/dino.py", "from threedrs_demo import loss\nimport numpy\n")
+    further = ["threedrs_demo.kinds.dino"]
+    plain, before = CodeIndex().digest(ENTRY), CodeIndex().digest(ENTRY, further)
+    assert before.packages.keys() == {"numpy"}
+    assert {*CodeIndex().modules(ENTRY, further)} - {*CodeIndex().modules(ENTRY)} == {
+        "threedrs_demo.kinds",
+        "threedrs_demo.kinds.dino",
+        "threedrs_demo.loss",
+    }
+    write(package / "loss.py", "WEIGHT = 2\n")
+    assert CodeIndex().digest(ENTRY) == plain
+    assert CodeIndex().digest(ENTRY, further) != before
+
+
+def test_further_modules_have_no_order_and_those_reached_anyway_add_nothing(package: Path) -> None:
+    train(package, "from threedrs_demo import loss\n")
+    write(package / "kind.py", "")
+    index = CodeIndex()
+    assert index.digest(ENTRY, ["threedrs_demo.loss"]) == index.digest(ENTRY)
+    one, other = "threedrs_demo.loss", "threedrs_demo.kind"
+    assert index.digest(ENTRY, [one, other]) == CodeIndex().digest(ENTRY, [other, one, other])
+
+
+def test_a_further_module_that_does_not_exist_is_an_error(package: Path) -> None:
+    with pytest.raises(CodeError, match=r"threedrs_demo\.lost is needed"):
+        CodeIndex().digest(ENTRY, ["threedrs_demo.lost"])
 
 
 def test_a_module_that_is_not_reached_does_not_count(package: Path) -> None:
@@ -144,7 +207,8 @@ def test_unchanged_files_are_not_parsed_again(
     index.save()
     parsed: list[str] = []
     monkeypatch.setattr(source_code, "analyse", lambda name, file: parsed.append(name))
-    assert CodeIndex(tmp_path / "cache" / "code.json").digest(ENTRY) == first
+    again = CodeIndex(tmp_path / "cache" / "code.json")
+    assert (again.digest(ENTRY), again.details(ENTRY)) == (first, index.details(ENTRY))
     assert not parsed
 
 
@@ -160,3 +224,29 @@ def test_a_changed_file_is_parsed_again(package: Path, tmp_path: Path) -> None:
 def test_digesting_imports_nothing(package: Path) -> None:
     modules()
     assert not [name for name in sys.modules if name.startswith("threedrs_demo")]
+
+
+def test_what_changed_is_told_by_module_and_name(package: Path) -> None:
+    write(package / "loss.py", "def old(): ...\nclass Loss:\n    def add(self): return 1\n")
+    write(package / "gone.py", "")
+    train(package, "from threedrs_demo import gone, loss\n")
+    before = CodeIndex().details(ENTRY)
+    write(package / "loss.py", "def new(): ...\nclass Loss:\n    def add(self): return 2\n")
+    write(package / "fresh.py", "")
+    train(package, "from threedrs_demo import fresh, loss\n")
+    assert changed_code(before, CodeIndex().details(ENTRY)) == [
+        "threedrs_demo.fresh: new module",
+        "threedrs_demo.gone: gone",
+        "threedrs_demo.loss: new (new), Loss.add, old (gone)",
+        "threedrs_demo.steps.train: <module>",
+    ]
+
+
+def test_definitions_that_only_changed_places_are_told(package: Path) -> None:
+    train(package, "def run(task): ...\ndef walk(task): ...\n")
+    before = CodeIndex().details(ENTRY)
+    train(package, "def walk(task): ...\ndef run(task): ...\n")
+    assert changed_code(before, CodeIndex().details(ENTRY)) == [
+        "threedrs_demo.steps.train: <order>"
+    ]
+    assert changed_code(before, before) == []

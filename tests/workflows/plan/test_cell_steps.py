@@ -107,15 +107,15 @@ def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize("role", ["samples", "score"])
 @pytest.mark.parametrize("setting", ["annotations", "box_file", "label_map"])
-def test_annotations_enter_by_content(tmp_path: Path, role: str, setting: str) -> None:
+def test_annotations_enter_by_content(tmp_path: Path, setting: str) -> None:
     file = tmp_path / "file"
     found = []
     for content in ("one", "two!"):
         file.write_text(content)
-        found.append(steps_of(benchmarks={setting: str(file)})[role].params)
-    assert found[0] != found[1]
+        found.append(steps_of(benchmarks={setting: str(file)})["samples"])
+    assert found[0].params != found[1].params
+    assert str(file) not in str(found[0].params) and str(file) in str(found[0].settings)
 
 
 def test_a_missing_checkpoint_is_named_before_anything_starts(tmp_path: Path) -> None:
@@ -156,11 +156,13 @@ def test_features_of_frames_that_nobody_else_sees_are_not_probed() -> None:
     ("benchmarks", "changed"),
     [
         ({"max_new_tokens": 9}, {"predict"}),
-        ({"candidates": "ground_truth"}, {"samples", "predict", "score"}),
+        ({"candidates": "ground_truth"}, {"samples", "predict"}),
         ({"text_metrics": ["bleu1"]}, {"score"}),
         ({"protocols": {"scan2cap": "leo"}}, {"score"}),
         ({"training": ["scanqa"]}, {"samples"}),
-        ({"splits": {"scanqa": "text"}}, {"samples", "score"}),
+        ({"splits": {"scanqa": "text"}}, {"samples"}),
+        ({"prompts": {"scanqa": "{question}"}}, {"samples"}),
+        ({"prompts": {"sqa3d": "{situation} {question}"}}, set()),
     ],
 )
 def test_settings_of_benchmarks_enter_the_steps_that_they_are_about(

@@ -5,40 +5,58 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.scenes.registry import RGBDFolderConfig
+from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.students.registry import LlavaVideoConfig
 from threedrs_platform.compute.recorder import Recorder
+from threedrs_platform.config.kinds import choose
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.manifest import make_manifest
 from threedrs_workflows.steps import pretrain, scenes
+from threedrs_workflows.steps.params import StepParams
+from threedrs_workflows.steps.params.pretrain import PretrainParams
+from threedrs_workflows.steps.params.scenes import ScenesParams
 
 
-def artifact(run: Any, root: Path, params: dict[str, Any]) -> str:
+def artifact(run: Any, root: Path, params: StepParams) -> str:
     """Digest of what a step without inputs writes."""
     root.mkdir()
-    run(StepTask(params, {}, root, root, Recorder()))
+    run(StepTask(params.identity(), {}, root, root, Recorder(), params.remainder()))
     return make_manifest(root).digest()
 
 
-def scenes_params(folder: Path) -> dict[str, Any]:
-    return {"scenes": RGBDFolderConfig(root=str(folder)).canonical(), "role": "student"}
+def scenes_params(folder: Path, content: str) -> StepParams:
+    scenes = choose(RGBDFolderConfig(root=str(folder)))
+    return ScenesParams(scenes=scenes, role="student", content={"scenes.root": content})
 
 
-def weights_params(folder: Path) -> dict[str, Any]:
+def weights_params(folder: Path, content: str) -> StepParams:
+    student = choose(LlavaVideoConfig(checkpoint=str(folder)))
+    return PretrainParams(student=student, weights=content)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Both a scene and a checkpoint."""
+    folder = tmp_path / "one"
+    folder.mkdir()
     (folder / "config.json").write_text("{}")
-    return {"student": LlavaVideoConfig(checkpoint=str(folder)).canonical()}
+    (folder / "frame-000000.color.png").write_bytes(b"")
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("run", "params_of", "digest"),
-    [(scenes.run, scenes_params, "content"), (pretrain.run, weights_params, "weights")],
+    ("run", "params_of"), [(scenes.run, scenes_params), (pretrain.run, weights_params)]
 )
-def test_a_pointer_holds_the_digest_of_what_it_points_at(
-    tmp_path: Path, run: Any, params_of: Any, digest: str
+def test_what_lies_elsewhere_is_told_by_its_digest(
+    tmp_path: Path, folder: Path, run: Any, params_of: Any
 ) -> None:
-    params = params_of(tmp_path)
     one, two, one_again = (
-        artifact(run, tmp_path / name, {**params, digest: content})
+        artifact(run, tmp_path / name, params_of(folder, content))
         for name, content in (("first", "1"), ("second", "2"), ("third", "1"))
     )
     assert one == one_again != two
+
+
+def test_a_place_is_in_no_parameter(folder: Path) -> None:
+    for params_of in (scenes_params, weights_params):
+        assert str(folder) not in str(params_of(folder, "1").identity())

@@ -11,15 +11,17 @@ import torch
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.rgbd_folder import RGBDFolder, WrittenScenesConfig
 from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.teacher_checkpoints import TINY_KINDS, write_tiny_checkpoint
 from threedrs_platform.compute.recorder import Recorder
+from threedrs_platform.config.kinds import choose
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.feature_statistics import feature_statistics, read_statistics
 from threedrs_platform.store.features import FeatureFolder
 from threedrs_workflows.steps import extract
+from threedrs_workflows.steps.params.extract import ExtractParams
 
 torch.set_num_threads(1)
 
@@ -36,17 +38,19 @@ def task(kind: str, scenes: Path, root: Path, **settings: Any) -> StepTask:
     weights = write_tiny_checkpoint(kind, root / "weights")
     for folder in ("out", "scratch"):
         (root / folder).mkdir()
-    params = {
-        "teacher": TEACHERS[kind].model_validate({"checkpoint": str(weights)}).canonical(),
-        "grid": 2,
-        "num_frames": 2,
-        "frames": "student",
-        "splits": ["text", "val"],
-        "statistics_split": "text",
-        "on_bad_scene": "refuse",
-    }
+    params = ExtractParams(
+        teacher=choose(TEACHERS[kind].model_validate({"checkpoint": str(weights)})),
+        scenes=choose(WrittenScenesConfig()),
+        grid=2,
+        num_frames=2,
+        frames="student",
+        splits=("text", "val"),
+        statistics_split="text",
+        on_bad_scene="refuse",
+    )
+    settings |= params.remainder()
     inputs = {"scenes": scenes}
-    return StepTask(params, inputs, root / "out", root / "scratch", Recorder(), settings)
+    return StepTask(params.identity(), inputs, root / "out", root / "scratch", Recorder(), settings)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TINY_KINDS if kind != "flare"])
@@ -55,7 +59,7 @@ def test_features_of_both_splits_and_statistics_of_one(
 ) -> None:
     step = task(kind, scenes, tmp_path)
     extract.run(step)
-    stored, source = FeatureFolder(step.out), open_scenes(scenes)
+    stored, source = FeatureFolder(step.out), RGBDFolder(scenes)
     text, val = source.scenes("text"), source.scenes("val")
     assert stored.scenes() == sorted({*text, *val})
     assert {stored[scene].features.shape[:3] for scene in stored.scenes()} == {(2, 2, 2)}

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from threedrs_components.benchmarks.prompts import PromptConfig
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.benchmarks.prediction_files import read_predictions
-from threedrs_components.benchmarks.registry import asking
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.objectives.config import (
     CorrespondenceConfig,
@@ -25,18 +24,28 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
+from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
 from threedrs_components.students.registry import LlavaVideoConfig, MicroPretrainingConfig
 from threedrs_components.students.settings import MicroWidths
+from threedrs_components.testing.prompts import bare_prompts
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.stages import Stage, run_stage
+from threedrs_platform.config.kinds import choose
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.plan.cell_steps import samples_params, score_params
 from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples, score
+from threedrs_workflows.steps.params import StepParams
+from threedrs_workflows.steps.params.finetune import FinetuneParams
+from threedrs_workflows.steps.params.predict import PredictParams
+from threedrs_workflows.steps.params.prepare import PrepareParams
+from threedrs_workflows.steps.params.pretrain import PretrainParams
 
 WIDTHS = MicroWidths(
     vision_width=16, vision_heads=2, vision_ff=32, width=32, heads=2, key_value_heads=2, ff=64
 )
+STUDENT = choose(LlavaVideoConfig(micro=WIDTHS))
 
 
 @dataclass
@@ -64,13 +73,13 @@ class Reports:
 
 
 def task(
-    root: Path, name: str, params: dict[str, Any], inputs: dict[str, Path], **settings: Any
+    root: Path, name: str, params: StepParams, inputs: dict[str, Path]
 ) -> tuple[StepTask, Reports]:
     out, scratch = root / name, root / f"{name}-scratch"
     out.mkdir()
     scratch.mkdir(exist_ok=True)
     reports = Reports()
-    return StepTask(params, inputs, out, scratch, reports, settings), reports
+    return StepTask(params.identity(), inputs, out, scratch, reports, params.remainder()), reports
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +89,38 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = MicroWorldConfig(train=6, text=3, val=2, teacher_scenes=2, num_frames=3)
     write_world(config, root / "scenes", "student")
     scenes = {"scenes": root / "scenes"}
-    small = PrepareConfig(num_frames=3).canonical()
-    prepare.run(task(root, "prepared", {"prepare": small}, scenes)[0])
-    benchmarks = BenchmarksConfig(prompts=PromptConfig.short()).canonical()
-    samples.run(task(root, "samples", {"benchmarks": benchmarks}, scenes)[0])
-    student = LlavaVideoConfig(micro=WIDTHS).canonical()
+    small = PrepareParams(prepare=PrepareConfig(num_frames=3), scenes=choose(WrittenScenesConfig()))
+    prepare.run(task(root, "prepared", small, scenes)[0])
+    benchmarks = BenchmarksConfig(prompts=bare_prompts())
+    samples.run(task(root, "samples", samples_params(benchmarks), scenes)[0])
     recipe = MicroPretrainingConfig(
         tower_steps=3, tower_images=4, language_steps=3, language_frames=4, evaluation_frames=4
-    ).canonical()
-    step, reports = task(root, "student", {"student": student, "pretraining": recipe}, scenes)
+    )
+    start = PretrainParams(student=STUDENT, student_pretraining=recipe)
+    step, reports = task(root, "student", start, scenes)
     pretrain.run(step)
     assert {"tower/category", "tower/color", "language/ground"} <= set(reports.metrics)
     return root
 
 
-def finetune_params(**training: Any) -> dict[str, Any]:
-    return {
-        "student": LlavaVideoConfig(micro=WIDTHS).canonical(),
-        "grounding": GroundingConfig().canonical(),
-        "text": TextConfig().canonical(),
-        "correspondence": CorrespondenceConfig(weight=0.1, level="pixel").canonical(),
-        "training": TrainingConfig(
+def finetune_params(**training: Any) -> FinetuneParams:
+    return FinetuneParams(
+        student=STUDENT,
+        grounding=GroundingConfig(),
+        text=TextConfig(),
+        correspondence=CorrespondenceConfig(weight=0.1, level="pixel"),
+        training=TrainingConfig(
             steps=4, scenes_per_step=2, questions_per_scene=5, log_every=2, **training
-        ).canonical(),
-        "text_split": "text",
-        "seed": 1,
-    }
+        ),
+        text_split="text",
+        seed=1,
+    )
 
 
-def predict_params(**changes: Any) -> dict[str, Any]:
-    how = asking(BenchmarksConfig(names=("scanrefer", "scan2cap", "scanqa")))
-    return {"student": {}, "asking": {name: each | changes for name, each in how.items()}}
+def predict_params(**changes: Any) -> PredictParams:
+    config = BenchmarksConfig(names=("scanrefer", "scan2cap", "scanqa"))
+    changed = {name: config.asking(name).model_copy(update=changes) for name in config.names}
+    return PredictParams(student=STUDENT, asking=changed)
 
 
 def inputs_of(world: Path) -> dict[str, Path]:
@@ -184,10 +194,10 @@ def test_what_is_learned_and_what_is_asked_are_chosen_apart(world: Path, tmp_pat
         names=("scanqa", "scanrefer"),
         training=("scanqa",),
         splits={"scanrefer": "train"},
-        prompts=PromptConfig.short(),
+        prompts=bare_prompts(),
     )
     scenes = {"scenes": world / "scenes"}
-    step, _ = task(tmp_path, "samples", {"benchmarks": config.canonical()}, scenes)
+    step, _ = task(tmp_path, "samples", samples_params(config), scenes)
     samples.run(step)
     learned = read_samples(step.out / "train.jsonl")
     asked = read_samples(step.out / "evaluation.jsonl")
@@ -228,8 +238,8 @@ def test_a_loss_that_is_not_finite_ends_a_stage(tmp_path: Path) -> None:
 
 
 def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
-    student = LlavaVideoConfig(checkpoint=str(world / "student"), micro=WIDTHS).canonical()
-    step, _ = task(tmp_path, "start", {"student": student, "weights": "digest"}, {})
+    student = choose(LlavaVideoConfig(checkpoint=str(world / "student"), micro=WIDTHS))
+    step, _ = task(tmp_path, "start", PretrainParams(student=student, weights="digest"), {})
     pretrain.run(step)
     inputs = inputs_of(world) | {"student": step.out}
     step, _ = task(tmp_path, "trained", finetune_params(), inputs)
@@ -239,16 +249,11 @@ def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
 
 
 def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) -> None:
-    student = LlavaVideoConfig(micro=WIDTHS).canonical()
     recipe = MicroPretrainingConfig(
         tower_steps=3, tower_images=4, language_steps=3, language_frames=4, evaluation_frames=4
-    ).canonical()
-    step, _ = task(
-        tmp_path,
-        "student",
-        {"student": student, "pretraining": recipe},
-        {"scenes": world / "scenes"},
     )
+    start = PretrainParams(student=STUDENT, student_pretraining=recipe)
+    step, _ = task(tmp_path, "student", start, {"scenes": world / "scenes"})
     (step.scratch / "tower.pt").write_bytes((world / "student-scratch/tower.pt").read_bytes())
     pretrain.run(step)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
@@ -256,9 +261,10 @@ def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) 
 
 
 def test_held_out_scenes_are_asked_but_not_trained_on(world: Path, tmp_path: Path) -> None:
-    held_out = {"share": 0.3, "split": "text"}
-    params = {"benchmarks": BenchmarksConfig(prompts=PromptConfig.short()).canonical()}
-    step, _ = task(tmp_path, "samples", params | {"held_out": held_out}, inputs_of(world))
+    held_out = HeldOut(share=0.3, split="text")
+    config = BenchmarksConfig(prompts=bare_prompts())
+    asked_for = samples_params(config, held_out=held_out)
+    step, _ = task(tmp_path, "samples", asked_for, inputs_of(world))
     samples.run(step)
     asked = read_samples(step.out / "evaluation.jsonl")
     trained = {sample.scene_id for sample in read_samples(step.out / "train.jsonl")}
@@ -277,8 +283,10 @@ def test_held_out_scenes_are_asked_but_not_trained_on(world: Path, tmp_path: Pat
     assert not reports.warnings
     inputs |= {"predictions": step.out}
     recorder = KeepScores()
-    scored = StepTask(params | {"held_out": held_out}, inputs, step.out, step.scratch, recorder, {})
-    score.run(scored)
+    params = score_params(config)
+    score.run(
+        StepTask(params.identity(), inputs, step.out, step.scratch, recorder, params.remainder())
+    )
     assert recorder.metrics["scanrefer/acc@0.25"].n > 0
     assert recorder.metrics["scanqa/missing"].value == 0
     assert recorder.scenes == {"train00002"}

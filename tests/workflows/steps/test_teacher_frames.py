@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from threedrs_components.scenes.registry import ScanNetConfig
-from threedrs_components.scenes.source import write_pointer
+from threedrs_components.scenes.scannet import ScanNetConfig
 from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.compute.recorder import Recorder
+from threedrs_platform.config.kinds import choose
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import FeatureFolder
 from threedrs_workflows.steps import extract
+from threedrs_workflows.steps.params.extract import ExtractParams
 
 NAMES = [f"{index * 10:05d}" for index in range(4)]
 SCENE = "scene0000_00"
 
 
 @pytest.fixture
-def scenes(tmp_path: Path) -> Path:
-    """A pointer to ScanNet files whose first frame has no pose, so that it is not listed."""
+def scenes(tmp_path: Path) -> ScanNetConfig:
+    """ScanNet files whose first frame has no pose, so that it is not listed."""
     folder = tmp_path / "posed" / SCENE
     folder.mkdir(parents=True)
     noise = np.random.default_rng(0)
@@ -43,13 +45,9 @@ def scenes(tmp_path: Path) -> Path:
     }
     lists = tmp_path / "infos.json"
     lists.write_text(json.dumps({"data_list": [entry]}))
-    config = ScanNetConfig(
+    return ScanNetConfig(
         posed_images=str(tmp_path / "posed"), frame_lists={"train": str(lists)}, num_frames=2
     )
-    pointer = tmp_path / "scenes"
-    pointer.mkdir()
-    write_pointer(config, pointer)
-    return pointer
 
 
 @pytest.mark.parametrize(
@@ -57,22 +55,28 @@ def scenes(tmp_path: Path) -> Path:
     [("student", (NAMES[1], NAMES[3])), ("all_images", (NAMES[0], NAMES[3]))],
 )
 def test_the_teacher_sees_the_frames_that_are_configured(
-    frames: str, seen: tuple[str, ...], scenes: Path, tmp_path: Path
+    frames: Any, seen: tuple[str, ...], scenes: ScanNetConfig, tmp_path: Path
 ) -> None:
     weights = write_tiny_checkpoint("vggt", tmp_path / "weights")
-    params = {
-        "teacher": TEACHERS["vggt"].model_validate({"checkpoint": str(weights)}).canonical(),
-        "grid": 1,
-        "num_frames": 2,
-        "frames": frames,
-        "splits": ["train"],
-        "statistics_split": "train",
-        "on_bad_scene": "refuse",
-    }
+    params = ExtractParams(
+        teacher=choose(TEACHERS["vggt"].model_validate({"checkpoint": str(weights)})),
+        scenes=choose(scenes),
+        grid=1,
+        num_frames=2,
+        frames=frames,
+        splits=("train",),
+        statistics_split="train",
+        on_bad_scene="refuse",
+    )
     for name in ("out", "scratch"):
         (tmp_path / name).mkdir()
     step = StepTask(
-        params, {"scenes": scenes}, tmp_path / "out", tmp_path / "scratch", Recorder(), {}
+        params.identity(),
+        {"scenes": tmp_path},
+        tmp_path / "out",
+        tmp_path / "scratch",
+        Recorder(),
+        params.remainder(),
     )
     extract.run(step)
     assert FeatureFolder(step.out)[SCENE].frame_names == seen

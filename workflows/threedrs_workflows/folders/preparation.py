@@ -15,8 +15,7 @@ from threedrs_components.scenes.prepared import (
     scene_pairs,
     write_prepared,
 )
-from threedrs_components.scenes.rgbd_folder import BadScenes
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.rgbd_folder import BadScenes, RGBDFolder
 from threedrs_platform.errors import DataError, SceneError
 
 
@@ -53,7 +52,7 @@ def prepare_folder(
     Raises:
         DataError: a scene is unusable and bad scenes are refused, or no scene is usable.
     """
-    source = open_scenes(scenes)
+    source = RGBDFolder(scenes)
     candidates = read_box_lists(proposals) if proposals else {}
     out.mkdir(parents=True, exist_ok=True)
     done, bad, summaries = PreparedScenes(out), BadScenes(), []

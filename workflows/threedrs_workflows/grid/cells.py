@@ -14,13 +14,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.config.paths import split_path
+from threedrs_platform.config import CONDUCT
+from threedrs_platform.config.paths import carries, split_path
 from threedrs_platform.config.strict_yaml import Document, load_document
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Resources
-from threedrs_workflows.experiment import NO_EFFECT, Experiment, canonical_experiment
+from threedrs_workflows.experiment import Experiment, canonical_experiment
 from threedrs_workflows.grid.axes import Assignment, Axes, Dimension, read_axes
 from threedrs_workflows.grid.expand import Draft, Expansion
 from threedrs_workflows.grid.file import ReadGrid, ReportChoice, StepResources, read_grid
@@ -245,9 +246,8 @@ class _Assembly:
 
     def _useless(self, dimension: Dimension) -> Fault:
         choice = next(iter(dimension.points[0].values()))
-        section, _, name = choice.path.rpartition(".")
         reason = "every value gives the same cells as the base"
-        if name in NO_EFFECT.get(section.split(".")[0], ()):
+        if carries(Experiment, choice.path, self.bench.build({}).values, CONDUCT):
             reason = "it decides how results are computed, not which"
         place = choice.document.place(choice.at[:-1], of_key=True)
         message = f"this axis has no effect: {reason}"

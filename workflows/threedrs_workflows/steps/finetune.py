@@ -8,17 +8,11 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
-from threedrs_components.objectives.config import (
-    AlignmentConfig,
-    CorrespondenceConfig,
-    GroundingConfig,
-    TextConfig,
-)
+from threedrs_components.objectives.config import AlignmentConfig
 from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.splits import scenes_of
 from threedrs_components.students.checkpoints import resolve_student
-from threedrs_components.students.registry import student_config
-from threedrs_components.training.config import TrainingConfig
+from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
 from threedrs_components.training.objective import Objectives
@@ -26,6 +20,7 @@ from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
+from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
 
 WEIGHTS_DIGEST = "weights.json"
@@ -33,10 +28,10 @@ WEIGHTS_DIGEST = "weights.json"
 
 
 def run(task: StepTask) -> None:
-    """Params: student, training, text_split, seed, and the losses. Writes the trained student.
+    """Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
 
-    Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
-    Checkpoints lie in the scratch folder: a later attempt goes on from the newest.
+    Writes the trained student. Checkpoints lie in the scratch folder: a later attempt goes on from
+    the newest.
     """
     inputs = training_inputs(task)
 
@@ -57,25 +52,23 @@ def run(task: StepTask) -> None:
 
 def training_inputs(task: StepTask) -> TrainingInputs:
     """Everything that decides the weights, from the step's params and inputs."""
-    params = task.params
+    params = FinetuneParams.of(task)
     features = task.inputs.get("features")
-    student = student_config(params["student"])
+    student = params.student.open(StudentSettings)
     start = resolve_student(task.inputs["student"])
-    training = params["training"] | task.settings.get("training", {})
-    alignment = params.get("alignment") or {"weight": 0.0}
     return TrainingInputs(
         student=student.model_copy(update={"checkpoint": str(start)}),
         prepared=task.inputs["prepared"],
-        samples=training_samples(task, features),
-        training=TrainingConfig.model_validate(training),
+        samples=training_samples(task, params.text_split, features),
+        training=params.training,
         objectives=Objectives(
-            AlignmentConfig.model_validate(alignment),
-            CorrespondenceConfig.model_validate(params["correspondence"]),
-            GroundingConfig.model_validate(params["grounding"]),
-            TextConfig.model_validate(params["text"]),
+            params.alignment or AlignmentConfig(weight=0.0),
+            params.correspondence,
+            params.grounding,
+            params.text,
         ),
         features=features,
-        seed=params["seed"],
+        seed=params.seed,
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task),
     )
@@ -103,14 +96,16 @@ def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
     return dict(by_scene)
 
 
-def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sample]]:
+def training_samples(
+    task: StepTask, text_split: str, features: Path | None
+) -> dict[str, list[Sample]]:
     """Training samples by scene; scenes that an earlier step skipped are left out, and named.
 
     Raises:
         DataError: a scene to train on is also evaluated.
     """
     prepared = PreparedScenes(task.inputs["prepared"])
-    split = set(open_scenes(task.inputs["scenes"]).scenes(task.params["text_split"]))
+    split = set(scenes_of(task.inputs["scenes"], text_split))
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(task.inputs["samples"] / "train.jsonl"):
         if sample.scene_id in split:
@@ -120,7 +115,7 @@ def training_samples(task: StepTask, features: Path | None) -> dict[str, list[Sa
     }
     if both := sorted(evaluated & by_scene.keys()):
         raise DataError(
-            f"{len(both)} scenes are in the split {task.params['text_split']!r} to train on and "
+            f"{len(both)} scenes are in the split {text_split!r} to train on and "
             f"among the evaluated ones, e.g. {both[0]}; evaluate another split (benchmarks.split)"
         )
     for scene_id in sorted(by_scene):

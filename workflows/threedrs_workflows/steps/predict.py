@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from pathlib import Path
 
+from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.checkpoints import load_student
-from threedrs_components.training.prediction import Asking, predict_benchmarks
+from threedrs_components.students.settings import StudentSettings
+from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.params.predict import PredictParams
 
 
 def run(task: StepTask) -> None:
-    """Params: asking, by benchmark. Inputs: prepared, samples, student. Writes predictions.jsonl.
+    """Inputs: prepared, samples, student. Writes predictions.jsonl.
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses one.
     """
-    student = load_student(task.inputs["student"]).to(device_for(task.settings.get("gpus", 0)))
+    params = PredictParams.of(task)
+    student = load_student(task.inputs["student"], params.student.open(StudentSettings))
+    student = student.to(device_for(task.settings.get("gpus", 0)))
     prepared = PreparedScenes(task.inputs["prepared"])
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
         by_scene[sample.scene_id].append(sample)
-    asking = _asking(task)
+    asking = _asking(params.asking, task.inputs["samples"])
     predictions: list[Prediction] = []
     for done, scene_id in enumerate(sorted(by_scene)):
         task.progress(done, len(by_scene), scene_id)
@@ -43,10 +48,10 @@ def run(task: StepTask) -> None:
     task.progress(len(by_scene), len(by_scene))
 
 
-def _asking(task: StepTask) -> dict[str, Asking]:
+def _asking(asking: dict[str, Asking], samples: Path) -> dict[str, Asking]:
     """How each benchmark asks. Nobody proposes boxes for held-out scenes, so they have their own:
     numbers to choose settings by, which nobody publishes."""
-    asking = {name: Asking(**how) for name, how in task.params["asking"].items()}
-    if (task.inputs["samples"] / HELD_OUT_FILE).is_file():
-        return {name: replace(how, candidates="ground_truth") for name, how in asking.items()}
+    if (samples / HELD_OUT_FILE).is_file():
+        true_boxes = {"candidates": "ground_truth"}
+        return {name: how.model_copy(update=true_boxes) for name, how in asking.items()}
     return asking

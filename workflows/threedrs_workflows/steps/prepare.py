@@ -7,20 +7,22 @@ import os
 from pathlib import Path
 
 from threedrs_components.scenes.boxes import read_box_lists
-from threedrs_components.scenes.prepared import PrepareConfig, prepare_scene, write_prepared
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.prepared import prepare_scene, write_prepared
+from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Float32, Metric
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.params.prepare import PrepareParams
 
 
 def run(task: StepTask) -> None:
-    """Params: prepare. Inputs: scenes. Writes one file per scene and bad_scenes.json.
+    """Inputs: scenes. Writes one file per scene and bad_scenes.json.
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses none.
     """
-    config = PrepareConfig.model_validate(task.params["prepare"])
-    source = open_scenes(task.inputs["scenes"])
+    params = PrepareParams.of(task)
+    config = params.prepare
+    source = params.scenes.open(SceneSettings).open(task.inputs["scenes"])
     proposals = read_proposals(task.inputs["scenes"])
     scene_ids = source.scenes("all")
     bad: dict[str, str] = {}
@@ -46,6 +48,6 @@ def read_proposals(world: Path) -> dict[str, Float32]:
     """Candidate boxes of every scene that has a proposal file, over all splits."""
     return {
         scene: boxes
-        for path in sorted((world / "proposals").glob("*.json"))
+        for path in sorted((world / PROPOSALS).glob("*.json"))
         for scene, boxes in read_box_lists(path).items()
     }

@@ -10,36 +10,36 @@ import torch
 from torch import Tensor
 
 from threedrs_components.devices import device_for
-from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.probing.world import FeaturesOf, probe_world
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
-from threedrs_components.scenes.source import open_scenes
+from threedrs_components.scenes.splits import scenes_of
+from threedrs_components.students.settings import StudentSettings
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import FeatureFolder, check_frames
-from threedrs_workflows.steps.evaluation_samples import held_out_of
+from threedrs_workflows.steps.params.probe import ProbeParams
 
 
 def run(task: StepTask) -> None:
-    """Params: probe, fit_split, test_split, held_out.
-
-    Inputs: scenes, prepared, and student or features.
-    """
-    config = ProbeConfig.model_validate(task.params["probe"])
-    source = open_scenes(task.inputs["scenes"])
+    """Inputs: scenes, prepared, and student or features."""
+    params = ProbeParams.of(task)
+    config, scenes = params.probe, task.inputs["scenes"]
     prepared = PreparedScenes(task.inputs["prepared"])
     features_of = (
         _stored_features(task.inputs["features"])
-        if "features" in task.inputs
+        if params.student is None
         else _student_features(
-            task.inputs["student"], config.layer, device_for(task.settings.get("gpus", 0))
+            task.inputs["student"],
+            params.student.open(StudentSettings),
+            config.layer,
+            device_for(task.settings.get("gpus", 0)),
         )
     )
-    held_out = held_out_of(task)
+    held_out = params.held_out.scenes(scenes) if params.held_out else frozenset()
     fit, test = (
-        [scene for scene in scenes if scene in prepared]
-        for scenes in (
-            [each for each in source.scenes(task.params["fit_split"]) if each not in held_out],
-            sorted(held_out) or source.scenes(task.params["test_split"]),
+        [scene for scene in split if scene in prepared]
+        for split in (
+            [each for each in scenes_of(scenes, params.fit_split) if each not in held_out],
+            sorted(held_out) or scenes_of(scenes, params.test_split),
         )
     )
     probe = probe_world(features_of, prepared, fit, test, config, task.progress)
@@ -63,10 +63,12 @@ def _stored_features(folder: Path) -> FeaturesOf:
     return features_of
 
 
-def _student_features(checkpoint: Path, layer: int, device: torch.device) -> FeaturesOf:
+def _student_features(
+    checkpoint: Path, config: StudentSettings, layer: int, device: torch.device
+) -> FeaturesOf:
     from threedrs_components.students.checkpoints import load_student, student_features
 
-    student = load_student(checkpoint).to(device)
+    student = load_student(checkpoint, config).to(device)
 
     def features_of(scene: PreparedScene) -> Tensor:
         states = student_features(student, scene.frame_batch(), scene.coordinates, layer)

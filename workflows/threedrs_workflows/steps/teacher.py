@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from threedrs_components.pretraining.teacher import pretrain_teacher
-from threedrs_components.teachers.registry import PretrainTeacherConfig
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.steps.params.teacher import TeacherParams
 
 
 def run(task: StepTask) -> None:
-    """Params: pretraining. Inputs: the teacher's scenes. Writes weights and quality."""
-    config = PretrainTeacherConfig.model_validate(task.params["pretraining"])
+    """Inputs: the teacher's scenes. Writes weights and quality."""
     metrics = pretrain_teacher(
-        config,
+        TeacherParams.of(task).pretraining,
         task.inputs["scenes"],
         task.out,
         resume_dir=task.scratch,

@@ -14,7 +14,6 @@ from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.scenes.frames import uniform_choice
 from threedrs_components.scenes.picture import draw_boxes
-from threedrs_components.scenes.source import open_scenes
 from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Boxes, Prediction, Sample
@@ -29,12 +28,12 @@ PICTURE_WIDTH = 480
 
 
 def answer_tables(
-    scenes: Path, samples: Path, predictions: Path, scores: Mapping[str, Mapping[str, float]]
+    scenes: SceneSource, samples: Path, predictions: Path, scores: Mapping[str, Mapping[str, float]]
 ) -> Iterator[tuple[str, Table]]:
     """One table per benchmark, and one of a few of its rows with pictures.
 
     Args:
-        scenes: artifact of the scenes.
+        scenes: the scenes that the questions are about.
         samples: artifact with `evaluation.jsonl`.
         predictions: artifact with JSON Lines of predictions.
         scores: metric ("scanqa/em@1") -> sample id -> score.
@@ -47,7 +46,6 @@ def answer_tables(
         for path in sorted(predictions.glob("*.jsonl"))
         for each in read_predictions(path)
     }
-    source = open_scenes(scenes)
     for benchmark, rows in sorted(asked.items()):
         own = {name: found for name, found in scores.items() if name.startswith(f"{benchmark}/")}
         chosen = _spread(rows, MOST_ROWS)
@@ -55,7 +53,7 @@ def answer_tables(
         pictured = [
             (sample, picture)
             for sample in _spread(rows, PICTURED)
-            if (picture := _picture(sample, answers.get(sample.sample_id), source)) is not None
+            if (picture := _picture(sample, answers.get(sample.sample_id), scenes)) is not None
         ]
         if pictured:
             table = _table([sample for sample, _ in pictured], answers, own)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.report.render import render
+from threedrs_components.scenes.registry import open_scenes
 from threedrs_platform.database.measurements import CellResult, RunResults, StepSummary
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
@@ -108,7 +109,10 @@ class RunEvidence:
         from threedrs_workflows.tracking.answer_tables import answer_tables  # brings torch
 
         yield from answer_tables(
-            self._folder(scenes), self._folder(samples), self._folder(predict), self._scores(cell)
+            open_scenes(self._folder(scenes), cell.params["scenes"]),
+            self._folder(samples),
+            self._folder(predict),
+            self._scores(cell),
         )
 
     def checkpoint(self, cell: CellResult) -> Checkpoint | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.training.config import VALIDATION_CURVES
+from threedrs_platform.config import CONDUCT
+from threedrs_platform.config.paths import carries
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
@@ -15,7 +17,7 @@ from threedrs_platform.database.studies import arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.steps import Resources
-from threedrs_workflows.experiment import NO_EFFECT, Experiment, experiment_id
+from threedrs_workflows.experiment import Experiment, experiment_id
 from threedrs_workflows.grid.axes import Assignment, Choice
 from threedrs_workflows.grid.file import ReadGrid
 from threedrs_workflows.grid.start import Workbench
@@ -261,8 +263,7 @@ class _Reader:
     def _path_fault(self, path: str) -> str | None:
         if (message := self.bench.path_fault(path)) is not None:
             return message
-        section, _, name = path.rpartition(".")
-        if name in NO_EFFECT.get(section.split(".")[0], ()):
+        if carries(Experiment, path, self.bench.build({}).values, CONDUCT):
             return f"{path} has no effect: it decides how results are computed, not which"
         for known, why in _MEASURED.items():
             if path == known or path.startswith(f"{known}."):

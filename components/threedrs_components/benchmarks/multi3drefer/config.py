@@ -30,4 +30,3 @@ class Multi3DRefer(Benchmark):
     takes = ("boxes", "scores")
     types = TYPES
     formats = (result_lines(ScoredBoxesLine), m3dref_format(_M3DRefItem))
-    in_micro_world = True

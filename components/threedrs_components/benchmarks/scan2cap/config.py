@@ -56,4 +56,3 @@ class Scan2Cap(Benchmark):
         result_lines(TextLine),
         EvaluatorFormat("scan2cap", _Item, _read_captions, by_scene=True),
     )
-    in_micro_world = True

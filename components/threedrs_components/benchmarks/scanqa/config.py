@@ -45,4 +45,3 @@ class ScanQA(Benchmark):
         result_lines(TextLine, several_answers=True),
         EvaluatorFormat("scanqa", _Item, _read_ranked),
     )
-    in_micro_world = True

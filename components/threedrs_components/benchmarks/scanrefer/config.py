@@ -86,4 +86,3 @@ class ScanRefer(Benchmark):
         m3dref_format(_M3DRefItem),
     )
     uses_label_map = True
-    in_micro_world = True

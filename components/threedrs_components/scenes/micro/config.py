@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from threedrs_platform.config import Config
+from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
+from threedrs_components.scenes.settings import Progress, Role, SceneSettings
+from threedrs_platform.contracts import SceneSource
+from threedrs_platform.records import Metric
 
 
-class MicroWorldConfig(Config):
+class MicroWorldConfig(SceneSettings):
     """A world of rendered rooms: how many scenes of each split, and how they are seen."""
 
     kind: Literal["micro"] = "micro"
@@ -35,3 +39,44 @@ class MicroWorldConfig(Config):
         if self.min_objects > self.max_objects:
             raise ValueError("min_objects must not exceed max_objects")
         return self
+
+    @property
+    def has_proposals(self) -> bool:
+        """The world always comes with some."""
+        return True
+
+    @property
+    def most_frames(self) -> int:
+        """As many as are rendered."""
+        return self.num_frames
+
+    def of_role(self, role: Role) -> Self:
+        """Without the sizes of the other role's splits."""
+        others = {"train", "text", "val"} if role == "teacher" else {"teacher_scenes"}
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in others})
+
+    def reader(self) -> SceneSettings:
+        """Written scenes are folders like any others."""
+        return WrittenScenesConfig()
+
+    def open(self, written: Path) -> SceneSource:
+        """Open what was written."""
+        return self.reader().open(written)
+
+    def write(self, out: Path, role: Role, progress: Progress) -> tuple[Metric, ...]:
+        """Render all scenes; the metrics are those of the content-free control."""
+        from threedrs_components.scenes.micro.write import write_world
+
+        control = write_world(self, out, role, progress).get("content_free_control", {})
+        return tuple(
+            Metric(
+                f"world/content_free/{axis}",
+                control[f"r2_{axis}"],
+                control["test_objects"],
+                "R2",
+                0.0,
+            )
+            for axis in ("east", "north")
+            if f"r2_{axis}" in control
+        )

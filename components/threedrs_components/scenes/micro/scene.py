@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.render import Rendering, largest_share, render
 from threedrs_components.scenes.micro.rooms import (
     Layout,
@@ -16,6 +16,9 @@ from threedrs_components.scenes.micro.rooms import (
     scene_generator,
 )
 from threedrs_platform.records import Float32, Scene
+
+if TYPE_CHECKING:
+    from threedrs_components.scenes.micro.config import MicroWorldConfig
 
 FIELD_OF_VIEW = 80.0
 SEEN_SHARE = 0.004

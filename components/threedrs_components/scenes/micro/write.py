@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from threedrs_components.scenes.frames import (
     write_png,
 )
 from threedrs_components.scenes.micro.annotations import Records, annotate, write_annotations
-from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.control import (
     ObjectTraces,
     content_free_r2,
@@ -32,10 +31,13 @@ from threedrs_components.scenes.micro.control import (
 from threedrs_components.scenes.micro.proposals import propose
 from threedrs_components.scenes.micro.rooms import scene_generator
 from threedrs_components.scenes.micro.scene import MicroScene, make_scene, scene_name
+from threedrs_components.scenes.settings import Role
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Float32, UInt8
 
-SplitRole = Literal["student", "teacher"]
+if TYPE_CHECKING:
+    from threedrs_components.scenes.micro.config import MicroWorldConfig
+
 Progress = Callable[[int, int, str], None]
 
 PROPOSAL_PURPOSE = 2
@@ -70,7 +72,7 @@ class SceneJob:
 def write_world(
     config: MicroWorldConfig,
     root: Path,
-    split_role: SplitRole = "student",
+    split_role: Role = "student",
     progress: Progress | None = None,
     workers: int = 1,
 ) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def read_instances(scene_dir: Path) -> Instances:
         raise SceneError(scene_id, f"instances cannot be read: {error!r}", scene_dir) from error
 
 
-def _sizes(config: MicroWorldConfig, role: SplitRole) -> dict[str, int]:
+def _sizes(config: MicroWorldConfig, role: Role) -> dict[str, int]:
     if role == "teacher":
         return {"teacher": config.teacher_scenes}
     return {"train": config.train, "val": config.val}

@@ -125,9 +125,10 @@ def _files_by_scene(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise CheckpointError(f"{root}: no such folder of precomputed features")
     found: dict[str, Path] = {}
-    for path in sorted(root.iterdir()):
+    # Hidden files are no data: a step's key does not hold them.
+    for path in sorted(path for path in root.iterdir() if not path.name.startswith(".")):
         inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [each for each in inside if each.suffix in READERS]
+        files = [e for e in inside if e.suffix in READERS and not e.name.startswith(".")]
         if len(files) > 1 or (files and path.stem in found):
             raise CheckpointError(
                 f"{path}: more than one file of features for a scene: "

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.errors import StepFailed
-from threedrs_platform.identity import pinned_code, source_code
-from threedrs_platform.identity.pinned_code import pin_code
-from threedrs_platform.identity.source_code import code_digest
+from threedrs_platform.identity import source_code
+from threedrs_platform.identity.source_code import CodeIndex, code_digest, pin_code
 
 ENTRY = "threedrs_pinned.train:run"
 
@@ -20,7 +19,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (root / "train.py").write_text("def run(task):\n    from threedrs_pinned.late import VALUE\n")
     (root / "late.py").write_text("VALUE = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(pinned_code, "_pinned", {})
+    monkeypatch.setattr(source_code, "_pinned", {})
+    monkeypatch.setattr(source_code, "_loaded", {})
     source_code._package_folders.cache_clear()
     yield root
     source_code._package_folders.cache_clear()
@@ -48,3 +48,24 @@ def test_a_process_with_old_code_refuses_a_new_plan(package: Path) -> None:
     (package / "late.py").write_text("VALUE = 2\n")
     with pytest.raises(StepFailed, match="submit again"):
         pin_code(ENTRY, code_digest(ENTRY).modules)
+
+
+def test_further_modules_are_pinned_with_the_entry(package: Path) -> None:
+    (package / "kind.py").write_text("VALUE = 1\n")
+    further = ["threedrs_pinned.kind"]
+    planned = CodeIndex().digest(ENTRY, further).modules
+    pin_code(ENTRY, planned, modules=further)
+    (package / "kind.py").write_text("VALUE = 2\n")
+    pin_code(ENTRY, planned, modules=further)
+    assert sys.modules["threedrs_pinned.kind"].VALUE == 1
+    with pytest.raises(StepFailed, match="submit again"):
+        pin_code(ENTRY, CodeIndex().digest(ENTRY, further).modules, modules=further)
+
+
+def test_code_that_another_step_loaded_before_an_edit_is_refused(package: Path) -> None:
+    (package / "score.py").write_text("import threedrs_pinned.late\n")
+    pin_code(ENTRY, code_digest(ENTRY).modules)
+    (package / "late.py").write_text("VALUE = 2\n")
+    other = "threedrs_pinned.score:run"
+    with pytest.raises(StepFailed, match=r"threedrs_pinned\.score:run was edited since"):
+        pin_code(other, code_digest(other).modules)

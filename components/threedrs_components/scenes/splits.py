@@ -1,0 +1,48 @@
+"""Which scenes belong to which split, as a file of the scenes artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from threedrs_platform.contracts import SceneSource
+from threedrs_platform.errors import DataError
+
+SPLITS_FILE = "splits.json"
+ALL = "all"
+"""The split of every scene; every source has it."""
+
+
+def write_splits(folder: Path, source: SceneSource) -> None:
+    """Write the splits of a source beside whatever else stands for it."""
+    splits = {name: list(source.scenes(name)) for name in source.splits()}
+    (folder / SPLITS_FILE).write_text(json.dumps(splits, indent=1))
+
+
+def read_splits(folder: Path) -> dict[str, list[str]]:
+    """Scene ids by split; empty where a folder names none."""
+    path = folder / SPLITS_FILE
+    found: dict[str, list[str]] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def scenes_of(folder: Path, split: str) -> Sequence[str]:
+    """Scene ids of a split of a scenes artifact, sorted.
+
+    Raises:
+        DataError: there is no such split.
+    """
+    return chosen_split(read_splits(folder), split, "these scenes")
+
+
+def chosen_split(splits: Mapping[str, Sequence[str]], split: str, whose: str) -> Sequence[str]:
+    """Scene ids of a split, sorted.
+
+    Raises:
+        DataError: there is no such split; names those there are.
+    """
+    if split not in splits:
+        known = ", ".join(sorted({ALL, *splits}))
+        raise DataError(f"{whose}: no split {split!r}; known: {known}")
+    return sorted(splits[split])

@@ -1,0 +1,25 @@
+"""Parameters of step "extract"."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from threedrs_platform.config.kinds import Chosen
+from threedrs_workflows.steps.params import StepParams
+
+
+class ExtractParams(StepParams):
+    """Whose features of which frames are stored."""
+
+    teacher: Chosen
+    scenes: Chosen
+    """What opens the scenes artifact."""
+    weights: str | None = None
+    """Digest of the teacher's checkpoint, where one is given."""
+    grid: int
+    num_frames: int
+    splits: tuple[str, ...]
+    statistics_split: str
+    """Mean and deviation of features are those of this split."""
+    on_bad_scene: Literal["refuse", "skip"]
+    frames: Literal["student", "all_images"]

@@ -1,0 +1,15 @@
+"""Parameters of step "predict"."""
+
+from __future__ import annotations
+
+from threedrs_components.benchmarks.asking import Asking
+from threedrs_platform.config.kinds import Chosen
+from threedrs_workflows.steps.params import StepParams
+
+
+class PredictParams(StepParams):
+    """Who answers, and how each benchmark asks."""
+
+    student: Chosen
+    asking: dict[str, Asking]
+    """By benchmark."""

@@ -1,0 +1,15 @@
+"""Parameters of step "prepare"."""
+
+from __future__ import annotations
+
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_platform.config.kinds import Chosen
+from threedrs_workflows.steps.params import StepParams
+
+
+class PrepareParams(StepParams):
+    """How scenes are reduced to what a student reads."""
+
+    prepare: PrepareConfig
+    scenes: Chosen
+    """What opens the scenes artifact."""

@@ -1,0 +1,13 @@
+"""Parameters of step "score"."""
+
+from __future__ import annotations
+
+from threedrs_platform.config.kinds import Chosen
+from threedrs_workflows.steps.params import StepParams
+
+
+class ScoreParams(StepParams):
+    """How predictions are judged."""
+
+    scorers: tuple[Chosen, ...]
+    """Of the evaluated benchmarks."""

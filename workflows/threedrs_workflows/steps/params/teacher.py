@@ -1,0 +1,12 @@
+"""Parameters of step "teacher"."""
+
+from __future__ import annotations
+
+from threedrs_components.teachers.config import PretrainTeacherConfig
+from threedrs_workflows.steps.params import StepParams
+
+
+class TeacherParams(StepParams):
+    """How a micro teacher is trained."""
+
+    pretraining: PretrainTeacherConfig
