@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from threedrs_platform.records import Metric, Prediction, Sample, SampleScore, Scene
+from threedrs_platform.records import Scene
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,26 +55,4 @@ class Objective(Protocol):
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and its parts for logging."""
-        ...
-
-
-class Benchmark(Protocol):
-    """Annotations in, samples out; predictions in, metrics out. Knows no model."""
-
-    def samples(self, split: str, as_evaluation: bool = False) -> Sequence[Sample]:
-        """All samples of a split, in file order.
-
-        Args:
-            split: "train" gives samples to train on, every other split samples to evaluate.
-            as_evaluation: ask the annotations of "train" as those of another split, too.
-
-        Raises:
-            AnnotationError: names file, record and field of what is wrong.
-        """
-        ...
-
-    def score(
-        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
-    ) -> tuple[list[Metric], list[SampleScore]]:
-        """Metrics over all samples (a missing prediction is wrong), and per-sample scores."""
         ...

@@ -197,7 +197,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
     where nothing is distilled, all but the weight of a correspondence loss whose weight is 0,
-    `held_out` where it is 0, pretraining of what has a checkpoint, and settings marked as conduct.
+    `held_out` where it is 0, pretraining of what has a checkpoint, prompts of benchmarks that
+    nobody asks, and settings marked as conduct.
     Places stay: cells that differ in a checkpoint's path are different cells.
     """
     data = experiment.canonical(without=(CONDUCT,))
@@ -215,6 +216,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         data["teacher_pretraining"] = (
             {teacher: recipe.canonical(without=(CONDUCT,))} if recipe else {}
         )
+    for name in experiment.benchmarks.idle_prompts():
+        del data["benchmarks"]["prompts"][name]
     if experiment.held_out == 0:
         del data["held_out"]
     if experiment.correspondence.weight == 0:

@@ -99,6 +99,11 @@ class BenchmarksConfig(AnnotationPlaces):
         """Benchmarks whose training split is learned."""
         return self.names if self.training is None else self.training
 
+    def idle_prompts(self) -> tuple[str, ...]:
+        """Templates of benchmarks that are neither trained nor evaluated."""
+        busy = {*self.names, *self.trained()}
+        return tuple(key for name in BENCHMARKS if name not in busy for key in _templates(name))
+
     def places(self) -> AnnotationPlaces:
         """Where annotations lie that the scenes do not bring."""
         return _part(self, AnnotationPlaces)

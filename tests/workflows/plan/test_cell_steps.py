@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.cell_steps import cell_steps
@@ -170,6 +172,29 @@ def test_settings_of_benchmarks_enter_the_steps_that_they_are_about(
 ) -> None:
     one, other = steps_of(), steps_of(benchmarks=benchmarks)
     assert {role for role in one if one[role].params != other[role].params} == changed
+
+
+def test_a_step_reaches_only_the_benchmarks_it_works_on() -> None:
+    """Whoever edits a scorer scores again, and neither trains nor asks again."""
+    steps, code = steps_of(benchmarks={"names": ["scanrefer", "scanqa"]}), CodeIndex()
+
+    def reached(role: str) -> set[str]:
+        modules = code.modules(steps[role].entry, steps[role].modules)
+        return {name.removeprefix("threedrs_components.") for name in modules}
+
+    kinds = {f"benchmarks.{kind}.{half}" for kind in BENCHMARKS for half in ("loader", "scorer")}
+    loaders = {"benchmarks.scanrefer.loader", "benchmarks.scanqa.loader"}
+    scorers = {"benchmarks.scanrefer.scorer", "benchmarks.scanqa.scorer"}
+    assert reached("samples") & kinds == loaders
+    assert reached("score") & kinds == scorers and "metrics.bleu" in reached("score")
+    for role in steps.keys() - {"samples", "score"}:
+        assert not reached(role) & kinds, role
+    for role in steps.keys() - {"score"}:
+        assert not reached(role) & METRICS, role
+        assert not reached(role) & {"benchmarks.registry", "benchmarks.config", "benchmarks.tally"}
+
+
+METRICS = {f"metrics.{name}" for name in ("bleu", "cider", "exact_match", "grounding", "rouge")}
 
 
 def test_data_that_is_not_here_is_noted_where_that_is_allowed() -> None:
