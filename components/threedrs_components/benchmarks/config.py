@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, create_model, field_validator
 
-from threedrs_components.benchmarks.annotation_places import AnnotationPlaces
+from threedrs_components.benchmarks.annotation_files import AnnotationPlaces
 from threedrs_components.benchmarks.asking import Asking, CandidateChoice
 from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.registry import BENCHMARKS

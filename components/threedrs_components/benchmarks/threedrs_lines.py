@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.annotations import (
     Box,
@@ -44,10 +44,6 @@ class ResultLine(Record):
         """The true texts."""
         return ()
 
-    def fault(self) -> tuple[str, str] | None:
-        """Field and reason, where a line that has all its keys still makes no sense."""
-        return None
-
 
 class BoxLine(ResultLine):
     """One box was asked for."""
@@ -71,6 +67,15 @@ class ScoredBoxesLine(ResultLine):
     scores: list[Score]
     gt_response: list[FiniteBox]
 
+    @field_validator("scores")
+    @classmethod
+    def _one_more_than_objects(cls, scores: list[float], info: ValidationInfo) -> list[float]:
+        """The last score is that of "no object"."""
+        count = len(info.data.get("objects", ()))
+        if "objects" in info.data and len(scores) != count + 1:
+            raise ValueError(f"{len(scores)} for {count} objects; one more is expected")
+        return scores
+
     def prediction(self) -> Prediction:
         """All candidates with their scores."""
         return Prediction(self.sample_id, boxes=tuple(self.objects), scores=tuple(self.scores))
@@ -79,13 +84,6 @@ class ScoredBoxesLine(ResultLine):
         """The true boxes, maybe none."""
         return tuple(self.gt_response)
 
-    def fault(self) -> tuple[str, str] | None:
-        """There is one score more than objects, for "no object"."""
-        if len(self.scores) == len(self.objects) + 1:
-            return None
-        reason = f"{len(self.scores)} for {len(self.objects)} objects; one more is expected"
-        return "scores", reason
-
 
 class TextLine(ResultLine):
     """A text was asked for."""
@@ -93,20 +91,21 @@ class TextLine(ResultLine):
     pred_response: str | None
     gt_response: str | list[str]
 
+    @field_validator("gt_response")
+    @classmethod
+    def _has_a_reference(cls, truth: str | list[str]) -> str | list[str]:
+        if truth == []:
+            raise ValueError("is empty; at least one reference belongs here")
+        return truth
+
     def prediction(self) -> Prediction:
         """The predicted text."""
         return Prediction(self.sample_id, text=self.pred_response or "")
 
     def answers(self) -> tuple[str, ...]:
         """The reference, or all of them."""
-        return (
-            tuple(self.gt_response) if isinstance(self.gt_response, list) else (self.gt_response,)
-        )
-
-    def fault(self) -> tuple[str, str] | None:
-        """There is a reference."""
-        empty = "is empty; at least one reference belongs here"
-        return ("gt_response", empty) if self.gt_response == [] else None
+        truth = self.gt_response
+        return tuple(truth) if isinstance(truth, list) else (truth,)
 
 
 def result_lines(line: type[ResultLine], *, several_answers: bool = False) -> EvaluatorFormat:
@@ -154,8 +153,6 @@ def _parse(
     if parsed.dataset.lower() != benchmark:
         reason = f"is {parsed.dataset!r}, which does not belong to {benchmark}"
         raise AnnotationError(path, index, "dataset", reason)
-    if fault := parsed.fault():
-        raise AnnotationError(path, index, *fault)
     return parsed
 
 

@@ -52,13 +52,14 @@ class Multi3DReferScorer(Scorer):
 
 
 def _truth(sample: Sample, protocol: str) -> tuple[tuple[float, ...], ...]:
-    """True boxes. M3DRef-CLIP looks objects up by id, so an id named twice is one box."""
+    """The true boxes as the protocol sees them."""
     if protocol != "m3dref":
         return sample.target_boxes
     if sample.question_type.startswith("zt"):
         return ()
     if len(sample.target_ids) != len(sample.target_boxes):
         return sample.target_boxes
+    # M3DRef-CLIP looks objects up by id, so an id named twice is one box.
     by_id = dict(zip(sample.target_ids, sample.target_boxes, strict=True))
     return tuple(by_id[number] for number in sorted(by_id))
 

@@ -56,11 +56,13 @@ class Scan2CapScorer(Scorer):
 
 def framed_3drs(text: str) -> str:
     """Dots and commas apart, lower case, between "sos" and "eos"."""
+    # Lower case after framing, and no space is squeezed: "sos  eos" is the empty caption.
     return ("sos " + text.replace(".", " . ").replace(",", " , ")).lower() + " eos"
 
 
 def framed_leo(text: str | None) -> str:
     """Sentence dots apart, between "sos" and "eos"; "sos eos" where no box overlaps enough."""
+    # A dot before "eos" stands before a space, too; one inside a number does not.
     return EMPTY if text is None else f"sos {text} eos".replace(". ", " . ")
 
 

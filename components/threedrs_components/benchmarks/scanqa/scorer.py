@@ -72,6 +72,7 @@ def _ranked(prediction: Prediction | None) -> tuple[str, ...]:
 
 def _in_first_ten(answers: Sequence[Sequence[str]], samples: Sequence[Sample]) -> list[float]:
     return [
+        # Raw texts, whatever the protocol: only ScanQA's own script ranks answers.
         float(not set(ranked[:10]).isdisjoint(sample.answers))
         for ranked, sample in zip(answers, samples, strict=True)
     ]
@@ -86,6 +87,7 @@ def _exact(texts: Sequence[str | None], samples: Sequence[Sample]) -> list[float
 
 
 def _compare_3drs(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
+    # The runner strips its own answers, not the references, and only for the n-gram scores.
     stripped = [(text or "").rstrip(".") for text in texts]
     return _Compared(stripped, _raw_references(samples), _exact(texts, samples))
 
@@ -107,6 +109,7 @@ def _compare_leo(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Com
 
 
 def _compare_chat_scene(texts: Sequence[str | None], samples: Sequence[Sample]) -> _Compared:
+    # Chat-Scene cleans the answer and compares it with references as they are written.
     cleaned = [clean_answer(chat_scene_answer(text or "")) for text in texts]
     matches = [
         chat_scene_match(text, sample.answers)

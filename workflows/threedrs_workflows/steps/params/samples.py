@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threedrs_components.benchmarks.annotation_places import AnnotationPlaces
+from threedrs_components.benchmarks.annotation_files import AnnotationPlaces
 from threedrs_components.benchmarks.asking import CandidateChoice
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.benchmarks.wording import Wording
