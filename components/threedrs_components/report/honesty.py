@@ -39,7 +39,22 @@ def honesty_notes(table: ResultTable) -> tuple[str, ...]:
         notes += MICRO_NOTES
         if any(flat.get(f"students.{flat.get('student')}.position_encoding") for flat in params):
             notes.remove(POSITION_ENCODING_NOTE)
-    return (*notes, *_about_seeds(table))
+    return (*notes, *_about_seeds(table), *_about_acceptances(table))
+
+
+def _about_acceptances(table: ResultTable) -> list[str]:
+    """Numbers behind which somebody's word stands, not a computation."""
+    cells: dict[tuple[str, str], set[str]] = {}
+    for row in table.rows:
+        for replicate in row.replicates:
+            for step in replicate.steps:
+                if step.accepted:
+                    cells.setdefault((step.kind, step.accepted), set()).add(row.title)
+    return [
+        f"Accepted, not computed: {kind} of {', '.join(sorted(titles))} has results of older code, "
+        f"declared valid ({why})."
+        for (kind, why), titles in cells.items()
+    ]
 
 
 def is_micro(flat: Mapping[str, Any]) -> bool:

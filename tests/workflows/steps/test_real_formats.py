@@ -7,21 +7,19 @@ teacher. What comes out means nothing; that all of it runs by configuration alon
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing import student_checkpoints as tiny_checkpoints
+from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.teacher_checkpoints import VGGT_SHAPE
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.strict_yaml import load_document
@@ -67,10 +65,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = MicroWorldConfig(train=3, text=3, val=2, num_frames=3, teacher_scenes=1)
     write_world(config, world, "student")
     (world / "annotations").rename(data / "annotations")
-    for name in ("metadata", "embodiedscan"):
-        (data / name).mkdir()
+    (data / "metadata").mkdir()
     (world / "proposals/val.json").rename(data / "metadata/scannet_val_pred_box.json")
-    write_scans(world, data)
+    write_scannet(world, data)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(tiny_checkpoints.VISION, "image_size", 384)
         patch.setitem(tiny_checkpoints.VISION, "patch_size", 14)
@@ -80,41 +77,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     teacher = VGGT(VGGT_SHAPE.model_copy(update={"image_size": 112}), scale=1.0)
     write_tensors(data / "models/VGGT-1B/model.safetensors", teacher)
     return data
-
-
-def write_scans(world: Path, data: Path) -> None:
-    """Rendered rooms as ScanNet's posed images; the last frame of each has no pose."""
-    infos: dict[str, list[Any]] = {"train": [], "val": []}
-    boxes = {}
-    for scene in sorted((world / "scenes").iterdir()):
-        folder = data / "scannet/posed_images" / scene.name
-        folder.mkdir(parents=True)
-        intrinsics = np.loadtxt(scene / "camera-intrinsics.txt")
-        for name in ("intrinsic.txt", "depth_intrinsic.txt"):
-            np.savetxt(folder / name, intrinsics)
-        names = []
-        for number, color in enumerate(sorted(scene.glob("*.color.png"))):
-            stem, name = color.name.removesuffix(".color.png"), f"{number * 10:05d}"
-            Image.open(color).save(folder / f"{name}.jpg")
-            (folder / f"{name}.png").write_bytes((scene / f"{stem}.depth.png").read_bytes())
-            (folder / f"{name}.txt").write_text((scene / f"{stem}.pose.txt").read_text())
-            names.append(name)
-        np.savetxt(folder / f"{names[-1]}.txt", np.full((4, 4), -np.inf))
-        content = json.loads((scene / "boxes.json").read_text())
-        boxes[f"scannet/{scene.name}"] = content["boxes"]
-        calibration = np.eye(4)
-        calibration[:3, :3] = intrinsics[:3, :3]
-        entry = {
-            "sample_idx": f"scannet/{scene.name}",
-            "images": [{"img_path": f"{scene.name}/{name}.jpg"} for name in names[:-1]],
-            "axis_align_matrix": content.get("axis_alignment", np.eye(4).tolist()),
-            "depth_cam2img": calibration.tolist(),
-        }
-        infos[scene.name[:-5]].append(entry)
-    for split, entries in infos.items():
-        path = data / f"embodiedscan/embodiedscan_infos_{split}.json"
-        path.write_text(json.dumps({"data_list": entries}))
-    (data / "metadata/scannet_gt_box.json").write_text(json.dumps(boxes))
 
 
 def experiment(preset: str, data: Path, changes: Mapping[str, Any]) -> Experiment:

@@ -1,15 +1,16 @@
-"""Steps in processes of their own, and what they load there."""
+"""Steps in processes that never loaded the project, and what they load there.
+
+For the guard of keys: whatever a step loads must be among the modules that its key hashes.
+"""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.steps import StepSpec
@@ -22,11 +23,17 @@ class FreshSteps:
     """Runs every step once, however many cells share it, and keeps what it loaded."""
 
     def __init__(self, root: Path) -> None:
+        """Start the process that steps are forked from.
+
+        Args:
+            root: gets a folder per step.
+        """
         self.root, self.code = root, CodeIndex()
         self._graph = GraphBuilder(self.code.digest)
         self._out: dict[str, Path] = {}
-        self.loaded: dict[str, list[str]] = {}
-        """Modules of the project by step key."""
+        self.kinds: set[str] = set()
+        """Of the steps that have run."""
+        self._loaded: dict[str, list[str]] = {}
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(SCRIPT)],
             stdin=subprocess.PIPE,
@@ -37,6 +44,7 @@ class FreshSteps:
         assert self._process.stdout.readline() == "ready\n"
 
     def close(self) -> None:
+        """End the process."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
@@ -49,11 +57,12 @@ class FreshSteps:
             folder = self.root / key[:16]
             for name in ("out", "scratch"):
                 (folder / name).mkdir(parents=True)
-            self.loaded[key] = self.execute(spec, inputs, folder)
+            self.kinds.add(spec.kind)
+            self._loaded[key] = self._execute(spec, inputs, folder)
             self._out[key] = folder / "out"
         return self._out[key]
 
-    def execute(self, spec: StepSpec, inputs: Mapping[str, Path], folder: Path) -> list[str]:
+    def _execute(self, spec: StepSpec, inputs: Mapping[str, Path], folder: Path) -> list[str]:
         """Modules of the project that one step loads."""
         task = {
             "entry": spec.entry,
@@ -72,12 +81,5 @@ class FreshSteps:
 
     def outside_the_key(self, spec: StepSpec) -> list[str]:
         """Modules that a step has loaded, and that its key does not hash."""
-        loaded = self.loaded[self._graph.key(spec)]
+        loaded = self._loaded[self._graph.key(spec)]
         return sorted(set(loaded) - set(self.code.modules(spec.entry, spec.modules)))
-
-
-@pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshSteps]:
-    steps = FreshSteps(tmp_path_factory.mktemp("fresh"))
-    yield steps
-    steps.close()

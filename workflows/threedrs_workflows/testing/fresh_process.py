@@ -1,6 +1,6 @@
 """Runs steps, each in a process that has never loaded a module of the project.
 
-A script, not a module of the tests: it must load nothing of the project itself. It loads the heavy
+Run as a script, never imported: it must load nothing of the project itself. It loads the heavy
 libraries once, then forks for every line of its input: a step as JSON. The child answers with the
 modules of the project that it loaded, and with its error if it failed.
 """
@@ -28,6 +28,7 @@ class Silent:
 
 
 def loaded() -> list[str]:
+    """Modules of the project that are in memory."""
     return sorted(name for name in sys.modules if name.startswith(PROJECT))
 
 
@@ -45,6 +46,7 @@ def run(task: dict[str, Any]) -> list[str]:
 
 
 def answer(task: dict[str, Any]) -> dict[str, Any]:
+    """What the parent is told of a step."""
     try:
         return {"modules": run(task)}
     except BaseException:
@@ -52,6 +54,7 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Fork a child for every line of input."""
     for name in HEAVY:
         importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
