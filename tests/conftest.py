@@ -1,8 +1,22 @@
 """Fixtures for all rooms."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_current_folder() -> Iterator[None]:
+    """No test leaves a database in the current folder, as MLflow's defaults would."""
+    before = _databases()
+    yield
+    assert _databases() <= before, "a test has written a database into the current folder"
+
+
+def _databases() -> set[Path]:
+    patterns = ("*.db", "*.db-*", "*.sqlite*", "mlruns", "mlartifacts")
+    return {path for pattern in patterns for path in Path().glob(pattern)}
 
 
 @pytest.fixture(scope="session")

@@ -140,10 +140,16 @@ def test_canonical_tree_keeps_only_what_takes_part() -> None:
 def test_recipe_of_a_teacher_carries_its_model() -> None:
     recipe = experiment(teacher="mae").pretraining_of_teacher()
     assert recipe is not None
-    assert (recipe.steps, recipe.teacher.kind) == (6, "mae")
+    assert (recipe.steps, recipe.kind) == (6, "mae")
     assert experiment(teacher="real").pretraining_of_teacher() is None
     assert experiment().teacher_config() is None
     assert experiment(teacher="vggt", alignment__weight=0.0).teacher_config() is None
+
+
+def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None:
+    colours = experiment(teachers__rgb={"kind": "rgb"}, teacher="rgb")
+    assert colours.pretraining_of_teacher() is None
+    assert canonical_experiment(colours)["teachers"]["rgb"]["sees"] == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
         ({"teacher_pretraining__x": {"steps": 1}}, "no teacher 'x' in teachers"),
         (
             {"teacher_pretraining__mae__teacher": {"kind": "mae"}},
-            "mae.teacher: write the model into teachers.mae instead",
+            "teacher_pretraining.mae.teacher: unknown key 'teacher'",
         ),
         ({"student": "blind", "teacher": "mae"}, "a blind student has no visual tokens to align"),
         (

@@ -17,11 +17,14 @@ from threedrs_components.objectives.config import (
     GroundingConfig,
     TextConfig,
 )
+from threedrs_components.pretraining.registry import pretraining_of
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
+from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
-from threedrs_components.students.registry import MicroPretrainingConfig, StudentConfig
-from threedrs_components.teachers.registry import PretrainTeacherConfig, TeacherConfig
+from threedrs_components.students.registry import StudentConfig
+from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config import CONDUCT, Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
@@ -44,7 +47,7 @@ class Experiment(Config):
     """What a student without a checkpoint learns first."""
     teachers: dict[str, TeacherConfig] = Field(default_factory=dict)
     """Teachers by name."""
-    teacher_pretraining: dict[str, PretrainTeacherConfig] = Field(default_factory=dict)
+    teacher_pretraining: dict[str, TeacherRecipe] = Field(default_factory=dict)
     """How those of them without a checkpoint are trained; the model itself stands in `teachers`."""
     teacher: str = NO_TEACHER
     """The name of the one to distil from, or none."""
@@ -83,14 +86,12 @@ class Experiment(Config):
     @field_validator("teacher_pretraining")
     @classmethod
     def _pretraining_is_of_a_teacher(
-        cls, table: dict[str, PretrainTeacherConfig], info: ValidationInfo
-    ) -> dict[str, PretrainTeacherConfig]:
+        cls, table: dict[str, TeacherRecipe], info: ValidationInfo
+    ) -> dict[str, TeacherRecipe]:
         teachers = info.data.get("teachers")
-        for name, entry in table.items():
+        for name in table:
             if teachers is not None and name not in teachers:
                 raise ValueError(f"no teacher {name!r} in teachers{did_you_mean(name, teachers)}")
-            if "teacher" in entry.model_fields_set:
-                raise ValueError(f"{name}.teacher: write the model into teachers.{name} instead")
         return table
 
     @field_validator("teacher")
@@ -102,7 +103,7 @@ class Experiment(Config):
         if name not in teachers:
             known = [*teachers, NO_TEACHER]
             raise ValueError(f"no teacher {name!r} in teachers{nearest_and_all(name, known)}")
-        if teachers[name].checkpoint is None and name not in pretraining:
+        if not teachers[name].is_ready and name not in pretraining:
             raise ValueError(
                 f"teacher {name!r} has neither a checkpoint (teachers.{name}.checkpoint) "
                 f"nor a recipe (teacher_pretraining.{name})"
@@ -180,12 +181,12 @@ class Experiment(Config):
         """The chosen teacher, None when nothing is distilled."""
         return self.teachers[self.teacher] if self.distils() else None
 
-    def pretraining_of_teacher(self) -> PretrainTeacherConfig | None:
-        """How the chosen teacher is trained, None when it has a checkpoint or there is none."""
+    def pretraining_of_teacher(self) -> TeacherPretraining | None:
+        """How the chosen teacher is trained, None when it needs no training or there is none."""
         teacher = self.teacher_config()
-        if teacher is None or teacher.checkpoint is not None:
+        if teacher is None or teacher.is_ready:
             return None
-        return self.teacher_pretraining[self.teacher].model_copy(update={"teacher": teacher})
+        return pretraining_of(teacher, self.teacher_pretraining[self.teacher])
 
     def distils(self) -> bool:
         """Whether a teacher takes part in training."""

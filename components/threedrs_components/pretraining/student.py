@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.pretraining.student_frames import (
     FrameTask,
     MicroFrames,
@@ -26,11 +27,9 @@ from threedrs_components.pretraining.student_frames import (
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import MicroPretrainingConfig
-from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.training.batches import collate, object_candidates, training_question
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Objectives, Totals, TrainingModule
@@ -114,13 +113,10 @@ def pretrain_student(
         progress: told steps done, all steps, and a note.
     """
     frames, held_out = read_frames(world)
-    architecture = student_config.architecture()
-    tokenizer = word_tokenizer(micro_texts(), architecture.micro_chat)
     # What fine-tuning will freeze has to be learnt here.
     student_config = student_config.model_copy(update={"frozen": ()})
     with seeded(config.seed):
-        model = micro_model(architecture, student_config, tokenizer, config.seed)
-        student = architecture(student_config, model, tokenizer)
+        student = micro_student(student_config, micro_texts(), config.seed)
         tower = Tower(student).train()
     metrics = _train_tower(config, tower, frames, held_out, scratch, progress)
     metrics += _train_language(config, student, frames, held_out, scratch, progress)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from threedrs_components.teachers.registry import sight_of
+from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
 
 NO_TEACHER = "none"
@@ -18,13 +20,17 @@ class Traits:
     """What decides a cell's role."""
 
     teacher: str | None
-    """Kind of the teacher whose features the loss reads; None without alignment."""
+    """The model whose features the loss reads: a kind of teacher, or whatever features that were
+    made elsewhere say of their maker. None without alignment."""
+    sees: Sight | None
+    """What that model learned from; None without alignment, and where nobody says it."""
     last_layer: bool
     """Whether the last layer, and no other, is aligned."""
     earlier_layer: bool
     """Whether only layers before the last are aligned."""
     correspondence: bool
     blind: bool
+    position_encoding: bool
 
     @property
     def is_plain(self) -> bool:
@@ -40,10 +46,19 @@ def traits(params: Mapping[str, Any]) -> Traits:
     layers = set(flat.get("alignment.layers", [LAST]))
     teacher = flat.get("teacher", NO_TEACHER)
     aligned = teacher != NO_TEACHER and flat.get("alignment.weight", 1.0) > 0
+    model = _model(flat, teacher)
     return Traits(
-        teacher=str(flat.get(f"teachers.{teacher}.kind", teacher)) if aligned else None,
+        teacher=model if aligned else None,
+        sees=(flat.get(f"teachers.{teacher}.sees") or sight_of(model)) if aligned else None,
         last_layer=layers <= last,
         earlier_layer=not layers & last,
         correspondence=flat.get("correspondence.weight", 0.0) > 0,
         blind=bool(flat.get(f"{student}.blind", False)),
+        position_encoding=bool(flat.get(f"{student}.position_encoding", False)),
     )
+
+
+def _model(flat: Mapping[str, Any], teacher: str) -> str:
+    """The maker of a teacher's features: itself, unless they were made elsewhere."""
+    kind = flat.get(f"teachers.{teacher}.kind", teacher)
+    return str(flat.get(f"teachers.{teacher}.teacher", kind))

@@ -31,8 +31,12 @@ from threedrs_components.training.text_masks import LearnedTokens
 from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
 from threedrs_platform.errors import ConfigError, DataError, Fault
 from threedrs_platform.records import Sample
-from threedrs_platform.store.feature_statistics import statistics_of
-from threedrs_platform.store.features import FeatureFolder, check_frames, check_one_extraction
+from threedrs_platform.store.features import (
+    FeatureFolder,
+    check_frames,
+    check_one_extraction,
+    statistics_of,
+)
 
 MAX_SCENES_HELD = 128
 TeacherMap = NDArray[np.floating[Any]]

@@ -19,6 +19,7 @@ from threedrs_components.randomness import (
     seeded,
 )
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
@@ -319,7 +320,8 @@ def _build(
     # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
     narrow = training.dtype == "bfloat16" and training.strategy.startswith("deepspeed")
     with seeded(inputs.seed):
-        student = inputs.student.build("bfloat16" if narrow else "float32").to(device).train()
+        student = build_student(inputs.student, "bfloat16" if narrow else "float32")
+        student = student.to(device).train()
         data = _open_data(inputs, student)
         return student, data, _training_module(inputs, student, data).to(device)
 

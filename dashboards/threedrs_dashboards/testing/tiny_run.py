@@ -24,10 +24,9 @@ from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import MicroWidths
-from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.testing.prompts import bare_prompts
 from threedrs_platform.database.measurements import (
     CellResult,
@@ -148,11 +147,8 @@ class _Artifacts:
             width=32, layers=LAYERS, heads=2, key_value_heads=2, ff=64,
         )  # fmt: skip
         config = LlavaVideoConfig(micro=widths, blind=blind)
-        architecture = config.architecture()
-        tokenizer = word_tokenizer(["where is the lamp"], architecture.micro_chat)
-        model = micro_model(architecture, config, tokenizer, seed)
         folder = self._root / f"student-{name}"
-        save_student(architecture(config, model, tokenizer), folder)
+        save_student(micro_student(config, ["where is the lamp"], seed), folder)
         return self._publish(folder.name, folder)
 
     def _features(self) -> str:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from threedrs_platform.database.studies import (
     StudyFacts,
     TrialRow,
+    importances,
     load_study,
     study_names,
     trial_rows,
 )
-from threedrs_platform.database.study_importance import importances
 from threedrs_platform.workspace import Workspace
 
 

@@ -2,7 +2,7 @@
 
 A tuning run has one study per arm, kept by Optuna: in one journal file of the workspace, or, where
 the workspace's database is PostgreSQL, in that database (schema "optuna"). Tuning writes them, the
-dashboards read them. Optuna is imported only when a study is opened.
+dashboards read them and say what mattered. Optuna is imported only when a study is opened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import fcntl
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
@@ -24,14 +24,37 @@ if TYPE_CHECKING:
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial
 
-    from threedrs_platform.workspace import Workspace
+    from threedrs_platform.database.connection import Database
 
 SCHEMA = "optuna"
-"""Of the PostgreSQL database: Optuna's tables and its migrations stay apart from ours."""
+"""PostgreSQL schema of Optuna's tables: their migrations stay apart from those of ours."""
 FACTS = "threedrs"
 """User attribute of a study that holds its `StudyFacts`."""
 CELL, SECONDS, REASON, MEASURED = "cell_id", "seconds", "reason", "measured"
 """User attributes of a trial: its cell, how long it took, why it ended early, its other metrics."""
+FEWEST_TRIALS = 4
+"""Fewer complete trials say nothing about what mattered."""
+FOREST_SEED = 0
+"""Of the random forest behind importances: the same trials give the same shares everywhere."""
+
+
+class StudyPlace(Protocol):
+    """What of a workspace holds studies: its folder, or its database if that is PostgreSQL."""
+
+    @property
+    def root(self) -> Path:
+        """The workspace's folder."""
+        ...
+
+    @property
+    def database_url(self) -> str:
+        """Empty for the SQLite file in the folder."""
+        ...
+
+    @property
+    def database(self) -> Database:
+        """The open database."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -89,7 +112,7 @@ class TrialRow:
     cell_id: str
     seconds: float | None
     reason: str
-    """Why it was pruned or failed."""
+    """Why the trial was pruned or failed."""
     intermediate: Mapping[int, float]
     """Training step -> value of the watched curve."""
     measured: Mapping[str, float]
@@ -116,7 +139,7 @@ def journal_file(root: Path, run: str) -> Path:
     return tuning_folder(root, run) / "study.journal"
 
 
-def study_names(workspace: Workspace) -> list[str]:
+def study_names(workspace: StudyPlace) -> list[str]:
     """All studies of a workspace, by name. Creates nothing."""
     import optuna
 
@@ -127,7 +150,7 @@ def study_names(workspace: Workspace) -> list[str]:
     return sorted(names)
 
 
-def load_study(workspace: Workspace, name: str) -> Study:
+def load_study(workspace: StudyPlace, name: str) -> Study:
     """A study by its name, for reading.
 
     Raises:
@@ -142,7 +165,7 @@ def load_study(workspace: Workspace, name: str) -> Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def open_storage(workspace: Workspace, run: str) -> BaseStorage:
+def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
     """Storage of a tuning run's studies, created if need be."""
     from optuna.storages import JournalStorage, RDBStorage
 
@@ -158,7 +181,7 @@ def open_storage(workspace: Workspace, run: str) -> BaseStorage:
         return JournalStorage(_journal(file))
 
 
-def prepare_storage(workspace: Workspace) -> None:
+def prepare_storage(workspace: StudyPlace) -> None:
     """Make room for Optuna's tables; without effect on journal files."""
     if _is_server(workspace):
         from sqlalchemy import text
@@ -205,7 +228,7 @@ def choice_text(choice: Any) -> Any:
     return str(choice) if isinstance(choice, list | tuple | dict) else choice
 
 
-def _runs(workspace: Workspace) -> list[str]:
+def _runs(workspace: StudyPlace) -> list[str]:
     """Tuning runs with a storage of their own."""
     if not _is_server(workspace):
         journals = tuning_folder(workspace.root).glob("*/study.journal")
@@ -217,14 +240,14 @@ def _runs(workspace: Workspace) -> list[str]:
     return ["-"] if has_tables else []
 
 
-def _is_server(workspace: Workspace) -> bool:
+def _is_server(workspace: StudyPlace) -> bool:
     return bool(workspace.database_url) and not workspace.database_url.startswith("sqlite")
 
 
 def _journal(file: Path) -> JournalFileBackend:
     from optuna.storages.journal import JournalFileBackend
 
-    lock: Any = KernelLock(file)
+    lock: Any = KernelLock(file)  # Optuna's own lock is a file that a killed process leaves behind
     return JournalFileBackend(str(file), lock_obj=lock)
 
 
@@ -249,7 +272,31 @@ class KernelLock:
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Let go of the lock."""
         assert self._held is not None
         self._held.close()
         self._held = None
+
+
+def importances(study: Study) -> dict[str, Mapping[str, float]]:
+    """Metric -> setting -> share of the variance between complete trials, largest first (fANOVA,
+    Hutter et al. 2014). A metric of which the trials cannot tell is left out.
+    """
+    from optuna.trial import TrialState
+
+    done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    return {
+        name: _shares(study, index)
+        for index, name in enumerate(StudyFacts.of(study).metrics)
+        if len(done) >= FEWEST_TRIALS and len({trial.values[index] for trial in done}) > 1
+    }
+
+
+def _shares(study: Study, index: int) -> Mapping[str, float]:
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    return get_param_importances(
+        study,
+        evaluator=FanovaImportanceEvaluator(seed=FOREST_SEED),
+        target=lambda trial: float(trial.values[index]),
+    )

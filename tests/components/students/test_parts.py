@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from threedrs_components.students.config import LlavaVideoConfig
 from threedrs_components.students.grounding_head import GroundingHead
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.micro_weights import word_tokenizer
 from threedrs_components.students.object_features import object_features, pooled
 from threedrs_components.students.position3d import SineEncoding, voxel_steps
 from threedrs_components.students.settings import MicroWidths
-from threedrs_components.students.tokenizer import GROUND, StudentTokenizer, word_tokenizer
+from threedrs_components.students.tokenizer import GROUND, MICRO_CHAT, StudentTokenizer
 from threedrs_components.testing.synthetic import random_scene, random_student
 from threedrs_components.training.batches import stack_frames
 from threedrs_platform.errors import CheckpointError
@@ -21,7 +22,8 @@ from threedrs_platform.errors import CheckpointError
 
 @pytest.fixture
 def words() -> StudentTokenizer:
-    return word_tokenizer(["a red lamp in the north east.", "what color is the lamp?"])
+    texts = ["a red lamp in the north east.", "what color is the lamp?"]
+    return word_tokenizer(texts, MICRO_CHAT)
 
 
 def test_an_answer_ends_with_the_end_mark_and_ground_does_not(words: StudentTokenizer) -> None:

@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 from transformers import ViTMAEForPreTraining, ViTMAEModel, ViTModel
 
-from threedrs_components.pretraining.mae import initialise, positions
-from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.pretraining.mae.pretraining import (
+    initialise,
+    positions,
+    transformers_config,
+)
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.mae.config import MAEConfig
 from threedrs_components.teachers.pixels import normalised
-from threedrs_components.teachers.registry import MAEArchitecture, MAEConfig, load_teacher
+from threedrs_components.teachers.registry import load_teacher
 from threedrs_platform.errors import CheckpointError, ConfigError
 
 TINY = MAEArchitecture(

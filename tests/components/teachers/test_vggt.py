@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers.config import VGGT_1B
-from threedrs_components.teachers.registry import VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGT_1B, VGGTArchitecture
 from threedrs_components.teachers.vggt.heads import Fusion, ResidualUnit
 from threedrs_components.teachers.vggt.layers import Aggregator, Rotation, VisionTransformer
 from threedrs_components.teachers.vggt.model import VGGT

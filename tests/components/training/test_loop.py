@@ -20,8 +20,9 @@ from threedrs_components.objectives.config import (
     TextConfig,
 )
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
+from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData, teacher_map
@@ -334,7 +335,7 @@ def data_of(inputs: TrainingInputs, seed: int, **choices: Any) -> TrainingData:
     return make(
         PreparedScenes(inputs.prepared),
         inputs.samples,
-        inputs.student.build().tokenizer,
+        build_student(inputs.student).tokenizer,
         inputs.training,
         seed,
         **choices,

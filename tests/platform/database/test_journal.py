@@ -17,7 +17,7 @@ from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.runs import Runs, Submission
-from threedrs_platform.database.step_entries import StepEntry
+from threedrs_platform.database.step_rows import StepEntry
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass, StepState

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.teachers.registry import VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing.synthetic import random_student

@@ -39,6 +39,12 @@ def test_distillation_adds_teacher_features_and_their_probe() -> None:
     assert added == {"teacher", "extract", "probe_teacher"}
 
 
+def test_a_teacher_without_weights_is_extracted_and_not_trained() -> None:
+    colours = steps_of(teacher="rgb", teachers={**TREE["teachers"], "rgb": {"kind": "rgb"}})
+    assert set(colours) - set(steps_of()) == {"extract", "probe_teacher"}
+    assert colours["extract"].params["weights"] is None
+
+
 def test_a_blind_student_is_not_probed() -> None:
     assert "probe" not in steps_of(students={"micro": {"kind": "llava_video", "blind": True}})
 

@@ -20,12 +20,13 @@ from threedrs_components.objectives.config import (
     GroundingConfig,
     TextConfig,
 )
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
-from threedrs_components.students.registry import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.testing.prompts import bare_prompts
 from threedrs_components.training.config import TrainingConfig
@@ -242,7 +243,9 @@ def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
     step, _ = task(tmp_path, "start", PretrainParams(student=student, weights="digest"), {})
     pretrain.run(step)
     inputs = inputs_of(world) | {"student": step.out}
-    step, _ = task(tmp_path, "trained", finetune_params(), inputs)
+    step, _ = task(
+        tmp_path, "trained", finetune_params().model_copy(update={"student": student}), inputs
+    )
     found = finetune.training_inputs(step)
     assert found.student.checkpoint == str((world / "student").resolve())
     assert found.start == "digest"

@@ -113,7 +113,7 @@ class SharedSteps:
         if recipe is None:
             return None
         inputs = {"scenes": self._scenes("teacher")}
-        return TeacherParams(pretraining=recipe).step(
+        return TeacherParams(pretraining=choose(recipe)).step(
             "teacher", inputs, label=self._experiment.teacher
         )
 

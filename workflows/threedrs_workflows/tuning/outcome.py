@@ -8,8 +8,7 @@ from typing import Any
 
 import optuna
 
-from threedrs_platform.database.studies import StudyFacts, TrialRow, trial_rows
-from threedrs_platform.database.study_importance import importances
+from threedrs_platform.database.studies import StudyFacts, TrialRow, importances, trial_rows
 
 
 @dataclass(frozen=True)

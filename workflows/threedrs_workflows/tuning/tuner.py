@@ -15,6 +15,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.experiment import experiment_id
 from threedrs_workflows.grid.cells import GridCell
@@ -46,8 +47,8 @@ class Active:
     """Why it was given up."""
 
 
-class Tuner:
-    """A `Feed` of trials. Interrupted trials come first; they go on from their last checkpoint."""
+class Tuner(CellFeed):
+    """A feed of trials. Interrupted trials come first; they go on from their last checkpoint."""
 
     def __init__(
         self,
