@@ -64,6 +64,7 @@ def identity(**changes: Any) -> str:
         {"students__other": {"kind": "llava_video"}, "student": "other"},
         {"grounding__temperature": 0.07},
         {"training__steps": 350},
+        {"benchmarks__prompts": {"vsibench_number": "How many? {question}"}},
     ],
 )
 def test_what_cannot_matter_leaves_the_identity_alone(changes: dict[str, Any]) -> None:
@@ -82,6 +83,7 @@ def test_what_cannot_matter_leaves_the_identity_alone(changes: dict[str, Any]) -
         {"scenes__text": 99},
         {"student_pretraining__tower_steps": 1},
         {"benchmarks__names": ["scanqa"]},
+        {"benchmarks__prompts": {"scanqa": "Say: {question}"}},
         {"students__llava__position_encoding": True},
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.registry import benchmark_kind
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
@@ -29,9 +29,6 @@ from threedrs_platform.identity.recipes import canonical_json, sha256_text
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
-
-CHOOSES_AMONG_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
-"""Benchmarks whose evaluation needs candidate boxes."""
 
 
 class Ingredients(Config):
@@ -159,7 +156,6 @@ class Experiment(ObjectivesConfig, Ingredients):
     @classmethod
     def _can_be_evaluated(cls, benchmarks: BenchmarksConfig, info: ValidationInfo) -> Any:
         scenes, held_out = info.data.get("scenes"), info.data.get("held_out", 0.0)
-        _check_protocols(benchmarks)
         if scenes is not None:
             _check_splits(benchmarks, scenes)
         if scenes is not None and not held_out:
@@ -206,7 +202,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
     where nothing is distilled, all but the weight of another objective whose weight is 0,
-    `held_out` where it is 0, pretraining of what has a checkpoint, and settings marked as conduct.
+    `held_out` where it is 0, pretraining of what has a checkpoint, prompts of benchmarks that
+    nobody asks, and settings marked as conduct.
     Places stay: cells that differ in a checkpoint's path are different cells.
     """
     data = experiment.canonical(without=(CONDUCT,))
@@ -224,6 +221,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         data["teacher_pretraining"] = (
             {teacher: recipe.canonical(without=(CONDUCT,))} if recipe else {}
         )
+    for name in experiment.benchmarks.idle_prompts():
+        del data["benchmarks"]["prompts"][name]
     if experiment.held_out == 0:
         del data["held_out"]
     for name in OBJECTIVES:
@@ -244,13 +243,6 @@ def experiment_id(experiment: Experiment) -> str:
     return sha256_text(canonical_json(data))[:12]
 
 
-def _check_protocols(benchmarks: BenchmarksConfig) -> None:
-    for name, protocol in benchmarks.protocols.items():
-        known = benchmark_kind(name).protocols
-        if protocol not in known:
-            raise ValueError(f"{name} has no protocol {protocol!r}{did_you_mean(protocol, known)}")
-
-
 def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Training reads one split; features and probes the evaluated one."""
     if scenes.split_names is None:
@@ -263,7 +255,7 @@ def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
 
 def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Nothing falls back on true boxes; a micro world always comes with proposals."""
-    choosing = [name for name in benchmarks.names if name in CHOOSES_AMONG_BOXES]
+    choosing = [name for name in benchmarks.names if BENCHMARKS[name]().about_boxes]
     if benchmarks.candidates == "proposals" and choosing and not scenes.has_proposals:
         raise ValueError(
             f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "

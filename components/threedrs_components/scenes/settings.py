@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+from threedrs_components.scenes.source import SceneSource
 from threedrs_components.scenes.splits import write_splits
 from threedrs_platform.config import Config
-from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric
 

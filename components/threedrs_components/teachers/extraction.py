@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from threedrs_components.scenes.prepared import choose_frames
+from threedrs_components.scenes.source import SceneSource
 from threedrs_components.teachers.teacher import Teacher, TeacherCard
-from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import FeatureMap, Scene
 from threedrs_platform.store.features import (

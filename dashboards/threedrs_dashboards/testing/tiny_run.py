@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import write_predictions
-from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.sample_files import read_samples, write_samples
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -28,6 +27,7 @@ from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import MicroWidths
+from threedrs_components.testing.prompts import bare_prompts
 from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
@@ -129,9 +129,13 @@ class _Artifacts:
         return PreparedScenes(self._root / "prepared")
 
     def _evaluation_samples(self) -> list[Sample]:
-        config = BenchmarksConfig(names=("scanrefer", "scanqa"), prompts=PromptConfig.short())
-        benchmarks = open_benchmarks(config, self._scenes)
-        samples = [each for item in benchmarks.values() for each in item.samples("val")]
+        config = BenchmarksConfig(names=("scanrefer", "scanqa"), prompts=bare_prompts())
+        folder = config.folder(self._scenes, oracle=False)
+        samples = [
+            sample
+            for name in config.names
+            for sample in config.loader(name).samples(folder, config.wording(), "val")
+        ]
         path = self._root / "samples" / "evaluation.jsonl"
         path.parent.mkdir()
         write_samples(path, samples)

@@ -86,5 +86,5 @@ def test_help_names_every_protocol_and_its_default(capsys: pytest.CaptureFixture
         main(["score", "--help"])
     text = capsys.readouterr().out
     assert "the first of each is the default" in text
-    for kind in BENCHMARKS.values():
-        assert kind.name in text and all(name in text for name in kind.protocols)
+    for kind, benchmark in BENCHMARKS.items():
+        assert kind in text and all(name in text for name in benchmark.protocols)

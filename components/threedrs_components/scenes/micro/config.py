@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
 from threedrs_components.scenes.settings import Progress, Role, SceneSettings
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.records import Metric
 
 

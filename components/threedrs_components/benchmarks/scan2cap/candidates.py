@@ -14,11 +14,6 @@ from threedrs_components.metrics.iou import DOUBLE, SCAN2CAP, IouRule, bounds, i
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
-PROMPT_IOU = 0.5
-"""A proposal must overlap an object this much to be its prompt box."""
-PROPOSALS_USED = 50
-"""Of each scene; the released files hold no more."""
-
 
 @dataclass(frozen=True)
 class CaptionedBox:
@@ -59,17 +54,6 @@ class Candidates:
             text if overlap >= threshold else None
             for text, overlap in zip(self.texts, self.overlaps, strict=True)
         ]
-
-
-def prompt_box(
-    proposals: Sequence[tuple[float, ...]], target: Sequence[float]
-) -> tuple[float, ...] | None:
-    """The proposal that overlaps the object most, if by at least 0.5; first on ties."""
-    if not proposals:
-        return None
-    overlaps = iou_matrix(proposals[:PROPOSALS_USED], [target])[:, 0]
-    best = int(np.argmax(overlaps))
-    return proposals[best] if overlaps[best] >= PROMPT_IOU else None
 
 
 def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) -> Captions:
