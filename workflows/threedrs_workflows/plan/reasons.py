@@ -41,24 +41,26 @@ class Predecessors:
         mine = json.loads(recipe.json())
         features = _features(mine)
         _, nearest = min(candidates, key=lambda each: len(features ^ each[0]))
-        changes = list(self._changes(nearest, mine))
+        changes = [*own_changes(nearest, mine)]
+        changed = [name for name, _, _ in differences(nearest["inputs"], mine["inputs"])]
+        if changed:
+            changes.append(f"input changed: {', '.join(changed)}")
         shown = "; ".join(changes[:SHOWN_DIFFERENCES])
         more = len(changes) - SHOWN_DIFFERENCES
         return shown + (f"; and {more} more" if more > 0 else "")
 
-    def _changes(self, old: Any, new: Any) -> Iterator[str]:
-        if old["code"] != new["code"] or old["entry"] != new["entry"]:
-            yield "code changed"
-        for name, before, after in differences(old["packages"], new["packages"]):
-            yield f"package {name} changed: {_show(before)} to {_show(after)}"
-        for field in ("version", "numerics"):
-            if old[field] != new[field]:
-                yield f"{field} changed: {_show(old[field])} to {_show(new[field])}"
-        for name, before, after in differences(old["params"], new["params"]):
-            yield f"parameter {name} changed: {_show(before)} to {_show(after)}"
-        changed = [name for name, _, _ in differences(old["inputs"], new["inputs"])]
-        if changed:
-            yield f"input changed: {', '.join(changed)}"
+
+def own_changes(old: Any, new: Any) -> Iterator[str]:
+    """In what two recipes differ, their inputs apart."""
+    if old["code"] != new["code"] or old["entry"] != new["entry"]:
+        yield "code changed"
+    for name, before, after in differences(old["packages"], new["packages"]):
+        yield f"package {name} changed: {_show(before)} to {_show(after)}"
+    for field in ("version", "numerics"):
+        if old[field] != new[field]:
+            yield f"{field} changed: {_show(old[field])} to {_show(new[field])}"
+    for name, before, after in differences(old["params"], new["params"]):
+        yield f"parameter {name} changed: {_show(before)} to {_show(after)}"
 
 
 def differences(old: JSON, new: JSON, path: str = "") -> Iterator[tuple[str, JSON, JSON]]:

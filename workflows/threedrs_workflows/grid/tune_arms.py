@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.training.config import VALIDATION_CURVES
@@ -13,7 +13,7 @@ from threedrs_platform.config.paths import carries
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
-from threedrs_platform.database.studies import arm_name
+from threedrs_platform.database.trials import arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.steps import Resources
@@ -22,10 +22,7 @@ from threedrs_workflows.grid.axes import Assignment, Choice
 from threedrs_workflows.grid.file import ReadGrid
 from threedrs_workflows.grid.start import Workbench
 from threedrs_workflows.grid.tune_section import TuneSection
-from threedrs_workflows.tuning.space import Dimension, SpaceReader
-
-if TYPE_CHECKING:
-    from threedrs_workflows.grid.cells import GridCell
+from threedrs_workflows.grid.tune_space import Dimension, SpaceReader
 
 LOOKS = 8
 """How often a trial looks at the held-out scenes if a pruner watches and the grid does not say."""
@@ -129,15 +126,19 @@ def make_tuning(
     grid: ReadGrid,
     bench: Workbench,
     name: str,
-    cells: Sequence[GridCell],
+    experiments: Iterable[Experiment],
     space: Sequence[Dimension],
 ) -> tuple[Tuning | None, list[Fault]]:
-    """The tuning run of a grid whose section is sound; None where there is no section."""
+    """The tuning run of a grid whose section is sound; None where there is no section.
+
+    Args:
+        experiments: of the grid's cells, which say what arms there are.
+    """
     section = grid.file.tune
     if section is None:
         return None, []
     arms, faults = [], []
-    for values in _arms(section.arms, cells):
+    for values in _arms(section.arms, experiments):
         at: KeyPath = ("tune", "arms")
         choices = {path: Choice(path, v, grid.document, at) for path, v in values.items()}
         built = bench.build(choices)
@@ -158,11 +159,11 @@ def make_tuning(
     return Tuning(name, section, tuple(arms), bench, grid.document, steps), faults
 
 
-def _arms(paths: Sequence[str], cells: Iterable[GridCell]) -> list[dict[str, Any]]:
+def _arms(paths: Sequence[str], experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
     """Distinct values of the arms' settings among the cells, in their order."""
     found: list[dict[str, Any]] = []
-    for cell in cells if paths else ():
-        tree = cell.experiment.canonical()
+    for experiment in experiments if paths else ():
+        tree = experiment.canonical()
         values = {path: get_in(tree, tuple(path.split("."))) for path in paths}
         if values not in found:
             found.append(values)
