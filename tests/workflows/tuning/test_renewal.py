@@ -23,6 +23,7 @@ from threedrs_workflows.testing.tuning_worker import FakeTrials, session_of
 from threedrs_workflows.tuning.arm_study import ArmStudy, OpenTrial
 from threedrs_workflows.tuning.files import write_files
 from threedrs_workflows.tuning.session import Session, trials_out_of_date
+from threedrs_workflows.tuning.trial_cells import TrialCells, measuring_keys
 
 Tune = Callable[..., tuple[Session, list[StudyView]]]
 Write = Callable[..., Path]
@@ -244,3 +245,35 @@ def test_best_settings_that_are_out_of_date_do_not_lie_around(
     (study,) = session_of(workspace, load_cells(grid()), trials).studies
     assert write_files(workspace, tuning_of(grid()), [study.view()]).grid is None
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "roles"),
+    [
+        ("scanrefer/acc@0.25", {"0/score"}),
+        ("probe/score", {"0/probe"}),
+        (["scanrefer/acc@0.25", "probe/score"], {"0/score", "0/probe"}),
+    ],
+)
+def test_the_steps_that_measure_a_trial_are_those_that_nothing_reads(
+    write: Write, workspace: Workspace, metric: Any, roles: set[str]
+) -> None:
+    tuning = tuning_of(write(metric=metric))
+    assert real_keys(workspace, tuning).keys() == roles
+
+
+def test_budget_and_pruner_leave_all_trials_in_force(write: Write, workspace: Workspace) -> None:
+    keys = real_keys(workspace, tuning_of(write()))
+    others = tuning_of(write(trials=99, pruner="median", sampler="random", parallel=7))
+    assert real_keys(workspace, others) == keys
+    assert real_keys(workspace, tuning_of(write(held_out=0.3))) != keys
+
+
+def real_keys(workspace: Workspace, tuning: Tuning) -> dict[str, str]:
+    """Keys of a trial with the steps that cells really have."""
+    values = {"alignment.weight": 2.0, "alignment.layers": [1]}
+    experiment = tuning.experiment(tuning.arms[0], values)
+    assert not isinstance(experiment, list)
+    trial_cells = TrialCells(workspace, tuning)
+    cells = trial_cells.make(tuning.arms[0], 0, values, experiment)
+    return measuring_keys(trial_cells.graph(cells))
