@@ -129,6 +129,16 @@ class StepReader:
             rows = connection.execute(query).all()
         return [(_row(row[:-1]), json.loads(row.recipe_json)) for row in rows]
 
+    def recipes_of(self, keys: Collection[str]) -> dict[str, Any]:
+        """Recipes of the known ones among the keys."""
+        query = select(_steps.c.key, _steps.c.recipe_json).where(_steps.c.key.in_(_VALUES))
+        with self.database.read() as connection:
+            return {
+                row.key: json.loads(row.recipe_json)
+                for chunk in chunks(keys)
+                for row in connection.execute(query, {"wanted": chunk})
+            }
+
     def _find(self, query: Select[Any], values: Collection[str]) -> Iterator[StepRow]:
         with self.database.read() as connection:
             for chunk in chunks(values):

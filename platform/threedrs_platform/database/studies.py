@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.storage import storage_errors
 
@@ -32,6 +33,12 @@ FACTS = "threedrs"
 """User attribute of a study that holds its `StudyFacts`."""
 CELL, SECONDS, REASON, MEASURED = "cell_id", "seconds", "reason", "measured"
 """User attributes of a trial: its cell, how long it took, why it ended early, its other metrics."""
+KEYS = "step_keys"
+"""User attribute of a trial: seed and role -> key of the step, of the steps that measure it."""
+OUT_OF_DATE = "out_of_date"
+"""User attribute of a study: number -> why, of the trials of the study before it."""
+REPLACES, REPLACED_BY = "replaces", "replaced_by"
+"""User attributes of a study: the one before it, and the one that goes on in its place."""
 FEWEST_TRIALS = 4
 """Fewer complete trials say nothing about what mattered."""
 FOREST_SEED = 0
@@ -55,73 +62,6 @@ class StudyPlace(Protocol):
     def database(self) -> Database:
         """The open database."""
         ...
-
-
-@dataclass(frozen=True)
-class StudyFacts:
-    """What a study searches, for readers that do not have its grid file."""
-
-    run: str
-    """Name of the tuning run that it belongs to: grid name and digest of what is searched."""
-    grid: str
-    arm: Mapping[str, Any]
-    """Settings that tell this arm from the others; empty where there is one arm."""
-    metrics: tuple[str, ...]
-    directions: tuple[str, ...]
-    space: Mapping[str, str]
-    """Setting -> its range, in words."""
-    trials: int
-    """The arm's budget, equal for all arms."""
-    seeds: tuple[int, ...]
-    """Every trial is trained with each of them; its value is the mean."""
-    training_steps: int
-    held_out: float
-    """Share of the annotated training scenes that trials are scored on."""
-    choices: Mapping[str, list[Any]] = field(default_factory=dict)
-    """Setting -> values in the order in which Optuna numbers them, for lists and the like."""
-    run_id: str = ""
-    """The submission whose cells the trials are."""
-    watched: str = ""
-    """The curve that pruning looks at; empty without a pruner."""
-
-    @classmethod
-    def of(cls, study: Study) -> StudyFacts:
-        """The facts of a study that tuning has made."""
-        known = dict(study.user_attrs[FACTS])
-        for name in ("metrics", "directions", "seeds"):
-            known[name] = tuple(known[name])
-        return cls(**known)
-
-    @property
-    def arm_name(self) -> str:
-        """The arm for people; "all" where there is one."""
-        return arm_name(self.arm)
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as tables and plots show it."""
-
-    number: int
-    state: str
-    """running, complete, pruned, fail or waiting"""
-    params: Mapping[str, Any]
-    """Setting -> value, as the configuration has it."""
-    values: tuple[float, ...]
-    """One per metric; empty unless the trial is complete."""
-    cell_id: str
-    seconds: float | None
-    reason: str
-    """Why the trial was pruned or failed."""
-    intermediate: Mapping[int, float]
-    """Training step -> value of the watched curve."""
-    measured: Mapping[str, float]
-    """Other metrics of the cell."""
-
-
-def arm_name(arm: Mapping[str, Any]) -> str:
-    """`teacher=vggt`, or "all" for no arm."""
-    return ",".join(f"{path}={value}" for path, value in arm.items()) or "all"
 
 
 def study_name(run: str, arm: Mapping[str, Any]) -> str:
@@ -190,29 +130,55 @@ def prepare_storage(workspace: StudyPlace) -> None:
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
 
 
-def trial_rows(study: Study) -> list[TrialRow]:
-    """All trials in the order in which they were asked for."""
-    choices = StudyFacts.of(study).choices
-    return [_row(trial, choices) for trial in study.get_trials(deepcopy=False)]
+def keep_facts(study: Study, facts: StudyFacts) -> None:
+    """Write down what a study searches."""
+    study.set_user_attr(FACTS, asdict(facts))
 
 
-def facts_attribute(facts: StudyFacts) -> dict[str, Any]:
-    """The facts as JSON values."""
-    return asdict(facts)
+def facts_of(study: Study) -> StudyFacts:
+    """What a study searches."""
+    return StudyFacts.of(study.user_attrs[FACTS])
+
+
+def read_study(study: Study, with_importance: bool = True) -> StudyView:
+    """A study's trials in the order in which they were asked for, and what they say.
+
+    Args:
+        with_importance: say what mattered, too, which takes a moment.
+    """
+    facts, known = facts_of(study), study.user_attrs
+    rows = [
+        _row(trial, facts.choices)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name != "WAITING"
+    ]
+    view = StudyView(
+        study.study_name,
+        facts,
+        tuple(rows),
+        replaces=known.get(REPLACES, ""),
+        # JSON has no numbers for keys
+        out_of_date={int(number): why for number, why in known.get(OUT_OF_DATE, {}).items()},
+        replaced_by=known.get(REPLACED_BY, ""),
+    )
+    return replace(view, importance=importances(study, view) if with_importance else {})
 
 
 def _row(trial: FrozenTrial, choices: Mapping[str, list[Any]]) -> TrialRow:
     given = trial.user_attrs
+    has_ended_well = trial.state.name in ("COMPLETE", "PRUNED")
     return TrialRow(
         number=trial.number,
         state=trial.state.name.lower(),
         params={name: decoded(name, value, choices) for name, value in trial.params.items()},
+        # Optuna gives a pruned trial its last intermediate value for a value
         values=tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
         cell_id=str(given.get(CELL, "")),
         seconds=given.get(SECONDS),
         reason=str(given.get(REASON, "")),
         intermediate=dict(trial.intermediate_values),
         measured=dict(given.get(MEASURED, {})),
+        has_keys=KEYS in given or not has_ended_well,
     )
 
 
@@ -278,16 +244,14 @@ class KernelLock:
         self._held = None
 
 
-def importances(study: Study) -> dict[str, Mapping[str, float]]:
+def importances(study: Study, view: StudyView) -> dict[str, Mapping[str, float]]:
     """Metric -> setting -> share of the variance between complete trials, largest first (fANOVA,
     Hutter et al. 2014). A metric of which the trials cannot tell is left out.
     """
-    from optuna.trial import TrialState
-
-    done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    done = view.complete
     return {
         name: _shares(study, index)
-        for index, name in enumerate(StudyFacts.of(study).metrics)
+        for index, name in enumerate(view.facts.metrics)
         if len(done) >= FEWEST_TRIALS and len({trial.values[index] for trial in done}) > 1
     }
 

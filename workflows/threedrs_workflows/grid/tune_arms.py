@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.registry import VALIDATION_CURVES
@@ -13,7 +13,7 @@ from threedrs_platform.config.paths import carries
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
-from threedrs_platform.database.studies import arm_name
+from threedrs_platform.database.trials import arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.steps import Resources
@@ -22,16 +22,14 @@ from threedrs_workflows.grid.axes import Assignment, Choice
 from threedrs_workflows.grid.file import ReadGrid
 from threedrs_workflows.grid.start import Workbench
 from threedrs_workflows.grid.tune_section import TuneSection
-from threedrs_workflows.tuning.space import Dimension, SpaceReader
-
-if TYPE_CHECKING:
-    from threedrs_workflows.grid.cells import GridCell
+from threedrs_workflows.grid.tune_space import FORMS, Choices, Dimension, SpaceReader
 
 LOOKS = 8
 """How often a trial looks at the held-out scenes if a pruner watches and the grid does not say."""
 TRAINING_SPLITS = ("train", "text")
 PROBE = "probe"
-_MEASURED = {
+"""First part of the metrics that no benchmark measures."""
+_NOT_TUNABLE = {
     "scenes": "it changes the data that trials are judged on",
     "benchmarks": "it changes what trials are judged by",
     "probe": "it changes what trials are judged by",
@@ -46,16 +44,17 @@ class Arm:
     """A part of the grid that is tuned by itself."""
 
     values: Mapping[str, Any]
-    """Settings that tell it from the others."""
+    """Settings that tell this arm from the others, and their values here."""
     choices: Assignment
+    """The same, each with its place in the grid file."""
     dimensions: tuple[Dimension, ...]
-    """Those that have an effect here."""
+    """What is tuned here: the dimensions of the space that have an effect."""
     experiment: Experiment
     """Where the search starts: the base with the arm's own values."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The arm's settings on one line, for people."""
         return arm_name(self.values)
 
     def start(self) -> dict[str, Any] | None:
@@ -71,11 +70,15 @@ class Tuning:
     """A tuning run: its arms and how they are searched."""
 
     grid: str
+    """Name of the grid."""
     section: TuneSection
     arms: tuple[Arm, ...]
     bench: Workbench
+    """Builds experiments on the grid's base."""
     document: Document
+    """The grid file, for faults with their lines."""
     resources: Mapping[str, Resources] = field(default_factory=dict)
+    """Resources by kind of step, where the grid names any."""
 
     @property
     def run(self) -> str:
@@ -117,27 +120,30 @@ def section_faults(grid: ReadGrid, bench: Workbench) -> tuple[list[Dimension], l
     section = grid.file.tune
     if section is None:
         return [], []
-    reader = _Reader(grid, bench, section)
-    reader.space = reader.dimensions()
-    for name, value in _parts(section):
-        reader.refuse(name, value)
-    reader.check_searcher()
-    return reader.space, reader.faults
+    check = _SectionCheck(grid, bench, section)
+    check.read_space()
+    check.check_values()
+    check.check_searcher()
+    return check.space, check.faults
 
 
 def make_tuning(
     grid: ReadGrid,
     bench: Workbench,
     name: str,
-    cells: Sequence[GridCell],
+    experiments: Iterable[Experiment],
     space: Sequence[Dimension],
 ) -> tuple[Tuning | None, list[Fault]]:
-    """The tuning run of a grid whose section is sound; None where there is no section."""
+    """The tuning run of a grid whose section is sound; None where there is no section.
+
+    Args:
+        experiments: of the grid's cells, which say what arms there are.
+    """
     section = grid.file.tune
     if section is None:
         return None, []
     arms, faults = [], []
-    for values in _arms(section.arms, cells):
+    for values in _arms(section.arms, experiments):
         at: KeyPath = ("tune", "arms")
         choices = {path: Choice(path, v, grid.document, at) for path, v in values.items()}
         built = bench.build(choices)
@@ -158,11 +164,11 @@ def make_tuning(
     return Tuning(name, section, tuple(arms), bench, grid.document, steps), faults
 
 
-def _arms(paths: Sequence[str], cells: Iterable[GridCell]) -> list[dict[str, Any]]:
+def _arms(paths: Sequence[str], experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
     """Distinct values of the arms' settings among the cells, in their order."""
     found: list[dict[str, Any]] = []
-    for cell in cells if paths else ():
-        tree = cell.experiment.canonical()
+    for experiment in experiments if paths else ():
+        tree = experiment.canonical()
         values = {path: get_in(tree, tuple(path.split("."))) for path in paths}
         if values not in found:
             found.append(values)
@@ -172,7 +178,7 @@ def _arms(paths: Sequence[str], cells: Iterable[GridCell]) -> list[dict[str, Any
 def _has_effect(
     bench: Workbench, choices: Assignment, dimension: Dimension, space: Sequence[Dimension]
 ) -> bool:
-    """Whether it makes cells differ, the others being at their last values or the base's."""
+    """Whether a dimension makes cells differ, the others at their last values or the base's."""
     others = {d.path: d.ends[-1] for d in space if d.path != dimension.path}
     return any(_differ(bench, choices, dimension, rest) for rest in (others, {}))
 
@@ -180,37 +186,20 @@ def _has_effect(
 def _differ(
     bench: Workbench, choices: Assignment, dimension: Dimension, rest: Mapping[str, Any]
 ) -> bool:
-    document = bench_document(choices)
+    nowhere = Document("", "", {})  # these values stand in no file
     ids = set()
     for value in dimension.ends:
         values = {**rest, dimension.path: value}
-        changed = {p: Choice(p, v, document, ()) for p, v in values.items()}
+        changed = {p: Choice(p, v, nowhere, ()) for p, v in values.items()}
         built = bench.build({**choices, **changed})
         if built.experiment is not None:
             ids.add(experiment_id(built.experiment))
     return len(ids) > 1
 
 
-def bench_document(choices: Assignment) -> Document:
-    """A place for values that no file has."""
-    first = next(iter(choices.values()), None)
-    return first.document if first else Document("", "", {})
-
-
-def _parts(section: TuneSection) -> list[tuple[str, Any]]:
-    """What is checked value by value: key of the section and value."""
-    return [
-        *(("arms", path) for path in section.arms),
-        *(("metric", name) for name in section.metrics),
-        ("direction", section.directions),
-        ("watch", section.watch),
-        ("on_split", section.on_split),
-    ]
-
-
 @dataclass
-class _Reader:
-    """Checks one section against the settings of its grid."""
+class _SectionCheck:
+    """Checks one section against the settings of its grid, collecting faults."""
 
     grid: ReadGrid
     bench: Workbench
@@ -218,24 +207,29 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
     space: list[Dimension] = field(default_factory=list)
 
-    def dimensions(self) -> list[Dimension]:
-        """The space, each end of each range tried in the configuration."""
+    def read_space(self) -> None:
+        """Read the dimensions, and try each end of each range in the configuration."""
         at: KeyPath = ("tune", "space")
         reader = SpaceReader(self.grid.document, self._path_fault, self.faults)
-        found = reader.read(self.section.space, at)
-        for dimension in found:
-            form = next(k for k in self.section.space[dimension.path] if k not in ("log", "step"))
+        self.space = reader.read(self.section.space, at)
+        for dimension in self.space:
+            form = next(key for key in self.section.space[dimension.path] if key in FORMS)
             for index, value in enumerate(dimension.ends):
                 place = (*at, dimension.path, form, index)
                 choice = Choice(dimension.path, value, self.grid.document, place)
                 self.faults += self._value_faults(choice)
-        return found
 
-    def refuse(self, key: str, value: Any) -> None:
-        """Add the fault of one value of the section, if it has one."""
-        message = getattr(self, f"_{key}_fault")(value)
-        if message:
-            self.faults.append(self.grid.document.fault(message, ("tune", key)))
+    def check_values(self) -> None:
+        """What is checked value by value."""
+        section = self.section
+        messages = [
+            *(("arms", self._arms_fault(path)) for path in section.arms),
+            *(("metric", self._metric_fault(name)) for name in section.metrics),
+            ("direction", self._direction_fault(section.directions)),
+            ("watch", self._watch_fault(section.watch)),
+            ("on_split", self._on_split_fault(section.on_split)),
+        ]
+        self._refuse([(key, message) for key, message in messages if message])
 
     def check_searcher(self) -> None:
         """Sampler and pruner must be able to do what is asked of them."""
@@ -245,13 +239,17 @@ class _Reader:
             problems.append(("pruner", "several metrics have no common order; use pruner: none"))
         if section.sampler == "cmaes" and several:
             problems.append(("sampler", "cmaes searches for one metric; use tpe or gp"))
-        lists = [d.path for d in self.space if not hasattr(d, "low")]
+        lists = [d.path for d in self.space if isinstance(d, Choices)]
         if section.sampler == "cmaes" and lists:
             problems.append(("sampler", f"cmaes searches numbers, not {', '.join(lists)}; use tpe"))
         endless = [d.path for d in self.space if d.points() is None]
         if section.sampler == "grid" and endless:
             message = f"grid needs a `step` or choices for {', '.join(endless)}"
             problems.append(("sampler", message))
+        self._refuse(problems)
+
+    def _refuse(self, problems: Iterable[tuple[str, str]]) -> None:
+        """Add faults, each with the key of the section that it is of."""
         self.faults += [self.grid.document.fault(text, ("tune", key)) for key, text in problems]
 
     def _value_faults(self, choice: Choice) -> list[Fault]:
@@ -265,7 +263,7 @@ class _Reader:
             return message
         if carries(Experiment, path, self.bench.build({}).values, CONDUCT):
             return f"{path} has no effect: it decides how results are computed, not which"
-        for known, why in _MEASURED.items():
+        for known, why in _NOT_TUNABLE.items():
             if path == known or path.startswith(f"{known}."):
                 return f"{path} cannot be tuned: {why}"
         if path in self.section.arms:
@@ -276,7 +274,7 @@ class _Reader:
         if (message := self.bench.path_fault(path)) is not None:
             return message
         if path == "training.steps":
-            return f"arms cannot differ in {path}: {_MEASURED[path]}"
+            return f"arms cannot differ in {path}: {_NOT_TUNABLE[path]}"
         return None
 
     def _metric_fault(self, name: str) -> str | None:

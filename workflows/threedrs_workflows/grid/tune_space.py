@@ -15,7 +15,7 @@ from threedrs_platform.errors import Fault
 from threedrs_workflows.grid.where import same
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
+    from optuna.trial import BaseTrial
 
 FORMS = ("float", "int", "categorical")
 MODIFIERS = ("log", "step")
@@ -43,8 +43,8 @@ class Numbers:
         extra = ", log" if self.log else f", step {self.step:g}" if self.step else ""
         return f"{self.low:g} to {self.high:g}{extra}"
 
-    def suggest(self, trial: Trial) -> float:
-        """A value for a trial."""
+    def suggest(self, trial: BaseTrial) -> float:
+        """A value for a trial; of one that has ended, the value it had."""
         if self.whole:
             step = int(self.step or 1)
             low, high = int(self.low), int(self.high)
@@ -90,8 +90,8 @@ class Choices:
         """For people."""
         return " | ".join(str(choice_text(value)) for value in self.values)
 
-    def suggest(self, trial: Trial) -> Any:
-        """A value for a trial."""
+    def suggest(self, trial: BaseTrial) -> Any:
+        """A value for a trial; of one that has ended, the value it had."""
         chosen = trial.suggest_categorical(self.path, [choice_text(each) for each in self.values])
         return next(each for each in self.values if choice_text(each) == chosen)
 
