@@ -1,8 +1,13 @@
 """Fixtures for all rooms."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Tiny models are fastest on one thread, and tests run side by side. Set before torch is loaded;
+# a caller's choice stays, since no test may depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,6 @@ from threedrs_components.testing.teacher_checkpoints import TINY_KINDS, write_ti
 from threedrs_platform.store.features import FeatureFolder
 from threedrs_workflows.cli import main
 
-torch.set_num_threads(1)
-
 SHARED = Path(os.environ.get("THREEDRS_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 REDKITCHEN = SHARED / "data" / "redkitchen"
 SHAPE = VGGTArchitecture(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from threedrs_components.students.checkpoints import save_student
@@ -19,8 +18,6 @@ from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing.synthetic import random_student
 from threedrs_workflows.cli import main, probe
-
-torch.set_num_threads(1)
 
 SHARED = Path(os.environ.get("THREEDRS_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 REDKITCHEN = SHARED / "data" / "redkitchen"

@@ -21,8 +21,6 @@ from threedrs_platform.store.feature_statistics import feature_statistics, read_
 from threedrs_platform.store.features import FeatureFolder
 from threedrs_workflows.steps import extract
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -62,7 +61,6 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DATA folder as the presets want it."""
-    torch.set_num_threads(1)
     world, data = tmp_path_factory.mktemp("world"), tmp_path_factory.mktemp("data")
     config = MicroWorldConfig(train=3, text=3, val=2, num_frames=3, teacher_scenes=1)
     write_world(config, world, "student")
