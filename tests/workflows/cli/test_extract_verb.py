@@ -124,7 +124,7 @@ def test_framing_is_a_choice_that_a_folder_does_not_mix(
 ) -> None:
     squashed = flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=squash")
     assert len(outcome(capsys, squashed)["written"]) == 3
-    assert main(flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=crop")) == 1
+    assert main(flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=crop")) == 2
     complaint = capsys.readouterr().err
     assert "squashed to 64x64" in complaint
     assert "centre-cropped to 64x64" in complaint
@@ -147,7 +147,7 @@ def test_a_bad_scene_stops_the_run_or_is_left_out_as_asked(
 ) -> None:
     bad = broken(rooms, tmp_path / "rooms")
     arguments = flags(tmp_path / "rooms", checkpoint, tmp_path / "out")
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert f"scene {bad}" in capsys.readouterr().err
     done = outcome(capsys, [*arguments, "--on-bad-scene", "skip"])
     assert [each["scene"] for each in done["skipped"]] == [bad]
