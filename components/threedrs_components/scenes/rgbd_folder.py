@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -33,6 +33,8 @@ class RGBDFolderConfig(Config):
     """Scenes under one folder (see `RGBDFolder` for the file names understood)."""
 
     kind: Literal["rgbd_folder"] = "rgbd_folder"
+    annotated: ClassVar[tuple[str, ...]] = ()
+    """Benchmarks whose annotations come with the scenes."""
     root: str
     num_frames: int | None = Field(default=None, ge=1)
     """Frames per scene, spread evenly over those there are; all if not given."""

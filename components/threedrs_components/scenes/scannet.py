@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,8 @@ class ScanNetConfig(Config):
     """Where the ScanNet files lie; the layout is that of the released data."""
 
     kind: Literal["scannet"] = "scannet"
+    annotated: ClassVar[tuple[str, ...]] = ()
+    """Benchmarks whose annotations come with the scenes."""
     posed_images: str
     """Folder with one folder per scene: NNNNN.jpg, .png, .txt, intrinsic files."""
     frame_lists: dict[str, str]
