@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
@@ -12,7 +13,7 @@ help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
 	@echo "make smoke    the same pipeline in its smallest sizes"
 	@echo "make install  only install into $(VENV)"
-	@echo "make test     the default tests"
+	@echo "make test     the default tests, in WORKERS=2 processes"
 	@echo "make test-ray those that start a local Ray cluster"
 	@echo "make check    style, types, import rules"
 	@echo "make lock     write constraints.txt anew, from the newest versions that pyproject.toml allows"
@@ -63,7 +64,7 @@ smoke: install
 	@$(BIN)/workflows submit ablations.yaml --smoke
 
 test: dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 test-ray: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "ray and not slow"
