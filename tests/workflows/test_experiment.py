@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from threedrs_components.scenes.micro.annotations import FILES
+from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_platform.config.faults import validate
 from threedrs_platform.config.paths import split_path
 from threedrs_platform.config.tree import put_in
@@ -32,6 +34,12 @@ BASE: dict[str, Any] = {
         "real": {"kind": "vggt", "checkpoint": "model.pt"},
     },
     "teacher_pretraining": {"vggt": {"steps": 5}, "mae": {"steps": 6}},
+}
+
+SCANNET = {
+    "kind": "scannet",
+    "posed_images": "posed_images",
+    "frame_lists": {"train": "train.json", "val": "val.json"},
 }
 
 
@@ -178,6 +186,24 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
             "benchmarks: scanrefer, scan2cap choose among proposals, and the scenes",
         ),
         (
+            {"benchmarks__names": ["scanqa", "sqa3d"]},
+            "benchmarks: scenes of kind micro have no annotations of sqa3d, only of scanrefer, "
+            "scan2cap, multi3drefer, scanqa; set benchmarks.annotations to a folder that has them",
+        ),
+        ({"benchmarks__names": ["vsibench"]}, "kind micro have no annotations of vsibench, only"),
+        (
+            {"benchmarks__training": ["scanqa", "sqa3d", "vsibench"]},
+            "kind micro have no annotations of sqa3d, vsibench, only of",
+        ),
+        (
+            {"scenes": {"kind": "rgbd_folder", "root": "rooms"}, "benchmarks__names": ["scanqa"]},
+            "scenes of kind rgbd_folder have no annotations of scanqa; set benchmarks.annotations",
+        ),
+        (
+            {"scenes": SCANNET, "benchmarks__names": ["scanqa"]},
+            "scenes of kind scannet have no annotations of scanqa; set benchmarks.annotations",
+        ),
+        (
             {"benchmarks__protocols": {"scan2cap": "3drs_as_ran"}},
             "scan2cap has no protocol '3drs_as_ran'; did you mean '3drs_as_run'?",
         ),
@@ -215,6 +241,16 @@ def test_settings_that_do_not_fit_together_are_refused(
     with pytest.raises(ConfigError) as caught:
         experiment(**changes)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("scenes", [{"kind": "micro"}, SCANNET])
+@pytest.mark.parametrize("name", ["scanqa", "sqa3d", "vsibench"])
+def test_a_folder_of_annotations_may_hold_any_benchmark(scenes: dict[str, Any], name: str) -> None:
+    experiment(scenes=scenes, benchmarks__names=[name], benchmarks__annotations="annotations")
+
+
+def test_the_micro_world_writes_the_annotations_that_it_promises() -> None:
+    assert set(MicroWorldConfig.annotated) == set(FILES)
 
 
 @settings(max_examples=40, deadline=None)

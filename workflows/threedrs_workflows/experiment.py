@@ -160,6 +160,8 @@ class Experiment(ObjectivesConfig, Ingredients):
             _check_splits(benchmarks, scenes)
         if scenes is not None and not held_out:
             _check_candidates(benchmarks, scenes)
+        if scenes is not None and benchmarks.annotations is None:
+            _check_annotations(benchmarks, scenes)
         return benchmarks
 
     @field_validator("held_out")
@@ -261,6 +263,18 @@ def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
             f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "
             "scenes.proposals (kind scannet), or set benchmarks.candidates: ground_truth, an "
             "oracle that compares with no published number"
+        )
+
+
+def _check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Without a folder of annotations there are only those that come with the scenes."""
+    asked = dict.fromkeys((*benchmarks.names, *benchmarks.trained()))
+    missing = [name for name in asked if name not in scenes.annotated]
+    if missing:
+        others = f", only of {', '.join(scenes.annotated)}" if scenes.annotated else ""
+        raise ValueError(
+            f"scenes of kind {scenes.kind} have no annotations of {', '.join(missing)}{others}; "
+            "set benchmarks.annotations to a folder that has them"
         )
 
 

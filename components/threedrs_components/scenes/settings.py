@@ -32,6 +32,8 @@ class SceneSettings(Config):
     """The split to fine-tune on."""
     probe_split: ClassVar[str] = "probe"
     """The split that the position probe is fitted on."""
+    annotated: ClassVar[tuple[str, ...]] = ()
+    """Benchmarks whose annotations come with the scenes."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
 

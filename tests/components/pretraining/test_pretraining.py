@@ -29,8 +29,6 @@ from threedrs_platform.errors import ConfigError, DataError, StepFailed
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.records import Metric
 
-torch.set_num_threads(1)
-
 VGGT_SHAPE = VGGTArchitecture(
     image_size=16, patch_size=8, embed_dim=16, heads=2, patch_embed_depth=1, depth=1,
     mlp_ratio=2.0, dpt_layers=(0, 0, 0, 0), dpt_features=8, dpt_channels=(8, 8, 8, 8),

@@ -26,8 +26,6 @@ from threedrs_components.teachers.colours import RGBConfig
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Scene
 
-torch.set_num_threads(1)
-
 HEIGHT, WIDTH, WALL_M = 24, 32, 2.0
 
 

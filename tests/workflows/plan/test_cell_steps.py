@@ -106,7 +106,8 @@ def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
     (tmp_path / "other.json").write_text("other")
     lists = {"train": str(tmp_path / "other.json")}
     scenes = {"kind": "scannet", "posed_images": str(tmp_path / "posed"), "frame_lists": lists}
-    benchmarks = {"names": ["scanqa"], "split": "train"}
+    annotations = str(tmp_path / "posed")
+    benchmarks = {"names": ["scanqa"], "split": "train", "annotations": annotations}
     found = []
     for content in ("one", "two!"):
         listed.write_text(content)
@@ -141,6 +142,7 @@ def scannet(**changes: Any) -> dict[str, StepSpec]:
             "frame_lists": {"train": "train.pkl", "val": "val.pkl"},
             "proposals": ["proposals.json"],
         },
+        "benchmarks": {"annotations": "annotations"},
         "teacher": "vggt",
         **changes,
     }

@@ -21,8 +21,6 @@ from threedrs_platform.store.features import FeatureFolder, feature_statistics, 
 from threedrs_workflows.steps import extract
 from threedrs_workflows.steps.params.extract import ExtractParams
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:

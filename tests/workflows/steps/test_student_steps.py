@@ -81,7 +81,6 @@ def task(
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("world")
     config = MicroWorldConfig(train=6, text=3, val=2, teacher_scenes=2, num_frames=3)
     write_world(config, root / "scenes", "student")
