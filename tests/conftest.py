@@ -1,9 +1,19 @@
 """Fixtures for all rooms."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tiny models are fastest on one thread, and tests run side by side. Set before torch is loaded;
+# a caller's choice stays, since no test may depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is, not whether it is right.
+settings.register_profile("threedrs", deadline=None)
+settings.load_profile("threedrs")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -62,12 +62,11 @@ def _imported(path: Path) -> list[str]:
     [
         "threedrs_platform",
         "threedrs_platform.config",
-        "threedrs_platform.contracts",
         "threedrs_platform.records",
         "threedrs_components.scenes.registry",
         "threedrs_components.teachers.registry",
         "threedrs_components.students.registry",
-        "threedrs_components.objectives.config",
+        "threedrs_components.objectives.registry",
         "threedrs_components.training.config",
         "threedrs_components.benchmarks.config",
         "threedrs_workflows.experiment",

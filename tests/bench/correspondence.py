@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from threedrs_components.objectives.correspondence import correspondence_loss
+from threedrs_components.objectives.correspondence_loss import correspondence_loss
 from threedrs_components.probing.correspondence import correspondence_score
 from threedrs_components.scenes.geometry import cell_means
 from threedrs_components.scenes.pairs import PairMatrix, token_pair_matrix

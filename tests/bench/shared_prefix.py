@@ -22,16 +22,19 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.llava_video import LlavaVideo
-from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.batches import collate, object_candidates, training_question
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import word_tokenizer
-from threedrs_components.testing.synthetic import WORDS, random_samples, random_scene
-from threedrs_components.training.batches import collate, object_candidates, training_question
+from threedrs_components.testing.synthetic import (
+    WORDS,
+    random_samples,
+    random_scene,
+    task_objectives,
+)
 from threedrs_components.training.data import MicroBatch
-from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.prediction import predict_scene
 from threedrs_platform.records import Sample
 
@@ -72,14 +75,13 @@ SIZES = (
 
 def measure(size: Size, questions: int, repeats: int) -> Row:
     """Train and predict both ways on one scene."""
-    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS])
     config = LlavaVideoConfig(micro=size.widths)
-    student = LlavaVideo(config, micro_model(LlavaVideo, config, tokenizer, 0), tokenizer)
+    student = micro_student(config, ["describe where is the a in .", *WORDS], 0)
     scene = random_scene(
         "scene", 0, num_frames=size.frames, grid=student.grid, image_size=size.widths.image_size
     )
     samples = random_samples(scene, questions, 0)
-    module = TrainingModule(student, Objectives(), None)
+    module = TrainingModule(student, task_objectives(student))
     alone = [[sample] for sample in samples]
     shared, separate = [batch_of(scene, samples, student)], []
     separate = [batch_of(scene, one, student) for one in alone]
@@ -109,7 +111,7 @@ def batch_of(scene: PreparedScene, samples: Sequence[Sample], student: Student) 
     """The scene with these questions."""
     questions = [training_question(sample, scene, student.tokenizer) for sample in samples]
     batch = collate([scene], [questions], [object_candidates(scene)], student.tokenizer)
-    return MicroBatch(batch, None, ())
+    return MicroBatch(batch)
 
 
 def step(module: TrainingModule, batches: Sequence[MicroBatch]) -> tuple[float, list[Tensor]]:

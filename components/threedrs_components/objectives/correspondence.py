@@ -1,100 +1,40 @@
-"""Correspondence loss: exact value and gradient over all pairs, in time linear in the tokens."""
+"""Configuration of the correspondence objective: one place looks alike from every view."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from pydantic import Field
 
-from threedrs_components.probing.correspondence import (
-    Block,
-    check_tokens,
-    column_blocks,
-    inverse_norms,
-    working_dtype,
-)
-from threedrs_components.scenes.pairs import PairMatrix
+from threedrs_components.objectives.settings import ObjectiveSettings, Per
+from threedrs_components.scenes.prepare_config import Level
+
+if TYPE_CHECKING:
+    from threedrs_components.objectives.objective import Objective, TeacherFeatures
+    from threedrs_components.students.student import Student
 
 
-def correspondence_loss(
-    features: Tensor, pairs: PairMatrix, *, negative_weight: float = 1.0
-) -> tuple[Tensor, dict[str, float]]:
-    """mean(1 - cos) over positive pairs + negative_weight * mean(cos) over negative pairs.
+class CorrespondenceConfig(ObjectiveSettings):
+    """Pull features of one voxel together across views, push those of different voxels apart."""
 
-    Args:
-        features: [T, D] hidden states at the scene's visual tokens, any float type, any device.
-        pairs: correspondences of the scene, on the same device. A kind of pair that the scene does
-            not have contributes neither loss nor gradient.
-        negative_weight: the paper's equation has 1.
+    negative_weight: float = Field(default=1.0, ge=0)
+    """Weight of the negative pairs relative to the positive ones; the paper's equation has 1."""
+    level: Level = "pixel"
+    """pixel: every pixel with valid depth counts, with the feature of its token, as the paper says.
+    token: a token lies in the voxel of its mean coordinate, as released; few tokens then meet."""
+    voxel_m: float = Field(default=0.1, gt=0)
+    layer: int = -1
 
-    Returns:
-        Scalar float32 (float64 for float64 features), and the two means for logging.
-    """
-    check_tokens(features, pairs)
-    apply = cast(Callable[..., tuple[Tensor, Tensor]], _PairLoss.apply)
-    loss, means = apply(features, pairs, negative_weight)
-    positive, negative = means.tolist()
-    return loss, {"correspondence/positive": positive, "correspondence/negative": negative}
+    name: ClassVar[str] = "correspondence"
+    per: ClassVar[Per] = "scene"
 
+    @property
+    def visual_layers(self) -> tuple[int, ...]:
+        """The one layer."""
+        return (self.layer,)
 
-class _PairLoss(torch.autograd.Function):
-    """The product M @ unit serves both value and gradient, so forward computes both."""
+    def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:
+        """The loss; it has no weights of its own."""
+        from threedrs_components.objectives.correspondence_loss import Correspondence
 
-    @staticmethod
-    def forward(
-        ctx: Any, features: Tensor, pairs: PairMatrix, negative_weight: float
-    ) -> tuple[Tensor, Tensor]:
-        gradient = None
-        if ctx.needs_input_grad[0]:
-            gradient = torch.empty_like(features, dtype=working_dtype(features))
-        with torch.autocast(features.device.type, enabled=False):
-            means = _means_and_gradient(features, pairs, negative_weight, gradient)
-        if gradient is not None:
-            ctx.save_for_backward(gradient.to(features.dtype))
-        loss = float(pairs.positive_pairs > 0) - means[0] + negative_weight * means[1]
-        ctx.mark_non_differentiable(means)
-        return loss.to(working_dtype(features)), means
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, outer: Tensor, _means: Tensor) -> tuple[Tensor, None, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * outer.to(gradient.dtype), None, None
-
-
-def _means_and_gradient(
-    features: Tensor, pairs: PairMatrix, negative_weight: float, gradient: Tensor | None
-) -> Tensor:
-    """Mean cosine [positive, negative] in float64; writes the loss gradient into `gradient`."""
-    inverse = inverse_norms(features)
-    number = 1 / torch.tensor(
-        [max(pairs.positive_pairs, 1), max(pairs.negative_pairs, 1)], dtype=torch.float64
-    )
-    totals = torch.zeros(2, dtype=torch.float64, device=features.device)
-    radial = torch.zeros_like(inverse)
-    points = pairs.points.to(torch.float64)[:, None]
-    for block in column_blocks(features, inverse, pairs, both_orders=True):
-        positive = block.positive / 2
-        totals += torch.stack([positive, block.different_view / 2 - positive])
-        if gradient is not None:
-            slope = _slope(block, points, float(number[0]), negative_weight * float(number[1]))
-            radial += (slope * block.unit).sum(dim=1, keepdim=True)
-            gradient[:, block.columns] = slope
-    if gradient is not None:
-        # Through the normalisation: only the part across the unit vector survives.
-        gradient.addcmul_(features * inverse, radial, value=-1).mul_(inverse)
-    return totals * number.to(totals.device)
-
-
-def _slope(block: Block, points: Tensor, positive: float, negative: float) -> Tensor:
-    """[T, c] derivative of the loss by the unit features.
-
-    Each token meets M @ unit in positive pairs, and in negative ones whatever its points meet in
-    other views, less M @ unit.
-    """
-    frames, width = block.other_views.shape
-    met = (points.view(frames, -1, 1) * block.other_views[:, None]).view(-1, width)
-    return (negative * met - (positive + negative) * block.matched).to(block.unit.dtype)
+        return Correspondence(self)

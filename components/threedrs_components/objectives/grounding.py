@@ -1,40 +1,32 @@
-"""Contrastive grounding: pick the described objects among the scene's candidates."""
+"""Configuration of the grounding objective: the right candidates among a scene's objects."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
-from threedrs_components.objectives.config import GroundingConfig
+from pydantic import Field
 
-TEMPERATURE: float = GroundingConfig.model_fields["temperature"].default
+from threedrs_components.objectives.settings import ObjectiveSettings, Per, Share
+
+if TYPE_CHECKING:
+    from threedrs_components.objectives.objective import Objective, TeacherFeatures
+    from threedrs_components.students.student import Student
 
 
-def grounding_loss(
-    scores: Tensor, positives: Tensor, mask: Tensor | None = None, temperature: float = TEMPERATURE
-) -> Tensor:
-    """Mean over queries of -log(sum over positives exp(s / t) / sum over all exp(s / t)).
+class GroundingConfig(ObjectiveSettings):
+    """Contrastive choice among candidate objects."""
 
-    Positives stand jointly in the numerator: it is enough to be sure of their union.
+    weight: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=0.07, gt=0)
 
-    Args:
-        scores: [Q, K + 1] cosines with the candidates, "no object" last.
-        positives: [Q, K + 1] bool, at least one per query; "no object" for a zero-target query.
-        mask: [Q, K + 1] bool, candidates that exist; None if all do.
-        temperature: t.
+    name: ClassVar[str] = "grounding"
+    per: ClassVar[Per] = "question"
+    shares: ClassVar[tuple[Share, ...]] = (
+        Share("accuracy", right="grounding/correct", asked="grounding/asked"),
+    )
 
-    Raises:
-        ValueError: a query has no positive among its candidates.
-    """
-    present = torch.ones_like(positives) if mask is None else mask
-    targets = positives & present
-    without = (~targets.any(dim=1)).nonzero().flatten().tolist()
-    if without:
-        raise ValueError(
-            f"query {without[0]} has no positive candidate; "
-            "a query without target must mark the last slot"
-        )
-    logits = scores.float() / temperature
-    every = logits.masked_fill(~present, -torch.inf).logsumexp(dim=1)
-    chosen = logits.masked_fill(~targets, -torch.inf).logsumexp(dim=1)
-    return (every - chosen).mean()
+    def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:
+        """The loss; the head that scores candidates belongs to the student."""
+        from threedrs_components.objectives.grounding_loss import Grounding
+
+        return Grounding(self)

@@ -1,17 +1,33 @@
-"""Cross-entropy of text."""
+"""Configuration of the text objective: cross-entropy of the answers' tokens."""
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from threedrs_components.objectives.settings import ObjectiveSettings, Per
+
+if TYPE_CHECKING:
+    from threedrs_components.objectives.objective import Objective, TeacherFeatures
+    from threedrs_components.students.student import Student
+
+TextMask = Literal["clean", "released"]
 
 
-def text_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum over tokens of their cross-entropy, in float32.
+class TextConfig(ObjectiveSettings):
+    """Cross-entropy of the answer tokens."""
 
-    Args:
-        logits: [A, V] at the positions before the learned tokens; only those are ever computed.
-        targets: [A] int64, the learned tokens.
-        weights: [A]; one over the number of learned tokens of a question gives its mean.
-    """
-    return (cross_entropy(logits.float(), targets, reduction="none") * weights).sum()
+    weight: float = Field(default=1.0, ge=0)
+    mask: TextMask = "clean"
+    """Which tokens are learned. clean: the answer and its end. released: also the head of the
+    reply, and every mark of a turn and every line break of the prompt."""
+
+    name: ClassVar[str] = "text"
+    per: ClassVar[Per] = "question"
+
+    def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:
+        """The loss, with the mask for the student's tokenizer."""
+        from threedrs_components.objectives.text_loss import Text
+
+        return Text(self, student.tokenizer)

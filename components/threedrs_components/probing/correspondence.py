@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from threedrs_components.objectives.pair_blocks import (
+    check_tokens,
+    column_blocks,
+    column_slices,
+    inverse_norms,
+    working_dtype,
+)
 from threedrs_components.scenes.pairs import PairMatrix
-
-CPU_COLUMNS, DEVICE_COLUMNS = 128, 1024
-"""Feature columns in work at a time: what fits a processor's cache, and few enough launches."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +44,6 @@ class CorrespondenceScore:
     tokens: int
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some feature columns of unit features, and what they sum to over the pairs."""
-
-    columns: slice
-    unit: Tensor
-    """[T, c] columns of the unit features"""
-    matched: Tensor
-    """[T, c] sum of partners in positive pairs: M @ unit, or its upper half"""
-    other_views: Tensor
-    """[F, c] float64: sum over the points of all other views"""
-    different_view: Tensor
-    """float64 scalar: sum over different-view pairs (both orders) of their products"""
-
-    @property
-    def positive(self) -> Tensor:
-        """Float64 scalar: sum over the entries of M that `matched` covers."""
-        return (self.matched * self.unit).sum(dtype=torch.float64)
-
-
 def correspondence_score(features: Tensor, pairs: PairMatrix) -> CorrespondenceScore:
     """Score one scene in time linear in tokens and pairs held, with exact counts.
 
@@ -87,20 +70,6 @@ def correspondence_score(features: Tensor, pairs: PairMatrix) -> CorrespondenceS
     )
 
 
-def check_tokens(features: Tensor, pairs: PairMatrix) -> None:
-    """Refuse features that are not one vector per token of the pairs.
-
-    Raises:
-        ValueError: names both shapes.
-    """
-    if features.dim() != 2 or features.shape[0] != pairs.num_tokens:
-        raise ValueError(
-            f"features have shape {tuple(features.shape)}, but the pairs were built for "
-            f"{pairs.num_tokens} tokens ({pairs.num_frames} frames x {pairs.tokens_per_frame}); "
-            "expected [tokens, width]"
-        )
-
-
 def standardised(features: Tensor) -> Tensor:
     """Every dimension of [T, D] to mean 0 and deviation 1 over the tokens; constant ones to 0."""
     working = features.to(working_dtype(features))
@@ -110,42 +79,6 @@ def standardised(features: Tensor) -> Tensor:
     # A constant column must not be blown up from its rounding error.
     constant = deviation <= 1e-6 * mean.abs()
     return centred.div_(torch.where(constant, torch.inf, deviation))
-
-
-def working_dtype(features: Tensor) -> torch.dtype:
-    """float64 stays; anything narrower is worked on in float32."""
-    return torch.float64 if features.dtype == torch.float64 else torch.float32
-
-
-def inverse_norms(features: Tensor) -> Tensor:
-    """[T, 1] reciprocal of each vector's length; 0 for a zero vector."""
-    norms = torch.linalg.vector_norm(features, dim=1, keepdim=True, dtype=working_dtype(features))
-    return torch.where(norms > 0, 1 / norms, 0.0)
-
-
-def column_blocks(
-    features: Tensor, inverse: Tensor, pairs: PairMatrix, *, both_orders: bool
-) -> Iterator[Block]:
-    """Walk over the columns of the unit features with their sums over pairs.
-
-    With both_orders, `matched` is M @ unit; without, only the half above the diagonal, at half the
-    price, enough for a sum over unordered pairs.
-    """
-    upper = pairs.upper(pairs.counts, inverse.dtype)
-    points = pairs.points.to(torch.float64)[:, None]
-    for columns in _column_slices(features):
-        unit = features[:, columns] * inverse
-        matched = torch.sparse.mm(upper, unit)
-        if both_orders:
-            matched += torch.sparse.mm(upper.t(), unit)
-        in_view = (unit * points).view(pairs.num_frames, -1, unit.shape[1]).sum(dim=1)
-        other_views = in_view.sum(dim=0) - in_view
-        yield Block(columns, unit, matched, other_views, (in_view * other_views).sum())
-
-
-def _column_slices(features: Tensor) -> list[slice]:
-    step = CPU_COLUMNS if features.device.type == "cpu" else DEVICE_COLUMNS
-    return [slice(at, at + step) for at in range(0, features.shape[1], step)]
 
 
 def _pair_means(features: Tensor, pairs: PairMatrix) -> tuple[float, float]:
@@ -169,7 +102,7 @@ def _mean_of_voxels(features: Tensor, pairs: PairMatrix) -> float:
     inverse = inverse_norms(features)
     weights = pairs.upper(pairs.voxel_weights, inverse.dtype)
     total = 0.0
-    for columns in _column_slices(features):
+    for columns in column_slices(features):
         unit = features[:, columns] * inverse
         total += float((torch.sparse.mm(weights, unit) * unit).sum(dtype=torch.float64))
     return total if pairs.voxels else float("nan")

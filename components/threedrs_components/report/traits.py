@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.registry import weights_told
+from threedrs_components.teachers.registry import sight_of
+from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
 
 NO_TEACHER = "none"
@@ -18,18 +22,24 @@ class Traits:
     """What decides a cell's role."""
 
     teacher: str | None
-    """Kind of the teacher whose features the loss reads; None without alignment."""
+    """The model whose features the loss reads: a kind of teacher, or whatever features that were
+    made elsewhere say of their maker. None without alignment."""
+    sees: Sight | None
+    """What that model learned from; None without alignment, and where nobody says it."""
     last_layer: bool
     """Whether the last layer, and no other, is aligned."""
     earlier_layer: bool
     """Whether only layers before the last are aligned."""
     correspondence: bool
+    scene_losses: bool
+    """Whether anything is added to the losses of the tasks."""
     blind: bool
+    position_encoding: bool
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing is added to the text and grounding losses."""
-        return self.teacher is None and not self.correspondence and not self.blind
+        """Whether a student that sees learns its tasks, and nothing else."""
+        return not self.scene_losses and not self.blind
 
 
 def traits(params: Mapping[str, Any]) -> Traits:
@@ -39,11 +49,22 @@ def traits(params: Mapping[str, Any]) -> Traits:
     last = {LAST, flat.get(f"{student}.micro.layers", LAST)}
     layers = set(flat.get("alignment.layers", [LAST]))
     teacher = flat.get("teacher", NO_TEACHER)
-    aligned = teacher != NO_TEACHER and flat.get("alignment.weight", 1.0) > 0
+    active = weights_told(flat).active(has_teacher=teacher != NO_TEACHER)
+    aligned = any(each.reads_teacher for each in active)
+    model = _model(flat, teacher)
     return Traits(
-        teacher=str(flat.get(f"teachers.{teacher}.kind", teacher)) if aligned else None,
+        teacher=model if aligned else None,
+        sees=(flat.get(f"teachers.{teacher}.sees") or sight_of(model)) if aligned else None,
         last_layer=layers <= last,
         earlier_layer=not layers & last,
-        correspondence=flat.get("correspondence.weight", 0.0) > 0,
+        correspondence=any(isinstance(each, CorrespondenceConfig) for each in active),
+        scene_losses=any(each.per == "scene" for each in active),
         blind=bool(flat.get(f"{student}.blind", False)),
+        position_encoding=bool(flat.get(f"{student}.position_encoding", False)),
     )
+
+
+def _model(flat: Mapping[str, Any], teacher: str) -> str:
+    """The maker of a teacher's features: itself, unless they were made elsewhere."""
+    kind = flat.get(f"teachers.{teacher}.kind", teacher)
+    return str(flat.get(f"teachers.{teacher}.teacher", kind))

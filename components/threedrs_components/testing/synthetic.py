@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.alignment.head import AlignmentHead
+from threedrs_components.objectives.alignment.objective import Alignment
+from threedrs_components.objectives.grounding import GroundingConfig
+from threedrs_components.objectives.objective import Objective
+from threedrs_components.objectives.text import TextConfig
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.micro_weights import micro_model
-from threedrs_components.students.registry import student_config
+from threedrs_components.students.micro_weights import micro_student
+from threedrs_components.students.registry import STUDENTS
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import COORD, word_tokenizer
-from threedrs_platform.records import Sample
+from threedrs_components.students.tokenizer import COORD
+from threedrs_platform.records import FeatureMap, Sample
+from threedrs_platform.store.features import (
+    FeatureFolder,
+    FeatureHeader,
+    write_features,
+)
 
+TASKS = (TextConfig(), GroundingConfig())
+"""The objectives of every training, at their released weights."""
 WORDS = ("red", "blue", "green", "lamp", "table", "chair", "north", "south", "near", "far")
 
 
@@ -65,12 +79,29 @@ def random_student(seed: int = 0, **choices: Any) -> Student:
         image_size=64, patch_size=8, vision_width=32, vision_ff=64, width=48, heads=4,
         key_value_heads=2, ff=96,
     )  # fmt: skip
-    config = student_config({"kind": "llava_video", "micro": widths.model_dump(), **choices})
-    architecture = config.architecture()
-    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS], architecture.micro_chat)
+    config = STUDENTS.read({"kind": "llava_video", "micro": widths.model_dump(), **choices})
     with seeded(seed):
-        model = micro_model(architecture, config, tokenizer, seed)
-        return architecture(config, model, tokenizer)
+        return micro_student(config, ["describe where is the a in .", *WORDS], seed)
+
+
+def task_objectives(student: Student) -> list[Objective]:
+    """The losses of `TASKS` for a student."""
+    return [each.build(student) for each in TASKS]
+
+
+def random_alignment(student: Student, settings: AlignmentConfig, width: int) -> Alignment:
+    """An alignment whose micro-batches bring their features [S, F, P, P, width] with them."""
+    nowhere = FeatureFolder(Path("no-such-folder"))
+    return Alignment(settings, AlignmentHead(settings, student.width, width), nowhere)
+
+
+def write_random_features(scene: PreparedScene, folder: Path, width: int, seed: int) -> None:
+    """Features [F, P, P, width] of a teacher that knows nothing."""
+    shape = (*scene.counts.shape, width)
+    values = np.random.default_rng(seed).normal(size=shape).astype(np.float16)
+    header = FeatureHeader("fake", "0" * 64, "none", "none", -1)
+    features = FeatureMap(scene.scene_id, scene.frame_names, values)
+    write_features(folder / f"{scene.scene_id}.arrow", features, header)
 
 
 def _sparse(weights: Tensor) -> Tensor:

@@ -17,14 +17,6 @@ from threedrs_platform.config import CONDUCT, Config
 
 Strategy = Literal["single", "ddp", "deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3"]
 
-VALIDATION_CURVES = {
-    "validation/loss": "minimize",
-    "validation/loss/grounding": "minimize",
-    "validation/loss/text": "minimize",
-    "validation/accuracy": "maximize",
-}
-"""What looks at held-out scenes draw, and which way is better."""
-
 
 class TrainingConfig(Config):
     """One stage of joint fine-tuning: AdamW, cosine schedule to zero after a linear warm-up."""

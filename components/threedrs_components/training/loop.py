@@ -13,12 +13,15 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from threedrs_components.objectives.objective import Objective, TeacherFeatures
+from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.randomness import (
     load_random_state,
     save_random_state,
     seeded,
 )
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
@@ -31,7 +34,7 @@ from threedrs_components.training.checkpoints import (
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData, check_shares
 from threedrs_components.training.meter import Meter
-from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.objective import TOKENS, Totals, TrainingModule
 from threedrs_components.training.parameter_groups import parameter_groups
 from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
@@ -43,29 +46,12 @@ from threedrs_components.training.strategies import (
     total_over_ranks,
 )
 from threedrs_components.training.validation import Validation
-from threedrs_platform.errors import ConfigError, Fault, StepFailed
+from threedrs_platform.errors import ConfigError, DataError, Fault, StepFailed
 from threedrs_platform.records import Sample
 
 Report = Callable[[int, dict[str, float]], None]
-PARTS = (
-    "grounding/asked",
-    "grounding/correct",
-    "loss/alignment",
-    "loss/correspondence",
-    "loss/grounding",
-    "loss/text",
-    "tokens",
-)
-"""Summed over ranks and reported; names in one order on every rank."""
-NO_EFFECT = (
-    "checkpoint_every",
-    "log_every",
-    "validate_every",
-    "gradient_accumulation",
-    "workers",
-    "strategy",
-)
-"""Training settings that a resume may change; but sharded checkpoints are bound to their layout."""
+LOSS = "loss"
+"""The curve of the weighted sum."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +64,10 @@ class TrainingInputs:
     samples: Mapping[str, Sequence[Sample]]
     """Training samples by scene; scenes without samples are not visited."""
     training: TrainingConfig
-    objectives: Objectives = field(default_factory=Objectives)
+    objectives: tuple[ObjectiveSettings, ...]
+    """Those that are on, in the order in which their losses are added up."""
     features: Path | None = None
-    """Folder of teacher features; needed with alignment."""
+    """Folder of teacher features; needed where an objective reads a teacher."""
     seed: int = 0
     start: str = ""
     """Digest of the weights that training starts from, if it is known; else they are read."""
@@ -88,15 +75,16 @@ class TrainingInputs:
     """Samples of held-out scenes to look at every `validate_every` steps; never trained on."""
 
     def identity(self, world: World) -> str:
-        """Digest that a checkpoint must carry to be continued."""
+        """Digest that a checkpoint must carry to be continued.
+
+        A resume may change how training is done; but sharded checkpoints are bound to their layout.
+        """
         sharded = self.training.strategy.startswith("deepspeed")
         content = {
-            "student": self.student.model_copy(update={"checkpoint": None}).canonical(),
+            "student": self.student.identity(),
             "start": self.start or _content_digest(self.student.checkpoint),
-            "training": self.training.model_dump(mode="json", exclude=set(NO_EFFECT)),
-            "objectives": {
-                name: value.canonical() for name, value in vars(self.objectives).items()
-            },
+            "training": self.training.identity(),
+            "objectives": {each.name: each.identity() for each in self.objectives},
             "samples": {
                 scene: [asdict(sample) for sample in samples]
                 for scene, samples in sorted(self.samples.items())
@@ -155,14 +143,14 @@ def train(
         device: where to train.
 
     Raises:
-        ConfigError: scenes do not divide among workers, or alignment has no features.
+        ConfigError: scenes do not divide among workers, or an objective lacks what it reads.
         CheckpointError: the start or the newest checkpoint does not fit.
         DataError: a sample, scene or feature file is unusable.
         StepFailed: the loss is no longer finite; no checkpoint of that step is written.
     """
     world = world or _world_of_process_group()
     check_shares(inputs.training, world.size)
-    _check_losses(inputs)
+    _check(inputs)
     started, cpu_started = time.monotonic(), time.process_time()
     student, data, module = _build(inputs, device)
     strategy = make_strategy(
@@ -232,17 +220,18 @@ class _Run:
         plan = self.data.plan(step)
         totals = Totals(max(plan.num_questions, 1), len(plan.scenes))
         micros = self.data.micro_batches(plan, self.world.rank, self.world.size)
-        values = dict.fromkeys((*PARTS, *self.module.alignment_parts), 0.0) | {"loss": 0.0}
+        # Every name, whatever the batches have: ranks sum them up together.
+        values = dict.fromkeys((LOSS, *self.module.parts), 0.0)
         for index, micro in enumerate(micros):
             loss, parts = self.strategy.accumulate(micro, totals, index == len(micros) - 1)
-            values["loss"] += float(loss)
+            values[LOSS] += float(loss)
             for name, value in parts.items():
                 values[name] += value
         rate = schedule(step, self.training.steps, self.training.warmup_ratio)
         norm = self.strategy.update(rate)
-        if not (math.isfinite(values["loss"]) and math.isfinite(norm)):
+        if not (math.isfinite(values[LOSS]) and math.isfinite(norm)):
             raise StepFailed(
-                f"training diverged at step {step}: loss {values['loss']}, gradient norm {norm}; "
+                f"training diverged at step {step}: loss {values[LOSS]}, gradient norm {norm}; "
                 "lower training.learning_rate or a loss weight, or raise training.warmup_ratio"
             )
         self._remember(values, norm, rate)
@@ -251,27 +240,30 @@ class _Run:
     def _remember(self, values: Parts, norm: float, rate: float) -> None:
         device = self.module.student.device
         summed = total_over_ranks(values, self.world, device)
-        self.meter.count(summed.pop("tokens"))
+        self.meter.count(summed.pop(TOKENS))
         summed |= {"gradient_norm": norm, "schedule": rate, "steps": 1.0}
         window = self.progress.window
         for name, value in summed.items():
             window[name] = window.get(name, 0.0) + value
 
     def _report(self, looks: bool) -> None:
-        """Means over the steps since the last report; accuracy over their questions.
+        """Means over the steps since the last report; shares over their questions.
 
         Args:
             looks: whether to look at the held-out scenes, too.
         """
         window = self.progress.window
-        steps, asked = window.pop("steps"), window.pop("grounding/asked")
-        correct = window.pop("grounding/correct")
+        steps = window.pop("steps")
+        shares = {
+            each.settings.curve(share): (window.pop(share.right), window.pop(share.asked))
+            for each in self.module.objectives
+            for share in each.settings.shares
+        }
         values = {name: total / steps for name, total in window.items()}
         rate = values.pop("schedule") * self.training.learning_rate
-        values = {name: v for name, v in values.items() if v or name in ("loss", "gradient_norm")}
+        values = {name: v for name, v in values.items() if v or name in (LOSS, "gradient_norm")}
         values["learning_rate"] = rate
-        if asked:
-            values["grounding/accuracy"] = correct / asked
+        values |= {name: right / asked for name, (right, asked) in shares.items() if asked}
         if looks and self.validation is not None:
             values |= self.validation.values(self.module)
         values |= self.meter.read()
@@ -299,69 +291,57 @@ def _world_of_process_group() -> World:
     return World()
 
 
-def _check_losses(inputs: TrainingInputs) -> None:
-    objectives = inputs.objectives
-    if objectives.alignment.weight > 0 and inputs.features is None:
-        fault = Fault("needs teacher features; name a teacher, or set 0", path="alignment.weight")
-        raise ConfigError([fault])
-    if inputs.student.blind and (
-        objectives.alignment.weight > 0 or objectives.correspondence.weight > 0
-    ):
-        fault = Fault("a blind student has no visual tokens to supervise", path="student.blind")
-        raise ConfigError([fault])
+def _check(inputs: TrainingInputs) -> None:
+    """What would otherwise end a training late, or after its student has been loaded."""
+    if not inputs.samples:
+        raise DataError("no scene to train on: the annotations name none of the split's scenes")
+    for each in inputs.objectives:
+        if each.reads_teacher and inputs.features is None:
+            message = "needs teacher features; name a teacher, or set 0"
+            raise ConfigError([Fault(message, path=f"{each.name}.weight")])
+        if each.visual_layers and inputs.student.blind:
+            message = f"a blind student has no visual tokens for {each.name} to supervise"
+            raise ConfigError([Fault(message, path="student.blind")])
 
 
 def _build(
     inputs: TrainingInputs, device: torch.device | str
 ) -> tuple[Student, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
-    training = inputs.training
+    training, prepared = inputs.training, PreparedScenes(inputs.prepared)
     # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
     narrow = training.dtype == "bfloat16" and training.strategy.startswith("deepspeed")
+    teacher = None
+    if inputs.features is not None:
+        teacher = TeacherFeatures(inputs.features, prepared, sorted(inputs.samples))
     with seeded(inputs.seed):
-        student = inputs.student.build("bfloat16" if narrow else "float32").to(device).train()
-        data = _open_data(inputs, student)
-        return student, data, _training_module(inputs, student, data).to(device)
-
-
-def _open_data(inputs: TrainingInputs, student: Student) -> TrainingData:
-    objectives = inputs.objectives
-    return TrainingData(
-        PreparedScenes(inputs.prepared),
-        inputs.samples,
-        student.tokenizer,
-        inputs.training,
-        inputs.seed,
-        features=inputs.features if objectives.alignment.weight > 0 else None,
-        feature_frames=objectives.alignment.frames,
-        text_mask=objectives.text.mask,
-        correspondence=objectives.correspondence if objectives.correspondence.weight > 0 else None,
-        blind=inputs.student.blind,
-    )
+        student = build_student(inputs.student, "bfloat16" if narrow else "float32")
+        student = student.to(device).train()
+        objectives = [each.build(student, teacher) for each in inputs.objectives]
+        module = TrainingModule(student, objectives).to(device)
+    return student, _data(inputs, inputs.samples, student, objectives), module
 
 
 def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:
     """Held-out scenes, where training is to look at some."""
     if not inputs.training.validate_every or not inputs.validation:
         return None
-    data = TrainingData(
+    # No objective marks tokens or brings targets: answers are learned alike in all trainings.
+    return Validation(_data(inputs, inputs.validation, student, ()), inputs.training)
+
+
+def _data(
+    inputs: TrainingInputs,
+    samples: Mapping[str, Sequence[Sample]],
+    student: Student,
+    objectives: Sequence[Objective],
+) -> TrainingData:
+    return TrainingData(
         PreparedScenes(inputs.prepared),
-        inputs.validation,
+        samples,
         student.tokenizer,
         inputs.training,
         inputs.seed,
+        objectives=objectives,
         blind=inputs.student.blind,
     )
-    return Validation(data, inputs.training)
-
-
-def _training_module(
-    inputs: TrainingInputs, student: Student, data: TrainingData
-) -> TrainingModule:
-    """With alignment, the head is as wide as the features and knows their statistics."""
-    if data.features is None:
-        return TrainingModule(student, inputs.objectives, None)
-    width = data.features[data.scene_ids[0]].features.shape[-1]
-    standardised = inputs.objectives.alignment.standardise
-    statistics = data.teacher_statistics() if standardised else None
-    return TrainingModule(student, inputs.objectives, width, statistics)

@@ -11,11 +11,7 @@ from torch import Tensor
 
 from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS, Asking, CandidateChoice
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.passes import Prefill
-from threedrs_components.students.shared_prefix import restarting
-from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import COORD, GROUND
-from threedrs_components.training.batches import (
+from threedrs_components.students.batches import (
     Candidates,
     Question,
     SceneBatch,
@@ -24,6 +20,10 @@ from threedrs_components.training.batches import (
     proposal_candidates,
     region_of,
 )
+from threedrs_components.students.passes import Prefill
+from threedrs_components.students.shared_prefix import restarting
+from threedrs_components.students.student import Student
+from threedrs_components.students.tokenizer import COORD, GROUND
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
 

@@ -1,23 +1,23 @@
 """What the student makes of scenes that it is not trained on, asked now and then during training.
 
 The weights come out as if nobody had asked. The loss is that of the tasks, with weight 1 each and
-without the 3D losses: so it compares trainings whose loss weights differ.
+without the 3D losses: so it compares trainings whose loss weights differ. A task whose weight is 0
+is not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData
 from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.strategies import autocast
 from threedrs_components.training.visits import ScenePlan
-
-TASKS = ("grounding", "text")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Validation:
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0.0) + value
         module.train()
-        return _named(sums)
+        return _named(sums, [each.settings for each in module.objectives])
 
     def _visits(self) -> list[ScenePlan]:
         """The scenes that have questions."""
@@ -54,10 +54,12 @@ class Validation:
         ]
 
 
-def _named(sums: Mapping[str, float]) -> dict[str, float]:
-    losses = {task: sums[f"loss/{task}"] for task in TASKS if f"loss/{task}" in sums}
-    named = {f"validation/loss/{task}": value for task, value in losses.items()}
+def _named(sums: Mapping[str, float], objectives: Sequence[ObjectiveSettings]) -> dict[str, float]:
+    tasks = [each for each in objectives if each.per == "question"]
+    losses = {each.loss_part: sums[each.loss_part] for each in tasks if each.loss_part in sums}
+    named = {f"validation/{name}": value for name, value in losses.items()}
     named["validation/loss"] = sum(losses.values())
-    if sums.get("grounding/asked"):
-        named["validation/accuracy"] = sums["grounding/correct"] / sums["grounding/asked"]
+    for share in (share for each in tasks for share in each.shares):
+        if sums.get(share.asked):
+            named[f"validation/{share.name}"] = sums[share.right] / sums[share.asked]
     return named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 
+from threedrs_components.objectives.registry import ObjectivesConfig
 from threedrs_components.report.table import Row
 from threedrs_dashboards.cell.curves import DASHES, CurveName, lines
 from threedrs_dashboards.charts import COLOURS, Chart
@@ -13,9 +14,7 @@ from threedrs_platform.database.connection import Database
 
 CURVES = (
     CurveName("finetune", "loss"),
-    CurveName("finetune", "loss/grounding"),
-    CurveName("finetune", "loss/text"),
-    CurveName("finetune", "loss/alignment"),
+    *(CurveName("finetune", each.loss_part) for each in ObjectivesConfig().objectives()),
 )
 Points = dict[int, float]
 

@@ -1,12 +1,14 @@
 """Components of which there are several kinds, each in a module of its own.
 
 A step's parameters carry the one that was chosen as a `Chosen`: the module where it lives, and its
-settings. So a step imports the chosen kind and no other, and its key hashes what it imports.
+settings. So a step imports the chosen kind and no other, and its key hashes what it imports. A
+class with a field `kind` may share its module with others; one without is alone in its module.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -25,6 +27,9 @@ class Chosen(Config):
     """Fields of the configuration that decide numbers, its `kind` among them."""
     rest: Annotated[dict[str, Any], CONDUCT] = Field(default_factory=dict)
     """Its other fields: places and conduct."""
+    more: Annotated[tuple[str, ...], CONDUCT] = ()
+    """Further modules that its code imports by names in the settings: no import statement leads to
+    them, so the step's spec must name them. They follow from the settings, and add nothing."""
 
     def open(self, base: type[C]) -> C:
         """Import the component's module and read the settings.
@@ -38,13 +43,24 @@ class Chosen(Config):
         return read_kind(self.module, merged(self.settings, self.rest), base)
 
 
-def choose(config: Config) -> Chosen:
-    """A configuration as a step's parameters carry it."""
+def choose(config: Config, more: tuple[str, ...] = ()) -> Chosen:
+    """A configuration as a step's parameters carry it.
+
+    Args:
+        config: of the kind that is chosen.
+        more: further modules that it imports by name.
+    """
     return Chosen(
         module=type(config).__module__,
         settings=config.identity(),
         rest=config.remainder(),
+        more=more,
     )
+
+
+def load_modules(names: Iterable[str]) -> list[ModuleType]:
+    """Modules that code imports by names in its settings: those of `Chosen.more`, and no other."""
+    return [importlib.import_module(name) for name in names]
 
 
 def read_kind(module: str, settings: dict[str, Any], base: type[C]) -> C:
@@ -58,14 +74,16 @@ def read_kind(module: str, settings: dict[str, Any], base: type[C]) -> C:
 
 
 def configuration_class(module: ModuleType, kind: Any, base: type[C]) -> type[C]:
-    """The subclass of `base` in a module that calls itself `kind`.
+    """The subclass of `base` in a module that calls itself `kind`, or the only one if that is None.
 
     Raises:
         TypeError: there is none.
     """
     for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, base) and kind in kinds_of(value):
-            return value
+        if isinstance(value, type) and issubclass(value, base):
+            alone = kind is None and value.__module__ == module.__name__
+            if alone or kind in kinds_of(value):
+                return value
     raise TypeError(f"{module.__name__} holds no {base.__name__} of kind {kind!r}")
 
 

@@ -154,15 +154,17 @@ class Journal(StepReader):
         twin: StepRow,
         input_digests: Mapping[str, str],
         finished: Sequence[CellKey] = (),
+        reason: str = "",
     ) -> bool:
         """Take over the outcome of a step that did the same work; False if no longer pending."""
+        reason = reason or same_inputs(twin)
         with self.database.write() as connection:
             take = (
                 update(_steps)
                 .where(_steps.c.key == key, _steps.c.state == "pending")
                 .values(
                     state="succeeded",
-                    reason=f"same inputs as step {twin.key[:12]}",
+                    reason=reason,
                     content_key=twin.content_key,
                     output_digest=twin.output_digest,
                     output_bytes=twin.output_bytes,
@@ -271,6 +273,11 @@ class Journal(StepReader):
             write_measurements(
                 connection, claim.key, outcome.metrics, outcome.scores, outcome.curves
             )
+
+
+def same_inputs(twin: StepRow) -> str:
+    """Why the outcome of a twin is taken over."""
+    return f"same inputs as step {twin.key[:12]}"
 
 
 def finish_cells(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from threedrs_platform.database.acceptances import Acceptance, Acceptances
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.schema import attempts, step_inputs, steps
 from threedrs_platform.states import AttemptState, StepState
@@ -49,6 +50,8 @@ class TracedStep:
     inputs: Mapping[str, str]
     """Input name -> key of the step that made it."""
     attempts: tuple[AttemptRow, ...]
+    acceptance: Acceptance | None = None
+    """Set where results of older code stand for this step."""
 
 
 def lineage(database: Database, key: str) -> tuple[TracedStep, ...]:
@@ -86,6 +89,7 @@ def trace_step(database: Database, key: str) -> TracedStep:
         params=recipe.get("params", {}),
         inputs=reads,
         attempts=attempts_of(database, [key]).get(key, ()),
+        acceptance=Acceptances(database).in_force([key]).get(key),
     )
 
 

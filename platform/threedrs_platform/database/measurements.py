@@ -25,6 +25,8 @@ class StepSummary:
     output_digest: str | None = None
     cause: str = ""
     """Message of the last failed attempt, one line."""
+    accepted: str = ""
+    """Why results of older code stand for it, if it was not computed itself."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func
 
 from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.acceptances import accepted_why
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import (
     CellResult,
@@ -238,6 +239,7 @@ def _steps_of(links: ColumnElement[bool]) -> Any:
             steps.c.state,
             steps.c.output_digest,
             steps.c.message,
+            steps.c.reason,
         )
         .join(steps, steps.c.key == cell_steps.c.step_key)
         .where(links)
@@ -265,6 +267,7 @@ def _by_cell(rows: Iterable[Row[Any]]) -> dict[tuple[str, int], list[StepSummary
                 state=StepState(row.state),
                 output_digest=row.output_digest,
                 cause=cause[0] if cause and row.state == StepState.FAILED else "",
+                accepted=accepted_why(row.reason),
             )
         )
     return grouped

@@ -26,6 +26,7 @@ from threedrs_platform.steps import JSON, Cell
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
 _CELL_KEY = ("run_id", "cell_id", "seed")
+_RUNS = select(_runs, func.coalesce(_runs.c.lease_until < now(), True).label("expired"))
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Runs:
     ) -> str:
         """Record a submission with its cells and steps, all or nothing; returns the run id."""
         with self.database.write() as connection:
-            at = float(connection.scalar(select(now())) or 0)
+            at = _time(connection)
             run_id = _new_run_id(submission.name, at)
             connection.execute(insert(_runs), _run_row(run_id, submission, at))
             self._write_steps(connection, run_id, entries, at)
@@ -97,7 +98,7 @@ class Runs:
     ) -> None:
         """Point a run's cells at the steps of a new plan, before it goes on."""
         with self.database.write() as connection:
-            at = float(connection.scalar(select(now())) or 0)
+            at = _time(connection)
             self._write_steps(connection, run_id, entries, at)
             connection.execute(_links.delete().where(_links.c.run_id == run_id))
             self._write_links(connection, run_id, links)
@@ -116,7 +117,7 @@ class Runs:
         """Add cells to a run while it goes on; a cell that it has already is opened again."""
         known = [{"of_run_id": run_id, "of_cell_id": c.cell_id, "of_seed": c.seed} for c in cells]
         with self.database.write() as connection:
-            at = float(connection.scalar(select(now())) or 0)
+            at = _time(connection)
             self._write_steps(connection, run_id, entries, at)
             count = select(func.count()).select_from(_cells).where(_cells.c.run_id == run_id)
             first = int(connection.scalar(count) or 0)
@@ -190,8 +191,7 @@ class Runs:
         Raises:
             ConfigError: there is no such run, or several.
         """
-        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
-        query = select(_runs, expired).where(_runs.c.id == bindparam("run"))
+        query = _RUNS.where(_runs.c.id == bindparam("run"))
         with self.database.read() as connection:
             row = connection.execute(query, {"run": run_id}).one_or_none()
             if row is None:
@@ -200,8 +200,7 @@ class Runs:
 
     def recent(self, limit: int = 20) -> list[RunRow]:
         """The newest runs, newest first."""
-        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
-        query = select(_runs, expired).order_by(_runs.c.created_at.desc()).limit(limit)
+        query = _RUNS.order_by(_runs.c.created_at.desc()).limit(limit)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
@@ -334,6 +333,10 @@ def _reopen(connection: Connection, run_id: str, entries: Sequence[StepEntry]) -
         if invalid:
             told = [Event("step.invalidated", e.key, {"reason": e.reason}) for e in chosen]
             append_events(connection, run_id, told)
+
+
+def _time(connection: Connection) -> float:
+    return float(connection.scalar(select(now())) or 0)
 
 
 def _new_run_id(name: str, at: float) -> str:

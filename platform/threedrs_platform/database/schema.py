@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a fresh database is created directly in this state."""
 
 metadata = MetaData()
@@ -125,6 +125,32 @@ attempts = Table(
     Column("max_rss", BigInteger),
     Column("note", String),
     Index("attempts_by_run", "run_id"),
+)
+
+acceptances = Table(
+    "acceptances",
+    metadata,
+    Column("number", _Serial, primary_key=True),
+    Column("key", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("label", String, nullable=False),
+    Column("old_code", String, nullable=False),
+    Column("new_code", String, nullable=False),
+    Column("changes_json", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("accepted_by", String, nullable=False),
+    Column("accepted_at", Float, nullable=False),
+    Column("taken_back_at", Float),
+    Index("acceptances_by_key", "key"),
+)
+
+code_versions = Table(
+    "code_versions",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("parts_json", Text, nullable=False),
+    Column("first_seen", Float, nullable=False),
 )
 
 artifacts = Table(

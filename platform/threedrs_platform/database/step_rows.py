@@ -107,6 +107,16 @@ class StepReader:
             for kind, label, count, seconds, size in rows
         }
 
+    def input_digests(self, keys: Collection[str]) -> dict[str, dict[str, str | None]]:
+        """Digests of what steps have read, by step and name of the input."""
+        table = schema.step_inputs
+        found: dict[str, dict[str, str | None]] = {}
+        with self.database.read() as connection:
+            for chunk in chunks(keys):
+                for row in connection.execute(select(table).where(table.c.step_key.in_(chunk))):
+                    found.setdefault(row.step_key, {})[row.name] = row.digest
+        return found
+
     def recipes(self, kinds: Collection[str], limit: int = 2000) -> list[tuple[StepRow, Any]]:
         """Steps of some kinds with their recipes, newest first."""
         query = (

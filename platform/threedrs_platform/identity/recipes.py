@@ -76,7 +76,7 @@ class Recipe:
     def content_key(self, digests: Mapping[str, str]) -> str:
         """The content key, given the digest of every input's artifact."""
         assert digests.keys() == self.inputs.keys(), (digests, self.inputs)
-        return sha256_text("content:" + canonical_json({**self._plain, "inputs": dict(digests)}))
+        return sha256_text("content:" + canonical_json({**self.plain, "inputs": dict(digests)}))
 
     def json(self) -> str:
         """Canonical JSON of the recipe, as kept in the journal."""
@@ -84,10 +84,11 @@ class Recipe:
 
     @cached_property
     def _json(self) -> str:
-        return canonical_json(self._plain)
+        return canonical_json(self.plain)
 
     @cached_property
-    def _plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, Any]:
+        """Its fields as JSON values."""
         mappings = {"packages", "params", "inputs"}
         return {
             name: dict(getattr(self, name)) if name in mappings else getattr(self, name)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
-from threedrs_components.objectives.alignment import AlignmentHead, alignment_loss
-from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.alignment.head import (
+    AlignmentHead,
+    alignment_loss,
+    distances,
+)
+
+
+def loss_of(student: Tensor, teacher: Tensor, loss: str = "cosine") -> Tensor:
+    return alignment_loss(student, teacher, distances(AlignmentConfig(loss=loss).modules()))
 
 
 def test_same_direction_costs_nothing_and_opposite_costs_two() -> None:
     teacher = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
-    assert alignment_loss(10 * teacher, teacher).item() == pytest.approx(0.0, abs=1e-6)
-    assert alignment_loss(-teacher, teacher).item() == pytest.approx(2.0)
+    assert loss_of(10 * teacher, teacher).item() == pytest.approx(0.0, abs=1e-6)
+    assert loss_of(-teacher, teacher).item() == pytest.approx(2.0)
 
 
 def test_cosine_is_the_papers_loss_plus_one() -> None:
     student = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
     teacher = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     paper = -(1.0 + 0.5**0.5) / 2
-    assert alignment_loss(student, teacher).item() == pytest.approx(1 + paper)
+    assert loss_of(student, teacher).item() == pytest.approx(1 + paper)
 
 
 def test_euclidean_is_the_squared_distance_of_unit_vectors() -> None:
@@ -30,17 +36,17 @@ def test_euclidean_is_the_squared_distance_of_unit_vectors() -> None:
     student, teacher = torch.randn(5, 4), torch.randn(5, 4)
     units = [values / values.norm(dim=1, keepdim=True) for values in (student, teacher)]
     expected = ((units[0] - units[1]) ** 2).sum(dim=1).mean()
-    assert alignment_loss(student, teacher, "euclidean").item() == pytest.approx(expected.item())
+    assert loss_of(student, teacher, "euclidean").item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize(
     ("loss", "times"), [("cosine", 1), ("euclidean", 2), ("cosine+euclidean", 3)]
 )
-def test_losses_of_directions_are_one_loss_at_three_weights(loss: Any, times: int) -> None:
+def test_losses_of_directions_are_one_loss_at_three_weights(loss: str, times: int) -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(5, 4), torch.randn(5, 4)
-    assert alignment_loss(student, teacher, loss).item() == pytest.approx(
-        times * alignment_loss(student, teacher).item()
+    assert loss_of(student, teacher, loss).item() == pytest.approx(
+        times * loss_of(student, teacher).item()
     )
 
 
@@ -53,7 +59,7 @@ def gram(values: Tensor) -> Tensor:
 def test_gram_compares_the_cosines_inside_each_scene(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("threedrs_components.objectives.alignment.GRAM_ROWS", rows)
+    monkeypatch.setattr("threedrs_components.objectives.alignment.losses.gram.GRAM_ROWS", rows)
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 7, 4, requires_grad=True), torch.randn(2, 7, 6)[..., :4]
     by_hand = torch.stack(
@@ -62,10 +68,10 @@ def test_gram_compares_the_cosines_inside_each_scene(
             for own, target in zip(student, teacher, strict=True)
         ]
     ).mean()
-    loss = alignment_loss(student, teacher, "gram")
+    loss = loss_of(student, teacher, "gram")
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
     assert loss.item() != pytest.approx(
-        alignment_loss(student.flatten(0, 1), teacher.flatten(0, 1), "gram").item()
+        loss_of(student.flatten(0, 1), teacher.flatten(0, 1), "gram").item()
     )
     (found,) = torch.autograd.grad(loss, student)
     (expected,) = torch.autograd.grad(by_hand, student)
@@ -76,9 +82,9 @@ def test_gram_does_not_see_a_rotation_of_all_features_and_the_cosine_does() -> N
     torch.manual_seed(0)
     teacher = torch.randn(9, 4)
     turned = teacher @ torch.linalg.qr(torch.randn(4, 4)).Q
-    assert alignment_loss(turned, teacher, "gram").item() == pytest.approx(0, abs=1e-6)
-    both = alignment_loss(turned, teacher, "cosine+gram").item()
-    assert both == pytest.approx(alignment_loss(turned, teacher).item(), abs=1e-5)
+    assert loss_of(turned, teacher, "gram").item() == pytest.approx(0, abs=1e-6)
+    both = loss_of(turned, teacher, "cosine+gram").item()
+    assert both == pytest.approx(loss_of(turned, teacher).item(), abs=1e-5)
 
 
 def test_the_head_compares_scenes_one_by_one() -> None:
@@ -92,7 +98,7 @@ def test_the_head_compares_scenes_one_by_one() -> None:
 def test_only_the_student_gets_a_gradient() -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
-    loss = alignment_loss(student, teacher)
+    loss = loss_of(student, teacher)
     student_gradient, teacher_gradient = torch.autograd.grad(
         loss, (student, teacher), allow_unused=True
     )
@@ -102,14 +108,14 @@ def test_only_the_student_gets_a_gradient() -> None:
 def test_bfloat16_features_are_compared_in_float32() -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(50, 64).bfloat16(), torch.randn(50, 64).bfloat16()
-    assert alignment_loss(student, teacher).dtype == torch.float32
-    exact = alignment_loss(student.double(), teacher.double())
-    assert alignment_loss(student, teacher).item() == pytest.approx(exact.item(), abs=1e-6)
+    assert loss_of(student, teacher).dtype == torch.float32
+    exact = loss_of(student.double(), teacher.double())
+    assert loss_of(student, teacher).item() == pytest.approx(exact.item(), abs=1e-6)
 
 
 def test_other_tokens_or_widths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(4, 8\).*\(4, 9\).*same width"):
-        alignment_loss(torch.zeros(4, 8), torch.zeros(4, 9))
+        loss_of(torch.zeros(4, 8), torch.zeros(4, 9))
 
 
 def test_head_averages_its_layers() -> None:
@@ -118,7 +124,7 @@ def test_head_averages_its_layers() -> None:
     states, teacher = [torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 6)], torch.randn(2, 3, 3, 5)
     loss, parts = head(states, teacher)
     single = [
-        alignment_loss(project(hidden), teacher).item()
+        loss_of(project(hidden), teacher).item()
         for project, hidden in zip(head.projectors, states, strict=True)
     ]
     assert list(parts) == ["alignment/layer-1", "alignment/layer-2"]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from threedrs_components.objectives.text import text_loss
+from threedrs_components.objectives.text_loss import text_loss
 
 LOGITS = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
 TARGETS = torch.tensor([0, 0])

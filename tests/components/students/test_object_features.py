@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes, write_prepared
+from threedrs_components.students.batches import collate, object_candidates
 from threedrs_components.students.object_features import (
     EIGHTH_OF_CELL,
     HALF_OF_PATCH,
@@ -18,7 +19,6 @@ from threedrs_components.students.object_features import (
 )
 from threedrs_components.students.student import Student
 from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import collate, object_candidates
 from threedrs_components.training.prediction import predict_scene
 from threedrs_platform.errors import DataError
 

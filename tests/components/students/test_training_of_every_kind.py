@@ -5,82 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.pretraining.student import pretrain_student
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.students.checkpoints import load_student, student_features
-from threedrs_components.students.config import MicroPretrainingConfig
-from threedrs_components.students.registry import STUDENT_KINDS, kind_of, student_config
+from threedrs_components.students.checkpoints import student_features
+from threedrs_components.students.registry import STUDENTS, open_student
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import collate, object_candidates, training_question
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_alignment,
+    random_samples,
+    random_student,
+    task_objectives,
+    write_random_features,
+)
 from threedrs_components.training.config import TrainingConfig
-from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.loop import TrainingInputs, train
-from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.objective import TrainingModule
 from threedrs_components.training.parameter_groups import parameter_groups
-from threedrs_platform.records import FeatureMap
-from threedrs_platform.store.features import FeatureHeader, write_features
 
-ALIGNED = Objectives(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"))
+ALIGNMENT = AlignmentConfig(layers=(-1, -2), initialisation="fan_in")
 WIDTHS = MicroWidths(
     vision_width=32, vision_ff=64, width=48, heads=4, key_value_heads=2, ff=96, layers=2
 )
 WORLD = MicroWorldConfig(train=4, text=2, val=1, num_frames=2)
 
 
-def gradients(student: Student, num_questions: int) -> dict[str, bool]:
-    """Whether each trainable parameter moves, after one pass backwards."""
-    module = TrainingModule(student.train(), ALIGNED, 24)
-    scene = random_scene("scene", 0)
-    asked = [
-        training_question(sample, scene, student.tokenizer)
-        for sample in random_samples(scene, num_questions, 1)
-    ]
-    batch = collate([scene], [asked], [object_candidates(scene)], student.tokenizer)
-    torch.manual_seed(0)
-    teacher = torch.randn(1, 2, 4, 4, 24)
-    loss, _ = module(MicroBatch(batch, teacher, ()), Totals(max(num_questions, 1), 1))
-    loss.backward()
-    return {
-        name: parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-        for name, parameter in student.named_parameters()
-        if parameter.requires_grad
-    }
-
-
-@pytest.mark.parametrize("kind", STUDENT_KINDS)
-def test_the_alignment_loss_reaches_the_vision_tower(kind: str) -> None:
-    student = random_student(kind=kind, frozen=())
-    moved = gradients(student, num_questions=0)
-    tower = [name for name in moved if student.part_of(name) == "vision"]
-    # A bias of keys shifts all scores of a softmax alike.
-    assert len(tower) > 10
-    assert [name for name in tower if not moved[name] and "k_proj.bias" not in name] == []
-    assert not moved["model.lm_head.weight"]
-
-
-@pytest.mark.parametrize("kind", STUDENT_KINDS)
-def test_every_trainable_parameter_takes_part(kind: str) -> None:
-    """Else distributed training would wait for gradients that never come."""
-    moved = gradients(random_student(kind=kind, frozen=(), object_features="both"), 9)
-    assert [name for name, moves in moved.items() if not moves and "k_proj.bias" not in name] == []
+def aligned(student: Student) -> TrainingModule:
+    head = random_alignment(student, ALIGNMENT, 24)
+    return TrainingModule(student, [*task_objectives(student), head])
 
 
 @pytest.mark.parametrize("kind", ["qwen2_vl", "llava_video"])
 def test_frozen_parts_stay_and_the_others_learn_at_their_rates(kind: str) -> None:
     released = TrainingConfig(learning_rate=1e-5, vision_learning_rate_factor=0.2)
-    module = TrainingModule(random_student(kind=kind), ALIGNED, 24)
+    module = aligned(random_student(kind=kind))
     rates = {group.name: group.learning_rate for group in parameter_groups(module, released)}
     expected: dict[str, Any] = {"projector": 1e-5, "heads": 1e-5, "language": 1e-5}
     if kind == "llava_video":
@@ -95,24 +64,13 @@ def test_every_group_has_a_rate_of_its_own_and_zero_freezes_it() -> None:
         head_learning_rate=0.0,
         vision_learning_rate_factor=0.25,
     )
-    module = TrainingModule(random_student(), ALIGNED, 24)
+    module = aligned(random_student())
     groups = {group.name: group for group in parameter_groups(module, chosen)}
     rates = {name: group.learning_rate for name, group in groups.items()}
     assert rates == {"vision": 1e-5, "projector": 3e-5, "language": 4e-5}
     assert not module.student.grounding.no_object.requires_grad
-    assert module.alignment is not None
-    assert not any(value.requires_grad for value in module.alignment.parameters())
-
-
-def test_parts_cover_the_model_without_overlap() -> None:
-    for kind in STUDENT_KINDS:
-        student = random_student(kind=kind)
-        sizes = {part: len(student.parameters_of(part)) for part in ("vision", "projector")}
-        assert min(sizes.values()) > 0
-        parts = {student.part_of(name) for name, _ in student.named_parameters()}
-        assert parts == {"vision", "projector", "language", "heads"}
-        assert student.part_of("grounding.no_object") == "heads"
-        assert student.part_of("model.lm_head.weight") == "language"
+    heads = list(module.heads.parameters())
+    assert heads and not any(value.requires_grad for value in heads)
 
 
 @pytest.fixture(scope="module")
@@ -125,18 +83,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scene_id in source.scenes("text"):
         prepared = prepare_scene(source.load(scene_id), None, config)
         write_prepared(prepared, root / "prepared")
-        values = np.random.default_rng(0).normal(size=(2, 4, 4, 8)).astype(np.float16)
-        write_features(
-            root / "features" / f"{scene_id}.arrow",
-            FeatureMap(scene_id, prepared.frame_names, values),
-            FeatureHeader("fake", "0" * 64, "none", "none", -1),
-        )
+        write_random_features(prepared, root / "features", 8, 0)
     return root
 
 
-@pytest.mark.parametrize("kind", STUDENT_KINDS)
+@pytest.mark.parametrize("kind", STUDENTS)
 def test_a_step_on_the_micro_world_runs(world: Path, tmp_path: Path, kind: str) -> None:
-    config = student_config({"kind": kind, "micro": WIDTHS, "position_encoding": True})
+    config = STUDENTS.read({"kind": kind, "micro": WIDTHS, "position_encoding": True})
     recipe = MicroPretrainingConfig(
         tower_steps=1, tower_images=2, language_steps=1, language_frames=2, evaluation_frames=1
     )
@@ -149,7 +102,7 @@ def test_a_step_on_the_micro_world_runs(world: Path, tmp_path: Path, kind: str) 
         prepared=world / "prepared",
         samples={scene.scene_id: random_samples(scene, 4, 0) for scene in scenes},
         training=TrainingConfig(steps=1, scenes_per_step=2, questions_per_scene=3),
-        objectives=ALIGNED,
+        objectives=(*TASKS, ALIGNMENT),
         features=world / "features",
     )
     curve: list[dict[str, float]] = []
@@ -160,8 +113,8 @@ def test_a_step_on_the_micro_world_runs(world: Path, tmp_path: Path, kind: str) 
         out=tmp_path / "out",
     )
     assert curve[0]["loss/alignment"] > 0
-    trained = load_student(tmp_path / "out")
-    assert kind_of(trained.config) == kind
+    trained = open_student(tmp_path / "out")
+    assert trained.config.kind == kind
     before, after = load_file(start / "model.safetensors"), trained.state_dict()
     changed = {
         trained.part_of(name) for name in before if not torch.equal(before[name], after[name])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from threedrs_components.objectives.config import (
-    AlignmentConfig,
-    CorrespondenceConfig,
-    TextConfig,
-)
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.alignment.objective import build_alignment, teacher_map
+from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.objective import Objective, TeacherFeatures
+from threedrs_components.objectives.text import TextConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
+from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_samples,
+    random_scene,
+    random_student,
+    write_random_features,
+)
 from threedrs_components.training.config import TrainingConfig
-from threedrs_components.training.data import TrainingData, teacher_map
+from threedrs_components.training.data import TrainingData
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary, train
-from threedrs_components.training.objective import Objectives
 from threedrs_components.training.strategies import World
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError, StepFailed
 from threedrs_platform.records import FeatureMap
@@ -46,10 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
         scene = random_scene(name, number)
         write_prepared(scene, root / "prepared")
         samples[name] = random_samples(scene, 6, number)
-        values = np.random.default_rng(number).normal(size=(2, 4, 4, 8)).astype(np.float16)
-        write_features(
-            root / "features" / f"{name}.arrow", FeatureMap(name, scene.frame_names, values), HEADER
-        )
+        write_random_features(scene, root / "features", 8, number)
     return TrainingInputs(
         student=LlavaVideoConfig(checkpoint=str(root / "student")),
         prepared=root / "prepared",
@@ -62,9 +64,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
             log_every=3,
             shuffle_frames=True,
         ),
-        objectives=Objectives(
-            alignment=AlignmentConfig(standardise=True, layers=(-1, -2)),
-            correspondence=CorrespondenceConfig(weight=0.5, level="token", voxel_m=1.0),
+        objectives=(
+            *TASKS,
+            AlignmentConfig(standardise=True, layers=(-1, -2)),
+            CorrespondenceConfig(weight=0.5, level="token", voxel_m=1.0),
         ),
         features=root / "features",
         seed=3,
@@ -176,6 +179,11 @@ def test_alignment_without_features_is_refused(inputs: TrainingInputs, tmp_path:
         run(replace(inputs, features=None), tmp_path)
 
 
+def test_a_training_without_scenes_is_refused(inputs: TrainingInputs, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no scene to train on"):
+        run(replace(inputs, samples={}), tmp_path)
+
+
 def test_a_blind_student_cannot_be_aligned(inputs: TrainingInputs, tmp_path: Path) -> None:
     blind = inputs.student.model_copy(update={"blind": True})
     with pytest.raises(ConfigError, match="no visual tokens"):
@@ -251,13 +259,14 @@ def test_teacher_features_of_several_extractions_are_refused(
 
 def test_correspondences_are_of_the_level_that_is_chosen(inputs: TrainingInputs) -> None:
     """Random scenes have no pixels, so only their tokens can correspond."""
-    chosen = {
-        level: CorrespondenceConfig.model_validate({"weight": 1.0, "level": level})
+    student = build_student(inputs.student)
+    token, pixel = (
+        CorrespondenceConfig.model_validate({"weight": 1.0, "level": level}).build(student)
         for level in ("token", "pixel")
-    }
-    assert data_of(inputs, 3, correspondence=chosen["token"]).scene("a").pairs is not None
+    )
+    assert data_of(inputs, 3, token).scene("a").targets["correspondence"].num_tokens == 32
     with pytest.raises(DataError, match="has no pixels; use the level 'token'"):
-        data_of(inputs, 3, correspondence=chosen["pixel"]).scene("a")
+        data_of(inputs, 3, pixel).scene("a")
 
 
 def test_features_of_all_images_on_disk_only_need_as_many_frames(
@@ -277,12 +286,14 @@ def test_features_of_all_images_on_disk_only_need_as_many_frames(
 
 
 def test_teacher_features_stay_as_stored_until_they_are_used(inputs: TrainingInputs) -> None:
-    data = data_of(inputs, 3, features=inputs.features)
-    held = data.scene("a").teacher
-    assert held is not None and held.dtype == np.float16
+    assert inputs.features is not None
+    teacher = TeacherFeatures(inputs.features, PreparedScenes(inputs.prepared), SCENES)
+    data = data_of(inputs, 3, build_alignment(AlignmentConfig(), 48, teacher))
+    held = data.scene("a").targets["alignment"]
+    assert held.dtype == np.float16
     assert not held.flags.owndata and not held.flags.writeable
-    used = data.assemble([data.plan(0).scenes[0]]).teacher
-    assert used is not None and used.dtype == torch.float32
+    used = data.assemble([data.plan(0).scenes[0]]).targets["alignment"]
+    assert used.dtype == torch.float32
 
 
 def test_a_checkpoint_belongs_to_the_content_of_the_start_not_to_its_place(
@@ -301,13 +312,24 @@ def test_a_checkpoint_belongs_to_the_content_of_the_start_not_to_its_place(
     assert identity(start, "known") == identity(other, "known") != identity(other, "else")
 
 
+def test_a_checkpoint_belongs_to_the_objectives_that_are_on_however_work_is_done(
+    inputs: TrainingInputs,
+) -> None:
+    def identity(**changes: Any) -> str:
+        return replace(inputs, **changes).identity(World())
+
+    often = inputs.training.model_copy(update={"checkpoint_every": 7, "gradient_accumulation": 2})
+    heavier = (*inputs.objectives[:-1], CorrespondenceConfig(weight=0.6))
+    assert identity(training=often) == identity()
+    assert len({identity(), identity(objectives=heavier), identity(objectives=TASKS)}) == 3
+
+
 def test_the_mask_of_the_text_decides_what_is_learned(
     inputs: TrainingInputs, tmp_path: Path
 ) -> None:
     found = []
     for mask in ("clean", "released"):
-        text = TextConfig.model_validate({"mask": mask})
-        objectives = Objectives(text=text)
+        objectives = (TextConfig.model_validate({"mask": mask}),)
         training = inputs.training.model_copy(update={"steps": 1})
         changed = replace(inputs, objectives=objectives, training=training)
         found.append(run(changed, tmp_path / mask)[1][1]["loss/text"])
@@ -329,13 +351,12 @@ def test_ranks_share_a_step_without_overlap(inputs: TrainingInputs) -> None:
     assert sum(share.num_questions for share in shares) == plan.num_questions
 
 
-def data_of(inputs: TrainingInputs, seed: int, **choices: Any) -> TrainingData:
-    make: Callable[..., TrainingData] = TrainingData
-    return make(
+def data_of(inputs: TrainingInputs, seed: int, *objectives: Objective) -> TrainingData:
+    return TrainingData(
         PreparedScenes(inputs.prepared),
         inputs.samples,
-        inputs.student.build().tokenizer,
+        build_student(inputs.student).tokenizer,
         inputs.training,
         seed,
-        **choices,
+        objectives=objectives,
     )

@@ -9,15 +9,15 @@ import torch
 
 from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import GROUND, Encoded
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import (
+from threedrs_components.students.batches import (
     Question,
     collate,
     proposal_candidates,
     region_of,
 )
+from threedrs_components.students.student import Student
+from threedrs_components.students.tokenizer import GROUND, Encoded
+from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
 from threedrs_components.training.prediction import predict_benchmarks, predict_scene
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample

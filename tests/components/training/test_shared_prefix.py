@@ -11,20 +11,28 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from threedrs_components.objectives.config import AlignmentConfig, CorrespondenceConfig, TextConfig
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.text import TextConfig
 from threedrs_components.scenes.prepared import scene_pairs
-from threedrs_components.students.passes import Frames
-from threedrs_components.students.shared_prefix import PrefixLayout, question_mask
-from threedrs_components.students.student import Student
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.batches import (
+from threedrs_components.students.batches import (
     collate,
     object_candidates,
     stack_frames,
     training_question,
 )
+from threedrs_components.students.passes import Frames
+from threedrs_components.students.shared_prefix import PrefixLayout, question_mask
+from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import (
+    random_alignment,
+    random_samples,
+    random_scene,
+    random_student,
+    task_objectives,
+)
 from threedrs_components.training.data import MicroBatch
-from threedrs_components.training.objective import Objectives, Totals, TrainingModule
+from threedrs_components.training.objective import Totals, TrainingModule
 
 
 def micro_batch(student: Student, scenes: int, questions: list[list[int]]) -> MicroBatch:
@@ -45,8 +53,7 @@ def micro_batch(student: Student, scenes: int, questions: list[list[int]]) -> Mi
         student.config.blind,
     )
     torch.manual_seed(3)
-    teacher = torch.randn(scenes, 2, 4, 4, 24)
-    return MicroBatch(batch, teacher, ())
+    return MicroBatch(batch, {"alignment": torch.randn(scenes, 2, 4, 4, 24)})
 
 
 def gradients(module: TrainingModule) -> dict[str, Tensor]:
@@ -56,7 +63,10 @@ def gradients(module: TrainingModule) -> dict[str, Tensor]:
     }
 
 
-OBJECTIVES = Objectives(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"))
+def aligned(student: Student) -> TrainingModule:
+    settings = AlignmentConfig(layers=(-1, -2), initialisation="fan_in")
+    head = random_alignment(student, settings, 24)
+    return TrainingModule(student, [*task_objectives(student), head])
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,7 @@ OBJECTIVES = Objectives(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"
 )
 def test_loss_and_gradients_equal_the_sum_of_separate_samples(choices: dict[str, Any]) -> None:
     student = random_student(**choices).train()
-    module = TrainingModule(student, OBJECTIVES, 24)
+    module = aligned(student)
     rows = [[0, 1, 2, 5, 7], [3, 4, 6, 8]]
     packed, _ = module(micro_batch(student, 2, rows), Totals(questions=1, scenes=2))
     packed.backward()
@@ -82,7 +92,7 @@ def test_loss_and_gradients_equal_the_sum_of_separate_samples(choices: dict[str,
             alone = micro_batch(student, 2, [[row] if s == scene else [] for s in range(2)])
             # Alignment of both scenes is counted once over all separate samples.
             loss, _ = module(
-                replace(alone, teacher=alone.teacher if (scene, row) == (0, 0) else None),
+                alone if (scene, row) == (0, 0) else replace(alone, targets={}),
                 Totals(questions=1, scenes=2),
             )
             loss.backward()
@@ -141,8 +151,8 @@ def test_the_visual_prefix_equals_the_transformers_route_with_encoder_outputs() 
 
 def test_text_loss_of_a_batch_is_the_sum_over_its_questions() -> None:
     student = random_student().eval()
-    module = TrainingModule(student, Objectives(text=TextConfig(weight=1.0)), None)
-    micro = replace(micro_batch(student, 1, [[1, 2, 4]]), teacher=None)
+    module = TrainingModule(student, [TextConfig(weight=1.0).build(student)])
+    micro = replace(micro_batch(student, 1, [[1, 2, 4]]), targets={})
     loss, _ = module(micro, Totals(questions=3, scenes=1))
     batch = micro.batch
     out = student(batch.frames, batch.layout, batch.ids, batch.regions)
@@ -158,10 +168,10 @@ def test_text_loss_of_a_batch_is_the_sum_over_its_questions() -> None:
 def test_the_correspondence_loss_reaches_the_student() -> None:
     student = random_student()
     config = CorrespondenceConfig(weight=1.0, voxel_m=1.0)
-    module = TrainingModule(student, Objectives(correspondence=config), None)
+    module = TrainingModule(student, [config.build(student)])
     micro = micro_batch(student, 1, [[]])
     pairs = (scene_pairs(random_scene("scene0", 0), level="token", voxel_m=1.0),)
-    loss, parts = module(MicroBatch(micro.batch, None, pairs), Totals(1, 1))
+    loss, parts = module(MicroBatch(micro.batch, {"correspondence": pairs}), Totals(1, 1))
     loss.backward()
     assert parts["loss/correspondence"] == pytest.approx(float(loss.detach()))
     assert student.model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() > 0
@@ -171,7 +181,7 @@ def test_the_correspondence_loss_reaches_the_student() -> None:
 def test_sharded_workers_run_the_same_modules_whatever_they_are_asked(rows: list[int]) -> None:
     """They gather the weights of each module together; one that skips it leaves them waiting."""
     student = random_student().train()
-    module = TrainingModule(student, OBJECTIVES, 24)
+    module = aligned(student)
     expected, _ = module(micro_batch(student, 1, [rows]), Totals(len(rows), 1))
     module.runs_every_head = True
     ran: list[str] = []
@@ -181,10 +191,12 @@ def test_sharded_workers_run_the_same_modules_whatever_they_are_asked(rows: list
     loss, _ = module(micro_batch(student, 1, [rows]), Totals(len(rows), 1))
     loss.backward()
     torch.testing.assert_close(loss, expected)
-    heads = [name for name in ran if name.startswith(("student.grounding.", "alignment."))]
+    heads = [name for name in ran if name.startswith(("student.grounding.", "heads."))]
     objects, query = (f"student.grounding.{name}_projection" for name in ("object", "query"))
     assert heads[:6] == [f"{each}.{layer}" for each in (objects, query) for layer in (0, 2, 3)]
-    assert heads[6:] == [f"alignment.projectors.{i}.{n}" for i in (0, 1) for n in LINEARS]
+    assert heads[6:] == [
+        f"heads.alignment.head.projectors.{i}.{n}" for i in (0, 1) for n in LINEARS
+    ]
     assert ran.index("student.model.lm_head") < ran.index(f"{objects}.0")
     trainable = [name for name, value in module.named_parameters() if value.requires_grad]
     assert [name for name in trainable if gradient_of(module, name) is None] == []
@@ -211,8 +223,8 @@ def test_a_question_sees_the_prefix_and_itself() -> None:
 
 def test_a_blind_student_has_only_the_header_as_prefix() -> None:
     student = random_student(blind=True)
-    module = TrainingModule(student, Objectives(), None)
-    micro = replace(micro_batch(student, 2, [[0, 1, 2], [3]]), teacher=None)
+    module = TrainingModule(student, task_objectives(student))
+    micro = replace(micro_batch(student, 2, [[0, 1, 2], [3]]), targets={})
     assert micro.batch.layout.prefix == 1
     loss, _ = module(micro, Totals(4, 2))
     loss.backward()
@@ -221,7 +233,7 @@ def test_a_blind_student_has_only_the_header_as_prefix() -> None:
 
 def test_frames_in_another_order_are_a_scene_with_its_frames_reordered() -> None:
     student = random_student(position_encoding=True).eval()
-    module = TrainingModule(student, OBJECTIVES, 24)
+    module = aligned(student)
     micro = micro_batch(student, 1, [[0, 1, 2, 4]])
     order = torch.tensor([1, 0])
     shown = replace(micro.batch.frames, order=order[None])
@@ -233,8 +245,8 @@ def test_frames_in_another_order_are_a_scene_with_its_frames_reordered() -> None
         regions=replace(regions, weights=regions.weights[:, order]),
         candidate_weights=micro.batch.candidate_weights[:, :, order],
     )
-    assert micro.teacher is not None
-    expected, _ = module(MicroBatch(moved, micro.teacher[:, order], ()), Totals(4, 1))
+    targets = {"alignment": micro.targets["alignment"][:, order]}
+    expected, _ = module(MicroBatch(moved, targets), Totals(4, 1))
     torch.testing.assert_close(loss, expected)
     unmoved, _ = module(micro, Totals(4, 1))
     assert not torch.isclose(loss, unmoved)

@@ -15,8 +15,13 @@ from safetensors.torch import load_file
 
 from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_samples,
+    random_scene,
+    random_student,
+)
 from threedrs_components.training.config import Strategy, TrainingConfig
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, train
@@ -36,6 +41,7 @@ def inputs(tmp_path: Path) -> TrainingInputs:
         prepared=tmp_path / "prepared",
         samples=samples,
         training=TrainingConfig(steps=2, scenes_per_step=2, questions_per_scene=4, log_every=1),
+        objectives=TASKS,
     )
 
 

@@ -9,14 +9,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from threedrs_components.objectives.config import CorrespondenceConfig, GroundingConfig
+from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.grounding import GroundingConfig
+from threedrs_components.objectives.registry import VALIDATION_CURVES
+from threedrs_components.objectives.text import TextConfig
 from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.config import VALIDATION_CURVES, TrainingConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_samples,
+    random_scene,
+    random_student,
+)
+from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.loop import TrainingInputs, train
-from threedrs_components.training.objective import Objectives
 
 LOOKING = {"validate_every": 2}
 
@@ -35,6 +42,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> TrainingInputs:
         prepared=root / "prepared",
         samples={name: samples[name] for name in "ab"},
         training=TrainingConfig(steps=4, scenes_per_step=2, questions_per_scene=4, log_every=3),
+        objectives=TASKS,
         validation={"c": samples["c"]},
     )
 
@@ -67,9 +75,10 @@ def test_loss_weights_do_not_enter(inputs: TrainingInputs, tmp_path: Path) -> No
     still = replace(
         inputs, training=inputs.training.model_copy(update={"learning_rate": 1e-30, "steps": 2})
     )
-    heavy = Objectives(
-        correspondence=CorrespondenceConfig(weight=3.0, level="token", voxel_m=1.0),
-        grounding=GroundingConfig(weight=10.0),
+    heavy = (
+        TextConfig(),
+        GroundingConfig(weight=10.0),
+        CorrespondenceConfig(weight=3.0, level="token", voxel_m=1.0),
     )
     light = curve(still, tmp_path / "light", **LOOKING)[2]
     other = curve(replace(still, objectives=heavy), tmp_path / "heavy", **LOOKING)[2]

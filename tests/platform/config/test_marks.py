@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from threedrs_platform.config import CONDUCT, PLACE, Config, merged
-from threedrs_platform.config.kinds import choose, read_kind
+from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config, merged
+from threedrs_platform.config.kinds import choose, load_modules, read_kind
 
 
 class Weights(Config):
@@ -19,19 +19,21 @@ class Recipe(Config):
     others: tuple[Weights, ...] = (Weights(), Weights(checkpoint="/b"))
     table: dict[str, Weights] = {"x": Weights(checkpoint="/c")}  # noqa: RUF012
     workers: Annotated[int, CONDUCT] = 1
+    remark: Annotated[str, REPORTED] = ""
     sizes: tuple[int, ...] = (1, 2)
 
 
-def test_places_and_conduct_are_no_part_of_an_identity() -> None:
-    moved = Recipe(first=Weights(checkpoint="/elsewhere"), workers=8)
+def test_places_conduct_and_remarks_are_no_part_of_an_identity() -> None:
+    moved = Recipe(first=Weights(checkpoint="/elsewhere"), workers=8, remark="new")
     assert moved.identity() == Recipe().identity()
     assert moved.fingerprint() == Recipe().fingerprint()
     assert Recipe(first=Weights(layer=3)).identity() != Recipe().identity()
 
 
-def test_places_stay_where_only_conduct_is_left_out() -> None:
-    left = Recipe().canonical(without=(CONDUCT,))
+def test_places_and_remarks_stay_where_only_conduct_is_left_out() -> None:
+    left = Recipe(remark="new").canonical(without=(CONDUCT,))
     assert "workers" not in left and left["first"]["checkpoint"] == "/a"
+    assert left["remark"] == "new"
 
 
 @pytest.mark.parametrize("recipe", [Recipe(), Recipe(first=Weights(), others=(), table={})])
@@ -44,6 +46,12 @@ def test_a_chosen_component_is_read_back_with_its_places() -> None:
     chosen = choose(weights)
     assert chosen.open(Weights) == weights
     assert chosen.identity() == {"module": __name__, "settings": {"kind": "weights", "layer": 2}}
+
+
+def test_modules_that_settings_name_are_told_beside_the_identity() -> None:
+    chosen = choose(Weights(), more=("json", "math"))
+    assert chosen.identity() == choose(Weights()).identity()
+    assert [module.__name__ for module in load_modules(chosen.more)] == ["json", "math"]
 
 
 def test_a_module_without_the_kind_is_named() -> None:

@@ -146,10 +146,10 @@ def test_an_older_attempt_of_the_same_owner_is_stale_too(
 
 def test_a_lease_is_held_until_it_expires(database: Database, journal: Journal) -> None:
     run, key = submit(database)
-    claim(journal, run, key, lease_s=0.3)
+    claim(journal, run, key, lease_s=1.0)
     waiting = other(database)
     assert waiting.claim(run, key, LEASE_S) is None
-    time.sleep(0.4)
+    time.sleep(1.1)
     assert waiting.rows([key])[key].is_abandoned
     assert waiting.claim(run, key, LEASE_S) is not None
 

@@ -27,12 +27,12 @@ def known(*recipes: Recipe) -> list[tuple[StepRow, object]]:
 def test_the_nearest_of_several_is_compared() -> None:
     earlier = known(recipe(a=1, b=9, c=9), recipe(a=1, b=2, c=9), recipe(a=9, b=9, c=9))
     reason = Predecessors(earlier, {}).reason(recipe(a=1, b=2, c=3), "")
-    assert reason == "parameter c changed: 9 to 3"
+    assert reason.text == "parameter c changed: 9 to 3"
 
 
 def test_a_step_that_the_plan_still_uses_is_no_predecessor() -> None:
     beside = recipe(a=1)
-    assert Predecessors(known(beside), {beside.key(): beside}).reason(recipe(a=2), "") == "new"
+    assert Predecessors(known(beside), {beside.key(): beside}).reason(recipe(a=2), "").text == "new"
 
 
 def test_a_long_history_is_not_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,5 +45,5 @@ def test_a_long_history_is_not_compared_whole(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(reasons, "_features", counted)
     history = Predecessors(known(*(recipe(a=value) for value in range(500))), {})
-    assert history.reason(recipe(a=501), "") == "parameter a changed: 0 to 501"
+    assert history.reason(recipe(a=501), "").text == "parameter a changed: 0 to 501"
     assert len(looked_at) == MOST_COMPARED + 1

@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from threedrs_components.students.checkpoints import load_student
+from threedrs_components.students.registry import open_student
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, write_tiny_run
 from threedrs_platform.database.events import post
 from threedrs_platform.database.results import Results
@@ -68,8 +68,8 @@ def test_the_model_is_loaded_back_from_mlflow(
 ) -> None:
     uri = f"models:/{child.data.tags['threedrs.model_id']}"
     folder = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
-    loaded = load_student(folder)
-    kept = load_student(workspace.store.checkout(child.data.tags["threedrs.checkpoint"]))
+    loaded = open_student(folder)
+    kept = open_student(workspace.store.checkout(child.data.tags["threedrs.checkpoint"]))
     weights = kept.state_dict()
     assert loaded.state_dict().keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())

@@ -63,6 +63,7 @@ def test_it_waits_for_a_run_that_has_not_started(
             connection.exec_driver_sql(f"UPDATE runs SET state = '{next(states)}'")
 
     looks: list[Workspace] = []
+    # Not time.sleep itself: subprocess sleeps, too, when git is slow to answer.
     monkeypatch.setattr(tracker, "time", SimpleNamespace(sleep=advance))
     monkeypatch.setattr(tracker, "deliver_all", counting(looks))
     advance(0)
@@ -88,6 +89,7 @@ def test_a_failing_server_is_told_once_in_the_events(
         with workspace.database.write() as connection:
             connection.exec_driver_sql(f"UPDATE runs SET state = '{next(states)}'")
 
+    # Not time.sleep itself: subprocess sleeps, too, when git is slow to answer.
     monkeypatch.setattr(tracker, "time", SimpleNamespace(sleep=advance))
     monkeypatch.setattr(tracker, "deliver_all", lambda workspace: Delivery(0, 2, "no route"))
     advance(0)

@@ -102,6 +102,8 @@ def step_content(step: PlannedStep) -> dict[str, Any]:
         "label": step.spec.label,
         "hit": step.hit,
         "reason": step.reason,
+        "changed_code": list(step.changed_code),
+        "accepted": None if step.acceptance is None else asdict(step.acceptance),
         "cells": step.cells,
         "inputs": dict(step.inputs),
         "seconds": step.seconds,
@@ -116,7 +118,21 @@ def plan_text(grid: GridCells, plan: Plan, *, every_step: bool = False) -> str:
     head = f"{grid.name}: {len(grid.cells)} cells x seeds {seeds}"
     rows = _every_step(plan) if every_step else _grouped(plan)
     counts = f"{len(plan.steps)} steps, {_shared(plan)} of them shared by several cells and seeds"
-    return "\n".join([head, cell_table(grid), "", columns(rows), "", counts, _total(plan)])
+    told = [head, cell_table(grid), "", columns(rows), "", *_changed_code(plan), counts]
+    return "\n".join([*told, _total(plan)])
+
+
+def _changed_code(plan: Plan) -> list[str]:
+    """Which functions changed, by kind of step; an edit without effect can be accepted."""
+    changes: dict[tuple[str, ...], list[str]] = {}
+    for step in plan.misses:
+        if step.changed_code and step.spec.kind not in changes.setdefault(step.changed_code, []):
+            changes[step.changed_code].append(step.spec.kind)
+    lines = []
+    for lines_of_code, kinds in changes.items():
+        lines += [f"code of {', '.join(kinds)}:", *(f"  {line}" for line in lines_of_code)]
+    hint = "an edit that changes no number can be accepted: workflows accept --help"
+    return [*lines, hint, ""] if lines else []
 
 
 def absent_text(absent: Mapping[str, str]) -> str:
@@ -232,6 +248,7 @@ def explanation(steps: Iterable[PlannedStep]) -> str:
         recipe.pop("params", None)
         lines = [f"{step.spec.kind} {step.spec.label}".rstrip() + f"  {step.key[:12]}  {state}"]
         lines.append(f"  why      {step.reason}")
+        lines += [f"  code     {change}" for change in step.changed_code]
         lines += [f"  input    {name}: {key[:12]}" for name, key in sorted(step.inputs.items())]
         lines += [
             f"  {name:8} {json.dumps(value, sort_keys=True, default=str)}"

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.acceptances import Acceptance
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.lineage import AttemptRow, TracedStep, lineage
 from threedrs_platform.database.measurements import CellResult, Measurement
@@ -133,8 +135,18 @@ def _step_lines(step: TracedStep, names: dict[str, str]) -> list[str]:
     ]
     if reads:
         lines.append(f"    reads {reads}")
+    if step.acceptance is not None:
+        lines.append(_acceptance_line(step.acceptance))
     tries = [_attempt_line(attempt, step.canonical_attempt) for attempt in step.attempts]
     return [*lines, *(tries or ["    no attempt: taken over from a step that did the same work"])]
+
+
+def _acceptance_line(acceptance: Acceptance) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(acceptance.accepted_at))
+    return (
+        f"    accepted, not computed: results of code {_short(acceptance.old_code)} stand for it "
+        f"({acceptance.accepted_by}, {when}: {acceptance.why})"
+    )
 
 
 def _short(digest: str | None) -> str:

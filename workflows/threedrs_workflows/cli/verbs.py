@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _GROUPS = {
-    "Write a grid": ("validate", "plan"),
+    "Write a grid": ("validate", "plan", "accept", "accepted"),
     "Run it": ("submit", "tune", "status", "logs", "wait", "cancel", "resume", "retry"),
     "Read the results": ("results", "compare", "trace", "report", "ui"),
     "One step by hand": ("prepare", "extract", "probe", "score"),

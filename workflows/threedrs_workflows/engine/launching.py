@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.recorder import LiveTail
+from threedrs_platform.database.journal import same_inputs
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.steps import Resources
@@ -105,7 +106,7 @@ class StepLauncher:
         )
         if adopted:
             schedule.done(step.key, digest)
-            self._run.tell(step, "reused", f"same inputs as step {twin.key[:12]}")
+            self._run.tell(step, "reused", same_inputs(twin))
         return adopted
 
     def _claim(self, step: PlannedStep, row: StepRow, content_key: str) -> None:

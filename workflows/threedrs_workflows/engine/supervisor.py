@@ -114,7 +114,9 @@ class _RunLoop:
             for step in plan.steps:
                 if step.hit and step.twin is not None:
                     inputs = schedule.inputs(step.key)
-                    run.workspace.journal.adopt(run.run_id, step.key, step.twin, inputs)
+                    run.workspace.journal.adopt(
+                        run.run_id, step.key, step.twin, inputs, reason=step.reason
+                    )
             done = [cell for cell in plan.links if schedule.cells[cell] is StepState.SUCCEEDED]
             run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.training.config import VALIDATION_CURVES
+from threedrs_components.objectives.registry import VALIDATION_CURVES
 from threedrs_platform.config import CONDUCT
 from threedrs_platform.config.paths import carries
 from threedrs_platform.config.strict_yaml import Document, KeyPath

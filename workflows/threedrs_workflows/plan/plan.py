@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from threedrs_platform.database.journal import CellKey, Journal
+from threedrs_platform.database.acceptances import ACCEPTED, Acceptance, Acceptances, code_parts
+from threedrs_platform.database.journal import CellKey, Journal, same_inputs
 from threedrs_platform.database.step_rows import History, StepEntry, StepRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.identity.recipes import Recipe
@@ -44,6 +45,10 @@ class PlannedStep:
     is_known: bool = False
     """The journal has it, in whatever state."""
     running_elsewhere: bool = False
+    acceptance: Acceptance | None = None
+    """A hit by results of older code that somebody has accepted."""
+    changed_code: tuple[str, ...] = ()
+    """Of a miss: modules and functions that differ from those of the nearest earlier step."""
     twin: StepRow | None = None
     """A hit under another recipe: the step whose outcome is to be taken over."""
 
@@ -120,11 +125,12 @@ def make_plan(
     Raises:
         ConfigError: a refresh that names no step, or a step whose identity cannot be computed.
     """
-    graph = GraphBuilder((code or CodeIndex()).digest).build(cells)
-    refreshed = _refreshed(graph, cells, refresh)
+    code = code or CodeIndex()
+    graph = GraphBuilder(code.digest).build(cells)
+    refreshed = chosen_steps(graph, cells, refresh, "--refresh")
     planner = _Planner(graph, journal, store, refreshed)
     steps = planner.steps()
-    return Plan(tuple(_explain(steps, journal)), tuple(cells), graph)
+    return Plan(tuple(_explain(steps, journal, code)), tuple(cells), graph)
 
 
 class _Planner:
@@ -135,7 +141,10 @@ class _Planner:
     ) -> None:
         self._graph, self._journal, self._store = graph, journal, store
         self._refreshed = refreshed
-        self._rows = journal.rows(graph.nodes.keys())
+        self._acceptances = Acceptances(journal.database).in_force(graph.nodes.keys())
+        sources = [each.source for each in self._acceptances.values()]
+        self._rows = journal.rows([*graph.nodes.keys(), *sources])
+        self._read_by = journal.input_digests(sources)
         self._history: dict[tuple[str, str], History] | None = None
         self._health: dict[str, Health] = {}
         self._done: dict[str, PlannedStep] = {}
@@ -155,6 +164,8 @@ class _Planner:
             return self._miss(node, row, self._wait_reason(node, waiting), waits=True)
         digests = {name: self._digest(key) for name, key in node.inputs.items()}
         content = node.recipe.content_key(digests)
+        if (accepted := self._accepted(node, digests)) is not None:
+            return accepted
         if row is not None and row.state is StepState.SUCCEEDED:
             if row.content_key != content:
                 return self._miss(node, row, "input changed", content=content)
@@ -163,6 +174,20 @@ class _Planner:
                 return self._hit(node, row, "done")
             return self._miss(node, row, f"artifact {health}", content=content)
         return self._twin(node, content) or self._miss(node, row, "", content=content)
+
+    def _accepted(self, node: Node, digests: Mapping[str, str]) -> PlannedStep | None:
+        """A hit by results that were accepted for this step, where they have read the same."""
+        acceptance = self._acceptances.get(node.key)
+        source = self._rows.get(acceptance.source) if acceptance is not None else None
+        if acceptance is None or source is None or source.state is not StepState.SUCCEEDED:
+            return None
+        same = self._read_by.get(source.key, {}) == dict(digests)
+        if not same or self._check(source.output_digest) is not Health.OK:
+            return None
+        own = self._rows.get(node.key)
+        adopted = own is not None and own.state is StepState.SUCCEEDED
+        hit = self._hit(node, source, f"{ACCEPTED}{acceptance.why}")
+        return replace(hit, twin=None if adopted else source, acceptance=acceptance)
 
     def _digest(self, key: str) -> str:
         digest = self._done[key].output_digest
@@ -174,7 +199,7 @@ class _Planner:
         twin = self._journal.with_content([content]).get(content)
         if twin is None or self._check(twin.output_digest) is not Health.OK:
             return None
-        return replace(self._hit(node, twin, f"same inputs as step {twin.key[:12]}"), twin=twin)
+        return replace(self._hit(node, twin, same_inputs(twin)), twin=twin)
 
     def _check(self, digest: str | None) -> Health:
         if digest is None:
@@ -256,25 +281,35 @@ def _state_reason(row: StepRow | None) -> str:
     return ""
 
 
-def _explain(steps: Sequence[PlannedStep], journal: Journal) -> list[PlannedStep]:
+def _explain(steps: Sequence[PlannedStep], journal: Journal, code: CodeIndex) -> list[PlannedStep]:
     """Fill in why steps without a state of their own have to run."""
     open_steps = [step for step in steps if not step.hit and not step.reason]
     if not open_steps:
         return list(steps)
+    known = journal.recipes({step.spec.kind for step in open_steps})
+    today = {step.recipe.code: code.details(step.spec.entry, step.spec.modules) for step in steps}
+    before = code_parts(journal.database, {recipe["code"] for _, recipe in known} - today.keys())
     predecessors = Predecessors(
-        journal.recipes({step.spec.kind for step in open_steps}),
-        current={step.key: step.recipe for step in steps},
+        known, {step.key: step.recipe for step in steps}, (before | today).get
     )
-    return [
-        step
-        if step.hit or step.reason
-        else replace(step, reason=predecessors.reason(step.recipe, step.spec.label))
-        for step in steps
-    ]
+    return [_explained(step, predecessors) for step in steps]
 
 
-def _refreshed(graph: Graph, cells: Sequence[Cell], wanted: Collection[str]) -> set[str]:
-    """Keys of the steps to refresh."""
+def _explained(step: PlannedStep, predecessors: Predecessors) -> PlannedStep:
+    if step.hit or step.reason:
+        return step
+    reason = predecessors.reason(step.recipe, step.spec.label)
+    return replace(step, reason=reason.text, changed_code=reason.changed_code)
+
+
+def chosen_steps(
+    graph: Graph, cells: Sequence[Cell], wanted: Collection[str], flag: str
+) -> set[str]:
+    """Keys of the steps that `KIND` or `KIND@CELL` name.
+
+    Raises:
+        ConfigError: one of them names none; `flag` is where it stands.
+    """
     chosen: set[str] = set()
     faults = []
     for target in wanted:
@@ -286,9 +321,7 @@ def _refreshed(graph: Graph, cells: Sequence[Cell], wanted: Collection[str]) -> 
         }
         if not found:
             kinds = sorted({node.spec.kind for node in graph.nodes.values()})
-            faults.append(
-                Fault(f"{target!r} names no step; kinds here: {', '.join(kinds)}", "--refresh")
-            )
+            faults.append(Fault(f"{target!r} names no step; kinds here: {', '.join(kinds)}", flag))
         chosen |= found
     if faults:
         raise ConfigError(faults)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.acceptances import known_code, remember_code
 from threedrs_platform.database.runs import Submission
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Cell
@@ -22,6 +23,7 @@ def plan_cells(workspace: Workspace, cells: Sequence[Cell], refresh: Collection[
 
 def record(workspace: Workspace, submission: Submission, plan: Plan) -> str:
     """Write a plan down as a run; returns the run's id."""
+    _remember_code(workspace, plan)
     return workspace.runs.submit(submission, plan.cells, plan.links, plan.entries())
 
 
@@ -43,8 +45,21 @@ def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Pl
     entries = [
         replace(entry, to_run=entry.to_run and entry.key not in leave) for entry in plan.entries()
     ]
+    _remember_code(workspace, plan)
     workspace.runs.replan(run_id, plan.links, entries)
     return plan
+
+
+def _remember_code(workspace: Workspace, plan: Plan) -> None:
+    """Keep what the code of new steps is made of, so that a later plan can name what changed."""
+    steps = {step.recipe.code: step.spec for step in plan.steps}
+    new = steps.keys() - known_code(workspace.database, steps)
+    if new:
+        versions = {
+            digest: workspace.code.details(steps[digest].entry, steps[digest].modules)
+            for digest in new
+        }
+        remember_code(workspace.database, versions)
 
 
 def until(cells: Sequence[Cell], kind: str, flag: str = "--until") -> list[Cell]:

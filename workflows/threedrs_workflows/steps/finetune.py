@@ -8,23 +8,19 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
-from threedrs_components.objectives.config import AlignmentConfig
+from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.splits import scenes_of
-from threedrs_components.students.checkpoints import resolve_student
+from threedrs_components.students.folder import resolve_student, weights_digest
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.launch import train_here
-from threedrs_components.training.loop import TrainingInputs, TrainingSummary
-from threedrs_components.training.objective import Objectives
+from threedrs_components.training.loop import LOSS, TrainingInputs, TrainingSummary
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
-
-WEIGHTS_DIGEST = "weights.json"
-"""Written by the step "pretrain" beside its pointer."""
 
 
 def run(task: StepTask) -> None:
@@ -37,7 +33,7 @@ def run(task: StepTask) -> None:
 
     def report(step: int, values: dict[str, float]) -> None:
         task.log(step, values)
-        task.progress(step, inputs.training.steps, f"loss {values['loss']:.3f}")
+        task.progress(step, inputs.training.steps, f"loss {values[LOSS]:.3f}")
 
     launch = train_on_ray if ray_is_on() else train_here
     summary = launch(
@@ -55,29 +51,18 @@ def training_inputs(task: StepTask) -> TrainingInputs:
     params = FinetuneParams.of(task)
     features = task.inputs.get("features")
     student = params.student.open(StudentSettings)
-    start = resolve_student(task.inputs["student"])
+    start = resolve_student(task.inputs["student"], student)
     return TrainingInputs(
         student=student.model_copy(update={"checkpoint": str(start)}),
         prepared=task.inputs["prepared"],
         samples=training_samples(task, params.text_split, features),
         training=params.training,
-        objectives=Objectives(
-            params.alignment or AlignmentConfig(weight=0.0),
-            params.correspondence,
-            params.grounding,
-            params.text,
-        ),
+        objectives=tuple(each.open(ObjectiveSettings) for each in params.objectives),
         features=features,
         seed=params.seed,
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task),
     )
-
-
-def weights_digest(start: Path) -> str:
-    """What a pointer to weights elsewhere says of their content; "" for weights that lie here."""
-    path = start / WEIGHTS_DIGEST
-    return str(json.loads(path.read_text())) if path.is_file() else ""
 
 
 def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
@@ -133,8 +118,9 @@ def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummar
         scenes = steps * inputs.training.scenes_per_step
         per_scene = summary.seconds / scenes
         task.metric(Metric("training/seconds_per_scene", per_scene, n=scenes, unit="s"))
-    for name in ("loss", "grounding/accuracy"):
+    shares = [each.curve(share) for each in inputs.objectives for share in each.shares]
+    for name in (LOSS, *shares):
         if name in summary.final:
-            unit = "%" if name.endswith("accuracy") else "nats"
-            value = summary.final[name] * (100 if unit == "%" else 1)
+            unit, scale = ("%", 100) if name in shares else ("nats", 1)
+            value = summary.final[name] * scale
             task.metric(Metric(f"training/{name}", value, n=summary.steps, unit=unit))

@@ -72,19 +72,19 @@ def _train_in_group(
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     mailbox = checkpoint_dir / f"reports-{time.time_ns()}.jsonl"
     settings = {"inputs": inputs, "checkpoints": checkpoint_dir, "out": out, "mailbox": mailbox}
-    told = Told(mailbox, report)
+    reports = ReportsOfFirstRank(mailbox, report)
     # The waiting thread must be this one: only then does Ray lend its CPUs to the workers.
-    with told.meanwhile():
+    with reports.meanwhile():
         _fit(_worker, settings, inputs, checkpoint_dir, inputs.training.workers)
-    told.relay()
+    reports.relay()
     summary = json.loads(_summary_path(mailbox).read_text())
     mailbox.unlink(missing_ok=True)
     _summary_path(mailbox).unlink()
     return TrainingSummary(**summary)
 
 
-class Told:
-    """Passes on the reports that the first rank leaves in a file, each once."""
+class ReportsOfFirstRank:
+    """The reports that the first rank leaves in a file, passed on each once."""
 
     def __init__(self, mailbox: Path, report: Report) -> None:
         self._mailbox, self._report, self._seen = mailbox, report, 0

@@ -146,7 +146,7 @@ class RunEvidence(Evidence):
 
 
 def _write_pretrained(student: Path, out: Path) -> None:
-    from threedrs_components.students.checkpoints import write_pretrained  # brings torch
+    from threedrs_components.students.export import write_pretrained  # brings torch
 
     write_pretrained(student, out)
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState
 
-from threedrs_components.training.config import VALIDATION_CURVES
+from threedrs_components.objectives.registry import VALIDATION_CURVES
 from threedrs_platform.database.studies import (
     CELL,
     KEYS,

@@ -49,6 +49,7 @@ def _modules(value: Any) -> Iterator[str]:
     """Modules of all components that were chosen somewhere inside a value."""
     if isinstance(value, Chosen):
         yield value.module
+        yield from value.more
     elif isinstance(value, Config):
         for name in type(value).model_fields:
             yield from _modules(getattr(value, name))

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from threedrs_components.objectives.config import (
-    AlignmentConfig,
-    CorrespondenceConfig,
-    GroundingConfig,
-    TextConfig,
-)
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
@@ -20,8 +14,5 @@ class FinetuneParams(StepParams):
     training: TrainingConfig
     text_split: str
     seed: int
-    alignment: AlignmentConfig | None = None
-    """None without a teacher."""
-    correspondence: CorrespondenceConfig
-    grounding: GroundingConfig
-    text: TextConfig
+    objectives: tuple[Chosen, ...]
+    """Those that take part, in the order in which their losses are added up."""

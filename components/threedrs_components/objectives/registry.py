@@ -1,0 +1,77 @@
+"""All objectives with their weights: the registry, and the one answer to "is this on?".
+
+Steps never import it: they are told the settings and modules of the objectives that are on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.grounding import GroundingConfig
+from threedrs_components.objectives.settings import Direction, ObjectiveSettings
+from threedrs_components.objectives.text import TextConfig
+from threedrs_platform.config import CONDUCT, Config
+from threedrs_platform.config.kinds import Chosen, choose
+
+
+class ObjectivesConfig(Config):
+    """Every objective. Losses are added up in this order, so a newcomer stands at the end."""
+
+    text: TextConfig = TextConfig()
+    grounding: GroundingConfig = GroundingConfig()
+    alignment: AlignmentConfig = AlignmentConfig()
+    correspondence: CorrespondenceConfig = CorrespondenceConfig()
+
+    def objectives(self) -> tuple[ObjectiveSettings, ...]:
+        """All of them, on or off."""
+        return tuple(getattr(self, name) for name in ObjectivesConfig.model_fields)
+
+    def active(self, *, has_teacher: bool) -> tuple[ObjectiveSettings, ...]:
+        """Those that take part in training: they are on, and have the teacher that they read."""
+        return tuple(
+            each
+            for each in self.objectives()
+            if each.is_on and (has_teacher or not each.reads_teacher)
+        )
+
+    def taking_part(self, *, has_teacher: bool) -> dict[str, Any]:
+        """JSON values of what has an effect.
+
+        Of an objective that is off the weight 0 is left, of one that lacks its teacher nothing.
+        """
+        active = self.active(has_teacher=has_teacher)
+        return {
+            each.name: each.canonical(without=(CONDUCT,)) if each in active else {"weight": 0.0}
+            for each in self.objectives()
+            if each in active or not each.reads_teacher
+        }
+
+
+OBJECTIVES = {each.name: type(each) for each in ObjectivesConfig().objectives()}
+"""Configuration classes by name."""
+
+VALIDATION_CURVES: dict[str, Direction] = {
+    "validation/loss": "minimize",
+    **{
+        name: better
+        for each in ObjectivesConfig().objectives()
+        for name, better in each.validation_curves.items()
+    },
+}
+"""What looks at held-out scenes draw, and which way is better."""
+
+
+def choose_objectives(objectives: Sequence[ObjectiveSettings]) -> tuple[Chosen, ...]:
+    """Objectives as a step's parameters carry them."""
+    return tuple(choose(each, each.modules()) for each in objectives)
+
+
+def weights_told(params: Mapping[str, Any]) -> ObjectivesConfig:
+    """Weights that a cell's dotted parameters tell; everything else has its default."""
+    weights = {name: params.get(f"{name}.weight") for name in OBJECTIVES}
+    return ObjectivesConfig.model_validate(
+        {name: {"weight": weight} for name, weight in weights.items() if weight is not None}
+    )

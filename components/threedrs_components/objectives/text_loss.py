@@ -1,0 +1,50 @@
+"""Cross-entropy of text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from threedrs_components.objectives.objective import Objective, StudentPass
+from threedrs_components.objectives.text_mask import LearnedTokens
+from threedrs_components.students.batches import SceneBatch
+from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
+
+if TYPE_CHECKING:
+    from threedrs_components.objectives.text import TextConfig
+
+
+class Text(Objective):
+    """Sum over questions of the mean cross-entropy of their learned tokens."""
+
+    def __init__(self, settings: TextConfig, tokenizer: StudentTokenizer) -> None:
+        super().__init__(settings)
+        self._learned = LearnedTokens(tokenizer, settings.mask)
+
+    def mark(self, question: Encoded) -> Encoded:
+        """As the mask says."""
+        return replace(question, is_answer=self._learned(question))
+
+    def is_asked(self, batch: SceneBatch) -> bool:
+        """Whether a token of the batch is learned."""
+        return len(batch.answer_tokens) > 0
+
+    def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
+        """Logits exist at learned tokens only."""
+        batch = student_pass.batch
+        logits = student_pass.student.logits(student_pass.output.states[batch.answer_tokens])
+        return text_loss(logits, batch.answer_ids, batch.answer_weights) / whole, {}
+
+
+def text_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum over tokens of their cross-entropy, in float32.
+
+    Args:
+        logits: [A, V] at the positions before the learned tokens; only those are ever computed.
+        targets: [A] int64, the learned tokens.
+        weights: [A]; one over the number of learned tokens of a question gives its mean.
+    """
+    return (cross_entropy(logits.float(), targets, reduction="none") * weights).sum()

@@ -1,0 +1,152 @@
+"""Results of older code that somebody has declared valid for newer code, and what code was which.
+
+An edit without effect on numbers (a renamed variable) gives a step another key. Accepting records
+that the results under the old key stand for the new one: with both digests of code, the time and
+the reason. An acceptance is never the default, and can be taken back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import insert, select, update
+
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import Database, now
+from threedrs_platform.states import StepState
+
+ACCEPTED = "accepted: "
+"""How the reason of a step begins whose results were accepted, not computed."""
+CodeParts = Mapping[str, Mapping[str, str]]
+"""Module -> name of a function or class in it -> digest."""
+
+_table = schema.acceptances
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Results of one step that are to stand for another one, which differs in its code alone."""
+
+    key: str
+    """The step that has no results."""
+    source: str
+    """The step whose results stand for it."""
+    kind: str
+    label: str
+    old_code: str
+    new_code: str
+    changes: tuple[str, ...]
+    """Modules and functions that differ."""
+
+
+@dataclass(frozen=True)
+class Acceptance(Proposal):
+    """A proposal that somebody has accepted."""
+
+    number: int
+    why: str
+    accepted_by: str
+    accepted_at: float
+    """Seconds since 1970."""
+    taken_back_at: float | None = None
+
+
+class Acceptances:
+    """The acceptances of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def in_force(self, keys: Collection[str]) -> dict[str, Acceptance]:
+        """The newest acceptance of each of these steps that has one, unless it was taken back."""
+        if not keys:
+            return {}
+        return {each.key: each for each in self.every(in_force=True) if each.key in keys}
+
+    def every(self, *, in_force: bool = False) -> list[Acceptance]:
+        """All acceptances, oldest first."""
+        query = select(_table).order_by(_table.c.number)
+        if in_force:
+            query = query.where(_table.c.taken_back_at.is_(None))
+        with self.database.read() as connection:
+            return [_acceptance(row) for row in connection.execute(query)]
+
+    def add(self, proposals: Sequence[Proposal], why: str, who: str) -> None:
+        """Record that proposals are accepted."""
+        rows = [
+            {
+                "key": each.key,
+                "source": each.source,
+                "kind": each.kind,
+                "label": each.label,
+                "old_code": each.old_code,
+                "new_code": each.new_code,
+                "changes_json": json.dumps(each.changes),
+                "why": why,
+                "accepted_by": who,
+            }
+            for each in proposals
+        ]
+        with self.database.write() as connection:
+            connection.execute(insert(_table).values(accepted_at=now()), rows)
+
+    def take_back(self, numbers: Collection[int]) -> list[Acceptance]:
+        """End acceptances that are in force; their steps have no results any more. Returns them."""
+        with self.database.write() as connection:
+            ended = connection.execute(
+                update(_table)
+                .where(_table.c.number.in_(numbers), _table.c.taken_back_at.is_(None))
+                .values(taken_back_at=now())
+                .returning(_table)
+            ).all()
+            steps = schema.steps
+            connection.execute(
+                update(steps)
+                .where(
+                    steps.c.key.in_([row.key for row in ended]),
+                    steps.c.state == StepState.SUCCEEDED,
+                    steps.c.reason.startswith(ACCEPTED),
+                )
+                .values(state=StepState.PENDING, reason="acceptance taken back", updated_at=now())
+            )
+        return sorted(map(_acceptance, ended), key=lambda each: each.number)
+
+
+def accepted_why(reason: str) -> str:
+    """Why a step's results were accepted, read from the step's reason; "" if they were computed."""
+    return reason.removeprefix(ACCEPTED) if reason.startswith(ACCEPTED) else ""
+
+
+def remember_code(database: Database, versions: Mapping[str, CodeParts]) -> None:
+    """Keep what each digest of code was made of, to say later what has changed since.
+
+    Args:
+        database: where it is kept.
+        versions: parts by the digest of the whole.
+    """
+    rows = [{"digest": key, "parts_json": json.dumps(parts)} for key, parts in versions.items()]
+    with database.write() as connection:
+        database.insert_new(connection, schema.code_versions, rows, first_seen=now())
+
+
+def code_parts(database: Database, digests: Collection[str]) -> dict[str, CodeParts]:
+    """What digests of code were made of, as far as it is known."""
+    table = schema.code_versions
+    query = select(table.c.digest, table.c.parts_json).where(table.c.digest.in_(list(digests)))
+    with database.read() as connection:
+        return {row.digest: json.loads(row.parts_json) for row in connection.execute(query)}
+
+
+def known_code(database: Database, digests: Collection[str]) -> set[str]:
+    """Those of the digests whose parts are kept."""
+    column = schema.code_versions.c.digest
+    with database.read() as connection:
+        return set(connection.scalars(select(column).where(column.in_(list(digests)))))
+
+
+def _acceptance(row: Any) -> Acceptance:
+    kept = {f.name: getattr(row, f.name) for f in fields(Acceptance) if f.name != "changes"}
+    return Acceptance(changes=tuple(json.loads(row.changes_json)), **kept)
