@@ -19,13 +19,12 @@ import pytest
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.objectives.alignment.config import known_losses
 from threedrs_components.objectives.registry import OBJECTIVES
-from threedrs_components.scenes.micro.config import MicroWorldConfig
-from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.registry import SCENES
 from threedrs_components.students.registry import STUDENTS
 from threedrs_components.teachers.precomputed.config import PrecomputedConfig
 from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.scannet_files import write_scannet
+from threedrs_components.testing.scene_sources import WORLD, tiny_scenes, write_world
 from threedrs_components.testing.teacher_checkpoints import tiny_teacher
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.tree import put_in
@@ -54,12 +53,11 @@ base:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small world on disk, the same as ScanNet has it, and annotations of every benchmark."""
     root = tmp_path_factory.mktemp("data")
-    config = MicroWorldConfig(train=3, text=2, val=2, num_frames=3, teacher_scenes=1)
-    write_world(config, root / "world", "student")
+    write_world(root / "world")
     write_scannet(root / "world", root)
     shutil.copytree(root / "world", root / "annotated")
     for kind in BENCHMARKS:
-        if kind not in config.annotated:
+        if kind not in WORLD.annotated:
             add_annotations(FIXTURES / kind, root / "annotated")
     return root
 
@@ -119,27 +117,17 @@ def features_made_elsewhere(data: Path) -> Path:
 
 
 def of_scenes(kind: str, data: Path) -> dict[str, Any]:
-    """Read from where such scenes are."""
-    lists = data / "embodiedscan"
-    sources: dict[str, dict[str, Any]] = {
-        "micro": {},
-        "rgbd_folder": {"kind": "rgbd_folder", "root": str(data / "world"), "num_frames": 2},
-        "scannet": {
-            "kind": "scannet",
-            "posed_images": str(data / "scannet/posed_images"),
-            "frame_lists": {
-                split: str(lists / f"embodiedscan_infos_{split}.json") for split in ("train", "val")
-            },
-            "boxes": [str(data / "metadata/scannet_gt_box.json")],
-            "num_frames": 2,
-        },
-    }
+    """Read from where such scenes are, with the annotations of the world that they show."""
+    if kind == "micro":
+        return {}
+    folder = data / f"scenes-{kind}"
+    scenes = tiny_scenes(kind, folder).canonical()
     elsewhere = {
         "benchmarks.annotations": str(data / "world"),
         "benchmarks.box_file": str(data / "metadata/scannet_gt_box.json"),
         "benchmarks.candidates": "ground_truth",
     }
-    return {"scenes": sources[kind], **(elsewhere if sources[kind] else {})}
+    return {"scenes": scenes, **elsewhere}
 
 
 def of_benchmark(kind: str, data: Path) -> dict[str, Any]:

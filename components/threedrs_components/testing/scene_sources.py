@@ -1,0 +1,60 @@
+"""A small source of scenes of every kind, for tests and trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.registry import SCENES
+from threedrs_components.scenes.settings import SceneSettings
+from threedrs_components.testing.scannet_files import write_scannet
+
+WORLD = MicroWorldConfig(train=3, text=2, val=2, num_frames=3, teacher_scenes=1)
+
+
+def tiny_scenes(kind: str, folder: Path) -> SceneSettings:
+    """Settings of a kind for data that this function writes under an empty folder.
+
+    Raises:
+        KeyError: nobody has said how data of this kind are written; add it to `WRITERS`.
+    """
+    return SCENES.read({"kind": kind, **WRITERS[kind](folder)})
+
+
+def write_world(folder: Path) -> None:
+    """A rendered world of a few scenes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    WORLD.write(folder, "student", lambda *_: None)
+
+
+def _micro(_folder: Path) -> dict[str, Any]:
+    return WORLD.canonical()
+
+
+def _rgbd_folder(folder: Path) -> dict[str, Any]:
+    write_world(folder / "world")
+    return {"root": str(folder / "world"), "num_frames": 2}
+
+
+def _scannet(folder: Path) -> dict[str, Any]:
+    write_world(folder / "world")
+    write_scannet(folder / "world", folder)
+    lists = folder / "embodiedscan"
+    return {
+        "posed_images": str(folder / "scannet/posed_images"),
+        "frame_lists": {
+            split: str(lists / f"embodiedscan_infos_{split}.json") for split in ("train", "val")
+        },
+        "boxes": [str(folder / "metadata/scannet_gt_box.json")],
+        "num_frames": 2,
+    }
+
+
+WRITERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
+    "micro": _micro,
+    "rgbd_folder": _rgbd_folder,
+    "scannet": _scannet,
+}
+"""By kind: writes data, and says the settings that lead to them."""
