@@ -2,18 +2,21 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo smoke test test-ray check format clean
+.PHONY: help install dev lock demo smoke test test-ray check format clean
 
 help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
 	@echo "make smoke    the same pipeline in its smallest sizes"
 	@echo "make install  only install into $(VENV)"
-	@echo "make test     the default tests; make test-ray: those that start a local Ray cluster"
+	@echo "make test     the default tests, in WORKERS=2 processes"
+	@echo "make test-ray those that start a local Ray cluster"
 	@echo "make check    style, types, import rules"
+	@echo "make lock     write constraints.txt anew, from the newest versions that pyproject.toml allows"
 	@echo "make clean    remove $(VENV) and caches; results in .threedrs stay"
 
 $(BIN)/python:
@@ -22,18 +25,32 @@ $(BIN)/python:
 	  { echo "$(PYTHON) is older than Python 3.11: say make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing into $(VENV): torch, ray, mlflow and others, some minutes the first time"
-	@$(PIP) install --editable ".[dashboards]"
+	@$(PIP) install -c constraints.txt --editable ".[dashboards]"
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/.installed
-	@$(PIP) install --editable ".[dev]"
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.installed
+	@$(PIP) install -c constraints.txt --editable ".[dashboards,dev]"
 	@touch $@
 
 install: $(VENV)/.installed
 
 dev: $(VENV)/.installed-dev
+
+# Resolves without installing, so that nothing that somebody added to the venv enters the file.
+# Local versions ("+cpu") are left out: they name one index's build, not a release.
+LOCKED := import json, sys; \
+  found = [each["metadata"] for each in json.load(sys.stdin)["install"]]; \
+  lines = ["%s==%s" % (each["name"].lower(), each["version"].split("+")[0]) for each in found]; \
+  print("\# Versions that work together. `make lock` writes this file, every `make` installs by it."); \
+  print(*sorted(line for line in lines if not line.startswith("threedrs==")), sep="\n")
+
+lock: | $(BIN)/python
+	@$(PIP) install --dry-run --ignore-installed --report $(VENV)/lock.json \
+	  --editable ".[dashboards,dev]"
+	@$(BIN)/python -c '$(LOCKED)' < $(VENV)/lock.json > $(VENV)/locked.txt
+	@mv $(VENV)/locked.txt constraints.txt
 
 demo: install
 	@$(BIN)/workflows submit ablations.yaml
@@ -47,7 +64,7 @@ smoke: install
 	@$(BIN)/workflows submit ablations.yaml --smoke
 
 test: dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 test-ray: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "ray and not slow"

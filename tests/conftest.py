@@ -1,8 +1,32 @@
 """Fixtures for all rooms."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Tiny models are fastest on one thread, and tests run side by side. Set before torch is loaded;
+# a caller's choice stays, since no test may depend on the number of threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says how busy the machine is, not whether it is right.
+settings.register_profile("threedrs", deadline=None)
+settings.load_profile("threedrs")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_current_folder() -> Iterator[None]:
+    """No test leaves a database in the current folder, as MLflow's defaults would."""
+    before = _databases()
+    yield
+    assert _databases() <= before, "a test has written a database into the current folder"
+
+
+def _databases() -> set[Path]:
+    patterns = ("*.db", "*.db-*", "*.sqlite*", "mlruns", "mlartifacts")
+    return {path for pattern in patterns for path in Path().glob(pattern)}
 
 
 @pytest.fixture(scope="session")

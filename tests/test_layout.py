@@ -62,7 +62,6 @@ def _imported(path: Path) -> list[str]:
     [
         "threedrs_platform",
         "threedrs_platform.config",
-        "threedrs_platform.contracts",
         "threedrs_platform.records",
         "threedrs_components.scenes.registry",
         "threedrs_components.teachers.registry",

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         app = create_app(find_workspace(args.workspace, args.db))
     except ThreedrsError as error:
         print(error, file=sys.stderr)
-        return 2
+        return error.exit_code
     uvicorn.run(app, host=LOOPBACK, port=args.port, log_level="warning")
     return 0
 

@@ -1,15 +1,15 @@
-"""Every error a user can meet, under one root.
+"""Every error a user can meet, under one root, and the exit code of a command that it ends.
 
-ThreedrsError
+ThreedrsError           (exit 1 unless said otherwise)
 ├── ConfigError         a file or flag is wrong; carries every fault with its place (exit 2)
-├── DataError           input data is unusable
+├── DataError           input data is unusable (exit 2, as every file that a user can mend)
 │   ├── SceneError      one scene is unusable: names scene, file and reason
 │   └── AnnotationError one annotation is unusable: names file, record and field
 ├── ArtifactError       the artifact store
 │   ├── ArtifactMissing a digest that the store does not hold
 │   └── ArtifactCorrupt content that does not match its digest
 ├── StorageError        disk full, read-only or unreachable storage (exit 75)
-├── CheckpointError     a model checkpoint does not fit: names file and tensors
+├── CheckpointError     a model checkpoint does not fit: names file and tensors (exit 2)
 ├── ConflictError       somebody else owns the run or the lease (exit 7)
 └── StepFailed          a step's own code failed; carries the class of failure
 """
@@ -18,10 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 class ThreedrsError(Exception):
     """Root of all errors that are shown to users as a message, never as a traceback."""
+
+    exit_code: ClassVar[int] = 1
+    """How a command ends that such an error stops."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Fault:
 class ConfigError(ThreedrsError):
     """A configuration is wrong. Lists all faults at once."""
 
+    exit_code = 2
+
     def __init__(self, faults: list[Fault]) -> None:
         self.faults = faults
         super().__init__("\n".join(str(fault) for fault in faults))
@@ -49,6 +55,8 @@ class ConfigError(ThreedrsError):
 
 class DataError(ThreedrsError):
     """Input data is unusable."""
+
+    exit_code = 2
 
 
 class SceneError(DataError):
@@ -88,13 +96,19 @@ class ArtifactCorrupt(ArtifactError):
 class StorageError(ThreedrsError):
     """Storage is full, read-only or out of reach."""
 
+    exit_code = 75
+
 
 class CheckpointError(ThreedrsError):
     """A model checkpoint does not fit the model."""
 
+    exit_code = 2
+
 
 class ConflictError(ThreedrsError):
     """Another owner holds what was asked for."""
+
+    exit_code = 7
 
 
 class StepFailed(ThreedrsError):

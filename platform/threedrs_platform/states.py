@@ -1,4 +1,4 @@
-"""States of steps, cells and runs, and the moves between them that are legal."""
+"""States of steps, attempts and runs, and classes of failure. The journal moves between states."""
 
 from __future__ import annotations
 
@@ -57,18 +57,3 @@ class FailureClass(StrEnum):
     OOM = "oom"
     INFRA = "infra"
     STORAGE = "storage"
-
-
-LEGAL_STEP_MOVES: dict[StepState, frozenset[StepState]] = {
-    StepState.PENDING: frozenset(
-        {StepState.RUNNING, StepState.BLOCKED, StepState.CANCELLED, StepState.SUCCEEDED}
-    ),
-    StepState.RUNNING: frozenset(
-        {StepState.SUCCEEDED, StepState.FAILED, StepState.PENDING, StepState.CANCELLED}
-    ),
-    StepState.FAILED: frozenset({StepState.PENDING}),
-    StepState.BLOCKED: frozenset({StepState.PENDING}),
-    StepState.CANCELLED: frozenset({StepState.PENDING}),
-    StepState.SUCCEEDED: frozenset({StepState.PENDING}),
-}
-"""A succeeded step goes back to pending only when its artifact is missing, corrupt or refreshed."""

@@ -15,7 +15,8 @@ from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import StorageError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
-from threedrs_platform.store.artifacts import ArtifactStore, open_store
+from threedrs_platform.store.artifacts import ArtifactStore
+from threedrs_platform.store.open import open_store
 
 DEFAULT_FOLDER = ".threedrs"
 

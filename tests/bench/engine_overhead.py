@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.compute.in_process import Compute, InProcessCompute, open_compute
+from threedrs_platform.compute.in_process import Compute, InProcessCompute
+from threedrs_platform.compute.open import open_compute
 from threedrs_platform.compute.ray_tasks import RayCompute
 from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState

@@ -23,12 +23,10 @@ from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.batches import collate, object_candidates, training_question
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.llava_video import LlavaVideo
-from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.testing.synthetic import (
     WORDS,
     random_samples,
@@ -77,9 +75,8 @@ SIZES = (
 
 def measure(size: Size, questions: int, repeats: int) -> Row:
     """Train and predict both ways on one scene."""
-    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS])
     config = LlavaVideoConfig(micro=size.widths)
-    student = LlavaVideo(config, micro_model(LlavaVideo, config, tokenizer, 0), tokenizer)
+    student = micro_student(config, ["describe where is the a in .", *WORDS], 0)
     scene = random_scene(
         "scene", 0, num_frames=size.frames, grid=student.grid, image_size=size.widths.image_size
     )

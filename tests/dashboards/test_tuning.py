@@ -13,24 +13,30 @@ import optuna
 import pytest
 from starlette.testclient import TestClient
 
-from threedrs_dashboards.tuning.parallel import coordinate_axis
+from threedrs_components.report.study_figures import coordinate_axis
 from threedrs_platform.database.studies import (
-    FACTS,
-    StudyFacts,
-    facts_attribute,
+    KEYS,
+    OUT_OF_DATE,
+    REPLACED_BY,
+    REPLACES,
+    facts_of,
+    keep_facts,
     load_study,
     open_storage,
     prepare_storage,
+    read_study,
     study_name,
 )
+from threedrs_platform.database.trials import StudyFacts
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.tuning.outcome import outcome_of
 
 RUN = "grid-0123abcd"
 STUDY = f"{RUN}/teacher=vggt"
 
 
-def make_study(folder: Path, url: str, metrics: tuple[str, ...]) -> None:
+def make_study(
+    folder: Path, url: str, metrics: tuple[str, ...], *, has_keys: bool = True
+) -> optuna.Study:
     """Ten trials: the weight decides everything, the layer nothing; two are pruned."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with Workspace(folder, url, "") as workspace:
@@ -46,7 +52,7 @@ def make_study(folder: Path, url: str, metrics: tuple[str, ...]) -> None:
         space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
         training_steps=10, held_out=0.2, run_id="run-1", watched="-validation/loss",
     )  # fmt: skip
-    study.set_user_attr(FACTS, facts_attribute(facts))
+    keep_facts(study, facts)
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         "alignment.weight": optuna.distributions.FloatDistribution(0.1, 10.0),
         "alignment.layer": optuna.distributions.CategoricalDistribution([-1, 2]),
@@ -62,9 +68,11 @@ def make_study(folder: Path, url: str, metrics: tuple[str, ...]) -> None:
                 distributions=distributions,
                 values=None if is_pruned else values,
                 intermediate_values={5: number - 1.0} if is_pruned else {},
-                user_attrs={"cell_id": "id-vggt", "seconds": 3.0},
+                user_attrs={"cell_id": "id-vggt", "seconds": 3.0}
+                | ({KEYS: {}} if has_keys else {}),
             )
         )
+    return study
 
 
 def figure(text: str, name: str) -> dict[str, Any]:
@@ -86,7 +94,7 @@ def test_without_studies_the_page_says_how_to_make_one(client: TestClient) -> No
 
 def test_studies_are_listed_with_their_budget(page: str, client: TestClient) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get("/tuning").text))
-    assert f"{STUDY} 10 of 12 2 0 scanqa/em@1 9 run-1" in text
+    assert f"{STUDY} 10 of 12 2 0 0 scanqa/em@1 9 run-1" in text
 
 
 def test_history_shows_values_and_the_best_so_far_and_counts_the_pruned(page: str) -> None:
@@ -108,7 +116,7 @@ def test_the_command_line_and_the_page_tell_the_same_importance(
     make_study(workspace, database_url, ("scanqa/em@1",))
     rows = csv.reader(io.StringIO(client.get(f"/tuning?study={STUDY}&csv=importance").text))
     with Workspace(workspace, database_url, "") as opened:
-        told = outcome_of(load_study(opened, STUDY)).importance["scanqa/em@1"]
+        told = read_study(load_study(opened, STUDY)).importance["scanqa/em@1"]
     assert {name: float(share) for name, share in list(rows)[1:]} == pytest.approx(told)
 
 
@@ -121,6 +129,46 @@ def test_parallel_coordinates_have_a_line_per_trial(page: str) -> None:
     assert groups[-1]["name"] == "best fifth"
     assert sum(group["x"].count(None) for group in groups) == 8
     assert all(y is None or 0 <= y <= 1 for group in groups for y in group["y"])
+
+
+def test_every_setting_has_a_plot_of_its_own(page: str) -> None:
+    weight, layer = figure(page, "slices")["data"]
+    assert (weight["xaxis"], layer["xaxis"]) == ("x1", "x2")
+    assert weight["y"] == layer["y"] and len(weight["y"]) == 8
+    assert set(layer["x"]) == {-1, 2}
+
+
+def test_curves_are_drawn_as_they_were_not_turned_round_for_the_pruner(page: str) -> None:
+    complete, pruned = figure(page, "curves")["data"]
+    assert pruned["x"] == [5, None, 5, None] and pruned["y"] == [-2.0, None, -6.0, None]
+    assert set(complete["y"]) == {None}
+
+
+def test_trials_that_kept_no_keys_are_marked_and_count_for_nothing(
+    client: TestClient, workspace: Path, database_url: str
+) -> None:
+    make_study(workspace, database_url, ("scanqa/em@1",), has_keys=False)
+    text = client.get(f"/tuning?study={STUDY}").text
+    assert "10 trials are left out: nothing says by which code" in text
+    assert "<s>9</s>" in text and "Best by" not in text and "plot-history" not in text
+
+
+def test_a_study_that_is_replaced_leads_to_the_one_that_goes_on(
+    client: TestClient, workspace: Path, database_url: str
+) -> None:
+    old = make_study(workspace, database_url, ("scanqa/em@1",))
+    new = optuna.create_study(study_name=f"{STUDY}@2", storage=old._storage, direction="maximize")
+    keep_facts(new, facts_of(old))
+    new.set_user_attr(REPLACES, STUDY)
+    new.set_user_attr(OUT_OF_DATE, dict.fromkeys("01", "code changed (finetune)"))
+    new.add_trial(old.trials[0])
+    old.set_user_attr(REPLACED_BY, new.study_name)
+    listed = client.get("/tuning").text
+    assert f"{STUDY}@2</a>" in listed and f"{STUDY}</a>" not in listed
+    assert f"{STUDY}@2 goes on in its place" in client.get(f"/tuning?study={STUDY}").text
+    text = client.get(f"/tuning?study={STUDY}@2").text
+    assert "2 trials are out of date: code changed (finetune)" in text
+    assert "1 of them measured again, 1 left out until then" in text
 
 
 def test_trials_lead_to_their_cells_and_can_be_sorted(page: str, client: TestClient) -> None:

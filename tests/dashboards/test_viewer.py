@@ -19,7 +19,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_components.students.checkpoints import load_student, student_features
+from threedrs_components.students.checkpoints import student_features
+from threedrs_components.students.registry import open_student
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer.cells import view_cells
 from threedrs_dashboards.viewer.places import Places, Token
@@ -95,7 +96,7 @@ def test_the_second_view_holds_each_models_own_cosines(
     ours, against = view_cells(workspace.database, "tiny-1", [("vggt", 1), ("baseline", 1)])
     scene = PreparedScenes(ours.folder("prepare", workspace.store))["val00001"]
     for name, cell in (("ours", ours), ("baseline", against)):
-        student = load_student(cell.folder("finetune", workspace.store))
+        student = open_student(cell.folder("finetune", workspace.store))
         features = student_features(student, scene.frame_batch(), scene.coordinates, -1).numpy()
         unit = features / np.linalg.norm(features, axis=-1, keepdims=True)
         wanted = unit[2] @ unit[0, 1, 3]

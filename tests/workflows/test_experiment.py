@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from threedrs_components.scenes.micro.annotations import FILES
+from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_platform.config.faults import validate
 from threedrs_platform.config.paths import split_path
 from threedrs_platform.config.tree import put_in
@@ -32,6 +34,12 @@ BASE: dict[str, Any] = {
         "real": {"kind": "vggt", "checkpoint": "model.pt"},
     },
     "teacher_pretraining": {"vggt": {"steps": 5}, "mae": {"steps": 6}},
+}
+
+SCANNET = {
+    "kind": "scannet",
+    "posed_images": "posed_images",
+    "frame_lists": {"train": "train.json", "val": "val.json"},
 }
 
 
@@ -64,6 +72,7 @@ def identity(**changes: Any) -> str:
         {"students__other": {"kind": "llava_video"}, "student": "other"},
         {"grounding__temperature": 0.07},
         {"training__steps": 350},
+        {"benchmarks__prompts": {"vsibench_number": "How many? {question}"}},
     ],
 )
 def test_what_cannot_matter_leaves_the_identity_alone(changes: dict[str, Any]) -> None:
@@ -82,6 +91,7 @@ def test_what_cannot_matter_leaves_the_identity_alone(changes: dict[str, Any]) -
         {"scenes__text": 99},
         {"student_pretraining__tower_steps": 1},
         {"benchmarks__names": ["scanqa"]},
+        {"benchmarks__prompts": {"scanqa": "Say: {question}"}},
         {"students__llava__position_encoding": True},
     ],
 )
@@ -138,10 +148,16 @@ def test_canonical_tree_keeps_only_what_takes_part() -> None:
 def test_recipe_of_a_teacher_carries_its_model() -> None:
     recipe = experiment(teacher="mae").pretraining_of_teacher()
     assert recipe is not None
-    assert (recipe.steps, recipe.teacher.kind) == (6, "mae")
+    assert (recipe.steps, recipe.kind) == (6, "mae")
     assert experiment(teacher="real").pretraining_of_teacher() is None
     assert experiment().teacher_config() is None
     assert experiment(teacher="vggt", alignment__weight=0.0).teacher_config() is None
+
+
+def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None:
+    colours = experiment(teachers__rgb={"kind": "rgb"}, teacher="rgb")
+    assert colours.pretraining_of_teacher() is None
+    assert canonical_experiment(colours)["teachers"]["rgb"]["sees"] == "nothing"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +173,7 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
         ({"teacher_pretraining__x": {"steps": 1}}, "no teacher 'x' in teachers"),
         (
             {"teacher_pretraining__mae__teacher": {"kind": "mae"}},
-            "mae.teacher: write the model into teachers.mae instead",
+            "teacher_pretraining.mae.teacher: unknown key 'teacher'",
         ),
         ({"student": "blind", "teacher": "mae"}, "a blind student has no visual tokens to align"),
         (
@@ -168,6 +184,24 @@ def test_recipe_of_a_teacher_carries_its_model() -> None:
         (
             {"scenes": {"kind": "rgbd_folder", "root": "rooms"}},
             "benchmarks: scanrefer, scan2cap choose among proposals, and the scenes",
+        ),
+        (
+            {"benchmarks__names": ["scanqa", "sqa3d"]},
+            "benchmarks: scenes of kind micro have no annotations of sqa3d, only of scanrefer, "
+            "scan2cap, multi3drefer, scanqa; set benchmarks.annotations to a folder that has them",
+        ),
+        ({"benchmarks__names": ["vsibench"]}, "kind micro have no annotations of vsibench, only"),
+        (
+            {"benchmarks__training": ["scanqa", "sqa3d", "vsibench"]},
+            "kind micro have no annotations of sqa3d, vsibench, only of",
+        ),
+        (
+            {"scenes": {"kind": "rgbd_folder", "root": "rooms"}, "benchmarks__names": ["scanqa"]},
+            "scenes of kind rgbd_folder have no annotations of scanqa; set benchmarks.annotations",
+        ),
+        (
+            {"scenes": SCANNET, "benchmarks__names": ["scanqa"]},
+            "scenes of kind scannet have no annotations of scanqa; set benchmarks.annotations",
         ),
         (
             {"benchmarks__protocols": {"scan2cap": "3drs_as_ran"}},
@@ -207,6 +241,16 @@ def test_settings_that_do_not_fit_together_are_refused(
     with pytest.raises(ConfigError) as caught:
         experiment(**changes)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("scenes", [{"kind": "micro"}, SCANNET])
+@pytest.mark.parametrize("name", ["scanqa", "sqa3d", "vsibench"])
+def test_a_folder_of_annotations_may_hold_any_benchmark(scenes: dict[str, Any], name: str) -> None:
+    experiment(scenes=scenes, benchmarks__names=[name], benchmarks__annotations="annotations")
+
+
+def test_the_micro_world_writes_the_annotations_that_it_promises() -> None:
+    assert set(MicroWorldConfig.annotated) == set(FILES)
 
 
 @settings(max_examples=40, deadline=None)

@@ -10,15 +10,18 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.registry import benchmark_kind
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
+from threedrs_components.pretraining.registry import pretraining_of
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
+from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
-from threedrs_components.students.registry import MicroPretrainingConfig, StudentConfig
-from threedrs_components.teachers.registry import PretrainTeacherConfig, TeacherConfig
+from threedrs_components.students.registry import StudentConfig
+from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config import CONDUCT, Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
@@ -26,9 +29,6 @@ from threedrs_platform.identity.recipes import canonical_json, sha256_text
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
-
-CHOOSES_AMONG_BOXES = ("scanrefer", "multi3drefer", "scan2cap")
-"""Benchmarks whose evaluation needs candidate boxes."""
 
 
 class Ingredients(Config):
@@ -44,7 +44,7 @@ class Ingredients(Config):
     """What a student without a checkpoint learns first."""
     teachers: dict[str, TeacherConfig] = Field(default_factory=dict)
     """Teachers by name."""
-    teacher_pretraining: dict[str, PretrainTeacherConfig] = Field(default_factory=dict)
+    teacher_pretraining: dict[str, TeacherRecipe] = Field(default_factory=dict)
     """How those of them without a checkpoint are trained; the model itself stands in `teachers`."""
     teacher: str = NO_TEACHER
     """The name of the one to distil from, or none."""
@@ -85,14 +85,12 @@ class Experiment(ObjectivesConfig, Ingredients):
     @field_validator("teacher_pretraining")
     @classmethod
     def _pretraining_is_of_a_teacher(
-        cls, table: dict[str, PretrainTeacherConfig], info: ValidationInfo
-    ) -> dict[str, PretrainTeacherConfig]:
+        cls, table: dict[str, TeacherRecipe], info: ValidationInfo
+    ) -> dict[str, TeacherRecipe]:
         teachers = info.data.get("teachers")
-        for name, entry in table.items():
+        for name in table:
             if teachers is not None and name not in teachers:
                 raise ValueError(f"no teacher {name!r} in teachers{did_you_mean(name, teachers)}")
-            if "teacher" in entry.model_fields_set:
-                raise ValueError(f"{name}.teacher: write the model into teachers.{name} instead")
         return table
 
     @field_validator("teacher")
@@ -104,7 +102,7 @@ class Experiment(ObjectivesConfig, Ingredients):
         if name not in teachers:
             known = [*teachers, NO_TEACHER]
             raise ValueError(f"no teacher {name!r} in teachers{nearest_and_all(name, known)}")
-        if teachers[name].checkpoint is None and name not in pretraining:
+        if not teachers[name].is_ready and name not in pretraining:
             raise ValueError(
                 f"teacher {name!r} has neither a checkpoint (teachers.{name}.checkpoint) "
                 f"nor a recipe (teacher_pretraining.{name})"
@@ -158,11 +156,12 @@ class Experiment(ObjectivesConfig, Ingredients):
     @classmethod
     def _can_be_evaluated(cls, benchmarks: BenchmarksConfig, info: ValidationInfo) -> Any:
         scenes, held_out = info.data.get("scenes"), info.data.get("held_out", 0.0)
-        _check_protocols(benchmarks)
         if scenes is not None:
             _check_splits(benchmarks, scenes)
         if scenes is not None and not held_out:
             _check_candidates(benchmarks, scenes)
+        if scenes is not None and benchmarks.annotations is None:
+            _check_annotations(benchmarks, scenes)
         return benchmarks
 
     @field_validator("held_out")
@@ -184,12 +183,12 @@ class Experiment(ObjectivesConfig, Ingredients):
         """The chosen teacher, None when nothing is distilled."""
         return self.teachers[self.teacher] if self.distils() else None
 
-    def pretraining_of_teacher(self) -> PretrainTeacherConfig | None:
-        """How the chosen teacher is trained, None when it has a checkpoint or there is none."""
+    def pretraining_of_teacher(self) -> TeacherPretraining | None:
+        """How the chosen teacher is trained, None when it needs no training or there is none."""
         teacher = self.teacher_config()
-        if teacher is None or teacher.checkpoint is not None:
+        if teacher is None or teacher.is_ready:
             return None
-        return self.teacher_pretraining[self.teacher].model_copy(update={"teacher": teacher})
+        return pretraining_of(teacher, self.teacher_pretraining[self.teacher])
 
     def distils(self) -> bool:
         """Whether a teacher takes part in training."""
@@ -205,7 +204,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
 
     Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
     where nothing is distilled, all but the weight of another objective whose weight is 0,
-    `held_out` where it is 0, pretraining of what has a checkpoint, and settings marked as conduct.
+    `held_out` where it is 0, pretraining of what has a checkpoint, prompts of benchmarks that
+    nobody asks, and settings marked as conduct.
     Places stay: cells that differ in a checkpoint's path are different cells.
     """
     data = experiment.canonical(without=(CONDUCT,))
@@ -223,6 +223,8 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         data["teacher_pretraining"] = (
             {teacher: recipe.canonical(without=(CONDUCT,))} if recipe else {}
         )
+    for name in experiment.benchmarks.idle_prompts():
+        del data["benchmarks"]["prompts"][name]
     if experiment.held_out == 0:
         del data["held_out"]
     for name in OBJECTIVES:
@@ -243,13 +245,6 @@ def experiment_id(experiment: Experiment) -> str:
     return sha256_text(canonical_json(data))[:12]
 
 
-def _check_protocols(benchmarks: BenchmarksConfig) -> None:
-    for name, protocol in benchmarks.protocols.items():
-        known = benchmark_kind(name).protocols
-        if protocol not in known:
-            raise ValueError(f"{name} has no protocol {protocol!r}{did_you_mean(protocol, known)}")
-
-
 def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Training reads one split; features and probes the evaluated one."""
     if scenes.split_names is None:
@@ -262,12 +257,24 @@ def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
 
 def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Nothing falls back on true boxes; a micro world always comes with proposals."""
-    choosing = [name for name in benchmarks.names if name in CHOOSES_AMONG_BOXES]
+    choosing = [name for name in benchmarks.names if BENCHMARKS[name]().about_boxes]
     if benchmarks.candidates == "proposals" and choosing and not scenes.has_proposals:
         raise ValueError(
             f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "
             "scenes.proposals (kind scannet), or set benchmarks.candidates: ground_truth, an "
             "oracle that compares with no published number"
+        )
+
+
+def _check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Without a folder of annotations there are only those that come with the scenes."""
+    asked = dict.fromkeys((*benchmarks.names, *benchmarks.trained()))
+    missing = [name for name in asked if name not in scenes.annotated]
+    if missing:
+        others = f", only of {', '.join(scenes.annotated)}" if scenes.annotated else ""
+        raise ValueError(
+            f"scenes of kind {scenes.kind} have no annotations of {', '.join(missing)}{others}; "
+            "set benchmarks.annotations to a folder that has them"
         )
 
 

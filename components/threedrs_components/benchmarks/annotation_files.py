@@ -1,15 +1,16 @@
-"""The files of a split: the folder they are found in, and the found ones with their values."""
+"""Annotation files: where they lie, the folder they are found in, and those of one split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from threedrs_components.benchmarks.annotations import read_values
-from threedrs_components.benchmarks.boxes import Box, ObjectBoxes, read_box_lists
-from threedrs_components.benchmarks.label_map import LabelMap
+from threedrs_components.benchmarks.annotations import Box, read_values
+from threedrs_components.benchmarks.boxes import ObjectBoxes, read_box_lists
+from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
+from threedrs_platform.config import PLACE, Config
 
 Parsed = Sequence[tuple[Path, Any]]
 """Annotation files with their JSON values."""
@@ -79,3 +80,29 @@ class AnnotationFolder:
         if own.is_file() or not others:
             return read_box_lists(own)
         return {scene: boxes for path in others for scene, boxes in read_box_lists(path).items()}
+
+
+class AnnotationPlaces(Config):
+    """Files and folders outside the scenes."""
+
+    annotations: Annotated[str | None, PLACE] = None
+    """Folder with `annotations/` and `proposals/`; the scenes' own folder if not given."""
+    box_file: Annotated[str | None, PLACE] = None
+    """Boxes of annotated objects (`scannet_train_gt_box.json` form), if the scenes hold none."""
+    label_map: Annotated[str | None, PLACE] = None
+    """`scannetv2-labels.combined.tsv`; decides unique / multiple where the annotations do not."""
+
+    def folder(self, scenes: Path, *, oracle: bool) -> AnnotationFolder:
+        """The annotations for some scenes.
+
+        Args:
+            scenes: the folder of the scenes artifact; holds proposals, too.
+            oracle: true boxes are the candidates.
+        """
+        return AnnotationFolder(
+            root=Path(self.annotations) if self.annotations else scenes,
+            box_file=Path(self.box_file) if self.box_file else None,
+            label_map=read_label_map(Path(self.label_map)) if self.label_map else None,
+            scene_proposals=scenes / "proposals",
+            oracle=oracle,
+        )

@@ -23,6 +23,13 @@ from threedrs_platform.errors import AnnotationError
 
 Score = Annotated[float, Field(strict=True, ge=-1e30, le=1e30, allow_inf_nan=False)]
 """Of a candidate: a cosine or a logit."""
+Box = tuple[float, float, float, float, float, float]
+FARTHEST_M = 1e6
+"""No coordinate or size of a room's box is larger; anything else would overflow in float32."""
+Metres = Annotated[float, Field(strict=True, ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
+FiniteBox = tuple[Metres, Metres, Metres, Metres, Metres, Metres]
+Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
+"""Corner points of a box, in any order."""
 
 
 def bare_scene(scene_id: str) -> str:

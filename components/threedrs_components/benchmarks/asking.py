@@ -7,6 +7,8 @@ from typing import Literal
 from threedrs_platform.config import Config
 
 CandidateChoice = Literal["proposals", "ground_truth"]
+"""Boxes among which an evaluated scene is grounded. ground_truth is an oracle: true boxes are
+easier than any published setting, so nothing falls back on them."""
 MAX_NEW_TOKENS = 64
 
 

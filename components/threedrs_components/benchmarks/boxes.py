@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from threedrs_components.benchmarks.annotations import Record, bare_scene, read_json
-from threedrs_components.metrics.iou import box_from_corners
+from threedrs_components.benchmarks.annotations import (
+    Box,
+    FiniteBox,
+    Record,
+    bare_scene,
+    read_json,
+)
 from threedrs_platform.errors import AnnotationError
-
-Box = tuple[float, float, float, float, float, float]
-FARTHEST_M = 1e6
-"""No coordinate or size of a room's box is larger; anything else would overflow in float32."""
-Metres = Annotated[float, Field(strict=True, ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
-FiniteBox = tuple[Metres, Metres, Metres, Metres, Metres, Metres]
 
 
 class _SceneBoxes(Record):
@@ -114,13 +114,12 @@ class ObjectBoxes:
         return boxes[object_id]
 
 
-Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
-"""Corner points of a box, in any order."""
-
-
 def hull(corners: Sequence[Sequence[float]]) -> Box:
     """Centre and size of the axis-aligned box round some points."""
-    x, y, z, dx, dy, dz = box_from_corners(corners).tolist()
+    points = np.asarray(corners, dtype=np.float64)
+    lowest, highest = points.min(axis=0), points.max(axis=0)
+    x, y, z = ((lowest + highest) / 2).tolist()
+    dx, dy, dz = (highest - lowest).tolist()
     return (x, y, z, dx, dy, dz)
 
 

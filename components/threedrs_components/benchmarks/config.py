@@ -2,21 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import Field, PositiveInt
+from pydantic import AfterValidator, Field, PositiveInt, create_model, field_validator
 
-from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_platform.config import PLACE, Config
+from threedrs_components.benchmarks.annotation_files import AnnotationPlaces
+from threedrs_components.benchmarks.asking import Asking, CandidateChoice
+from threedrs_components.benchmarks.loader import Loader
+from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.scorer import DEFAULT_METRICS, Scorer, TextMetric
+from threedrs_components.benchmarks.wording import Wording
+from threedrs_platform.config import Config
+from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
-BenchmarkName = Literal["scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d", "vsibench"]
-Candidates = Literal["proposals", "ground_truth"]
-TextMetric = Literal["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
-DEFAULT_METRICS: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
-"""What a grid measures of captions and answers; METEOR needs the `eval` extra."""
+
+def _known(name: str) -> str:
+    if name not in BENCHMARKS:
+        raise ValueError(f"no benchmark {name!r}{nearest_and_all(name, BENCHMARKS)}")
+    return name
 
 
-class BenchmarksConfig(Config):
+BenchmarkName = Annotated[str, AfterValidator(_known)]
+
+
+def _templates(name: str) -> dict[str, str]:
+    """Names under which a grid writes a benchmark's templates -> fields of its loader."""
+    fields = BENCHMARKS[name].loader.model_fields
+    return {name + field.removeprefix("prompt"): field for field in fields if field != "kind"}
+
+
+def _template_fields() -> dict[str, Any]:
+    return {
+        key: (field.rebuild_annotation(), field.default)
+        for name in BENCHMARKS
+        for key, own in _templates(name).items()
+        for field in (BENCHMARKS[name].loader.model_fields[own],)
+    }
+
+
+if TYPE_CHECKING:
+    PromptConfig = Wording
+else:
+    PromptConfig = create_model("PromptConfig", __base__=Wording, **_template_fields())
+
+
+C = TypeVar("C", bound=Config)
+
+
+def _part(config: Config, base: type[C]) -> C:
+    """The fields that a configuration has from a class above it, as a value of that class."""
+    return base.model_validate({name: getattr(config, name) for name in base.model_fields})
+
+
+class BenchmarksConfig(AnnotationPlaces):
     """Training tasks and evaluations of a student."""
 
     names: tuple[BenchmarkName, ...] = Field(
@@ -30,39 +68,66 @@ class BenchmarksConfig(Config):
     """Other splits for single benchmarks, e.g. {sqa3d: test}."""
     protocols: dict[BenchmarkName, str] = Field(default_factory=dict)
     """How a benchmark is scored, where it is not by its first protocol."""
-    candidates: Candidates = "proposals"
-    """Boxes among which an evaluated scene is grounded. ground_truth is an oracle: true boxes are
-    easier than any published setting, so nothing falls back on them."""
+    candidates: CandidateChoice = "proposals"
+    """Boxes among which an evaluated scene is grounded; ground_truth is an oracle."""
     max_new_tokens: PositiveInt | None = 64
     """Longest answer that is decoded, where a benchmark has no lower limit of its own; None is
     the benchmark's released limit, 512 for most."""
-    annotations: Annotated[str | None, PLACE] = None
-    """Folder with `annotations/` and `proposals/`; the scenes' own folder if not given."""
-    box_file: Annotated[str | None, PLACE] = None
-    """Boxes of annotated objects (`scannet_train_gt_box.json` form), if the scenes hold none."""
-    label_map: Annotated[str | None, PLACE] = None
-    """`scannetv2-labels.combined.tsv`; decides unique / multiple where the annotations do not."""
     prompts: PromptConfig = PromptConfig()
+    """Text that follows the visual prefix: what all prompts share, and a template or two for each
+    benchmark, under its name."""
     text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
     """Of captions and answers; "meteor" needs the `eval` extra."""
 
-    def split_of(self, name: BenchmarkName) -> str:
+    @field_validator("protocols")
+    @classmethod
+    def _protocols_exist(cls, protocols: dict[str, str]) -> dict[str, str]:
+        faults = [
+            f"{name} has no protocol {protocol!r}{did_you_mean(protocol, known)}"
+            for name, protocol in protocols.items()
+            if protocol not in (known := BENCHMARKS[name].protocols)
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return protocols
+
+    def split_of(self, name: str) -> str:
         """The split of one benchmark that is evaluated."""
         return self.splits.get(name, self.split)
 
-    def asked(self) -> BenchmarksConfig:
-        """Without what decides answers or scores, but no sample."""
-        return self._with_defaults("max_new_tokens", "protocols", "text_metrics")
-
-    def scored(self) -> BenchmarksConfig:
-        """Without what decides what is learned or answered, but no score of it."""
-        return self._with_defaults("max_new_tokens", "training")
-
-    def _with_defaults(self, *names: str) -> BenchmarksConfig:
-        fields = type(self).model_fields
-        update = {name: fields[name].get_default(call_default_factory=True) for name in names}
-        return self.model_copy(update=update)
-
-    def trained(self) -> tuple[BenchmarkName, ...]:
+    def trained(self) -> tuple[str, ...]:
         """Benchmarks whose training split is learned."""
         return self.names if self.training is None else self.training
+
+    def idle_prompts(self) -> tuple[str, ...]:
+        """Templates of benchmarks that are neither trained nor evaluated."""
+        busy = {*self.names, *self.trained()}
+        return tuple(key for name in BENCHMARKS if name not in busy for key in _templates(name))
+
+    def places(self) -> AnnotationPlaces:
+        """Where annotations lie that the scenes do not bring."""
+        return _part(self, AnnotationPlaces)
+
+    def wording(self) -> Wording:
+        """What all prompts share."""
+        return _part(self.prompts, Wording)
+
+    def loader(self, name: str) -> Loader:
+        """The loader of one benchmark, with its templates."""
+        templates = {own: getattr(self.prompts, key) for key, own in _templates(name).items()}
+        return BENCHMARKS[name].loader.model_validate(templates)
+
+    def scorer(self, name: str) -> Scorer:
+        """The scorer of one benchmark, by the protocol that is chosen."""
+        kind = BENCHMARKS[name]()
+        protocol = self.protocols.get(name, kind.default_protocol)
+        return kind.scorer(protocol=protocol, text_metrics=self.text_metrics)
+
+    def asking(self, name: str) -> Asking:
+        """How one benchmark's questions are put."""
+        limit = BENCHMARKS[name].max_new_tokens
+        return Asking(
+            max_new_tokens=min(self.max_new_tokens or limit, limit),
+            frames_only=BENCHMARKS[name].frames_only,
+            candidates=self.candidates,
+        )

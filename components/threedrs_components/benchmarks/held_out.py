@@ -6,15 +6,12 @@ an evaluation would ask them; their candidates are their own boxes where no prop
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 from threedrs_components.scenes.splits import scenes_of
 from threedrs_platform.config import Config
-from threedrs_platform.contracts import Benchmark
 from threedrs_platform.errors import DataError
-from threedrs_platform.records import Sample
 
 
 class HeldOut(Config):
@@ -27,10 +24,6 @@ class HeldOut(Config):
     def scenes(self, written: Path) -> frozenset[str]:
         """The scenes, given the scenes artifact."""
         return held_out_scenes(scenes_of(written, self.split), self.share)
-
-
-ANNOTATED = "train"
-"""The split whose annotations training reads."""
 
 
 def held_out_scenes(scene_ids: Sequence[str], share: float) -> frozenset[str]:
@@ -48,22 +41,3 @@ def held_out_scenes(scene_ids: Sequence[str], share: float) -> frozenset[str]:
         raise DataError(f"{len(ordered)} annotated training scenes: none can be held out")
     count = min(len(ordered) - 1, max(1, round(share * len(ordered))))
     return frozenset(ordered[-count:])
-
-
-def held_out_samples(
-    benchmarks: Mapping[str, Benchmark], scenes: frozenset[str]
-) -> dict[str, list[Sample]]:
-    """Evaluation samples of each benchmark in these training scenes."""
-    return {
-        name: [
-            _pointed_at_truth(sample)
-            for sample in benchmark.samples(ANNOTATED, as_evaluation=True)
-            if sample.scene_id in scenes
-        ]
-        for name, benchmark in benchmarks.items()
-    }
-
-
-def _pointed_at_truth(sample: Sample) -> Sample:
-    """Where no proposals lie near an object to be described, its own box is pointed at."""
-    return replace(sample, box_input=sample.target_boxes[0]) if sample.misses_its_box else sample

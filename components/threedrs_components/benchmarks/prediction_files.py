@@ -15,13 +15,13 @@ from typing import Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from threedrs_components.benchmarks.annotations import (
+    FiniteBox,
     Identifier,
     Record,
     Score,
     annotation_error,
     read_lines,
 )
-from threedrs_components.benchmarks.boxes import FiniteBox
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction
 

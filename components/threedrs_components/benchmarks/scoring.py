@@ -8,13 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from threedrs_components.benchmarks.annotation_sources import find_annotations
-from threedrs_components.benchmarks.kinds import BenchmarkKind
+from threedrs_components.benchmarks.benchmark import Benchmark
+from threedrs_components.benchmarks.evaluator_format import PredictionFile
 from threedrs_components.benchmarks.prediction_files import check_predictions
-from threedrs_components.benchmarks.prediction_formats import PredictionFile, read_prediction_file
-from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.registry import benchmark_kind
+from threedrs_components.benchmarks.prediction_formats import read_prediction_file
+from threedrs_components.benchmarks.registry import benchmark_named
+from threedrs_components.benchmarks.scorer import TextMetric
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.benchmarks.text_scores import TEXT_METRICS
+from threedrs_components.benchmarks.wording import Wording
 from threedrs_components.metrics.meteor.data import installed_data
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, DataError, Fault
@@ -36,7 +38,7 @@ def score(
     """Score predictions by a protocol of the field.
 
     Args:
-        benchmark: scanrefer, multi3drefer, scan2cap, scanqa, sqa3d or vsibench.
+        benchmark: its name in the registry.
         predictions: a file in one of the known formats, or values.
         annotations: annotation files or a folder of them, or values; may be left out where the
             prediction format carries its own truth.
@@ -50,7 +52,7 @@ def score(
         ConfigError: unknown benchmark, protocol or format, or a label map that decides nothing.
         AnnotationError: names file, record and field of what is wrong.
     """
-    kind = benchmark_kind(benchmark)
+    kind = benchmark_named(benchmark)
     chosen = _protocol(kind, protocol)
     if label_map is not None:
         _refuse_idle_label_map(kind, annotations)
@@ -61,7 +63,7 @@ def score(
     given = _renamed(found, samples) if found.samples is not None else found.predictions
     metrics, warnings = _available_metrics()
     try:
-        evaluation = kind.evaluate(samples, given, chosen, metrics)
+        evaluation = kind.scorer(protocol=chosen, text_metrics=metrics).evaluate(samples, given)
     except AnnotationError as error:
         raise _naming_files(error, predictions, annotations) from error
     used = warnings if any("bleu" in name for name in evaluation.metrics) else ()
@@ -70,18 +72,18 @@ def score(
     return replace(evaluation, warnings=(*evaluation.warnings, *typed, *extra))
 
 
-def _protocol(kind: BenchmarkKind, name: str | None) -> str:
+def _protocol(kind: Benchmark, name: str | None) -> str:
     if name is not None and name not in kind.protocols:
         hint = did_you_mean(name, kind.protocols)
-        raise ConfigError([Fault(f"{kind.name} has no protocol {name!r}{hint}")])
+        raise ConfigError([Fault(f"{kind.kind} has no protocol {name!r}{hint}")])
     return name or kind.default_protocol
 
 
 def _refuse_idle_label_map(
-    kind: BenchmarkKind, annotations: PathOrPaths | Sequence[Sample] | None
+    kind: Benchmark, annotations: PathOrPaths | Sequence[Sample] | None
 ) -> None:
     if not kind.uses_label_map:
-        raise ConfigError([Fault(f"{kind.name} has no use for a label map; leave it out")])
+        raise ConfigError([Fault(f"{kind.kind} has no use for a label map; leave it out")])
     if annotations is None:
         reason = (
             "a label map decides nothing without annotations: the predictions say themselves what "
@@ -91,12 +93,12 @@ def _refuse_idle_label_map(
 
 
 def _predictions(
-    predictions: str | Path | Sequence[Prediction], kind: BenchmarkKind, format_name: str | None
+    predictions: str | Path | Sequence[Prediction], kind: Benchmark, format_name: str | None
 ) -> PredictionFile:
     source: str | Path = "predictions"
     if isinstance(predictions, (str, Path)):
         source = predictions
-        found = read_prediction_file(Path(predictions), kind.name, format_name)
+        found = read_prediction_file(Path(predictions), kind, format_name)
     else:
         found = PredictionFile("values", check_predictions(predictions))
     for index, item in enumerate(found.predictions):
@@ -106,7 +108,7 @@ def _predictions(
 
 
 def _samples(
-    kind: BenchmarkKind,
+    kind: Benchmark,
     annotations: PathOrPaths | Sequence[Sample] | None,
     found: PredictionFile,
     label_map: str | Path | None,
@@ -119,7 +121,7 @@ def _samples(
         return found.samples
     if files := _paths(annotations):
         sources = find_annotations(kind, files, Path(label_map) if label_map else None, split)
-        return kind.samples(sources, PromptConfig(), split)
+        return kind.loader().samples_of(sources, Wording(), split)
     values = [] if isinstance(annotations, Path) else annotations
     samples = [item for item in values if isinstance(item, Sample)]
     if not samples:
@@ -127,7 +129,7 @@ def _samples(
     return samples
 
 
-def _type_warnings(kind: BenchmarkKind, samples: Sequence[Sample]) -> list[str]:
+def _type_warnings(kind: Benchmark, samples: Sequence[Sample]) -> list[str]:
     """Samples that appear in no row of the field's tables."""
     odd = Counter(item.question_type for item in samples if item.question_type not in kind.types)
     if not kind.types or not odd:
@@ -172,7 +174,7 @@ def _renamed(found: PredictionFile, samples: Sequence[Sample]) -> list[Predictio
     return renamed
 
 
-def _available_metrics() -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _available_metrics() -> tuple[tuple[TextMetric, ...], tuple[str, ...]]:
     """All text metrics; without the `eval` extra METEOR is left out, which is said."""
     try:
         installed_data()

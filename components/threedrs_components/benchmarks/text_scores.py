@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from threedrs_components.benchmarks.config import TextMetric
+from threedrs_components.benchmarks.scorer import TextMetric
 from threedrs_components.benchmarks.tally import Tally
 from threedrs_components.metrics.bleu import BleuReferences, bleu_from_statistics
 from threedrs_components.metrics.cider import CiderReferences

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.annotations import (
+    Box,
+    FiniteBox,
     Identifier,
     Record,
     Score,
@@ -17,121 +19,151 @@ from threedrs_components.benchmarks.annotations import (
     bare_scene,
     refuse_repeats,
 )
-from threedrs_components.benchmarks.boxes import FiniteBox
+from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat, PredictionFile
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
 
-@dataclass(frozen=True)
-class ThreedrsLines:
-    """Predictions and the samples they belong to, in file order."""
+class ResultLine(Record):
+    """What every line says."""
 
-    predictions: list[Prediction]
-    samples: list[Sample]
-    warnings: tuple[str, ...] = ()
-
-
-class _Line(Record):
     dataset: str
     sample_id: Identifier = Field(min_length=1)
     question_type: str | None = None
     scene: str = ""
 
+    @abstractmethod
+    def prediction(self) -> Prediction:
+        """What the model answered."""
 
-class _Box(_Line):
+    def boxes(self) -> tuple[Box, ...]:
+        """The true boxes."""
+        return ()
+
+    def answers(self) -> tuple[str, ...]:
+        """The true texts."""
+        return ()
+
+
+class BoxLine(ResultLine):
+    """One box was asked for."""
+
     pred_response: FiniteBox
     gt_response: FiniteBox
 
+    def prediction(self) -> Prediction:
+        """The predicted box."""
+        return Prediction(self.sample_id, boxes=(self.pred_response,))
 
-class _Boxes(_Line):
+    def boxes(self) -> tuple[Box, ...]:
+        """The true box."""
+        return (self.gt_response,)
+
+
+class ScoredBoxesLine(ResultLine):
+    """Any number of boxes was asked for."""
+
     objects: list[FiniteBox]
     scores: list[Score]
     gt_response: list[FiniteBox]
 
+    @field_validator("scores")
+    @classmethod
+    def _one_more_than_objects(cls, scores: list[float], info: ValidationInfo) -> list[float]:
+        """The last score is that of "no object"."""
+        count = len(info.data.get("objects", ()))
+        if "objects" in info.data and len(scores) != count + 1:
+            raise ValueError(f"{len(scores)} for {count} objects; one more is expected")
+        return scores
 
-class _Text(_Line):
+    def prediction(self) -> Prediction:
+        """All candidates with their scores."""
+        return Prediction(self.sample_id, boxes=tuple(self.objects), scores=tuple(self.scores))
+
+    def boxes(self) -> tuple[Box, ...]:
+        """The true boxes, maybe none."""
+        return tuple(self.gt_response)
+
+
+class TextLine(ResultLine):
+    """A text was asked for."""
+
     pred_response: str | None
     gt_response: str | list[str]
 
+    @field_validator("gt_response")
+    @classmethod
+    def _has_a_reference(cls, truth: str | list[str]) -> str | list[str]:
+        if truth == []:
+            raise ValueError("is empty; at least one reference belongs here")
+        return truth
 
-_SHAPES: dict[str, type[_Line]] = {
-    "scanrefer": _Box,
-    "multi3drefer": _Boxes,
-    "scan2cap": _Text,
-    "scanqa": _Text,
-    "sqa3d": _Text,
-}
+    def prediction(self) -> Prediction:
+        """The predicted text."""
+        return Prediction(self.sample_id, text=self.pred_response or "")
+
+    def answers(self) -> tuple[str, ...]:
+        """The reference, or all of them."""
+        truth = self.gt_response
+        return tuple(truth) if isinstance(truth, list) else (truth,)
 
 
-def read_threedrs_lines(values: Sequence[Any], path: Path, benchmark: str) -> ThreedrsLines:
-    """Predictions with their samples.
+def result_lines(line: type[ResultLine], *, several_answers: bool = False) -> EvaluatorFormat:
+    """The format for one benchmark.
 
-    Raises:
-        AnnotationError: a faulty line, a line of another data set, or an id twice.
+    Args:
+        line: what its lines hold.
+        several_answers: its annotations have several answers to a question, of which 3DRS writes
+            one; that is said in a warning.
     """
-    if benchmark not in _SHAPES:
-        reason = f"3DRS writes no result lines for {benchmark}; known: {', '.join(_SHAPES)}"
-        raise AnnotationError(path, "-", "format", reason)
-    if not values:
-        raise AnnotationError(path, "-", "file", "is empty; it holds no prediction")
-    lines = [_parse(value, index, path, benchmark) for index, value in enumerate(values)]
-    refuse_repeats((line.sample_id for line in lines), path)
-    warnings = ["the truth is that of the lines: a sample without line is not seen to be missing"]
-    if benchmark == "scanqa" and all(
-        isinstance(line, _Text) and isinstance(line.gt_response, str) for line in lines
-    ):
-        warnings.append(
-            "these lines carry one reference per question; give --annotations to score against "
-            "all answers"
+
+    def read(values: Any, path: Path, kind: str) -> PredictionFile:
+        items = values if isinstance(values, list) else [values]
+        lines = [_parse(line, value, index, path, kind) for index, value in enumerate(items)]
+        if not lines:
+            raise AnnotationError(path, "-", "file", "is empty; it holds no prediction")
+        refuse_repeats((each.sample_id for each in lines), path)
+        return PredictionFile(
+            "3drs",
+            [each.prediction() for each in lines],
+            [_sample(each, kind) for each in lines],
+            warnings=_warnings(lines, several_answers),
         )
-    predictions = [_prediction(line, index, path) for index, line in enumerate(lines)]
-    samples = [_sample(line, benchmark) for line in lines]
-    return ThreedrsLines(predictions, samples, tuple(warnings))
+
+    return EvaluatorFormat("3drs", line, read)
 
 
-def _parse(value: Any, index: int, path: Path, benchmark: str) -> _Line:
+def _warnings(lines: Sequence[ResultLine], several_answers: bool) -> tuple[str, ...]:
+    unseen = "the truth is that of the lines: a sample without line is not seen to be missing"
+    lost = (
+        "these lines carry one reference per question; give --annotations to score against all "
+        "answers"
+    )
+    single = all(isinstance(each, TextLine) and isinstance(each.gt_response, str) for each in lines)
+    return (unseen, lost) if several_answers and single else (unseen,)
+
+
+def _parse(
+    line: type[ResultLine], value: Any, index: int, path: Path, benchmark: str
+) -> ResultLine:
     try:
-        line = _SHAPES[benchmark].model_validate(value)
+        parsed = line.model_validate(value)
     except ValidationError as error:
         raise annotation_error(error, path, record=index) from error
-    if line.dataset.lower() != benchmark:
-        reason = f"is {line.dataset!r}, which does not belong to {benchmark}"
+    if parsed.dataset.lower() != benchmark:
+        reason = f"is {parsed.dataset!r}, which does not belong to {benchmark}"
         raise AnnotationError(path, index, "dataset", reason)
-    if isinstance(line, _Text) and line.gt_response == []:
-        reason = "is empty; at least one reference belongs here"
-        raise AnnotationError(path, index, "gt_response", reason)
-    return line
+    return parsed
 
 
-def _prediction(line: _Line, index: int, path: Path) -> Prediction:
-    if isinstance(line, _Box):
-        return Prediction(line.sample_id, boxes=(line.pred_response,))
-    if isinstance(line, _Boxes):
-        if len(line.scores) != len(line.objects) + 1:
-            reason = f"{len(line.scores)} for {len(line.objects)} objects; one more is expected"
-            raise AnnotationError(path, index, "scores", reason)
-        return Prediction(line.sample_id, boxes=tuple(line.objects), scores=tuple(line.scores))
-    assert isinstance(line, _Text)
-    return Prediction(line.sample_id, text=line.pred_response or "")
-
-
-def _sample(line: _Line, benchmark: str) -> Sample:
-    boxes: tuple[tuple[float, ...], ...] = ()
-    answers: tuple[str, ...] = ()
-    if isinstance(line, _Box):
-        boxes = (line.gt_response,)
-    elif isinstance(line, _Boxes):
-        boxes = tuple(line.gt_response)
-    elif isinstance(line, _Text):
-        truth = line.gt_response
-        answers = tuple(truth) if isinstance(truth, list) else (truth,)
+def _sample(line: ResultLine, benchmark: str) -> Sample:
     return Sample(
         sample_id=line.sample_id,
         benchmark=benchmark,
         scene_id=bare_scene(line.scene),
-        kind="text" if isinstance(line, _Text) else "ground",
+        kind="text" if line.answers() else "ground",
         prompt="",
-        answers=answers,
-        target_boxes=boxes,
+        answers=line.answers(),
+        target_boxes=line.boxes(),
         question_type=line.question_type or "",
     )

@@ -46,6 +46,7 @@ class BleuReferences:
         return rows
 
     def _item(self, row: int, size: int, counts: Ngrams) -> list[float]:
+        # Of two lengths equally near, the shorter one.
         closest = min(self._lengths[row], key=lambda length: (abs(length - size), length))
         guesses = [max(0, size - length) for length in range(LONGEST)]
         matches = [0] * LONGEST
@@ -62,6 +63,7 @@ def bleu_from_statistics(statistics: ArrayLike) -> Float64:
     guesses, matches = sums[..., 2 : 2 + LONGEST], sums[..., 2 + LONGEST :]
     products = np.cumprod((matches + TINY) / (guesses + SMALL), axis=-1)
     scores: Float64 = products ** (1.0 / np.arange(1, LONGEST + 1))
+    # Lengths of the whole corpus: one long text may make up for a short one.
     ratio = (sums[..., 0] + TINY) / (sums[..., 1] + SMALL)
     penalty = np.exp(np.minimum(0.0, 1.0 - 1.0 / ratio))
     return scores * penalty[..., None]

@@ -39,6 +39,7 @@ class CiderReferences:
     def _vector(self, counts: Ngrams) -> _Vector:
         weights, squares, bigrams = {}, [0.0] * LONGEST, 0
         for gram, count in counts.items():
+            # A run of words that no reference has counts as if one had it.
             rarity = self._log_items - math.log(max(1, self._document_frequency.get(gram, 0)))
             weights[gram] = weight = count * rarity
             squares[len(gram) - 1] += weight * weight
@@ -63,10 +64,12 @@ def _similarity(hypothesis: _Vector, reference: _Vector) -> float:
     for gram, weight in hypothesis.weights.items():
         other = reference.weights.get(gram)
         if other is not None:
+            # Only the hypothesis is clipped: repeating a word of the reference gains nothing.
             products[len(gram) - 1] += min(weight, other) * other
     total = 0.0
     for product, norm, other_norm in zip(products, hypothesis.norms, reference.norms, strict=True):
         total += product / (norm * other_norm) if norm and other_norm else product
+    # coco-caption measures length in pairs of words.
     difference = hypothesis.bigrams - reference.bigrams
     return total / LONGEST * math.exp(-(difference**2) / (2 * SIGMA**2))
 

@@ -38,13 +38,6 @@ def bounds(boxes: ArrayLike, rule: IouRule = DOUBLE) -> tuple[Array, Array]:
     return lowest.astype(rule.dtype), highest.astype(rule.dtype)
 
 
-def box_from_corners(corners: ArrayLike) -> Array:
-    """Centre and size of the axis-aligned hull of points [..., n, 3]."""
-    array = np.asarray(corners, dtype=np.float64)
-    lowest, highest = array.min(axis=-2), array.max(axis=-2)
-    return np.concatenate([(lowest + highest) / 2, highest - lowest], axis=-1)
-
-
 def _overlap(low_a: Array, high_a: Array, low_b: Array, high_b: Array, rule: IouRule) -> Array:
     sides = np.clip(np.minimum(high_a, high_b) - np.maximum(low_a, low_b), 0, None)
     intersection = np.prod(sides, axis=-1)

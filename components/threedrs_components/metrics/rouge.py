@@ -36,6 +36,7 @@ def rouge_l_item(hypothesis: str, references: Sequence[str]) -> float:
     for reference in references:
         target = reference.split(" ")
         common = longest_common_subsequence(words, target)
+        # The best of each, maybe of two different references.
         precision = max(precision, common / len(words))
         recall = max(recall, common / len(target))
     if precision == 0.0 or recall == 0.0:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from threedrs_components.objectives.grounding import GroundingConfig
 from threedrs_components.objectives.text import TextConfig
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.pretraining.student_frames import (
     FrameTask,
     MicroFrames,
@@ -29,11 +30,9 @@ from threedrs_components.randomness import seeded
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
 from threedrs_components.students.batches import collate, object_candidates, training_question
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import MicroPretrainingConfig
-from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import word_tokenizer
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.prediction import predict_scene
@@ -43,7 +42,7 @@ from threedrs_platform.records import Metric, Prediction
 CELL_PIXELS = 2
 """The tower is supervised at cells of 2 x 2 pixels."""
 ROOM_WEIGHT = 0.3
-"""Of cells that show no object, in the category loss."""
+"""Weight of cells that show no object in the category loss."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -108,21 +107,18 @@ def pretrain_student(
     """Train both stages, write the student to `out`, and say how good it is on held-out frames.
 
     Args:
-        config: length of the stages.
-        student_config: widths.
+        config: how long, at which rate and on how many frames each stage trains.
+        student_config: kind and widths of the student.
         world: a micro world with instance maps.
         out: folder for the student.
-        scratch: where half-done stages survive.
+        scratch: folder where a half-done stage survives a killed process.
         progress: told steps done, all steps, and a note.
     """
     frames, held_out = read_frames(world)
-    architecture = student_config.architecture()
-    tokenizer = word_tokenizer(micro_texts(), architecture.micro_chat)
     # What fine-tuning will freeze has to be learnt here.
     student_config = student_config.model_copy(update={"frozen": ()})
     with seeded(config.seed):
-        model = micro_model(architecture, student_config, tokenizer, config.seed)
-        student = architecture(student_config, model, tokenizer)
+        student = micro_student(student_config, micro_texts(), config.seed)
         tower = Tower(student).train()
     metrics = _train_tower(config, tower, frames, held_out, scratch, progress)
     metrics += _train_language(config, student, frames, held_out, scratch, progress)
@@ -280,5 +276,6 @@ def _best(prediction: Prediction) -> int:
 
 
 def _choose(seed: int, stage: str, step: int, available: int, wanted: int) -> list[int]:
+    # Of the step alone, so that a resumed stage draws what an undisturbed one would have drawn.
     chance = random.Random(f"{seed}/{stage}/{step}")
     return chance.sample(range(available), min(wanted, available))

@@ -7,22 +7,22 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.pretraining.mae import MAEPretraining
 from threedrs_components.pretraining.teacher_world import read_world
-from threedrs_components.pretraining.vggt import VGGTPretraining, target_cells
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers.config import PretrainTeacherConfig, VGGTConfig
 from threedrs_components.teachers.weights import UNREADABLE
 from threedrs_components.training.stages import schedule
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
+
+if TYPE_CHECKING:
+    from threedrs_components.pretraining.teacher_config import TeacherPretraining
 
 CHECKPOINT = "pretraining.pt"
 QUALITY = "quality.json"
@@ -56,7 +56,7 @@ class Pretraining(Protocol):
 
 
 def pretrain_teacher(
-    config: PretrainTeacherConfig,
+    config: TeacherPretraining,
     world_root: Path,
     out: Path,
     *,
@@ -87,27 +87,21 @@ def pretrain_teacher(
 
 
 def _prepare(
-    config: PretrainTeacherConfig, world_root: Path, progress: Progress
+    config: TeacherPretraining, world_root: Path, progress: Progress
 ) -> tuple[Pretraining, Tensor, Tensor]:
-    teacher = config.teacher
     splits = [RGBDFolder(world_root).scenes(split) for split in (TRAIN, HELD_OUT)]
     if not all(splits):
         raise DataError(f"{world_root}: needs scenes to train on and scenes to measure on")
-    cells = target_cells(teacher) if isinstance(teacher, VGGTConfig) else 1
-    size, every = teacher.architecture.image_size, [*splits[0], *splits[1]]
-    world = read_world(world_root, every, size, cells, progress)
-    task: Pretraining
+    every = [*splits[0], *splits[1]]
+    world = read_world(world_root, every, config.image_size, config.target_cells, progress)
     with seeded(config.seed):
-        if isinstance(teacher, VGGTConfig):
-            task = VGGTPretraining(teacher, world)
-        else:
-            task = MAEPretraining(teacher, world)
+        task = config.build(world)
     scenes = torch.arange(len(every))
     return task, scenes[: len(splits[0])], scenes[len(splits[0]) :]
 
 
 def _optimise(
-    config: PretrainTeacherConfig,
+    config: TeacherPretraining,
     task: Pretraining,
     train: Tensor,
     resume_dir: Path | None,
@@ -118,7 +112,7 @@ def _optimise(
     checkpoint = resume_dir / CHECKPOINT if resume_dir else None
     start = 0
     if checkpoint is not None and checkpoint.is_file():
-        start = _resume(checkpoint, task.module, optimizer, recipe_of(config))
+        start = _resume(checkpoint, task.module, optimizer, config.fingerprint())
     task.module.train()
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
@@ -132,11 +126,11 @@ def _optimise(
         log(step + 1, {"loss": float(loss.detach()), **parts})
         progress(step + 1, config.steps, "pretraining")
         if checkpoint and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            _checkpoint(checkpoint, step + 1, task.module, optimizer, recipe_of(config))
+            _checkpoint(checkpoint, step + 1, task.module, optimizer, config.fingerprint())
     task.module.eval()
 
 
-def draw(config: PretrainTeacherConfig, step: int, train: Tensor) -> tuple[Tensor, torch.Generator]:
+def draw(config: TeacherPretraining, step: int, train: Tensor) -> tuple[Tensor, torch.Generator]:
     """Scenes and noise of a step: a function of seed and step alone, so a resume is exact."""
     random = np.random.default_rng((config.seed, step))
     wanted = config.scenes_per_step
@@ -145,12 +139,7 @@ def draw(config: PretrainTeacherConfig, step: int, train: Tensor) -> tuple[Tenso
     return train[torch.from_numpy(chosen)], noise
 
 
-def recipe_of(config: PretrainTeacherConfig) -> str:
-    """Fingerprint of what decides the weights; how often they are saved does not."""
-    return config.model_copy(update={"checkpoint_every": 1}).fingerprint()
-
-
-def make_optimizer(config: PretrainTeacherConfig, module: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(config: TeacherPretraining, module: nn.Module) -> torch.optim.Optimizer:
     """AdamW; only matrices decay."""
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
@@ -193,7 +182,7 @@ def _check_finite(loss: float, step: int) -> None:
 
 def _write_quality(
     out: Path,
-    config: PretrainTeacherConfig,
+    config: TeacherPretraining,
     metrics: list[Metric],
     train: int,
     held_out: int,
@@ -202,6 +191,6 @@ def _write_quality(
         "metrics": [asdict(metric) for metric in metrics],
         "training_scenes": train,
         "held_out_scenes": held_out,
-        "recipe": config.canonical(),
+        "recipe": config.identity(),
     }
     (out / QUALITY).write_text(json.dumps(content, indent=2))

@@ -8,13 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from threedrs_components.probing.correspondence import CorrespondenceScore, correspondence_score
-from threedrs_components.scenes.frames import frame_tensor
-from threedrs_components.scenes.geometry import cell_sums
 from threedrs_components.scenes.pairs import token_pair_matrix
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import scene_points
@@ -88,15 +85,6 @@ def probe_scene(
         raise SceneError(scene.scene_id, str(error)) from error
     score = correspondence_score(tokens, pairs.to(tokens.device))
     return SceneProbe(scene.scene_id, score, grid, time.perf_counter() - start)
-
-
-def rgb_features(scene: Scene, grid: int = PAPER_GRID) -> Tensor:
-    """Mean colour of each token's cell, scaled to [-1, 1]: [F, grid, grid, 3]; the control."""
-    colours = torch.stack(
-        [cell_sums(frame_tensor(image[None])[0], grid, grid) for image in scene.images]
-    )
-    area = cell_sums(torch.ones(scene.images.shape[1:3]), grid, grid)
-    return (2 * colours / area - 1).movedim(1, -1)
 
 
 def pooled_to_grid(features: Tensor, grid: int) -> Tensor:

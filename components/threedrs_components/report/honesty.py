@@ -2,44 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from threedrs_components.report.table import ResultTable
+from threedrs_components.report.traits import Traits, traits
 from threedrs_platform.database.measurements import flatten
 
 FEW_SEEDS = 5
 """Below this many seeds a test over seeds can hardly find anything; the report says so."""
 
+
+@dataclass(frozen=True)
+class Note:
+    """One thing to keep in mind, and which runs it is true of, by what their cells train with."""
+
+    text: str
+    applies: Callable[[Sequence[Traits]], bool] = lambda cells: True
+
+
+def _taught(cells: Sequence[Traits]) -> bool:
+    return any(cell.teacher is not None for cell in cells)
+
+
+def _taught_in_3d(cells: Sequence[Traits]) -> bool:
+    return any(cell.sees == "3d" for cell in cells)
+
+
+def _without_positions(cells: Sequence[Traits]) -> bool:
+    return not any(cell.position_encoding for cell in cells)
+
+
 MICRO_NOTES = (
-    "The micro world was built so that one view shows where in the room it looks (walls keep their "
-    "compass identity). Real rooms have no compass: this demonstrates the mechanism, it does not "
-    "estimate the paper's effect sizes.",
-    "The 3D teacher learned from 3D labels, on more scenes than the student has text for, in the "
-    "frame in which the questions are asked. That is the favourable case.",
-    "The students have no 3D position encoding, unlike the paper's model; with it positions are "
-    "given and the gain is expected to shrink.",
-    "Seeds vary the student's training only: there is one teacher of each kind, one 2D start and "
-    "one data split, and the teachers are not matched in labels, compute or width.",
-    "Vision tower and 2D start have seen the images of all training scenes, never those of the "
-    "held-out scenes.",
-    "The time at which distillation takes hold varies between seeds; a gap at few seeds may be "
-    "much smaller or larger than the mean over many.",
-    "The correspondence score follows how alike all tokens are (a collapsed model scores 1): read "
-    "it beside margin, standardised score and position probe.",
+    Note(
+        "The micro world was built so that one view shows where in the room it looks (walls keep "
+        "their compass identity). Real rooms have no compass: this demonstrates the mechanism, it "
+        "does not estimate the paper's effect sizes."
+    ),
+    Note(
+        "The 3D teacher learned from 3D labels, on more scenes than the student has text for, in "
+        "the frame in which the questions are asked. That is the favourable case.",
+        _taught_in_3d,
+    ),
+    Note(
+        "The students have no 3D position encoding, unlike the paper's model; with it positions "
+        "are given and the gain is expected to shrink.",
+        _without_positions,
+    ),
+    Note(
+        "Seeds vary the student's training only: there is one teacher of each kind, one 2D start "
+        "and one data split, and the teachers are not matched in labels, compute or width.",
+        _taught,
+    ),
+    Note(
+        "Seeds vary the student's training only: there is one 2D start and one data split.",
+        lambda cells: not _taught(cells),
+    ),
+    Note(
+        "Vision tower and 2D start have seen the images of all training scenes, never those of the "
+        "held-out scenes."
+    ),
+    Note(
+        "The time at which distillation takes hold varies between seeds; a gap at few seeds may be "
+        "much smaller or larger than the mean over many.",
+        _taught,
+    ),
+    Note(
+        "The correspondence score follows how alike all tokens are (a collapsed model scores 1): "
+        "read it beside margin, standardised score and position probe."
+    ),
 )
-POSITION_ENCODING_NOTE = MICRO_NOTES[2]
 
 
 def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     """The notes that apply to this run."""
     params = [flatten(row.replicates[0].params) for row in table.rows]
+    cells = [traits(flat) for flat in params]
     notes: list[str] = []
     if any(is_micro(flat) for flat in params):
-        notes += MICRO_NOTES
-        if any(flat.get(f"students.{flat.get('student')}.position_encoding") for flat in params):
-            notes.remove(POSITION_ENCODING_NOTE)
-    return (*notes, *_about_seeds(table), *_about_acceptances(table))
+        notes += [note.text for note in MICRO_NOTES if note.applies(cells)]
+    return (
+        *notes,
+        *_about_untold_teachers(cells),
+        *_about_seeds(table),
+        *_about_acceptances(table),
+    )
 
 
 def _about_acceptances(table: ResultTable) -> list[str]:
@@ -60,6 +108,15 @@ def _about_acceptances(table: ResultTable) -> list[str]:
 def is_micro(flat: Mapping[str, Any]) -> bool:
     """Whether a cell's scenes are rendered by the micro world."""
     return flat.get("scenes.kind") == "micro"
+
+
+def _about_untold_teachers(cells: Sequence[Traits]) -> list[str]:
+    untold = sorted({cell.teacher for cell in cells if cell.teacher and cell.sees is None})
+    return [
+        f"What the teacher {name!r} learned from is not said, so no finding counts it as a 3D or a "
+        "2D teacher; say it with teachers.*.sees: 3d, 2d or nothing."
+        for name in untold
+    ]
 
 
 def _about_seeds(table: ResultTable) -> list[str]:

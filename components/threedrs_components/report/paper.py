@@ -8,6 +8,8 @@ from typing import Any
 
 from threedrs_components.paper.tables import PaperRow, PaperTable, Setting
 from threedrs_components.report.traits import LAST, NO_TEACHER, traits
+from threedrs_components.teachers.registry import sight_of
+from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
 
 
@@ -17,6 +19,7 @@ class Trained:
 
     student: str
     teacher: str
+    sees: Sight | None
     correspondence: bool
     layers: frozenset[int]
     """Aligned layers, the last being -1."""
@@ -32,6 +35,7 @@ def trained(params: Mapping[str, Any]) -> Trained:
     return Trained(
         student=str(flat.get(f"{student}.kind")),
         teacher=mine.teacher or NO_TEACHER,
+        sees=mine.sees,
         correspondence=mine.correspondence,
         layers=_layers_from_the_end(flat, student),
         loss=str(flat.get("alignment.loss")),
@@ -49,6 +53,8 @@ def _agrees(setting: Setting, mine: Trained) -> bool:
     same = (setting.student, setting.teacher, setting.correspondence)
     if mine.blind or same != (mine.student, mine.teacher, mine.correspondence):
         return False
+    if mine.sees != sight_of(setting.teacher):
+        return False  # features that bear the teacher's name, and are said to be something else
     if setting.loss is not None and setting.loss != mine.loss:
         return False
     return setting.layers is None or frozenset(setting.layers) == mine.layers

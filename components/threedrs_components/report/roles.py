@@ -8,9 +8,6 @@ from enum import StrEnum
 from threedrs_components.report.table import ResultTable, Row
 from threedrs_components.report.traits import Traits, traits
 
-TEACHERS_3D = frozenset({"vggt", "flare"})
-"""Teacher kinds that learned from 3D geometry; every other teacher learned from 2D images."""
-
 
 class Role(StrEnum):
     """Parts of the study that the findings speak about."""
@@ -39,8 +36,8 @@ def _roles(cell: Traits, is_baseline: bool) -> Iterator[Role]:
         yield Role.BASELINE
     elif cell.correspondence and cell.teacher is None:
         yield Role.CORRESPONDENCE
-    elif cell.teacher in TEACHERS_3D and not cell.correspondence:
+    elif cell.sees == "3d" and not cell.correspondence:
         if cell.last_layer or cell.earlier_layer:
             yield Role.TEACHER_3D if cell.last_layer else Role.EARLIER_LAYER
-    elif cell.teacher is not None and not cell.correspondence:
+    elif cell.sees == "2d" and not cell.correspondence:
         yield Role.TEACHER_2D

@@ -8,6 +8,8 @@ from typing import Any
 
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.registry import weights_told
+from threedrs_components.teachers.registry import sight_of
+from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
 
 NO_TEACHER = "none"
@@ -20,7 +22,10 @@ class Traits:
     """What decides a cell's role."""
 
     teacher: str | None
-    """Kind of the teacher whose features the loss reads; None without alignment."""
+    """The model whose features the loss reads: a kind of teacher, or whatever features that were
+    made elsewhere say of their maker. None without alignment."""
+    sees: Sight | None
+    """What that model learned from; None without alignment, and where nobody says it."""
     last_layer: bool
     """Whether the last layer, and no other, is aligned."""
     earlier_layer: bool
@@ -29,6 +34,7 @@ class Traits:
     scene_losses: bool
     """Whether anything is added to the losses of the tasks."""
     blind: bool
+    position_encoding: bool
 
     @property
     def is_plain(self) -> bool:
@@ -45,11 +51,20 @@ def traits(params: Mapping[str, Any]) -> Traits:
     teacher = flat.get("teacher", NO_TEACHER)
     active = weights_told(flat).active(has_teacher=teacher != NO_TEACHER)
     aligned = any(each.reads_teacher for each in active)
+    model = _model(flat, teacher)
     return Traits(
-        teacher=str(flat.get(f"teachers.{teacher}.kind", teacher)) if aligned else None,
+        teacher=model if aligned else None,
+        sees=(flat.get(f"teachers.{teacher}.sees") or sight_of(model)) if aligned else None,
         last_layer=layers <= last,
         earlier_layer=not layers & last,
         correspondence=any(isinstance(each, CorrespondenceConfig) for each in active),
         scene_losses=any(each.per == "scene" for each in active),
         blind=bool(flat.get(f"{student}.blind", False)),
+        position_encoding=bool(flat.get(f"{student}.position_encoding", False)),
     )
+
+
+def _model(flat: Mapping[str, Any], teacher: str) -> str:
+    """The maker of a teacher's features: itself, unless they were made elsewhere."""
+    kind = flat.get(f"teachers.{teacher}.kind", teacher)
+    return str(flat.get(f"teachers.{teacher}.teacher", kind))

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from torch import Tensor
 
 PIXELS_PER_CHUNK = 1 << 24
-"""Upper bound on (boxes x pixels) looked at together; bounds memory, never changes a result."""
+"""Upper bound on (boxes x pixels) looked at together; bounds memory and never changes a result,
+since what is added up are zeros and ones."""
+UNIT_M = 2.0**-24
+"""Coordinates are averaged in whole numbers of this unit, 60 nm; from half a metre on, float32
+knows no finer steps."""
+
+
+def ordered_product(left: Tensor, right: Tensor) -> Tensor:
+    """Matrix product of [..., n, k] and [..., k, m], its k terms added in order.
+
+    BLAS adds in an order that depends on the processor and on how many rows there are; here a row
+    has the same bits in whatever company it is. For the small k of geometry only.
+    """
+    terms = (left[..., k, None] * right[..., None, k, :] for k in range(left.shape[-1]))
+    return reduce(torch.add, terms)
 
 
 def world_coordinates(
@@ -28,12 +44,12 @@ def world_coordinates(
     """
     valid = torch.isfinite(depth) & (depth > 0)
     metres = torch.where(valid, depth, 0.0).to(torch.float32)
-    to_world = axis_alignment.double() @ camera_to_world.double()
-    rays = pixel_rays(depth.shape[1], depth.shape[2], intrinsics)
+    to_world = ordered_product(axis_alignment.double(), camera_to_world.double())
+    rays = pixel_rays(depth.shape[1], depth.shape[2], intrinsics).reshape(-1, 3)
     rotation = to_world[:, :3, :3].to(torch.float32)
     origin = to_world[:, :3, 3].to(torch.float32)
-    turned = torch.einsum("hwc,fdc->fhwd", rays, rotation)
-    points = turned * metres[..., None] + origin[:, None, None]
+    turned = ordered_product(rays, rotation.mT)
+    points = turned.reshape(*depth.shape, 3) * metres[..., None] + origin[:, None, None]
     return torch.where(valid[..., None], points, 0.0), valid
 
 
@@ -46,7 +62,7 @@ def pixel_rays(height: int, width: int, intrinsics: Tensor) -> Tensor:
         indexing="ij",
     )
     pixels = torch.stack([u, v, torch.ones_like(u)], dim=-1)
-    return torch.matmul(pixels, inverse.T).to(torch.float32)
+    return ordered_product(pixels, inverse.T).to(torch.float32)
 
 
 def cell_membership(pixels: int, cells: int) -> Tensor:
@@ -61,14 +77,18 @@ def cell_membership(pixels: int, cells: int) -> Tensor:
 
 
 def cell_sums(values: Tensor, rows: int, columns: int) -> Tensor:
-    """Sum [..., h, w] over token cells to [..., rows, columns]."""
-    by_row = cell_membership(values.shape[-2], rows)
-    by_column = cell_membership(values.shape[-1], columns)
-    return torch.matmul(by_row, torch.matmul(values.to(torch.float32), by_column.T))
+    """Sum [..., h, w] over token cells to [..., rows, columns]: float64, or float32 of others."""
+    values = values if values.dtype == torch.float64 else values.to(torch.float32)
+    by_row = cell_membership(values.shape[-2], rows).to(values.dtype)
+    by_column = cell_membership(values.shape[-1], columns).to(values.dtype)
+    return torch.matmul(by_row, torch.matmul(values, by_column.T))
 
 
 def cell_means(points: Tensor, valid: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Mean world point of each token cell, over its valid pixels only.
+
+    A frame has the same bits in whatever company it is, on every processor: whole numbers in
+    float64 add up without rounding, so the order of BLAS does not show.
 
     Args:
         points: [F, h, w, 3] float32.
@@ -80,10 +100,10 @@ def cell_means(points: Tensor, valid: Tensor, rows: int, columns: int) -> tuple[
         coordinates [F, rows, columns, 3] float32 (zero where the cell has no valid pixel) and
         counts [F, rows, columns] int32 of valid pixels.
     """
-    masked = torch.where(valid[..., None], points, 0.0).movedim(-1, 1)
-    sums = cell_sums(masked, rows, columns).movedim(1, -1)
+    units = torch.where(valid[..., None], torch.round(points / UNIT_M), 0.0).movedim(-1, 1)
+    sums = cell_sums(units.to(torch.float64), rows, columns).movedim(1, -1)
     counts = cell_sums(valid, rows, columns)
-    means = sums / counts.clamp(min=1.0)[..., None]
+    means = (sums / counts.clamp(min=1.0)[..., None] * UNIT_M).to(torch.float32)
     return means, counts.round().to(torch.int32)
 
 

@@ -12,8 +12,8 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import ScanNetConfig
 from threedrs_components.scenes.settings import SceneSettings
+from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.config.registry import Registry
-from threedrs_platform.contracts import SceneSource
 
 AnyScenes = MicroWorldConfig | RGBDFolderConfig | ScanNetConfig
 ScenesConfig = Annotated[AnyScenes, Field(discriminator="kind")]

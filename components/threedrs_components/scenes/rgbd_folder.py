@@ -20,9 +20,9 @@ from threedrs_components.scenes.frames import (
     uniform_choice,
 )
 from threedrs_components.scenes.settings import SceneSettings
+from threedrs_components.scenes.source import SceneSource
 from threedrs_components.scenes.splits import ALL, chosen_split, read_splits
 from threedrs_platform.config import PLACE
-from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 

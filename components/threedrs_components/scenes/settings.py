@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+from threedrs_components.scenes.source import SceneSource
 from threedrs_components.scenes.splits import write_splits
 from threedrs_platform.config import Config
-from threedrs_platform.contracts import SceneSource
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric
 
@@ -32,6 +32,8 @@ class SceneSettings(Config):
     """The split to fine-tune on."""
     probe_split: ClassVar[str] = "probe"
     """The split that the position probe is fitted on."""
+    annotated: ClassVar[tuple[str, ...]] = ()
+    """Benchmarks whose annotations come with the scenes."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.errors import DataError
 
 SPLITS_FILE = "splits.json"

@@ -1,1 +1,1 @@
-"""Multimodal LLMs that show their states at visual tokens: a file per kind."""
+"""Multimodal LLMs that show their states at visual tokens: a file or a folder per kind."""

@@ -1,22 +1,28 @@
-"""LLaVA-OneVision: one newline vector behind the last frame."""
+"""LLaVA-OneVision: the modules of LLaVA-Video; one newline vector after all frames."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from threedrs_components.students.real_weights import LLAVA_HF, LMMS_LAB
-from threedrs_components.students.siglip_qwen2 import SiglipQwen2
-from threedrs_components.students.tokenizer import MICRO_CHAT
+from threedrs_components.students.settings import Newline, StudentSettings
+
+if TYPE_CHECKING:
+    from threedrs_components.students.siglip_qwen2 import SiglipQwen2
 
 
-class LlavaOneVision(SiglipQwen2):
+class LlavaOneVisionStudentConfig(StudentSettings):
     """14 rows of 14 positions per frame at full size, and one more at the very end."""
 
-    micro_chat = replace(MICRO_CHAT, newline="end")
+    kind: Literal["llava_onevision"] = "llava_onevision"
     published: ClassVar[Mapping[str, str]] = {
-        LMMS_LAB: "lmms-lab/llava-onevision-qwen2-7b-ov",
-        LLAVA_HF: "llava-hf/llava-onevision-qwen2-7b-ov-hf",
+        "llava_qwen": "lmms-lab/llava-onevision-qwen2-7b-ov",
+        "llava_onevision": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
     }
-    real_newline = "end"
+    newline: ClassVar[Newline] = "end"
+
+    def architecture(self) -> type[SiglipQwen2]:
+        """SigLIP and Qwen2."""
+        from threedrs_components.students.siglip_qwen2 import SiglipQwen2
+
+        return SiglipQwen2

@@ -1,16 +1,25 @@
-"""LLaVA-Video: every row of a frame's tokens ends in the newline vector."""
+"""LLaVA-Video: SigLIP frames, a projector, Qwen2 reading rows that end in a newline vector."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from threedrs_components.students.real_weights import LMMS_LAB
-from threedrs_components.students.siglip_qwen2 import SiglipQwen2
+from threedrs_components.students.settings import Newline, StudentSettings
+
+if TYPE_CHECKING:
+    from threedrs_components.students.siglip_qwen2 import SiglipQwen2
 
 
-class LlavaVideo(SiglipQwen2):
-    """14 rows of 14 + 1 positions per frame at full size ("grid" in its own configuration)."""
+class LlavaVideoConfig(StudentSettings):
+    """14 rows of 14 + 1 positions per frame at full size. The paper says LLaVA-Next-Video."""
 
-    published: ClassVar[Mapping[str, str]] = {LMMS_LAB: "lmms-lab/LLaVA-Video-7B-Qwen2"}
-    real_newline = "row"
+    kind: Literal["llava_video"] = "llava_video"
+    published: ClassVar[Mapping[str, str]] = {"llava_qwen": "lmms-lab/LLaVA-Video-7B-Qwen2"}
+    newline: ClassVar[Newline] = "row"
+
+    def architecture(self) -> type[SiglipQwen2]:
+        """SigLIP and Qwen2."""
+        from threedrs_components.students.siglip_qwen2 import SiglipQwen2
+
+        return SiglipQwen2

@@ -3,27 +3,57 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import torch
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
-from threedrs_components.students.settings import StudentSettings
+from threedrs_components.students.settings import MicroWidths, StudentSettings
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import StudentTokenizer
+from threedrs_components.students.tokenizer import (
+    COORD,
+    GROUND,
+    IMAGE,
+    VISUAL,
+    ChatMarkup,
+    StudentTokenizer,
+)
 
+MAX_POSITIONS = 4096
+PADDING, UNKNOWN = "<pad>", "<unk>"
 EMBEDDING_STD = 0.5
 PROJECTOR_GAIN = 1.2
+"""Of the projector's layers; a gain of 1 keeps the deviation of what goes in."""
 BRANCH_GAIN = 0.5
 """Of the layers that write into the residual stream."""
 BRANCH_OUTPUTS = ("o_proj", "down_proj", "out_proj", "fc2", "attn.proj")
+"""Ends of those layers' names."""
+
+
+def micro_student(config: StudentSettings, texts: Iterable[str], seed: int) -> Student:
+    """A student with random weights that knows the words of the texts.
+
+    The seed decides the weights of all layers and tables. Grounding head and CLIP's class token are
+    drawn from torch's own generator: call this inside `seeded`.
+    """
+    architecture = config.architecture()
+    chat = replace(architecture.micro_chat, newline=config.newline)
+    tokenizer = word_tokenizer(texts, chat)
+    model = micro_model(architecture, config.micro, tokenizer, seed)
+    return architecture(config, model, tokenizer)
 
 
 def micro_model(
-    architecture: type[Student], config: StudentSettings, tokenizer: StudentTokenizer, seed: int
+    architecture: type[Student], widths: MicroWidths, tokenizer: StudentTokenizer, seed: int
 ) -> PreTrainedModel:
-    """Build and initialise; the same seed gives the same weights."""
-    model = architecture.model_class(architecture.micro_config(config.micro, tokenizer))
+    """A language model of an architecture with initial weights for its tiny widths."""
+    model = architecture.model_class(micro_config(architecture, widths, tokenizer))
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
         _initialise(name, module, generator)
@@ -35,6 +65,60 @@ def micro_model(
     if newline is not None:
         _normal(newline, EMBEDDING_STD, generator)
     return model
+
+
+def micro_config(
+    architecture: type[Student], widths: MicroWidths, tokenizer: StudentTokenizer
+) -> PretrainedConfig:
+    """The transformers configuration of a micro student."""
+    own = architecture.micro_fields(widths, tokenizer)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": widths.width,
+        "intermediate_size": widths.ff,
+        "num_hidden_layers": widths.layers,
+        "num_attention_heads": widths.heads,
+        "num_key_value_heads": widths.key_value_heads,
+        "max_position_embeddings": MAX_POSITIONS,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.end_id,
+        **own["text_config"],
+    }
+    config_class: Any = architecture.model_class.config_class
+    config: PretrainedConfig = config_class(
+        **{**own, "text_config": text}, tie_word_embeddings=False
+    )
+    return config
+
+
+def word_tokenizer(texts: Iterable[str], chat: ChatMarkup) -> StudentTokenizer:
+    """A tokenizer whose vocabulary is every word and punctuation mark of the texts, lower-cased.
+
+    Args:
+        texts: to take words from.
+        chat: markup, each piece of it one token.
+    """
+    normalizer = normalizers.Lowercase()
+    splitter = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\s+"), "removed"),
+            pre_tokenizers.Split(Regex(r"[^\w\s]"), "isolated"),
+        ]
+    )
+    special = [PADDING, UNKNOWN, VISUAL, IMAGE, GROUND, COORD]
+    special += [chat.header, chat.reply, chat.end]
+    special += [mark for mark in (chat.frame_start, chat.frame_end) if mark]
+    markup = re.compile("|".join(re.escape(token) for token in special))
+    words = {
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(markup.sub(" ", text)))
+    }
+    vocabulary = {token: index for index, token in enumerate([*special, *sorted(words)])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.add_special_tokens(special)
+    return StudentTokenizer(tokenizer, chat)
 
 
 def _initialise(name: str, module: nn.Module, generator: torch.Generator) -> None:

@@ -8,9 +8,9 @@ from torch import Tensor
 HALF_OF_PATCH = 98 / 196
 """Share of a vision patch inside a box from which on it is released as the box's."""
 EIGHTH_OF_CELL = 91 / 729
-"""The same for the cell behind one token of the LLM."""
+"""Share of the cell behind one token of the LLM from which on it is released as the box's."""
 ROUNDING = 1e-6
-"""Shares are quotients in float32."""
+"""What a share, a quotient in float32, may lack."""
 
 
 def released_weights(shares: Tensor, threshold: float) -> Tensor:
@@ -29,6 +29,7 @@ def pooled(weights: Tensor, tokens: Tensor) -> Tensor:
         [..., K, C] in the tokens' dtype.
     """
     flat = weights.flatten(-3).to(tokens.dtype)
+    # Weights that are all zero stay zero instead of becoming 0 / 0.
     normed = flat / flat.sum(-1, keepdim=True).clamp_min(torch.finfo(tokens.dtype).tiny)
     return torch.matmul(normed, tokens.flatten(-4, -2))
 

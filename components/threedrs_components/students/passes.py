@@ -25,7 +25,7 @@ class Frames:
     come in the order of the images."""
 
     def to(self, device: torch.device) -> Frames:
-        """The same on another device."""
+        """The same frames on another device."""
         order = None if self.order is None else self.order.to(device)
         return Frames(
             self.images.to(device), self.coordinates.to(device), self.counts.to(device), order
@@ -46,7 +46,7 @@ class Regions:
     """[R, 6] metres"""
 
     def to(self, device: torch.device) -> Regions:
-        """The same on another device."""
+        """The same regions on another device."""
         return Regions(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
 
 

@@ -30,6 +30,7 @@ class SineEncoding:
         """
         angles = voxel_steps(coordinates, self.voxel_m) * self.radians_per_voxel
         channels = width // 3
+        # Channels 2i and 2i + 1 are sine and cosine of one frequency.
         pair = torch.arange(channels, device=coordinates.device) // 2
         slowdown = self.temperature ** (2.0 * pair.to(torch.float32) / channels)
         phases = angles[..., None] / slowdown

@@ -5,33 +5,50 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from threedrs_components.students.tokenizer import StudentTokenizer
+from threedrs_components.students.folder import WEIGHTS_FILE, read_config
+from threedrs_components.students.settings import StudentSettings
+from threedrs_components.students.tokenizer import COORD, GROUND, ChatMarkup, StudentTokenizer
 from threedrs_platform.errors import CheckpointError
 
-INDEX_FILE, SINGLE_FILE = "model.safetensors.index.json", "model.safetensors"
+INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NAMED_AT_MOST = 5
 """Tensors that an error spells out; it counts the others."""
 
 
-def read_model_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json.
+def read_published(
+    config: StudentSettings, folder: Path, dtype: torch.dtype
+) -> tuple[PreTrainedModel, StudentTokenizer]:
+    """The model and the tokenizer in a folder of published weights.
+
+    Args:
+        config: of the student that they are for.
+        folder: config.json, weights and tokenizer.
+        dtype: of the loaded weights.
 
     Raises:
-        CheckpointError: there is none, or it is not JSON.
+        CheckpointError: another model, a tensor too few, too many or of another shape, or a file
+            that cannot be read.
     """
-    try:
-        stored: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: config.json cannot be read: {error}") from error
-    return stored
+    architecture, stored = config.architecture(), read_config(folder)
+    refuse_model_type(folder, stored.get("model_type"), config.published)
+    model_config, names = architecture.published_config(folder, stored, config.newline)
+    model = load_published(
+        architecture.model_class, folder, model_config, dtype, names, architecture.not_loaded
+    )
+    chat = replace(architecture.real_chat, newline=config.newline)
+    visual_id = getattr(model_config, architecture.visual_token)
+    tokenizer = stored_tokenizer(folder, chat, visual_id)
+    fill_new_rows(folder, model, tokenizer)
+    return model, tokenizer
 
 
 def refuse_model_type(folder: Path, found: object, expected: Mapping[str, str]) -> None:
@@ -55,8 +72,8 @@ def load_published(
     folder: Path,
     config: PretrainedConfig,
     dtype: torch.dtype,
-    names: Mapping[str, str] | None = None,
-    unread: Sequence[str] = (),
+    names: Mapping[str, str] | None,
+    not_loaded: Sequence[str],
 ) -> PreTrainedModel:
     """Load all weights of a folder into a model.
 
@@ -66,7 +83,8 @@ def load_published(
         config: of the model.
         dtype: of the loaded weights.
         names: patterns of stored names and what they become, if transformers does not know them.
-        unread: patterns of tensors that a folder may hold although the model has no place for them.
+        not_loaded: patterns of tensors that a folder may hold although the model has no place for
+            them.
 
     Raises:
         CheckpointError: a file is missing, cut short or a pickle, or a tensor is missing, not of
@@ -87,7 +105,7 @@ def load_published(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: weights cannot be loaded: {error}") from error
-    _refuse_what_does_not_fit(folder, report, owners, unread)
+    _refuse_what_does_not_fit(folder, report, owners, not_loaded)
     loaded: PreTrainedModel = model
     return loaded
 
@@ -106,6 +124,25 @@ def tensor_files(folder: Path) -> dict[str, str]:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{folder / name}: cannot be read: {error}") from error
     return owners
+
+
+def stored_tokenizer(folder: Path, chat: ChatMarkup, visual_id: int) -> StudentTokenizer:
+    """The checkpoint's own tokenizer with `<ground>` and `<coord>` appended.
+
+    Args:
+        folder: of the published weights.
+        chat: markup that the model was trained with.
+        visual_id: placeholder of a visual token.
+
+    Raises:
+        CheckpointError: the folder holds no tokenizer.
+    """
+    try:
+        loaded: Any = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
+    loaded.add_tokens([GROUND, COORD], special_tokens=True)
+    return StudentTokenizer(loaded.backend_tokenizer, chat, visual_id)
 
 
 def fill_new_rows(folder: Path, model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:
@@ -135,21 +172,21 @@ def _weight_files(folder: Path) -> list[str]:
             return sorted(set(json.loads(index.read_text())["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise CheckpointError(f"{index}: cannot be read: {error!r}") from error
-    if (folder / SINGLE_FILE).is_file():
-        return [SINGLE_FILE]
+    if (folder / WEIGHTS_FILE).is_file():
+        return [WEIGHTS_FILE]
     pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLED)
     found = f"; {pickles[0]} is a pickle, which may run code: convert it" if pickles else ""
-    raise CheckpointError(f"{folder}: neither {INDEX_FILE} nor {SINGLE_FILE} here{found}")
+    raise CheckpointError(f"{folder}: neither {INDEX_FILE} nor {WEIGHTS_FILE} here{found}")
 
 
 def _refuse_what_does_not_fit(
-    folder: Path, report: Mapping[str, Any], owners: Mapping[str, str], unread: Sequence[str]
+    folder: Path, report: Mapping[str, Any], owners: Mapping[str, str], not_loaded: Sequence[str]
 ) -> None:
-    """transformers only prints what it could not load, and goes on with random tensors."""
+    """Raise what transformers only prints before it goes on with random tensors."""
     extra = [
         name
         for name in report["unexpected_keys"]
-        if not any(re.search(pattern, name) for pattern in unread)
+        if not any(re.search(pattern, name) for pattern in not_loaded)
     ]
     misshaped = {name: (stored, wanted) for name, stored, wanted in report["mismatched_keys"]}
     faults = [

@@ -1,21 +1,26 @@
-"""Students: multimodal LLMs that show their states at visual tokens. The union lists them."""
+"""Students: multimodal LLMs that show their states at visual tokens. The union lists their kinds.
+
+For what reads grid files, or folders of unknown origin. Steps never import it: they are told the
+module of their student (see `threedrs_platform.config.kinds`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from threedrs_components.students.config import (
-    LlavaNextVideoStudentConfig,
-    LlavaOneVisionStudentConfig,
-    LlavaVideoConfig,
-    MicroPretrainingConfig,
-    Qwen2VLStudentConfig,
-    Qwen25VLStudentConfig,
-)
-from threedrs_components.students.settings import StudentSettings
+from threedrs_components.students.folder import read_student_config
+from threedrs_components.students.llava_next_video.config import LlavaNextVideoStudentConfig
+from threedrs_components.students.llava_onevision import LlavaOneVisionStudentConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.qwen2_5_vl.config import Qwen25VLStudentConfig
+from threedrs_components.students.qwen2_vl.config import Qwen2VLStudentConfig
+from threedrs_platform.config.registry import Registry
+
+if TYPE_CHECKING:
+    from threedrs_components.students.student import Student
 
 AnyStudent = (
     LlavaVideoConfig
@@ -25,31 +30,27 @@ AnyStudent = (
     | LlavaNextVideoStudentConfig
 )
 StudentConfig = Annotated[AnyStudent, Field(discriminator="kind")]
-STUDENT_KINDS = tuple(str(kind.model_fields["kind"].default) for kind in get_args(AnyStudent))
-"""Every kind of student."""
-
-__all__ = [
-    "STUDENT_KINDS",
-    "AnyStudent",
-    "LlavaNextVideoStudentConfig",
-    "LlavaOneVisionStudentConfig",
-    "LlavaVideoConfig",
-    "MicroPretrainingConfig",
-    "Qwen2VLStudentConfig",
-    "Qwen25VLStudentConfig",
-    "StudentConfig",
-    "StudentSettings",
-    "kind_of",
-    "student_config",
-]
+STUDENTS: Registry[AnyStudent] = Registry("student", get_args(AnyStudent))
 
 
-def student_config(values: Mapping[str, Any]) -> AnyStudent:
-    """The configuration that JSON values stand for, whatever its kind; parts may be missing."""
-    registry: TypeAdapter[AnyStudent] = TypeAdapter(StudentConfig)
-    return registry.validate_python(values)
+def stored_config(folder: Path) -> AnyStudent:
+    """Configuration of the student in a folder, whatever its kind; its checkpoint is the folder.
+
+    Raises:
+        CheckpointError: the folder holds no student.
+        ConfigError: its kind or one of its settings is unknown.
+    """
+    settings = read_student_config(folder)["student"]
+    return STUDENTS.read({**settings, "checkpoint": str(folder)})
 
 
-def kind_of(config: StudentSettings) -> str:
-    """The name of a configuration's kind."""
-    return str(type(config).model_fields["kind"].default)
+def open_student(folder: Path | str) -> Student:
+    """Read a student, whatever its kind, in evaluation mode.
+
+    Raises:
+        CheckpointError: the folder holds no student, or one of its files does not fit.
+        ConfigError: its kind or one of its settings is unknown.
+    """
+    from threedrs_components.students.checkpoints import load_student  # brings torch
+
+    return load_student(Path(folder), stored_config(Path(folder)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
 Part = Literal["vision", "projector", "language"]
+"""What fine-tuning can freeze; see `Student.part_prefixes`."""
+Newline = Literal["row", "end", "none"]
+"""Where a learned vector stands: after each row of tokens, after all frames, or nowhere."""
 
 
 class MicroWidths(Config):
@@ -40,8 +44,14 @@ class MicroWidths(Config):
 
 
 class StudentSettings(Config):
-    """What every kind of student can choose."""
+    """What every kind of student lets one choose, and what each kind states about itself.
 
+    A kind is a subclass in a module of its own. It imports the torch code of its architecture in
+    `architecture()` only, so that a grid file is read without torch.
+    """
+
+    kind: str
+    """The name of the kind; each subclass allows its own."""
     size: Literal["micro", "7b"] = "micro"
     checkpoint: Annotated[str | None, PLACE] = None
     """A student folder, or for size 7b the published weights."""
@@ -64,6 +74,9 @@ class StudentSettings(Config):
     gradient_checkpointing: bool = False
     micro: MicroWidths = MicroWidths()
 
+    published: ClassVar[Mapping[str, str]]
+    """By model_type in config.json, where weights of this kind come from."""
+    newline: ClassVar[Newline] = "none"
     real_image_size: ClassVar[int] = 384
     """Side of the frames at size 7b."""
     real_grid: ClassVar[int] = 14
@@ -116,19 +129,6 @@ class StudentSettings(Config):
         if self.size == "micro":
             return self.micro.image_size // self.micro.patch_size
         return self.real_patch_grid
-
-    def build(self, dtype: Literal["float32", "bfloat16"] = "float32") -> Student:
-        """Load the checkpoint; modules that it does not hold get random weights.
-
-        Args:
-            dtype: of real weights; a student folder has its own.
-
-        Raises:
-            CheckpointError: there is no checkpoint, or it does not fit.
-        """
-        from threedrs_components.students.checkpoints import build_student
-
-        return build_student(self, dtype)
 
     @abstractmethod
     def architecture(self) -> type[Student]:

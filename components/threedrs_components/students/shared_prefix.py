@@ -154,4 +154,6 @@ def _split(states: Tensor, layout: PrefixLayout) -> tuple[Tensor, Tensor]:
     return prefixes.transpose(1, 2), by_scene.transpose(1, 2)
 
 
+# transformers makes no mask for an attention it does not know, and hands on [1, 1, n, m] as it is.
+# The masks it makes take positions that start anew for the borders of packed samples.
 AttentionInterface.register(ATTENTION, shared_prefix_attention)

@@ -7,7 +7,7 @@ the order of the sequence stands in its chat markup. No student knows a loss.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +25,7 @@ from threedrs_components.students.object_features import (
 )
 from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
-from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
+from threedrs_components.students.settings import MicroWidths, Newline, Part, StudentSettings
 from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout
 from threedrs_components.students.tokenizer import MICRO_CHAT, ChatMarkup, StudentTokenizer
 from threedrs_platform.errors import DataError
@@ -37,7 +37,13 @@ class Student(nn.Module):
     model_class: ClassVar[type[PreTrainedModel]]
     """Of transformers, with a language model at `model.language_model`."""
     micro_chat: ClassVar[ChatMarkup] = MICRO_CHAT
-    """Markup of the micro student; that of real weights comes with their tokenizer."""
+    """Markup of the micro student. Where newlines stand is said by the configuration."""
+    real_chat: ClassVar[ChatMarkup]
+    """Markup that published weights were trained with."""
+    visual_token: ClassVar[str] = "video_token_id"
+    """Which field of the transformers configuration names the placeholder of a visual token."""
+    not_loaded: ClassVar[tuple[str, ...]] = ()
+    """Patterns of tensors in published files that the model has no place for."""
     part_prefixes: ClassVar[tuple[tuple[str, Part], ...]]
     """Beginnings of parameter names inside `model`, the first that fits decides; all others belong
     to the language model."""
@@ -47,11 +53,13 @@ class Student(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
+        # Any: the classes of transformers share no type for what is read of them here.
         self.model: Any = model
         self.grounding = GroundingHead(self.width)
         self.sine = MICRO_SINE if config.size == "micro" else SineEncoding()
         self.model.model.language_model.set_attn_implementation(ATTENTION)
         if config.gradient_checkpointing:
+            # Re-entrant checkpoints have no gradient where no input has one: behind frozen parts.
             self.model.activation_checkpointing_enable({"use_reentrant": False})
         unread = self.unread()
         for name, parameter in self.named_parameters():
@@ -61,20 +69,32 @@ class Student(nn.Module):
 
     @classmethod
     @abstractmethod
-    def micro_config(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> PretrainedConfig:
-        """The transformers configuration of a micro student."""
+    def micro_fields(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> dict[str, Any]:
+        """Fields of a micro student's transformers configuration that only its architecture has.
+
+        Among them `vision_config`, and in `text_config` what is not in all language models.
+        """
 
     @classmethod
-    @abstractmethod
-    def read_weights(
-        cls, folder: Path, dtype: torch.dtype
-    ) -> tuple[PreTrainedModel, StudentTokenizer]:
-        """Published weights and their tokenizer.
+    def published_config(
+        cls, folder: Path, stored: Mapping[str, Any], newline: Newline
+    ) -> tuple[PretrainedConfig, Mapping[str, str] | None]:
+        """The transformers configuration of published weights.
+
+        Args:
+            folder: of the weights.
+            stored: its config.json.
+            newline: where the kind of student has its newline vector.
+
+        Returns:
+            The configuration, and patterns of stored tensor names with what they become, where
+            transformers does not know the layout.
 
         Raises:
-            CheckpointError: another model, a tensor too few, too many or of another shape, or a
-                file that cannot be read.
+            CheckpointError: the weights are not for this kind of student.
         """
+        config_class: Any = cls.model_class.config_class
+        return config_class.from_pretrained(folder), None
 
     @abstractmethod
     def patch_states(self, images: Tensor) -> Tensor:
@@ -141,12 +161,12 @@ class Student(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.grounding.no_object.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Number format of the weights."""
         return self.grounding.no_object.dtype
 
     def vision(self, images: Tensor) -> Tensor | None:
@@ -162,6 +182,7 @@ class Student(nn.Module):
         tokens = vision
         if self.config.position_encoding:
             encoding = self.sine(frames.coordinates, self.width)
+            # Coordinates are zero where there is no depth, and zero is a place like any other.
             tokens = tokens + (encoding * (frames.counts > 0)[..., None]).to(tokens.dtype)
         if frames.order is not None:
             tokens = _reordered(tokens, frames.order)
@@ -205,6 +226,7 @@ class Student(nn.Module):
         vision, patches = self._see(frames.images)
         prefix = self.prefix(frames, vision)
         questions = self.embed_questions(ids, regions, vision)
+        # Under autocast the projector narrows the prefix; words come from the table as they are.
         flat = torch.cat([prefix.flatten(0, 1), questions.to(prefix.dtype)])[None]
         positions = layout.positions_behind(self.prefix_positions(frames.images.shape[1]))
         outputs = self._language(
@@ -354,7 +376,9 @@ class Student(nn.Module):
         by_frame = _unflatten(visual, 1, (num_frames, -1))
         start, end = len(self.tokenizer.frame_start), len(self.tokenizer.frame_end)
         by_frame = by_frame[:, :, start : by_frame.shape[2] - end]
+        # A row is as long as its tokens, or one longer: the newline.
         states = _unflatten(by_frame, 2, (side, -1))[:, :, :, :side]
+        # The argsort of an order undoes it.
         return states if frames.order is None else _reordered(states, frames.order.argsort(1))
 
     def _marks(self, ids: Sequence[int], sizes: tuple[int, ...]) -> Tensor:
@@ -368,6 +392,7 @@ class Student(nn.Module):
         """Hidden states [1, n, C] by layer; -1 is always there."""
         inner = sorted({layer for layer in layers if layer != -1})
         if inner:
+            # A list, so that transformers keeps the states of these layers and of no others.
             inputs["output_hidden_states"] = inner
         inputs["attention_mask"] = mask
         inputs.setdefault("use_cache", False)
@@ -382,7 +407,7 @@ def _reordered(frames: Tensor, order: Tensor) -> Tensor:
 
 
 def _batched(positions: Tensor) -> Tensor:
-    """Positions [..., n] with the batch axis that transformers wants before the last."""
+    """Positions [..., n] with the batch axis that transformers wants: [1, n], or [3, 1, n]."""
     return positions[..., None, :]
 
 

@@ -1,4 +1,4 @@
-"""Text in and out of a student: chat markup, special tokens, and the micro word tokenizer."""
+"""Text in and out of a student: chat markup and special tokens."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import WordLevel
+from tokenizers import Tokenizer
 
+from threedrs_components.students.settings import Newline
 from threedrs_platform.errors import CheckpointError
 
 GROUND, COORD = "<ground>", "<coord>"
-PADDING, UNKNOWN, VISUAL, IMAGE = "<pad>", "<unk>", "<visual>", "<image>"
+VISUAL, IMAGE = "<visual>", "<image>"
+"""Placeholders: of the visual tokens, and of the images that a student has none of."""
 TOKENIZER_FILE, CHAT_FILE = "tokenizer.json", "chat.json"
-
-Newline = Literal["row", "end", "none"]
 
 
 @dataclass(frozen=True)
@@ -34,29 +33,21 @@ class ChatMarkup:
     """Text before the tokens of each frame"""
     frame_end: str = ""
     """Text after them"""
-    newline: Newline = "row"
-    """Where a learned vector stands: after each row of tokens, after all frames, or nowhere"""
+    newline: Newline = "none"
+    """Where a learned vector stands; decided by the kind of student, whatever the markup"""
 
 
 MICRO_CHAT = ChatMarkup(
     header="<|user|>", opening="", reply="<|assistant|>", end="<|end|>", visual=VISUAL
 )
-
-
-def qwen_chat(
-    newline: Newline, *, opening: str = "\n", frame_start: str = "", frame_end: str = ""
-) -> ChatMarkup:
-    """ChatML as Qwen2 speaks it; the placeholder of visual tokens has no text."""
-    return ChatMarkup(
-        header="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
-        opening=opening,
-        reply="<|im_end|>\n<|im_start|>assistant\n",
-        end="<|im_end|>",
-        visual="",
-        frame_start=frame_start,
-        frame_end=frame_end,
-        newline=newline,
-    )
+QWEN_CHAT = ChatMarkup(
+    header="<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n",
+    opening="\n",
+    reply="<|im_end|>\n<|im_start|>assistant\n",
+    end="<|im_end|>",
+    visual="",
+)
+"""ChatML as Qwen2 speaks it; the placeholder of visual tokens has no text."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +87,7 @@ class StudentTokenizer:
         """Ids after the visual prefix; without an answer they end where the reply begins."""
         asked = self._ids(self.chat.opening + prompt + self.chat.reply)
         replied = [] if answer is None else self._ids(answer)
+        # `<ground>` is no text to end: its state is read, and nothing is generated behind it.
         if replied and replied != [self.ground_id]:
             replied.append(self.end_id)
         return Encoded(
@@ -112,6 +104,7 @@ class StudentTokenizer:
             kept.append(token)
         text = self.tokenizer.decode(kept, skip_special_tokens=True)
         if self.tokenizer.decoder is None:
+            # A word tokenizer sets a space before every mark, too.
             text = re.sub(r" ([.,?!;:])", r"\1", text)
         return str(text).strip()
 
@@ -148,54 +141,3 @@ class StudentTokenizer:
         if identity is None:
             raise CheckpointError(f"the tokenizer has no token {token!r}")
         return int(identity)
-
-
-def word_tokenizer(texts: Iterable[str], chat: ChatMarkup = MICRO_CHAT) -> StudentTokenizer:
-    """A tokenizer whose vocabulary is every word and punctuation mark of the texts, lower-cased.
-
-    Args:
-        texts: to take words from.
-        chat: markup, each piece of it one token.
-    """
-    normalizer = normalizers.Lowercase()
-    splitter = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(r"\s+"), "removed"),
-            pre_tokenizers.Split(Regex(r"[^\w\s]"), "isolated"),
-        ]
-    )
-    special = [PADDING, UNKNOWN, VISUAL, IMAGE, GROUND, COORD]
-    special += [chat.header, chat.reply, chat.end]
-    special += [mark for mark in (chat.frame_start, chat.frame_end) if mark]
-    markup = re.compile("|".join(re.escape(token) for token in special))
-    words = {
-        word
-        for text in texts
-        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(markup.sub(" ", text)))
-    }
-    vocabulary = {token: index for index, token in enumerate([*special, *sorted(words)])}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
-    tokenizer.add_special_tokens(special)
-    return StudentTokenizer(tokenizer, chat)
-
-
-def stored_tokenizer(folder: Path, chat: ChatMarkup, visual_id: int) -> StudentTokenizer:
-    """The checkpoint's own tokenizer with `<ground>` and `<coord>` appended.
-
-    Args:
-        folder: of the published weights.
-        chat: markup that the model was trained with.
-        visual_id: placeholder of a visual token.
-
-    Raises:
-        CheckpointError: the folder holds no tokenizer.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        loaded: Any = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
-    loaded.add_tokens([GROUND, COORD], special_tokens=True)
-    return StudentTokenizer(loaded.backend_tokenizer, chat, visual_id)

@@ -1,27 +1,37 @@
-"""DINOv2 and DINOv2 with registers: a class token, then registers, then patches."""
+"""DINOv2, with and without registers: a class token, then registers if any, then patches."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-from threedrs_components.teachers.image_encoder import ImageEncoder
+from pydantic import PositiveInt
+
+from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
+from threedrs_platform.config import PLACE, REPORTED
+
+ENCODERS = {
+    "dinov2": ImageEncoder("Dinov2Model", ("dinov2",), special_tokens=lambda shape: 1),
+    "dinov2_reg": ImageEncoder(
+        "Dinov2WithRegistersModel",
+        ("dinov2_with_registers",),
+        special_tokens=lambda shape: 1 + int(shape.num_register_tokens),
+    ),
+}
 
 
-def _plain() -> Any:
-    from transformers import Dinov2Model
+class DINOv2Config(ImageEncoderConfig):
+    """DINOv2: one frame in, 2D features out; with registers, without outlier tokens."""
 
-    return Dinov2Model
+    weights: ClassVar[str] = "facebook/dinov2-large or -with-registers-large (Apache 2.0)"
 
+    kind: Literal["dinov2", "dinov2_reg"] = "dinov2"
+    sees: Annotated[Literal["2d"], REPORTED] = "2d"
+    checkpoint: Annotated[str, PLACE]
+    image_size: PositiveInt | None = 224
+    """224 gives the 16 x 16 tokens that the paper's code expects."""
+    licence: str = "Apache-2.0"
 
-def _with_registers() -> Any:
-    from transformers import Dinov2WithRegistersModel
-
-    return Dinov2WithRegistersModel
-
-
-DINOV2 = ImageEncoder(_plain, ("dinov2",), special_tokens=lambda shape: 1)
-DINOV2_REGISTERS = ImageEncoder(
-    _with_registers,
-    ("dinov2_with_registers",),
-    special_tokens=lambda shape: 1 + int(shape.num_register_tokens),
-)
+    @property
+    def encoder(self) -> ImageEncoder:
+        """Plain, or with registers."""
+        return ENCODERS[self.kind]

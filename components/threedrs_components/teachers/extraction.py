@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from threedrs_components.scenes.prepared import choose_frames
-from threedrs_components.teachers.card import TeacherCard
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.source import SceneSource
+from threedrs_components.teachers.teacher import Teacher, TeacherCard
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import FeatureMap, Scene
 from threedrs_platform.store.features import (
@@ -23,18 +22,6 @@ from threedrs_platform.store.features import (
     read_features,
     write_features,
 )
-
-
-class LoadedTeacher(Protocol):
-    """A teacher with its identity."""
-
-    card: TeacherCard
-    grid: int
-    """Patches across the width of a frame."""
-
-    def scene_features(self, scene: Scene) -> Tensor:
-        """[F, rows, columns, channels] float32 of a scene's frames."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class Extraction:
     """Bad scenes that were left out, with the reason."""
 
 
-def extract_scene(teacher: LoadedTeacher, scene: Scene, grid: int) -> FeatureMap:
+def extract_scene(teacher: Teacher, scene: Scene, grid: int) -> FeatureMap:
     """Features of one scene, averaged to grid x grid in float32, kept as float16.
 
     Raises:
@@ -96,7 +83,7 @@ def header_of(card: TeacherCard) -> FeatureHeader:
 
 
 def extract_scenes(
-    teacher: LoadedTeacher,
+    teacher: Teacher,
     source: SceneSource,
     scene_ids: Sequence[str],
     out: Path,

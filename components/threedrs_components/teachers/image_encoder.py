@@ -3,63 +3,37 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers.utils import logging as transformers_logging
 
-from threedrs_components.teachers.card import TeacherCard, file_digest
-from threedrs_components.teachers.config import (
-    DINOv2Config,
-    DINOv2RegistersConfig,
-    MAEConfig,
-    SigLIP2Config,
+from threedrs_components.teachers.pixels import FrameSize, normalised
+from threedrs_components.teachers.quiet import quiet_transformers
+from threedrs_components.teachers.teacher import (
+    FrameTeacher,
+    TeacherCard,
+    check_precision,
+    file_digest,
 )
-from threedrs_components.teachers.frame_teacher import FrameTeacher, check_precision
-from threedrs_components.teachers.pixels import PIXEL_MEAN, PIXEL_STD, FrameSize, normalised
 from threedrs_components.teachers.weights import UNREADABLE, find_weights, listed, reason
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 
+if TYPE_CHECKING:
+    from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
+
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FRAMES_PER_CHUNK = 16
-
-EncoderConfig = DINOv2Config | DINOv2RegistersConfig | MAEConfig | SigLIP2Config
-
-
-@dataclass(frozen=True)
-class ImageEncoder:
-    """One family of encoders: its class in transformers, and what its outputs mean."""
-
-    model: Callable[[], Any]
-    """The class; called late, since transformers imports models one by one."""
-    model_types: tuple[str, ...]
-    """What config.json may call the checkpoint."""
-    special_tokens: Callable[[Any], int]
-    """Tokens before the patches, from the model's configuration."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Keywords of the forward pass."""
-    loading: Mapping[str, Any] = field(default_factory=dict)
-    """Keywords of `from_pretrained`."""
-    other_parts: tuple[str, ...] = ()
-    """Names that the tensors of a checkpoint's other halves begin with."""
-    mean: tuple[float, float, float] = PIXEL_MEAN
-    std: tuple[float, float, float] = PIXEL_STD
 
 
 class ImageEncoderTeacher(FrameTeacher):
     """Reads patch features of single frames."""
 
-    def __init__(
-        self, model: nn.Module, encoder: ImageEncoder, config: EncoderConfig, digest: str
-    ) -> None:
+    def __init__(self, model: nn.Module, config: ImageEncoderConfig, digest: str) -> None:
         self.model: Any = model.eval().requires_grad_(False)
-        self.encoder, self.layer = encoder, config.layer
+        self.encoder, self.layer = config.encoder, config.layer
         self.autocast = config.precision == "bfloat16"
         shape: Any = model.config
         self.patch = int(shape.patch_size)
@@ -82,28 +56,26 @@ class ImageEncoderTeacher(FrameTeacher):
         )
 
     @classmethod
-    def load(
-        cls, config: EncoderConfig, encoder: ImageEncoder, device: str = "cpu"
-    ) -> ImageEncoderTeacher:
+    def load(cls, config: ImageEncoderConfig, device: str = "cpu") -> ImageEncoderTeacher:
         """Read the encoder of a checkpoint in the transformers format.
 
         Raises:
             CheckpointError: no checkpoint is named, or it does not fit.
             ConfigError: an image size or a precision that the model or device cannot do.
         """
-        check_precision(config, device)
+        check_precision(config.precision, device)
         if config.checkpoint is None:
             raise CheckpointError(f"teacher {config.kind} has no weights: set `checkpoint`")
         weights = find_weights(config.checkpoint, WEIGHT_FILES)
-        _check_model_type(weights.parent, encoder, config.kind)
-        model = _read_model(weights, encoder)
-        return cls(model.to(device), encoder, config, file_digest(weights))
+        _check_model_type(weights.parent, config.encoder, config.kind)
+        model = _read_model(weights, config.encoder)
+        return cls(model.to(device), config, file_digest(weights))
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
         frames = self.frame_size(images).to(self.model.device)
-        frames = normalised(frames, self.encoder.mean, self.encoder.std)
+        frames = normalised(frames, *(self.encoder.colours or ()))
         tokens = torch.cat([self._tokens(chunk) for chunk in torch.split(frames, FRAMES_PER_CHUNK)])
         patches = tokens[:, self.encoder.special_tokens(self.model.config) :].float()
         return torch.unflatten(patches, 1, (frames.shape[-2] // self.patch, -1))
@@ -137,7 +109,7 @@ def _check_model_type(folder: Path, encoder: ImageEncoder, kind: str) -> None:
 def _read_model(weights: Path, encoder: ImageEncoder) -> nn.Module:
     try:
         with quiet_transformers():
-            model, info = encoder.model().from_pretrained(
+            model, info = getattr(transformers, encoder.model).from_pretrained(
                 weights.parent,
                 dtype=torch.float32,
                 local_files_only=True,
@@ -157,18 +129,3 @@ def _read_model(weights: Path, encoder: ImageEncoder) -> nn.Module:
         raise CheckpointError(f"{weights}: does not fit the model; tensors {listed(faults)}")
     assert isinstance(model, nn.Module)
     return model
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without transformers' warnings and progress bars; only errors are told."""
-    switches: Any = transformers_logging
-    verbosity, bars = switches.get_verbosity(), switches.is_progress_bar_enabled()
-    switches.set_verbosity(logging.ERROR)
-    switches.disable_progress_bar()
-    try:
-        yield
-    finally:
-        switches.set_verbosity(verbosity)
-        if bars:
-            switches.enable_progress_bar()

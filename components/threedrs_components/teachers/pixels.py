@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from threedrs_components.teachers.settings import Framing
+if TYPE_CHECKING:
+    from threedrs_components.teachers.settings import Framing
 
 PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
+"""Of the colours of ImageNet, by which most models want their pixels normalised."""
 
 
 @dataclass(frozen=True)

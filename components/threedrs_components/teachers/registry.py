@@ -1,85 +1,75 @@
-"""Pretrained models that turn frames into dense features; `TeacherConfig` is their registry."""
+"""The registry of teachers: pretrained models that turn frames into dense features.
+
+A new kind is a file of its own and a name in `AnyTeacher`. No step imports this module.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, overload
 
-from pydantic import ValidationError
+from pydantic import Field
 
-from threedrs_components.teachers.config import (
-    AnyTeacher,
-    DINOv2Config,
-    DINOv2RegistersConfig,
-    FLAREConfig,
-    MAEArchitecture,
-    MAEConfig,
-    PrecomputedConfig,
-    PretrainTeacherConfig,
-    SigLIP2Config,
-    TeacherConfig,
-    VGGTArchitecture,
-    VGGTConfig,
-)
-from threedrs_components.teachers.settings import Framing
-from threedrs_platform.config.suggestions import nearest_and_all
-from threedrs_platform.errors import ConfigError, Fault
+from threedrs_components.teachers.colours import RGBConfig
+from threedrs_components.teachers.dinov2 import DINOv2Config
+from threedrs_components.teachers.flare.config import FLAREConfig
+from threedrs_components.teachers.mae.config import MAEConfig
+from threedrs_components.teachers.precomputed.config import PrecomputedConfig
+from threedrs_components.teachers.settings import Sight, TeacherSettings
+from threedrs_components.teachers.siglip2 import SigLIP2Config
+from threedrs_components.teachers.vggt.config import VGGTConfig
+from threedrs_platform.config.registry import Registry
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.frame_teacher import FrameTeacher
     from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
+    from threedrs_components.teachers.teacher import FrameTeacher, Teacher
     from threedrs_components.teachers.vggt.teacher import VGGTTeacher
 
-TEACHERS: dict[str, type[AnyTeacher]] = {
-    str(member.model_fields["kind"].default): member for member in get_args(AnyTeacher)
-}
-"""Configuration classes by kind."""
-TEACHER_KINDS = tuple(TEACHERS)
-"""Every kind that `load_teacher` knows."""
+AnyTeacher = (
+    VGGTConfig
+    | FLAREConfig
+    | DINOv2Config
+    | MAEConfig
+    | SigLIP2Config
+    | RGBConfig
+    | PrecomputedConfig
+)
+TeacherConfig = Annotated[AnyTeacher, Field(discriminator="kind")]
+TEACHERS: Registry[TeacherSettings] = Registry("teacher", get_args(AnyTeacher))
 
-__all__ = [
-    "TEACHERS",
-    "TEACHER_KINDS",
-    "AnyTeacher",
-    "DINOv2Config",
-    "DINOv2RegistersConfig",
-    "FLAREConfig",
-    "Framing",
-    "MAEArchitecture",
-    "MAEConfig",
-    "PrecomputedConfig",
-    "PretrainTeacherConfig",
-    "SigLIP2Config",
-    "TeacherConfig",
-    "VGGTArchitecture",
-    "VGGTConfig",
-    "load_teacher",
-]
+
+def sight_of(kind: str) -> Sight | None:
+    """What teachers of a kind learned from; None where there is no such kind, or it is not told."""
+    return TEACHERS[kind].model_fields["sees"].default if kind in TEACHERS else None
+
+
+def teacher_config(kind: str, checkpoint: str | None = None, **config: Any) -> TeacherSettings:
+    """The configuration of a teacher by its kind; further keywords are its fields.
+
+    Raises:
+        ConfigError: no such kind, or a wrong field.
+    """
+    given = {} if checkpoint is None else {"checkpoint": checkpoint}
+    return TEACHERS.read({"kind": kind, **given, **config})
 
 
 @overload
-def load_teacher(
-    kind: Literal["vggt"], checkpoint: str, *, device: str = ..., **config: Any
-) -> VGGTTeacher: ...
+def load_teacher(kind: Literal["vggt"], checkpoint: str, **config: Any) -> VGGTTeacher: ...
 @overload
 def load_teacher(
-    kind: Literal["precomputed"], checkpoint: str, *, device: str = ..., **config: Any
+    kind: Literal["precomputed"], checkpoint: str, **config: Any
 ) -> PrecomputedTeacher: ...
 @overload
 def load_teacher(
-    kind: Literal["flare", "dinov2", "dinov2_reg", "mae", "siglip2"],
-    checkpoint: str,
-    *,
-    device: str = ...,
+    kind: Literal["flare", "dinov2", "dinov2_reg", "mae", "siglip2", "rgb"],
+    checkpoint: str | None = None,
     **config: Any,
 ) -> FrameTeacher: ...
 @overload
+def load_teacher(kind: str, checkpoint: str | None = None, **config: Any) -> Teacher: ...
 def load_teacher(
-    kind: str, checkpoint: str, *, device: str = ..., **config: Any
-) -> FrameTeacher | PrecomputedTeacher: ...
-def load_teacher(
-    kind: str, checkpoint: str, *, device: str = "cpu", **config: Any
-) -> FrameTeacher | PrecomputedTeacher:
-    """Load a teacher by its kind; further keywords are fields of its config.
+    kind: str, checkpoint: str | None = None, *, device: str = "cpu", **config: Any
+) -> Teacher:
+    """Load a teacher by its kind; further keywords are fields of its configuration.
 
     Every teacher has `scene_features(scene)`; all but "precomputed" have
     `features(frames)`: [F, 3, H, W] in [0, 1] -> [F, rows, columns, channels]. "vggt" has
@@ -89,17 +79,4 @@ def load_teacher(
         ConfigError: no such kind, or a wrong field.
         CheckpointError: the checkpoint is missing or does not fit.
     """
-    if kind not in TEACHERS:
-        raise ConfigError(
-            [Fault(f"no teacher {kind!r}{nearest_and_all(kind, TEACHER_KINDS)}", "teacher")]
-        )
-    try:
-        chosen = TEACHERS[kind].model_validate({"checkpoint": checkpoint, **config})
-    except ValidationError as error:
-        raise ConfigError(
-            [
-                Fault(fault["msg"], ".".join(str(part) for part in ("teacher", *fault["loc"])))
-                for fault in error.errors()
-            ]
-        ) from error
-    return chosen.build(device)
+    return teacher_config(kind, checkpoint, **config).build(device)

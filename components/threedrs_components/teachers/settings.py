@@ -1,57 +1,74 @@
-"""What teachers let one choose, whatever their kind. Imports no torch."""
+"""What every kind of teacher lets one choose. Imports no torch."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import PositiveInt
+from pydantic import ValidationInfo, field_validator
 
-from threedrs_platform.config import Config
+from threedrs_platform.config import PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.frame_teacher import FrameTeacher
-    from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
+    from threedrs_components.teachers.teacher import Teacher
 
-
-class TeacherSettings(Config):
-    """What every kind of teacher lets one choose."""
-
-    weights: ClassVar[str]
-    """Where the released weights are, for messages."""
-    trainable: ClassVar[bool] = False
-    """Whether `pretraining` can make weights of micro widths."""
-
-    layer: int = -1
-    """Block whose output is the feature; -1 is the last, after the final LayerNorm if any."""
-    licence: str = ""
-    """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
-
-    @abstractmethod
-    def build(self, device: str = "cpu") -> FrameTeacher | PrecomputedTeacher:
-        """Load the teacher's weights.
-
-        Raises:
-            CheckpointError: no checkpoint, or one that does not fit.
-        """
-
-
+Sight = Literal["3d", "2d", "nothing"]
+"""What a teacher learned from: 3D geometry; single images, without any; or it learned nothing."""
 Framing = Literal["aspect", "squash", "crop"]
 """How a frame is brought to the model's size: "aspect" keeps its shape at the model's width and
 cuts only what is then too tall (VGGT's own loader), "squash" distorts the whole frame to the
 model's size (what the student does), "crop" keeps the shape and cuts the middle out."""
 
 
+class TeacherSettings(Config):
+    """What every kind of teacher lets one choose, and the facts that every kind tells."""
+
+    weights: ClassVar[str | None]
+    """Where the released weights are and their terms, for messages; None if it needs none."""
+
+    kind: str
+    sees: Annotated[Sight | None, REPORTED]
+    """What the teacher learned from; None is not told. Reports judge by it."""
+    checkpoint: Annotated[str | None, PLACE] = None
+    """The weights."""
+    layer: int = -1
+    """Block whose output is the feature; -1 is the last, after the final LayerNorm if any."""
+    licence: str = ""
+    """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _only_where_there_are_weights(
+        cls, checkpoint: str | None, info: ValidationInfo
+    ) -> str | None:
+        if checkpoint is not None and cls.weights is None:
+            raise ValueError(f"the model {info.data['kind']!r} has no weights; leave it out")
+        return checkpoint
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be built as it is: it has its weights, or needs none."""
+        return self.checkpoint is not None or self.weights is None
+
+    def at_grid(self, grid: int) -> Self:
+        """The same teacher for features that will be pooled to grid x grid.
+
+        Only a teacher whose own grid is a choice becomes another.
+        """
+        return self
+
+    @abstractmethod
+    def build(self, device: str = "cpu") -> Teacher:
+        """Load the teacher.
+
+        Raises:
+            CheckpointError: no checkpoint, or one that does not fit.
+        """
+
+
 class FrameTeacherConfig(TeacherSettings):
-    """What all teachers that read pixels let one choose."""
+    """What all models that look at pixels let one choose."""
 
     framing: Framing = "squash"
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""
-
-
-class ImageEncoderConfig(FrameTeacherConfig):
-    """What teachers that see one frame at a time share."""
-
-    image_size: PositiveInt | None = None
-    """Side of the square that frames are brought to; None is the checkpoint's own."""

@@ -24,8 +24,9 @@ from transformers import (
     Qwen2VLConfig,
 )
 
-from threedrs_components.students.real_weights import lmms_lab_config
-from threedrs_components.students.registry import AnyStudent, student_config
+from threedrs_components.students.registry import STUDENTS, AnyStudent
+from threedrs_components.students.siglip_qwen2 import lmms_lab_config
+from threedrs_components.students.student import Student
 
 VISION: dict[str, Any] = {
     "hidden_size": 32,
@@ -77,9 +78,10 @@ LAYOUTS = {
 def publish(layout: str, folder: Path) -> tuple[AnyStudent, dict[str, Tensor]]:
     """Write a checkpoint; its student's configuration, and its tensors by transformers names."""
     kind = LAYOUTS[layout]
-    chosen = student_config({"kind": kind, "size": "7b", "checkpoint": str(folder)})
+    chosen = STUDENTS.read({"kind": kind, "size": "7b", "checkpoint": str(folder)})
+    architecture: type[Student] = chosen.architecture()
     torch.manual_seed(0)
-    model = chosen.architecture().model_class(tiny_config(layout))
+    model = architecture.model_class(tiny_config(layout))
     ours = {name: value.clone() for name, value in model.state_dict().items()}
     folder.mkdir(parents=True)
     if layout.endswith("lmms-lab"):

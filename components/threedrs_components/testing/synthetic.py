@@ -17,11 +17,11 @@ from threedrs_components.objectives.objective import Objective
 from threedrs_components.objectives.text import TextConfig
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.students.micro_weights import micro_model
-from threedrs_components.students.registry import student_config
+from threedrs_components.students.micro_weights import micro_student
+from threedrs_components.students.registry import STUDENTS
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
-from threedrs_components.students.tokenizer import COORD, word_tokenizer
+from threedrs_components.students.tokenizer import COORD
 from threedrs_platform.records import FeatureMap, Sample
 from threedrs_platform.store.features import (
     FeatureFolder,
@@ -79,12 +79,9 @@ def random_student(seed: int = 0, **choices: Any) -> Student:
         image_size=64, patch_size=8, vision_width=32, vision_ff=64, width=48, heads=4,
         key_value_heads=2, ff=96,
     )  # fmt: skip
-    config = student_config({"kind": "llava_video", "micro": widths.model_dump(), **choices})
-    architecture = config.architecture()
-    tokenizer = word_tokenizer(["describe where is the a in .", *WORDS], architecture.micro_chat)
+    config = STUDENTS.read({"kind": "llava_video", "micro": widths.model_dump(), **choices})
     with seeded(seed):
-        model = micro_model(architecture, config, tokenizer, seed)
-        return architecture(config, model, tokenizer)
+        return micro_student(config, ["describe where is the a in .", *WORDS], seed)
 
 
 def task_objectives(student: Student) -> list[Objective]:

@@ -9,18 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from threedrs_components.pretraining.mae import initialise
-from threedrs_components.teachers.config import MAEArchitecture, VGGTArchitecture
+from threedrs_components.pretraining.mae.pretraining import initialise, transformers_config
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
-from threedrs_components.teachers.image_encoder import quiet_transformers
-from threedrs_components.teachers.mae import transformers_config
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.quiet import quiet_transformers
+from threedrs_components.teachers.registry import TEACHERS, teacher_config
+from threedrs_components.teachers.settings import TeacherSettings
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
+from threedrs_platform.records import Scene
 
 WIDTH, HEADS, LAYERS = 16, 2, 2
 SIDE, PATCH = 32, 8
+SCENE, FRAMES = "tiny", 3
 VGGT_SHAPE = VGGTArchitecture(
     image_size=SIDE,
     patch_size=PATCH,
@@ -37,11 +42,38 @@ VGGT_SHAPE = VGGTArchitecture(
 
 
 def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
-    """Write a random model of one of `TINY_KINDS`; the path that a teacher's `checkpoint` takes."""
+    """Write a random model of one kind; the path that a teacher's `checkpoint` takes.
+
+    Raises:
+        LookupError: nobody has said how to write one of this kind.
+    """
+    if kind not in WRITERS:
+        raise LookupError(
+            f"teacher {kind!r} needs weights: add a function that writes a tiny checkpoint of it "
+            f"to WRITERS in {__name__}, or say `weights: ClassVar[None] = None` if it needs none"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _WRITERS[kind](folder)
+        return WRITERS[kind](folder)
+
+
+def tiny_teacher(kind: str, folder: Path, **fields: Any) -> TeacherSettings:
+    """A teacher of any kind that can be built: with a tiny checkpoint where it needs weights."""
+    needs = TEACHERS[kind].weights is not None
+    return teacher_config(
+        kind, str(write_tiny_checkpoint(kind, folder)) if needs else None, **fields
+    )
+
+
+def tiny_scene() -> Scene:
+    """Frames of noise; the scene that the tiny precomputed features are of."""
+    images = np.random.default_rng(0).integers(0, 256, (FRAMES, 48, 64, 3), np.uint8)
+    eye = np.eye(3, dtype=np.float32)
+    poses = np.tile(np.eye(4, dtype=np.float32), (FRAMES, 1, 1))
+    depth = np.ones((FRAMES, 4, 4), np.float32)
+    names = tuple(f"frame-{number}" for number in range(FRAMES))
+    return Scene(SCENE, names, images, depth, eye, eye, poses, np.eye(4, dtype=np.float32))
 
 
 def _vggt(folder: Path) -> Path:
@@ -117,13 +149,20 @@ def _saved(model: Any, folder: Path) -> Path:
     return folder
 
 
-_WRITERS: dict[str, Callable[[Path], Path]] = {
+def _precomputed(folder: Path) -> Path:
+    np.savez(folder / f"{SCENE}.npz", feature=torch.randn(FRAMES, 4 * 4, WIDTH).numpy())
+    return folder
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
     "vggt": _vggt,
     "flare": _flare,
     "mae": _mae,
     "dinov2": _dinov2,
     "dinov2_reg": _dinov2_registers,
     "siglip2": _siglip2,
+    "precomputed": _precomputed,
 }
-TINY_KINDS = tuple(_WRITERS)
-"""Kinds that have a checkpoint; the rest reads features."""
+"""How to write a tiny checkpoint, by kind; every kind that needs weights has its function here."""
+TINY_KINDS = tuple(kind for kind in WRITERS if kind != "precomputed")
+"""Kinds that take a checkpoint and look at any frames."""

@@ -21,6 +21,7 @@ from threedrs_components.randomness import (
     seeded,
 )
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
@@ -314,7 +315,8 @@ def _build(
     if inputs.features is not None:
         teacher = TeacherFeatures(inputs.features, prepared, sorted(inputs.samples))
     with seeded(inputs.seed):
-        student = inputs.student.build("bfloat16" if narrow else "float32").to(device).train()
+        student = build_student(inputs.student, "bfloat16" if narrow else "float32")
+        student = student.to(device).train()
         objectives = [each.build(student, teacher) for each in inputs.objectives]
         module = TrainingModule(student, objectives).to(device)
     return student, _data(inputs, inputs.samples, student, objectives), module

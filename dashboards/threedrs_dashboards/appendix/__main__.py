@@ -9,11 +9,8 @@ from pathlib import Path
 
 from threedrs_dashboards.appendix.document import make_appendix, write_appendix
 from threedrs_dashboards.store import Store
-from threedrs_platform.errors import ConfigError, StorageError, ThreedrsError
+from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.workspace import find_workspace
-
-USAGE, TRY_AGAIN = 2, 75
-"""Exit codes of the errors that have one of their own."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,9 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         files = write_appendix(appendix, args.out)
     except ThreedrsError as error:
         print(error, file=sys.stderr)
-        if isinstance(error, ConfigError):
-            return USAGE
-        return TRY_AGAIN if isinstance(error, StorageError) else 1
+        return error.exit_code
     finally:
         store.close()
     run_id = appendix.report.table.results.run.run_id

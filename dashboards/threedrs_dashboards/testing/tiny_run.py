@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import write_predictions
-from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
 from threedrs_components.benchmarks.sample_files import read_samples, write_samples
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -25,10 +24,10 @@ from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, prepare_scene, write_prepared
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
-from threedrs_components.students.micro_weights import micro_model
+from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import MicroWidths
-from threedrs_components.students.tokenizer import word_tokenizer
+from threedrs_components.testing.prompts import bare_prompts
 from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
@@ -130,9 +129,13 @@ class _Artifacts:
         return PreparedScenes(self._root / "prepared")
 
     def _evaluation_samples(self) -> list[Sample]:
-        config = BenchmarksConfig(names=("scanrefer", "scanqa"), prompts=PromptConfig.short())
-        benchmarks = open_benchmarks(config, self._scenes)
-        samples = [each for item in benchmarks.values() for each in item.samples("val")]
+        config = BenchmarksConfig(names=("scanrefer", "scanqa"), prompts=bare_prompts())
+        folder = config.folder(self._scenes, oracle=False)
+        samples = [
+            sample
+            for name in config.names
+            for sample in config.loader(name).samples(folder, config.wording(), "val")
+        ]
         path = self._root / "samples" / "evaluation.jsonl"
         path.parent.mkdir()
         write_samples(path, samples)
@@ -144,11 +147,8 @@ class _Artifacts:
             width=32, layers=LAYERS, heads=2, key_value_heads=2, ff=64,
         )  # fmt: skip
         config = LlavaVideoConfig(micro=widths, blind=blind)
-        architecture = config.architecture()
-        tokenizer = word_tokenizer(["where is the lamp"], architecture.micro_chat)
-        model = micro_model(architecture, config, tokenizer, seed)
         folder = self._root / f"student-{name}"
-        save_student(architecture(config, model, tokenizer), folder)
+        save_student(micro_student(config, ["where is the lamp"], seed), folder)
         return self._publish(folder.name, folder)
 
     def _features(self) -> str:

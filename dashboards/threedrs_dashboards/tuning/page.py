@@ -5,24 +5,21 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from threedrs_components.report.study_figures import params_text, study_figures
 from threedrs_dashboards import query
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table
-from threedrs_dashboards.tuning.figures import (
-    front_chart,
-    history_chart,
-    importance_chart,
-    params_text,
-)
-from threedrs_dashboards.tuning.parallel import parallel_chart
-from threedrs_dashboards.tuning.study import StudyView, all_studies, read_study
-from threedrs_platform.database.studies import TrialRow
+from threedrs_platform.database.studies import FACTS, load_study, read_study, study_names
+from threedrs_platform.database.trials import StudyView, TrialRow
+from threedrs_platform.workspace import Workspace
 
 LIVE_S = 5
 ORDERS = ("number", "best first")
+WIDE = ("slices", "parallel")
+"""Figures that take the whole width."""
 
 
 def show(request: Request) -> Response:
@@ -30,17 +27,17 @@ def show(request: Request) -> Response:
     name = query.text(request, "study")
     if name:
         return _one(request, name)
-    studies = all_studies(store_of(request).workspace)
+    studies = current_studies(store_of(request).workspace)
     context = {"title": "Tuning", "studies": studies}
     return respond(request, "studies.html", context, tables={"studies": _studies_table(studies)})
 
 
 def _one(request: Request, name: str) -> Response:
-    study = read_study(store_of(request).workspace, name)
+    study = read_study(load_study(store_of(request).workspace, name))
     metric = query.choice(request, "metric", study.facts.metrics)
     index = study.facts.metrics.index(metric)
     order = query.choice(request, "order", ORDERS)
-    trials = _ordered(study, index) if order == ORDERS[1] else study.trials
+    trials = _best_first(study, index) if order == ORDERS[1] else study.trials
     pages = paging(request, "trials", len(trials))
     context = {
         "title": f"Study {name}",
@@ -49,56 +46,63 @@ def _one(request: Request, name: str) -> Response:
         "index": index,
         "order": order,
         "orders": ORDERS,
-        "settings": _settings(study),
+        "notes": study.notes(),
+        "front": {trial.number for trial in study.best},
         "paging": pages,
         "trials": trials[pages.first : pages.last],
         "best": _best_text(study),
-        "live": LIVE_S if study.states.get("running") else 0,
+        "wide": WIDE,
+        "live": LIVE_S if study.counts.get("running") and not study.replaced_by else 0,
     }
     return respond(
         request, "study.html", context, _charts(study, index), {"trials": _trials_table(study)}
     )
 
 
+def current_studies(workspace: Workspace) -> list[StudyView]:
+    """Every study of a workspace but those that another one replaces, without importance."""
+    studies = [load_study(workspace, name) for name in study_names(workspace)]
+    # A study that is being made at this moment has no facts yet.
+    views = [read_study(each, False) for each in studies if FACTS in each.user_attrs]
+    return [view for view in views if not view.replaced_by]
+
+
 def _charts(study: StudyView, metric: int) -> list[Chart]:
-    if not study.complete:
-        return []
-    charts = [history_chart(study, metric)]
-    importance = importance_chart(study, metric)
-    if importance is not None:
-        charts.append(importance)
-    if len(study.facts.metrics) > 1:
-        charts.append(front_chart(study, metric, 0 if metric else 1))
-    return [*charts, parallel_chart(study, metric)]
+    return [
+        Chart(
+            figure.name,
+            figure.title,
+            figure.traces,
+            Table(figure.header, figure.rows),
+            figure.summary,
+            figure.layout,
+            figure.height,
+        )
+        for figure in study_figures(study, metric)
+    ]
 
 
 def _best_text(study: StudyView) -> str:
-    return params_text(study.best.params) if study.best and len(study.facts.metrics) == 1 else ""
+    is_one = len(study.facts.metrics) == 1 and study.best
+    return params_text(study.best[0].params) if is_one else ""
 
 
-def _ordered(study: StudyView, metric: int) -> tuple[TrialRow, ...]:
+def _best_first(study: StudyView, metric: int) -> list[TrialRow]:
     """Complete trials best first, the others after them."""
-    sign = -1 if study.is_higher_better(metric) else 1
-
-    def place(trial: TrialRow) -> tuple[bool, float]:
-        return not trial.values, sign * trial.values[metric] if trial.values else 0.0
-
-    return tuple(sorted(study.trials, key=place))
-
-
-def _settings(study: StudyView) -> list[str]:
-    return list(study.facts.space) or sorted({key for t in study.trials for key in t.params})
+    ranked = study.ranked(metric)
+    numbers = {trial.number for trial in ranked}
+    return [*ranked, *(trial for trial in study.trials if trial.number not in numbers)]
 
 
 def _trials_table(study: StudyView) -> Table:
-    settings = _settings(study)
+    settings, front = study.settings, {trial.number for trial in study.best}
     rows = [
         (
             trial.number,
             trial.state,
             *(trial.params.get(path) for path in settings),
             *(trial.values or [None] * len(study.facts.metrics)),
-            trial.number in study.front,
+            trial.number in front,
             trial.seconds,
             trial.cell_id,
             trial.reason,

@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from sqlalchemy import select
 
-from threedrs_components.benchmarks.multi3drefer import chosen_boxes
 from threedrs_components.benchmarks.prediction_files import parse_predictions
-from threedrs_components.benchmarks.scanrefer import chosen_box
+from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_platform.database.connection import Database
@@ -110,13 +110,9 @@ def answers(
 
 
 def chosen(benchmark: str, prediction: Prediction) -> tuple[Box, ...]:
-    """Boxes that a prediction stands for: one for ScanRefer, a set for Multi3DRefer."""
-    if benchmark == "scanrefer":
-        box = chosen_box(prediction)
-        return () if box is None else (box,)
-    if benchmark == "multi3drefer":
-        return chosen_boxes(prediction)
-    return () if prediction.scores else prediction.boxes
+    """Boxes that a prediction stands for, by the rule of its benchmark, if it is still known."""
+    scorer = BENCHMARKS[benchmark].scorer if benchmark in BENCHMARKS else Scorer
+    return scorer.chosen_boxes(prediction)
 
 
 def _ids(cell: ViewedCell, sample: Sample, store: ArtifactStore) -> frozenset[str]:

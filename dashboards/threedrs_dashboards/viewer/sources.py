@@ -104,7 +104,7 @@ def _run(checkpoint: Path, scene: PreparedScene, layer: int) -> Features:
 
 @lru_cache(maxsize=KEPT_STUDENTS)
 def _load(checkpoint: Path) -> Student:
-    from threedrs_components.students.checkpoints import load_student
+    from threedrs_components.students.registry import open_student
 
     size = sum(file.stat().st_size for file in checkpoint.glob("*.safetensors"))
     if size > LARGEST_STUDENT_BYTES:
@@ -113,7 +113,7 @@ def _load(checkpoint: Path) -> Student:
             f"most {LARGEST_STUDENT_BYTES / 2**30:.0f} GiB. Its scores are on the correspondence "
             "page"
         )
-    return load_student(checkpoint)
+    return open_student(checkpoint)
 
 
 def forget_oldest(folder: Path, limit_bytes: int) -> None:

@@ -21,8 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled
-from threedrs_platform.compute.step_output import captured_output
+from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled, captured_output
 from threedrs_platform.errors import (
     ArtifactError,
     DataError,
@@ -35,7 +34,8 @@ from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, Resources, StepTask
 from threedrs_platform.storage import storage_error, storage_errors
-from threedrs_platform.store.artifacts import ArtifactStore, open_store
+from threedrs_platform.store.artifacts import ArtifactStore
+from threedrs_platform.store.open import open_store
 
 MESSAGE_LENGTH = 2000
 
@@ -107,12 +107,11 @@ class _BadInputs(Exception):
         super().__init__(message)
 
 
-def _never() -> bool:
-    return False
-
-
-def execute(request: AttemptRequest, is_cancelled: Callable[[], bool] = _never) -> AttemptReport:
+def execute(
+    request: AttemptRequest, is_cancelled: Callable[[], bool] = lambda: False
+) -> AttemptReport:
     """Run one attempt to its end and report; raises nothing but what ends the process."""
+    # The thread's time, not the process's: with `--ray none` steps share a process.
     began, cpu = time.monotonic(), time.thread_time()
     recorder: Recorder | None = None
     try:
@@ -134,7 +133,7 @@ def execute(request: AttemptRequest, is_cancelled: Callable[[], bool] = _never) 
         seconds=seconds,
         cpu_s=time.thread_time() - cpu,
         gpu_s=seconds * request.resources.gpus,
-        max_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        max_rss=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts KiB
         warnings=tuple(recorder.warnings) if recorder else (),
     )
 
@@ -224,14 +223,14 @@ def classify(error: BaseException) -> FailureClass:
         return FailureClass.DATA
     if is_out_of_memory(error):
         return FailureClass.OOM
-    if _told_by_system(error, "") is not None:
+    if _storage_fault(error, "") is not None:
         return FailureClass.STORAGE
     if isinstance(error, ConnectionError | TimeoutError):
         return FailureClass.INFRA
     return FailureClass.BUG
 
 
-def _told_by_system(error: BaseException, doing: str) -> StorageError | None:
+def _storage_fault(error: BaseException, doing: str) -> StorageError | None:
     """What storage is to blame for, in an OSError or in the text of one that passed through Rust.
 
     safetensors and Arrow tell of a full disk as `I/O error: ... (os error 28)` in errors of theirs.
@@ -243,7 +242,7 @@ def _told_by_system(error: BaseException, doing: str) -> StorageError | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of host or device ran out; recognised without importing torch."""
+    """Whether memory of host or device ran out; torch's error is known by name, not imported."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError):
@@ -259,7 +258,7 @@ def describe(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, ThreedrsError):
         return text[:MESSAGE_LENGTH]
-    if (translated := _told_by_system(error, "write")) is not None:
+    if (translated := _storage_fault(error, "write")) is not None:
         place = getattr(error, "filename", None)
         return (f"{translated} ({place})" if place else str(translated))[:MESSAGE_LENGTH]
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Where attempts execute: one interface, with Ray (`ray_compute`) and this process as homes."""
+"""Attempts in threads of this process, and the interface that every place of execution has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
-from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Resources
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -63,7 +62,7 @@ class Compute(Protocol):
 
 
 def one_thread_per_step(environment: dict[str, str] | os._Environ[str]) -> None:
-    """Set the thread counts that are not set yet."""
+    """Set the thread counts of numeric libraries, unless the user has set them."""
     for name in THREAD_VARIABLES:
         environment.setdefault(name, "1")
 
@@ -72,12 +71,6 @@ def one_thread_per_step(environment: dict[str, str] | os._Environ[str]) -> None:
 class _Running:
     thread: threading.Thread
     cancelled: threading.Event = field(default_factory=threading.Event)
-
-
-ONE_AT_A_TIME = (
-    "with --ray none steps share one process and its random numbers, so they run one at a time; "
-    "for several at a time use --ray local"
-)
 
 
 class InProcessCompute:
@@ -89,7 +82,7 @@ class InProcessCompute:
     name = "this process"
 
     def __init__(self, jobs: int = 1) -> None:
-        """Run so many at a time; more than one only if none of them draws random numbers."""
+        """Take so many attempts at a time; more than one only if none draws random numbers."""
         self._jobs = jobs
         self._running: dict[Handle, _Running] = {}
         self._ended: queue.SimpleQueue[tuple[Handle, AttemptReport]] = queue.SimpleQueue()
@@ -104,7 +97,7 @@ class InProcessCompute:
         return len(self._running) + len(before) < self._jobs
 
     def submit(self, request: AttemptRequest) -> Handle:
-        """Start a thread."""
+        """Start the attempt in a thread."""
         handle = Handle(request.step_key, request.attempt)
         running = _Running(threading.Thread(target=self._run, args=(handle, request), daemon=True))
         self._running[handle] = running
@@ -112,7 +105,7 @@ class InProcessCompute:
         return handle
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
-        """Take what ended from the queue."""
+        """Take the reports of attempts that ended."""
         ended = []
         try:
             ended.append(self._ended.get(timeout=timeout_s))
@@ -143,20 +136,3 @@ class InProcessCompute:
         if running.cancelled.is_set() and report.digest is None:
             report = replace(report, cancelled=True)
         self._ended.put((handle, report))
-
-
-def open_compute(ray: str, jobs: int | None) -> Compute:
-    """The compute that `--ray` names: `none`, `local`, or the address of a cluster.
-
-    Raises:
-        ConfigError: no compute has this name, or it cannot run so many steps at a time.
-    """
-    if ray == "none":
-        if jobs is not None and jobs > 1:
-            raise ConfigError([Fault(ONE_AT_A_TIME, "--jobs")])
-        return InProcessCompute()
-    if not ray:
-        raise ConfigError([Fault("give `local`, `none` or the address of a cluster", "--ray")])
-    from threedrs_platform.compute.ray_tasks import RayCompute
-
-    return RayCompute(None if ray == "local" else ray, jobs)

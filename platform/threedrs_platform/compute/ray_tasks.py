@@ -39,7 +39,7 @@ class RayCompute:
     """Runs attempts on a local Ray that it starts, or on a cluster that it joins."""
 
     def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
-        """Remember where to run.
+        """Remember which Ray is meant; it is joined or started with the first attempt.
 
         Args:
             address: of a running cluster; None starts Ray on this machine.
@@ -58,7 +58,7 @@ class RayCompute:
 
     @property
     def name(self) -> str:
-        """Which Ray."""
+        """Which Ray, for people."""
         return f"Ray at {self._address}" if self._address else "local Ray"
 
     def refusal(self, resources: Resources) -> str | None:
@@ -112,7 +112,7 @@ class RayCompute:
             return []
         waiting = list(self._running)
         ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
-        if ended and len(waiting) > 1:
+        if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         return [self._collect(reference) for reference in ended]
 
@@ -143,7 +143,7 @@ class RayCompute:
         return handle, report
 
     def _lost(self, handle: Handle, error: Exception) -> AttemptReport:
-        """What to make of a task that could not even report."""
+        """The report of a task that ended without one."""
         exceptions = self._ray.exceptions
         if handle in self._cancelled or isinstance(error, exceptions.TaskCancelledError):
             return AttemptReport(cancelled=True, message="cancelled")
@@ -156,7 +156,7 @@ class RayCompute:
         return AttemptReport(failure=FailureClass.INFRA, message=f"{kind}: {reason}")
 
     def _with(self, options: dict[str, Any]) -> Any:
-        """The task under these options; steps of a kind share theirs."""
+        """The task under these options, made once for all steps that share them."""
         known = tuple(options.items())
         if known not in self._tasks:
             self._tasks[known] = self._task.options(**options)
@@ -192,6 +192,7 @@ class RayCompute:
             self._start(ray)
         _keep_off_stdout(ray)
         self._ray = ray
+        # No retries by Ray: the journal must see every attempt, and decides by class of failure.
         self._task, self._tasks = ray.remote(max_retries=0)(run_attempt), {}
 
     def _start(self, ray: Any) -> None:
@@ -206,6 +207,7 @@ class RayCompute:
                     **quiet,
                 )
             else:
+                # Workers of a local Ray inherit our environment; those of a cluster are told.
                 ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             raise StorageError(f"cannot start {self.name}: {error}") from error

@@ -1,18 +1,25 @@
-"""Collects what a step reports: live lines in a file for watchers, the rest for the commit."""
+"""What a running step says: its reports, as live lines for watchers and as values for the commit,
+and its output, which goes to the log file of its attempt.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from threedrs_platform.records import Metric, SampleScore
 
 MIN_SECONDS_BETWEEN_PROGRESS = 0.1
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class StepCancelled(BaseException):
@@ -40,10 +47,6 @@ class Progress:
     note: str = ""
 
 
-def _never() -> bool:
-    return False
-
-
 @dataclass
 class Recorder:
     """Recorder of one attempt. Without files it keeps everything in memory (tests, notebooks)."""
@@ -53,24 +56,22 @@ class Recorder:
     curve_file: Path | None = None
     """JSON lines of curve points; shared by the attempts of a step, so a resumed step keeps
     the part of the curve that its predecessor drew."""
-    is_cancelled: Callable[[], bool] = _never
+    is_cancelled: Callable[[], bool] = lambda: False
     metrics: list[Metric] = field(default_factory=list)
     scores: list[SampleScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    last_progress: Progress = Progress()
     _curves: dict[tuple[int, str], float] = field(default_factory=dict)
     _last_write: float = 0.0
 
     def __post_init__(self) -> None:
         if self.curve_file is not None:
-            cut_off_torn_line(self.curve_file)
+            cut_off_torn_line(self.curve_file)  # an attempt before this one may have been killed
             for line in read_json_lines(self.curve_file):
                 self._keep_curve(line["step"], line["values"])
 
     def progress(self, done: int, total: int, note: str) -> None:
         """Write a progress line, at most ten a second and always the last."""
         self._stop_if_cancelled()
-        self.last_progress = Progress(done, total, note)
         now = time.monotonic()
         if done < total and now - self._last_write < MIN_SECONDS_BETWEEN_PROGRESS:
             return
@@ -162,3 +163,94 @@ class LiveTail:
         complete = added[: added.rfind(b"\n") + 1]
         self._offset += len(complete)
         return [json.loads(line) for line in complete.splitlines()]
+
+
+class ThreadOutput:
+    """A text stream that writes to the file of the current thread, if it has one."""
+
+    def __init__(self, original: TextIO) -> None:
+        self.original = original
+        self.files: dict[int, TextIO] = {}
+
+    def write(self, text: str) -> int:
+        """Write to the thread's file or to the original stream."""
+        return self._target().write(text)
+
+    def flush(self) -> None:
+        """Flush the thread's file or the original stream."""
+        self._target().flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.original, name)
+
+    def _target(self) -> TextIO:
+        return self.files.get(threading.get_ident(), self.original)
+
+
+@contextlib.contextmanager
+def captured_output(log_file: Path, own_process: bool) -> Iterator[None]:
+    """Append all output of the current step to its log file.
+
+    In a worker process of its own the file descriptors are redirected, so that output of C
+    libraries and child processes is caught, too. Where steps share a process with the supervisor
+    (`--ray none`) only the step's thread is redirected.
+    """
+    with log_file.open("a", encoding="utf-8", buffering=1) as file, _logging_to(file):
+        if own_process:
+            with _redirected_process(file):
+                yield
+        else:
+            with _redirected_thread(file):
+                yield
+
+
+@contextlib.contextmanager
+def _redirected_process(file: TextIO) -> Iterator[None]:
+    saved = [os.dup(1), os.dup(2)]
+    try:
+        for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+            stream.flush()  # or what others have printed would land in this step's log
+            os.dup2(file.fileno(), number)
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+    finally:
+        file.flush()
+        for number, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, number)
+            os.close(original)
+
+
+@contextlib.contextmanager
+def _redirected_thread(file: TextIO) -> Iterator[None]:
+    streams = [_thread_output("stdout"), _thread_output("stderr")]
+    me = threading.get_ident()
+    for stream in streams:
+        stream.files[me] = file
+    try:
+        yield
+    finally:
+        for stream in streams:
+            del stream.files[me]
+
+
+def _thread_output(name: str) -> ThreadOutput:
+    """The stream, wrapped once; the wrapper stays, for other threads may be using it."""
+    stream = getattr(sys, name)
+    if not isinstance(stream, ThreadOutput):
+        stream = ThreadOutput(stream)
+        setattr(sys, name, stream)
+    return stream
+
+
+@contextlib.contextmanager
+def _logging_to(file: TextIO) -> Iterator[None]:
+    """Send log records of the current thread to a file."""
+    me = threading.get_ident()
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.addFilter(lambda record: record.thread == me)  # other threads run other steps
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -4,6 +4,7 @@ A setting that changes no result says so on its field, and stays out of identiti
 
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100     # how the work is done
     checkpoint: Annotated[str | None, PLACE] = None             # where data lie
+    sees: Annotated[Literal["3d"], REPORTED] = "3d"             # what reports say of it
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Effectless:
-    """A mark on a field that decides how or from where a result comes, never which it is."""
+    """A mark on a field that decides how or from where a result comes, or what is said of it: never
+    which it is."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -30,6 +32,8 @@ CONDUCT: Final = Effectless("CONDUCT")
 """How work is done: checkpoint intervals, workers, how a batch is spread."""
 PLACE: Final = Effectless("PLACE")
 """Where data lie. Their content counts, and stands in the identity as a digest."""
+REPORTED: Final = Effectless("REPORTED")
+"""What is said of a component. Reports judge by it, no step reads it."""
 
 
 class Config(BaseModel):
@@ -50,8 +54,8 @@ class Config(BaseModel):
         return data
 
     def identity(self) -> dict[str, Any]:
-        """What of it decides numbers: everything but conduct and places."""
-        return self.canonical(without=(CONDUCT, PLACE))
+        """What of it decides numbers: everything but conduct, places and what is only reported."""
+        return self.canonical(without=(CONDUCT, PLACE, REPORTED))
 
     def remainder(self) -> dict[str, Any]:
         """What `identity` leaves out, in the same shape; `merged` puts the two together again."""

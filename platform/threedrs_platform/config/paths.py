@@ -55,16 +55,16 @@ def carries(config: type[BaseModel], path: str, data: Mapping[str, Any], mark: o
 
 
 @dataclass(frozen=True)
-class Spot:
-    """Where a location of pydantic leads: the path in the data, and what stands there."""
+class FieldInData:
+    """A setting by its path in the data, with the class that has it as a field."""
 
     path: KeyPath
     owner: type[BaseModel] | None
-    """The class whose field the last part of the path is."""
+    """The class of the last part; None where a table or list holds it."""
 
 
-def follow(config: type[BaseModel], location: KeyPath) -> Spot:
-    """Path in the data for a location of pydantic, which also names members of unions."""
+def follow(config: type[BaseModel], location: KeyPath) -> FieldInData:
+    """The setting at a location of pydantic, which names members of unions, too."""
     kind: Any = config
     path: list[str | int] = []
     owner: type[BaseModel] | None = None
@@ -80,7 +80,7 @@ def follow(config: type[BaseModel], location: KeyPath) -> Spot:
         owner = members[0] if _is_model(members[0]) else None
         field = owner.model_fields.get(str(part)) if owner else None
         kind = field.annotation if field else Any if owner else _item(kind)
-    return Spot(tuple(path), owner)
+    return FieldInData(tuple(path), owner)
 
 
 def kinds_of(config: type[BaseModel], path: KeyPath) -> list[str]:

@@ -46,7 +46,7 @@ CREATION_LOCK = 0x3D25
 
 _STORAGE_FAULTS = (exc.DatabaseError, exc.InterfaceError)
 _OUR_FAULTS = (exc.DataError, exc.IntegrityError, exc.InternalError, exc.ProgrammingError)
-"""Kinds of `DatabaseError` that speak of a wrong statement, not of a bad disk or a lost server."""
+"""Kinds of `DatabaseError` that tell of a wrong statement, not of a bad disk or a lost server."""
 
 _CURES = {
     "unable to open database file": "is the folder writable? choose another --workspace",
@@ -86,7 +86,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.is_sqlite = engine.dialect.name == "sqlite"
-        self._local = threading.local()
+        self._local = threading.local()  # the transaction of each thread
         self._one_writer = threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         """Threads queue here, in turn, rather than in SQLite's busy loop."""
         self._has_worked = False
@@ -102,15 +102,16 @@ class Database:
             yield self._joined
             return
         with (
-            self._one_writer,
+            self._one_writer,  # before SQLite's lock: its holder never waits for our own threads
             _database_errors("write to", self.engine),
+            # A transaction that reads first and takes the lock later fails if others wrote between.
             self._begun("BEGIN IMMEDIATE") as connection,
         ):
             self._local.connection = connection
             try:
                 yield connection
-                for last_words in connection.info.pop(BEFORE_COMMIT, {}).values():
-                    last_words(connection)
+                for write_rest in connection.info.pop(BEFORE_COMMIT, {}).values():
+                    write_rest(connection)
             finally:
                 connection.info.pop(BEFORE_COMMIT, None)
                 self._local.connection = None
@@ -144,7 +145,7 @@ class Database:
                     is_locked = "database is locked" in str(error.orig)
                     if not (is_locked and self.is_sqlite) or time.monotonic() > end:
                         raise
-            if not self.is_sqlite:
+            if not self.is_sqlite:  # SQLite has waited by itself, for its busy timeout
                 time.sleep(RECONNECT_S)
 
     @contextlib.contextmanager
@@ -255,6 +256,7 @@ def sqlite_url(file: Path) -> str:
 def _create_engine(url: str, read_only: bool = False) -> Engine:
     if _dialect(url) != "sqlite":
         return _postgresql_engine(url, read_only)
+    # WAL: readers never wait. NORMAL: a crash loses no commit, a power failure the last ones.
     pragmas = [f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"]
     if read_only:
         url, pragmas = _read_only_url(url), [*pragmas[:1], "query_only=ON"]
@@ -313,7 +315,7 @@ def _postgresql_engine(url: str, read_only: bool = False) -> Engine:
             cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
             if read_only:
                 cursor.execute("SET default_transaction_read_only = on")
-        connection.commit()
+        connection.commit()  # else the next rollback takes the settings back
 
     return engine
 

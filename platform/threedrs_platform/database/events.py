@@ -12,6 +12,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import BEFORE_COMMIT, Database, now
 
+# The lock of the run's row makes writers of one run take turns, on PostgreSQL, too.
 _COUNT = (
     update(schema.runs)
     .where(schema.runs.c.id == bindparam("run"))
@@ -56,7 +57,7 @@ class RecordedEvent:
 
 
 def append_events(connection: Connection, run_id: str, events: Sequence[Event]) -> None:
-    """Tell events with the transaction of `Database.write`: all of a run at once, as it commits."""
+    """Add events to a run's stream, written together when the open `Database.write` commits."""
     if not events:
         return
     pending = connection.info.setdefault(BEFORE_COMMIT, {})

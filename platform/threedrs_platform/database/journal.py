@@ -11,10 +11,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, literal, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, literal, or_, select, update
 
 from threedrs_platform.compute.recorder import CurvePoint
-from threedrs_platform.database import journal_sql as sql
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
@@ -24,7 +23,7 @@ from threedrs_platform.database.step_rows import StepReader, StepRow, chunks
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import AttemptState, FailureClass, StepState
 
-_steps = schema.steps
+_steps, _attempts, _inputs = schema.steps, schema.attempts, schema.step_inputs
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CellKey:
-    """A cell of a run."""
+    """A cell of a run, under one seed."""
 
     cell_id: str
     seed: int
@@ -87,10 +86,11 @@ class Journal(StepReader):
             seen: the step's row, where it is known already.
         """
         seen = seen or self.rows([key]).get(key)
+        # The statement names the dead owner: a step that another one took meanwhile is left alone.
         dead = seen.owner if seen is not None and is_dead(seen.owner) else ""
         mine = {"step": key, "me": self.owner, "dead": dead, "lease_s": lease_s}
         with self.database.write() as connection:
-            epoch = connection.scalar(sql.TAKE, mine)
+            epoch = connection.scalar(_TAKE, mine)
             if epoch is None:
                 return None
             if seen is not None and seen.state is StepState.RUNNING:
@@ -104,7 +104,7 @@ class Journal(StepReader):
                 "log_file": log_file.format(attempt=epoch),
                 "note": note,
             }
-            connection.execute(sql.BEGIN_ATTEMPT, attempt)
+            connection.execute(_BEGIN_ATTEMPT, attempt)
             started = Event("step.started", key, {"attempt": epoch, "note": note})
             append_events(connection, run_id, [started])
         return Claim(key, epoch)
@@ -135,7 +135,7 @@ class Journal(StepReader):
                 "size": outcome.size,
                 "took": outcome.seconds,
             }
-            if not self._leave(connection, run_id, claim, sql.SUCCEED, result):
+            if not self._leave(connection, run_id, claim, _SUCCEED, result):
                 return False
             self._write_outcome(connection, claim, outcome)
             summary = {
@@ -193,7 +193,7 @@ class Journal(StepReader):
         state = StepState.FAILED if retry_in_s is None else StepState.PENDING
         told = {"new_state": state, "why_class": failure, "why": message}
         with self.database.write() as connection:
-            if not self._leave(connection, run_id, claim, sql.FAIL, told):
+            if not self._leave(connection, run_id, claim, _FAIL, told):
                 return False
             _end_attempt(connection, claim, AttemptState.FAILED, message, failure)
             payload = {"attempt": claim.epoch, "failure": failure, "message": message}
@@ -210,7 +210,7 @@ class Journal(StepReader):
         told = {"new_state": state, "why": why}
         with self.database.write() as connection:
             for claim in claims:
-                if self._leave(connection, run_id, claim, sql.RELEASE, told):
+                if self._leave(connection, run_id, claim, _RELEASE, told):
                     _end_attempt(connection, claim, AttemptState.LOST, why)
                     event = Event("step.released", claim.key, {"attempt": claim.epoch, "why": why})
                     append_events(connection, run_id, [event])
@@ -261,15 +261,15 @@ class Journal(StepReader):
         return False
 
     def _write_outcome(self, connection: Connection, claim: Claim, outcome: Outcome) -> None:
-        attempt = {f"of_{name}": getattr(outcome, name) for name in sql.MEASURED}
+        attempt = {f"of_{name}": getattr(outcome, name) for name in _MEASURED}
         attempt |= {"step": claim.key, "claimed": claim.epoch, "why_class": None}
         attempt |= {"new_state": AttemptState.COMMITTED, "why": "; ".join(outcome.warnings) or None}
-        connection.execute(sql.COMMIT_ATTEMPT, attempt)
+        connection.execute(_COMMIT_ATTEMPT, attempt)
         artifact = {"digest": outcome.digest, "bytes": outcome.size, "files": outcome.files}
         self.database.insert_new(connection, schema.artifacts, [artifact], created_at=now())
         _set_input_digests(connection, claim.key, outcome.input_digests)
         reported = outcome.metrics or outcome.scores or outcome.curves
-        if reported or claim.epoch > 1:
+        if reported or claim.epoch > 1:  # a silent first attempt has nothing to replace, either
             write_measurements(
                 connection, claim.key, outcome.metrics, outcome.scores, outcome.curves
             )
@@ -287,14 +287,14 @@ def finish_cells(
     state: StepState,
     why: str = "",
 ) -> None:
-    """Set the final state of cells, tell it, and leave word for the trackers."""
+    """Set the final state of cells, as events and in the outbox, too."""
     if not finished:
         return
     rows = [
         {"run": run_id, "cell": cell.cell_id, "of_seed": cell.seed, "new_state": state}
         for cell in finished
     ]
-    connection.execute(sql.END_CELL, rows)
+    connection.execute(_END_CELL, rows)
     payloads = [
         {"cell": cell.cell_id, "seed": cell.seed, **({"why": why} if why else {})}
         for cell in finished
@@ -312,7 +312,7 @@ def _end_attempt(
     failure: FailureClass | None = None,
 ) -> None:
     told = {"new_state": state, "why": message, "why_class": failure}
-    connection.execute(sql.END_ATTEMPT, {"step": claim.key, "claimed": claim.epoch, **told})
+    connection.execute(_END_ATTEMPT, {"step": claim.key, "claimed": claim.epoch, **told})
 
 
 def _set_input_digests(connection: Connection, key: str, digests: Mapping[str, str]) -> None:
@@ -321,14 +321,94 @@ def _set_input_digests(connection: Connection, key: str, digests: Mapping[str, s
         for name, digest in digests.items()
     ]
     if rows:
-        connection.execute(sql.SET_INPUT, rows)
+        connection.execute(_SET_INPUT, rows)
 
 
 def _copy_reports(connection: Connection, source: str, target: str) -> None:
     """Give a reused step the metrics, scores and curves of the step it reuses."""
     for table in (schema.metrics, schema.sample_scores, schema.curves):
+        # A step that is computed again after a refresh has reports of its own.
         connection.execute(delete(table).where(table.c.step_key == target))
         names = [column.name for column in table.c if column.name not in ("id", "step_key")]
         rows = select(literal(target), *(table.c[name] for name in names))
         copied = rows.where(table.c.step_key == source)
         connection.execute(insert(table).from_select(["step_key", *names], copied))
+
+
+# The frequent statements are built once: composing one costs more than running it. Of a claim,
+# `step` is the key and `claimed` the epoch; `me` is the owner.
+_LEASE = now() + bindparam("lease_s")
+_TAKE = (
+    update(_steps)
+    .where(
+        _steps.c.key == bindparam("step"),
+        or_(
+            _steps.c.state == "pending",
+            and_(
+                _steps.c.state == "running",
+                or_(_steps.c.lease_until < now(), _steps.c.owner == bindparam("dead")),
+            ),
+        ),
+    )
+    .values(
+        state="running",
+        owner=bindparam("me"),
+        epoch=_steps.c.epoch + 1,  # from here on the last owner, however alive, cannot commit
+        lease_until=_LEASE,
+        failure=None,
+        message=None,
+        updated_at=now(),
+    )
+    .returning(_steps.c.epoch)
+)
+_BEGIN_ATTEMPT = insert(_attempts).values(started_at=now())
+_MINE = and_(
+    _steps.c.key == bindparam("step"),
+    _steps.c.epoch == bindparam("claimed"),
+    _steps.c.owner == bindparam("me"),
+    _steps.c.state == "running",
+)
+_LEAVE = update(_steps).where(_MINE).values(lease_until=None, updated_at=now())
+_SUCCEED = _LEAVE.values(
+    state="succeeded",
+    content_key=bindparam("content"),
+    output_digest=bindparam("digest"),
+    output_bytes=bindparam("size"),
+    seconds=bindparam("took"),
+    canonical_attempt=bindparam("claimed"),
+)
+_FAIL = _LEAVE.values(
+    state=bindparam("new_state"), failure=bindparam("why_class"), message=bindparam("why")
+)
+_RELEASE = _LEAVE.values(state=bindparam("new_state"), reason=bindparam("why"))
+_OPEN_ATTEMPT = and_(
+    _attempts.c.step_key == bindparam("step"),
+    _attempts.c.n == bindparam("claimed"),
+    _attempts.c.state == "running",
+)
+_END_ATTEMPT = (
+    update(_attempts)
+    .where(_OPEN_ATTEMPT)
+    .values(
+        state=bindparam("new_state"),
+        message=bindparam("why"),
+        failure=bindparam("why_class"),
+        ended_at=now(),
+    )
+)
+_MEASURED = ("node", "pid", "seconds", "cpu_s", "gpu_s", "max_rss")
+_COMMIT_ATTEMPT = _END_ATTEMPT.values({name: bindparam(f"of_{name}") for name in _MEASURED})
+_SET_INPUT = (
+    update(_inputs)
+    .where(_inputs.c.step_key == bindparam("step"), _inputs.c.name == bindparam("input_name"))
+    .values(digest=bindparam("input_digest"))
+)
+_END_CELL = (
+    update(schema.cells)
+    .where(
+        schema.cells.c.run_id == bindparam("run"),
+        schema.cells.c.cell_id == bindparam("cell"),
+        schema.cells.c.seed == bindparam("of_seed"),
+    )
+    .values(state=bindparam("new_state"))
+)

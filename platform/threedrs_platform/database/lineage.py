@@ -44,7 +44,7 @@ class TracedStep:
     content_key: str | None
     canonical_attempt: int | None
     code: str
-    """Digest of the project code it runs."""
+    """Digest of the project code that the step runs."""
     packages: Mapping[str, str]
     params: Mapping[str, Any]
     inputs: Mapping[str, str]

@@ -18,7 +18,7 @@ class StepSummary:
     """One step as a cell sees it."""
 
     role: str
-    """The cell's name for it, e.g. "finetune"."""
+    """The cell's name for the step, e.g. "finetune"."""
     key: str
     kind: str
     state: StepState

@@ -22,7 +22,7 @@ DELIVERY_LOCK = 0x3D26
 
 @dataclass(frozen=True)
 class Message:
-    """Something a tracker should hear of."""
+    """News of a run or a cell, for trackers to write down."""
 
     id: int
     kind: str
@@ -46,7 +46,7 @@ def count_open(database: Database) -> int:
 
 
 def mark_delivered(database: Database, messages: Sequence[Message]) -> None:
-    """Take messages off the list."""
+    """Note that messages need no delivery any more."""
     with database.write() as connection:
         mine = outbox.c.id.in_([message.id for message in messages])
         connection.execute(update(outbox).where(mine).values(done_at=now()))
@@ -63,6 +63,7 @@ def sole_deliverer(database: Database, folder: Path) -> Iterator[bool]:
     if database.is_sqlite:
         with storage_errors(f"lock {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
+            # Never deleted: who locks a deleted file locks nobody out.
             file = (folder / "delivery.lock").open("w")
         with file:
             try:
@@ -72,7 +73,7 @@ def sole_deliverer(database: Database, folder: Path) -> Iterator[bool]:
             else:
                 yield True
         return
-    with database.read() as connection:
+    with database.read() as connection:  # the lock lives as long as this connection
         arguments = {"lock": DELIVERY_LOCK}
         got = connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), arguments)
         try:

@@ -65,10 +65,11 @@ def process_start(pid: int) -> str:
 def _start_ticks(stat: Path) -> str:
     """Clock ticks since boot; unlike wall-clock start times they never shift."""
     try:
+        # The command's name stands in brackets and may hold spaces and brackets itself.
         fields = stat.read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    state, start = fields[0], fields[19]
+    state, start = fields[0], fields[19]  # fields 3 and 22 of proc(5)
     return "" if state in "ZX" else start
 
 

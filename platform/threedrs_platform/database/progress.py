@@ -51,7 +51,7 @@ class FailedStep:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """One look at a run."""
+    """How far a run is at one moment."""
 
     run: RunRow
     cells: Mapping[StepState, int]
@@ -63,7 +63,7 @@ class RunProgress:
     eta_s: float | None
     """Seconds until the end as earlier steps of the same kinds suggest; None if unknown."""
     untracked: int
-    """Messages that MLflow has not been told yet."""
+    """Messages that wait for their delivery to MLflow."""
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
-"""Metrics, per-sample scores and curves in SQL: written once with a step's commit, then queried."""
+"""Metrics, per-sample scores and curves in SQL: written once with a step's commit, then queried by
+run, whatever people call the run.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, select
 
 from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.acceptances import accepted_why
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import (
@@ -18,11 +21,10 @@ from threedrs_platform.database.measurements import (
     Measurement,
     RunResults,
     RunSummary,
+    SceneTotal,
     SceneTotals,
     StepSummary,
 )
-from threedrs_platform.database.run_names import find_run_id
-from threedrs_platform.database.scene_totals import StoredSceneTotals
 from threedrs_platform.database.schema import (
     cell_steps,
     cells,
@@ -32,8 +34,13 @@ from threedrs_platform.database.schema import (
     sample_scores,
     steps,
 )
+from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
+
+LAST = "last"
+"""What people call the newest run."""
+MOST_NAMED = 5
 
 
 def write_measurements(
@@ -89,8 +96,37 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+def find_run_id(database: Database, wanted: str | None = None) -> str:
+    """The id of the run that is meant.
+
+    Args:
+        wanted: an id, a unique beginning of one, or a grid's name for the newest of its runs; None
+            and "last" mean the newest run of all.
+
+    Raises:
+        ConfigError: there is no such run, or the beginning fits several.
+    """
+    query = select(runs.c.id, runs.c.name).order_by(runs.c.created_at.desc(), runs.c.id.desc())
+    with database.read() as connection:
+        known: list[tuple[str, str]] = [(row.id, row.name) for row in connection.execute(query)]
+    if not known:
+        raise ConfigError([Fault("there is no run yet; start one with `workflows submit`")])
+    if wanted is None or wanted == LAST:
+        return known[0][0]
+    exact = [run_id for run_id, name in known if wanted in (run_id, name)]
+    near = exact or [run_id for run_id, _ in known if run_id.startswith(wanted)]
+    if not near:
+        hint = did_you_mean(wanted, {each for run in known for each in run})
+        hint = hint or "; `workflows status --list` lists the runs"
+        raise ConfigError([Fault(f"no run is called {wanted!r}{hint}")])
+    if len(near) > 1 and not exact:
+        fits = ", ".join(near[:MOST_NAMED])
+        raise ConfigError([Fault(f"{wanted!r} fits several runs: {fits}; give more of the id")])
+    return near[0]
+
+
 class Results:
-    """Questions about the runs of one database."""
+    """Reads the runs of one database and their numbers."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -187,7 +223,7 @@ class Results:
 def _these(
     table: Table, run_id: str, cell_ids: Collection[str] | None = None
 ) -> ColumnElement[bool]:
-    """The rows of a run, or of some of its cells."""
+    """Condition for the rows of a run, or of some of its cells."""
     of_run = table.c.run_id == run_id
     return of_run if cell_ids is None else and_(of_run, table.c.cell_id.in_(list(cell_ids)))
 
@@ -277,3 +313,65 @@ def _metric(row: Row[Any]) -> Metric:
         majority=row.majority,
         ci95=(row.ci_low, row.ci_high) if has_interval else None,
     )
+
+
+CellMetric = tuple[str, int, str]
+"""Cell id, seed, and the metric's name in that cell."""
+
+
+class StoredSceneTotals(Mapping[CellMetric, Mapping[str, SceneTotal]]):
+    """Totals of a run's cells; missing scores are not counted.
+
+    A run has many more scores than its table shows, so a metric is summed, for all cells at once,
+    when it is first asked for. Going through all keys sums everything.
+    """
+
+    def __init__(self, database: Database, results: RunResults) -> None:
+        self._database = database
+        self._sources: dict[CellMetric, tuple[str, str]] = {}
+        self._steps: dict[str, set[str]] = defaultdict(set)
+        for cell in results.cells:
+            for name, each in cell.measurements.items():
+                source = (each.step_key, each.metric.name)
+                self._sources[cell.cell_id, cell.seed, name] = source
+                self._steps[source[1]].add(source[0])
+        self._known: dict[str, dict[str, dict[str, SceneTotal]]] = {}
+
+    def __getitem__(self, wanted: CellMetric) -> Mapping[str, SceneTotal]:
+        step_key, metric = self._sources[wanted]
+        return self._by_step(metric)[step_key]
+
+    def __contains__(self, wanted: object) -> bool:
+        if wanted not in self._sources:
+            return False
+        step_key, metric = self._sources[wanted]
+        return step_key in self._by_step(metric)
+
+    def __iter__(self) -> Iterator[CellMetric]:
+        return (known for known in self._sources if known in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _by_step(self, metric: str) -> dict[str, dict[str, SceneTotal]]:
+        if metric not in self._known:
+            self._known[metric] = self._read(metric)
+        return self._known[metric]
+
+    def _read(self, metric: str) -> dict[str, dict[str, SceneTotal]]:
+        keys = (sample_scores.c.step_key, sample_scores.c.scene_id)
+        total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
+        query = (
+            select(*keys, total, number)
+            .where(
+                sample_scores.c.metric == metric,
+                sample_scores.c.step_key.in_(sorted(self._steps[metric])),
+            )
+            .group_by(*keys)
+            .having(number > 0)
+        )
+        found: dict[str, dict[str, SceneTotal]] = defaultdict(dict)
+        with self._database.read() as connection:
+            for step_key, scene_id, sums, count in connection.execute(query):
+                found[step_key][scene_id] = SceneTotal(float(sums), int(count))
+        return dict(found)

@@ -15,7 +15,7 @@ _runs, _links, _steps = schema.runs, schema.cell_steps, schema.steps
 
 @dataclass(frozen=True)
 class Needed:
-    """What a collection must leave alone."""
+    """What garbage collection must leave alone."""
 
     digests: set[str]
     """Artifacts of kept runs and of recent steps."""

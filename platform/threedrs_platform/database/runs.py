@@ -16,8 +16,8 @@ from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.journal import CellKey, finish_cells
 from threedrs_platform.database.owners import is_dead
-from threedrs_platform.database.run_names import find_run_id
-from threedrs_platform.database.step_entries import StepEntry, load_specs, spec_json, step_row
+from threedrs_platform.database.results import find_run_id
+from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_json, step_row
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.states import RunState, StepState
@@ -26,11 +26,12 @@ from threedrs_platform.steps import JSON, Cell
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
 _CELL_KEY = ("run_id", "cell_id", "seed")
+_RUNS = select(_runs, func.coalesce(_runs.c.lease_until < now(), True).label("expired"))
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody asked for."""
+    """A grid as it was submitted, with the options of the verb."""
 
     name: str
     grid_file: str
@@ -40,7 +41,7 @@ class Submission:
 
 @dataclass(frozen=True)
 class RunRow:
-    """What is known of one submission."""
+    """One submission as the database knows it."""
 
     id: str
     name: str
@@ -56,7 +57,7 @@ class RunRow:
 
     @property
     def has_live_owner(self) -> bool:
-        """Whether a supervisor works on it, as far as anyone can tell."""
+        """Whether a supervisor works on the run, as far as anyone can tell."""
         return self.owner is not None and not self.lease_expired and not is_dead(self.owner)
 
 
@@ -73,9 +74,9 @@ class Runs:
         links: Mapping[CellKey, Mapping[str, str]],
         entries: Sequence[StepEntry],
     ) -> str:
-        """Take down a submission with its cells and steps, all or nothing; returns the run id."""
+        """Record a submission with its cells and steps, all or nothing; returns the run id."""
         with self.database.write() as connection:
-            at = float(connection.scalar(select(now())) or 0)
+            at = _time(connection)
             run_id = _new_run_id(submission.name, at)
             connection.execute(insert(_runs), _run_row(run_id, submission, at))
             self._write_steps(connection, run_id, entries, at)
@@ -97,7 +98,7 @@ class Runs:
     ) -> None:
         """Point a run's cells at the steps of a new plan, before it goes on."""
         with self.database.write() as connection:
-            at = float(connection.scalar(select(now())) or 0)
+            at = _time(connection)
             self._write_steps(connection, run_id, entries, at)
             connection.execute(_links.delete().where(_links.c.run_id == run_id))
             self._write_links(connection, run_id, links)
@@ -113,10 +114,10 @@ class Runs:
         links: Mapping[CellKey, Mapping[str, str]],
         entries: Sequence[StepEntry],
     ) -> None:
-        """Add cells to a run while it goes on; one that it has already is opened again."""
+        """Add cells to a run while it goes on; a cell that it has already is opened again."""
         known = [{"of_run_id": run_id, "of_cell_id": c.cell_id, "of_seed": c.seed} for c in cells]
         with self.database.write() as connection:
-            at = float(connection.scalar(select(now())) or 0)
+            at = _time(connection)
             self._write_steps(connection, run_id, entries, at)
             count = select(func.count()).select_from(_cells).where(_cells.c.run_id == run_id)
             first = int(connection.scalar(count) or 0)
@@ -152,7 +153,7 @@ class Runs:
             append_events(connection, run_id, [Event("run.started", None, {"owner": owner})])
 
     def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> None:
-        """Write a run's outcome and give it up."""
+        """Write a run's outcome and give up its lease."""
         mine = and_(_runs.c.id == run_id, or_(_runs.c.owner == owner, _runs.c.owner.is_(None)))
         with self.database.write() as connection:
             end = (
@@ -185,13 +186,12 @@ class Runs:
             append_events(connection, run_id, events)
 
     def get(self, run_id: str) -> RunRow:
-        """One run, by whatever `run_names` understands.
+        """One run, by whatever `find_run_id` understands.
 
         Raises:
             ConfigError: there is no such run, or several.
         """
-        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
-        query = select(_runs, expired).where(_runs.c.id == bindparam("run"))
+        query = _RUNS.where(_runs.c.id == bindparam("run"))
         with self.database.read() as connection:
             row = connection.execute(query, {"run": run_id}).one_or_none()
             if row is None:
@@ -200,8 +200,7 @@ class Runs:
 
     def recent(self, limit: int = 20) -> list[RunRow]:
         """The newest runs, newest first."""
-        expired = func.coalesce(_runs.c.lease_until < now(), True).label("expired")
-        query = select(_runs, expired).order_by(_runs.c.created_at.desc()).limit(limit)
+        query = _RUNS.order_by(_runs.c.created_at.desc()).limit(limit)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
@@ -334,6 +333,10 @@ def _reopen(connection: Connection, run_id: str, entries: Sequence[StepEntry]) -
         if invalid:
             told = [Event("step.invalidated", e.key, {"reason": e.reason}) for e in chosen]
             append_events(connection, run_id, told)
+
+
+def _time(connection: Connection) -> float:
+    return float(connection.scalar(select(now())) or 0)
 
 
 def _new_run_id(name: str, at: float) -> str:

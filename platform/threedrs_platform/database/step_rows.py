@@ -1,19 +1,33 @@
-"""Reading the journal's steps: states by key, twins by content, history by kind."""
+"""Steps as rows of the journal: on their way in, rebuilt as specs, and asked after by key (states),
+by content (twins) and by kind (what they cost).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, func, literal, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    func,
+    literal,
+    select,
+)
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.owners import is_dead
+from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.states import StepState
+from threedrs_platform.steps import Resources, StepSpec
 
 KEYS_PER_QUERY = 5000
 _steps = schema.steps
@@ -21,7 +35,7 @@ _steps = schema.steps
 
 @dataclass(frozen=True)
 class StepRow:
-    """What the journal knows of one step."""
+    """One step as the journal knows it."""
 
     key: str
     kind: str
@@ -63,13 +77,13 @@ _BY_CONTENT = select(*_COLUMNS, _EXPIRED).where(
 
 
 class StepReader:
-    """Questions about steps."""
+    """Reads the journal's steps and changes none."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def rows(self, keys: Collection[str]) -> dict[str, StepRow]:
-        """The known ones among the keys."""
+        """Rows by key; a key that the journal does not know has none."""
         return {row.key: row for row in self._find(_BY_KEY, keys)}
 
     def with_content(self, content_keys: Collection[str]) -> dict[str, StepRow]:
@@ -115,6 +129,16 @@ class StepReader:
             rows = connection.execute(query).all()
         return [(_row(row[:-1]), json.loads(row.recipe_json)) for row in rows]
 
+    def recipes_of(self, keys: Collection[str]) -> dict[str, Any]:
+        """Recipes of the known ones among the keys."""
+        query = select(_steps.c.key, _steps.c.recipe_json).where(_steps.c.key.in_(_VALUES))
+        with self.database.read() as connection:
+            return {
+                row.key: json.loads(row.recipe_json)
+                for chunk in chunks(keys)
+                for row in connection.execute(query, {"wanted": chunk})
+            }
+
     def _find(self, query: Select[Any], values: Collection[str]) -> Iterator[StepRow]:
         with self.database.read() as connection:
             for chunk in chunks(values):
@@ -122,7 +146,7 @@ class StepReader:
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:
-    """Pieces that fit into one query."""
+    """The values in pieces that fit into one query each."""
     rest = iter(values)
     while chunk := list(islice(rest, KEYS_PER_QUERY)):
         yield chunk
@@ -132,3 +156,68 @@ def _row(values: Any) -> StepRow:
     key, kind, label, state, *rest, expired = values
     known: Any = (key, kind, label, StepState(state), *rest, bool(expired))
     return StepRow(*known)
+
+
+@dataclass(frozen=True)
+class StepEntry:
+    """One step of a plan, on its way into the journal."""
+
+    key: str
+    spec: StepSpec
+    recipe: Recipe
+    to_run: bool
+    reason: str
+    is_known: bool = False
+    """The journal has it already."""
+    is_invalid: bool = False
+    """Succeeded once, but its artifact is gone, bad or unwanted."""
+
+
+def step_row(entry: StepEntry, at: float) -> dict[str, Any]:
+    """A step as a new row of the journal."""
+    return {
+        "key": entry.key,
+        "kind": entry.spec.kind,
+        "label": entry.spec.label,
+        "state": StepState.PENDING,
+        "reason": entry.reason,
+        "recipe_json": entry.recipe.json(),
+        "spec_json": spec_json(entry.spec),
+        "epoch": 0,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def spec_json(spec: StepSpec) -> str:
+    """All of a spec but its inputs and what the step's row already says."""
+    kept = {"entry": spec.entry, "params": spec.params, "version": spec.version}
+    kept |= {"numerics": spec.numerics, "resources": asdict(spec.resources)}
+    kept |= {"settings": dict(spec.settings), "modules": list(spec.modules)}
+    return json.dumps(kept)
+
+
+def load_specs(connection: Connection, keys: set[str]) -> dict[str, StepSpec]:
+    """Rebuild the specs of a closed set of steps from the journal."""
+    ordered = sorted(keys)
+    rows, inputs = {}, {}  # type: dict[str, Any], dict[str, dict[str, str]]
+    for chunk in chunks(ordered):
+        for row in connection.execute(select(_steps).where(_steps.c.key.in_(chunk))):
+            rows[row.key] = row
+        table = schema.step_inputs
+        for row in connection.execute(select(table).where(table.c.step_key.in_(chunk))):
+            inputs.setdefault(row.step_key, {})[row.name] = row.input_key
+    built: dict[str, StepSpec] = {}  # cells share steps, so their specs share objects
+
+    def build(key: str) -> StepSpec:
+        if key not in built:
+            row, kept = rows[key], json.loads(rows[key].spec_json)
+            upstream = {name: build(up) for name, up in inputs.get(key, {}).items()}
+            resources = Resources(**kept.pop("resources"))
+            kept["modules"] = tuple(kept["modules"])
+            built[key] = StepSpec(
+                row.kind, inputs=upstream, label=row.label, resources=resources, **kept
+            )
+        return built[key]
+
+    return {key: build(key) for key in ordered}

@@ -2,19 +2,20 @@
 
 A tuning run has one study per arm, kept by Optuna: in one journal file of the workspace, or, where
 the workspace's database is PostgreSQL, in that database (schema "optuna"). Tuning writes them, the
-dashboards read them. Optuna is imported only when a study is opened.
+dashboards read them and say what mattered. Optuna is imported only when a study is opened.
 """
 
 from __future__ import annotations
 
 import fcntl
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.storage import storage_errors
 
@@ -24,81 +25,43 @@ if TYPE_CHECKING:
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial
 
-    from threedrs_platform.workspace import Workspace
+    from threedrs_platform.database.connection import Database
 
 SCHEMA = "optuna"
-"""Of the PostgreSQL database: Optuna's tables and its migrations stay apart from ours."""
+"""PostgreSQL schema of Optuna's tables: their migrations stay apart from those of ours."""
 FACTS = "threedrs"
 """User attribute of a study that holds its `StudyFacts`."""
 CELL, SECONDS, REASON, MEASURED = "cell_id", "seconds", "reason", "measured"
 """User attributes of a trial: its cell, how long it took, why it ended early, its other metrics."""
+KEYS = "step_keys"
+"""User attribute of a trial: seed and role -> key of the step, of the steps that measure it."""
+OUT_OF_DATE = "out_of_date"
+"""User attribute of a study: number -> why, of the trials of the study before it."""
+REPLACES, REPLACED_BY = "replaces", "replaced_by"
+"""User attributes of a study: the one before it, and the one that goes on in its place."""
+FEWEST_TRIALS = 4
+"""Fewer complete trials say nothing about what mattered."""
+FOREST_SEED = 0
+"""Of the random forest behind importances: the same trials give the same shares everywhere."""
 
 
-@dataclass(frozen=True)
-class StudyFacts:
-    """What a study searches, for readers that do not have its grid file."""
-
-    run: str
-    """Name of the tuning run that it belongs to: grid name and digest of what is searched."""
-    grid: str
-    arm: Mapping[str, Any]
-    """Settings that tell this arm from the others; empty where there is one arm."""
-    metrics: tuple[str, ...]
-    directions: tuple[str, ...]
-    space: Mapping[str, str]
-    """Setting -> its range, in words."""
-    trials: int
-    """The arm's budget, equal for all arms."""
-    seeds: tuple[int, ...]
-    """Every trial is trained with each of them; its value is the mean."""
-    training_steps: int
-    held_out: float
-    """Share of the annotated training scenes that trials are scored on."""
-    choices: Mapping[str, list[Any]] = field(default_factory=dict)
-    """Setting -> values in the order in which Optuna numbers them, for lists and the like."""
-    run_id: str = ""
-    """The submission whose cells the trials are."""
-    watched: str = ""
-    """The curve that pruning looks at; empty without a pruner."""
-
-    @classmethod
-    def of(cls, study: Study) -> StudyFacts:
-        """The facts of a study that tuning has made."""
-        known = dict(study.user_attrs[FACTS])
-        for name in ("metrics", "directions", "seeds"):
-            known[name] = tuple(known[name])
-        return cls(**known)
+class StudyPlace(Protocol):
+    """What of a workspace holds studies: its folder, or its database if that is PostgreSQL."""
 
     @property
-    def arm_name(self) -> str:
-        """The arm for people; "all" where there is one."""
-        return arm_name(self.arm)
+    def root(self) -> Path:
+        """The workspace's folder."""
+        ...
 
+    @property
+    def database_url(self) -> str:
+        """Empty for the SQLite file in the folder."""
+        ...
 
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial as tables and plots show it."""
-
-    number: int
-    state: str
-    """running, complete, pruned, fail or waiting"""
-    params: Mapping[str, Any]
-    """Setting -> value, as the configuration has it."""
-    values: tuple[float, ...]
-    """One per metric; empty unless the trial is complete."""
-    cell_id: str
-    seconds: float | None
-    reason: str
-    """Why it was pruned or failed."""
-    intermediate: Mapping[int, float]
-    """Training step -> value of the watched curve."""
-    measured: Mapping[str, float]
-    """Other metrics of the cell."""
-
-
-def arm_name(arm: Mapping[str, Any]) -> str:
-    """`teacher=vggt`, or "all" for no arm."""
-    return ",".join(f"{path}={value}" for path, value in arm.items()) or "all"
+    @property
+    def database(self) -> Database:
+        """The open database."""
+        ...
 
 
 def study_name(run: str, arm: Mapping[str, Any]) -> str:
@@ -116,7 +79,7 @@ def journal_file(root: Path, run: str) -> Path:
     return tuning_folder(root, run) / "study.journal"
 
 
-def study_names(workspace: Workspace) -> list[str]:
+def study_names(workspace: StudyPlace) -> list[str]:
     """All studies of a workspace, by name. Creates nothing."""
     import optuna
 
@@ -127,7 +90,7 @@ def study_names(workspace: Workspace) -> list[str]:
     return sorted(names)
 
 
-def load_study(workspace: Workspace, name: str) -> Study:
+def load_study(workspace: StudyPlace, name: str) -> Study:
     """A study by its name, for reading.
 
     Raises:
@@ -142,7 +105,7 @@ def load_study(workspace: Workspace, name: str) -> Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def open_storage(workspace: Workspace, run: str) -> BaseStorage:
+def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
     """Storage of a tuning run's studies, created if need be."""
     from optuna.storages import JournalStorage, RDBStorage
 
@@ -158,7 +121,7 @@ def open_storage(workspace: Workspace, run: str) -> BaseStorage:
         return JournalStorage(_journal(file))
 
 
-def prepare_storage(workspace: Workspace) -> None:
+def prepare_storage(workspace: StudyPlace) -> None:
     """Make room for Optuna's tables; without effect on journal files."""
     if _is_server(workspace):
         from sqlalchemy import text
@@ -167,29 +130,55 @@ def prepare_storage(workspace: Workspace) -> None:
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
 
 
-def trial_rows(study: Study) -> list[TrialRow]:
-    """All trials in the order in which they were asked for."""
-    choices = StudyFacts.of(study).choices
-    return [_row(trial, choices) for trial in study.get_trials(deepcopy=False)]
+def keep_facts(study: Study, facts: StudyFacts) -> None:
+    """Write down what a study searches."""
+    study.set_user_attr(FACTS, asdict(facts))
 
 
-def facts_attribute(facts: StudyFacts) -> dict[str, Any]:
-    """The facts as JSON values."""
-    return asdict(facts)
+def facts_of(study: Study) -> StudyFacts:
+    """What a study searches."""
+    return StudyFacts.of(study.user_attrs[FACTS])
+
+
+def read_study(study: Study, with_importance: bool = True) -> StudyView:
+    """A study's trials in the order in which they were asked for, and what they say.
+
+    Args:
+        with_importance: say what mattered, too, which takes a moment.
+    """
+    facts, known = facts_of(study), study.user_attrs
+    rows = [
+        _row(trial, facts.choices)
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.name != "WAITING"
+    ]
+    view = StudyView(
+        study.study_name,
+        facts,
+        tuple(rows),
+        replaces=known.get(REPLACES, ""),
+        # JSON has no numbers for keys
+        out_of_date={int(number): why for number, why in known.get(OUT_OF_DATE, {}).items()},
+        replaced_by=known.get(REPLACED_BY, ""),
+    )
+    return replace(view, importance=importances(study, view) if with_importance else {})
 
 
 def _row(trial: FrozenTrial, choices: Mapping[str, list[Any]]) -> TrialRow:
     given = trial.user_attrs
+    has_ended_well = trial.state.name in ("COMPLETE", "PRUNED")
     return TrialRow(
         number=trial.number,
         state=trial.state.name.lower(),
         params={name: decoded(name, value, choices) for name, value in trial.params.items()},
+        # Optuna gives a pruned trial its last intermediate value for a value
         values=tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
         cell_id=str(given.get(CELL, "")),
         seconds=given.get(SECONDS),
         reason=str(given.get(REASON, "")),
         intermediate=dict(trial.intermediate_values),
         measured=dict(given.get(MEASURED, {})),
+        has_keys=KEYS in given or not has_ended_well,
     )
 
 
@@ -205,7 +194,7 @@ def choice_text(choice: Any) -> Any:
     return str(choice) if isinstance(choice, list | tuple | dict) else choice
 
 
-def _runs(workspace: Workspace) -> list[str]:
+def _runs(workspace: StudyPlace) -> list[str]:
     """Tuning runs with a storage of their own."""
     if not _is_server(workspace):
         journals = tuning_folder(workspace.root).glob("*/study.journal")
@@ -217,14 +206,14 @@ def _runs(workspace: Workspace) -> list[str]:
     return ["-"] if has_tables else []
 
 
-def _is_server(workspace: Workspace) -> bool:
+def _is_server(workspace: StudyPlace) -> bool:
     return bool(workspace.database_url) and not workspace.database_url.startswith("sqlite")
 
 
 def _journal(file: Path) -> JournalFileBackend:
     from optuna.storages.journal import JournalFileBackend
 
-    lock: Any = KernelLock(file)
+    lock: Any = KernelLock(file)  # Optuna's own lock is a file that a killed process leaves behind
     return JournalFileBackend(str(file), lock_obj=lock)
 
 
@@ -249,7 +238,29 @@ class KernelLock:
         return True
 
     def release(self) -> None:
-        """Let go of it."""
+        """Let go of the lock."""
         assert self._held is not None
         self._held.close()
         self._held = None
+
+
+def importances(study: Study, view: StudyView) -> dict[str, Mapping[str, float]]:
+    """Metric -> setting -> share of the variance between complete trials, largest first (fANOVA,
+    Hutter et al. 2014). A metric of which the trials cannot tell is left out.
+    """
+    done = view.complete
+    return {
+        name: _shares(study, index)
+        for index, name in enumerate(view.facts.metrics)
+        if len(done) >= FEWEST_TRIALS and len({trial.values[index] for trial in done}) > 1
+    }
+
+
+def _shares(study: Study, index: int) -> Mapping[str, float]:
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    return get_param_importances(
+        study,
+        evaluator=FanovaImportanceEvaluator(seed=FOREST_SEED),
+        target=lambda trial: float(trial.values[index]),
+    )

@@ -2,7 +2,7 @@
 
 An artifact's digest is the sha256 of its manifest, and the manifest lists every file with its size
 and sha256; so the digest vouches for every byte. One interface, two homes: a local folder (here)
-and an S3 bucket (`artifacts_s3`).
+and an S3 bucket (`s3.py`).
 
     <root>/objects/ab/<digest>/MANIFEST.json
     <root>/objects/ab/<digest>/STAMP            what the files were like when last verified
@@ -164,6 +164,7 @@ class LocalStore:
 
     def stat_check(self, digest: str) -> Health:
         """Compare stamps; verify in full only where they differ."""
+        # Plain strings: a plan checks thousands of artifacts, and making Paths would cost the most.
         folder = os.path.join(self.root, "objects", check_digest(digest)[:2], digest)
         try:
             with open(os.path.join(folder, "STAMP")) as stamp:
@@ -263,13 +264,13 @@ class LocalStore:
         with storage_errors(f"remove artifact {folder.name[:12]}"):
             doomed = self.root / "staging" / uuid.uuid4().hex
             doomed.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder, doomed)
+            os.rename(folder, doomed)  # gone at once; a crash below leaves no half artifact
             shutil.rmtree(doomed)
 
 
 def _move(folder: Path, target: Path) -> None:
     """Take a folder over: renamed where possible, else copied; files become read-only."""
-    for _ in walk_files(folder):
+    for _ in walk_files(folder):  # refuses links and special files before anything moves
         pass
     try:
         os.rename(folder, target)
@@ -282,7 +283,7 @@ def _move(folder: Path, target: Path) -> None:
 
 
 def _make_durable(folder: Path) -> None:
-    """Read-only, and on the disk before anything points to it.
+    """Make files read-only, and sync them before anything points to them.
 
     Content that is not what its hash says would be worse than none, so it is synced, unless it is
     so small that its stamp tells. Names and the manifest need no sync: what a power failure takes
@@ -290,7 +291,7 @@ def _make_durable(folder: Path) -> None:
     """
     files = list(walk_files(folder))
     for path, _ in files:
-        path.chmod(0o444)
+        path.chmod(0o444)  # a step that wrote to its input would change everybody's
     if is_small([status.st_size for _, status in files]):
         return
     if len(files) > MANY_FILES:
@@ -302,12 +303,3 @@ def _make_durable(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def open_store(url: str, cache: Path) -> ArtifactStore:
-    """The store at a folder or an `s3://bucket/prefix`; `cache` holds checkouts of the latter."""
-    if url.startswith("s3://"):
-        from threedrs_platform.store.s3 import S3Store
-
-        return S3Store(url, LocalStore(cache))
-    return LocalStore(Path(url))

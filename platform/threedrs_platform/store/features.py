@@ -1,7 +1,8 @@
 """Teacher features on disk: one Arrow IPC file per scene, read through a memory map.
 
 A folder holds one extraction (one teacher, layer and grid) as `<scene_id>.arrow`; every file's
-header says which, so a file that strays from its folder still explains itself.
+header says which, so a file that strays from its folder still explains itself. Beside the files
+lies their mean and deviation, computed once by the extraction and read by training.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from threedrs_platform.errors import ArtifactCorrupt, ArtifactMissing, DataError, StorageError
 from threedrs_platform.records import FeatureMap
@@ -104,11 +106,6 @@ def read_features(path: Path) -> StoredFeatures:
     return _stored(json.loads(metadata[HEADER]), batches[0])
 
 
-def open_features(path: Path) -> FeatureMap:
-    """The features of one file, memory-mapped; errors as `read_features`."""
-    return read_features(path).features
-
-
 class FeatureFolder:
     """A folder of features with a bounded number of open files, least recently used first out."""
 
@@ -133,11 +130,6 @@ class FeatureFolder:
         if len(self._open) > self.max_open:
             self._open.popitem(last=False)
         return stored
-
-    @property
-    def num_open(self) -> int:
-        """Files that are mapped now."""
-        return len(self._open)
 
 
 def check_one_extraction(folder: FeatureFolder, scene_ids: Sequence[str]) -> FeatureHeader:
@@ -217,6 +209,7 @@ def _record_batch(
 
 def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
     column = batch.column("features")
+    # The array keeps the map alive, so the file may be closed and even deleted.
     values = column.storage.flatten().to_numpy(zero_copy_only=True)
     features = FeatureMap(
         scene_id=str(about["scene_id"]),
@@ -232,3 +225,78 @@ def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
         output=str(about.get("output", "")),
     )
     return StoredFeatures(header, features)
+
+
+STATISTICS = "statistics.json"
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """Mean and deviation of every channel over all tokens of some scenes."""
+
+    scene_ids: tuple[str, ...]
+    """Sorted."""
+    mean: NDArray[np.float64]
+    """[channels]"""
+    std: NDArray[np.float64]
+    """[channels]"""
+    tokens: int
+
+
+def feature_statistics(folder: FeatureFolder, scene_ids: Sequence[str]) -> FeatureStatistics:
+    """Accumulate the statistics of some scenes in float64, one scene in memory at a time.
+
+    Raises:
+        DataError: there is no scene.
+    """
+    if not scene_ids:
+        raise DataError("statistics need the features of at least one scene")
+    tokens, total, squares = 0, np.float64(0), np.float64(0)
+    for scene_id in sorted(scene_ids):
+        features = folder[scene_id].features
+        values = features.reshape(-1, features.shape[-1]).astype(np.float64)
+        tokens += len(values)
+        total, squares = total + values.sum(0), squares + (values**2).sum(0)
+    mean = np.asarray(total / tokens)
+    variance = np.maximum(squares / tokens - mean**2, 0)  # rounding could leave it below zero
+    return FeatureStatistics(tuple(sorted(scene_ids)), mean, np.sqrt(variance), tokens)
+
+
+def write_statistics(folder: Path, scene_ids: Sequence[str]) -> FeatureStatistics:
+    """Compute the statistics of some scenes of a feature folder and store them beside the files."""
+    statistics = feature_statistics(FeatureFolder(folder, max_open=1), scene_ids)
+    content = {
+        "scenes": statistics.scene_ids,
+        "mean": statistics.mean.tolist(),
+        "std": statistics.std.tolist(),
+        "tokens": statistics.tokens,
+    }
+    (folder / STATISTICS).write_text(json.dumps(content))
+    return statistics
+
+
+def read_statistics(folder: Path) -> FeatureStatistics:
+    """The statistics that `write_statistics` stored.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = folder / STATISTICS
+    if not path.is_file():
+        raise DataError(f"{path}: no statistics of the features here")
+    content = json.loads(path.read_text())
+    return FeatureStatistics(
+        tuple(content["scenes"]),
+        np.asarray(content["mean"]),
+        np.asarray(content["std"]),
+        int(content["tokens"]),
+    )
+
+
+def statistics_of(folder: FeatureFolder, scene_ids: Sequence[str]) -> FeatureStatistics:
+    """Statistics of these very scenes: the stored ones if they are of these, else computed."""
+    if (folder.root / STATISTICS).is_file():
+        stored = read_statistics(folder.root)
+        if stored.scene_ids == tuple(sorted(scene_ids)):
+            return stored
+    return feature_statistics(folder, scene_ids)

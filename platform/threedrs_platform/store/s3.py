@@ -127,7 +127,7 @@ class S3Store:
             if key.rpartition("/")[2] not in living and about[1] < old
         }
         if apply:
-            for key in [*doomed, *blobs]:
+            for key in [*doomed, *blobs]:  # manifests first: none ever names a blob that is gone
                 with self._reaching():
                     self._client.delete_object(Bucket=self._bucket, Key=key)
         num_kept = sum(named[key] in kept for key in manifests)
@@ -142,6 +142,7 @@ class S3Store:
             return
         if entry.size > SINGLE_PUT_LIMIT:
             extra = {"ChecksumAlgorithm": "SHA256"}
+            # An upload in parts knows no `If-None-Match`; a second writer puts the same bytes.
             self._client.upload_file(str(file), self._bucket, key, ExtraArgs=extra)
             return
         with file.open("rb") as content:
@@ -157,7 +158,7 @@ class S3Store:
                 Bucket=self._bucket, Key=key, Body=content, ChecksumSHA256=checksum, IfNoneMatch="*"
             )
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:  # it is there already
                 raise
 
     def _fetch(self, digest: str) -> None:

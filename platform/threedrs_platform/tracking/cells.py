@@ -96,7 +96,7 @@ class CellWriter:
         return next((run for run in found if SAME_AS not in run.data.tags), None)
 
     def _begin(self, cell: CellResult, tags: dict[str, str], original: Run | None) -> str:
-        """The run with its tags, note, settings and final numbers."""
+        """Create the child run with its tags, note, settings and final numbers."""
         note = self._evidence.cell_note(self._run, cell)
         if original is not None:
             tags |= {SAME_AS: original.info.run_id}
@@ -115,7 +115,7 @@ class CellWriter:
         return run_id
 
     def _write_rest(self, cell: CellResult, run_id: str) -> None:
-        """Curves, and for a cell that has succeeded what can be looked into."""
+        """Write the curves, and for a cell that has succeeded its data, tables and model."""
         self._log_metrics(run_id, list(self._curves(cell)))
         config = json.dumps(dict(cell.params), indent=2, sort_keys=True)
         self._client.log_text(run_id, config, "config.json")
@@ -159,6 +159,7 @@ class CellWriter:
         for step in cell.steps:
             for point in self._results.curves(step.key):
                 name = tracked_name(f"{step.role}/{point.name}")
+                # A time of its own for each step: MLflow sorts a curve by time, too.
                 yield Metric(name, point.value, self._begin_ms + point.step, point.step)
 
     def _log_datasets(self, cell: CellResult, run_id: str) -> None:

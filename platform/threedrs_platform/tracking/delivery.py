@@ -26,7 +26,7 @@ from threedrs_platform.database.outbox import (
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.cells import CellWriter
-from threedrs_platform.tracking.evidence import Evidence, NoEvidence
+from threedrs_platform.tracking.evidence import Evidence
 from threedrs_platform.tracking.names import (
     CELL,
     KIND,
@@ -34,7 +34,7 @@ from threedrs_platform.tracking.names import (
     NOTE,
     RUN,
     STATE,
-    find_runs,
+    find_parent,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Delivery:
     delivered: int = 0
     left: int = 0
     error: str = ""
-    """Why the rest is left; they stay in the outbox."""
+    """Why messages are left; they stay in the outbox."""
 
 
 def local_target(workspace: Path, tracking_uri: str | None, git_commit: str = "") -> Target:
@@ -84,21 +84,43 @@ def deliver(
         folder: of the workspace; holds the lock.
         evidence: tells what to keep beside the numbers.
     """
-    evidence = evidence or NoEvidence()
+    evidence = evidence or Evidence()
     delivered, error = 0, ""
     with sole_deliverer(database, folder) as mine:
         try:
             while mine and (messages := open_messages(database)):
-                for message in _write(Results(database), messages, _Writer(target), evidence):
-                    mark_delivered(database, [message])
+                for message in _write(Results(database), messages, _Server(target), evidence):
+                    mark_delivered(database, [message])  # one by one: a crash repeats one at most
                     delivered += 1
         except Exception as problem:  # whatever a tracking server may throw
             error = f"{type(problem).__name__}: {problem}".splitlines()[0]
     return Delivery(delivered, count_open(database), error)
 
 
+def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> str:
+    """Log a folder's files with a submission's parent run, in place of those of the same name.
+
+    Args:
+        name: of the folder in MLflow.
+
+    Returns: why nothing was logged; empty when all was.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    try:
+        client = MlflowClient(target.uri)
+        parent = find_parent(client, run)
+        if parent is None:
+            return f"MLflow does not know run {run.run_id} yet"
+        client.log_artifacts(parent.info.run_id, str(folder), name)
+    except MlflowException as error:
+        return f"MLflow: {str(error).splitlines()[0]}"
+    return ""
+
+
 def _write(
-    results: Results, messages: Sequence[Message], writer: _Writer, evidence: Evidence
+    results: Results, messages: Sequence[Message], server: _Server, evidence: Evidence
 ) -> Iterator[Message]:
     """Write messages run by run; yields each once it is written."""
     known = {run.run_id for run in results.run_summaries()}
@@ -106,7 +128,7 @@ def _write(
         if run_id not in known:  # removed since: nothing is left to tell
             yield from group
             continue
-        written = _RunWriter(writer, results, results.run_results(run_id), evidence)
+        written = _RunWriter(server, results, results.run_results(run_id), evidence)
         for message in group:
             if message.kind == "cell.finished":
                 written.cell(str(message.payload["cell"]), int(message.payload["seed"]))
@@ -115,8 +137,8 @@ def _write(
             yield message
 
 
-class _Writer:
-    """MLflow's client with what every run needs."""
+class _Server:
+    """MLflow's client and its experiments."""
 
     def __init__(self, target: Target) -> None:
         from mlflow.tracking import MlflowClient
@@ -142,16 +164,16 @@ class _RunWriter:
     """One submission: its parent run, and the child runs under it."""
 
     def __init__(
-        self, writer: _Writer, results: Results, run: RunResults, evidence: Evidence
+        self, server: _Server, results: Results, run: RunResults, evidence: Evidence
     ) -> None:
-        self._client, self._run, self._evidence = writer.client, run, evidence
-        commit = writer.target.git_commit
+        self._client, self._run, self._evidence = server.client, run, evidence
+        commit = server.target.git_commit
         self._common_tags = {"grid": run.run.name}
         self._common_tags |= {"mlflow.source.git.commit": commit} if commit else {}
-        self._experiment = writer.experiment(run.run.name)
+        self._experiment = server.experiment(run.run.name)
         self._parent = self._parent_run(run.run)
         self._cells = CellWriter(
-            writer.client,
+            server.client,
             self._experiment,
             self._parent,
             results,
@@ -161,9 +183,9 @@ class _RunWriter:
         )
 
     def _parent_run(self, run: RunSummary) -> str:
-        found = find_runs(self._client, self._experiment, {RUN: run.run_id, CELL: "-"})
-        if found:
-            return str(found[0].info.run_id)
+        found = find_parent(self._client, run)
+        if found is not None:
+            return str(found.info.run_id)
         tags = {RUN: run.run_id, CELL: "-", KIND: "submission"} | self._common_tags
         tags |= {"threedrs.grid_file": run.grid_file}
         begin = _milliseconds(run.created_at)

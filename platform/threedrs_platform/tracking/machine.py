@@ -9,7 +9,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.delivery import Target
-from threedrs_platform.tracking.names import CELL, RUN, find_runs
+from threedrs_platform.tracking.names import find_parent
 
 SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 """MLflow's own switch: system metrics are on unless it says false."""
@@ -60,13 +60,9 @@ class MachineWatch:
         if run.state is not RunState.RUNNING:
             return None
         client = MlflowClient(self._target.uri)
-        experiment = client.get_experiment_by_name(run.name)
-        if experiment is None:
+        found = find_parent(client, run)
+        if found is None:
             return None
-        wanted = {RUN: self._run_id, CELL: "-"}
-        found = find_runs(client, experiment.experiment_id, wanted)
-        if not found:
-            return None
-        if found[0].info.status != "RUNNING":
-            client.update_run(found[0].info.run_id, status="RUNNING")
-        return str(found[0].info.run_id)
+        if found.info.status != "RUNNING":
+            client.update_run(found.info.run_id, status="RUNNING")
+        return str(found.info.run_id)

@@ -1,10 +1,12 @@
-"""Names of tags and metrics in MLflow, and how runs are found by them."""
+"""Names of tags and metrics in MLflow, and how its runs are found by them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from threedrs_platform.database.measurements import RunSummary
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -40,3 +42,12 @@ def find_runs(client: MlflowClient, experiment: str, tags: Mapping[str, str]) ->
     """Runs with all these tags."""
     wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
     return list(client.search_runs([experiment], wanted, max_results=50))
+
+
+def find_parent(client: MlflowClient, run: RunSummary) -> Run | None:
+    """MLflow's run of a submission, under which its cells are; None while MLflow has none."""
+    experiment = client.get_experiment_by_name(run.name)
+    if experiment is None:
+        return None
+    found = find_runs(client, experiment.experiment_id, {RUN: run.run_id, CELL: "-"})
+    return found[0] if found else None

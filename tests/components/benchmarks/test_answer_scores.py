@@ -8,18 +8,29 @@ import numpy as np
 import pytest
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFiles
-from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.scanqa import SCANQA, question_class
-from threedrs_components.benchmarks.sqa3d import SQA3D, question_type
+from threedrs_components.benchmarks.scanqa.config import ScanQA
+from threedrs_components.benchmarks.scanqa.loader import question_class
+from threedrs_components.benchmarks.scanqa.scorer import ScanQAScorer
+from threedrs_components.benchmarks.scorer import TextMetric
+from threedrs_components.benchmarks.sqa3d.config import SQA3D
+from threedrs_components.benchmarks.sqa3d.loader import SQA3DLoader, question_type
+from threedrs_components.benchmarks.sqa3d.scorer import SQA3DScorer
 from threedrs_components.benchmarks.tally import Evaluation
-from threedrs_components.benchmarks.vsibench import CHOICE, NUMERIC, TASKS, VSIBENCH, QuestionType
+from threedrs_components.benchmarks.vsibench.questions import (
+    CHOICE,
+    NUMERIC,
+    TASKS,
+    QuestionType,
+)
+from threedrs_components.benchmarks.vsibench.scorer import VSIBenchScorer
+from threedrs_components.benchmarks.wording import Wording
 from threedrs_components.metrics.bleu import bleu
 from threedrs_components.metrics.cider import cider
 from threedrs_components.metrics.rouge import rouge_l
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
-METRICS = ("bleu1", "bleu4", "rouge_l", "cider")
+METRICS: tuple[TextMetric, ...] = ("bleu1", "bleu4", "rouge_l", "cider")
 
 
 def asked(name: str, *answers: str, kind: str = "", **tags: str) -> Sample:
@@ -31,7 +42,8 @@ def said(**texts: str) -> list[Prediction]:
 
 
 def scanqa(samples: list[Sample], predictions: list[Prediction], protocol: str) -> Evaluation:
-    return SCANQA.evaluate(samples, predictions, protocol, METRICS)
+    scorer = ScanQAScorer(protocol=protocol, text_metrics=METRICS)
+    return scorer.evaluate(samples, predictions)
 
 
 QUESTIONS = [
@@ -143,7 +155,7 @@ def test_questions_have_the_classes_of_the_official_script(question: str, kind: 
 
 def test_missing_and_odd_answers_score() -> None:
     odd = said(a="", b="\u4e2d\u6587\u2028 \U0001f600", c="   ")
-    for protocol in SCANQA.protocols:
+    for protocol in ScanQA.protocols:
         found = scanqa(QUESTIONS, odd, protocol)
         assert found.missing == 1 and found.metrics["em@1"].n == 4
         assert all(np.isfinite(metric.value) for metric in found.metrics.values())
@@ -167,7 +179,7 @@ def test_sqa3d_types_are_beginnings_of_the_question(question: str, kind: str) ->
 
 
 def test_the_real_slice_scores_as_counted_by_hand(sqa3d_slice: Path) -> None:
-    samples = SQA3D.samples(AnnotationFiles((sqa3d_slice,)), PromptConfig(), "test")
+    samples = SQA3DLoader().samples_of(AnnotationFiles((sqa3d_slice,)), Wording(), "test")
     assert len(samples) == 240
     counts = {kind: sum(s.question_type == kind for s in samples) for kind in ("what", "is", "how")}
     assert counts == {"what": 66, "is": 45, "how": 37}
@@ -177,12 +189,12 @@ def test_the_real_slice_scores_as_counted_by_hand(sqa3d_slice: Path) -> None:
         truth = sample.answers[0]
         text = (truth, "zebra", "", truth.upper())[number % 4]
         predictions.append(Prediction(sample.sample_id, text=text))
-    exact = SQA3D.evaluate(samples, predictions, "3drs", ())
+    exact = SQA3DScorer(protocol="3drs").evaluate(samples, predictions)
     assert exact.metrics["em"].value == 50.0 and exact.missing == 0
     # The empty answer is contained in every answer for LEO, in none for Chat-Scene.
-    leo = SQA3D.evaluate(samples, predictions, "leo", ())
+    leo = SQA3DScorer(protocol="leo").evaluate(samples, predictions)
     assert leo.metrics["em_refined"].value == 75.0
-    chat = SQA3D.evaluate(samples, predictions, "chat_scene", ())
+    chat = SQA3DScorer(protocol="chat_scene").evaluate(samples, predictions)
     assert chat.metrics["em_refined"].value == 50.0
     per_type = {kind: group["em"].n for kind, group in exact.per_type.items()}
     assert sum(per_type.values()) == 240
@@ -206,7 +218,9 @@ TEN = [
 @pytest.mark.parametrize(("truth", "answer", "match"), TEN)
 def test_ten_answers_by_hand(truth: str, answer: str, match: int) -> None:
     for protocol in SQA3D.protocols:
-        found = SQA3D.evaluate([asked("a", truth, kind="what")], said(a=answer), protocol, ())
+        found = SQA3DScorer(protocol=protocol).evaluate(
+            [asked("a", truth, kind="what")], said(a=answer)
+        )
         assert found.metrics["em"].value == 100 * match
         assert found.per_type["what"]["em"].value == 100 * match
 
@@ -230,7 +244,7 @@ def test_vsibench_averages_tasks_and_not_questions() -> None:
     predictions = said(
         count="3 chairs", near="2.", easy="A. left", easy2="a", medium="B", hard="a.", route="c"
     )
-    found = VSIBENCH.evaluate(SPATIAL, predictions, "official", ())
+    found = VSIBenchScorer(protocol="official").evaluate(SPATIAL, predictions)
     per_type = {kind: group["average"].value for kind, group in found.per_type.items()}
     # Counting: relative error 1/4 gives .6, then 1. Direction: mean of 1/2, 0, 1.
     assert per_type["object_counting"] == pytest.approx(80.0)
@@ -243,7 +257,7 @@ def test_vsibench_averages_tasks_and_not_questions() -> None:
 
 
 def test_chance_is_one_out_of_the_options_and_unknown_for_numbers() -> None:
-    found = VSIBENCH.evaluate(SPATIAL, [], "official", ())
+    found = VSIBenchScorer(protocol="official").evaluate(SPATIAL, [])
     assert found.per_type["route_planning"]["average"].chance == 25.0
     assert found.per_type["object_counting"]["average"].chance is None
     assert found.missing == 7 and found.metrics["average"].value == 0.0
@@ -259,7 +273,7 @@ def test_numbers_are_read_as_each_protocol_does(
     samples = [spatial("a", "object_abs_distance", "4")]
     samples += [spatial(kind, f"object_rel_direction_{kind}", "A", 2) for kind in LEVELS]
     for protocol, value in (("official", official), ("lmms_eval", lmms_eval)):
-        found = VSIBENCH.evaluate(samples, said(a=text), protocol, ())
+        found = VSIBenchScorer(protocol=protocol).evaluate(samples, said(a=text))
         assert found.per_type["abs_distance"]["average"].value == value
 
 
@@ -273,10 +287,10 @@ def test_every_question_type_belongs_to_a_task() -> None:
 def test_newer_lmms_eval_rounds_and_needs_all_directions() -> None:
     samples = [spatial(str(n), "route_planning", "A", 2) for n in range(3)]
     samples += [spatial(kind, f"object_rel_direction_{kind}", "A", 2) for kind in LEVELS]
-    found = VSIBENCH.evaluate(samples, [Prediction("0", text="A")], "lmms_eval", ())
+    found = VSIBenchScorer(protocol="lmms_eval").evaluate(samples, [Prediction("0", text="A")])
     assert found.per_type["route_planning"]["average"].value == 33.3333
     with pytest.raises(AnnotationError, match="there is no object_rel_direction_hard"):
-        VSIBENCH.evaluate(samples[:-1], [], "lmms_eval", ())
+        VSIBenchScorer(protocol="lmms_eval").evaluate(samples[:-1], [])
 
 
 def test_the_evaluation_is_json() -> None:

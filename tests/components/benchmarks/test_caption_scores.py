@@ -3,8 +3,17 @@
 import numpy as np
 import pytest
 
-from threedrs_components.benchmarks.scan2cap import SCAN2CAP, framed, framed_3drs, framed_leo
-from threedrs_components.benchmarks.scan2cap_candidates import enclosure_score, prompt_box
+from threedrs_components.benchmarks.annotations import Box
+from threedrs_components.benchmarks.scan2cap.candidates import enclosure_score
+from threedrs_components.benchmarks.scan2cap.config import Scan2Cap
+from threedrs_components.benchmarks.scan2cap.prompt_box import prompt_box
+from threedrs_components.benchmarks.scan2cap.scorer import (
+    Scan2CapScorer,
+    framed,
+    framed_3drs,
+    framed_leo,
+)
+from threedrs_components.benchmarks.scorer import TextMetric
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.metrics.bleu import bleu
 from threedrs_components.metrics.cider import cider
@@ -12,14 +21,15 @@ from threedrs_components.metrics.rouge import rouge_l
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
-UNIT = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
-FAR = (5.0, 0.0, 0.0, 1.0, 1.0, 1.0)
-METRICS = ("bleu4", "rouge_l", "cider")
+UNIT: Box = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+FAR: Box = (5.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+METRICS: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
 LAMP, CHAIR = "A red lamp. On it, dust", "a brown chair"
 
 
-def shifted(box: tuple[float, ...], by: float) -> tuple[float, ...]:
-    return (box[0] + by, *box[1:])
+def shifted(box: Box, by: float) -> Box:
+    x, y, z, dx, dy, dz = box
+    return (x + by, y, z, dx, dy, dz)
 
 
 def thing(
@@ -47,7 +57,8 @@ def thing(
 def score(
     samples: list[Sample], predictions: list[Prediction], protocol: str = "3drs"
 ) -> Evaluation:
-    return SCAN2CAP.evaluate(samples, predictions, protocol, METRICS)
+    scorer = Scan2CapScorer(protocol=protocol, text_metrics=METRICS)
+    return scorer.evaluate(samples, predictions)
 
 
 def expected(texts: list[str], references: list[list[str]]) -> dict[str, float]:
@@ -83,7 +94,7 @@ def test_texts_are_framed_as_each_protocol_does() -> None:
     ],
 )
 def test_the_prompt_box_is_the_best_of_the_first_fifty_proposals(
-    proposals: list[tuple[float, ...]], chosen: tuple[float, ...] | None
+    proposals: list[Box], chosen: Box | None
 ) -> None:
     assert prompt_box(proposals, UNIT) == chosen
 
@@ -337,6 +348,6 @@ def test_empty_and_unicode_captions_score() -> None:
         thing("b", FAR, "caf\u00e9 \U0001f600", prompt=FAR),
     ]
     predictions = [Prediction("a", text=""), Prediction("b", text="\u4e2d\u6587\n\u2028")]
-    for protocol in SCAN2CAP.protocols:
+    for protocol in Scan2Cap.protocols:
         found = score(samples, predictions, protocol)
         assert all(np.isfinite(metric.value) for metric in found.metrics.values())

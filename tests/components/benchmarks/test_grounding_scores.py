@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from threedrs_components.benchmarks.multi3drefer import MULTI3DREFER, chosen_boxes
-from threedrs_components.benchmarks.scanrefer import SCANREFER, chosen_box
+from threedrs_components.benchmarks.multi3drefer.scorer import Multi3DReferScorer
+from threedrs_components.benchmarks.scanrefer.scorer import ScanReferScorer
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
@@ -44,7 +44,7 @@ def value(evaluation: Evaluation, name: str, kind: str = "") -> float:
 def scanrefer(
     samples: list[Sample], predictions: list[Prediction], protocol: str = "3drs"
 ) -> Evaluation:
-    return SCANREFER.evaluate(samples, predictions, protocol, ())
+    return ScanReferScorer(protocol=protocol).evaluate(samples, predictions)
 
 
 def test_accuracy_counts_hits_at_both_thresholds_per_type() -> None:
@@ -61,7 +61,7 @@ def test_accuracy_counts_hits_at_both_thresholds_per_type() -> None:
 
 def test_the_zero_target_score_never_wins_in_scanrefer() -> None:
     prediction = given("a", AWAY, UNIT, scores=(0.1, 0.4, 0.9))
-    assert chosen_box(prediction) == UNIT
+    assert ScanReferScorer.chosen_boxes(prediction) == (UNIT,)
     found = scanrefer([query("a", UNIT)], [prediction])
     assert value(found, "acc@0.5") == 100.0
     # One of two candidates hits.
@@ -143,7 +143,7 @@ def test_rows_and_metrics_agree() -> None:
 def multi(
     samples: list[Sample], predictions: list[Prediction], protocol: str = "3drs"
 ) -> Evaluation:
-    return MULTI3DREFER.evaluate(samples, predictions, protocol, ())
+    return Multi3DReferScorer(protocol=protocol).evaluate(samples, predictions)
 
 
 def test_f1_is_averaged_per_type() -> None:
@@ -163,7 +163,7 @@ def test_f1_is_averaged_per_type() -> None:
 def test_boxes_are_selected_from_scores() -> None:
     # Equal scores of three boxes: a third each, two reach 0.4.
     prediction = given("a", UNIT, AWAY, shifted(3), scores=(0.8, 0.8, 0.8, -1.0))
-    assert chosen_boxes(prediction) == (UNIT, AWAY)
+    assert Multi3DReferScorer.chosen_boxes(prediction) == (UNIT, AWAY)
     found = multi([query("a", UNIT)], [prediction])
     assert value(found, "f1@0.5") == pytest.approx(200 / 3)
     # Four entries, one of them a hit with F1 1.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFiles
-from threedrs_components.benchmarks.registry import PromptConfig, benchmark_kind
+from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.wording import Wording
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Sample
 
@@ -30,7 +31,7 @@ def conversation(name: str, dataset: str, question: str, answer: str, **more: An
 
 def read(write: Writer, benchmark: str, *records: Any, split: str = "val") -> list[Sample]:
     path = write("x_llava_style.json", list(records))
-    return benchmark_kind(benchmark).samples(AnnotationFiles((path,)), PromptConfig(), split)
+    return BENCHMARKS[benchmark].loader().samples_of(AnnotationFiles((path,)), Wording(), split)
 
 
 def test_grounding_conversations_carry_their_boxes(write: Writer) -> None:

@@ -3,23 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from threedrs_components.benchmarks.config import BenchmarkName
-from threedrs_components.benchmarks.registry import (
-    BENCHMARKS,
-    AnnotationFolder,
-    BenchmarksConfig,
-    PromptConfig,
-    asking,
-    load_benchmark,
-    open_benchmarks,
-)
-from threedrs_platform.contracts import Benchmark
+from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.boxes import hull
+from threedrs_components.benchmarks.config import BenchmarksConfig, PromptConfig
+from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
+from threedrs_components.benchmarks.scan2cap.scorer import Scan2CapScorer
+from threedrs_components.benchmarks.scanqa.scorer import ScanQAScorer
+from threedrs_components.benchmarks.wording import Wording
+from threedrs_platform.config.faults import validate
 from threedrs_platform.errors import AnnotationError, ConfigError
 from threedrs_platform.records import Prediction, Sample
 
@@ -27,7 +24,14 @@ Writer = Callable[[str, Any], Path]
 
 
 def samples(world: Path, name: str, split: str = "val") -> list[Sample]:
-    return list(load_benchmark(name, world).samples(split))
+    return BENCHMARKS[name].loader().samples(AnnotationFolder(world), Wording(), split)
+
+
+def configured(
+    config: BenchmarksConfig, name: str, scenes: Path, split: str = "val"
+) -> list[Sample]:
+    folder = config.folder(scenes, oracle=config.candidates == "ground_truth")
+    return config.loader(name).samples(folder, config.wording(), split)
 
 
 def test_scanrefer_has_one_sample_per_description(world: Path) -> None:
@@ -52,9 +56,10 @@ def test_training_prompts_carry_the_spatial_sentence_and_evaluation_prompts_do_n
 
 def test_an_evaluation_preamble_stands_before_evaluation_prompts_only(world: Path) -> None:
     prompts = PromptConfig(train_preamble="", evaluation_preamble="Look. ")
-    benchmark = load_benchmark("scanqa", world, prompts)
-    assert all(each.prompt.startswith("Look. ") for each in benchmark.samples("val"))
-    assert not any(each.prompt.startswith("Look. ") for each in benchmark.samples("train"))
+    config = BenchmarksConfig(prompts=prompts)
+    asked, learned = (configured(config, "scanqa", world, split) for split in ("val", "train"))
+    assert all(each.prompt.startswith("Look. ") for each in asked)
+    assert not any(each.prompt.startswith("Look. ") for each in learned)
 
 
 def test_multi3drefer_keeps_queries_without_target(world: Path) -> None:
@@ -102,7 +107,7 @@ def test_sqa3d_trains_on_every_wording_of_the_situation(world: Path) -> None:
 
 
 def test_vsibench_lists_options_and_asks_for_a_letter_or_a_number(world: Path) -> None:
-    number, choice = samples(world, "vsibench")
+    number, choice, *_ = samples(world, "vsibench")
     assert number.prompt.endswith("Please answer the question using a single word or phrase.")
     assert "Options:\nA. left\nB. right\nAnswer with the option's letter" in choice.prompt
     assert choice.prompt.startswith("These are frames of a video.\nWhere to?")
@@ -113,67 +118,31 @@ def test_vsibench_reads_parquet(world: Path) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     path.unlink()
     parquet.write_table(pa.Table.from_pylist(rows), path.with_suffix(".parquet"))
-    assert [sample.answers for sample in samples(world, "vsibench")] == [("4",), ("B",)]
-
-
-@pytest.mark.parametrize("name", sorted(BENCHMARKS))
-def test_every_benchmark_keeps_the_contract(world: Path, name: str) -> None:
-    benchmark: Benchmark = load_benchmark(name, world, PromptConfig.short())
-    for split in ("train", "val"):
-        found = benchmark.samples(split)
-        assert found and len({sample.sample_id for sample in found}) == len(found)
-        assert all(sample.benchmark == name and sample.prompt for sample in found)
-    metrics, rows = benchmark.score(found, [])
-    [missing] = [metric for metric in metrics if metric.name == f"{name}/missing"]
-    assert missing.value == missing.n == len(found)
-    shares = [item for item in metrics if item.name.split("/")[1][:2] in ("ac", "f1", "em", "av")]
-    # Captions are compared between "sos" and "eos", so the empty one scores above 0.
-    assert (shares or name == "scan2cap") and all(metric.value == 0 for metric in shares)
-    assert {row.sample_id for row in rows} <= {sample.sample_id for sample in found}
-
-
-def test_the_configuration_names_every_benchmark() -> None:
-    assert get_args(BenchmarkName) == tuple(BENCHMARKS)
-
-
-def test_short_prompts_hold_no_words_of_their_own(world: Path) -> None:
-    prompts = PromptConfig.short()
-    asked = load_benchmark("scanqa", world, prompts).samples("train")
-    described = load_benchmark("scanrefer", world, prompts).samples("train")
-    assert asked[0].prompt == "Where is the lamp?"
-    assert described[0].prompt == "the red lamp."
+    assert [sample.answers for sample in samples(world, "vsibench")][:2] == [("4",), ("B",)]
 
 
 def test_a_template_without_its_field_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"scanqa: the template must use \{question\}"):
-        PromptConfig(scanqa="Answer.")
+    with pytest.raises(ValueError, match=r"scanqa\n.* the template must use \{question\}"):
+        PromptConfig.model_validate({"scanqa": "Answer."})
 
 
 @pytest.mark.parametrize(
     ("templates", "reason"),
     [
-        ({"scan2cap": "describe it"}, "scan2cap: <coord> points .* must have 1 of it, it has 0"),
+        ({"scan2cap": "describe it"}, "scan2cap\n.*<coord> points .* must have 1 of it, it has 0"),
         ({"scan2cap": "<coord> <coord>"}, "must have 1 of it, it has 2"),
-        ({"scanqa": "{question} <coord>"}, "scanqa: <coord> points .* must have 0 of it"),
+        ({"scanqa": "{question} <coord>"}, "scanqa\n.*<coord> points .* must have 0 of it"),
     ],
 )
 def test_only_captions_are_asked_about_a_box(templates: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        PromptConfig(**templates)
-
-
-def test_the_configured_benchmarks_open_over_a_folder(world: Path) -> None:
-    config = BenchmarksConfig(names=("scanqa", "sqa3d"), text_metrics=("bleu1",))
-    opened = open_benchmarks(config, world)
-    metrics, _ = opened["scanqa"].score(opened["scanqa"].samples("val"), [])
-    assert list(opened) == ["scanqa", "sqa3d"]
-    assert {"scanqa/bleu1"} == {metric.name for metric in metrics if "bleu" in metric.name}
+        PromptConfig.model_validate(templates)
 
 
 def test_the_oracle_points_at_the_objects_themselves(world: Path) -> None:
     config = BenchmarksConfig(names=("scan2cap",), candidates="ground_truth")
     (world / "proposals/val.json").unlink()
-    found = open_benchmarks(config, world)["scan2cap"].samples("val")
+    found = configured(config, "scan2cap", world)
     assert [each.box_input for each in found] == [each.target_boxes[0] for each in found]
 
 
@@ -190,42 +159,62 @@ def test_proposals_of_the_scenes_serve_where_the_annotations_have_none(
     (scenes / "proposals").mkdir(parents=True)
     (world / "proposals/val.json").rename(scenes / "proposals/scannet_val_pred_box.json")
     config = BenchmarksConfig(names=("scan2cap",), annotations=str(world))
-    found = open_benchmarks(config, scenes)["scan2cap"].samples("val")
+    found = configured(config, "scan2cap", scenes)
     assert found[0].box_input == (0, 0, 0.2, 1, 1, 1)
 
 
 def test_each_benchmark_is_asked_as_its_release_asks_it() -> None:
-    every = tuple(BENCHMARKS)
-    limits = {name: how.max_new_tokens for name, how in asking(_config(every, None)).items()}
-    assert limits == dict.fromkeys(every, 512) | {"vsibench": 16}
-    short = {name: how.max_new_tokens for name, how in asking(_config(every, 64)).items()}
-    assert short == dict.fromkeys(every, 64) | {"vsibench": 16}
-    assert [name for name, how in asking(_config(every)).items() if how.frames_only] == ["vsibench"]
-    oracle = BenchmarksConfig(names=("scanqa",), candidates="ground_truth")
-    assert asking(oracle)["scanqa"].candidates == "ground_truth"
+    limits = {name: _asked(name, "max_new_tokens", None) for name in BENCHMARKS}
+    assert limits == dict.fromkeys(BENCHMARKS, 512) | {"vsibench": 16}
+    short = {name: _asked(name, "max_new_tokens", 64) for name in BENCHMARKS}
+    assert short == dict.fromkeys(BENCHMARKS, 64) | {"vsibench": 16}
+    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == ["vsibench"]
+    oracle = BenchmarksConfig(candidates="ground_truth")
+    assert oracle.asking("scanqa").candidates == "ground_truth"
 
 
-def _config(names: Any, longest: int | None = 64) -> BenchmarksConfig:
-    return BenchmarksConfig(names=names, max_new_tokens=longest)
+def _asked(name: str, fact: str, longest: int | None = 64) -> Any:
+    return getattr(BenchmarksConfig(max_new_tokens=longest).asking(name), fact)
 
 
 def test_a_configured_protocol_scores(world: Path) -> None:
-    config = BenchmarksConfig(names=("sqa3d",), protocols={"sqa3d": "leo"})
-    benchmark = open_benchmarks(config, world)["sqa3d"]
-    names = {metric.name for metric in benchmark.score(benchmark.samples("val"), [])[0]}
+    scorer = BenchmarksConfig(protocols={"sqa3d": "leo"}).scorer("sqa3d")
+    names = {metric.name for metric in scorer.evaluate(samples(world, "sqa3d"), []).flat()[0]}
     assert "sqa3d/em_refined" in names
+
+
+def test_the_configured_text_metrics_are_measured(world: Path) -> None:
+    scorer = BenchmarksConfig(text_metrics=("bleu1",)).scorer("scanqa")
+    metrics = scorer.evaluate(samples(world, "scanqa"), []).metrics
+    assert {"bleu1"} == {name for name in metrics if "bleu" in name}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": ["scanqq"]}, "no benchmark 'scanqq'; did you mean 'scanqa'"),
+        ({"protocols": {"scanqq": "3drs"}}, "no benchmark 'scanqq'"),
+        ({"protocols": {"scanqa": "3dr"}}, "scanqa has no protocol '3dr'; did you mean '3drs'"),
+        ({"prompts": {"scanqq": ""}}, "unknown key 'scanqq'; did you mean 'scanqa'"),
+        ({"prompts": {"scanqa": "{"}}, "prompts.scanqa: "),
+    ],
+)
+def test_wrong_names_are_refused_with_a_suggestion(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(BenchmarksConfig, changes | {"split": 3})
+    assert message in str(caught.value) and "split: expected text" in str(caught.value)
 
 
 def test_boxes_may_come_from_one_file_for_all_scenes(world: Path, write: Writer) -> None:
     path = write("boxes.json", {"scannet/s0": [[9, 9, 9, 1, 1, 1]] * 3, "s1": [[8] * 6]})
     folder = AnnotationFolder(world, box_file=path)
-    found = load_benchmark("scanrefer", folder).samples("val")
+    found = BENCHMARKS["scanrefer"].loader().samples(folder, Wording(), "val")
     assert found[0].target_boxes[0][0] == 9 and found[-1].target_boxes[0][0] == 8
 
 
-def test_an_unknown_benchmark_is_refused_with_a_suggestion(world: Path) -> None:
+def test_an_unknown_benchmark_is_refused_with_a_suggestion() -> None:
     with pytest.raises(ConfigError, match="did you mean 'scanqa'"):
-        load_benchmark("scanqq", world)
+        benchmark_named("scanqq")
 
 
 def spoiled(world: Path, name: str, record: int, **changes: Any) -> Path:
@@ -310,9 +299,9 @@ def test_two_objects_of_one_name_in_two_spellings_are_refused_when_scored(world:
     path = world / "annotations" / "ScanRefer_filtered_val.json"
     first = {**json.loads(path.read_text())[0], "object_name": "trash can"}
     path.write_text(json.dumps([first, {**first, "object_name": "trash_can", "ann_id": "9"}]))
-    benchmark = load_benchmark("scan2cap", world)
+    found = samples(world, "scan2cap")
     with pytest.raises(AnnotationError, match="record 1: id: 'scan2cap_s0_0_trash_can' occurs tw"):
-        benchmark.score(benchmark.samples("val"), [])
+        Scan2CapScorer(protocol="3drs").evaluate(found, [])
 
 
 def test_a_question_without_annotation_is_named(world: Path) -> None:
@@ -341,8 +330,8 @@ def test_vsibench_records_must_be_answerable(
     world: Path, changes: dict[str, Any], reason: str
 ) -> None:
     path = world / "annotations" / "vsibench_val.jsonl"
-    first, second = map(json.loads, path.read_text().splitlines())
-    path.write_text("\n".join(map(json.dumps, [first | changes, second])))
+    first, *others = map(json.loads, path.read_text().splitlines())
+    path.write_text("\n".join(map(json.dumps, [first | changes, *others])))
     with pytest.raises(AnnotationError, match=reason):
         samples(world, "vsibench")
 
@@ -357,10 +346,14 @@ def test_errors_survive_pickling(world: Path) -> None:
 
 
 def test_prediction_objects_are_paired_by_id(world: Path) -> None:
-    benchmark = load_benchmark("scanqa", world)
-    found = benchmark.samples("val")
+    found, scorer = samples(world, "scanqa"), ScanQAScorer(protocol="3drs")
     with pytest.raises(AnnotationError, match=r"unknown id 'scanqa_x'.*look like"):
-        benchmark.score(found, [Prediction("scanqa_x", text="")])
+        scorer.evaluate(found, [Prediction("scanqa_x", text="")])
     twice = [Prediction("scanqa_val-s0-0", text=""), Prediction("val-s0-0", text="")]
     with pytest.raises(AnnotationError, match="record 1: id: 'val-s0-0' is predicted twice"):
-        benchmark.score(found, twice)
+        scorer.evaluate(found, twice)
+
+
+def test_corners_in_any_order_give_centre_and_size() -> None:
+    corners = [[x, y, z] for z in (3, 1) for x in (0, 2) for y in (5, 4)]
+    assert hull(corners) == (1, 4.5, 2, 2, 1, 2)

@@ -8,6 +8,7 @@ import pytest
 
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.prediction_formats import read_prediction_file
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.scoring import score
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction
@@ -186,7 +187,10 @@ def test_questions_and_annotations_come_in_any_order(world: Path, write: Writer)
 def test_values_are_scored_like_files(world: Path) -> None:
     found = score(
         "vsibench",
-        predictions=[Prediction("0", text="4"), Prediction("1", text="B")],
+        predictions=[
+            Prediction(name, text=text)
+            for name, text in {"0": "4", "1": "B", "2": "A", "3": "A", "4": "A"}.items()
+        ],
         annotations=world,
     )
     assert found.metrics["average"].value == 100.0
@@ -203,9 +207,9 @@ def test_without_the_extra_meteor_is_left_out_and_said(world: Path) -> None:
 
 def test_a_named_format_is_not_guessed(write: Writer) -> None:
     path = write("p.json", [{"id": "a", "text": "x"}])
-    assert read_prediction_file(path, "scanqa", "own").format == "own"
+    assert read_prediction_file(path, BENCHMARKS["scanqa"](), "own").format == "own"
     with pytest.raises(AnnotationError, match="question_id"):
-        read_prediction_file(path, "scanqa", "scanqa")
+        read_prediction_file(path, BENCHMARKS["scanqa"](), "scanqa")
 
 
 def test_a_list_of_boxes_is_the_file_of_one_scene(world: Path, write: Writer) -> None:
@@ -250,7 +254,7 @@ def test_raw_ids_find_processed_conversations(write: Writer) -> None:
 def test_half_a_surrogate_pair_is_a_replacement_character(world: Path) -> None:
     path = world / "p.jsonl"
     path.write_text('{"id": "val-s0-1", "text": "\\ud83d brown \\ud83d\\ude00"}')
-    [prediction] = read_prediction_file(path, "scanqa", None).predictions
+    [prediction] = read_prediction_file(path, BENCHMARKS["scanqa"]()).predictions
     assert prediction.text == "\ufffd brown \U0001f600"
 
 

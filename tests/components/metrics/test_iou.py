@@ -10,7 +10,6 @@ from threedrs_components.metrics.iou import (
     M3DREF_CLIP,
     SCAN2CAP,
     IouRule,
-    box_from_corners,
     iou_matrix,
     paired_iou,
 )
@@ -73,8 +72,3 @@ def test_pairs_are_the_diagonal_of_the_matrix() -> None:
     np.testing.assert_array_equal(
         paired_iou(boxes[0], boxes[1]), np.diag(iou_matrix(boxes[0], boxes[1]))
     )
-
-
-def test_corners_in_any_order_give_centre_and_size() -> None:
-    corners = [[x, y, z] for z in (3, 1) for x in (0, 2) for y in (5, 4)]
-    assert box_from_corners(corners).tolist() == [1, 4.5, 2, 2, 1, 2]

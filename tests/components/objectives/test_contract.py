@@ -99,7 +99,7 @@ class Bench:
         return parts
 
 
-@pytest.fixture(scope="module", params=FOUND.values(), ids=FOUND)
+@pytest.fixture(scope="module", params=list(FOUND.values()), ids=list(FOUND))
 def bench(request: pytest.FixtureRequest, teacher: TeacherFeatures) -> Bench:
     return Bench(request.param, teacher)
 

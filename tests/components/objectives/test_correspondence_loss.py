@@ -10,8 +10,6 @@ from torch.nn.functional import normalize
 from threedrs_components.objectives.correspondence_loss import correspondence_loss
 from threedrs_components.scenes.pairs import token_pair_matrix
 
-torch.set_num_threads(1)
-
 GRID = 2
 
 

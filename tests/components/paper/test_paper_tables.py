@@ -16,7 +16,7 @@ def test_all_thirteen_tables_and_their_116_rows_are_there() -> None:
 
 def test_every_metric_is_of_a_benchmark_that_exists() -> None:
     named = {metric for table in paper_tables().values() for metric in table.metrics}
-    assert {metric.split("/")[0] for metric in named} == set(BENCHMARKS)
+    assert {metric.split("/")[0] for metric in named} <= set(BENCHMARKS)
 
 
 def test_the_main_row_is_the_same_wherever_the_paper_repeats_it() -> None:

@@ -9,29 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from threedrs_components.pretraining.teacher import (
-    CHECKPOINT,
-    draw,
-    pretrain_teacher,
-)
+from threedrs_components.pretraining.registry import TEACHER_PRETRAININGS, pretraining_of
+from threedrs_components.pretraining.teacher import CHECKPOINT, draw, pretrain_teacher
+from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
 from threedrs_components.pretraining.teacher_world import camera_centres, pose_encoding, read_world
-from threedrs_components.pretraining.vggt import pose_distance
+from threedrs_components.pretraining.vggt.pretraining import pose_distance
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.teachers.frame_teacher import FrameTeacher
-from threedrs_components.teachers.registry import (
-    MAEArchitecture,
-    MAEConfig,
-    PretrainTeacherConfig,
-    VGGTArchitecture,
-    VGGTConfig,
-    load_teacher,
-)
-from threedrs_platform.errors import DataError, StepFailed
+from threedrs_components.teachers.colours import RGBConfig
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.mae.config import MAEConfig
+from threedrs_components.teachers.registry import load_teacher
+from threedrs_components.teachers.teacher import FrameTeacher
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
+from threedrs_components.teachers.vggt.config import VGGTConfig
+from threedrs_platform.config.kinds import choose
+from threedrs_platform.errors import ConfigError, DataError, StepFailed
+from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.records import Metric
-
-torch.set_num_threads(1)
 
 VGGT_SHAPE = VGGTArchitecture(
     image_size=16, patch_size=8, embed_dim=16, heads=2, patch_embed_depth=1, depth=1,
@@ -60,11 +56,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def recipe(name: str, steps: int = 6, **fields: int) -> PretrainTeacherConfig:
-    return PretrainTeacherConfig(
-        teacher=TEACHERS[name], steps=steps, scenes_per_step=3, learning_rate=5e-3,
-        checkpoint_every=2, **fields,
-    )  # fmt: skip
+def recipe(name: str, steps: int = 6, **fields: int) -> TeacherPretraining:
+    settings = TeacherRecipe(
+        steps=steps, scenes_per_step=3, learning_rate=5e-3, checkpoint_every=2, **fields
+    )
+    return pretraining_of(TEACHERS[name], settings)
 
 
 def weights(folder: Path) -> bytes:
@@ -73,6 +69,31 @@ def weights(folder: Path) -> bytes:
 
 class Interrupted(Exception):
     """What a killed process looks like from inside."""
+
+
+@pytest.mark.parametrize("kind", TEACHER_PRETRAININGS)
+def test_training_one_kind_reaches_neither_the_other_nor_what_extracts(kind: str) -> None:
+    module = TEACHER_PRETRAININGS.module(kind)
+    reached = CodeIndex().modules("threedrs_components.pretraining.teacher:f", [module])
+    assert f"threedrs_components.pretraining.{kind}.pretraining" in reached
+    others = {*TEACHER_PRETRAININGS, "registry", "settings", "image_encoder"} - {kind}
+    assert not [name for name in reached if others & {*name.split(".")}]
+    assert f"threedrs_components.teachers.{kind}.config" not in reached
+
+
+def test_a_recipe_takes_from_the_teacher_what_its_training_depends_on() -> None:
+    teacher, settings = TEACHERS["vggt"], TeacherRecipe(steps=7, seed=3)
+    made = pretraining_of(teacher, settings)
+    assert (made.kind, made.steps, made.seed) == ("vggt", 7, 3)
+    assert made.image_size == VGGT_SHAPE.image_size
+    other_layer = teacher.model_copy(update={"layer": 0, "framing": "crop", "licence": "CC0"})
+    assert pretraining_of(other_layer, settings) == made
+    assert choose(made).open(type(made)) == made
+
+
+def test_a_teacher_that_nothing_trains_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="kind 'rgb' cannot be trained here, only vggt, mae"):
+        pretraining_of(RGBConfig(), TeacherRecipe())
 
 
 @pytest.mark.parametrize("name", TEACHERS)

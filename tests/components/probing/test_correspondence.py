@@ -14,8 +14,6 @@ from torch.nn.functional import cosine_similarity
 from threedrs_components.probing.correspondence import correspondence_score
 from threedrs_components.scenes.pairs import token_pair_matrix
 
-torch.set_num_threads(1)
-
 GRID = 2
 
 

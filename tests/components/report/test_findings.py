@@ -71,6 +71,41 @@ def test_the_last_layer_is_known_by_number_too(
     assert (found.last_layer, found.earlier_layer) == (last, earlier)
 
 
+def made_elsewhere(**said: Any) -> dict[str, Any]:
+    teachers = {"features": {"kind": "precomputed", "teacher": "unknown", "sees": None, **said}}
+    return {"teacher": "features", "teachers": teachers}
+
+
+@pytest.mark.parametrize(
+    ("params", "role"),
+    [
+        (made_elsewhere(teacher="vggt"), Role.TEACHER_3D),
+        (made_elsewhere(teacher="dinov2_reg"), Role.TEACHER_2D),
+        (made_elsewhere(teacher="fast3r", sees="3d"), Role.TEACHER_3D),
+        (made_elsewhere(teacher="fast3r", sees="2d"), Role.TEACHER_2D),
+        (made_elsewhere(teacher="vggt", sees="nothing"), None),
+        (made_elsewhere(teacher="fast3r"), None),
+        ({"teacher": "flare", "teachers": {"flare": {"kind": "flare"}}}, Role.TEACHER_3D),
+        ({"teacher": "rgb", "teachers": {"rgb": {"kind": "rgb"}}}, None),
+    ],
+)
+def test_a_teachers_role_is_told_by_what_it_learned_from(
+    params: dict[str, Any], role: Role | None
+) -> None:
+    table = result_table(fake_results({"cell": {1: {}}, "base": {1: {}}}, {"cell": params}))
+    found = [each for each, row in assign_roles(table).items() if row.title == "cell"]
+    assert found == ([] if role is None else [role])
+
+
+def test_a_teacher_of_whom_nobody_says_what_it_learned_from_is_named() -> None:
+    table = result_table(
+        fake_results({"cell": {1: {}}}, {"cell": made_elsewhere(teacher="fast3r")})
+    )
+    (note, _) = honesty_notes(table)
+    assert note.startswith("What the teacher 'fast3r' learned from is not said")
+    assert "teachers.*.sees" in note
+
+
 def test_a_teacher_without_weight_teaches_nothing() -> None:
     assert traits({**VGGT, "alignment": {"weight": 0.0}}).teacher is None
 
@@ -173,6 +208,35 @@ def test_the_micro_world_brings_its_notes_and_real_scenes_do_not() -> None:
     real = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": "scannet"}}})
     (only,) = honesty_notes(result_table(real))
     assert only.startswith("Only 1 seed")
+
+
+MICRO = {"scenes": {"kind": "micro"}}
+MAE = {"teacher": "mae", "teachers": {"mae": {"kind": "mae"}}}
+SINE = {"student": "s", "students": {"s": {"position_encoding": True}}}
+
+
+@pytest.mark.parametrize(
+    ("params", "of_3d", "of_distillation", "of_positions"),
+    [
+        ({"teacher": "none"}, False, False, True),
+        (MAE, False, True, True),
+        ({"teacher": "rgb"}, False, True, True),
+        (VGGT, True, True, True),
+        ({**VGGT, "alignment": {"weight": 0.0}}, False, False, True),
+        (made_elsewhere(teacher="vggt"), True, True, True),
+        ({**VGGT, **SINE}, True, True, False),
+    ],
+)
+def test_notes_speak_of_what_took_part(
+    params: dict[str, Any], of_3d: bool, of_distillation: bool, of_positions: bool
+) -> None:
+    table = result_table(fake_results({"cell": {1: {}}}, {"cell": {**MICRO, **params}}))
+    notes = " ".join(honesty_notes(table))
+    assert ("The 3D teacher learned" in notes) is of_3d
+    assert ("at which distillation takes hold" in notes) is of_distillation
+    assert ("the teachers are not matched" in notes) is of_distillation
+    assert ("no 3D position encoding" in notes) is of_positions
+    assert notes.count("Seeds vary the student's training only") == 1
 
 
 def test_enough_seeds_need_no_warning() -> None:

@@ -19,6 +19,10 @@ def _params(**changes: Any) -> dict[str, Any]:
 VGGT = {"teacher": "vggt", "teachers": {"vggt": {"kind": "vggt"}}}
 
 
+def _precomputed(**said: str) -> dict[str, Any]:
+    return {"teacher": "files", "teachers": {"files": {"kind": "precomputed", **said}}}
+
+
 @pytest.mark.parametrize(
     ("table", "changes", "method"),
     [
@@ -31,6 +35,11 @@ VGGT = {"teacher": "vggt", "teachers": {"vggt": {"kind": "vggt"}}}
         ("table5", {"correspondence": {"weight": 1.0}}, "w/ Correspondence Loss"),
         ("table13", {**VGGT, "alignment": {"loss": "euclidean"}}, "Euclidean loss"),
         ("table1", {**VGGT, "alignment": {"weight": 0.0}}, "Video-3D LLM"),
+        ("table4", _precomputed(teacher="vggt"), "VGGT"),
+        ("table4", _precomputed(teacher="mae"), "MAE"),
+        ("table4", _precomputed(teacher="vggt", sees="nothing"), None),
+        ("table4", _precomputed(teacher="fast3r", sees="3d"), None),
+        ("table4", {"teacher": "rgb", "teachers": {"rgb": {"kind": "rgb"}}}, None),
         ("table1", {"students": {"llava": {"kind": "llava_video", "blind": True}}}, None),
         ("table1", {"students": {"llava": {"kind": "another"}}}, None),
     ],

@@ -82,6 +82,33 @@ def test_a_cell_without_valid_pixels_counts_zero_and_stays_at_zero() -> None:
     assert means[0, 0, 0].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 7])
+def test_a_frame_has_the_same_bits_in_any_company(frames: int) -> None:
+    """Odd sizes, so that BLAS would take its kernels for remainders, too."""
+    generator = torch.Generator().manual_seed(3)
+    depth = torch.rand(9, 61, 83, generator=generator) * 4
+    intrinsics = torch.tensor([[50.0, 0, 41.3], [0, 51.0, 30.2], [0, 0, 1]])
+    poses = torch.stack([_pose(0.7 * frame, [1.0, -2.0, 0.3 * frame]) for frame in range(9)])
+    points, valid = world_coordinates(depth, intrinsics, poses, _pose(0.2, [0.1, 0.2, 0.3]))
+    some = torch.arange(frames) + 1
+    fewer, kept = world_coordinates(
+        depth[some], intrinsics, poses[some], _pose(0.2, [0.1, 0.2, 0.3])
+    )
+    assert torch.equal(fewer, points[some])
+    assert torch.equal(cell_means(fewer, kept, 7, 5)[0], cell_means(points, valid, 7, 5)[0][some])
+
+
+def test_means_are_exact_whatever_the_order_of_sums() -> None:
+    generator = torch.Generator().manual_seed(4)
+    points = (torch.rand(1, 300, 40, 3, generator=generator) - 0.5) * 60
+    mean, _ = cell_means(points, torch.ones(1, 300, 40, dtype=torch.bool), 1, 1)
+    shuffled = points.flatten(1, 2)[:, torch.randperm(12000, generator=generator)].view_as(points)
+    again, _ = cell_means(shuffled, torch.ones(1, 300, 40, dtype=torch.bool), 1, 1)
+    exact = [math.fsum(points[0, ..., axis].flatten().tolist()) / 12000 for axis in range(3)]
+    assert torch.equal(mean, again)
+    assert mean.flatten().tolist() == pytest.approx(exact, abs=1e-6)
+
+
 @given(pixels=st.integers(1, 40), cells=st.integers(1, 16))
 def test_every_pixel_falls_in_exactly_one_cell(pixels: int, cells: int) -> None:
     points, valid = torch.zeros(1, pixels, 3, 3), torch.ones(1, pixels, 3, dtype=torch.bool)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,12 @@ import torch
 from threedrs_components.scenes.geometry import pixel_rays, world_coordinates
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLORS, Shape
-from threedrs_components.scenes.micro.render import cast_rays, collect_primitives, render
+from threedrs_components.scenes.micro.render import (
+    Rendering,
+    cast_rays,
+    collect_primitives,
+    render,
+)
 from threedrs_components.scenes.micro.rooms import (
     STREAMS,
     Layout,
@@ -108,9 +114,36 @@ def test_hits_agree_with_marching_along_the_ray() -> None:
 def test_chunks_of_rays_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = make_scene(CONFIG, "train", 2).rendering
     monkeypatch.setattr("threedrs_components.scenes.micro.render.RAYS_PER_CHUNK", 1)
-    parts = make_scene(CONFIG, "train", 2).rendering
-    np.testing.assert_array_equal(whole.images, parts.images)
-    np.testing.assert_array_equal(whole.depth, parts.depth)
+    _assert_same_bits(make_scene(CONFIG, "train", 2).rendering, whole)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_change_nothing(scenes: list[MicroScene], threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        again = make_scene(CONFIG, "val", 0).rendering
+    finally:
+        torch.set_num_threads(before)
+    _assert_same_bits(again, scenes[0].rendering)
+
+
+def _assert_same_bits(found: Rendering, wanted: Rendering) -> None:
+    for item in dataclasses.fields(Rendering):
+        one, other = getattr(found, item.name), getattr(wanted, item.name)
+        np.testing.assert_array_equal(one, other, item.name)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 33])
+def test_a_ray_alone_meets_what_it_meets_in_company(scenes: list[MicroScene], count: int) -> None:
+    scene = scenes[0]
+    primitives = collect_primitives(scene.layout)
+    rays = pixel_rays(64, 64, torch.from_numpy(scene.intrinsics)).reshape(-1, 3)
+    poses = torch.from_numpy(scene.camera_to_world[:1])
+    together = cast_rays(scene.layout.room, primitives, rays, poses)
+    few = torch.arange(7, 64 * 64, 64 * 64 // count)[:count]
+    alone = cast_rays(scene.layout.room, primitives, rays[few], poses)
+    assert all(torch.equal(one, all_of[few]) for one, all_of in zip(alone, together, strict=True))
 
 
 def test_every_object_is_seen_somewhere(scenes: list[MicroScene]) -> None:

@@ -15,8 +15,6 @@ from torch import Tensor
 from threedrs_components.scenes.pairs import PairMatrix, token_pair_matrix
 from threedrs_components.scenes.prepare_config import Level
 
-torch.set_num_threads(1)
-
 
 def tiny_world(
     seed: int, frames: int = 3, side: int = 5, size_m: float = 0.4

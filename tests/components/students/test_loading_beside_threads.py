@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration
 
 from threedrs_components.randomness import seeded
-from threedrs_components.students.checkpoints import load_student, save_student
-from threedrs_components.students.llava_video import LlavaVideo
+from threedrs_components.students import student
+from threedrs_components.students.checkpoints import save_student
+from threedrs_components.students.grounding_head import GroundingHead
+from threedrs_components.students.registry import open_student
+from threedrs_components.students.siglip_qwen2 import SiglipQwen2
 from threedrs_components.testing.synthetic import random_student
 
 
@@ -22,20 +25,29 @@ def fresh_weights() -> Tensor:
         return nn.Linear(32, 32).weight.detach().clone()
 
 
+@pytest.mark.parametrize(
+    ("owner", "name", "slowed"),
+    [
+        (SiglipQwen2, "model_class", LlavaOnevisionForConditionalGeneration),
+        (student, "GroundingHead", GroundingHead),
+    ],
+    ids=["model", "head"],
+)
 def test_weights_made_while_a_student_is_loaded_are_initialised(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owner: Any, name: str, slowed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_student(random_student(), tmp_path)
     expected, made = fresh_weights(), []
     other = threading.Thread(target=lambda: made.append(fresh_weights()))
 
-    class Slow(LlavaOnevisionForConditionalGeneration):  # type: ignore[no-untyped-call]
-        def __init__(self, config: Any) -> None:
+    class Slow(slowed):  # type: ignore[misc]
+        def __init__(self, argument: Any) -> None:
             other.start()
             other.join(0.3)
-            super().__init__(config)
+            assert not made
+            super().__init__(argument)
 
-    monkeypatch.setattr(LlavaVideo, "model_class", Slow)
-    load_student(tmp_path)
+    monkeypatch.setattr(owner, name, Slow)
+    open_student(tmp_path)
     other.join()
     assert torch.equal(made[0], expected)

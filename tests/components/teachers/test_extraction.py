@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import choose_frames
-from threedrs_components.teachers.card import TeacherCard
 from threedrs_components.teachers.extraction import (
     extract_scene,
     extract_scenes,
     pooled,
 )
+from threedrs_components.teachers.teacher import TeacherCard
 from threedrs_platform.errors import ConfigError, DataError, SceneError
 from threedrs_platform.records import Scene
 from threedrs_platform.store.features import FeatureFolder, feature_path

@@ -24,8 +24,6 @@ from threedrs_components.teachers.vggt.layers import Rotation
 from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError
 
-torch.set_num_threads(1)
-
 RELEASED = 1_409_884_503
 """Values of geometry_pose.pth."""
 UNUSED = {

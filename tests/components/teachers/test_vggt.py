@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers.config import VGGT_1B
-from threedrs_components.teachers.registry import VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGT_1B, VGGTArchitecture
 from threedrs_components.teachers.vggt.heads import Fusion, ResidualUnit
 from threedrs_components.teachers.vggt.layers import Aggregator, Rotation, VisionTransformer
 from threedrs_components.teachers.vggt.model import VGGT
@@ -212,7 +211,7 @@ def test_scenes_of_a_batch_do_not_see_each_other() -> None:
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
 
 
-def test_chunking_the_vit_changes_nothing() -> None:
+def test_chunking_the_vit_moves_features_by_rounding_only() -> None:
     aggregator = tiny().aggregator
     many = frames(11)
     whole = aggregator.patch_tokens(many)

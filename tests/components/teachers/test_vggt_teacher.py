@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
-from threedrs_components.teachers.registry import VGGTArchitecture, VGGTConfig, load_teacher
+from threedrs_components.teachers.registry import load_teacher
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.checkpoint import dpt_layers
+from threedrs_components.teachers.vggt.config import VGGTConfig
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.vggt.teacher import VGGTTeacher, extrinsics_of, intrinsics_of
 from threedrs_components.teachers.weights import write_tensors

@@ -19,8 +19,9 @@ from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.objective import Objective, TeacherFeatures
 from threedrs_components.objectives.text import TextConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
+from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.testing.synthetic import (
     TASKS,
     random_samples,
@@ -258,7 +259,7 @@ def test_teacher_features_of_several_extractions_are_refused(
 
 def test_correspondences_are_of_the_level_that_is_chosen(inputs: TrainingInputs) -> None:
     """Random scenes have no pixels, so only their tokens can correspond."""
-    student = inputs.student.build()
+    student = build_student(inputs.student)
     token, pixel = (
         CorrespondenceConfig.model_validate({"weight": 1.0, "level": level}).build(student)
         for level in ("token", "pixel")
@@ -354,7 +355,7 @@ def data_of(inputs: TrainingInputs, seed: int, *objectives: Objective) -> Traini
     return TrainingData(
         PreparedScenes(inputs.prepared),
         inputs.samples,
-        inputs.student.build().tokenizer,
+        build_student(inputs.student).tokenizer,
         inputs.training,
         seed,
         objectives=objectives,

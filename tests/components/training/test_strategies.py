@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students.checkpoints import save_student
-from threedrs_components.students.config import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.testing.synthetic import (
     TASKS,
     random_samples,

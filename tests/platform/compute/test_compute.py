@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from threedrs_platform.compute.attempts import AttemptRequest, StoreAddress
-from threedrs_platform.compute.in_process import Compute, Handle, InProcessCompute, open_compute
+from threedrs_platform.compute.in_process import Compute, Handle, InProcessCompute
+from threedrs_platform.compute.open import open_compute
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.states import FailureClass

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from threedrs_platform.config import CONDUCT, PLACE, Config, merged
+from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config, merged
 from threedrs_platform.config.kinds import choose, load_modules, read_kind
 
 
@@ -19,19 +19,21 @@ class Recipe(Config):
     others: tuple[Weights, ...] = (Weights(), Weights(checkpoint="/b"))
     table: dict[str, Weights] = {"x": Weights(checkpoint="/c")}  # noqa: RUF012
     workers: Annotated[int, CONDUCT] = 1
+    remark: Annotated[str, REPORTED] = ""
     sizes: tuple[int, ...] = (1, 2)
 
 
-def test_places_and_conduct_are_no_part_of_an_identity() -> None:
-    moved = Recipe(first=Weights(checkpoint="/elsewhere"), workers=8)
+def test_places_conduct_and_remarks_are_no_part_of_an_identity() -> None:
+    moved = Recipe(first=Weights(checkpoint="/elsewhere"), workers=8, remark="new")
     assert moved.identity() == Recipe().identity()
     assert moved.fingerprint() == Recipe().fingerprint()
     assert Recipe(first=Weights(layer=3)).identity() != Recipe().identity()
 
 
-def test_places_stay_where_only_conduct_is_left_out() -> None:
-    left = Recipe().canonical(without=(CONDUCT,))
+def test_places_and_remarks_stay_where_only_conduct_is_left_out() -> None:
+    left = Recipe(remark="new").canonical(without=(CONDUCT,))
     assert "workers" not in left and left["first"]["checkpoint"] == "/a"
+    assert left["remark"] == "new"
 
 
 @pytest.mark.parametrize("recipe", [Recipe(), Recipe(first=Weights(), others=(), table={})])

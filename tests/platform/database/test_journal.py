@@ -17,7 +17,7 @@ from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.runs import Runs, Submission
-from threedrs_platform.database.step_entries import StepEntry
+from threedrs_platform.database.step_rows import StepEntry
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass, StepState
@@ -146,10 +146,10 @@ def test_an_older_attempt_of_the_same_owner_is_stale_too(
 
 def test_a_lease_is_held_until_it_expires(database: Database, journal: Journal) -> None:
     run, key = submit(database)
-    claim(journal, run, key, lease_s=0.3)
+    claim(journal, run, key, lease_s=1.0)
     waiting = other(database)
     assert waiting.claim(run, key, LEASE_S) is None
-    time.sleep(0.4)
+    time.sleep(1.1)
     assert waiting.rows([key])[key].is_abandoned
     assert waiting.claim(run, key, LEASE_S) is not None
 

@@ -7,7 +7,7 @@ from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.owners import this_owner
 from threedrs_platform.database.runs import Runs, Submission
-from threedrs_platform.database.step_entries import StepEntry
+from threedrs_platform.database.step_rows import StepEntry
 from threedrs_platform.errors import ConfigError, ConflictError
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.states import RunState, StepState

@@ -8,18 +8,18 @@ import pytest
 
 from threedrs_platform.database.studies import (
     CELL,
-    FACTS,
-    StudyFacts,
     choice_text,
-    facts_attribute,
+    facts_of,
     journal_file,
+    keep_facts,
     load_study,
     open_storage,
     prepare_storage,
+    read_study,
     study_name,
     study_names,
-    trial_rows,
 )
+from threedrs_platform.database.trials import StudyFacts
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.workspace import Workspace
@@ -52,7 +52,7 @@ def make_study(workspace: Workspace) -> tuple[optuna.Study, StudyFacts]:
         held_out=0.2,
         choices={"alignment.layers": [[-1], [1, 2]]},
     )
-    study.set_user_attr(FACTS, facts_attribute(facts))
+    keep_facts(study, facts)
     return study, facts
 
 
@@ -60,7 +60,7 @@ def test_a_study_is_found_again_with_its_facts(workspace: Workspace) -> None:
     assert study_names(workspace) == []
     _, facts = make_study(workspace)
     assert study_names(workspace) == ["grid-0123abcd/teacher=vggt"]
-    assert StudyFacts.of(load_study(workspace, "grid-0123abcd/teacher=vggt")) == facts
+    assert facts_of(load_study(workspace, "grid-0123abcd/teacher=vggt")) == facts
 
 
 def test_looking_for_studies_creates_nothing(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_trials_have_their_choices_as_written(workspace: Workspace) -> None:
     trial.set_user_attr(CELL, "0a1b")
     trial.report(0.5, 3)
     study.tell(trial, 0.75)
-    (row,) = trial_rows(load_study(workspace, study.study_name))
+    (row,) = read_study(load_study(workspace, study.study_name)).trials
     assert choice_text(row.params["alignment.layers"]) == chosen
     assert (row.state, row.values, row.cell_id) == ("complete", (0.75,), "0a1b")
     assert row.intermediate == {3: 0.5}
@@ -96,7 +96,7 @@ def test_a_journal_survives_a_writer_killed_within_a_line(tmp_path: Path) -> Non
         journal.write(b'{"op_code":4,"worker')
     again = load_study(workspace, study.study_name)
     again.tell(again.ask(), 2.0)
-    assert [row.values for row in trial_rows(load_study(workspace, study.study_name))] == [
+    assert [row.values for row in read_study(load_study(workspace, study.study_name)).trials] == [
         (1.0,),
         (2.0,),
     ]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from threedrs_platform.errors import ArtifactCorrupt, ConfigError, StorageError
-from threedrs_platform.store.artifacts import ArtifactStore, Health, LocalStore, open_store
+from threedrs_platform.store.artifacts import ArtifactStore, Health, LocalStore
+from threedrs_platform.store.open import open_store
 from threedrs_platform.store.s3 import S3Store
 from threedrs_platform.testing.store_contract import (
     StoreContract,

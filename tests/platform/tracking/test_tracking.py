@@ -12,6 +12,7 @@ import pytest
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import optuna
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 from sqlalchemy import Connection, text
@@ -22,6 +23,7 @@ from threedrs_platform.database.events import post
 from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.database.outbox import Message, count_open, mark_delivered, sole_deliverer
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.studies import open_storage, prepare_storage, study_names
 from threedrs_platform.errors import DataError
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.databases import database_kinds, fresh_database
@@ -29,9 +31,11 @@ from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import cells as tracked_cells
 from threedrs_platform.tracking import delivery as tracking
-from threedrs_platform.tracking.delivery import Target, deliver, local_target
-from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, NoEvidence, Table
+from threedrs_platform.tracking.delivery import Target, attach_folder, deliver, local_target
+from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
+from threedrs_platform.tracking.machine import MachineWatch
 from threedrs_platform.tracking.names import tracked_name
+from threedrs_platform.workspace import Workspace
 
 CELLS: tuple[tuple[str, int], ...] = (("id-baseline", 1), ("id-vggt", 1))
 
@@ -80,7 +84,7 @@ def announce(database: Database) -> None:
         post(connection, "run-1", "run.finished", {})
 
 
-class Told(NoEvidence):
+class NotesAndFiles(Evidence):
     """Has a report of every run."""
 
     def run_files(self, run_id: str) -> Mapping[str, str]:
@@ -102,7 +106,7 @@ def history(target: Target, run: Run, metric: str) -> list[Any]:
 def test_a_submission_becomes_a_parent_and_a_child_per_cell(
     database: Database, tmp_path: Path, target: Target
 ) -> None:
-    delivery = deliver(database, tmp_path, target, Told())
+    delivery = deliver(database, tmp_path, target, NotesAndFiles())
     assert (delivery.delivered, delivery.left, delivery.error) == (4, 0, "")
     runs = runs_of(target)
     assert set(runs) == {"run-1", "baseline seed 1", "vggt seed 1"}
@@ -125,7 +129,7 @@ def test_nothing_to_tell_opens_no_tracker(
     database: Database, tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver(database, tmp_path, target)
-    monkeypatch.setattr(tracking, "_Writer", lambda target: pytest.fail("opened MLflow"))
+    monkeypatch.setattr(tracking, "_Server", lambda target: pytest.fail("opened MLflow"))
     assert deliver(database, tmp_path, target).delivered == 0
 
 
@@ -213,7 +217,7 @@ def test_a_cell_that_failed_and_was_retried_shows_its_last_state(
     other.close()
 
 
-class Rich(NoEvidence):
+class Rich(Evidence):
     """Tells everything, the same of every cell."""
 
     def __init__(self, folder: Path) -> None:
@@ -238,6 +242,30 @@ class Rich(NoEvidence):
 
     def checkpoint(self, cell: CellResult) -> Checkpoint | None:
         return Checkpoint(self.folder, "c" * 64, "llava_video")
+
+
+def test_nothing_is_written_into_the_current_folder(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow's own default is a `mlflow.db` there, made by whatever forgets to name our store."""
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with Workspace(tmp_path, "", "") as workspace:
+        store_run(workspace.database, study())
+        announce(workspace.database)
+        results = Results(workspace.database)
+        deliver(workspace.database, tmp_path, target, Rich(tmp_path / "model"))
+        with workspace.database.write() as connection:
+            connection.execute(text("UPDATE runs SET state = 'running'"))
+        watch = MachineWatch(target, results, "run-1")
+        watch.start()
+        watch.stop()
+        attach_folder(target, results.find_run("run-1"), tmp_path / "model", "report")
+        prepare_storage(workspace)
+        optuna.create_study(study_name="study/all", storage=open_storage(workspace, "study"))
+        assert study_names(workspace) == ["study/all"]
+    assert list(here.iterdir()) == []
 
 
 def models_of(target: Target) -> list[Any]:

@@ -9,9 +9,21 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.errors import ConfigError, ConflictError, Fault, StorageError, ThreedrsError
+from threedrs_platform.errors import (
+    AnnotationError,
+    ArtifactMissing,
+    CheckpointError,
+    ConfigError,
+    ConflictError,
+    DataError,
+    Fault,
+    SceneError,
+    StepFailed,
+    StorageError,
+    ThreedrsError,
+)
 from threedrs_workflows import cli
-from threedrs_workflows.cli import exit_code, main
+from threedrs_workflows.cli import main
 from threedrs_workflows.cli.verbs import help_text, summaries, verb_names
 from threedrs_workflows.grid.cells import load_cells
 
@@ -148,14 +160,23 @@ def test_errors_are_json_under_json(bad: str, capsys: pytest.CaptureFixture[str]
     ("error", "code"),
     [
         (ConfigError([Fault("x")]), 2),
+        (DataError("x"), 2),
+        (SceneError("attic", "x"), 2),
+        (AnnotationError("x.json", 3, "id", "x"), 2),
+        (CheckpointError("x"), 2),
         (ConflictError("x"), 7),
         (StorageError("x"), 75),
+        (ArtifactMissing("x"), 1),
+        (StepFailed("x"), 1),
         (ThreedrsError("x"), 1),
         (RuntimeError("x"), 1),
     ],
 )
-def test_exit_codes_tell_errors_apart(error: Exception, code: int) -> None:
-    assert exit_code(error) == code
+def test_exit_codes_tell_errors_apart(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_dispatch", failing(error))
+    assert main([]) == code
 
 
 def failing(error: BaseException) -> Any:

@@ -13,14 +13,13 @@ import torch
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
-from threedrs_components.teachers.registry import VGGTArchitecture
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing.teacher_checkpoints import TINY_KINDS, write_tiny_checkpoint
 from threedrs_platform.store.features import FeatureFolder
 from threedrs_workflows.cli import main
-
-torch.set_num_threads(1)
 
 SHARED = Path(os.environ.get("THREEDRS_SHARED", Path(__file__).parents[3] / ".." / "shared"))
 REDKITCHEN = SHARED / "data" / "redkitchen"
@@ -121,12 +120,25 @@ def test_features_made_elsewhere_are_stored_like_any(
     np.testing.assert_allclose(coarse, pooled, atol=2e-3)
 
 
+def test_colours_need_no_weights_and_are_means_of_the_students_cells(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = flags(rooms, None, tmp_path / "out", "--teacher", "rgb", "--grid", "8")
+    written = outcome(capsys, arguments)["written"]
+    assert len(written) == 3
+    stored = FeatureFolder(tmp_path / "out").stored(written[0])
+    images = RGBDFolder(rooms, 2).load(written[0]).images.reshape(2, 8, 2, 8, 2, 3)
+    means = images.mean((2, 4), dtype=np.float32) / 127.5 - 1
+    np.testing.assert_allclose(stored.features.features, means, atol=1e-3)
+    assert (stored.header.teacher, stored.header.source_digest) == ("rgb", "")
+
+
 def test_framing_is_a_choice_that_a_folder_does_not_mix(
     rooms: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     squashed = flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=squash")
     assert len(outcome(capsys, squashed)["written"]) == 3
-    assert main(flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=crop")) == 1
+    assert main(flags(rooms, checkpoint, tmp_path / "out", "--set", "framing=crop")) == 2
     complaint = capsys.readouterr().err
     assert "squashed to 64x64" in complaint
     assert "centre-cropped to 64x64" in complaint
@@ -149,7 +161,7 @@ def test_a_bad_scene_stops_the_run_or_is_left_out_as_asked(
 ) -> None:
     bad = broken(rooms, tmp_path / "rooms")
     arguments = flags(tmp_path / "rooms", checkpoint, tmp_path / "out")
-    assert main(arguments) == 1
+    assert main(arguments) == 2
     assert f"scene {bad}" in capsys.readouterr().err
     done = outcome(capsys, [*arguments, "--on-bad-scene", "skip"])
     assert [each["scene"] for each in done["skipped"]] == [bad]
@@ -173,11 +185,12 @@ def test_without_weights_the_message_says_where_to_get_some(
     [
         (("--teacher", "vgt"), "did you mean 'vggt'"),
         (("--teacher", "vgt"), "siglip2"),
-        (("--set", "framing=squish"), "framing: Input should be 'aspect', 'squash' or 'crop'"),
+        (("--set", "framing=squish"), "framing: expected 'aspect', 'squash' or 'crop', got"),
         (("--set", "framming=squash"), "did you mean 'framing'"),
         (("--set", "framing"), "--set: 'framing' is no FIELD=VALUE"),
         (("--frames", "0"), "--frames: 0 is not above 0"),
         (("--grid", "14"), "14 is finer than the teacher's 4"),
+        (("--teacher", "rgb"), "teacher.checkpoint: the model 'rgb' has no weights; leave it out"),
     ],
 )
 def test_a_wrong_flag_is_refused_before_anything_is_written(

@@ -43,10 +43,18 @@ def test_a_bad_scene_stops_the_command_unless_it_may_be_skipped(
     rooms: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (rooms / "val00001" / "frame-000001.pose.txt").unlink()
-    assert _prepare(rooms) == 1
+    assert _prepare(rooms) == 2
     assert "scene val00001: pose file is missing" in capsys.readouterr().err
     assert _prepare(rooms, "--on-bad-scene", "skip") == 0
     assert "skipped val00001: pose file is missing" in capsys.readouterr().out
+
+
+def test_a_file_where_the_output_should_go_is_told(
+    rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (rooms.parent / "out").write_text("")
+    assert _prepare(rooms) == 75
+    assert "out: cannot hold prepared scenes: File exists" in capsys.readouterr().err
 
 
 def test_a_value_out_of_range_names_its_flag(

@@ -12,8 +12,7 @@ from threedrs_platform.database.connection import open_database, sqlite_url
 from threedrs_platform.database.results import Results
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
-from threedrs_platform.tracking.delivery import local_target
-from threedrs_platform.tracking.files import attach_folder
+from threedrs_platform.tracking.delivery import attach_folder, local_target
 from threedrs_platform.tracking.names import CELL, RUN
 from threedrs_workflows.cli import main
 

@@ -59,7 +59,7 @@ def test_json_has_the_documented_keys(
     [
         (["--protocol", "nope"], 2, "sqa3d has no protocol 'nope'"),
         (["--format", "nope"], 2, "unknown format 'nope'"),
-        (["--format", "scanqa"], 1, "not sqa3d"),
+        (["--format", "scanqa"], 2, "not sqa3d"),
     ],
 )
 def test_mistakes_are_messages(
@@ -77,8 +77,24 @@ def test_broken_predictions_name_their_line(
     files: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path(files[1]).write_text('{"id": "0", "text": "x"}\n{"id": "1", "text": }\n')
-    assert score(files) == 1
+    assert score(files) == 2
     assert "mine.jsonl: record line 2: JSON: Expecting value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", [0, 1], ids=["annotations", "predictions"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\xff\xfe\x00junk", b"[[", b"3", b'{"a": 1}', b'[{"id": "0", "text": 5}]'],
+    ids=["missing", "empty", "binary", "cut off", "number", "other keys", "wrong type"],
+)
+def test_a_file_that_cannot_be_scored_is_the_users_to_mend(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str], file: int, content: bytes | None
+) -> None:
+    path = Path(files[file])
+    path.unlink() if content is None else path.write_bytes(content)
+    assert score(files) == 2
+    said = capsys.readouterr().err
+    assert path.name in said and "internal error" not in said
 
 
 def test_help_names_every_protocol_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,5 +102,5 @@ def test_help_names_every_protocol_and_its_default(capsys: pytest.CaptureFixture
         main(["score", "--help"])
     text = capsys.readouterr().out
     assert "the first of each is the default" in text
-    for kind in BENCHMARKS.values():
-        assert kind.name in text and all(name in text for name in kind.protocols)
+    for kind, benchmark in BENCHMARKS.items():
+        assert kind in text and all(name in text for name in benchmark.protocols)

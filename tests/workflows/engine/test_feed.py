@@ -10,13 +10,14 @@ from threedrs_platform.database.journal import CellKey
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step, fans
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.testing.engine_bench import Engine
 
 
 @dataclass
-class OneByOne:
+class OneByOne(CellFeed):
     """Hands out cells one after another, each when the one before has ended."""
 
     engine: Engine

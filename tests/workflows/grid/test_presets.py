@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.benchmarks.prompts import SPATIAL_SENTENCE
+from threedrs_components.benchmarks.wording import SPATIAL_SENTENCE
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.tree import get_in, put_in
 from threedrs_platform.database.measurements import flatten

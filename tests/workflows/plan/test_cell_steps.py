@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.cell_steps import cell_steps
@@ -35,6 +37,12 @@ def test_baseline_has_no_teacher() -> None:
 def test_distillation_adds_teacher_features_and_their_probe() -> None:
     added = set(steps_of(teacher="vggt")) - set(steps_of())
     assert added == {"teacher", "extract", "probe_teacher"}
+
+
+def test_a_teacher_without_weights_is_extracted_and_not_trained() -> None:
+    colours = steps_of(teacher="rgb", teachers={**TREE["teachers"], "rgb": {"kind": "rgb"}})
+    assert set(colours) - set(steps_of()) == {"extract", "probe_teacher"}
+    assert colours["extract"].params["weights"] is None
 
 
 def test_a_blind_student_is_not_probed() -> None:
@@ -98,7 +106,8 @@ def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
     (tmp_path / "other.json").write_text("other")
     lists = {"train": str(tmp_path / "other.json")}
     scenes = {"kind": "scannet", "posed_images": str(tmp_path / "posed"), "frame_lists": lists}
-    benchmarks = {"names": ["scanqa"], "split": "train"}
+    annotations = str(tmp_path / "posed")
+    benchmarks = {"names": ["scanqa"], "split": "train", "annotations": annotations}
     found = []
     for content in ("one", "two!"):
         listed.write_text(content)
@@ -107,15 +116,15 @@ def test_lists_of_scenes_enter_by_content(tmp_path: Path, setting: str) -> None:
     assert found[0] != found[1]
 
 
-@pytest.mark.parametrize("role", ["samples", "score"])
 @pytest.mark.parametrize("setting", ["annotations", "box_file", "label_map"])
-def test_annotations_enter_by_content(tmp_path: Path, role: str, setting: str) -> None:
+def test_annotations_enter_by_content(tmp_path: Path, setting: str) -> None:
     file = tmp_path / "file"
     found = []
     for content in ("one", "two!"):
         file.write_text(content)
-        found.append(steps_of(benchmarks={setting: str(file)})[role].params)
-    assert found[0] != found[1]
+        found.append(steps_of(benchmarks={setting: str(file)})["samples"])
+    assert found[0].params != found[1].params
+    assert str(file) not in str(found[0].params) and str(file) in str(found[0].settings)
 
 
 def test_a_missing_checkpoint_is_named_before_anything_starts(tmp_path: Path) -> None:
@@ -133,6 +142,7 @@ def scannet(**changes: Any) -> dict[str, StepSpec]:
             "frame_lists": {"train": "train.pkl", "val": "val.pkl"},
             "proposals": ["proposals.json"],
         },
+        "benchmarks": {"annotations": "annotations"},
         "teacher": "vggt",
         **changes,
     }
@@ -156,11 +166,13 @@ def test_features_of_frames_that_nobody_else_sees_are_not_probed() -> None:
     ("benchmarks", "changed"),
     [
         ({"max_new_tokens": 9}, {"predict"}),
-        ({"candidates": "ground_truth"}, {"samples", "predict", "score"}),
+        ({"candidates": "ground_truth"}, {"samples", "predict"}),
         ({"text_metrics": ["bleu1"]}, {"score"}),
         ({"protocols": {"scan2cap": "leo"}}, {"score"}),
         ({"training": ["scanqa"]}, {"samples"}),
-        ({"splits": {"scanqa": "text"}}, {"samples", "score"}),
+        ({"splits": {"scanqa": "text"}}, {"samples"}),
+        ({"prompts": {"scanqa": "{question}"}}, {"samples"}),
+        ({"prompts": {"sqa3d": "{situation} {question}"}}, set()),
     ],
 )
 def test_settings_of_benchmarks_enter_the_steps_that_they_are_about(
@@ -168,6 +180,29 @@ def test_settings_of_benchmarks_enter_the_steps_that_they_are_about(
 ) -> None:
     one, other = steps_of(), steps_of(benchmarks=benchmarks)
     assert {role for role in one if one[role].params != other[role].params} == changed
+
+
+def test_a_step_reaches_only_the_benchmarks_it_works_on() -> None:
+    """Whoever edits a scorer scores again, and neither trains nor asks again."""
+    steps, code = steps_of(benchmarks={"names": ["scanrefer", "scanqa"]}), CodeIndex()
+
+    def reached(role: str) -> set[str]:
+        modules = code.modules(steps[role].entry, steps[role].modules)
+        return {name.removeprefix("threedrs_components.") for name in modules}
+
+    kinds = {f"benchmarks.{kind}.{half}" for kind in BENCHMARKS for half in ("loader", "scorer")}
+    loaders = {"benchmarks.scanrefer.loader", "benchmarks.scanqa.loader"}
+    scorers = {"benchmarks.scanrefer.scorer", "benchmarks.scanqa.scorer"}
+    assert reached("samples") & kinds == loaders
+    assert reached("score") & kinds == scorers and "metrics.bleu" in reached("score")
+    for role in steps.keys() - {"samples", "score"}:
+        assert not reached(role) & kinds, role
+    for role in steps.keys() - {"score"}:
+        assert not reached(role) & METRICS, role
+        assert not reached(role) & {"benchmarks.registry", "benchmarks.config", "benchmarks.tally"}
+
+
+METRICS = {f"metrics.{name}" for name in ("bleu", "cider", "exact_match", "grounding", "rouge")}
 
 
 def test_data_that_is_not_here_is_noted_where_that_is_allowed() -> None:

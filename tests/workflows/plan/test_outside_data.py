@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
-from threedrs_components.students.registry import LlavaVideoConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.steps import StepTask
@@ -55,6 +55,12 @@ def test_what_lies_elsewhere_is_told_by_its_digest(
         for name, content in (("first", "1"), ("second", "2"), ("third", "1"))
     )
     assert one == one_again != two
+
+
+def test_weights_in_a_renamed_folder_are_the_same_weights(tmp_path: Path, folder: Path) -> None:
+    before = artifact(pretrain.run, tmp_path / "before", weights_params(folder, "1"))
+    renamed = folder.rename(tmp_path / "other")
+    assert artifact(pretrain.run, tmp_path / "after", weights_params(renamed, "1")) == before
 
 
 def test_a_place_is_in_no_parameter(folder: Path) -> None:

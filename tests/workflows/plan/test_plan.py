@@ -160,9 +160,9 @@ def test_a_plan_needs_no_compute_and_stays_fast(engine: Engine) -> None:
     engine.compute = InProcessCompute(1)
     assert engine.submit(cells) is RunState.SUCCEEDED
     engine.look(cells)
-    began = time.perf_counter()
+    began = time.process_time()
     assert not engine.look(cells).misses
-    assert time.perf_counter() - began < 1.0  # 0.2 ms a step is the aim; this only stops disasters
+    assert time.process_time() - began < 1.0  # 0.2 ms a step is the aim; this only stops disasters
 
 
 def test_make_plan_works_without_a_remembered_code_index(engine: Engine, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
@@ -60,7 +59,6 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DATA folder as the presets want it."""
-    torch.set_num_threads(1)
     world, data = tmp_path_factory.mktemp("world"), tmp_path_factory.mktemp("data")
     config = MicroWorldConfig(train=3, text=3, val=2, num_frames=3, teacher_scenes=1)
     write_world(config, world, "student")

@@ -6,17 +6,21 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import write_predictions
-from threedrs_components.benchmarks.registry import BenchmarksConfig, open_benchmarks
+from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps import score
+from threedrs_workflows.plan.cell_steps import samples_params, score_params
+from threedrs_workflows.steps import samples, score
+from threedrs_workflows.steps.params import StepParams
 
 CONFIG = BenchmarksConfig(names=("scanrefer", "multi3drefer", "scan2cap", "scanqa"))
 
@@ -47,10 +51,21 @@ class Reports:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the step "samples" writes of a micro world."""
     root = tmp_path_factory.mktemp("world")
-    write_world(MicroWorldConfig(train=2, text=1, val=4, num_frames=2, image_size=32), root)
-    return root
+    config = MicroWorldConfig(train=2, text=1, val=4, num_frames=2, image_size=32)
+    write_world(config, root / "scenes")
+    run(samples, samples_params(CONFIG), {"scenes": root / "scenes"}, root)
+    return root / "out"
+
+
+def run(step: ModuleType, params: StepParams, inputs: dict[str, Path], folder: Path) -> Reports:
+    reports, out, scratch = Reports(), folder / "out", folder / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    step.run(StepTask(params.identity(), inputs, out, scratch, reports, params.remainder()))
+    return reports
 
 
 def perfect(sample: Sample) -> Prediction:
@@ -60,29 +75,24 @@ def perfect(sample: Sample) -> Prediction:
     return Prediction(sample.sample_id, text="" if empty else sample.answers[0])
 
 
-def scored(world: Path, folder: Path, predictions: Iterable[Prediction]) -> Reports:
-    for name in ("predictions", "out", "scratch"):
-        (folder / name).mkdir()
+def scored(asked: Path, folder: Path, predictions: Iterable[Prediction]) -> Reports:
+    (folder / "predictions").mkdir()
     write_predictions(folder / "predictions" / "all.jsonl", predictions)
-    reports = Reports()
-    inputs = {"scenes": world, "predictions": folder / "predictions"}
-    params = {"benchmarks": CONFIG.canonical()}
-    score.run(StepTask(params, inputs, folder / "out", folder / "scratch", reports))
-    return reports
+    inputs = {"samples": asked, "predictions": folder / "predictions"}
+    return run(score, score_params(CONFIG), inputs, folder)
 
 
-def all_samples(world: Path) -> list[Sample]:
-    opened = open_benchmarks(CONFIG, world)
-    return [sample for item in opened.values() for sample in item.samples("val")]
+def all_samples(asked: Path) -> list[Sample]:
+    return read_samples(asked / "evaluation.jsonl")
 
 
-def test_right_answers_score_full_marks(world: Path, tmp_path: Path) -> None:
-    reports = scored(world, tmp_path, map(perfect, all_samples(world)))
+def test_right_answers_score_full_marks(asked: Path, tmp_path: Path) -> None:
+    reports = scored(asked, tmp_path, map(perfect, all_samples(asked)))
     metrics = reports.metrics
     assert metrics["scanrefer/acc@0.5"].value == metrics["multi3drefer/f1@0.5"].value == 100.0
     assert metrics["scanrefer/acc@0.5/position"].value == 100.0
     assert metrics["scanqa/em@1"].value == 100.0
-    located = sum(s.box_input is not None for s in all_samples(world) if s.benchmark == "scan2cap")
+    located = sum(s.box_input is not None for s in all_samples(asked) if s.benchmark == "scan2cap")
     captions = metrics["scan2cap/direction@0.5"]
     assert captions.value == pytest.approx(100 * located / captions.n)
     assert metrics["scanqa/missing"].value == 0 and not reports.warnings
@@ -91,20 +101,19 @@ def test_right_answers_score_full_marks(world: Path, tmp_path: Path) -> None:
     assert {row["name"] for row in saved} == set(metrics)
 
 
-def test_missing_predictions_are_counted_and_announced(world: Path, tmp_path: Path) -> None:
-    samples = all_samples(world)
-    questions = [sample for sample in samples if sample.benchmark == "scanqa"]
-    reports = scored(world, tmp_path, [perfect(questions[0])])
+def test_missing_predictions_are_counted_and_announced(asked: Path, tmp_path: Path) -> None:
+    questions = [sample for sample in all_samples(asked) if sample.benchmark == "scanqa"]
+    reports = scored(asked, tmp_path, [perfect(questions[0])])
     assert reports.metrics["scanqa/missing"].value == len(questions) - 1
     assert reports.metrics["scanqa/em@1"].value == pytest.approx(100 / len(questions))
     assert any(text.startswith("scanrefer: ") for text in reports.warnings)
 
 
-def test_a_prediction_of_nothing_known_is_refused(world: Path, tmp_path: Path) -> None:
+def test_a_prediction_of_nothing_known_is_refused(asked: Path, tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="'nobody' is no sample of scanrefer, multi3drefer"):
-        scored(world, tmp_path, [Prediction("nobody", text="x")])
+        scored(asked, tmp_path, [Prediction("nobody", text="x")])
 
 
-def test_an_empty_folder_of_predictions_is_refused(world: Path, tmp_path: Path) -> None:
+def test_an_empty_folder_of_predictions_is_refused(asked: Path, tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="holds no"):
         score.predictions_by_benchmark(tmp_path, {})

@@ -14,31 +14,30 @@ import torch
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.benchmarks.prediction_files import read_predictions
-from threedrs_components.benchmarks.prompts import PromptConfig
-from threedrs_components.benchmarks.registry import asking
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.objectives.registry import ObjectivesConfig, choose_objectives
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
-from threedrs_components.students.registry import LlavaVideoConfig, MicroPretrainingConfig
+from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.settings import MicroWidths
+from threedrs_components.testing.prompts import bare_prompts
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.plan.cell_steps import samples_params, score_params
 from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples, score
 from threedrs_workflows.steps.params import StepParams
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.pretrain import PretrainParams
-from threedrs_workflows.steps.params.samples import SamplesParams
-from threedrs_workflows.steps.params.score import ScoreParams
 
 WIDTHS = MicroWidths(
     vision_width=16, vision_heads=2, vision_ff=32, width=32, heads=2, key_value_heads=2, ff=64
@@ -82,15 +81,14 @@ def task(
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("world")
     config = MicroWorldConfig(train=6, text=3, val=2, teacher_scenes=2, num_frames=3)
     write_world(config, root / "scenes", "student")
     scenes = {"scenes": root / "scenes"}
     small = PrepareParams(prepare=PrepareConfig(num_frames=3), scenes=choose(WrittenScenesConfig()))
     prepare.run(task(root, "prepared", small, scenes)[0])
-    benchmarks = BenchmarksConfig(prompts=PromptConfig.short())
-    samples.run(task(root, "samples", SamplesParams(benchmarks=benchmarks), scenes)[0])
+    benchmarks = BenchmarksConfig(prompts=bare_prompts())
+    samples.run(task(root, "samples", samples_params(benchmarks), scenes)[0])
     recipe = MicroPretrainingConfig(
         tower_steps=3, tower_images=4, language_steps=3, language_frames=4, evaluation_frames=4
     )
@@ -115,8 +113,8 @@ def finetune_params(**training: Any) -> FinetuneParams:
 
 
 def predict_params(**changes: Any) -> PredictParams:
-    how = asking(BenchmarksConfig(names=("scanrefer", "scan2cap", "scanqa")))
-    changed = {name: each.model_copy(update=changes) for name, each in how.items()}
+    config = BenchmarksConfig(names=("scanrefer", "scan2cap", "scanqa"))
+    changed = {name: config.asking(name).model_copy(update=changes) for name in config.names}
     return PredictParams(student=STUDENT, asking=changed)
 
 
@@ -191,10 +189,10 @@ def test_what_is_learned_and_what_is_asked_are_chosen_apart(world: Path, tmp_pat
         names=("scanqa", "scanrefer"),
         training=("scanqa",),
         splits={"scanrefer": "train"},
-        prompts=PromptConfig.short(),
+        prompts=bare_prompts(),
     )
     scenes = {"scenes": world / "scenes"}
-    step, _ = task(tmp_path, "samples", SamplesParams(benchmarks=config), scenes)
+    step, _ = task(tmp_path, "samples", samples_params(config), scenes)
     samples.run(step)
     learned = read_samples(step.out / "train.jsonl")
     asked = read_samples(step.out / "evaluation.jsonl")
@@ -239,7 +237,9 @@ def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
     step, _ = task(tmp_path, "start", PretrainParams(student=student, weights="digest"), {})
     pretrain.run(step)
     inputs = inputs_of(world) | {"student": step.out}
-    step, _ = task(tmp_path, "trained", finetune_params(), inputs)
+    step, _ = task(
+        tmp_path, "trained", finetune_params().model_copy(update={"student": student}), inputs
+    )
     found = finetune.training_inputs(step)
     assert found.student.checkpoint == str((world / "student").resolve())
     assert found.start == "digest"
@@ -259,8 +259,8 @@ def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) 
 
 def test_held_out_scenes_are_asked_but_not_trained_on(world: Path, tmp_path: Path) -> None:
     held_out = HeldOut(share=0.3, split="text")
-    config = BenchmarksConfig(prompts=PromptConfig.short())
-    asked_for = SamplesParams(benchmarks=config, held_out=held_out)
+    config = BenchmarksConfig(prompts=bare_prompts())
+    asked_for = samples_params(config, held_out=held_out)
     step, _ = task(tmp_path, "samples", asked_for, inputs_of(world))
     samples.run(step)
     asked = read_samples(step.out / "evaluation.jsonl")
@@ -280,7 +280,7 @@ def test_held_out_scenes_are_asked_but_not_trained_on(world: Path, tmp_path: Pat
     assert not reports.warnings
     inputs |= {"predictions": step.out}
     recorder = KeepScores()
-    params = ScoreParams(benchmarks=config, held_out=held_out)
+    params = score_params(config)
     score.run(
         StepTask(params.identity(), inputs, step.out, step.scratch, recorder, params.remainder())
     )

@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from threedrs_components.scenes.scannet import ScanNetConfig
-from threedrs_components.teachers.registry import TEACHERS
-from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
+from threedrs_components.testing.teacher_checkpoints import tiny_teacher
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.steps import StepTask
@@ -57,9 +56,8 @@ def scenes(tmp_path: Path) -> ScanNetConfig:
 def test_the_teacher_sees_the_frames_that_are_configured(
     frames: Any, seen: tuple[str, ...], scenes: ScanNetConfig, tmp_path: Path
 ) -> None:
-    weights = write_tiny_checkpoint("vggt", tmp_path / "weights")
     params = ExtractParams(
-        teacher=choose(TEACHERS["vggt"].model_validate({"checkpoint": str(weights)})),
+        teacher=choose(tiny_teacher("vggt", tmp_path / "weights")),
         scenes=choose(scenes),
         grid=1,
         num_frames=2,

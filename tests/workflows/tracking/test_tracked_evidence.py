@@ -18,7 +18,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from threedrs_components.students.checkpoints import load_student
+from threedrs_components.students.registry import open_student
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, write_tiny_run
 from threedrs_platform.database.events import post
 from threedrs_platform.database.results import Results
@@ -46,9 +46,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 
 @pytest.fixture(scope="module")
-def client(workspace: Workspace) -> MlflowClient:
-    mlflow.set_tracking_uri(target_of(workspace, {}).uri)  # tables are loaded from there only
-    return MlflowClient()
+def client(workspace: Workspace) -> Iterator[MlflowClient]:
+    with pytest.MonkeyPatch.context() as patch:
+        # `load_table` asks MLflow's default store, whatever its client is told: unless the default
+        # is ours, that makes a `mlflow.db` in the current folder.
+        patch.setenv("MLFLOW_TRACKING_URI", target_of(workspace, {}).uri)
+        yield MlflowClient()
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +68,8 @@ def test_the_model_is_loaded_back_from_mlflow(
 ) -> None:
     uri = f"models:/{child.data.tags['threedrs.model_id']}"
     folder = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
-    loaded = load_student(folder)
-    kept = load_student(workspace.store.checkout(child.data.tags["threedrs.checkpoint"]))
+    loaded = open_student(folder)
+    kept = open_student(workspace.store.checkout(child.data.tags["threedrs.checkpoint"]))
     weights = kept.state_dict()
     assert loaded.state_dict().keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,7 +63,8 @@ def test_it_waits_for_a_run_that_has_not_started(
             connection.exec_driver_sql(f"UPDATE runs SET state = '{next(states)}'")
 
     looks: list[Workspace] = []
-    monkeypatch.setattr("threedrs_workflows.tracking.tracker.time.sleep", advance)
+    # Not time.sleep itself: subprocess sleeps, too, when git is slow to answer.
+    monkeypatch.setattr(tracker, "time", SimpleNamespace(sleep=advance))
     monkeypatch.setattr(tracker, "deliver_all", counting(looks))
     advance(0)
     tracker.follow(workspace, "run-1", os.getppid())
@@ -87,7 +89,8 @@ def test_a_failing_server_is_told_once_in_the_events(
         with workspace.database.write() as connection:
             connection.exec_driver_sql(f"UPDATE runs SET state = '{next(states)}'")
 
-    monkeypatch.setattr("threedrs_workflows.tracking.tracker.time.sleep", advance)
+    # Not time.sleep itself: subprocess sleeps, too, when git is slow to answer.
+    monkeypatch.setattr(tracker, "time", SimpleNamespace(sleep=advance))
     monkeypatch.setattr(tracker, "deliver_all", lambda workspace: Delivery(0, 2, "no route"))
     advance(0)
     tracker.follow(workspace, "run-1", os.getppid())

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
+from threedrs_platform.database.trials import StudyView
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.grid.cells import GridCells, load_cells
+from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.testing import tuning_worker
-from threedrs_workflows.tuning.outcome import ArmOutcome
-from threedrs_workflows.tuning.session import Session, outcomes_of
+from threedrs_workflows.testing.tuning_worker import FakeTrials, session_of
+from threedrs_workflows.tuning.session import Session
 
 SPACE: dict[str, Any] = {
     "alignment.weight": {"float": [0.1, 10.0], "log": True},
     "alignment.layers": {"categorical": [[-1], [1], [2]]},
 }
 Write = Callable[..., Path]
+Tune = Callable[..., tuple[Session, list[StudyView]]]
 
 
 @pytest.fixture
@@ -57,14 +59,21 @@ def ledger(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tune(workspace: Workspace, ledger: Path) -> Callable[..., tuple[Session, list[ArmOutcome]]]:
+def trials(ledger: Path) -> FakeTrials:
+    """How fake trials are made; tests change their code and data here."""
+    return FakeTrials(str(ledger))
+
+
+@pytest.fixture
+def tune(workspace: Workspace, trials: FakeTrials) -> Tune:
     """Tunes a grid with fake trials to the end."""
 
-    def work(path: Path, seconds: float = 0.0) -> tuple[Session, list[ArmOutcome]]:
-        grid: GridCells = load_cells(path)
-        session = tuning_worker.session_of(workspace, grid, str(ledger), seconds)
+    def work(path: Path, seconds: float = 0.0) -> tuple[Session, list[StudyView]]:
+        trials.seconds = seconds
+        workspace.code.forget()
+        session = session_of(workspace, load_cells(path), trials)
         if not session.tuner.is_over:
             tuning_worker.work(workspace, session)
-        return session, outcomes_of(session.studied)
+        return session, [study.view() for study in session.studies]
 
     return work

@@ -9,42 +9,44 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.database.studies import TrialRow
+from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.cli.tune_output import outcome_text
 from threedrs_workflows.grid.cells import load_cells
-from threedrs_workflows.tuning.outcome import ArmOutcome, best_trials
-from threedrs_workflows.tuning.session import Session, Written, write_outcome
-from threedrs_workflows.tuning.tables import outcome_text
+from threedrs_workflows.tuning.files import TuningFiles, write_files
+from threedrs_workflows.tuning.session import Session
 
-Tune = Callable[..., tuple[Session, list[ArmOutcome]]]
+Tune = Callable[..., tuple[Session, list[StudyView]]]
 Write = Callable[..., Path]
 
 
-def row(number: int, *values: float) -> TrialRow:
-    return TrialRow(number, "complete", {}, values, "", None, "", {}, {})
+def study(directions: tuple[str, ...], values: list[tuple[float, ...]]) -> StudyView:
+    metrics = tuple(f"metric {index}" for index in range(len(directions)))
+    facts = StudyFacts("grid-1", "grid", {}, metrics, directions, {}, len(values), (0,), 10, 0.2)
+    rows = [TrialRow(number, "complete", {}, each) for number, each in enumerate(values)]
+    return StudyView("grid-1/all", facts, tuple(rows))
 
 
-def written(tune: Tune, path: Path, workspace: Workspace) -> tuple[Written, list[ArmOutcome]]:
-    session, outcomes = tune(path)
+def written(tune: Tune, path: Path, workspace: Workspace) -> tuple[TuningFiles, list[StudyView]]:
+    _, studies = tune(path)
     tuning = load_cells(path).tuning
     assert tuning is not None
-    return write_outcome(workspace, tuning, session.studied), outcomes
+    return write_files(workspace, tuning, studies), studies
 
 
 @pytest.mark.parametrize(
     ("values", "directions", "best"),
     [
-        ([(1.0,), (3.0,), (3.0,), (2.0,)], ["maximize"], [1]),
-        ([(1.0,), (3.0,), (0.5,)], ["minimize"], [2]),
-        ([(1, 5), (2, 4), (2, 3), (0, 9), (1, 5)], ["maximize", "maximize"], [0, 1, 3]),
-        ([(1, 5), (2, 4), (2, 3), (0, 9)], ["maximize", "minimize"], [2]),
+        ([(1.0,), (3.0,), (3.0,), (2.0,)], ("maximize",), [1]),
+        ([(1.0,), (3.0,), (0.5,)], ("minimize",), [2]),
+        ([(1, 5), (2, 4), (2, 3), (0, 9), (1, 5)], ("maximize", "maximize"), [0, 1, 3]),
+        ([(1, 5), (2, 4), (2, 3), (0, 9)], ("maximize", "minimize"), [2]),
     ],
 )
 def test_the_best_are_those_that_none_beats(
-    values: list[tuple[float, ...]], directions: list[str], best: list[int]
+    values: list[tuple[float, ...]], directions: tuple[str, ...], best: list[int]
 ) -> None:
-    rows = [row(number, *each) for number, each in enumerate(values)]
-    assert [each.number for each in best_trials(rows, directions)] == best
+    assert [each.number for each in study(directions, values).best] == best
 
 
 def test_the_best_settings_are_a_grid_of_the_base_and_the_tuned_cell(

@@ -10,7 +10,7 @@ import pytest
 
 from threedrs_platform.errors import ConfigError
 from threedrs_workflows.grid.cells import load_cells
-from threedrs_workflows.tuning.arms import Tuning
+from threedrs_workflows.grid.tune_arms import Tuning
 
 Write = Callable[..., Path]
 RATE = {"training.learning_rate": {"float": [1e-4, 1e-2], "log": True}}

@@ -14,23 +14,24 @@ from pathlib import Path
 
 import pytest
 
+from threedrs_platform.database.trials import StudyView
 from threedrs_platform.errors import ConfigError, ConflictError
 from threedrs_platform.states import StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.plan.submission import replan
-from threedrs_workflows.testing import tuning_worker
-from threedrs_workflows.tuning.outcome import ArmOutcome
-from threedrs_workflows.tuning.session import Session, Trainings, count_trainings
+from threedrs_workflows.testing.fake_training import POINTS
+from threedrs_workflows.testing.tuning_worker import FakeTrials, session_of
+from threedrs_workflows.tuning.session import Session, TrainingCounts, count_trainings
 
-Tune = Callable[..., tuple[Session, list[ArmOutcome]]]
+Tune = Callable[..., tuple[Session, list[StudyView]]]
 Write = Callable[..., Path]
 
 
 def begun(ledger: Path) -> Counter[str]:
     """How often each cell and seed began from the start."""
     lines = ledger.read_text().splitlines() if ledger.exists() else []
-    return Counter(f"{cell}/{seed}" for _, cell, seed in map(json.loads, lines))
+    return Counter(f"{cell}/{seed}" for cell, seed in map(json.loads, lines))
 
 
 def test_every_trial_of_the_budget_is_a_cell_and_runs_once(
@@ -95,7 +96,7 @@ def test_a_trial_without_promise_is_given_up(tune: Tune, write: Write) -> None:
     assert pruned and outcome.counts["complete"] + len(pruned) == 6
     assert all(row.params["alignment.weight"] > 2.1 for row in pruned)
     assert all("validation/loss" in row.reason and not row.values for row in pruned)
-    assert max(pruned[0].intermediate) < tuning_worker.POINTS
+    assert max(pruned[0].intermediate) < POINTS
     assert all(value < 0 for value in pruned[0].intermediate.values())  # the loss, turned round
 
 
@@ -164,13 +165,13 @@ def test_a_metric_that_nothing_measures_is_refused_with_the_nearest(
 
 
 def test_two_processes_do_not_tune_the_same(
-    write: Write, workspace: Workspace, ledger: Path
+    write: Write, workspace: Workspace, trials: FakeTrials
 ) -> None:
     path = write(trials=2)
-    session = tuning_worker.session_of(workspace, load_cells(path), str(ledger), 0.0)
+    session = session_of(workspace, load_cells(path), trials)
     workspace.runs.start(session.run_id, workspace.journal.owner, 60)
     with pytest.raises(ConflictError, match="is tuning this already"):
-        tuning_worker.session_of(workspace, load_cells(path), str(ledger), 0.0)
+        session_of(workspace, load_cells(path), trials)
 
 
 def test_resume_points_at_tune(tune: Tune, write: Write, workspace: Workspace) -> None:
@@ -196,5 +197,5 @@ def test_kill_9_loses_no_trial_and_repeats_none(
     assert [row.number for row in outcome.trials] == list(range(8))
     assert outcome.counts == {"complete": 8}
     cells = {row.cell_id for row in outcome.trials}
-    assert count_trainings(workspace, session.run_id) == Trainings(len(cells), len(cells))
+    assert count_trainings(workspace, session.run_id) == TrainingCounts(len(cells), len(cells))
     assert set(begun(ledger).values()) == {1}, "a trial that was running at the kill went on"

@@ -12,16 +12,11 @@ from importlib import import_module, metadata
 from typing import Any, NoReturn
 
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.errors import (
-    ConfigError,
-    ConflictError,
-    Fault,
-    StorageError,
-    ThreedrsError,
-)
+from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 from threedrs_workflows.cli.output import print_json
 from threedrs_workflows.cli.verbs import help_text, verb_names
 
+INTERNAL_ERROR = 1
 INTERRUPTED = 130
 
 
@@ -46,15 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:  # the last line of defence: people get a message, not a traceback
         return _report(error, verb, as_json)
-
-
-def exit_code(error: BaseException) -> int:
-    """The exit code that stands for an error."""
-    if isinstance(error, ConfigError):
-        return 2
-    if isinstance(error, ConflictError):
-        return 7
-    return 75 if isinstance(error, StorageError) else 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -152,8 +138,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _report(error: Exception, verb: str, as_json: bool) -> int:
-    code = exit_code(error)
     expected = isinstance(error, ThreedrsError)
+    code = error.exit_code if isinstance(error, ThreedrsError) else INTERNAL_ERROR
     if os.environ.get("THREEDRS_DEBUG") == "1":
         traceback.print_exception(error, file=sys.stderr)
     message = str(error)

@@ -80,7 +80,7 @@ def write_report(workspace: Workspace, run_id: str, folder: Path) -> list[str]:
 
 def _track(workspace: Workspace, run: RunSummary, folder: Path) -> str:
     """Log the files with the run; says why not where that fails."""
-    from threedrs_platform.tracking.files import attach_folder  # brings MLflow
+    from threedrs_platform.tracking.delivery import attach_folder  # brings MLflow
     from threedrs_workflows.tracking.tracker import is_off, target_of
 
     if is_off(os.environ):

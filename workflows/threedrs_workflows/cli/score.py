@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threedrs_components.benchmarks.prediction_formats import FORMATS
-from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_kind
+from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_workflows.cli.output import columns, emit, say
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ SUMMARY = "score predictions made anywhere, as the field's own evaluators do"
 
 def _protocol_lines() -> str:
     lines = ["protocols (the first of each is the default):"]
-    for kind in BENCHMARKS.values():
-        for index, (name, summary) in enumerate(kind.protocols.items()):
-            lines.append(f"  {kind.name if index == 0 else '':13} {name:11} {summary}")
+    for kind, benchmark in BENCHMARKS.items():
+        for index, (name, summary) in enumerate(benchmark.protocols.items()):
+            lines.append(f"  {kind if index == 0 else '':13} {name:11} {summary}")
     return "\n".join(lines)
 
 
+_EVALUATORS = ", ".join(name for name in FORMATS if name not in ("own", "3drs"))
 EXAMPLES = f"""\
 {_protocol_lines()}
 
@@ -33,7 +34,7 @@ prediction formats, told by their shape or named with --format:
   own        JSON Lines, one object per sample: {{"id": ..., "text": ...}}, or "boxes" (six numbers
              each: centre and size), or "boxes" and "scores" (one more, for "no object")
   3drs       result lines of 3DRS and Video-3D-LLM; carry the truth, --annotations may be left out
-  scanrefer, m3dref, scan2cap, scanqa      files of those benchmarks' own evaluators
+  {_EVALUATORS}      files of the field's own evaluators
 
 examples:
   workflows score scanrefer --predictions results/scanrefer.jsonl
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Score, then print a table or one JSON object."""
     from threedrs_components.benchmarks.scoring import score
 
-    benchmark_kind(args.benchmark)
+    benchmark_named(args.benchmark)
     evaluation = score(
         args.benchmark,
         predictions=args.predictions,

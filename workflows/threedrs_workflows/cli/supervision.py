@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from threedrs_platform.compute.in_process import open_compute
+from threedrs_platform.compute.open import open_compute
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say, terminal_width
 from threedrs_workflows.engine.display import open_display
-from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.plan.plan import Plan
@@ -71,7 +71,7 @@ def supervise(
     run_id: str,
     plan: Plan,
     hint: str,
-    feed: Feed | None = None,
+    feed: CellFeed | None = None,
 ) -> tuple[RunState, Counter[str]]:
     """Work on a run until it ends or somebody interrupts it; says what MLflow has of it.
 
@@ -95,7 +95,7 @@ def supervise(
                 options,
                 open_display(args.quiet),
                 stop=stop,
-                feed=feed or Closed(),
+                feed=feed or CellFeed(),
             )
             state = supervisor.run(run_id, plan)
     except StorageError as error:

@@ -6,22 +6,29 @@ import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from threedrs_platform.database.runs import Submission
+from threedrs_platform.database.trials import out_of_date_notes
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
-from threedrs_workflows.cli.output import columns, emit, say
+from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import (
     EXIT_CODES,
     add_supervision_arguments,
     supervise,
 )
+from threedrs_workflows.cli.tune_output import (
+    outcome_content,
+    outcome_text,
+    search_content,
+    search_text,
+)
 from threedrs_workflows.grid.cells import GridCells
+from threedrs_workflows.grid.tune_arms import Tuning
 from threedrs_workflows.plan.submission import plan_cells
-from threedrs_workflows.tuning.arms import Tuning
 
 if TYPE_CHECKING:
     from threedrs_workflows.tuning.arm_study import ArmStudy
@@ -57,10 +64,9 @@ def run(args: argparse.Namespace) -> int:
     """Ask, run and tell trials until the budget is spent; print and write what was found."""
     grid = grid_of(args)
     tuning = _tuning(args, grid)
-    if args.dry_run:
-        emit(args, _search_content(tuning), _search_text(tuning))
-        return 0
     with find_workspace(args.workspace, args.db) as workspace:
+        if args.dry_run:
+            return _show_search(args, workspace, tuning)
         return _work(args, workspace, grid, tuning)
 
 
@@ -77,10 +83,24 @@ def _tuning(args: argparse.Namespace, grid: GridCells) -> Tuning:
     return with_budget(grid.tuning, args.trials, args.parallel)
 
 
+def _show_search(args: argparse.Namespace, workspace: Workspace, tuning: Tuning) -> int:
+    """What would be searched, and what of an earlier search would be measured again."""
+    from threedrs_workflows.tuning.session import trials_out_of_date
+
+    stale = trials_out_of_date(workspace, tuning)
+    notes = [
+        f"{arm}: {note}; measured again"
+        for arm, reasons in stale.items()
+        for note in out_of_date_notes(reasons)
+    ]
+    content = {**search_content(tuning), "out_of_date": stale}
+    emit(args, content, "\n".join([search_text(tuning), *notes]))
+    return 0
+
+
 def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tuning: Tuning) -> int:
     from threedrs_workflows.tuning import session as sessions
-    from threedrs_workflows.tuning.outcome import outcome_content
-    from threedrs_workflows.tuning.tables import outcome_text
+    from threedrs_workflows.tuning.files import write_files
 
     options = {"tune": tuning.run, "smoke": args.smoke, "sets": args.sets, "where": args.where}
     submission = Submission(
@@ -94,8 +114,8 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
         plan = plan_cells(workspace, [])
         hint = f"go on with: {tune_line(args)}"
         state, _ = supervise(args, workspace, session.run_id, plan, hint, session.tuner)
-    written = sessions.write_outcome(workspace, tuning, session.studied)
-    outcomes = sessions.outcomes_of(session.studied)
+    studies = [study.view() for study in session.studies]
+    files = write_files(workspace, tuning, studies)
     trainings = sessions.count_trainings(workspace, session.run_id)
     content = {
         "run": session.run_id,
@@ -104,10 +124,10 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
         "exit": EXIT_CODES[state],
         "stopped": session.tuner.stopped,
         "trainings": vars(trainings),
-        "arms": [outcome_content(outcome) for outcome in outcomes],
-        "files": {name: str(path) for name, path in vars(written).items() if path},
+        "arms": [outcome_content(study) for study in studies],
+        "files": {name: str(path) for name, path in vars(files).items() if path},
     }
-    parts = [outcome_text(outcome) for outcome in outcomes]
+    parts = [outcome_text(study) for study in studies]
     given_up = trainings.begun - trainings.finished
     parts.append(
         f"{trainings.begun} trainings in run {session.run_id}: "
@@ -115,9 +135,9 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
     )
     if session.tuner.stopped:
         parts.append(f"stopped early: {session.tuner.stopped}")
-    if written.grid is not None:
-        parts.append(f"trials: {written.trials}\nplots:  {written.plots}")
-        parts.append(f"submit the best settings with: {submit_line(args, written.grid)}")
+    if files.grid is not None:
+        parts.append(f"trials: {files.trials}\nplots:  {files.plots}")
+        parts.append(f"submit the best settings with: {submit_line(args, files.grid)}")
     emit(args, content, "\n\n".join(parts))
     return EXIT_CODES[state]
 
@@ -127,7 +147,11 @@ def _standing(tuning: Tuning, studies: Sequence[ArmStudy]) -> str:
     begun, open_ = sum(arm.asked for arm in studies), sum(arm.left_open for arm in studies)
     budget = sum(arm.budget for arm in studies)
     left = f", {open_} of them interrupted" if open_ else ""
-    return f"going on with tuning run {tuning.run}: {begun} of {budget} trials have begun{left}"
+    lines = [f"going on with tuning run {tuning.run}: {begun} of {budget} trials have begun{left}"]
+    for arm in studies:
+        notes = arm.view(with_importance=False).notes()
+        lines += [f"{arm.arm.name}: {note}" for note in notes]
+    return "\n".join(lines)
 
 
 def submit_line(args: argparse.Namespace, grid: Path) -> str:
@@ -146,40 +170,3 @@ def _flags(args: argparse.Namespace, sets: Sequence[str]) -> list[str]:
     flags = ["--smoke"] if args.smoke else []
     flags += [word for each in sets for word in ("--set", each)]
     return flags + (["--workspace", str(args.workspace)] if args.workspace else [])
-
-
-def _search_content(tuning: Tuning) -> dict[str, Any]:
-    section = tuning.section
-    return {
-        "study": tuning.run,
-        "metrics": list(section.metrics),
-        "directions": list(section.directions),
-        "sampler": section.sampler,
-        "pruner": section.pruner,
-        "held_out": section.held_out,
-        "seeds": list(section.seeds),
-        "arms": [
-            {
-                "arm": dict(arm.values),
-                "trials": section.trials,
-                "training_steps": arm.experiment.training.steps,
-                "space": {each.path: each.words for each in arm.dimensions},
-            }
-            for arm in tuning.arms
-        ],
-    }
-
-
-def _search_text(tuning: Tuning) -> str:
-    section = tuning.section
-    goals = [f"{d} {m}" for m, d in zip(section.metrics, section.directions, strict=True)]
-    lines = [
-        f"{tuning.run}: {' and '.join(goals)}",
-        f"{section.sampler}, pruner {section.pruner}, {section.trials} trials of each arm, "
-        f"{section.parallel} at a time, seeds {list(section.seeds)}, "
-        f"{section.held_out:.0%} of the annotated training scenes held out",
-    ]
-    for arm in tuning.arms:
-        lines.append(f"\n{arm.name} ({arm.experiment.training.steps} training steps per trial)")
-        lines.append(columns([[each.path, each.words] for each in arm.dimensions]))
-    return "\n".join(lines)

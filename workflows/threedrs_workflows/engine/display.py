@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from threedrs_platform.compute.recorder import Progress
 from threedrs_platform.states import RunState, StepState
-from threedrs_workflows.engine.observer import Observer, Silent
+from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.schedule import Phase, Schedule
 from threedrs_workflows.plan.plan import PlannedStep
 
@@ -27,7 +27,7 @@ QUIET_EVENTS = {"started", "reused", "waiting"}
 def open_display(quiet: bool, stream: TextIO | None = None) -> Observer:
     """The display that fits the stream, by default stderr."""
     if quiet:
-        return Silent()
+        return Observer()
     stream = stream or sys.stderr
     return LiveDisplay(stream) if stream.isatty() else PlainDisplay(stream)
 
@@ -46,8 +46,8 @@ def clock(seconds: float) -> str:
 
 
 @dataclass
-class Picture:
-    """What a display knows of the run."""
+class RunOverview:
+    """The run as a display shows it: which steps run since when, and a line of counts."""
 
     run_id: str = ""
     schedule: Schedule | None = None
@@ -55,7 +55,7 @@ class Picture:
     running: dict[str, tuple[PlannedStep, float, Progress]] = field(default_factory=dict)
 
     def note(self, step: PlannedStep, what: str) -> None:
-        """Keep track of which steps run."""
+        """Note an event of a step, to know which steps run."""
         if what == "started":
             self.running[step.key] = (step, time.monotonic(), Progress())
         elif what != "warning":
@@ -93,63 +93,63 @@ class Picture:
         return max(work - spent, 0.0) / len(self.running)
 
 
-class PlainDisplay:
+class PlainDisplay(Observer):
     """One line per event, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream, self._picture = stream, Picture()
+        self._stream, self._overview = stream, RunOverview()
         self._last_line: dict[str, float] = {}
 
     def started(self, run_id: str, schedule: Schedule) -> None:
-        """Name the run."""
-        self._picture = Picture(run_id, schedule)
-        self._say(f"run {run_id}: {self._picture.head()}")
+        """Print the run's id and counts."""
+        self._overview = RunOverview(run_id, schedule)
+        self._say(f"run {run_id}: {self._overview.head()}")
 
     def step(self, step: PlannedStep, what: str, message: str = "") -> None:
-        """A line per event, with the number of steps done when it is an end."""
-        self._picture.note(step, what)
+        """Print an event, with the counts of the run when a step has ended."""
+        self._overview.note(step, what)
         shared = f" (for {step.cells} cells)" if step.cells > 1 and what == "started" else ""
         line = f"{what:8} {step.name}{shared}" + (f": {message}" if message else "")
         if what in ("done", "failed"):
-            line += f"   [{self._picture.head()}]"
+            line += f"   [{self._overview.head()}]"
         self._say(line)
 
     def progress(self, step: PlannedStep, progress: Progress) -> None:
-        """Now and then a line for a long step."""
+        """Print how far a long step is, now and then."""
         now = time.monotonic()
-        began = self._picture.running.get(step.key, (step, now, progress))[1]
+        began = self._overview.running.get(step.key, (step, now, progress))[1]
         if now - self._last_line.get(step.key, began) >= PROGRESS_LINE_S:
             self._last_line[step.key] = now
             self._say(f"running  {step.name}: {progress_text(progress)}")
 
     def warning(self, message: str) -> None:
-        """A line."""
+        """Print the message."""
         self._say(f"warning  {message}")
 
     def finished(self, state: RunState) -> None:
-        """The last line."""
-        self._say(f"run {self._picture.run_id} {state}: {self._picture.head()}")
+        """Print the state of the run and its counts."""
+        self._say(f"run {self._overview.run_id} {state}: {self._overview.head()}")
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # nobody reads on (`| head`); the run goes on
             print(line, file=self._stream, flush=True)
 
 
-class LiveDisplay:
+class LiveDisplay(Observer):
     """A picture at the bottom of the terminal: counts, and a bar for each running step."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
 
         self._console = Console(file=stream)
-        self._picture = Picture()
+        self._overview = RunOverview()
         self._live: Live | None = None
 
     def started(self, run_id: str, schedule: Schedule) -> None:
         """Begin to draw."""
         from rich.live import Live
 
-        self._picture = Picture(run_id, schedule)
+        self._overview = RunOverview(run_id, schedule)
         self._live = Live(
             console=self._console,
             get_renderable=self._draw,
@@ -159,19 +159,19 @@ class LiveDisplay:
         self._live.start()
 
     def step(self, step: PlannedStep, what: str, message: str = "") -> None:
-        """A line above the picture for what should stay readable."""
-        self._picture.note(step, what)
+        """Move the step's bar in or out; print what should stay readable above the picture."""
+        self._overview.note(step, what)
         if what not in QUIET_EVENTS:
             self._say(f"{what:8} {step.name}" + (f": {message}" if message else ""))
 
     def progress(self, step: PlannedStep, progress: Progress) -> None:
         """Move the step's bar."""
-        if step.key in self._picture.running:
-            _, began, _ = self._picture.running[step.key]
-            self._picture.running[step.key] = (step, began, progress)
+        if step.key in self._overview.running:
+            _, began, _ = self._overview.running[step.key]
+            self._overview.running[step.key] = (step, began, progress)
 
     def warning(self, message: str) -> None:
-        """A line above the picture."""
+        """Print the message above the picture."""
         self._say(f"warning  {message}")
 
     def finished(self, state: RunState) -> None:
@@ -179,7 +179,7 @@ class LiveDisplay:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        self._say(f"run {self._picture.run_id} {state}: {self._picture.head()}")
+        self._say(f"run {self._overview.run_id} {state}: {self._overview.head()}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -191,10 +191,10 @@ class LiveDisplay:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 1))
-        for step, began, progress in list(self._picture.running.values()):
+        for step, began, progress in list(self._overview.running.values()):
             total = progress.total or None
             bar = ProgressBar(total, progress.done, width=20, pulse=total is None)
             elapsed = clock(time.monotonic() - began)
             text = progress_text(progress)
             table.add_row(Text(step.name), bar, Text(elapsed), Text(text))
-        return Group(table, Text(self._picture.head(), style="bold"))
+        return Group(table, Text(self._overview.head(), style="bold"))

@@ -18,7 +18,7 @@ from threedrs_platform.database.journal import CellKey, Claim
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import Retry, RetryPolicy
 from threedrs_workflows.engine.schedule import Phase, Schedule
@@ -39,7 +39,7 @@ class SupervisorOptions:
 
 @dataclass
 class Attempt:
-    """An attempt that runs here, or is about to."""
+    """An attempt of this supervisor, running or claimed."""
 
     claim: Claim
     step: PlannedStep
@@ -65,8 +65,8 @@ class RunContext:
     cleaner: ScratchCleaner
     attempts: dict[str, Attempt] = field(default_factory=dict)
     waiting_retries: dict[str, tuple[float, Retry]] = field(default_factory=dict)
-    """Not before which time, and how, a step is tried again."""
-    feed: Feed = field(default_factory=Closed)
+    """Step key -> when it is tried again at the earliest, and what that attempt changes."""
+    feed: CellFeed = field(default_factory=CellFeed)
     """Where more cells come from while the run goes on."""
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
@@ -80,12 +80,12 @@ class RunContext:
         return retry[1].settings if retry else step.spec.settings
 
     def note(self, step: PlannedStep) -> str:
-        """Why this attempt is not the first."""
+        """Why the step's next attempt is not its first; empty if it is."""
         retry = self.waiting_retries.get(step.key)
         return retry[1].note if retry else ""
 
     def wait_for_others(self, key: str) -> None:
-        """Another supervisor has the step: look at it now and then."""
+        """Leave a step to the supervisor that has it, and look at it now and then."""
         self.schedule.set(key, Phase.ELSEWHERE)
 
     def fail(self, step: PlannedStep, failure: str, message: str) -> None:
@@ -106,6 +106,7 @@ class RunContext:
         dropped, ended = self.schedule.cancel(cells)
         if not dropped and not ended:
             return
+        # Steps are shared between runs: one that another run waits for is not ours to cancel.
         wanted = self.workspace.runs.wanted_elsewhere(self.run_id)
         idle = [key for key in dropped if key not in self.attempts and key not in wanted]
         self.workspace.journal.move(self.run_id, idle, StepState.CANCELLED, why)

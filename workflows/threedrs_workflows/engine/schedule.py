@@ -103,7 +103,7 @@ class Schedule:
         """Change a step's phase."""
         before = self._phase[key]
         self._phase[key] = phase
-        self._open += before.is_final - phase.is_final
+        self._open += before.is_final - phase.is_final  # -1, 0 or 1
         (self._ready.add if phase is Phase.READY else self._ready.discard)(key)
 
     def finishing(self, key: str) -> list[CellKey]:

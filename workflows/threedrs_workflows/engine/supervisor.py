@@ -18,14 +18,14 @@ from threedrs_platform.compute.in_process import Compute
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.engine.ending import Ender
-from threedrs_workflows.engine.feed import Closed, Feed
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.heartbeat import Heartbeat
-from threedrs_workflows.engine.observer import Observer, Silent
+from threedrs_workflows.engine.launching import StepLauncher
+from threedrs_workflows.engine.observer import Observer
+from threedrs_workflows.engine.outcomes import OutcomeHandler
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import RunContext, ScratchCleaner, SupervisorOptions
 from threedrs_workflows.engine.schedule import Phase, Schedule
-from threedrs_workflows.engine.starting import Starter
 from threedrs_workflows.plan.plan import Plan
 
 
@@ -36,13 +36,13 @@ class Supervisor:
     workspace: Workspace
     compute: Compute
     options: SupervisorOptions = field(default_factory=SupervisorOptions)
-    observer: Observer = field(default_factory=Silent)
+    observer: Observer = field(default_factory=Observer)
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     stop: threading.Event = field(default_factory=threading.Event)
     """Set it to interrupt the run; it can be resumed."""
     tally: Counter[str] = field(default_factory=Counter)
     """How often each thing happened to a step: done, reused, retry, failed, ..."""
-    feed: Feed = field(default_factory=Closed)
+    feed: CellFeed = field(default_factory=CellFeed)
     """Where more cells come from while the run goes on."""
 
     def run(self, run_id: str, plan: Plan) -> RunState:
@@ -65,21 +65,21 @@ class Supervisor:
             feed=self.feed,
         )
         try:
-            return _Loop(context, plan, self.stop).work()
+            return _RunLoop(context, plan, self.stop).work()
         finally:
             context.cleaner.close()
 
 
-class _Loop:
-    """The life of one run."""
+class _RunLoop:
+    """Works on one run, from the first look at its plan to the last word in the journal."""
 
     def __init__(self, context: RunContext, plan: Plan, stop: threading.Event) -> None:
         self._run, self._plan, self._stop = context, plan, stop
-        self._starter, self._ender = Starter(context), Ender(context)
+        self._launcher, self._outcomes = StepLauncher(context), OutcomeHandler(context)
         self._next_look = 0.0
 
     def work(self) -> RunState:
-        """From the first look at the plan to the last word in the journal."""
+        """Start the run, turn until it is finished or stopped, and write its state."""
         run, journal = self._run, self._run.workspace.journal
         run.workspace.runs.start(run.run_id, journal.owner, run.options.lease_s)
         state = RunState.INTERRUPTED
@@ -99,7 +99,7 @@ class _Loop:
         return self._run.schedule.is_finished and self._run.feed.is_over
 
     def _begin(self) -> None:
-        """Take over what the plan found done."""
+        """Take over what the plan found done, and show the run."""
         run, schedule = self._run, self._run.schedule
         self._take_over(self._plan)
         for folder in scratch_folders(run.workspace.root / "scratch"):
@@ -137,27 +137,27 @@ class _Loop:
         ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
         if time.monotonic() >= self._next_look:
             self._look_around()
-        if ended or self._starter.startable():
+        if ended or self._launcher.startable():
             with run.workspace.database.write():
                 for handle, report in ended:
                     attempt = run.attempts.get(handle.step_key)
                     if attempt is not None and attempt.handle == handle:
                         del run.attempts[handle.step_key]
-                        self._ender.end(attempt, report)
+                        self._outcomes.handle(attempt, report)
                     # else it timed out before, and nobody waits for it any more
                 self._start()
-            self._starter.submit()
-        self._ender.check_storage()
+            self._launcher.submit()  # only now: nothing may run without a claim that is committed
+        self._outcomes.check_storage()
         if not run.attempts and not run.schedule.is_finished:
-            self._stop.wait(0 if self._starter.startable() else run.options.poll_s)
+            self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
 
     def _start(self) -> None:
         """Start steps until there is no room or none is ready; reusing one may ready others."""
-        while not self._ender.out_of_storage:
-            keys = self._starter.startable()
+        while not self._outcomes.out_of_storage:
+            keys = self._launcher.startable()
             if not keys:
                 return
-            self._starter.start(keys)
+            self._launcher.launch(keys)
 
     def _look_around(self) -> None:
         """Progress of running steps, time limits, cancellations, other supervisors."""
@@ -166,7 +166,7 @@ class _Loop:
         for attempt in list(run.attempts.values()):
             run.show_progress(attempt)
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
-                self._ender.time_out(attempt)
+                self._outcomes.time_out(attempt)
         whole, cells = run.workspace.runs.cancelled(run.run_id)
         if whole:
             run.feed.close()
@@ -179,11 +179,11 @@ class _Loop:
                 run.schedule.set(key, Phase.READY)
 
     def _end(self, state: RunState) -> None:
-        """Let go of everything, whatever happened."""
+        """Stop what runs, give its claims back, and write the state of the run."""
         run, journal = self._run, self._run.workspace.journal
         claims = [attempt.claim for attempt in run.attempts.values()]
         if claims:
-            run.compute.close()
+            run.compute.close()  # first: a claim given back while its attempt runs would run twice
             journal.release(run.run_id, claims, "interrupted")
         counts = {str(phase): count for phase, count in run.schedule.counts().items()}
         run.workspace.runs.finish(run.run_id, journal.owner, state, {"steps": counts})

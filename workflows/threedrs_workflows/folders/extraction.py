@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from threedrs_components.pretraining.registry import TEACHER_PRETRAININGS
 from threedrs_components.pretraining.teacher import QUALITY
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.teachers.extraction import Extraction, extract_scenes
-from threedrs_components.teachers.registry import TEACHERS, load_teacher
-from threedrs_platform.config.suggestions import nearest_and_all
+from threedrs_components.teachers.registry import TEACHERS, teacher_config
+from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_platform.errors import ArtifactError, ConfigError, DataError, Fault
 from threedrs_platform.workspace import Workspace, find_workspace
 
@@ -51,11 +52,11 @@ def extract_folder(
         CheckpointError: the checkpoint does not fit.
         DataError: no scene is usable, or one is not and bad scenes are refused.
     """
-    checkpoint = _checked(request)
+    config = _checked(request)
     source = RGBDFolder(request.scenes, request.frames)
     scene_ids = source.scenes()
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = load_teacher(request.teacher, checkpoint, device=device, **request.options)
+    teacher = config.at_grid(request.grid or PAPER_GRID).build(device)
     extraction = extract_scenes(
         teacher,
         source,
@@ -70,30 +71,31 @@ def extract_folder(
     return extraction
 
 
-def _checked(request: ExtractionRequest) -> str:
-    """The checkpoint's path, once all flags make sense."""
+def _checked(request: ExtractionRequest) -> TeacherSettings:
+    """The teacher's configuration, once all flags make sense."""
     faults = [
         Fault(f"{value} is not above 0", flag)
         for flag, value in (("--grid", request.grid), ("--frames", request.frames))
         if value is not None and value < 1
     ]
-    if request.teacher not in TEACHERS:
-        complaint = f"no teacher {request.teacher!r}{nearest_and_all(request.teacher, TEACHERS)}"
-        faults.append(Fault(complaint, "--teacher"))
-    elif request.checkpoint is None:
-        faults.append(Fault(_what_to_do(request), "--checkpoint"))
-    if faults or request.checkpoint is None:
+    known = TEACHERS.get(request.teacher)
+    if request.checkpoint is None and known is not None and known.weights is not None:
+        raise ConfigError([*faults, Fault(_what_to_do(request), "--checkpoint")])
+    try:
+        config = teacher_config(request.teacher, request.checkpoint, **request.options)
+    except ConfigError as error:
+        raise ConfigError([*faults, *error.faults]) from error
+    if faults:
         raise ConfigError(faults)
-    return request.checkpoint
+    return config
 
 
 def _what_to_do(request: ExtractionRequest) -> str:
-    chosen = TEACHERS[request.teacher]
     complaint = (
         f"teacher {request.teacher} needs weights; name their path: the released ones are "
-        f"{chosen.weights}"
+        f"{TEACHERS[request.teacher].weights}"
     )
-    if not chosen.trainable:
+    if request.teacher not in TEACHER_PRETRAININGS:
         return complaint
     found = own_teachers(request.teacher, request.workspace, request.database)
     if found:
@@ -124,7 +126,7 @@ def _trained(workspace: Workspace, kind: str) -> list[Path]:
             folder = workspace.store.checkout(step.output_digest)
         except ArtifactError:
             continue  # collected since, so there is nothing to offer
-        quality = json.loads((folder / QUALITY).read_text())
-        if quality["recipe"]["teacher"]["kind"] == kind and folder not in folders:
+        recipe = json.loads((folder / QUALITY).read_text())["recipe"]
+        if recipe.get("kind") == kind and folder not in folders:
             folders.append(folder)
     return folders

@@ -16,7 +16,7 @@ from threedrs_components.scenes.prepared import (
     write_prepared,
 )
 from threedrs_components.scenes.rgbd_folder import BadScenes, RGBDFolder
-from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.errors import DataError, SceneError, StorageError
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,14 @@ def prepare_folder(
 
     Raises:
         DataError: a scene is unusable and bad scenes are refused, or no scene is usable.
+        StorageError: `out` is no folder and cannot be made one.
     """
     source = RGBDFolder(scenes)
     candidates = read_box_lists(proposals) if proposals else {}
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{out}: cannot hold prepared scenes: {error.strerror}") from error
     done, bad, summaries = PreparedScenes(out), BadScenes(), []
     scene_ids = source.scenes("all")
     for number, scene_id in enumerate(scene_ids, start=1):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,6 @@ from threedrs_components.probing.scene_probe import (
     SceneProbe,
     distinct_frames,
     probe_scene,
-    rgb_features,
 )
 from threedrs_components.scenes.frames import frame_tensor, resize_images
 from threedrs_components.scenes.geometry import cell_means
@@ -26,14 +24,11 @@ from threedrs_components.scenes.picture import draw_correspondences
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.students.registry import STUDENT_KINDS
-from threedrs_components.teachers.registry import TEACHER_KINDS, load_teacher
+from threedrs_components.students.registry import STUDENTS, open_student
+from threedrs_components.teachers.registry import TEACHERS, teacher_config
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
-
-RGB = "rgb"
-LAST_LAYER = -1
 
 
 @dataclass(frozen=True)
@@ -90,23 +85,26 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
     """The model that `--model` names.
 
     Raises:
-        ConfigError: no such model, or a checkpoint missing or superfluous.
+        ConfigError: no such model, or flags that it cannot have.
         CheckpointError: the checkpoint does not fit.
     """
-    if request.model == RGB:
-        if request.checkpoint is not None:
-            raise _fault("--checkpoint", f"the model {RGB!r} has no weights; leave it out")
-        if request.layer != LAST_LAYER:
-            raise _fault("--layer", f"the model {RGB!r} has no layers; leave it out")
-        return partial(rgb_features, grid=request.grid or PAPER_GRID)
-    if request.model not in (*TEACHER_KINDS, *STUDENT_KINDS):
-        hint = did_you_mean(request.model, (RGB, *TEACHER_KINDS, *STUDENT_KINDS))
+    if request.model not in (*TEACHERS, *STUDENTS):
+        hint = did_you_mean(request.model, (*TEACHERS, *STUDENTS))
         raise _fault("--model", f"no model {request.model!r}{hint}")
-    if request.checkpoint is None:
+    needs_weights = request.model in STUDENTS or TEACHERS[request.model].weights is not None
+    if request.checkpoint is None and needs_weights:
         raise _fault("--checkpoint", f"the model {request.model!r} needs weights; name their path")
-    if request.model in STUDENT_KINDS:
-        return _student(request.checkpoint, request.layer)
-    teacher = load_teacher(request.model, request.checkpoint, layer=request.layer)
+    if request.model in TEACHERS:
+        return _teacher(request)
+    return _student(str(request.checkpoint), request.layer)
+
+
+def _teacher(request: ProbeRequest) -> SceneFeatures:
+    try:
+        config = teacher_config(request.model, request.checkpoint, layer=request.layer)
+    except ConfigError as error:
+        raise ConfigError([_of_flag(fault) for fault in error.faults]) from error
+    teacher = config.at_grid(request.grid or PAPER_GRID).build()
 
     def features_of(scene: Scene) -> Tensor:
         with torch.no_grad():
@@ -115,11 +113,16 @@ def load_features(request: ProbeRequest) -> SceneFeatures:
     return features_of
 
 
+def _of_flag(fault: Fault) -> Fault:
+    """A fault of the teacher's configuration, by the flag of the same name."""
+    return replace(fault, path=f"--{fault.path.removeprefix(f'{TEACHERS.what}.')}")
+
+
 def _student(checkpoint: str, layer: int) -> SceneFeatures:
     # Brings transformers, seconds that the other models need not wait for.
-    from threedrs_components.students.checkpoints import load_student, student_features
+    from threedrs_components.students.checkpoints import student_features
 
-    student = load_student(checkpoint)
+    student = open_student(checkpoint)
 
     def features_of(scene: Scene) -> Tensor:
         size, grid = student.image_size, student.grid

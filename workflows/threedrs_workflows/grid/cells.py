@@ -27,8 +27,8 @@ from threedrs_workflows.grid.expand import Draft, Expansion
 from threedrs_workflows.grid.file import ReadGrid, ReportChoice, StepResources, read_grid
 from threedrs_workflows.grid.names import axis_values, cell_name
 from threedrs_workflows.grid.start import Workbench, base_tree
+from threedrs_workflows.grid.tune_arms import Tuning, make_tuning, section_faults
 from threedrs_workflows.grid.where import parse_where
-from threedrs_workflows.tuning.arms import Tuning, make_tuning, section_faults
 
 BASE = "base"
 """Name of the cell that changes nothing, and how `report.compare_to` calls the baseline."""
@@ -129,7 +129,7 @@ def expand(
     _raise_if(faults)
     kept = _kept(cells, where, bench)
     name = f"{grid.file.name}-smoke" if smoke else grid.file.name
-    tuning, faults = make_tuning(grid, bench, name, kept, space)
+    tuning, faults = make_tuning(grid, bench, name, [cell.experiment for cell in kept], space)
     _raise_if(faults)
     seeds = seeds[:1] if smoke else seeds
     baseline = bench.build({}).experiment

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -140,15 +139,9 @@ class Workbench:
 
     def path_fault(self, path: str) -> str | None:
         """Why a dotted name is no setting; None when it is one."""
-        if _UNUSED.match(path):
-            return f"no setting {path!r}: the model itself stands in `teachers`"
         return path_fault(Experiment, path, self.base.data)
 
     def known_paths(self) -> list[str]:
         """Every setting by its dotted name."""
         paths = known_paths(Experiment, self.base.data)
-        return [path for path in paths if path != "seed" and not _UNUSED.match(path)]
-
-
-_UNUSED = re.compile(r"teacher_pretraining\.[^.]+\.teacher(\.|$)")
-"""A recipe for teachers holds a model of its own, whose place `teachers` takes."""
+        return [path for path in paths if path != "seed"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
-from threedrs_components.benchmarks.registry import asking
 from threedrs_components.objectives.registry import choose_objectives
 from threedrs_components.scenes.settings import Role
 from threedrs_platform.config.kinds import choose
@@ -22,7 +22,7 @@ from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.pretrain import PretrainParams
 from threedrs_workflows.steps.params.probe import ProbeParams
-from threedrs_workflows.steps.params.samples import SamplesParams
+from threedrs_workflows.steps.params.samples import Evaluated, SamplesParams
 from threedrs_workflows.steps.params.scenes import ScenesParams
 from threedrs_workflows.steps.params.score import ScoreParams
 from threedrs_workflows.steps.params.teacher import TeacherParams
@@ -41,11 +41,12 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
     student = choose(experiment.student_config())
     if not experiment.student_config().blind:
         steps["probe"] = _probe(experiment, "student", reads)
-    asked = PredictParams(student=student, asking=asking(experiment.benchmarks))
-    steps["predict"] = asked.step("predict", {**reads, "samples": shared.samples})
-    steps["score"] = shared.scoring.step(
-        "score", {"scenes": shared.scenes, "predictions": steps["predict"]}
-    )
+    benchmarks = experiment.benchmarks
+    asking = {name: benchmarks.asking(name) for name in benchmarks.names}
+    predict = PredictParams(student=student, asking=asking)
+    steps["predict"] = predict.step("predict", {**reads, "samples": shared.samples})
+    answers = {"samples": shared.samples, "predictions": steps["predict"]}
+    steps["score"] = score_params(benchmarks).step("score", answers)
     return steps
 
 
@@ -58,14 +59,13 @@ class SharedSteps:
         self.scenes = self._scenes("student")
         prepare = PrepareParams(prepare=experiment.prepare, scenes=self._reader)
         self.prepared = prepare.step("prepare", {"scenes": self.scenes})
-        content, held_out = _annotations(experiment, digests), _held_out(experiment)
-        asked = SamplesParams(
-            benchmarks=experiment.benchmarks.asked(), content=content, held_out=held_out
-        )
-        self.samples = asked.step("samples", {"scenes": self.scenes})
-        self.scoring = ScoreParams(
-            benchmarks=experiment.benchmarks.scored(), content=content, held_out=held_out
-        )
+        content = {
+            f"benchmarks.{name}": digests.of(path, f"benchmarks.{name}")
+            for name, path in experiment.benchmarks.places()
+            if path is not None
+        }
+        samples = samples_params(experiment.benchmarks, content, _held_out(experiment))
+        self.samples = samples.step("samples", {"scenes": self.scenes})
         self.student = self._student()
         self.teacher = self._teacher()
         self.features = self._features()
@@ -114,7 +114,7 @@ class SharedSteps:
         if recipe is None:
             return None
         inputs = {"scenes": self._scenes("teacher")}
-        return TeacherParams(pretraining=recipe).step(
+        return TeacherParams(pretraining=choose(recipe)).step(
             "teacher", inputs, label=self._experiment.teacher
         )
 
@@ -173,17 +173,35 @@ def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -
     return params.step("probe", inputs, label=label)
 
 
-def _annotations(experiment: Experiment, digests: FileDigests) -> dict[str, str]:
-    """Digests of what benchmarks read beside the scenes, by setting."""
-    config = experiment.benchmarks
-    files = {
-        "benchmarks.annotations": config.annotations,
-        "benchmarks.box_file": config.box_file,
-        "benchmarks.label_map": config.label_map,
-    }
-    return {
-        setting: digests.of(path, setting) for setting, path in files.items() if path is not None
-    }
+def samples_params(
+    config: BenchmarksConfig,
+    content: Mapping[str, str] | None = None,
+    held_out: HeldOut | None = None,
+) -> SamplesParams:
+    """What makes the samples of some benchmarks; nothing of how they are answered or scored.
+
+    Args:
+        config: the benchmarks.
+        content: digests of annotation files outside the scenes, by setting.
+        held_out: which scenes are evaluated in place of a split.
+    """
+    loaders = {name: choose(config.loader(name)) for name in (*config.trained(), *config.names)}
+    return SamplesParams(
+        trained=tuple(loaders[name] for name in config.trained()),
+        evaluated=tuple(
+            Evaluated(loader=loaders[name], split=config.split_of(name)) for name in config.names
+        ),
+        wording=config.wording(),
+        candidates=config.candidates,
+        places=config.places(),
+        content=dict(content or {}),
+        held_out=held_out,
+    )
+
+
+def score_params(config: BenchmarksConfig) -> ScoreParams:
+    """What judges the answers to some benchmarks."""
+    return ScoreParams(scorers=tuple(choose(config.scorer(name)) for name in config.names))
 
 
 def _held_out(experiment: Experiment) -> HeldOut | None:

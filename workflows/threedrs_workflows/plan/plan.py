@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from threedrs_platform.database.acceptances import ACCEPTED, Acceptance, Acceptances, code_parts
 from threedrs_platform.database.journal import CellKey, Journal, same_inputs
-from threedrs_platform.database.step_entries import StepEntry
-from threedrs_platform.database.step_rows import History, StepRow
+from threedrs_platform.database.step_rows import History, StepEntry, StepRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.identity.source_code import CodeIndex

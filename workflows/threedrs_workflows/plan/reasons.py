@@ -62,7 +62,10 @@ class Predecessors:
         features = _features(mine)
         _, nearest = min(candidates, key=lambda each: len(features ^ each[0]))
         code = self._changed_code(nearest, mine)
-        changes = list(_changes(nearest, mine, code))
+        changes = [*own_changes(nearest, mine, code)]
+        changed = [name for name, _, _ in differences(nearest["inputs"], mine["inputs"])]
+        if changed:
+            changes.append(f"input changed: {', '.join(changed)}")
         shown = "; ".join(changes[:SHOWN_DIFFERENCES])
         more = len(changes) - SHOWN_DIFFERENCES
         return Reason(shown + (f"; and {more} more" if more > 0 else ""), code)
@@ -74,7 +77,14 @@ class Predecessors:
         return () if before is None or after is None else tuple(changed_code(before, after))
 
 
-def _changes(old: Any, new: Any, code: Sequence[str]) -> Iterator[str]:
+def own_changes(old: Any, new: Any, code: Sequence[str] = ()) -> Iterator[str]:
+    """In what two recipes differ, their inputs apart.
+
+    Args:
+        old: one recipe, as kept in the journal.
+        new: the other.
+        code: modules and functions that differ, if they are known.
+    """
     if old["code"] != new["code"] or old["entry"] != new["entry"]:
         more = f" and {len(code) - 1} more modules" if len(code) > 1 else ""
         yield f"code changed: {code[0]}{more}" if code else "code changed"
@@ -85,9 +95,6 @@ def _changes(old: Any, new: Any, code: Sequence[str]) -> Iterator[str]:
             yield f"{field} changed: {_show(old[field])} to {_show(new[field])}"
     for name, before, after in differences(old["params"], new["params"]):
         yield f"parameter {name} changed: {_show(before)} to {_show(after)}"
-    changed = [name for name, _, _ in differences(old["inputs"], new["inputs"])]
-    if changed:
-        yield f"input changed: {', '.join(changed)}"
 
 
 def differences(old: JSON, new: JSON, path: str = "") -> Iterator[tuple[str, JSON, JSON]]:

@@ -39,7 +39,7 @@ def table_text(workspace: Workspace, run_id: str, width: int | None = None) -> s
     if kept.is_file():
         return kept.read_text().replace(RUN, run_id)
     text = _make(workspace.database, run_id, width)
-    if RUN not in text:
+    if RUN not in text:  # else a label that holds the mark would be taken for the run's id
         write_atomically(kept, text.replace(run_id, RUN).encode())
         _forget_oldest(folder)
     return text

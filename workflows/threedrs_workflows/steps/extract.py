@@ -12,7 +12,7 @@ from threedrs_components.teachers.extraction import extract_scenes
 from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.feature_statistics import write_statistics
+from threedrs_platform.store.features import write_statistics
 from threedrs_workflows.steps.params.extract import ExtractParams
 
 
@@ -26,7 +26,7 @@ def run(task: StepTask) -> None:
     config = params.teacher.open(TeacherSettings)
     if "teacher" in task.inputs:
         config = config.model_copy(update={"checkpoint": str(task.inputs["teacher"])})
-    teacher = config.build(str(device_for(task.settings.get("gpus", 0))))
+    teacher = config.at_grid(params.grid).build(str(device_for(task.settings.get("gpus", 0))))
     own = params.frames == "student"
     source = scenes.open(written) if own else scenes.open_all_images(written)
     splits = {split: source.scenes(split) for split in params.splits}

@@ -11,7 +11,7 @@ from threedrs_components.devices import device_for
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.splits import scenes_of
-from threedrs_components.students.checkpoints import resolve_student
+from threedrs_components.students.folder import resolve_student, weights_digest
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import LOSS, TrainingInputs, TrainingSummary
@@ -21,9 +21,6 @@ from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
-
-WEIGHTS_DIGEST = "weights.json"
-"""Written by the step "pretrain" beside its pointer."""
 
 
 def run(task: StepTask) -> None:
@@ -54,7 +51,7 @@ def training_inputs(task: StepTask) -> TrainingInputs:
     params = FinetuneParams.of(task)
     features = task.inputs.get("features")
     student = params.student.open(StudentSettings)
-    start = resolve_student(task.inputs["student"])
+    start = resolve_student(task.inputs["student"], student)
     return TrainingInputs(
         student=student.model_copy(update={"checkpoint": str(start)}),
         prepared=task.inputs["prepared"],
@@ -66,12 +63,6 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task),
     )
-
-
-def weights_digest(start: Path) -> str:
-    """What a pointer to weights elsewhere says of their content; "" for weights that lie here."""
-    path = start / WEIGHTS_DIGEST
-    return str(json.loads(path.read_text())) if path.is_file() else ""
 
 
 def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from threedrs_components.students.checkpoints import write_pointer
+from threedrs_components.students.folder import write_pointer
 from threedrs_components.students.settings import StudentSettings
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.pretrain import PretrainParams
@@ -13,14 +11,14 @@ from threedrs_workflows.steps.params.pretrain import PretrainParams
 def run(task: StepTask) -> None:
     """Inputs: scenes, where the student is trained. Writes a student folder.
 
-    With real weights the folder only points at them, and holds their digest: training that starts
-    from other weights must not look like the same work.
+    With given weights the folder only holds their digest: training that starts from other weights
+    must not look like the same work, and a renamed folder must not look like other weights.
     """
     params = PretrainParams.of(task)
     student = params.student.open(StudentSettings)
     if student.checkpoint is not None:
-        write_pointer(student.checkpoint, task.out)
-        (task.out / "weights.json").write_text(json.dumps(params.weights))
+        assert params.weights is not None, "given weights have a digest"
+        write_pointer(student.checkpoint, params.weights, task.out)
         return
     from threedrs_components.pretraining.student import pretrain_student
 

@@ -1,40 +1,60 @@
 """Step "samples": annotations of all benchmarks to training and evaluation samples.
 
-Training and prediction read these files instead of the annotations, so that a change in a scorer
-leaves finished training valid.
+Training, prediction and scoring read these files instead of the annotations.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 
-from threedrs_components.benchmarks.registry import open_benchmarks
+from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, write_samples
-from threedrs_platform.records import Metric
+from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps.evaluation_samples import evaluated_samples
 from threedrs_workflows.steps.params.samples import SamplesParams
+
+ANNOTATED = "train"
+"""The split whose annotations training reads."""
 
 
 def run(task: StepTask) -> None:
     """Inputs: scenes. Writes train.jsonl and evaluation.jsonl."""
-    params = SamplesParams.of(task)
-    config = params.benchmarks
-    trained = open_benchmarks(config, task.inputs["scenes"], config.trained())
-    benchmarks = open_benchmarks(config, task.inputs["scenes"])
-    held_out = params.held_out.scenes(task.inputs["scenes"]) if params.held_out else frozenset()
+    params, scenes = SamplesParams.of(task), task.inputs["scenes"]
+    folder = params.places.folder(scenes, oracle=params.candidates == "ground_truth")
+    held_out = params.held_out.scenes(scenes) if params.held_out else frozenset()
     if held_out:
         (task.out / HELD_OUT_FILE).write_text(json.dumps(sorted(held_out)))
-    evaluated = evaluated_samples(benchmarks, config, held_out)
     chosen = {
-        "train": [
+        "train": (
             sample
-            for benchmark in trained.values()
-            for sample in benchmark.samples("train")
+            for loader in params.trained
+            for sample in loader.open(Loader).samples(folder, params.wording, ANNOTATED)
             if sample.scene_id not in held_out
-        ],
-        "evaluation": [sample for samples in evaluated.values() for sample in samples],
+        ),
+        "evaluation": _evaluated(params, folder, held_out),
     }
     for name, samples in chosen.items():
         count = write_samples(task.out / f"{name}.jsonl", samples)
         task.metric(Metric(f"samples/{name}", count, n=count, unit="samples"))
+
+
+def _evaluated(
+    params: SamplesParams, folder: AnnotationFolder, held_out: frozenset[str]
+) -> Iterator[Sample]:
+    """Samples of a split of their own, or of the scenes that training holds out."""
+    for each in params.evaluated:
+        loader = each.loader.open(Loader)
+        if not held_out:
+            yield from loader.samples(folder, params.wording, each.split)
+            continue
+        for sample in loader.samples(folder, params.wording, ANNOTATED, as_evaluation=True):
+            if sample.scene_id in held_out:
+                yield _pointed_at_truth(sample)
+
+
+def _pointed_at_truth(sample: Sample) -> Sample:
+    """Where no proposals lie near an object to be described, its own box is pointed at."""
+    return replace(sample, box_input=sample.target_boxes[0]) if sample.misses_its_box else sample

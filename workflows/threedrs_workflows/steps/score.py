@@ -1,7 +1,4 @@
-"""Step "score": a student's predictions against the annotations of a world.
-
-Inputs: `scenes` (annotations, boxes, proposals), `predictions` (JSON Lines files).
-"""
+"""Step "score": a student's predictions against the samples that it was asked."""
 
 from __future__ import annotations
 
@@ -12,26 +9,29 @@ from dataclasses import asdict
 from pathlib import Path
 
 from threedrs_components.benchmarks.prediction_files import read_predictions
-from threedrs_components.benchmarks.registry import open_benchmarks
+from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.steps.evaluation_samples import evaluated_samples
 from threedrs_workflows.steps.params.score import ScoreParams
 
 
 def run(task: StepTask) -> None:
-    """Score every benchmark; missing predictions count as wrong and are reported as a metric."""
-    params = ScoreParams.of(task)
-    config = params.benchmarks
-    benchmarks = open_benchmarks(config, task.inputs["scenes"])
-    held_out = params.held_out.scenes(task.inputs["scenes"]) if params.held_out else frozenset()
-    samples = evaluated_samples(benchmarks, config, held_out)
+    """Inputs: samples, predictions (JSON Lines files). Writes metrics.json.
+
+    Missing predictions count as wrong and are reported as a metric.
+    """
+    scorers = [each.open(Scorer) for each in ScoreParams.of(task).scorers]
+    samples: dict[str, list[Sample]] = {scorer.kind: [] for scorer in scorers}
+    for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
+        samples[sample.benchmark].append(sample)
     predictions = predictions_by_benchmark(task.inputs["predictions"], samples)
     metrics: list[Metric] = []
-    for done, (name, benchmark) in enumerate(benchmarks.items()):
-        task.progress(done, len(benchmarks), name)
-        found, scores = benchmark.score(samples[name], predictions[name])
+    for done, scorer in enumerate(scorers):
+        task.progress(done, len(scorers), scorer.kind)
+        evaluation = scorer.evaluate(samples[scorer.kind], predictions[scorer.kind])
+        found, scores = evaluation.flat()
         task.sample_scores(scores)
         metrics += found
     for metric in metrics:
@@ -39,7 +39,7 @@ def run(task: StepTask) -> None:
     _warn_of_missing(task, metrics)
     table = [asdict(metric) for metric in metrics]
     (task.out / "metrics.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
-    task.progress(len(benchmarks), len(benchmarks))
+    task.progress(len(scorers), len(scorers))
 
 
 def predictions_by_benchmark(

@@ -17,6 +17,7 @@ from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.schedule import Schedule
@@ -26,7 +27,7 @@ from threedrs_workflows.plan.submission import plan_cells, record, replan
 
 
 @dataclass
-class Told:
+class RecordingObserver(Observer):
     """An observer that remembers."""
 
     steps: list[tuple[str, str, str]] = field(default_factory=list)
@@ -65,7 +66,7 @@ class Engine:
 
     workspace: Workspace
     compute: Compute = field(default_factory=lambda: InProcessCompute(2))
-    told: Told = field(default_factory=Told)
+    told: RecordingObserver = field(default_factory=RecordingObserver)
     run_id: str = ""
     plan: Plan | None = None
 
@@ -93,7 +94,7 @@ class Engine:
 
     def work(self, plan: Plan, **options: Any) -> RunState:
         """Run a plan under the last run."""
-        self.told = Told()
+        self.told = RecordingObserver()
         supervisor = self.supervisor(**options)
         return supervisor.run(self.run_id, plan)
 

@@ -14,7 +14,7 @@ from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.scenes.frames import uniform_choice
 from threedrs_components.scenes.picture import draw_boxes
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Boxes, Prediction, Sample
 from threedrs_platform.tracking.evidence import Table

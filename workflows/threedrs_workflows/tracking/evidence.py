@@ -13,7 +13,7 @@ from threedrs_components.scenes.registry import open_scenes
 from threedrs_platform.database.measurements import CellResult, RunResults, StepSummary
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
-from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Table
+from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.reports.run_report import report_files, run_report
 
@@ -24,8 +24,8 @@ JUDGING = ("score", "probe")
 """Steps whose numbers are about the trained student."""
 
 
-class RunEvidence:
-    """Reads a workspace; an artifact that is gone is a `ThreedrsError`."""
+class RunEvidence(Evidence):
+    """Evidence read from a workspace; an artifact that is gone is a `ThreedrsError`."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -76,7 +76,7 @@ class RunEvidence:
         return "\n".join([*lines, "", f"Code, data and weights behind these numbers: {where}."])
 
     def datasets(self, cell: CellResult) -> Sequence[DatasetFacts]:
-        """What it was trained on and evaluated on."""
+        """What the cell was trained on and evaluated on."""
         steps = {step.role: step for step in cell.steps}
         scenes, samples = steps.get("scenes"), steps.get("samples")
         if scenes is None or samples is None or not scenes.output_digest:
@@ -146,7 +146,7 @@ class RunEvidence:
 
 
 def _write_pretrained(student: Path, out: Path) -> None:
-    from threedrs_components.students.checkpoints import write_pretrained  # brings torch
+    from threedrs_components.students.export import write_pretrained  # brings torch
 
     write_pretrained(student, out)
 

@@ -49,7 +49,7 @@ class Tracker:
     workspace: Workspace
 
     def finish(self, timeout_s: float = 20.0) -> str:
-        """Wait a while for it to end; says what is still to be written, or nothing."""
+        """Wait a while for the process to end; says what is still to be written, or nothing."""
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -81,6 +81,7 @@ def start_tracker(
         run_id,
     ]
     command += ["--parent", str(os.getpid())]
+    # In the environment and not among the arguments, which everybody on the machine can read.
     settings = {**QUIET, **environment, "THREEDRS_DATABASE_URL": workspace.database_url}
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -89,7 +90,7 @@ def start_tracker(
             stdout=output,
             stderr=output,
             env=settings,
-            start_new_session=True,
+            start_new_session=True,  # a Ctrl-C that stops the verb must not stop the delivery
         )
     return Tracker(process, workspace)
 
@@ -158,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_id")
     parser.add_argument("--parent", type=int, default=os.getppid())
     chosen = parser.parse_args(arguments)
-    os.nice(15)
+    os.nice(15)  # steps need the cores more
     with find_workspace(chosen.workspace) as workspace:
         follow(workspace, chosen.run_id, chosen.parent)
     return 0

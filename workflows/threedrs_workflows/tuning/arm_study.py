@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,61 +13,58 @@ from optuna.trial import Trial, TrialState
 from threedrs_components.objectives.registry import VALIDATION_CURVES
 from threedrs_platform.database.studies import (
     CELL,
-    FACTS,
+    KEYS,
     MEASURED,
     REASON,
     SECONDS,
-    StudyFacts,
     choice_text,
-    facts_attribute,
+    keep_facts,
     open_storage,
+    read_study,
     study_name,
 )
-from threedrs_platform.workspace import Workspace
-from threedrs_workflows.tuning.arms import Arm, Tuning, looking_interval
+from threedrs_platform.database.trials import StudyFacts, StudyView
+from threedrs_workflows.grid.tune_arms import Arm, Tuning, looking_interval
+from threedrs_workflows.grid.tune_section import TuneSection
+from threedrs_workflows.grid.tune_space import Choices
+from threedrs_workflows.tuning.renewal import newest_study, out_of_date, replace_study
 from threedrs_workflows.tuning.samplers import grid_points, make_pruner, make_sampler
-from threedrs_workflows.tuning.space import Choices
+from threedrs_workflows.tuning.trial_cells import TrialCells
 
 
 @dataclass
-class Asked:
-    """A trial that has not been told yet."""
+class OpenTrial:
+    """A trial that has been asked for and not been told yet."""
 
     number: int
     values: Mapping[str, Any]
     """Setting -> value, as the configuration takes it."""
     trial: Trial
     reported: set[int]
-    """Steps whose intermediate value is known."""
+    """Training steps whose value of the watched curve Optuna has."""
     began: float = field(default_factory=time.monotonic)
 
 
 class ArmStudy:
     """The study of one arm. One process works on it, and nobody else tells it anything."""
 
-    def __init__(self, workspace: Workspace, tuning: Tuning, arm: Arm, run_id: str) -> None:
+    def __init__(self, trial_cells: TrialCells, arm: Arm, run_id: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        logging.getLogger("optuna").setLevel(logging.ERROR)
+        tuning = trial_cells.tuning
         self.arm, self._section = arm, tuning.section
-        self._study = optuna.create_study(
-            study_name=study_name(tuning.run, arm.values),
-            storage=open_storage(workspace, tuning.run),
-            directions=list(self._section.directions),
-            pruner=make_pruner(
-                self._section, looking_interval(arm.experiment), arm.experiment.training.steps
-            ),
-            load_if_exists=True,
+        self._study = _open_study(trial_cells, arm)
+        self._study.pruner = make_pruner(
+            self._section, looking_interval(arm.experiment), arm.experiment.training.steps
         )
-        self._study.set_user_attr(FACTS, facts_attribute(_facts(tuning, arm, run_id)))
+        keep_facts(self._study, _facts(tuning, arm, run_id))
         self._queue_known_points()
         self._left_open = [
             frozen.number for frozen in self._trials() if frozen.state is TrialState.RUNNING
         ]
 
-    @property
-    def study(self) -> optuna.Study:
-        """Optuna's own."""
-        return self._study
+    def view(self, with_importance: bool = True) -> StudyView:
+        """What the study has found so far."""
+        return read_study(self._study, with_importance)
 
     @property
     def budget(self) -> int:
@@ -79,7 +75,7 @@ class ArmStudy:
 
     @property
     def asked(self) -> int:
-        """Trials that have begun, in this process or before."""
+        """Trials that have begun, in this process or before, and are not out of date."""
         return sum(frozen.state is not TrialState.WAITING for frozen in self._trials())
 
     @property
@@ -92,11 +88,12 @@ class ArmStudy:
         """Whether a trial is left to be worked on: interrupted ones, then new ones."""
         return bool(self._left_open) or self.asked < self.budget
 
-    def ask(self) -> Asked:
-        """The next trial: one that was interrupted, if there is any."""
+    def ask(self) -> OpenTrial:
+        """The next trial: one that was interrupted, if there is any, then one that waits."""
         if self._left_open:
             frozen = self._study.trials[self._left_open.pop(0)]
             self._study.sampler = make_sampler(self._section, frozen.number)
+            # Optuna has no way to go on with a running trial but its id, which is private.
             trial = Trial(self._study, frozen._trial_id)
         else:
             self._study.sampler = make_sampler(self._section, self.asked)
@@ -104,43 +101,45 @@ class ArmStudy:
         # A process that dies between two values leaves a trial with some of them: it keeps those.
         values = {each.path: each.suggest(trial) for each in self.arm.dimensions}
         known = set(self._study.trials[trial.number].intermediate_values)
-        return Asked(trial.number, values, trial, known)
+        return OpenTrial(trial.number, values, trial, known)
 
-    def remember_cell(self, asked: Asked, cell_id: str) -> None:
-        """Which cell the trial is."""
-        asked.trial.set_user_attr(CELL, cell_id)
+    def remember_cells(self, trial: OpenTrial, cell_id: str, keys: Mapping[str, str]) -> None:
+        """Which cell the trial is, and the keys of the steps that measure it."""
+        # In this order: a trial with a cell but without keys is one of an earlier version.
+        trial.trial.set_user_attr(KEYS, dict(keys))
+        trial.trial.set_user_attr(CELL, cell_id)
 
-    def report(self, asked: Asked, step: int, value: float) -> bool:
+    def report(self, trial: OpenTrial, step: int, value: float) -> bool:
         """Tell a value of the watched curve; whether the trial should end here."""
-        if step in asked.reported or len(self._section.metrics) > 1:
+        if step in trial.reported or len(self._section.metrics) > 1:
             return False  # Optuna compares the curves of trials with one value only
-        asked.reported.add(step)
-        asked.trial.report(value * watched_sign(self._section), step)
+        trial.reported.add(step)
+        trial.trial.report(value * _watched_sign(self._section), step)
         is_last = step >= self.arm.experiment.training.steps  # nothing is saved any more
-        return self._section.pruner != "none" and not is_last and asked.trial.should_prune()
+        return self._section.pruner != "none" and not is_last and trial.trial.should_prune()
 
     def complete(
-        self, asked: Asked, values: Sequence[float], measured: Mapping[str, float]
+        self, trial: OpenTrial, values: Sequence[float], measured: Mapping[str, float]
     ) -> None:
         """Tell a trial's values."""
-        asked.trial.set_user_attr(MEASURED, dict(measured))
-        self._end(asked, TrialState.COMPLETE, "", list(values))
+        trial.trial.set_user_attr(MEASURED, dict(measured))
+        self._end(trial, TrialState.COMPLETE, "", list(values))
 
-    def prune(self, asked: Asked, reason: str) -> None:
+    def prune(self, trial: OpenTrial, reason: str) -> None:
         """Tell that a trial was ended early."""
-        self._end(asked, TrialState.PRUNED, reason)
+        self._end(trial, TrialState.PRUNED, reason)
 
-    def fail(self, asked: Asked, reason: str) -> None:
+    def fail(self, trial: OpenTrial, reason: str) -> None:
         """Tell that a trial has no value."""
-        self._end(asked, TrialState.FAIL, reason)
+        self._end(trial, TrialState.FAIL, reason)
 
     def _end(
-        self, asked: Asked, state: TrialState, reason: str, values: list[float] | None = None
+        self, trial: OpenTrial, state: TrialState, reason: str, values: list[float] | None = None
     ) -> None:
-        asked.trial.set_user_attr(SECONDS, round(time.monotonic() - asked.began, 1))
+        trial.trial.set_user_attr(SECONDS, round(time.monotonic() - trial.began, 1))
         if reason:
-            asked.trial.set_user_attr(REASON, reason)
-        self._study.tell(asked.number, values, state)
+            trial.trial.set_user_attr(REASON, reason)
+        self._study.tell(trial.number, values, state)  # last: Optuna changes no trial that ended
 
     def _trials(self) -> list[optuna.trial.FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
@@ -156,14 +155,28 @@ class ArmStudy:
             self._study.enqueue_trial({p: dimensions[p].encoded(v) for p, v in start.items()})
 
 
-def watched_sign(section: Any) -> int:
+def _open_study(trial_cells: TrialCells, arm: Arm) -> optuna.Study:
+    """The arm's study as it counts today, created if need be."""
+    tuning = trial_cells.tuning
+    first = study_name(tuning.run, arm.values)
+    storage = open_storage(trial_cells.workspace, tuning.run)
+    directions = list(tuning.section.directions)
+    optuna.create_study(
+        study_name=first, storage=storage, directions=directions, load_if_exists=True
+    )
+    study = newest_study(storage, first)
+    stale = out_of_date(study, arm, trial_cells)
+    return replace_study(storage, first, study, stale) if stale else study
+
+
+def _watched_sign(section: TuneSection) -> int:
     """Pruners compare values in the study's own direction: -1 turns the curve round."""
     return 1 if VALIDATION_CURVES[section.watch] == section.directions[0] else -1
 
 
 def _facts(tuning: Tuning, arm: Arm, run_id: str) -> StudyFacts:
     section = tuning.section
-    sign = "-" if watched_sign(section) < 0 else ""
+    sign = "-" if _watched_sign(section) < 0 else ""
     choices = {
         each.path: list(each.values)
         for each in arm.dimensions

@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
+from threedrs_platform.database.trials import StudyView
 from threedrs_workflows.experiment import experiment_id
 from threedrs_workflows.grid.axes import Choice
-from threedrs_workflows.tuning.arms import Arm, Tuning
-from threedrs_workflows.tuning.outcome import ArmOutcome
+from threedrs_workflows.grid.tune_arms import Arm, Tuning
 
 KEPT = ("seeds", "env", "steps", "limits")
 """Sections of the grid that stay as they are."""
 
 
-def best_grid(tuning: Tuning, outcomes: Sequence[ArmOutcome]) -> str:
+def best_grid(tuning: Tuning, studies: Sequence[StudyView]) -> str:
     """YAML text of a grid with the base, each arm, and each arm's best trials.
 
     They train on all annotated scenes again and are evaluated on the grid's own split.
@@ -26,12 +26,12 @@ def best_grid(tuning: Tuning, outcomes: Sequence[ArmOutcome]) -> str:
     raw = copy.deepcopy(tuning.document.data)
     cells = _Cells(tuning)
     cells.add({}, "base")
-    for arm, outcome in zip(tuning.arms, outcomes, strict=True):
+    for arm, study in zip(tuning.arms, studies, strict=True):
         if arm.values:
             cells.add(arm.values, arm.name)
-        for trial in outcome.best:
+        for trial in study.best:
             prefix = f"{arm.name} " if arm.values else ""
-            several = f" {trial.number}" if len(outcome.best) > 1 else ""
+            several = f" {trial.number}" if len(study.best) > 1 else ""
             cells.add({**arm.values, **trial.params}, f"{prefix}tuned{several}")
     report = {**raw.get("report", {}), "compare_to": "base"}
     grid = {
@@ -42,7 +42,7 @@ def best_grid(tuning: Tuning, outcomes: Sequence[ArmOutcome]) -> str:
         "include": cells.entries,
         "report": report,
     }
-    return _header(tuning, outcomes) + yaml.safe_dump(grid, sort_keys=False, width=100)
+    return _header(tuning, studies) + yaml.safe_dump(grid, sort_keys=False, width=100)
 
 
 class _Cells:
@@ -73,12 +73,12 @@ def _base(raw: Mapping[str, Any], file: str) -> dict[str, Any]:
     return dict(raw)
 
 
-def _header(tuning: Tuning, outcomes: Sequence[ArmOutcome]) -> str:
+def _header(tuning: Tuning, studies: Sequence[StudyView]) -> str:
     lines = [f"# The best settings that tuning run {tuning.run} has found."]
-    for arm, outcome in zip(tuning.arms, outcomes, strict=True):
-        facts = outcome.facts
-        price = f"{len(outcome.trials)} trials, seeds {list(facts.seeds)}"
-        for trial in outcome.best:
+    for arm, study in zip(tuning.arms, studies, strict=True):
+        facts = study.facts
+        price = f"{len(study.trials)} trials, seeds {list(facts.seeds)}"
+        for trial in study.best:
             values = ", ".join(
                 f"{name} {value:.4g}"
                 for name, value in zip(facts.metrics, trial.values, strict=True)

@@ -10,7 +10,7 @@ from typing import Any
 from optuna import pruners, samplers
 
 from threedrs_workflows.grid.tune_section import TuneSection
-from threedrs_workflows.tuning.space import Dimension
+from threedrs_workflows.grid.tune_space import Dimension
 
 
 def make_sampler(section: TuneSection, number: int) -> samplers.BaseSampler:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from threedrs_platform.config.suggestions import did_you_mean
@@ -11,33 +11,26 @@ from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.measurements import CellResult
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
-from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Cell
-from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.schedule import Schedule
-from threedrs_workflows.experiment import experiment_id
-from threedrs_workflows.grid.cells import GridCell
-from threedrs_workflows.grid.names import cell_name
-from threedrs_workflows.plan.binding import bind_cell
+from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.plan.submission import plan_cells
-from threedrs_workflows.tuning.arm_study import ArmStudy, Asked
-from threedrs_workflows.tuning.arms import PROBE, Tuning
+from threedrs_workflows.tuning.arm_study import ArmStudy, OpenTrial
+from threedrs_workflows.tuning.trial_cells import TrialCells, measuring_keys
 
 MOST_FAILURES = 3
 """So many failed trials in a row end the tuning: what is wrong is not their settings."""
 
-Bind = Callable[[GridCell, int, FileDigests], Cell]
-"""From a configuration and a seed to the steps that measure it."""
-
 
 @dataclass
-class Active:
-    """A trial that is being worked on."""
+class RunningTrial:
+    """A trial whose cells are being worked on."""
 
     study: ArmStudy
-    asked: Asked
+    trial: OpenTrial
     cells: tuple[CellKey, ...]
     """One per seed."""
     curves: dict[int, dict[CellKey, float]] = field(default_factory=dict)
@@ -46,23 +39,18 @@ class Active:
     """Why it was given up."""
 
 
-class Tuner:
-    """A `Feed` of trials. Interrupted trials come first; they go on from their last checkpoint."""
+class Tuner(CellFeed):
+    """A feed of trials. Interrupted trials come first; they go on from their last checkpoint."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        tuning: Tuning,
-        run_id: str,
-        studies: Sequence[ArmStudy],
-        bind: Bind = bind_cell,
-    ) -> None:
-        self._workspace, self._tuning, self._run_id = workspace, tuning, run_id
-        self._bind = bind
-        self._studies, self._section = studies, tuning.section
-        self._active: list[Active] = []
-        self._owners: dict[str, list[tuple[Active, CellKey]]] = {}
-        self._doomed: dict[CellKey, str] = {}
+    def __init__(self, trial_cells: TrialCells, run_id: str, studies: Sequence[ArmStudy]) -> None:
+        self._trial_cells, self._run_id, self._studies = trial_cells, run_id, studies
+        self._workspace, self._tuning = trial_cells.workspace, trial_cells.tuning
+        self._section = self._tuning.section
+        self._running: list[RunningTrial] = []
+        self._trainings: dict[str, list[tuple[RunningTrial, CellKey]]] = {}
+        """Key of a training -> the trials and cells that its curves are of."""
+        self._hopeless: dict[CellKey, str] = {}
+        """Cells of pruned trials that the supervisor has not been told of."""
         self._failures, self._closed = 0, False
         self.stopped = ""
         """Why the tuning ended before its budget, if it did."""
@@ -72,7 +60,7 @@ class Tuner:
         """Whether all trials have been told, or none will come any more."""
         if self._closed:
             return True
-        return not self._active and not any(study.has_more for study in self._studies)
+        return not self._running and not any(study.has_more for study in self._studies)
 
     def close(self) -> None:
         """No more trials; those that are not told stay open and go on the next time."""
@@ -81,21 +69,22 @@ class Tuner:
     def curve(self, step_key: str, at: int, values: Mapping[str, float]) -> None:
         """Give up trials whose watched curve is not worth going on."""
         value = values.get(self._section.watch)
-        for active, cell in self._owners.get(step_key, ()) if value is not None else ():
-            assert value is not None
-            here = active.curves.setdefault(at, {})
+        if value is None:
+            return
+        for running, cell in self._trainings.get(step_key, ()):
+            here = running.curves.setdefault(at, {})
             here[cell] = value
-            if len(here) == len(active.cells) and not active.pruned:
+            if len(here) == len(running.cells) and not running.pruned:
                 mean = fmean(here.values())
-                if active.study.report(active.asked, at, mean):
-                    active.pruned = f"{self._section.watch} {mean:.4g} at step {at}"
-                    self._doomed |= dict.fromkeys(active.cells, f"pruned: {active.pruned}")
+                if running.study.report(running.trial, at, mean):
+                    running.pruned = f"{self._section.watch} {mean:.4g} at step {at}"
+                    self._hopeless |= dict.fromkeys(running.cells, f"pruned: {running.pruned}")
 
     def given_up(self) -> Mapping[CellKey, str]:
         """Cells of trials that were pruned since the last call, unless another trial has them."""
-        wanted = {cell for each in self._active if not each.pruned for cell in each.cells}
-        doomed, self._doomed = self._doomed, {}
-        return {cell: why for cell, why in doomed.items() if cell not in wanted}
+        wanted = {cell for each in self._running if not each.pruned for cell in each.cells}
+        hopeless, self._hopeless = self._hopeless, {}
+        return {cell: why for cell, why in hopeless.items() if cell not in wanted}
 
     def more(self, schedule: Schedule) -> Plan | None:
         """Tell what has ended, and ask for as many trials as have room."""
@@ -103,85 +92,71 @@ class Tuner:
             return None
         self._tell(schedule)
         cells: list[Cell] = []
-        while len(self._active) < self._section.parallel and (study := self._next()) is not None:
+        while len(self._running) < self._section.parallel and (study := self._next()) is not None:
             cells += self._begin(study, [*schedule.cells, *map(_key, cells)])
         if not cells:
             return None
         plan = plan_cells(self._workspace, cells)
         self._workspace.runs.extend(self._run_id, plan.cells, plan.links, plan.entries())
-        self._own(plan)
+        self._remember_trainings(plan)
         return plan
 
     def _next(self) -> ArmStudy | None:
         """The arm that is furthest behind, so that all have the same at any time."""
-        waiting = [study for study in self._studies if study.has_more]
-        if not waiting or self._closed:
+        unfinished = [study for study in self._studies if study.has_more]
+        if not unfinished or self._closed:
             return None
-        return min(waiting, key=lambda study: study.asked)
+        return min(unfinished, key=lambda study: study.asked)
 
     def _begin(self, study: ArmStudy, known: Sequence[CellKey]) -> list[Cell]:
         """Ask for a trial; its cells, without those that are there already."""
-        asked = study.ask()
-        experiment = self._tuning.experiment(study.arm, asked.values)
+        trial = study.ask()
+        experiment = self._tuning.experiment(study.arm, trial.values)
         if isinstance(experiment, list):
-            study.fail(asked, "; ".join(fault.message for fault in experiment))
+            study.fail(trial, "; ".join(fault.message for fault in experiment))
             return []
-        arm = f"{study.arm.name} " if study.arm.values else ""
-        cell = GridCell(
-            experiment_id(experiment),
-            cell_name({**study.arm.values, **asked.values}),
-            f"{arm}trial {asked.number}",
-            {},
-            experiment,
-            False,
-            self._tuning.resources,
-        )
-        bound = [self._bound(cell, seed) for seed in self._section.seeds]
-        study.remember_cell(asked, cell.cell_id)
-        self._active.append(Active(study, asked, tuple(map(_key, bound))))
-        return [each for each in bound if _key(each) not in known]
+        cells = self._begin_trial(study, trial, experiment)
+        return [each for each in cells if _key(each) not in known]
 
-    def _bound(self, grid_cell: GridCell, seed: int) -> Cell:
-        """A cell without the steps that no metric is of."""
-        cell = self._bind(grid_cell, seed, self._workspace.files)
-        sources = {name.partition("/")[0] for name in self._section.metrics}
-        unused = set() if PROBE in sources else {PROBE}
-        if sources == {PROBE}:
-            unused = {"score", "predict"}
-        steps = {role: step for role, step in cell.steps.items() if role not in unused}
-        return replace(cell, steps=steps)
+    def _begin_trial(self, study: ArmStudy, trial: OpenTrial, experiment: Experiment) -> list[Cell]:
+        """Make a trial's cells, and remember by which steps they measure it."""
+        cells = self._trial_cells.make(study.arm, trial.number, trial.values, experiment)
+        keys = measuring_keys(self._trial_cells.graph(cells))
+        study.remember_cells(trial, cells[0].cell_id, keys)
+        self._running.append(RunningTrial(study, trial, tuple(map(_key, cells))))
+        return cells
 
-    def _own(self, plan: Plan) -> None:
-        """Remember whose training draws which curve."""
-        for active in self._active:
-            for cell in active.cells:
+    def _remember_trainings(self, plan: Plan) -> None:
+        """Remember which training draws the curve of which trial; trials may share one."""
+        for running in self._running:
+            for cell in running.cells:
                 key = plan.links.get(cell, {}).get("finetune")
                 if key is not None:
-                    self._owners.setdefault(key, []).append((active, cell))
+                    self._trainings.setdefault(key, []).append((running, cell))
 
     def _tell(self, schedule: Schedule) -> None:
         """Tell the studies about trials whose cells have all ended."""
-        for active in list(self._active):
-            states = {schedule.cells.get(cell, StepState.PENDING) for cell in active.cells}
+        for running in list(self._running):
+            states = {schedule.cells.get(cell, StepState.PENDING) for cell in running.cells}
             if StepState.FAILED in states:
-                active.study.fail(active.asked, self._cause(active))
-                self._active.remove(active)
+                running.study.fail(running.trial, self._cause(running))
+                self._running.remove(running)
                 self._failures += 1
                 if self._failures == MOST_FAILURES:
-                    self.stopped = f"the last {MOST_FAILURES} trials failed: {self._cause(active)}"
+                    self.stopped = f"the last {MOST_FAILURES} trials failed: {self._cause(running)}"
                     self.close()
             elif states == {StepState.SUCCEEDED}:
-                self._complete(active)
-                self._active.remove(active)
+                self._complete(running)
+                self._running.remove(running)
                 self._failures = 0
-            elif active.pruned or StepState.CANCELLED in states:
-                why = active.pruned or "cancelled, or given up in another trial"
-                active.study.prune(active.asked, why)
-                self._active.remove(active)
+            elif running.pruned or StepState.CANCELLED in states:
+                why = running.pruned or "cancelled, or given up in another trial"
+                running.study.prune(running.trial, why)
+                self._running.remove(running)
                 self._failures = 0
 
-    def _complete(self, active: Active) -> None:
-        measured = self._measured(active.cells)
+    def _complete(self, running: RunningTrial) -> None:
+        measured = self._measured(running.cells)
         missing = [name for name in self._section.metrics if name not in measured]
         if missing:
             hint = did_you_mean(missing[0], sorted(measured))
@@ -189,7 +164,7 @@ class Tuner:
             raise ConfigError([self._tuning.document.fault(message, ("tune", "metric"))])
         values = [measured[name] for name in self._section.metrics]
         others = {k: v for k, v in measured.items() if k not in self._section.metrics}
-        active.study.complete(active.asked, values, others)
+        running.study.complete(running.trial, values, others)
 
     def _measured(self, cells: Sequence[CellKey]) -> dict[str, float]:
         """Means over the seeds of what all of them measure."""
@@ -201,9 +176,9 @@ class Tuner:
         shared = set.intersection(*(set(numbers) for numbers in found))
         return {name: fmean(numbers[name] for numbers in found) for name in sorted(shared)}
 
-    def _cause(self, active: Active) -> str:
+    def _cause(self, running: RunningTrial) -> str:
         """What failed first."""
-        reasons = [cell.missing_reason for cell in self._results(active.cells)]
+        reasons = [cell.missing_reason for cell in self._results(running.cells)]
         return next((reason for reason in reasons if reason), "failed")
 
     def _results(self, cells: Sequence[CellKey]) -> list[CellResult]:

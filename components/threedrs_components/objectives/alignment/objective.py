@@ -14,8 +14,12 @@ from threedrs_components.objectives.alignment.head import AlignmentHead
 from threedrs_components.objectives.objective import Objective, StudentPass, TeacherFeatures
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_platform.errors import DataError
-from threedrs_platform.store.feature_statistics import statistics_of
-from threedrs_platform.store.features import FeatureFolder, check_frames, check_one_extraction
+from threedrs_platform.store.features import (
+    FeatureFolder,
+    check_frames,
+    check_one_extraction,
+    statistics_of,
+)
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.alignment.config import AlignmentConfig, TeacherFrames

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
 from threedrs_components.scenes.settings import Progress, Role, SceneSettings
-from threedrs_platform.contracts import SceneSource
+from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.records import Metric
 
 
@@ -17,6 +17,8 @@ class MicroWorldConfig(SceneSettings):
     """A world of rendered rooms: how many scenes of each split, and how they are seen."""
 
     kind: Literal["micro"] = "micro"
+    annotated: ClassVar[tuple[str, ...]] = ("scanrefer", "scan2cap", "multi3drefer", "scanqa")
+    """See `annotations.py`, which writes them."""
     seed: int = Field(default=0, ge=0)
     train: int = Field(default=600, ge=1)
     """Student scenes: vision tower and alignment may use all of them."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from threedrs_components.scenes.geometry import pixel_rays
+from threedrs_components.scenes.geometry import ordered_product, pixel_rays
 from threedrs_components.scenes.micro.furniture import Shape, Texture
 from threedrs_components.scenes.micro.primitives import (
     FAR,
@@ -29,7 +29,8 @@ from threedrs_components.scenes.micro.surfaces import (
 from threedrs_platform.records import Float32, UInt8
 
 RAYS_PER_CHUNK = 1 << 17
-"""Rays cast together; bounds memory, never changes a result."""
+"""Rays cast together; bounds memory and never changes a result: rays share no sum, and every
+operation on them rounds in one way wherever in a tensor they stand."""
 HITS = {Shape.BOX: box_hit, Shape.CYLINDER: cylinder_hit, Shape.SPHERE: sphere_hit}
 NORMALS = {Shape.BOX: box_normal, Shape.CYLINDER: cylinder_normal, Shape.SPHERE: sphere_normal}
 
@@ -121,7 +122,7 @@ def cast_rays(
         colours [F * R, 3] in [0, 1], z-depths [F * R], hit points [F * R, 3] in the world frame
         and owners [F * R]: object id, or -1 for the room.
     """
-    directions = torch.einsum("rc,fdc->frd", rays, poses[:, :3, :3])
+    directions = ordered_product(rays, poses[:, :3, :3].mT)
     directions = torch.where(directions.abs() < 1e-9, 1e-9, directions)
     eyes = poses[:, :3, 3]
     ray, part, distance = _object_hits(primitives, directions, eyes)
@@ -165,7 +166,7 @@ def _object_hits(
 
 def _crosses_bounds(radius: Tensor, directions: Tensor, offset: Tensor) -> Tensor:
     """Whether rays [F, R, 3] cross bounding spheres at offsets [F, N, 3] ahead: [F, R, N]."""
-    along = torch.matmul(directions, offset.transpose(1, 2))
+    along = ordered_product(directions, offset.mT)
     length = (directions * directions).sum(-1, keepdim=True)
     beyond = (offset * offset).sum(-1)[:, None] - radius * radius
     around_camera = beyond < 0

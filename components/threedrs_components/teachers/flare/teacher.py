@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.card import TeacherCard, file_digest
-from threedrs_components.teachers.config import FLAREConfig
 from threedrs_components.teachers.flare.layers import (
     POSE_WIDTH,
     CrossBlock,
@@ -27,11 +26,19 @@ from threedrs_components.teachers.flare.layers import (
     heads_of,
     norm,
 )
-from threedrs_components.teachers.frame_teacher import FrameTeacher, check_precision
 from threedrs_components.teachers.pixels import FrameSize
+from threedrs_components.teachers.teacher import (
+    FrameTeacher,
+    TeacherCard,
+    check_precision,
+    file_digest,
+)
 from threedrs_components.teachers.vggt.layers import Mlp, PatchProjection, Rotation
 from threedrs_components.teachers.weights import find_weights, load_strictly, read_tensors
 from threedrs_platform.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from threedrs_components.teachers.flare.config import FLAREConfig
 
 HEIGHT, WIDTH = 384, 512
 COARSE = 4
@@ -275,7 +282,7 @@ class FLARETeacher(FrameTeacher):
             CheckpointError: the checkpoint is missing or does not fit.
             ConfigError: bfloat16 is asked of a CPU.
         """
-        check_precision(config, device)
+        check_precision(config.precision, device)
         path = find_weights(config.checkpoint, WEIGHT_FILES)
         tensors = read_tensors(path, ("",), inside="model")
         sizes = FLARESizes.of(path, tensors)

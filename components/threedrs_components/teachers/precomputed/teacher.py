@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from threedrs_components.teachers.card import TeacherCard, folder_digest
-from threedrs_components.teachers.config import PrecomputedConfig
+from threedrs_components.teachers.teacher import TeacherCard
 from threedrs_platform.errors import CheckpointError, DataError
 from threedrs_platform.records import FeatureMap, Scene
 from threedrs_platform.store.features import check_frames, read_features
+
+if TYPE_CHECKING:
+    from threedrs_components.teachers.precomputed.config import PrecomputedConfig
 
 KEYS = ("feature", "features", "arr_0")
 """Names that makers give to the array."""
@@ -29,6 +32,7 @@ SPECIAL_TOKENS = "ps_idx"
 FRAME_NAMES = "frame_names"
 WIDE_GRIDS = {768: 24, 1036: 28}
 """Rows of grids that are no squares, by number of tokens: FLARE at 512 x 384, VGGT at 518 x 392."""
+SAMPLED_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,22 @@ def _named(found: FeatureMap, scene: Scene) -> FeatureMap:
         names = found.frame_names or tuple(map(str, range(len(found.features))))
         return FeatureMap(scene.scene_id, names, found.features)
     return FeatureMap(scene.scene_id, scene.frame_names, found.features)
+
+
+def folder_digest(root: Path) -> str:
+    """sha256 over the names, sizes, beginnings and ends of all files under a folder.
+
+    Feature folders hold tens of gigabytes; the steps of a workflow digest all of it besides.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(root)} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(SAMPLED_BYTES))
+            file.seek(max(0, size - SAMPLED_BYTES))
+            digest.update(file.read(SAMPLED_BYTES))
+    return digest.hexdigest()
 
 
 def _files_by_scene(root: Path) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from threedrs_components.teachers.config import VGGT_1B, VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGT_1B, VGGTArchitecture
 from threedrs_platform.errors import CheckpointError
 
 AGGREGATOR, CAMERA_HEAD = "aggregator.", "camera_head."

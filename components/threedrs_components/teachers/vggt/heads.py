@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers.config import VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.layers import Block, Mlp
 
 POSE_WIDTH = 9

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers.config import VGGTArchitecture
 from threedrs_components.teachers.pixels import normalised
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 
 ROPE_BASE = 100.0
 VIT_EPS = 1e-6

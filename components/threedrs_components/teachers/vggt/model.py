@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from threedrs_components.teachers.config import VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.heads import CameraHead, CellHead, DenseOutput, DPTHead
 from threedrs_components.teachers.vggt.layers import Aggregator
 from threedrs_components.teachers.vggt.track import TrackHead

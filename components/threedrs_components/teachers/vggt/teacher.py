@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.card import TeacherCard, file_digest
-from threedrs_components.teachers.config import VGGTArchitecture, VGGTConfig
-from threedrs_components.teachers.frame_teacher import FrameTeacher, check_precision
 from threedrs_components.teachers.pixels import FrameSize
+from threedrs_components.teachers.teacher import (
+    FrameTeacher,
+    TeacherCard,
+    check_precision,
+    file_digest,
+)
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.checkpoint import (
     AGGREGATOR,
     CAMERA_HEAD,
@@ -30,6 +34,9 @@ from threedrs_components.teachers.weights import (
     refuse_strangers,
 )
 from threedrs_platform.errors import CheckpointError, DataError
+
+if TYPE_CHECKING:
+    from threedrs_components.teachers.vggt.config import VGGTConfig
 
 
 class Cameras(NamedTuple):
@@ -98,7 +105,7 @@ class VGGTTeacher(FrameTeacher):
             CheckpointError: no checkpoint is named, or it does not fit.
             ConfigError: bfloat16 is asked of a CPU.
         """
-        check_precision(config, device)
+        check_precision(config.precision, device)
         if config.checkpoint is None:
             raise CheckpointError("teacher vggt has no weights: set `checkpoint`")
         path = find_weights(config.checkpoint)

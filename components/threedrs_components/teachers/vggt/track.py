@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from threedrs_components.teachers.config import VGGTArchitecture
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.heads import DPTHead
 from threedrs_components.teachers.vggt.layers import Mlp
 

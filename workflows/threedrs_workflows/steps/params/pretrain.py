@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threedrs_components.students.config import MicroPretrainingConfig
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.held_out import HeldOut
+from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 
 
 class ScoreParams(StepParams):
-    """Against what predictions are scored, and how."""
+    """How predictions are judged."""
 
-    benchmarks: BenchmarksConfig
-    content: dict[str, str] = {}  # noqa: RUF012
-    """Digests of annotation files outside, by setting."""
-    held_out: HeldOut | None = None
+    scorers: tuple[Chosen, ...]
+    """Of the evaluated benchmarks."""

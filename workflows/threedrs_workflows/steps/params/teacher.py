@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from threedrs_components.teachers.config import PretrainTeacherConfig
+from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 
 
 class TeacherParams(StepParams):
     """How a micro teacher is trained."""
 
-    pretraining: PretrainTeacherConfig
+    pretraining: Chosen

@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -174,33 +172,3 @@ def upgrade() -> None:
     op.create_index("steps_by_kind", "steps", ["kind", "label", "created_at"], unique=False)
     op.create_index("steps_by_output", "steps", ["output_digest"], unique=False)
     op.create_index("steps_by_owner", "steps", ["owner"], unique=False)
-
-
-def downgrade() -> None:
-    """Drop all tables."""
-    op.drop_index("steps_by_owner", table_name="steps")
-    op.drop_index("steps_by_output", table_name="steps")
-    op.drop_index("steps_by_kind", table_name="steps")
-    op.drop_index("steps_by_content", table_name="steps")
-    op.drop_table("steps")
-    op.drop_index("step_inputs_by_input", table_name="step_inputs")
-    op.drop_table("step_inputs")
-    op.drop_index("sample_scores_by_step", table_name="sample_scores")
-    op.drop_table("sample_scores")
-    op.drop_index("runs_by_name", table_name="runs")
-    op.drop_table("runs")
-    op.drop_index("outbox_open", table_name="outbox")
-    op.drop_table("outbox")
-    op.drop_index("metrics_by_step", table_name="metrics")
-    op.drop_index("metrics_by_name", table_name="metrics")
-    op.drop_table("metrics")
-    op.drop_table("events")
-    op.drop_index("curves_by_step", table_name="curves")
-    op.drop_table("curves")
-    op.drop_index("cells_by_id", table_name="cells")
-    op.drop_table("cells")
-    op.drop_index("cell_steps_by_step", table_name="cell_steps")
-    op.drop_table("cell_steps")
-    op.drop_index("attempts_by_run", table_name="attempts")
-    op.drop_table("attempts")
-    op.drop_table("artifacts")

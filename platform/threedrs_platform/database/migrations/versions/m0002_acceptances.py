@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
@@ -37,9 +35,3 @@ def upgrade() -> None:
         sa.Column("first_seen", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("digest"),
     )
-
-
-def downgrade() -> None:
-    """Drop both tables."""
-    op.drop_table("code_versions")
-    op.drop_table("acceptances")

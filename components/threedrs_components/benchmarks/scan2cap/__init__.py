@@ -1,0 +1,1 @@
+"""Scan2Cap: describe an object of a scene."""

@@ -1,0 +1,1 @@
+"""ScanQA: answer a free question about a scene."""

@@ -1,0 +1,1 @@
+"""ScanRefer: find the one object a sentence describes."""

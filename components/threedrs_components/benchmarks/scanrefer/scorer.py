@@ -1,0 +1,127 @@
+"""ScanRefer's scorer: accuracy at IoU 0.25 and 0.5."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from threedrs_components.benchmarks.scanrefer.description import TYPES
+from threedrs_components.benchmarks.scorer import Scorer
+from threedrs_components.benchmarks.tally import (
+    LEFT_OUT,
+    Evaluation,
+    Mask,
+    Tally,
+    groups_of,
+    pair_predictions,
+)
+from threedrs_components.metrics.grounding import best_candidate
+from threedrs_components.metrics.iou import DOUBLE, M3DREF_CLIP, IouRule, iou_matrix, paired_iou
+from threedrs_platform.errors import AnnotationError
+from threedrs_platform.records import Prediction, Sample
+
+THRESHOLDS = (0.25, 0.5)
+
+
+class ScanReferScorer(Scorer):
+    """Scores ScanRefer."""
+
+    kind: Literal["scanrefer"] = "scanrefer"
+
+    def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:
+        """Share of samples whose chosen box overlaps the target enough.
+
+        Chance is a uniform draw among the candidates, where predictions bring scored candidates.
+        """
+        paired = pair_predictions(samples, predictions)
+        rule = M3DREF_CLIP if self.protocol == "m3dref" else DOUBLE
+        overlaps = _overlaps(samples, paired, rule)
+        chance = _chance(samples, paired, rule)
+        official = self.protocol == "official"
+        groups = official_groups(samples) if official else groups_of(samples, TYPES)
+        tally = Tally(self.kind, self.protocol, samples, groups)
+        tally.warnings += _type_warnings(samples, official)
+        given = np.array([item is not None for item in paired], dtype=bool)
+        for column, threshold in enumerate(THRESHOLDS):
+            tally.add(
+                f"acc@{threshold:g}",
+                overlaps >= threshold,
+                chance=chance[:, column],
+                # The official script divides by the predictions it is given.
+                within=given if official else None,
+            )
+        return tally.evaluation(paired, LEFT_OUT) if official else tally.evaluation(paired)
+
+    @staticmethod
+    def chosen_boxes(prediction: Prediction) -> tuple[tuple[float, ...], ...]:
+        """The best scored box, or the only one.
+
+        Raises:
+            AnnotationError: there are several, and no scores to choose by.
+        """
+        if not prediction.scores:
+            if len(prediction.boxes) > 1:
+                reason = f"{len(prediction.boxes)} boxes without scores; one box is the answer"
+                raise AnnotationError("predictions", prediction.sample_id, "boxes", reason)
+            return prediction.boxes
+        best = best_candidate(prediction.scores)
+        return () if best is None else (prediction.boxes[best],)
+
+
+def _type_warnings(samples: Sequence[Sample], official: bool) -> list[str]:
+    """Say it where unique / multiple is not what the protocol means."""
+    cure = "give scannetv2-labels.combined.tsv as --label-map"
+    if official and any("official_type" not in sample.tags for sample in samples):
+        return [f"unique / multiple is not by the 17 classes of this protocol; {cure}"]
+    typed_by = Counter(sample.tags.get("typed_by") for sample in samples)
+    if not official and typed_by["object name"]:
+        return [f"unique / multiple is by object names, not by their classes; {cure}"]
+    if typed_by["no class"]:
+        unnamed = f"{typed_by['no class']} of {len(samples)} descriptions"
+        return [f'{unnamed} name an object that the label table lacks; it counts as "others"']
+    return []
+
+
+def _overlaps(
+    samples: Sequence[Sample], paired: Sequence[Prediction | None], rule: IouRule
+) -> NDArray[np.float64]:
+    chosen = {
+        row: boxes[0]
+        for row, item in enumerate(paired)
+        if item is not None and (boxes := ScanReferScorer.chosen_boxes(item))
+    }
+    overlaps = np.zeros(len(samples))
+    truth = [samples[row].target_boxes[0] for row in chosen]
+    overlaps[list(chosen)] = paired_iou(list(chosen.values()), truth, rule)
+    return overlaps
+
+
+def _chance(
+    samples: Sequence[Sample], paired: Sequence[Prediction | None], rule: IouRule
+) -> NDArray[np.float64]:
+    chance = np.full((len(samples), len(THRESHOLDS)), np.nan)
+    for row, (sample, item) in enumerate(zip(samples, paired, strict=True)):
+        if item is not None and item.scores and item.boxes:
+            candidates = iou_matrix(item.boxes, sample.target_boxes, rule)[:, 0]
+            chance[row] = [(candidates >= threshold).mean() for threshold in THRESHOLDS]
+    return chance
+
+
+def official_groups(samples: Sequence[Sample]) -> dict[str, Mask]:
+    """unique, multiple, and each of them and the whole with and without class "others".
+
+    The official classes come from a label table, or from the flags of a benchmark list.
+    """
+    kind = np.array([item.tags.get("official_type", item.question_type) for item in samples])
+    groups: dict[str, Mask] = {name: kind == name for name in TYPES}
+    known = np.array([item.tags.get("official_others", "") for item in samples])
+    whole = np.ones(len(samples), dtype=bool)
+    for name, mask in (*list(groups.items()), ("overall", whole)):
+        for label, flag in (("not_in_others", "False"), ("in_others", "True")):
+            if (known == flag).any():
+                groups[f"{name}_{label}"] = mask & (known == flag)
+    return groups

@@ -1,0 +1,38 @@
+"""The half of a benchmark that judges: samples and predictions in, an evaluation out."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_platform.config import Config
+from threedrs_platform.records import Prediction, Sample
+
+TextMetric = Literal["bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider"]
+DEFAULT_METRICS: tuple[TextMetric, ...] = ("bleu4", "rouge_l", "cider")
+"""What a grid measures of captions and answers; METEOR needs the `eval` extra."""
+
+
+class Scorer(Config):
+    """Scores predictions for one kind of benchmark, by one of its protocols."""
+
+    kind: str = ""
+    protocol: str
+    """One of those that the benchmark lists."""
+    text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
+    """Of captions and answers; benchmarks without any ignore it."""
+
+    @abstractmethod
+    def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:
+        """Metrics over all samples, and per-sample scores; a missing prediction is wrong.
+
+        Raises:
+            AnnotationError: a prediction belongs to no sample, or is not of the kind compared here.
+        """
+
+    @staticmethod
+    def chosen_boxes(prediction: Prediction) -> tuple[tuple[float, ...], ...]:
+        """The boxes that a prediction stands for; candidates with scores are none."""
+        return () if prediction.scores else prediction.boxes

@@ -1,0 +1,70 @@
+"""VSI-Bench's annotations: one sample per question."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from threedrs_components.benchmarks.annotation_files import (
+    AnnotationFiles,
+    AnnotationFolder,
+    Parsed,
+)
+from threedrs_components.benchmarks.annotations import parse_records, refuse_repeats
+from threedrs_components.benchmarks.loader import Loader
+from threedrs_components.benchmarks.vsibench.questions import NUMERIC, Question
+from threedrs_components.benchmarks.wording import Wording, template
+from threedrs_platform.records import Sample
+
+
+class VSIBenchLoader(Loader):
+    """Reads VSI-Bench."""
+
+    kind: Literal["vsibench"] = "vsibench"
+    prompt_choice: Annotated[str, template("question", "options")] = (
+        "These are frames of a video.\n{question}\nOptions:\n{options}\n"
+        "Answer with the option's letter from the given choices directly."
+    )
+    prompt_number: Annotated[str, template("question")] = (
+        "These are frames of a video.\n{question}\n"
+        "Please answer the question using a single word or phrase."
+    )
+
+    def locate(self, folder: AnnotationFolder, split: str) -> AnnotationFiles:
+        """The split's file in a folder: `vsibench_<split>` or `<split>`, JSON Lines or Parquet."""
+        names = [
+            f"{stem}{split}{end}" for stem in ("vsibench_", "") for end in (".jsonl", ".parquet")
+        ]
+        paths = [folder.annotations(name) for name in names]
+        return AnnotationFiles((next((path for path in paths if path.is_file()), paths[0]),))
+
+    def read(
+        self, parsed: Parsed, files: AnnotationFiles, wording: Wording, split: str
+    ) -> list[Sample]:
+        """One sample per question; ids are the file's, else positions."""
+        [(path, values)] = parsed
+        records = parse_records(values, Question, path)
+        ids = [record.id or str(index) for index, record in enumerate(records)]
+        refuse_repeats(ids, path)
+        return [
+            Sample(
+                sample_id=f"{self.kind}_{name}",
+                benchmark=self.kind,
+                scene_id=record.scene_name,
+                kind="text",
+                prompt=self._prompt(record, wording, split),
+                answers=(str(record.ground_truth),),
+                question_type=record.question_type,
+                tags={
+                    "alias": name,
+                    "dataset": record.dataset,
+                    "options": str(len(record.options or ())),
+                },
+            )
+            for name, record in zip(ids, records, strict=True)
+        ]
+
+    def _prompt(self, record: Question, wording: Wording, split: str) -> str:
+        if record.question_type in NUMERIC:
+            return wording.render(self.prompt_number, split, question=record.question)
+        options = "\n".join(record.options or ())
+        return wording.render(self.prompt_choice, split, question=record.question, options=options)

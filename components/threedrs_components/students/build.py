@@ -1,0 +1,36 @@
+"""A student to start from: one that was saved, or published weights of its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from threedrs_components.students.checkpoints import load_student
+from threedrs_components.students.folder import is_student
+from threedrs_components.students.published_weights import read_published
+from threedrs_components.students.settings import StudentSettings
+from threedrs_components.students.student import Student
+from threedrs_platform.errors import CheckpointError
+
+
+def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
+    """Load `config.checkpoint`; modules that it does not hold get random weights.
+
+    Args:
+        config: of the student.
+        dtype: of published weights; a student folder has its own.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it does not fit.
+    """
+    if config.checkpoint is None:
+        raise CheckpointError(
+            "a micro student starts from the pretrained 2D student: set checkpoint to its folder "
+            "(the pretrain step makes one)"
+        )
+    folder = Path(config.checkpoint)
+    if is_student(folder):
+        return load_student(folder, config)
+    model, tokenizer = read_published(config, folder, getattr(torch, dtype))
+    return config.architecture()(config, model, tokenizer).to(model.dtype)

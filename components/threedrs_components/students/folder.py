@@ -1,0 +1,92 @@
+"""What lies in a student's folder, as far as it can be told without torch.
+
+A student that starts from weights elsewhere is not copied by its pretrain step: the step's folder
+only stands for those weights, and holds their digest. Where they lie is not in it, for a renamed
+folder has the same content; the configuration of whoever reads the student says it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.students.settings import StudentSettings
+from threedrs_platform.errors import CheckpointError
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+DIGEST_FILE = "weights.json"
+"""Digest of the weights that a folder stands for."""
+OF_A_STUDENT = frozenset({"kind", "student", "model"})
+"""Keys of config.json: the kind's name, its settings, and the model's own configuration."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a student, or of published weights.
+
+    Raises:
+        CheckpointError: there is none, or it is not JSON.
+    """
+    try:
+        stored: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}: {CONFIG_FILE} cannot be read: {error}") from error
+    return stored
+
+
+def is_student(folder: Path) -> bool:
+    """Whether a folder was written by `save_student`."""
+    return (folder / CONFIG_FILE).is_file() and read_config(folder).keys() >= OF_A_STUDENT
+
+
+def read_student_config(folder: Path) -> dict[str, Any]:
+    """The config.json of a student.
+
+    Raises:
+        CheckpointError: the folder was not written by `save_student`.
+    """
+    stored = read_config(folder)
+    if not stored.keys() >= OF_A_STUDENT:
+        raise CheckpointError(f"{folder}/{CONFIG_FILE}: not written by save_student")
+    return stored
+
+
+def write_pointer(checkpoint: Path | str, digest: str, folder: Path) -> None:
+    """Let `folder` stand for weights that stay where they are.
+
+    Args:
+        checkpoint: where they are; not written.
+        digest: of their content.
+        folder: gets the digest.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    if not (Path(checkpoint) / CONFIG_FILE).is_file():
+        raise CheckpointError(
+            f"{checkpoint}: no {CONFIG_FILE} here; expected a folder with weights"
+        )
+    (folder / DIGEST_FILE).write_text(json.dumps(digest))
+
+
+def weights_digest(folder: Path) -> str:
+    """Digest of the weights that a folder stands for; "" where the weights lie in it."""
+    path = folder / DIGEST_FILE
+    return str(json.loads(path.read_text())) if path.is_file() else ""
+
+
+def resolve_student(folder: Path, config: StudentSettings) -> Path:
+    """Where the weights of a start lie: in `folder`, or at the checkpoint of the configuration.
+
+    Args:
+        folder: artifact of the pretrain step.
+        config: of the student that starts there.
+
+    Raises:
+        CheckpointError: the folder stands for weights elsewhere, and no checkpoint is named.
+    """
+    if is_student(folder):
+        return folder
+    if config.checkpoint is None:
+        raise CheckpointError(f"{folder}: holds no student, and no checkpoint is configured")
+    return Path(config.checkpoint).resolve()

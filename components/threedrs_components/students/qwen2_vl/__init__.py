@@ -1,0 +1,1 @@
+"""Qwen2-VL: a tower for any frame size, positions with three axes."""

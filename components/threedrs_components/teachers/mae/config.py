@@ -1,0 +1,37 @@
+"""Masked autoencoder: transformers' plain ViT reads the encoder of a ViTMAE checkpoint.
+
+Features never go through `ViTMAEModel`: it shuffles the patches at random even when it masks none.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
+from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_platform.config import REPORTED
+
+MAE = ImageEncoder(
+    "ViTModel",
+    ("vit_mae",),
+    special_tokens=lambda shape: 1,
+    options={"interpolate_pos_encoding": True},
+    loading={"add_pooling_layer": False},
+    other_parts=("decoder.",),
+)
+
+
+class MAEConfig(ImageEncoderConfig):
+    """Masked autoencoder: one frame in, 2D features out. The 2D teacher of the comparison."""
+
+    weights: ClassVar[str] = "facebook/vit-mae-large (CC BY-NC 4.0)"
+
+    kind: Literal["mae"] = "mae"
+    sees: Annotated[Literal["2d"], REPORTED] = "2d"
+    architecture: MAEArchitecture = MAEArchitecture()
+    """Widths for pretraining; ignored when a checkpoint is given."""
+
+    @property
+    def encoder(self) -> ImageEncoder:
+        """The encoder half of a checkpoint."""
+        return MAE

@@ -1,0 +1,79 @@
+"""A loaded teacher: the contract of all kinds, and what all share that look at pixels.
+
+Imports no torch, so that a small teacher fits into the module of its configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from threedrs_components.scenes.frames import frame_tensor
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.records import Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TeacherCard:
+    """What must be known about a teacher to trust features that it made; kept in their files."""
+
+    kind: str
+    source_digest: str
+    """sha256 of the weights; empty if there are none."""
+    licence: str
+    preprocessing: str
+    """How frames are resized and computed with, in words."""
+    layer: int
+    output: str = ""
+    """Which of the model's tensors the features are, in words."""
+
+
+class Teacher(Protocol):
+    """What every kind of teacher is once it is loaded. It holds no gradient."""
+
+    card: TeacherCard
+    grid: int
+    """Patches across the width of a frame; the shorter side of stored grids."""
+
+    def scene_features(self, scene: Scene) -> Tensor:
+        """[F, rows, columns, channels] float32 of a scene's frames, the same on every call."""
+        ...
+
+
+class FrameTeacher(ABC):
+    """A teacher whose features depend on the frames alone."""
+
+    card: TeacherCard
+    grid: int
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32; one scene's frames."""
+
+    def scene_features(self, scene: Scene) -> Tensor:
+        """Features of a scene's frames."""
+        return self.features(frame_tensor(scene.images))
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuse what a CPU cannot do.
+
+    Raises:
+        ConfigError: bfloat16 is asked of a CPU.
+    """
+    if precision == "bfloat16" and device == "cpu":
+        raise ConfigError(
+            [Fault("bfloat16 needs an accelerator; on a CPU use float32", "teacher.precision")]
+        )

@@ -1,0 +1,36 @@
+"""VGGT as a teacher: what one may choose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
+from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
+from threedrs_platform.config import PLACE, REPORTED
+
+if TYPE_CHECKING:
+    from threedrs_components.teachers.vggt.teacher import VGGTTeacher
+
+
+class VGGTConfig(FrameTeacherConfig):
+    """VGGT: many frames in, camera-aware dense features out. The 3D teacher of the paper."""
+
+    weights: ClassVar[str] = "model.safetensors of facebook/VGGT-1B (CC BY-NC 4.0)"
+
+    kind: Literal["vggt"] = "vggt"
+    sees: Annotated[Literal["3d"], REPORTED] = "3d"
+    checkpoint: Annotated[str | None, PLACE] = None
+    """A .safetensors or .pt file; its own shapes then decide the widths."""
+    framing: Framing = "aspect"
+    architecture: VGGTArchitecture = VGGTArchitecture()
+    """Widths for pretraining; ignored when a checkpoint is given."""
+
+    def build(self, device: str = "cpu") -> VGGTTeacher:
+        """Load the teacher's weights.
+
+        Raises:
+            CheckpointError: no checkpoint, or one that does not fit.
+        """
+        from threedrs_components.teachers.vggt.teacher import VGGTTeacher
+
+        return VGGTTeacher.load(self, device)

@@ -1,0 +1,165 @@
+"""Every kind of teacher that the registry lists takes the same exam, newcomers too."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, get_args
+
+import pytest
+import torch
+from torch import Tensor
+
+from threedrs_components.teachers.colours import ColourTeacher, RGBConfig
+from threedrs_components.teachers.registry import TEACHERS, AnyTeacher
+from threedrs_components.teachers.settings import TeacherSettings
+from threedrs_components.testing import teacher_contract
+from threedrs_components.testing.teacher_checkpoints import (
+    tiny_scene,
+    tiny_teacher,
+    write_tiny_checkpoint,
+)
+from threedrs_platform.config import REPORTED
+from threedrs_platform.config.kinds import kinds_of
+
+torch.set_num_threads(1)
+
+HEAVY = ("torch", "transformers", "scipy", "safetensors")
+REGISTRY = "threedrs_components.teachers.registry"
+every_kind = pytest.mark.parametrize("kind", TEACHERS)
+
+
+@cache
+def heavy_imports() -> dict[str, list[str]]:
+    """What each kind's module brings, each imported before the next in one fresh process."""
+    modules = list(dict.fromkeys(TEACHERS.module(kind) for kind in TEACHERS))
+    code = (
+        "import importlib, sys\n"
+        f"for module in {modules}:\n"
+        "    before = set(sys.modules)\n"
+        "    importlib.import_module(module)\n"
+        f"    print(module, *sorted((set(sys.modules) - before) & set({HEAVY})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+
+
+@every_kind
+def test_a_configuration_is_read_without_what_computes(kind: str) -> None:
+    found = heavy_imports()[TEACHERS.module(kind)]
+    assert not found, f"{TEACHERS.module(kind)} brings {', '.join(found)}: import them in `build`"
+
+
+def test_no_two_teachers_have_one_name() -> None:
+    names = Counter(kind for config in get_args(AnyTeacher) for kind in kinds_of(config))
+    assert {kind: number for kind, number in names.items() if number > 1} == {}
+    assert set(names) == set(TEACHERS)
+
+
+@every_kind
+def test_facts_are_told(kind: str) -> None:
+    teacher_contract.check_facts(TEACHERS[kind])
+
+
+@every_kind
+def test_a_kind_leads_to_no_other(kind: str) -> None:
+    others = {TEACHERS.module(other) for other in TEACHERS} - {TEACHERS.module(kind)}
+    teacher_contract.check_walls(TEACHERS[kind], {*others, REGISTRY})
+
+
+@every_kind
+def test_what_is_only_reported_is_in_no_identity(kind: str, tmp_path: Path) -> None:
+    config = tiny_teacher(kind, tmp_path)
+    assert "sees" in config.canonical()
+    assert not {"sees", "checkpoint"} & config.identity().keys()
+
+
+@every_kind
+def test_features_are_what_training_reads(kind: str, tmp_path: Path) -> None:
+    teacher_contract.check_features(tiny_teacher(kind, tmp_path), tiny_scene())
+
+
+@every_kind
+def test_features_go_to_files_and_come_back(kind: str, tmp_path: Path) -> None:
+    config = tiny_teacher(kind, tmp_path / "weights")
+    teacher_contract.check_stored(config, tiny_scene(), tmp_path / "out")
+
+
+def test_a_newcomer_with_weights_is_told_what_to_add(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="a tiny checkpoint of it to WRITERS in threedrs"):
+        write_tiny_checkpoint("newcomer", tmp_path)
+
+
+class Forgetful(TeacherSettings):
+    """Says neither its name nor where its weights are."""
+
+    sees: Annotated[Literal["2d"], REPORTED] = "2d"
+
+
+class Weightless(Forgetful):
+    kind: Literal["weightless"] = "weightless"
+
+
+class Silent(TeacherSettings):
+    weights: ClassVar[None] = None
+    kind: Literal["silent"] = "silent"
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        (Forgetful, "Forgetful: give it its name"),
+        (Weightless, "Weightless: say in `weights`"),
+        (Silent, "Silent: say what it learned from"),
+    ],
+)
+def test_missing_facts_are_named(config: type[TeacherSettings], complaint: str) -> None:
+    with pytest.raises(AssertionError, match=complaint):
+        teacher_contract.check_facts(config)
+
+
+def test_a_way_to_another_kind_is_named() -> None:
+    with pytest.raises(AssertionError, match=r"vggt\.config imports threedrs_.*vggt\.layers"):
+        module = "threedrs_components.teachers.vggt.layers"
+        teacher_contract.check_walls(TEACHERS["vggt"], {module})
+
+
+def broken(change: Callable[[Tensor], Tensor]) -> type[ColourTeacher]:
+    class Broken(ColourTeacher):
+        """Colours with one thing wrong."""
+
+        def features(self, images: Tensor) -> Tensor:
+            return change(super().features(images))
+
+    return Broken
+
+
+class Unlicensed(ColourTeacher):
+    def __init__(self, config: RGBConfig) -> None:
+        super().__init__(config.model_copy(update={"licence": ""}))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "complaint"),
+    [
+        (
+            broken(lambda x: x.flatten(1, 2)),
+            r"rgb: features of shape \[3, 196, 3\]; give",
+        ),
+        (broken(Tensor.half), "float16, not float32"),
+        (broken(lambda x: x * torch.ones(3, requires_grad=True)), "carry a gradient"),
+        (broken(lambda x: x / 0), "not finite"),
+        (broken(lambda x: x + torch.rand(())), "differ from call to call"),
+        (Unlicensed, "must carry the configured licence"),
+    ],
+)
+def test_features_that_break_the_contract_are_refused(
+    teacher: type[ColourTeacher], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RGBConfig, "build", lambda self, device="cpu": teacher(self))
+    with pytest.raises(AssertionError, match=complaint):
+        teacher_contract.check_features(RGBConfig(), tiny_scene())

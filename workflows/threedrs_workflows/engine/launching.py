@@ -1,0 +1,163 @@
+"""Launches ready steps: reuses a result that exists, waits for another supervisor, or claims the
+step and starts an attempt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from threedrs_platform.compute.attempts import AttemptRequest
+from threedrs_platform.compute.recorder import LiveTail
+from threedrs_platform.database.journal import same_inputs
+from threedrs_platform.database.step_rows import StepRow
+from threedrs_platform.states import FailureClass, StepState
+from threedrs_platform.steps import Resources
+from threedrs_platform.store.artifacts import Health
+from threedrs_workflows.engine.run_context import Attempt, RunContext
+from threedrs_workflows.engine.schedule import Phase
+from threedrs_workflows.plan.plan import PlannedStep
+
+LAUNCHES_PER_TURN = 16
+
+
+class StepLauncher:
+    """Launches the ready steps of one run."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._run = context
+        self._claimed: list[Attempt] = []
+        """Attempts that wait for the transaction with their claims to end."""
+
+    def startable(self) -> list[str]:
+        """The next ready steps that there is room for; a few, for each launch takes room."""
+        now = time.monotonic()
+        found: list[str] = []
+        resources: list[Resources] = []
+        for key in self._run.schedule.ready():
+            not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
+            wanted = self._run.schedule.steps[key].spec.resources
+            if not_before <= now and self._has_room(wanted, resources):
+                found.append(key)
+                resources.append(wanted)
+            if len(found) == LAUNCHES_PER_TURN:
+                break
+        return found
+
+    def launch(self, keys: Sequence[str]) -> None:
+        """Decide about ready steps; attempts that were claimed begin with the next `submit`."""
+        contents = {key: self._content_key(key) for key in keys}
+        rows = self._run.workspace.journal.rows(keys)
+        twins = self._run.workspace.journal.with_content(contents.values())
+        for key in keys:
+            if self._run.schedule.phase(key) is Phase.READY:  # --fail-fast may just have dropped it
+                step, content = self._run.schedule.steps[key], contents[key]
+                self._decide(step, rows[key], content, twins.get(content))
+
+    def submit(self) -> None:
+        """Begin the claimed attempts, now that their claims are committed."""
+        for attempt in self._claimed:
+            attempt.handle = self._run.compute.submit(attempt.request)
+        self._claimed.clear()
+
+    def _decide(
+        self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None
+    ) -> None:
+        journal, run_id = self._run.workspace.journal, self._run.run_id
+        if row.state is StepState.SUCCEEDED:
+            if row.content_key == content_key:
+                self._take_result(step, row)
+            else:
+                journal.invalidate(run_id, step.key, "input changed")
+        elif row.state is StepState.RUNNING and not row.is_abandoned:
+            self._run.wait_for_others(step.key)
+            self._run.tell(step, "waiting", "another submission works on it")
+        elif row.state is StepState.FAILED:
+            self._run.fail(step, row.failure or FailureClass.BUG, row.message or "failed elsewhere")
+        elif row.state in (StepState.BLOCKED, StepState.CANCELLED):
+            # Another run gave it up; this one wants it, and its inputs are there.
+            journal.move(run_id, [step.key], StepState.PENDING, row.reason, [row.state])
+        elif twin is None or twin.key == step.key or not self._adopt(step, twin):
+            self._claim(step, row, content_key)
+
+    def _take_result(self, step: PlannedStep, row: StepRow) -> None:
+        """Use the result that another supervisor or an earlier run committed for this very step."""
+        assert row.output_digest is not None
+        if self._run.workspace.store.stat_check(row.output_digest) is not Health.OK:
+            why = "artifact missing or corrupt"
+            self._run.workspace.journal.invalidate(self._run.run_id, step.key, why)
+            return
+        finishing = self._run.schedule.finishing(step.key)
+        self._run.schedule.done(step.key, row.output_digest)
+        self._run.workspace.runs.finish_cells(self._run.run_id, finishing, StepState.SUCCEEDED)
+        self._run.tell(step, "reused")
+
+    def _adopt(self, step: PlannedStep, twin: StepRow) -> bool:
+        """Use the result of a twin: a step that did the same work under another recipe."""
+        digest, schedule = twin.output_digest, self._run.schedule
+        if digest is None or self._run.workspace.store.stat_check(digest) is not Health.OK:
+            return False
+        adopted = self._run.workspace.journal.adopt(
+            self._run.run_id,
+            step.key,
+            twin,
+            schedule.inputs(step.key),
+            schedule.finishing(step.key),
+        )
+        if adopted:
+            schedule.done(step.key, digest)
+            self._run.tell(step, "reused", same_inputs(twin))
+        return adopted
+
+    def _claim(self, step: PlannedStep, row: StepRow, content_key: str) -> None:
+        """Claim a step for an attempt of this supervisor, unless its resources can never be had."""
+        run, journal = self._run, self._run.workspace.journal
+        note = run.note(step)
+        logs = run.workspace.logs(step.key)
+        log_file = str(logs / "{attempt}.log")
+        claim = journal.claim(run.run_id, step.key, run.options.lease_s, log_file, note, row)
+        if claim is None:
+            run.wait_for_others(step.key)
+            return
+        refusal = run.compute.refusal(step.spec.resources)
+        if refusal is not None:
+            journal.fail(run.run_id, claim, FailureClass.INFRA, refusal)
+            run.fail(step, FailureClass.INFRA, refusal)
+            return
+        live_file = logs / f"{claim.epoch}.jsonl"
+        request = AttemptRequest(
+            step_key=step.key,
+            attempt=claim.epoch,
+            kind=step.spec.kind,
+            label=step.spec.label,
+            entry=step.spec.entry,
+            modules=step.spec.modules,
+            code=step.recipe.code,
+            code_cache=str(run.workspace.code_cache),
+            params=dict(step.spec.params),
+            settings=dict(run.settings(step)),
+            inputs=run.schedule.inputs(step.key),
+            resources=step.spec.resources,
+            store=run.workspace.store_address,
+            scratch=str(run.workspace.scratch(step.key, content_key)),
+            log_file=log_file.format(attempt=claim.epoch),
+            live_file=str(live_file),
+        )
+        attempt = Attempt(claim, step, request, content_key, LiveTail(live_file))
+        if step.spec.resources.timeout_s:
+            attempt.deadline = time.monotonic() + step.spec.resources.timeout_s
+        run.attempts[step.key] = attempt
+        self._claimed.append(attempt)
+        run.schedule.set(step.key, Phase.RUNNING)
+        run.tell(step, "started", note)
+
+    def _has_room(self, wanted: Resources, before: Sequence[Resources]) -> bool:
+        jobs = self._run.options.jobs
+        if jobs is not None and len(self._run.attempts) + len(before) >= jobs:
+            return False
+        claimed = [attempt.request.resources for attempt in self._claimed]
+        return self._run.compute.has_room(wanted, [*claimed, *before])
+
+    def _content_key(self, key: str) -> str:
+        schedule = self._run.schedule
+        return schedule.steps[key].recipe.content_key(schedule.inputs(key))

@@ -1,0 +1,141 @@
+"""What follows from an attempt's outcome: a commit, another try, damaged inputs made anew, or a
+step given up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from threedrs_platform.compute.attempts import AttemptReport
+from threedrs_platform.database.journal import Claim, Outcome
+from threedrs_platform.errors import StorageError
+from threedrs_platform.states import FailureClass, StepState
+from threedrs_workflows.engine.run_context import Attempt, RunContext
+from threedrs_workflows.engine.schedule import Phase
+from threedrs_workflows.plan.plan import PlannedStep
+
+MAX_INPUT_REPAIRS = 2
+"""How often one step may find its inputs damaged before it counts as failed."""
+
+
+class OutcomeHandler:
+    """Handles the outcomes of one run's attempts."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._run = context
+        self._repairs: Counter[str] = Counter()
+        self.out_of_storage = ""
+        """Why the run cannot go on, once storage has failed."""
+
+    def handle(self, attempt: Attempt, report: AttemptReport) -> None:
+        """Do what the report of an attempt that ran here asks for."""
+        run, step, claim = self._run, attempt.step, attempt.claim
+        journal = run.workspace.journal
+        run.show_progress(attempt)
+        if report.digest is not None:
+            self._commit(attempt, report)
+        elif run.schedule.phase(step.key) is Phase.CANCELLED:
+            journal.release(run.run_id, [claim], "cancelled", StepState.CANCELLED)
+        elif report.bad_inputs:
+            self._repair_inputs(attempt, report)
+        elif report.failure is FailureClass.STORAGE:
+            journal.fail(run.run_id, claim, FailureClass.STORAGE, report.message, retry_in_s=0.0)
+            run.schedule.set(step.key, Phase.READY)
+            # Not raised here: reports of other attempts are still to be committed in this turn.
+            self.out_of_storage = f"{step.name}: {report.message}"
+        elif report.cancelled and report.failure is None:
+            journal.release(run.run_id, [claim], report.message)
+            run.schedule.set(step.key, Phase.READY)
+        else:
+            self._retry_or_fail(attempt, report.failure or FailureClass.BUG, report.message)
+
+    def time_out(self, attempt: Attempt) -> None:
+        """Stop an attempt that took longer than its step allows."""
+        if attempt.handle is not None:
+            self._run.compute.cancel(attempt.handle)
+        del self._run.attempts[attempt.step.key]
+        limit = attempt.step.spec.resources.timeout_s
+        self._retry_or_fail(attempt, FailureClass.INFRA, f"took longer than its limit of {limit} s")
+
+    def _commit(self, attempt: Attempt, report: AttemptReport) -> None:
+        """Make a successful attempt's artifact the step's result, unless its claim is stale."""
+        run, step = self._run, attempt.step
+        finishing = run.schedule.finishing(step.key)
+        outcome = _outcome(attempt, report)
+        if run.workspace.journal.commit(run.run_id, attempt.claim, outcome, finishing):
+            run.cleaner.remove(run.workspace.scratch(step.key))
+            run.schedule.done(step.key, outcome.digest)
+            run.tell(step, "done", f"{report.seconds:.1f} s")
+        else:
+            run.wait_for_others(step.key)
+            run.tell(step, "lost", "another supervisor took the step over")
+
+    def _repair_inputs(self, attempt: Attempt, report: AttemptReport) -> None:
+        """Send the steps that made damaged inputs back to work; this step waits for them again."""
+        run, step = self._run, attempt.step
+        self._repairs[step.key] += 1
+        if self._repairs[step.key] > MAX_INPUT_REPAIRS:
+            self._give_up(step, attempt.claim, FailureClass.INFRA, report.message)
+            return
+        run.workspace.journal.release(run.run_id, [attempt.claim], report.message)
+        run.observer.warning(f"{step.name}: {report.message}; rebuilding")
+        run.schedule.set(step.key, Phase.WAITING)
+        for name in report.bad_inputs:
+            upstream = step.inputs[name]
+            if run.schedule.phase(upstream) is Phase.DONE:
+                why = "artifact missing or corrupt"
+                run.workspace.journal.invalidate(run.run_id, upstream, why)
+                run.schedule.undo(upstream)
+
+    def _retry_or_fail(self, attempt: Attempt, failure: FailureClass, message: str) -> None:
+        run, step = self._run, attempt.step
+        retry = run.retries.decide(step.spec, step.key, failure, attempt.request.settings)
+        if retry is None:
+            self._give_up(step, attempt.claim, failure, message)
+            return
+        journal = run.workspace.journal
+        if not journal.fail(run.run_id, attempt.claim, failure, message, retry.delay_s):
+            run.wait_for_others(step.key)
+            return
+        run.waiting_retries[step.key] = (time.monotonic() + retry.delay_s, retry)
+        run.schedule.set(step.key, Phase.READY)
+        run.tell(step, "retry", f"{failure}: {message}; {retry.note}")
+
+    def _give_up(
+        self, step: PlannedStep, claim: Claim, failure: FailureClass, message: str
+    ) -> None:
+        if self._run.workspace.journal.fail(self._run.run_id, claim, failure, message):
+            self._run.fail(step, failure, message)
+        else:
+            self._run.wait_for_others(step.key)
+
+    def check_storage(self) -> None:
+        """End the run if storage has failed: whatever comes next would fail too.
+
+        Raises:
+            StorageError: says which step met it.
+        """
+        if self.out_of_storage:
+            raise StorageError(self.out_of_storage)
+
+
+def _outcome(attempt: Attempt, report: AttemptReport) -> Outcome:
+    assert report.digest is not None
+    return Outcome(
+        digest=report.digest,
+        content_key=attempt.content_key,
+        input_digests=attempt.request.inputs,
+        size=report.size,
+        files=report.files,
+        seconds=report.seconds,
+        cpu_s=report.cpu_s,
+        gpu_s=report.gpu_s,
+        max_rss=report.max_rss,
+        node=report.node,
+        pid=report.pid,
+        metrics=report.metrics,
+        scores=report.scores,
+        curves=report.curves,
+        warnings=report.warnings,
+    )
