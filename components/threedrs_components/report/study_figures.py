@@ -149,10 +149,11 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
         dots = _markers(path, xs, [t.values[metric] for t in done], done, "circle", PLAIN)
         # The scale begins below the first number, whose dot would be white on white.
         dots["marker"] |= {"color": [t.number for t in done], "colorscale": "Blues", "cmin": -5}
-        traces.append({**dots, "xaxis": f"x{place}", "yaxis": f"y{place}"})
+        axes = str(place) if place > 1 else ""  # Plotly counts x, x2, x3
+        traces.append({**dots, "xaxis": f"x{axes}", "yaxis": f"y{axes}"})
         kind = "category" if axis.places else "log" if axis.is_log else "linear"
-        layout[f"xaxis{place}"] = {"title": {"text": path}, "type": kind}
-        layout[f"yaxis{place}"] = {"title": {"text": name if place % SLICES_PER_ROW == 1 else ""}}
+        layout[f"xaxis{axes}"] = {"title": {"text": path}, "type": kind}
+        layout[f"yaxis{axes}"] = {"title": {"text": name if place % SLICES_PER_ROW == 1 else ""}}
     header, table = _settings_table(study, metric, done)
     text = f"{name} over each setting, whatever the others were; later trials are darker."
     return StudyFigure(

@@ -22,7 +22,7 @@ def ordered_product(left: Tensor, right: Tensor) -> Tensor:
     has the same bits in whatever company it is. For the small k of geometry only.
     """
     terms = (left[..., k, None] * right[..., None, k, :] for k in range(left.shape[-1]))
-    return reduce(torch.add, terms)
+    return reduce(Tensor.add_, terms)
 
 
 def world_coordinates(
@@ -101,9 +101,9 @@ def cell_means(points: Tensor, valid: Tensor, rows: int, columns: int) -> tuple[
         counts [F, rows, columns] int32 of valid pixels.
     """
     units = torch.where(valid[..., None], torch.round(points / UNIT_M), 0.0).movedim(-1, 1)
-    sums = cell_sums(units.to(torch.float64), rows, columns).movedim(1, -1)
+    sums = torch.stack([cell_sums(frame.to(torch.float64), rows, columns) for frame in units])
     counts = cell_sums(valid, rows, columns)
-    means = (sums / counts.clamp(min=1.0)[..., None] * UNIT_M).to(torch.float32)
+    means = (sums.movedim(1, -1) / counts.clamp(min=1.0)[..., None] * UNIT_M).to(torch.float32)
     return means, counts.round().to(torch.int32)
 
 

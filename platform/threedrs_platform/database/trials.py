@@ -146,7 +146,7 @@ class StudyView:
         unknown = sum(not trial.has_keys for trial in self.trials)
         if unknown:
             found.append(
-                f"{_trials_are(unknown)} left out: nothing says by which code and from which data "
+                f"{_trials(unknown)} left out: nothing says by which code and from which data "
                 "they were measured; `workflows tune` measures them again"
             )
         if self.out_of_date:
@@ -178,8 +178,8 @@ def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
 def out_of_date_notes(reasons: Mapping[int, str]) -> list[str]:
     """How many trials do not count any more, a line per reason."""
     counts = Counter(reasons.values())
-    return [f"{_trials_are(count)} out of date: {why}" for why, count in counts.items()]
+    return [f"{_trials(count)} out of date: {why}" for why, count in counts.items()]
 
 
-def _trials_are(count: int) -> str:
-    return "1 trial is" if count == 1 else f"{count} trials are"
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"

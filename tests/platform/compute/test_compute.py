@@ -10,6 +10,7 @@ import pytest
 from threedrs_platform.compute.attempts import AttemptRequest, StoreAddress
 from threedrs_platform.compute.in_process import Compute, Handle, InProcessCompute
 from threedrs_platform.compute.open import open_compute
+from threedrs_platform.compute.recorder import LiveTail
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.states import FailureClass
@@ -99,10 +100,10 @@ def test_waiting_for_nothing_ends_at_once_or_after_the_time_limit(bench: Bench) 
 def test_progress_can_be_watched(bench: Bench) -> None:
     request = bench.request("crawl", seconds=1.5)
     handle = bench.compute.submit(request)
-    end = time.monotonic() + PATIENCE_S
-    while not Path(request.live_file).exists() and time.monotonic() < end:
+    tail, end = LiveTail(Path(request.live_file)), time.monotonic() + PATIENCE_S
+    while not (lines := tail.new_lines()) and time.monotonic() < end:
         time.sleep(0.02)
-    assert "crawling" in Path(request.live_file).read_text()
+    assert lines[0]["note"] == "crawling"
     bench.compute.cancel(handle)
     bench.collect(1)
 

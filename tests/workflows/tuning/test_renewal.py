@@ -119,7 +119,7 @@ def test_what_is_out_of_date_is_told_with_the_reason(
     _, (study,) = tune(grid())
     assert dict(study.out_of_date) == stale["all"] and study.left_out == []
     text = outcome_text(study)
-    assert "2 trials are out of date: code changed (finetune)" in text
+    assert "2 trials out of date: code changed (finetune)" in text
     assert "2 of them measured again" in text
     assert outcome_content(study)["out_of_date"]["trials"].keys() == set(map(str, stale["all"]))
     assert trials_out_of_date(workspace, tuning_of(grid()), trials) == {"all": {}}

@@ -89,7 +89,7 @@ def _show_search(args: argparse.Namespace, workspace: Workspace, tuning: Tuning)
 
     stale = trials_out_of_date(workspace, tuning)
     notes = [
-        f"{arm}: {note}; measured again"
+        f"{arm}: {note}; they would be measured again"
         for arm, reasons in stale.items()
         for note in out_of_date_notes(reasons)
     ]

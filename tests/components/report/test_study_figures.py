@@ -1,0 +1,53 @@
+"""Plots of a study are what Plotly takes, whatever kinds of settings and metrics there are."""
+
+from __future__ import annotations
+
+import pytest
+from plotly import graph_objects
+
+from threedrs_components.report.study_figures import coordinate_axis, study_figures
+from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow
+
+METRICS = ("scanrefer/acc@0.25", "validation/loss")
+SPACE = {"rate": "1e-05 to 0.01, log", "layers": "[1] | [2]", "weight": "0 to 3", "count": "1 to 4"}
+
+
+def study(metrics: int, trials: int = 12) -> StudyView:
+    """A study with complete and pruned trials."""
+    facts = StudyFacts(
+        "grid-1", "grid", {}, METRICS[:metrics], ("maximize", "minimize")[:metrics], SPACE, trials,
+        (0,), 10, 0.2, watched="-validation/loss",
+    )  # fmt: skip
+    rows = [
+        TrialRow(
+            number,
+            "complete" if number % 4 else "pruned",
+            {"rate": 10.0 ** -(2 + number % 3), "layers": [number % 2], "weight": number / 4},
+            (float(number), 1.0 / (1 + number))[:metrics] if number % 4 else (),
+            intermediate={1: -1.0, 2: -0.5},
+        )
+        for number in range(trials)
+    ]
+    return StudyView("grid-1/all", facts, tuple(rows), {METRICS[0]: {"rate": 0.9, "weight": 0.1}})
+
+
+@pytest.mark.parametrize("metrics", [1, 2])
+def test_every_figure_is_valid_and_has_its_data_as_a_table(metrics: int) -> None:
+    figures = study_figures(study(metrics), 0)
+    front = ["front"] if metrics > 1 else []
+    names = ["history", "importance", *front, "slices", "parallel", "curves"]
+    assert [figure.name for figure in figures] == names
+    for figure in figures:
+        graph_objects.Figure(data=list(figure.traces), layout=dict(figure.layout))
+        assert figure.rows and {len(row) for row in figure.rows} == {len(figure.header)}
+
+
+def test_without_complete_trials_there_is_nothing_to_draw() -> None:
+    assert study_figures(study(1, trials=1), 0) == []
+
+
+def test_wide_ranges_get_a_logarithmic_axis() -> None:
+    axis = coordinate_axis("learning_rate", [1e-5, 1e-4, 1e-3])
+    assert axis.is_log and axis.place(1e-4) == pytest.approx(0.5)
+    assert coordinate_axis("layer", ["[-1]", "[2]"]).place("[2]") == 1.0
+    assert coordinate_axis("weight", [3.0]).place(3.0) == 0.5
