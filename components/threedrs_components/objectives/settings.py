@@ -44,7 +44,7 @@ class ObjectiveSettings(Config):
     """What grid files and curves call it."""
     per: ClassVar[Per]
     """What its loss is a mean over. A loss per question is that of a task: it is measured on
-    held-out scenes, too."""
+    held-out scenes, too, which come without targets."""
     reads_teacher: ClassVar[bool] = False
     """Whether it compares with a teacher's features, and so needs a teacher."""
     shares: ClassVar[tuple[Share, ...]] = ()

@@ -65,6 +65,7 @@ class TrainingModule(nn.Module):
             target = micro.targets.get(objective.name)
             whole = totals.questions if settings.per == "question" else totals.scenes
             loss, own = objective(StudentPass(self.student, batch, output, target), whole)
+            assert own.keys() <= set(settings.parts), f"{settings.name} announces not all parts"
             weighted.append(settings.weight * loss)
             parts |= own | {settings.loss_part: float(loss.detach())}
         if not weighted:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.alignment.config import AlignmentConfig, known_losses
 from threedrs_components.objectives.alignment.head import (
     AlignmentHead,
     alignment_loss,
@@ -93,6 +93,22 @@ def test_the_head_compares_scenes_one_by_one() -> None:
     states, teacher = torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 5)
     apart = [head([states[row, None]], teacher[row, None])[0].item() for row in range(2)]
     assert head([states], teacher)[0].item() == pytest.approx(sum(apart) / 2)
+
+
+def test_a_sum_is_spelled_in_one_way_and_made_of_known_losses() -> None:
+    assert AlignmentConfig(loss="gram+cosine") == AlignmentConfig(loss="cosine+gram")
+    with pytest.raises(ValueError, match="no loss 'cosin'; known: cosine, euclidean, gram"):
+        AlignmentConfig(loss="cosin+gram")
+    with pytest.raises(ValueError, match="names a loss twice; set weight"):
+        AlignmentConfig(loss="cosine+cosine")
+
+
+@pytest.mark.parametrize("loss", known_losses())
+def test_every_loss_is_zero_for_a_perfect_student_and_positive_for_another(loss: str) -> None:
+    torch.manual_seed(0)
+    teacher, other = torch.randn(2, 7, 4), torch.randn(2, 7, 4)
+    assert loss_of(3 * teacher, teacher, loss).item() == pytest.approx(0, abs=1e-6)
+    assert loss_of(other, teacher, loss).item() > 0.1
 
 
 def test_only_the_student_gets_a_gradient() -> None:
