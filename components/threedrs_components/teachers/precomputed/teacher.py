@@ -125,14 +125,17 @@ def _named(found: FeatureMap, scene: Scene) -> FeatureMap:
 
 
 def folder_digest(root: Path) -> str:
-    """sha256 over the names, sizes, beginnings and ends of all files under a folder.
+    """sha256 over the names, sizes, beginnings and ends of all visible files under a folder.
 
     Feature folders hold tens of gigabytes; the steps of a workflow digest all of it besides.
     """
     digest = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        name = path.relative_to(root)
+        if any(part.startswith(".") for part in name.parts):
+            continue
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(root)} {size}\n".encode())
+        digest.update(f"{name} {size}\n".encode())
         with path.open("rb") as file:
             digest.update(file.read(SAMPLED_BYTES))
             file.seek(max(0, size - SAMPLED_BYTES))
