@@ -37,22 +37,21 @@ from threedrs_workflows.testing.fresh_steps import FreshSteps
 
 FRAME_NAMES = ["frame-000000", "frame-000001"]
 FIXTURES = Path(__file__).parents[1] / "components/benchmarks/fixtures"
-BASE = """
-version: 1
-name: guard
-base:
-  preset: micro
-  scenes: {train: 3, text: 2, val: 2, num_frames: 2}
-  prepare.num_frames: 2
-  training.steps: 1
-  probe.folds: 2
-"""
+SMOKE = "version: 1\nname: guard\nbase: {preset: micro}\n"
+SMALL = {
+    "scenes": {"train": 6, "text": 2, "val": 2, "teacher_scenes": 4, "num_frames": 2},
+    "prepare.num_frames": 2,
+    "training.steps": 1,
+    "probe.folds": 2,
+}
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small world on disk, the same as ScanNet has it, and annotations of every benchmark."""
+def data(tmp_path_factory: pytest.TempPathFactory, fresh: FreshSteps) -> Path:
+    """A small world, the same as ScanNet has it, annotations, and a student to start from."""
     root = tmp_path_factory.mktemp("data")
+    started = fresh.run(cell_steps(experiment(MICRO), 1, FileDigests())["pretrain"])
+    shutil.copytree(started, root / "student")
     write_world(root / "world")
     write_scannet(root / "world", root)
     shutil.copytree(root / "world", root / "annotated")
@@ -83,8 +82,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshSteps]:
 
 
 def experiment(changes: Mapping[str, Any]) -> Experiment:
-    tree = expand(load_document(BASE), smoke=True).base.model_dump(mode="json")
-    return Experiment.model_validate(put_in(tree, (), dict(changes)))
+    tree = expand(load_document(SMOKE), smoke=True).base.model_dump(mode="json")
+    return Experiment.model_validate(put_in(put_in(tree, (), SMALL), (), dict(changes)))
 
 
 MICRO = {"student": "llava", "teacher": "none"}
@@ -109,7 +108,7 @@ def features_made_elsewhere(data: Path) -> Path:
     """Noise for every scene of the micro world that the cells render."""
     folder = data / "features"
     folder.mkdir(exist_ok=True)
-    for split, number in (("train", 3), ("val", 2)):
+    for split, number in (("train", 6), ("val", 2)):
         for index in range(number):
             values = np.random.default_rng(index).normal(size=(2, 4, 4, 8)).astype(np.float32)
             np.savez(folder / f"{split}{index:05d}.npz", feature=values, frame_names=FRAME_NAMES)
@@ -123,6 +122,7 @@ def of_scenes(kind: str, data: Path) -> dict[str, Any]:
     folder = data / f"scenes-{kind}"
     scenes = tiny_scenes(kind, folder).canonical()
     elsewhere = {
+        "students": {"llava": {"kind": "llava_video", "checkpoint": str(data / "student")}},
         "benchmarks.annotations": str(data / "world"),
         "benchmarks.box_file": str(data / "metadata/scannet_gt_box.json"),
         "benchmarks.candidates": "ground_truth",

@@ -11,7 +11,7 @@ from threedrs_components.scenes.registry import SCENES
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.testing.scannet_files import write_scannet
 
-WORLD = MicroWorldConfig(train=3, text=2, val=2, num_frames=3, teacher_scenes=1)
+WORLD = MicroWorldConfig(train=6, text=2, val=2, num_frames=3, teacher_scenes=1)
 
 
 def tiny_scenes(kind: str, folder: Path) -> SceneSettings:

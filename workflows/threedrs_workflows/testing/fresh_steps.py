@@ -6,6 +6,7 @@ For the guard of keys: whatever a step loads must be among the modules that its 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -45,9 +46,10 @@ class FreshSteps:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
+        self._process.stdout.close()
 
     def run(self, spec: StepSpec) -> Path:
         """The folder that a step and the steps before it have written."""
@@ -55,6 +57,7 @@ class FreshSteps:
         if key not in self._out:
             inputs = {name: self.run(read) for name, read in spec.inputs.items()}
             folder = self.root / key[:16]
+            shutil.rmtree(folder, ignore_errors=True)  # of a step that has failed before
             for name in ("out", "scratch"):
                 (folder / name).mkdir(parents=True)
             self.kinds.add(spec.kind)
