@@ -97,10 +97,11 @@ def of_student(kind: str, _data: Path) -> dict[str, Any]:
 
 def of_teacher(kind: str, data: Path) -> dict[str, Any]:
     """Distilled from stored weights, if it has any."""
-    if kind == "precomputed":
-        settings = PrecomputedConfig(checkpoint=str(features_made_elsewhere(data)), sees="2d")
-    else:
-        settings = tiny_teacher(kind, data / "teachers" / kind)
+    settings = (
+        PrecomputedConfig(checkpoint=str(features_made_elsewhere(data)), sees="2d")
+        if kind == "precomputed"
+        else tiny_teacher(kind, data / "teachers" / kind)
+    )
     return {"teachers": {"chosen": settings.canonical()}, **DISTILLED, "teacher": "chosen"}
 
 
