@@ -53,14 +53,17 @@ class Tree:
     def place(self, path: KeyPath, of_key: bool = False) -> Place:
         """Where the value (or key) at a path was written, else what is nearest around it.
 
-        Of a mapping that another file has changed in part, the place of the last change.
+        Of a mapping that was written in part by dotted names, or that another file has changed in
+        part, the place of the last change.
         """
         if of_key and path in self.keys:
             return self.keys[path]
-        if path in self.values and isinstance(get_in(self.data, path), Mapping):
+        if path and isinstance(get_in(self.data, path), Mapping):
+            own = self.values.get(path)
             inside = [place for known, place in self.values.items() if _under(known, path)]
-            changes = [place for place in inside if place.file != self.values[path].file]
-            return changes[-1] if changes else self.values[path]
+            changes = [place for place in inside if own is None or place.file != own.file]
+            if changes or own is not None:
+                return changes[-1] if changes else own or Place("")
         for length in range(len(path), -1, -1):
             if path[:length] in self.values:
                 return self.values[path[:length]]

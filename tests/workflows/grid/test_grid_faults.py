@@ -366,3 +366,10 @@ def test_a_name_that_no_file_could_carry_is_refused() -> None:
 def test_a_file_without_end_is_refused() -> None:
     with pytest.raises(ConfigError, match="/dev/zero: longer than"):
         load_document(Path("/dev/zero"))
+
+
+def test_a_fault_of_a_section_that_no_preset_names_is_placed_where_it_is_written() -> None:
+    text = "version: 1\nname: x\nbase:\n  preset: micro\n  probe.layer: 17\n"
+    with pytest.raises(ConfigError) as caught:
+        expand(load_document(text, "grid.yaml"))
+    assert "grid.yaml:5" in str(caught.value)
