@@ -28,8 +28,6 @@ examples:
 Scenes that the output folder holds already are kept, so the same command goes on after a crash.
 """
 
-COLUMNS = ("scene", "frames", "tokens", "tokens_with_depth", "objects", "proposals", "pairs")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
@@ -70,9 +68,9 @@ def as_content(out: Path, outcome: Preparation) -> dict[str, Any]:
 
 
 def as_text(content: dict[str, Any]) -> str:
-    """A line per scene."""
-    rows = [tuple(name.replace("_", " ") for name in COLUMNS)]
-    rows += [tuple(str(scene[name]) for name in COLUMNS) for scene in content["scenes"]]
+    """A line per scene; the columns are the fields of `PreparedSummary`."""
+    scenes = content["scenes"]
+    rows = [[name.replace("_", " ") for name in scenes[0]], *([*each.values()] for each in scenes)]
     return "\n".join([columns(rows, indent=""), *skipped_lines(content)])
 
 
