@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -20,13 +20,11 @@ from threedrs_components.scenes.frames import (
     uniform_choice,
 )
 from threedrs_components.scenes.settings import SceneSettings
-from threedrs_components.scenes.source import SceneSource
 from threedrs_components.scenes.splits import ALL, chosen_split, read_splits
 from threedrs_platform.config import PLACE
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 
-OnBadScene = Literal["refuse", "skip"]
 Pixels = TypeVar("Pixels", UInt8, Float32)
 
 
@@ -235,48 +233,6 @@ def read_intrinsics(scene_id: str, path: Path) -> Float32:
     if not np.isfinite(matrix).all() or matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
         raise SceneError(scene_id, "intrinsics need finite values and positive focals", path)
     return matrix
-
-
-class BadScenes:
-    """Collects scenes that were skipped, for the report at the end."""
-
-    def __init__(self) -> None:
-        self.errors: list[SceneError] = []
-
-    def __call__(self, error: SceneError) -> None:
-        """Note one skipped scene."""
-        self.errors.append(error)
-
-    def summary(self) -> dict[str, object]:
-        """How many scenes were skipped, and the reason for each."""
-        return {
-            "skipped": len(self.errors),
-            "reasons": {error.scene_id: error.reason for error in self.errors},
-        }
-
-
-def load_scenes(
-    source: SceneSource,
-    scene_ids: Iterable[str],
-    on_bad_scene: OnBadScene = "refuse",
-    report: Callable[[SceneError], None] | None = None,
-) -> Iterator[Scene]:
-    """Read scenes one by one.
-
-    A bad scene ends the iteration with its SceneError ("refuse"), or is handed to `report`
-    and left out ("skip"); a skip without anybody to report to is refused.
-    """
-    if on_bad_scene == "skip" and report is None:
-        raise ValueError('on_bad_scene="skip" needs a report, so that no scene vanishes unseen')
-    for scene_id in scene_ids:
-        try:
-            scene = source.load(scene_id)
-        except SceneError as error:
-            if on_bad_scene == "refuse" or report is None:
-                raise
-            report(error)
-            continue
-        yield scene
 
 
 def _chosen_names(

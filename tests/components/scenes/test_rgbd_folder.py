@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threedrs_components.scenes.rgbd_folder import (
-    BadScenes,
-    RGBDFolder,
-    RGBDFolderConfig,
-    load_scenes,
-)
+from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
 from threedrs_platform.errors import DataError, SceneError
 
 
@@ -193,37 +188,6 @@ def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
 def test_an_unknown_split_names_the_known_ones(small_world: Path) -> None:
     with pytest.raises(DataError, match="known: all, probe, text, train, val"):
         RGBDFolder(small_world).scenes("test")
-
-
-@pytest.fixture
-def one_good_one_bad(scene_folder: Any) -> RGBDFolder:
-    good = scene_folder.root.parent / "good"
-    good.mkdir()
-    for path in scene_folder.root.iterdir():
-        (good / path.name).write_bytes(path.read_bytes())
-    _with_nan_pose(scene_folder)
-    return RGBDFolder(scene_folder.root.parent)
-
-
-def test_refusing_stops_at_the_bad_scene(one_good_one_bad: RGBDFolder) -> None:
-    scenes = load_scenes(one_good_one_bad, ["good", "kitchen"])
-    assert next(scenes).scene_id == "good"
-    with pytest.raises(SceneError, match="scene kitchen: pose holds NaN"):
-        next(scenes)
-
-
-def test_skipping_goes_on_and_counts(one_good_one_bad: RGBDFolder) -> None:
-    bad = BadScenes()
-    ids = one_good_one_bad.scenes()
-    loaded = list(load_scenes(one_good_one_bad, ids, "skip", bad))
-    assert [scene.scene_id for scene in loaded] == ["good"]
-    assert bad.summary()["skipped"] == 1
-    assert "NaN" in str(bad.summary()["reasons"])
-
-
-def test_skipping_in_silence_is_refused(one_good_one_bad: RGBDFolder) -> None:
-    with pytest.raises(ValueError, match="needs a report"):
-        next(load_scenes(one_good_one_bad, ["good"], "skip"))
 
 
 def test_real_frames_are_read(redkitchen: Path) -> None:

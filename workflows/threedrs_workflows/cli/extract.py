@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.config.strict_yaml import plain_value
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.scene_arguments import (
+    add_bad_scene_argument,
+    add_scenes_argument,
+    progress_of,
+    skipped_json,
+    skipped_lines,
+)
 
 if TYPE_CHECKING:
+    from threedrs_components.teachers.extraction import Extraction
     from threedrs_workflows.folders.extraction import ExtractionRequest
 
 SUMMARY = "store a teacher's features of scenes, one Arrow file per scene"
@@ -29,13 +37,7 @@ Scenes that the output folder holds already are kept, so the same command goes o
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument(
-        "--scenes",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
-    )
+    add_scenes_argument(parser)
     parser.add_argument("--teacher", required=True, metavar="KIND", help="vggt, mae, dinov2, ...")
     parser.add_argument("--checkpoint", metavar="PATH", help="the teacher's weights")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the features")
@@ -56,12 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="another field of the teacher's configuration, e.g. framing=squash; repeatable",
     )
     parser.add_argument("--device", metavar="NAME", help="default: an accelerator, else the cpu")
-    parser.add_argument(
-        "--on-bad-scene",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="stop at an unusable scene, or leave it out and say so",
-    )
+    add_bad_scene_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,15 +75,12 @@ def run(args: argparse.Namespace) -> int:
         options=teacher_options(args),
         frames=args.frames,
         device=args.device,
-        skip_bad_scenes=args.on_bad_scene == "skip",
+        on_bad_scene=args.on_bad_scene,
         workspace=args.workspace,
         database=args.db,
     )
 
-    def progress(done: int, total: int, note: str) -> None:
-        say(args, f"{done}/{total} {note}")
-
-    outcome = extract_folder(request, progress)
+    outcome = extract_folder(request, progress_of(args))
     content = as_content(request, outcome)
     emit(args, content, as_text(content))
     return 0
@@ -111,22 +105,21 @@ def teacher_options(args: argparse.Namespace) -> dict[str, Any]:
     return given | {name: plain_value(value) for name, _, value in pairs}
 
 
-def as_content(request: ExtractionRequest, outcome: Any) -> dict[str, Any]:
+def as_content(request: ExtractionRequest, outcome: Extraction) -> dict[str, Any]:
     """What was done, JSON-ready."""
     return {
         "teacher": request.teacher,
         "out": str(request.out),
         "written": list(outcome.written),
         "kept": list(outcome.kept),
-        "skipped": [{"scene": name, "reason": why} for name, why in outcome.skipped.items()],
+        "skipped": skipped_json(outcome.skipped),
     }
 
 
 def as_text(content: dict[str, Any]) -> str:
     """The same in one line per fact."""
-    lines = [
+    done = (
         f"{len(content['written'])} scenes written to {content['out']}, "
         f"{len(content['kept'])} were there already"
-    ]
-    lines += [f"skipped {each['scene']}: {each['reason']}" for each in content["skipped"]]
-    return "\n".join(lines)
+    )
+    return "\n".join([done, *skipped_lines(content)])

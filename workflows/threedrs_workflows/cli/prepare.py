@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from threedrs_workflows.cli.output import columns, emit, say
+from threedrs_workflows.cli.output import columns, emit
+from threedrs_workflows.cli.scene_arguments import (
+    add_bad_scene_argument,
+    add_scenes_argument,
+    progress_of,
+    skipped_json,
+    skipped_lines,
+)
 
 if TYPE_CHECKING:
     from threedrs_workflows.folders.preparation import Preparation
@@ -21,18 +28,10 @@ examples:
 Scenes that the output folder holds already are kept, so the same command goes on after a crash.
 """
 
-COLUMNS = ("scene", "frames", "tokens", "tokens_with_depth", "objects", "proposals", "pairs")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument(
-        "--scenes",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
-    )
+    add_scenes_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="one file per scene")
     parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
     parser.add_argument("--grid", type=int, default=14, help="token rows and columns per frame")
@@ -44,12 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help='candidate boxes, {"scannet/SCENE": [[x, y, z, dx, dy, dz], ...]}',
     )
-    parser.add_argument(
-        "--on-bad-scene",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="stop at an unusable scene, or leave it out and say so",
-    )
+    add_bad_scene_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,10 +51,8 @@ def run(args: argparse.Namespace) -> int:
     # Brings torch, which --help must not wait for.
     from threedrs_workflows.folders.preparation import prepare_folder
 
-    def progress(done: int, total: int, note: str) -> None:
-        say(args, f"{done}/{total} {note}")
-
-    outcome = prepare_folder(args.scenes, args.out, _config(args), args.proposals, progress)
+    config, progress = _config(args), progress_of(args)
+    outcome = prepare_folder(args.scenes, args.out, config, args.proposals, progress)
     content = as_content(args.out, outcome)
     emit(args, content, as_text(content))
     return 0
@@ -71,17 +63,15 @@ def as_content(out: Path, outcome: Preparation) -> dict[str, Any]:
     return {
         "out": str(out),
         "scenes": [vars(scene) for scene in outcome.scenes],
-        "skipped": [{"scene": name, "reason": why} for name, why in outcome.skipped.items()],
+        "skipped": skipped_json(outcome.skipped),
     }
 
 
 def as_text(content: dict[str, Any]) -> str:
-    """A line per scene."""
-    rows = [tuple(name.replace("_", " ") for name in COLUMNS)]
-    rows += [tuple(str(scene[name]) for name in COLUMNS) for scene in content["scenes"]]
-    lines = [columns(rows, indent="")]
-    lines += [f"skipped {each['scene']}: {each['reason']}" for each in content["skipped"]]
-    return "\n".join(lines)
+    """A line per scene; the columns are the fields of `PreparedSummary`."""
+    scenes = content["scenes"]
+    rows = [[name.replace("_", " ") for name in scenes[0]], *([*each.values()] for each in scenes)]
+    return "\n".join([columns(rows, indent=""), *skipped_lines(content)])
 
 
 def _config(args: argparse.Namespace) -> Any:

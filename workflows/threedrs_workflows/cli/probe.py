@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threedrs_workflows.cli.output import columns, emit, say
+from threedrs_workflows.cli.scene_arguments import (
+    add_bad_scene_argument,
+    add_scenes_argument,
+    skipped_json,
+)
 
 if TYPE_CHECKING:
     from threedrs_components.probing.correspondence import CorrespondenceScore
@@ -27,13 +32,7 @@ COLUMNS = ("score", "margin", "standardised", "pairs", "voxels", "frames", "toke
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument(
-        "--scenes",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
-    )
+    add_scenes_argument(parser)
     parser.add_argument(
         "--model",
         default="rgb",
@@ -54,12 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--voxel", type=_metres, default=0.1, metavar="METRES", help="voxel edge")
     parser.add_argument("--frames", type=_positive_integer, default=32, help="frames per scene")
-    parser.add_argument(
-        "--on-bad-scene",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="stop at an unusable scene, or leave it out and count it",
-    )
+    add_bad_scene_argument(parser, "count it")
     parser.add_argument(
         "--picture",
         type=Path,
@@ -112,7 +106,7 @@ def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
             **_score_json(total.score),
             "seconds": round(total.seconds, 3),
         },
-        "skipped": [{"scene": name, "reason": why} for name, why in outcome.skipped.items()],
+        "skipped": skipped_json(outcome.skipped),
     }
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from threedrs_components.pretraining.registry import TEACHER_PRETRAININGS
 from threedrs_components.pretraining.teacher import QUALITY
+from threedrs_components.probing.scene_probe import PAPER_GRID
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.teachers.extraction import Extraction, extract_scenes
 from threedrs_components.teachers.registry import TEACHERS, teacher_config
@@ -19,7 +20,6 @@ from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_platform.errors import ArtifactError, ConfigError, DataError, Fault
 from threedrs_platform.workspace import Workspace, find_workspace
 
-PAPER_GRID = 14
 MOST_SHOWN = 3
 """Teachers of earlier runs that an error message lists."""
 
@@ -32,14 +32,14 @@ class ExtractionRequest:
     teacher: str
     checkpoint: str | None
     out: Path
-    grid: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    grid: int | None
+    options: Mapping[str, Any]
     """Fields of the teacher's configuration."""
-    frames: int = 32
-    device: str | None = None
-    skip_bad_scenes: bool = False
-    workspace: str | None = None
-    database: str | None = None
+    frames: int
+    device: str | None
+    on_bad_scene: Literal["refuse", "skip"]
+    workspace: str | None
+    database: str | None
 
 
 def extract_folder(
@@ -63,7 +63,7 @@ def extract_folder(
         scene_ids,
         request.out,
         request.grid or min(PAPER_GRID, teacher.grid),
-        skip_bad_scenes=request.skip_bad_scenes,
+        skip_bad_scenes=request.on_bad_scene == "skip",
         progress=progress,
     )
     if not extraction.written and not extraction.kept:
@@ -97,7 +97,7 @@ def _what_to_do(request: ExtractionRequest) -> str:
     )
     if request.teacher not in TEACHER_PRETRAININGS:
         return complaint
-    found = own_teachers(request.teacher, request.workspace, request.database)
+    found = _own_teachers(request)
     if found:
         micro = "or take one that an earlier run trained: " + ", ".join(map(str, found))
     else:
@@ -108,13 +108,13 @@ def _what_to_do(request: ExtractionRequest) -> str:
     return f"{complaint}; {micro}"
 
 
-def own_teachers(kind: str, folder: str | None, database: str | None) -> list[Path]:
+def _own_teachers(request: ExtractionRequest) -> list[Path]:
     """Folders of teachers that runs of this workspace trained, newest first, a few at most."""
-    workspace = find_workspace(folder, database)
+    workspace = find_workspace(request.workspace, request.database)
     if not workspace.root.is_dir():
         return []
     with workspace:
-        return _trained(workspace, kind)[:MOST_SHOWN]
+        return _trained(workspace, request.teacher)[:MOST_SHOWN]
 
 
 def _trained(workspace: Workspace, kind: str) -> list[Path]:

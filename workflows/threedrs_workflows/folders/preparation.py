@@ -15,7 +15,7 @@ from threedrs_components.scenes.prepared import (
     scene_pairs,
     write_prepared,
 )
-from threedrs_components.scenes.rgbd_folder import BadScenes, RGBDFolder
+from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_platform.errors import DataError, SceneError, StorageError
 
 
@@ -59,7 +59,8 @@ def prepare_folder(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{out}: cannot hold prepared scenes: {error.strerror}") from error
-    done, bad, summaries = PreparedScenes(out), BadScenes(), []
+    done, summaries = PreparedScenes(out), []
+    skipped: dict[str, str] = {}
     scene_ids = source.scenes("all")
     for number, scene_id in enumerate(scene_ids, start=1):
         try:
@@ -70,9 +71,8 @@ def prepare_folder(
         except SceneError as error:
             if config.on_bad_scene == "refuse":
                 raise
-            bad(error)
+            skipped[scene_id] = error.reason
         progress(number, len(scene_ids), scene_id)
-    skipped = {error.scene_id: error.reason for error in bad.errors}
     if not summaries:
         raise DataError(f"{scenes}: no scene is usable; the first: {next(iter(skipped.values()))}")
     return Preparation(tuple(summaries), skipped)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -30,6 +30,8 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
 
+CURE = "repair it, or leave it out with --on-bad-scene skip"
+
 
 @dataclass(frozen=True)
 class ProbeRequest:
@@ -44,7 +46,7 @@ class ProbeRequest:
     voxel_m: float
     frames: int
     on_bad_scene: Literal["refuse", "skip"]
-    picture: Path | None = None
+    picture: Path | None
 
 
 @dataclass
@@ -69,19 +71,27 @@ def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeO
     source = RGBDFolder(request.scenes, request.frames)
     outcome = ProbeOutcome()
     scene_ids = source.scenes()
-    features_of = load_features(request)
-    for scene in _usable_scenes(source, scene_ids, request, outcome, report):
+    features_of = _load_features(request)
+    for scene_id in scene_ids:
+        try:
+            scene = distinct_frames(source.load(scene_id))
+        except SceneError as error:
+            if request.on_bad_scene == "refuse":
+                raise SceneError(scene_id, f"{error.reason}; {CURE}", error.path) from error
+            outcome.skipped[scene_id] = error.reason
+            report(f"skipped {error}")
+            continue
         probe = _probe(scene, features_of, request)
         outcome.probes.append(probe)
         _report_scene(probe, request, report)
         if request.picture is not None and len(outcome.probes) == 1:
-            report(draw_views(scene, request.picture, request.voxel_m))
+            report(_draw_views(scene, request.picture, request.voxel_m))
     if not outcome.probes:
         raise DataError(f"{request.scenes}: none of {len(scene_ids)} scenes is usable")
     return outcome
 
 
-def load_features(request: ProbeRequest) -> SceneFeatures:
+def _load_features(request: ProbeRequest) -> SceneFeatures:
     """The model that `--model` names.
 
     Raises:
@@ -133,24 +143,6 @@ def _student(checkpoint: str, layer: int) -> SceneFeatures:
     return features_of
 
 
-def _usable_scenes(
-    source: RGBDFolder,
-    scene_ids: Sequence[str],
-    request: ProbeRequest,
-    outcome: ProbeOutcome,
-    report: Callable[[str], None],
-) -> Iterator[Scene]:
-    for scene_id in scene_ids:
-        try:
-            yield distinct_frames(source.load(scene_id))
-        except SceneError as error:
-            if request.on_bad_scene == "refuse":
-                cure = "repair it, or leave it out with --on-bad-scene skip"
-                raise SceneError(scene_id, f"{error.reason}; {cure}", error.path) from error
-            outcome.skipped[scene_id] = error.reason
-            report(f"skipped {error}")
-
-
 def _probe(scene: Scene, features_of: SceneFeatures, request: ProbeRequest) -> SceneProbe:
     height, width = scene.images.shape[1:3]
     if request.grid is not None and request.grid > min(height, width):
@@ -170,7 +162,7 @@ def _probe(scene: Scene, features_of: SceneFeatures, request: ProbeRequest) -> S
         raise _fault("--grid", str(error)) from error
 
 
-def draw_views(scene: Scene, out: Path, voxel_m: float) -> str:
+def _draw_views(scene: Scene, out: Path, voxel_m: float) -> str:
     """Write the picture, and say what it shows or why there is none.
 
     Raises:

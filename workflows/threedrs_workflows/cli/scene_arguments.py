@@ -1,0 +1,46 @@
+"""What the verbs over a folder of scenes share: flags, progress, and the report of bad scenes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from threedrs_workflows.cli.output import say
+
+
+def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
+    """--scenes."""
+    parser.add_argument(
+        "--scenes",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
+    )
+
+
+def add_bad_scene_argument(parser: argparse.ArgumentParser, told: str = "say so") -> None:
+    """--on-bad-scene."""
+    parser.add_argument(
+        "--on-bad-scene",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help=f"stop at an unusable scene, or leave it out and {told}",
+    )
+
+
+def progress_of(args: argparse.Namespace) -> Callable[[int, int, str], None]:
+    """Says how many scenes of how many are done, and the last one."""
+    return lambda done, total, note: say(args, f"{done}/{total} {note}")
+
+
+def skipped_json(skipped: Mapping[str, str]) -> list[dict[str, str]]:
+    """Scenes that were left out, JSON-ready."""
+    return [{"scene": name, "reason": why} for name, why in skipped.items()]
+
+
+def skipped_lines(content: Mapping[str, Any]) -> list[str]:
+    """The same for people, a line per scene."""
+    return [f"skipped {each['scene']}: {each['reason']}" for each in content["skipped"]]
