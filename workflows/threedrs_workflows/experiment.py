@@ -246,10 +246,10 @@ def experiment_id(experiment: Experiment) -> str:
 
 
 def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
-    """Training reads one split; features and probes the evaluated one."""
+    """Training reads one split, the position probe is fitted on one, and one is evaluated."""
     if scenes.split_names is None:
         return
-    for split in (scenes.annotated_split, benchmarks.split):
+    for split in (scenes.annotated_split, scenes.probe_split, benchmarks.split):
         if split not in scenes.split_names:
             known = ", ".join(sorted(scenes.split_names)) or "none"
             raise ValueError(f"split {split!r} has no list in scenes.frame_lists; those: {known}")

@@ -24,6 +24,11 @@ class Scorer(Config):
     text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
     """Of captions and answers; benchmarks without any ignore it."""
 
+    @property
+    def uses_meteor(self) -> bool:
+        """Whether METEOR is wanted, whose numbers depend on data of other packages."""
+        return "meteor" in self.text_metrics
+
     @abstractmethod
     def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:
         """Metrics over all samples, and per-sample scores; a missing prediction is wrong.

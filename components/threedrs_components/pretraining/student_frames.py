@@ -15,8 +15,8 @@ from torch import Tensor
 from threedrs_components.scenes.frames import read_color
 from threedrs_components.scenes.geometry import cell_sums
 from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
+from threedrs_components.scenes.micro.instances import read_instances
 from threedrs_components.scenes.micro.language import vocabulary
-from threedrs_components.scenes.micro.write import read_instances
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample, UInt8

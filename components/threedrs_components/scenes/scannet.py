@@ -17,7 +17,7 @@ from threedrs_components.scenes.settings import PROPOSALS, Progress, Role, Scene
 from threedrs_components.scenes.splits import ALL, chosen_split
 from threedrs_platform.config import PLACE
 from threedrs_platform.errors import DataError, SceneError
-from threedrs_platform.records import Boxes, Metric, Scene
+from threedrs_platform.records import Boxes, Float32, Metric, Scene
 
 UNLABELLED = "object"
 """Label of boxes that come from a list without labels."""
@@ -75,9 +75,9 @@ class ScanNetConfig(SceneSettings):
 
     def write(self, out: Path, role: Role, progress: Progress) -> tuple[Metric, ...]:
         """Write the splits, and the proposals in one form."""
-        for path in map(Path, self.proposals):
-            (out / PROPOSALS).mkdir(exist_ok=True)
-            write_box_lists(out / PROPOSALS / f"{path.stem}.json", read_box_lists(path))
+        if self.proposals:
+            (out / PROPOSALS).mkdir()
+            write_box_lists(out / PROPOSALS / "boxes.json", _merged(self.proposals))
         return super().write(out, role, progress)
 
 
@@ -96,11 +96,7 @@ class ScanNet:
         self._splits = {
             split: read_frame_lists(Path(path)) for split, path in config.frame_lists.items()
         }
-        self._boxes = {
-            scene: boxes
-            for path in config.boxes
-            for scene, boxes in read_box_lists(Path(path)).items()
-        }
+        self._boxes = _merged(config.boxes)
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
@@ -164,6 +160,11 @@ class ScanNet:
             return scene.objects
         ids = tuple(int(index) for index in np.arange(len(boxes)))
         return Boxes(ids, (UNLABELLED,) * len(boxes), boxes)
+
+
+def _merged(paths: Sequence[str]) -> dict[str, Float32]:
+    """Boxes by scene; of a scene that stands in several files, those of the last."""
+    return {scene: boxes for path in paths for scene, boxes in read_box_lists(Path(path)).items()}
 
 
 class AllImages:

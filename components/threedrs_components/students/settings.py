@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
-from threedrs_platform.config import PLACE, Config
+from threedrs_platform.config import CONDUCT, PLACE, Config
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
@@ -71,7 +71,8 @@ class StudentSettings(Config):
     """Control: no visual token, object features zero."""
     frozen: tuple[Part, ...] = ()
     """Parts that fine-tuning leaves as they are. The others learn at the rates of `training`."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, CONDUCT] = False
+    """Compute activations twice rather than keep them: the same numbers in less memory."""
     micro: MicroWidths = MicroWidths()
 
     published: ClassVar[Mapping[str, str]]
@@ -100,7 +101,6 @@ class StudentSettings(Config):
             "blind",
             "coord_input",
             "frozen",
-            "gradient_checkpointing",
             "object_features",
             "object_membership",
             "position_encoding",

@@ -29,7 +29,11 @@ class Registry(Mapping[str, type[C]], Generic[C]):
             classes: each with a field `kind`; one class may have several names.
         """
         self.what = what
-        self._classes = {kind: each for each in classes for kind in kinds_of(each)}
+        self._classes: dict[str, type[C]] = {}
+        for each in classes:
+            for kind in kinds_of(each):
+                other = self._classes.setdefault(kind, each)
+                assert other is each, f"{other.__name__} and {each.__name__} are both {what} {kind}"
 
     def __getitem__(self, kind: str) -> type[C]:
         return self._classes[kind]

@@ -63,6 +63,11 @@ class CellKey:
     seed: int
 
 
+_ADOPTABLE = (StepState.PENDING, StepState.FAILED, StepState.BLOCKED, StepState.CANCELLED)
+"""States of steps that have no outcome and nobody at work: one that was given up may take over the
+outcome of another."""
+
+
 class Journal(StepReader):
     """The steps of one database, seen and changed by one owner."""
 
@@ -156,14 +161,17 @@ class Journal(StepReader):
         finished: Sequence[CellKey] = (),
         reason: str = "",
     ) -> bool:
-        """Take over the outcome of a step that did the same work; False if no longer pending."""
+        """Take over the outcome of a step that did the same work; False if the step is running or
+        done: whatever it yields is its own."""
         reason = reason or same_inputs(twin)
         with self.database.write() as connection:
             take = (
                 update(_steps)
-                .where(_steps.c.key == key, _steps.c.state == "pending")
+                .where(_steps.c.key == key, _steps.c.state.in_(_ADOPTABLE))
                 .values(
                     state="succeeded",
+                    failure=None,
+                    message=None,
                     reason=reason,
                     content_key=twin.content_key,
                     output_digest=twin.output_digest,

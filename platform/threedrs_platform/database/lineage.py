@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from threedrs_platform.database.acceptances import Acceptance, Acceptances
+from threedrs_platform.database.acceptances import Acceptance, Acceptances, accepted_why
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.schema import attempts, step_inputs, steps
 from threedrs_platform.states import AttemptState, StepState
@@ -75,6 +75,7 @@ def trace_step(database: Database, key: str) -> TracedStep:
     with database.read() as connection:
         row = connection.execute(select(steps).where(steps.c.key == key)).one()
         reads = {each.name: each.input_key for each in connection.execute(inputs)}
+    acceptances = Acceptances(database).in_force([key])
     recipe = json.loads(row.recipe_json)
     return TracedStep(
         key=row.key,
@@ -89,7 +90,7 @@ def trace_step(database: Database, key: str) -> TracedStep:
         params=recipe.get("params", {}),
         inputs=reads,
         attempts=attempts_of(database, [key]).get(key, ()),
-        acceptance=Acceptances(database).in_force([key]).get(key),
+        acceptance=acceptances.get(key) if accepted_why(row.reason) else None,
     )
 
 

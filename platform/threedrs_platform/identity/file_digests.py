@@ -41,7 +41,6 @@ class StampedCache:
     path: Path | None = None
     _entries: dict[str, Any] | None = None
     _changed: bool = False
-    _pending: dict[str, Any] = field(default_factory=dict)
 
     def get(self, file: str, status: os.stat_result) -> Any | None:
         """The remembered value, None if the file is unknown or changed since."""

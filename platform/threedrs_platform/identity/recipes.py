@@ -20,7 +20,6 @@ from typing import Any
 
 from threedrs_platform.steps import JSON, StepSpec
 
-HASH_BLOCK_BYTES = 1 << 20
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

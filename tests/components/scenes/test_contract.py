@@ -53,7 +53,7 @@ def test_what_is_written_names_the_splits_and_no_place(
     settings: SceneSettings, written: Path
 ) -> None:
     splits = read_splits(written)
-    assert {settings.annotated_split, "val"} <= splits.keys()
+    assert {settings.annotated_split, settings.probe_split, "val"} <= splits.keys()
     told = "".join(path.read_text() for path in written.glob("*.json"))
     assert not any(path in told for path in settings.data().values())
 

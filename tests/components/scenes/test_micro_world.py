@@ -16,6 +16,7 @@ from threedrs_components.scenes.micro.control import (
     join_traces,
     object_traces,
 )
+from threedrs_components.scenes.micro.instances import read_instances
 from threedrs_components.scenes.micro.proposals import propose
 from threedrs_components.scenes.micro.rooms import (
     random_cameras,
@@ -23,7 +24,7 @@ from threedrs_components.scenes.micro.rooms import (
     scene_generator,
 )
 from threedrs_components.scenes.micro.scene import make_scene
-from threedrs_components.scenes.micro.write import read_instances, write_world
+from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_platform.errors import SceneError
 

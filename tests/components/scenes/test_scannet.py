@@ -125,7 +125,7 @@ def test_what_is_written_names_splits_and_proposals_and_no_place(
     with_boxes.write(folder, "student", lambda *_: None)
     assert scenes_of(folder, "train") == scenes_of(folder, "all") == ["scene0000_00"]
     assert with_boxes.open(folder).load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
-    read = read_box_lists(folder / "proposals" / "pred.json")
+    read = read_box_lists(folder / "proposals" / "boxes.json")
     assert read["scene0000_00"].tolist() == [[0, 0, 1, 2, 2, 2]]
     for path in folder.rglob("*.json"):
         assert str(tmp_path) not in path.read_text()

@@ -11,12 +11,14 @@ import pytest
 from threedrs_platform.database.acceptances import Acceptances, Proposal
 from threedrs_platform.database.lineage import trace_step
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity import source_code
-from threedrs_platform.states import RunState
+from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell, StepSpec
 from threedrs_workflows.plan.acceptance import propose
 from threedrs_workflows.plan.plan import Plan
+from threedrs_workflows.plan.submission import record
 from threedrs_workflows.testing.engine_bench import Engine
 
 EARLY = """
@@ -44,8 +46,15 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     source_code._package_folders.cache_clear()
     yield root
     source_code._package_folders.cache_clear()
+    forget_loaded_code()
+
+
+def forget_loaded_code() -> None:
+    """As in another process."""
     for name in [name for name in sys.modules if name.startswith("threedrs_planted")]:
         del sys.modules[name]
+    source_code._pinned.clear()
+    source_code._loaded.clear()
 
 
 def edit(engine: Engine, path: Path, text: str) -> None:
@@ -132,6 +141,36 @@ def test_an_acceptance_of_accepted_results_ends_with_them(engine: Engine, packag
     assert states(engine.look(cells()))["early"] == "run"
 
 
+@pytest.mark.parametrize("state", [StepState.CANCELLED, StepState.FAILED, StepState.BLOCKED])
+def test_a_step_that_was_given_up_takes_accepted_results(
+    engine: Engine, package: Path, state: StepState
+) -> None:
+    engine.submit(cells())
+    edit(engine, package / "early.py", RENAMED)
+    plan = engine.look(cells())
+    engine.run_id = record(engine.workspace, Submission("demo", "demo.yaml", "", {}), plan)
+    engine.workspace.journal.move(engine.run_id, [plan.steps[0].key], state, "given up")
+    accept(engine, "early")
+    assert engine.submit(cells()) is RunState.SUCCEEDED
+    assert engine.row("early").state is StepState.SUCCEEDED
+    (cell,) = Results(engine.workspace.database).run_results(engine.run_id).cells
+    assert cell.measurements["early/x"].metric.value == 1.0
+
+
+def test_results_that_are_computed_later_count_for_themselves(
+    engine: Engine, package: Path
+) -> None:
+    engine.submit(cells())
+    forget_loaded_code()
+    edit(engine, package / "early.py", RENAMED)
+    accept(engine, "early")
+    engine.submit(cells())
+    engine.submit(cells(), refresh=["early"])
+    plan = engine.look(cells())
+    assert states(plan)["early"] == "done" and plan.steps[0].acceptance is None
+    assert trace_step(engine.workspace.database, plan.steps[0].key).acceptance is None
+
+
 def test_only_code_may_differ(engine: Engine, package: Path) -> None:
     engine.submit(cells())
     edit(engine, package / "early.py", RENAMED)
@@ -142,7 +181,7 @@ def test_only_code_may_differ(engine: Engine, package: Path) -> None:
 def test_a_step_behind_one_without_results_is_refused(engine: Engine, package: Path) -> None:
     engine.submit(cells())
     edit(engine, package / "early.py", RENAMED)
-    edit(engine, package / "late.py", LATE.replace("y", "y", 1) + "\nMORE = 1\n")
+    edit(engine, package / "late.py", LATE + "\nMORE = 1\n")
     assert "its input early has no results; accept those, too" in refusals(engine, cells(), "late")
     both = proposals(engine, engine.look(cells()), "early", "late")
     assert [each.kind for each in both] == ["early", "late"]

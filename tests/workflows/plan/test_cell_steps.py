@@ -13,6 +13,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.plan import cell_steps as cell_steps_module
 from threedrs_workflows.plan.cell_steps import cell_steps
 
 TREE: dict[str, Any] = {
@@ -211,3 +212,11 @@ def test_data_that_is_not_here_is_noted_where_that_is_allowed() -> None:
     tree = TREE | {"teacher": "vggt", "teachers": teachers, "teacher_pretraining": {}}
     cell_steps(Experiment.model_validate(tree), 1, digests)
     assert digests.absent == {"gone.pt": "teachers.*.checkpoint"}
+
+
+def test_versions_of_what_meteor_reads_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = {"names": ["scanqa"], "text_metrics": ["cider", "meteor"]}
+    before = steps_of(benchmarks=metrics)["score"].params
+    monkeypatch.setattr(cell_steps_module, "installed_versions", lambda: {"snowballstemmer": "9"})
+    assert steps_of(benchmarks=metrics)["score"].params != before
+    assert steps_of()["score"].params["packages"] == {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
+from threedrs_components.metrics.meteor.data import installed_versions
 from threedrs_components.objectives.registry import choose_objectives
 from threedrs_components.scenes.settings import Role
 from threedrs_platform.config.kinds import choose
@@ -201,7 +202,9 @@ def samples_params(
 
 def score_params(config: BenchmarksConfig) -> ScoreParams:
     """What judges the answers to some benchmarks."""
-    return ScoreParams(scorers=tuple(choose(config.scorer(name)) for name in config.names))
+    scorers = [config.scorer(name) for name in config.names]
+    packages = installed_versions() if any(scorer.uses_meteor for scorer in scorers) else {}
+    return ScoreParams(scorers=tuple(map(choose, scorers)), packages=packages)
 
 
 def _held_out(experiment: Experiment) -> HeldOut | None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from threedrs_platform.database.acceptances import ACCEPTED, Acceptance, Acceptances, code_parts
+from threedrs_platform.database.acceptances import (
+    ACCEPTED,
+    Acceptance,
+    Acceptances,
+    accepted_why,
+    code_parts,
+)
 from threedrs_platform.database.journal import CellKey, Journal, same_inputs
 from threedrs_platform.database.step_rows import History, StepEntry, StepRow
 from threedrs_platform.errors import ConfigError, Fault
@@ -186,6 +192,8 @@ class _Planner:
             return None
         own = self._rows.get(node.key)
         adopted = own is not None and own.state is StepState.SUCCEEDED
+        if own is not None and adopted and not accepted_why(own.reason):
+            return None  # computed since: its own results count
         hit = self._hit(node, source, f"{ACCEPTED}{acceptance.why}")
         return replace(hit, twin=None if adopted else source, acceptance=acceptance)
 

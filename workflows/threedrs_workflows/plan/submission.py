@@ -50,6 +50,12 @@ def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Pl
     return plan
 
 
+def extend(workspace: Workspace, run_id: str, plan: Plan) -> None:
+    """Add the cells of a plan to a run that goes on."""
+    _remember_code(workspace, plan)
+    workspace.runs.extend(run_id, plan.cells, plan.links, plan.entries())
+
+
 def _remember_code(workspace: Workspace, plan: Plan) -> None:
     """Keep what the code of new steps is made of, so that a later plan can name what changed."""
     steps = {step.recipe.code: step.spec for step in plan.steps}

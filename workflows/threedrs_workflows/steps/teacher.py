@@ -1,4 +1,4 @@
-"""Step "teacher": pretrain a micro teacher on scenes of its own, or fetch a given checkpoint."""
+"""Step "teacher": pretrain a micro teacher on scenes of its own."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.plan import Plan
-from threedrs_workflows.plan.submission import plan_cells
+from threedrs_workflows.plan.submission import extend, plan_cells
 from threedrs_workflows.tuning.arm_study import ArmStudy, OpenTrial
 from threedrs_workflows.tuning.trial_cells import TrialCells, measuring_keys
 
@@ -97,7 +97,7 @@ class Tuner(CellFeed):
         if not cells:
             return None
         plan = plan_cells(self._workspace, cells)
-        self._workspace.runs.extend(self._run_id, plan.cells, plan.links, plan.entries())
+        extend(self._workspace, self._run_id, plan)
         self._remember_trainings(plan)
         return plan
 

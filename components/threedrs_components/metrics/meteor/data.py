@@ -11,7 +11,7 @@ from pathlib import Path
 from threedrs_components.metrics.meteor.normalise import DotRules
 from threedrs_platform.errors import DataError
 
-PACKAGE = "pycocoevalcap"
+PACKAGE, STEMMER = "pycocoevalcap", "snowballstemmer"
 _JAR = "pycocoevalcap/meteor/meteor-1.5.jar"
 _PARAPHRASES = "pycocoevalcap/meteor/data/paraphrase-en.gz"
 
@@ -62,6 +62,18 @@ class MeteorData:
         return {form: tuple(words) for form, words in bases.items()}
 
 
+def installed_versions() -> dict[str, str]:
+    """Versions of the packages that METEOR's numbers depend on, "absent" where one is missing."""
+    return {name: _version(name) for name in (PACKAGE, STEMMER)}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
 @lru_cache(maxsize=1)
 def installed_data() -> MeteorData:
     """The data of the installed wheel.
@@ -72,7 +84,7 @@ def installed_data() -> MeteorData:
     cure = "METEOR needs them: pip install 'threedrs[eval]'"
     try:
         package = metadata.distribution(PACKAGE)
-        metadata.distribution("snowballstemmer")
+        metadata.distribution(STEMMER)
     except metadata.PackageNotFoundError as error:
         raise DataError(f"{error.name} is not installed; {cure}") from error
     jar = Path(str(package.locate_file(_JAR)))

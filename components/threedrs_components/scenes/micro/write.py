@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from threedrs_components.scenes.boxes import write_box_lists, write_scene_boxes
 from threedrs_components.scenes.frames import (
-    UnreadableImage,
     depth_to_millimetres,
-    read_gray,
     write_png,
 )
 from threedrs_components.scenes.micro.annotations import Records, annotate, write_annotations
@@ -32,8 +30,7 @@ from threedrs_components.scenes.micro.proposals import propose
 from threedrs_components.scenes.micro.rooms import scene_generator
 from threedrs_components.scenes.micro.scene import MicroScene, make_scene, scene_name
 from threedrs_components.scenes.settings import Role
-from threedrs_platform.errors import SceneError
-from threedrs_platform.records import Float32, UInt8
+from threedrs_platform.records import Float32
 
 if TYPE_CHECKING:
     from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -122,30 +119,6 @@ def write_scene(scene: MicroScene, folder: Path, *, with_instances: bool) -> Non
         categories=[piece.category for piece in pieces],
         colors=[piece.color for piece in pieces],
     )
-
-
-@dataclass(frozen=True)
-class Instances:
-    """Which object each pixel shows, and what the objects are. K objects."""
-
-    maps: UInt8
-    """[F, H, W]: 0 = room, else 1 + index into the tuples"""
-    categories: tuple[str, ...]
-    colors: tuple[str, ...]
-
-
-def read_instances(scene_dir: Path) -> Instances:
-    """Read the instance maps of a training scene (other splits have none)."""
-    scene_id = scene_dir.name
-    paths = sorted(scene_dir.glob("frame-*.instance.png"))
-    if not paths:
-        raise SceneError(scene_id, "has no instance maps; only training scenes do", scene_dir)
-    try:
-        maps = np.stack([read_gray(path) for path in paths])
-        content = json.loads((scene_dir / "boxes.json").read_text())
-        return Instances(maps, tuple(content["categories"]), tuple(content["colors"]))
-    except (UnreadableImage, OSError, KeyError, ValueError) as error:
-        raise SceneError(scene_id, f"instances cannot be read: {error!r}", scene_dir) from error
 
 
 def _sizes(config: MicroWorldConfig, role: Role) -> dict[str, int]:

@@ -11,3 +11,5 @@ class ScoreParams(StepParams):
 
     scorers: tuple[Chosen, ...]
     """Of the evaluated benchmarks."""
+    packages: dict[str, str] = {}  # noqa: RUF012
+    """Versions of packages whose data scorers read: no import statement leads to those."""
