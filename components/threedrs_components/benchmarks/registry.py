@@ -17,7 +17,15 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 
 BENCHMARKS: Registry[Benchmark] = Registry(
-    "benchmark", (ScanRefer, Multi3DRefer, Scan2Cap, ScanQA, SQA3D, VSIBench)
+    "benchmark",
+    (
+        ScanRefer,
+        Multi3DRefer,
+        Scan2Cap,
+        ScanQA,
+        SQA3D,
+        VSIBench,
+    ),
 )
 
 

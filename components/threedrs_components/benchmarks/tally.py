@@ -138,11 +138,20 @@ def _mask(rows: Sequence[int], size: int) -> Mask:
     return mask
 
 
+PERCENT = "%"
+
+
 @dataclass(frozen=True)
 class _Columns:
     values: NDArray[np.float64]
     chance: NDArray[np.float64] | None
     majority: NDArray[np.float64] | None
+    unit: str = PERCENT
+
+    @property
+    def scale(self) -> float:
+        """Shares in [0, 1] are told in percent, other units as they are."""
+        return 100.0 if self.unit == PERCENT else 1.0
 
 
 @dataclass
@@ -167,6 +176,7 @@ class Tally:
         majority: ArrayLike | None = None,
         within: Mask | None = None,
         grouped: bool = True,
+        unit: str = PERCENT,
     ) -> None:
         """Record a per-sample metric: its mean, the mean of each group, and the rows themselves.
 
@@ -177,11 +187,13 @@ class Tally:
             majority: [N] value of the most frequent answer.
             within: [N] samples the metric is about; all by default.
             grouped: also per group.
+            unit: of the values; percent stands for shares in [0, 1].
         """
         columns = _Columns(
             np.asarray(values, dtype=np.float64),
             None if chance is None else np.asarray(chance, dtype=np.float64),
             None if majority is None else np.asarray(majority, dtype=np.float64),
+            unit,
         )
         counted = np.ones(len(self.samples), dtype=bool) if within is None else within
         full = f"{self.benchmark}/{name}"
@@ -197,7 +209,7 @@ class Tally:
                     self._keep_rows(grouped_name, columns, rows)
 
     def _keep_rows(self, name: str, columns: _Columns, mask: Mask) -> None:
-        values = (100 * columns.values[mask]).tolist()
+        values = (columns.scale * columns.values[mask]).tolist()
         self.scores.extend(
             SampleScore(name, self.samples[row].sample_id, self.samples[row].scene_id, value)
             for row, value in zip(np.flatnonzero(mask).tolist(), values, strict=True)
@@ -252,16 +264,19 @@ def _metric(name: str, columns: _Columns, mask: Mask) -> Metric:
     interval = bootstrap_mean(values)
     return Metric(
         name=name,
-        value=100 * float(values.mean()),
+        value=columns.scale * float(values.mean()),
         n=int(values.size),
-        chance=_percent(columns.chance, mask),
-        majority=_percent(columns.majority, mask),
-        ci95=None if interval is None else (100 * interval[0], 100 * interval[1]),
+        unit=columns.unit,
+        chance=_mean(columns.chance, mask, columns.scale),
+        majority=_mean(columns.majority, mask, columns.scale),
+        ci95=None
+        if interval is None
+        else (columns.scale * interval[0], columns.scale * interval[1]),
     )
 
 
-def _percent(column: NDArray[np.float64] | None, mask: Mask) -> float | None:
+def _mean(column: NDArray[np.float64] | None, mask: Mask, scale: float) -> float | None:
     if column is None:
         return None
     known = column[mask & ~np.isnan(column)]
-    return 100 * float(known.mean()) if known.size else None
+    return scale * float(known.mean()) if known.size else None

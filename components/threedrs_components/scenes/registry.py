@@ -15,7 +15,13 @@ from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.config.registry import Registry
 
-AnyScenes = MicroWorldConfig | RGBDFolderConfig | ScanNetConfig
+# fmt: off
+AnyScenes = (
+    MicroWorldConfig
+    | RGBDFolderConfig
+    | ScanNetConfig
+)
+# fmt: on
 ScenesConfig = Annotated[AnyScenes, Field(discriminator="kind")]
 SCENES: Registry[SceneSettings] = Registry("scenes", get_args(AnyScenes))
 

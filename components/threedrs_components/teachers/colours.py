@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import PositiveInt, field_validator
+from pydantic import PositiveInt
 
 from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_components.teachers.teacher import FrameTeacher, TeacherCard
@@ -49,13 +49,6 @@ class RGBConfig(TeacherSettings):
     sees: Annotated[Literal["nothing"], REPORTED] = "nothing"
     grid: PositiveInt = 14
     """Cells across and down a frame."""
-
-    @field_validator("layer")
-    @classmethod
-    def _no_layers(cls, layer: int) -> int:
-        if layer != -1:
-            raise ValueError("the model 'rgb' has no layers; leave it out")
-        return layer
 
     def at_grid(self, grid: int) -> Self:
         """With these cells."""

@@ -45,6 +45,13 @@ class TeacherSettings(Config):
             raise ValueError(f"the model {info.data['kind']!r} has no weights; leave it out")
         return checkpoint
 
+    @field_validator("layer")
+    @classmethod
+    def _only_where_there_are_layers(cls, layer: int, info: ValidationInfo) -> int:
+        if layer != -1 and cls.weights is None:
+            raise ValueError(f"the model {info.data['kind']!r} has no layers; leave it out")
+        return layer
+
     @property
     def is_ready(self) -> bool:
         """Whether it can be built as it is: it has its weights, or needs none."""

@@ -74,6 +74,11 @@ def check_features(config: TeacherSettings, scene: Scene) -> Tensor:
         f"{kind}: features of shape {shape}; give [frames, rows, columns, channels]"
     )
     assert teacher.grid in shape[1:3], f"{kind}: grid {teacher.grid}, but features of shape {shape}"
+    other_grid = config.at_grid(GRID).build().scene_features(scene)
+    assert other_grid.shape[-1] == shape[-1], (
+        f"{kind}: {shape[-1]} channels, but {other_grid.shape[-1]} on another grid; is the last "
+        "dimension that of the channels? give [frames, rows, columns, channels]"
+    )
     assert features.dtype == torch.float32, f"{kind}: features are {features.dtype}, not float32"
     assert not features.requires_grad, f"{kind}: features carry a gradient; compute without one"
     assert bool(features.isfinite().all()), f"{kind}: features are not finite"
