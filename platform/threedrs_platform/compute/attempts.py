@@ -24,6 +24,7 @@ from pathlib import Path
 from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled, captured_output
 from threedrs_platform.errors import (
     ArtifactError,
+    CheckpointError,
     DataError,
     StepFailed,
     StorageError,
@@ -219,7 +220,7 @@ def classify(error: BaseException) -> FailureClass:
         return FailureClass(error.failure)
     if isinstance(error, StorageError):
         return FailureClass.STORAGE
-    if isinstance(error, DataError):
+    if isinstance(error, DataError | CheckpointError):
         return FailureClass.DATA
     if is_out_of_memory(error):
         return FailureClass.OOM

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
@@ -20,6 +20,8 @@ from threedrs_platform.states import StepState
 
 ACCEPTED = "accepted: "
 """How the reason of a step begins whose results were accepted, not computed."""
+SAME_INPUTS = "same inputs as step "
+"""How the reason of a step begins that took over what was done with the same inputs."""
 CodeParts = Mapping[str, Mapping[str, str]]
 """Module -> name of a function or class in it -> digest."""
 
@@ -93,7 +95,11 @@ class Acceptances:
             connection.execute(insert(_table).values(accepted_at=now()), rows)
 
     def take_back(self, numbers: Collection[int]) -> list[Acceptance]:
-        """End acceptances that are in force; their steps have no results any more. Returns them."""
+        """End acceptances that are in force. Returns them.
+
+        Their steps have no results any more, nor have steps that only took over what was done with
+        the same inputs.
+        """
         with self.database.write() as connection:
             ended = connection.execute(
                 update(_table)
@@ -101,17 +107,33 @@ class Acceptances:
                 .values(taken_back_at=now())
                 .returning(_table)
             ).all()
-            steps = schema.steps
-            connection.execute(
-                update(steps)
-                .where(
-                    steps.c.key.in_([row.key for row in ended]),
-                    steps.c.state == StepState.SUCCEEDED,
-                    steps.c.reason.startswith(ACCEPTED),
-                )
-                .values(state=StepState.PENDING, reason="acceptance taken back", updated_at=now())
-            )
+            own = schema.steps.c.reason.startswith(ACCEPTED)
+            withdrawn = _withdraw(connection, {row.key for row in ended}, own)
+            while withdrawn:
+                adopted = schema.steps.c.reason.startswith(SAME_INPUTS)
+                withdrawn = _withdraw(connection, _readers(connection, withdrawn), adopted)
         return sorted(map(_acceptance, ended), key=lambda each: each.number)
+
+
+def _withdraw(connection: Connection, keys: Collection[str], which: Any) -> set[str]:
+    """Take the results of steps away, as far as the steps are of a sort. Returns their keys."""
+    steps = schema.steps
+    change = (
+        update(steps)
+        .where(steps.c.key.in_(list(keys)), steps.c.state == StepState.SUCCEEDED, which)
+        .values(state=StepState.PENDING, reason="acceptance taken back", updated_at=now())
+        .returning(steps.c.key)
+    )
+    withdrawn = set(connection.scalars(change))
+    for table in (schema.metrics, schema.sample_scores, schema.curves):
+        connection.execute(delete(table).where(table.c.step_key.in_(withdrawn)))
+    return withdrawn
+
+
+def _readers(connection: Connection, keys: Collection[str]) -> set[str]:
+    table = schema.step_inputs
+    query = select(table.c.step_key).where(table.c.input_key.in_(list(keys)))
+    return set(connection.scalars(query))
 
 
 def accepted_why(reason: str) -> str:
@@ -137,6 +159,14 @@ def code_parts(database: Database, digests: Collection[str]) -> dict[str, CodePa
     query = select(table.c.digest, table.c.parts_json).where(table.c.digest.in_(list(digests)))
     with database.read() as connection:
         return {row.digest: json.loads(row.parts_json) for row in connection.execute(query)}
+
+
+def first_seen(database: Database, digests: Collection[str]) -> dict[str, float]:
+    """When digests of code were first planned, in seconds since 1970, as far as it is known."""
+    table = schema.code_versions
+    query = select(table.c.digest, table.c.first_seen).where(table.c.digest.in_(list(digests)))
+    with database.read() as connection:
+        return {row.digest: row.first_seen for row in connection.execute(query)}
 
 
 def known_code(database: Database, digests: Collection[str]) -> set[str]:

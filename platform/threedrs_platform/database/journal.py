@@ -15,6 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, literal, or_
 
 from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.database import schema
+from threedrs_platform.database.acceptances import SAME_INPUTS
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.owners import is_dead, this_owner
@@ -285,7 +286,7 @@ class Journal(StepReader):
 
 def same_inputs(twin: StepRow) -> str:
     """Why the outcome of a twin is taken over."""
-    return f"same inputs as step {twin.key[:12]}"
+    return f"{SAME_INPUTS}{twin.key[:12]}"
 
 
 def finish_cells(

@@ -1,6 +1,6 @@
 """Formats: one report, the same numbers everywhere. Golden files lie in `golden/`.
 
-`python -m pytest tests/components/report/test_render.py` with THREEDRS_REWRITE_GOLDEN=1 writes them.
+`pytest tests/components/report/test_render.py` with THREEDRS_REWRITE_GOLDEN=1 writes them.
 """
 
 from __future__ import annotations

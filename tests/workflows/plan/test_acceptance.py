@@ -116,6 +116,23 @@ def test_accepted_results_stand_for_the_new_code_and_say_so(engine: Engine, pack
     assert (traced.acceptance.why, traced.acceptance.new_code) == ("renamed", traced.code)
 
 
+def test_among_different_results_nobody_but_the_user_can_choose(
+    engine: Engine, package: Path
+) -> None:
+    engine.submit(cells())
+    first = engine.look(cells()).steps[0].recipe.code
+    forget_loaded_code()
+    edit(engine, package / "early.py", EARLY.replace("str(value)", "str(2 * value)"))
+    engine.submit(cells())
+    edit(engine, package / "early.py", RENAMED)
+    found = refusals(engine, cells(), "early")
+    assert "choose by --from CODE among results of code" in found and first[:12] in found
+    plan = engine.look(cells())
+    journal, store = engine.workspace.journal, engine.workspace.store
+    (chosen,) = propose(plan, journal, store, ["early"], first[:8])
+    assert chosen.old_code == first
+
+
 def test_what_was_taken_back_has_no_results(engine: Engine, package: Path) -> None:
     engine.submit(cells())
     edit(engine, package / "early.py", RENAMED)
@@ -126,6 +143,12 @@ def test_what_was_taken_back_has_no_results(engine: Engine, package: Path) -> No
     assert [each.number for each in acceptances.take_back([one.number])] == [one.number]
     assert acceptances.take_back([one.number]) == []
     assert states(engine.look(cells())) == {"early": "run", "late": "run"}
+    (cell,) = Results(engine.workspace.database).run_results(engine.run_id).cells
+    assert cell.measurements == {} and cell.state is StepState.PENDING
+    assert {step.kind: step.state for step in cell.steps} == {
+        "early": StepState.PENDING,
+        "late": StepState.PENDING,
+    }
 
 
 def test_an_acceptance_of_accepted_results_ends_with_them(engine: Engine, package: Path) -> None:

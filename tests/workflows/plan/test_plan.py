@@ -132,9 +132,17 @@ def test_a_refreshed_step_and_what_reads_from_it_run_again(engine: Engine, targe
     }
 
 
-@pytest.mark.parametrize("target", ["lately", "early@nowhere"])
-def test_a_refresh_that_names_nothing_is_an_error(engine: Engine, target: str) -> None:
-    with pytest.raises(ConfigError, match="names no step; kinds here: early, late"):
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("lately", "names no step; kinds here: early, late"),
+        ("early@nowhere", "no cell 'nowhere' has a step 'early'; cells: cell"),
+    ],
+)
+def test_a_refresh_that_names_nothing_is_an_error(
+    engine: Engine, target: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
         engine.look(pair(), [target])
 
 

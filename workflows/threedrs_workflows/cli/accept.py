@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--why", metavar="TEXT", required=True, help="why no number changes; kept and shown"
     )
+    parser.add_argument(
+        "--from",
+        dest="old_code",
+        metavar="CODE",
+        default="",
+        help="beginning of the digest of the old code, where several gave different results",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be accepted")
 
 
 def run(args: argparse.Namespace) -> int:
     """Record acceptances, or show them."""
-    if not args.why.strip():
+    why = " ".join(args.why.split())
+    if not why:
         raise ConfigError([Fault("say why the edit changes no number", "--why")])
     grid = grid_of(args)
     from threedrs_platform.database.acceptances import Acceptances
@@ -53,22 +62,30 @@ def run(args: argparse.Namespace) -> int:
 
     with find_workspace(args.workspace, args.db) as workspace:
         plan = plan_cells(workspace, bind_cells(grid, workspace.files))
-        proposals = propose(plan, workspace.journal, workspace.store, args.steps)
+        proposals = propose(plan, workspace.journal, workspace.store, args.steps, args.old_code)
         if proposals and not args.dry_run:
-            Acceptances(workspace.database).add(proposals, args.why.strip(), getpass.getuser())
+            Acceptances(workspace.database).add(proposals, why, getpass.getuser())
     content = {"accepted": not args.dry_run, "steps": [asdict(each) for each in proposals]}
-    emit(args, content, _text(proposals, args.dry_run))
+    titles = {cell.cell_id: cell.title for cell in grid.cells}
+    cells = {
+        each.key: sorted(
+            f"{titles[cell.cell_id]} seed {cell.seed}" for cell in plan.graph.nodes[each.key].cells
+        )
+        for each in proposals
+    }
+    emit(args, content, _text(proposals, cells, args.dry_run))
     return 0
 
 
-def _text(proposals: list[Proposal], dry_run: bool) -> str:
+def _text(proposals: list[Proposal], cells: Mapping[str, list[str]], dry_run: bool) -> str:
     if not proposals:
         return "nothing to accept: these steps have results already"
     lines = []
     for each in proposals:
         name = f"{each.kind} {each.label}".rstrip()
         lines.append(f"{name} {each.key[:12]} takes the results of {each.source[:12]}")
+        lines.append(f"    of {', '.join(cells[each.key])}")
         codes = f"    code {each.old_code[:12]} -> {each.new_code[:12]}"
         lines += [codes, *(f"      {change}" for change in each.changes)]
     verb = "would be accepted" if dry_run else "accepted; `workflows accepted` lists and ends it"
-    return "\n".join([*lines, f"{len(proposals)} steps {verb}"])
+    return "\n".join([*lines, f"steps: {len(proposals)} {verb}"])

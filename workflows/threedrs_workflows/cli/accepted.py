@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             emit(
                 args,
                 {"taken_back": [asdict(each) for each in ended]},
-                f"took back {len(ended)} acceptances; `workflows plan` shows what has to run now",
+                f"acceptances taken back: {len(ended)}; `workflows plan` shows what has to run now",
             )
             return 0
     emit(args, {"acceptances": [asdict(each) for each in every]}, _table(every))

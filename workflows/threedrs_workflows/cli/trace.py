@@ -138,13 +138,16 @@ def _step_lines(step: TracedStep, names: dict[str, str]) -> list[str]:
     if step.acceptance is not None:
         lines.append(_acceptance_line(step.acceptance))
     tries = [_attempt_line(attempt, step.canonical_attempt) for attempt in step.attempts]
-    return [*lines, *(tries or ["    no attempt: taken over from a step that did the same work"])]
+    if not tries and step.acceptance is None:
+        tries = ["    no attempt: taken over from a step that did the same work"]
+    return [*lines, *tries]
 
 
 def _acceptance_line(acceptance: Acceptance) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(acceptance.accepted_at))
     return (
-        f"    accepted, not computed: results of code {_short(acceptance.old_code)} stand for it "
+        f"    accepted, not computed: results of step {_short(acceptance.source)} by code "
+        f"{_short(acceptance.old_code)} stand for it "
         f"({acceptance.accepted_by}, {when}: {acceptance.why})"
     )
 

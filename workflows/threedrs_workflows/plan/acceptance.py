@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from threedrs_platform.database.acceptances import Proposal
+from threedrs_platform.database.acceptances import Proposal, first_seen
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.errors import ConfigError, Fault
@@ -18,7 +19,11 @@ MAY_DIFFER = frozenset({"code", "entry", "inputs"})
 
 
 def propose(
-    plan: Plan, journal: Journal, store: ArtifactStore, targets: Collection[str]
+    plan: Plan,
+    journal: Journal,
+    store: ArtifactStore,
+    targets: Collection[str],
+    old_code: str = "",
 ) -> list[Proposal]:
     """Results of older code for steps that would have to run.
 
@@ -27,13 +32,15 @@ def propose(
         journal: with the results.
         store: with their artifacts.
         targets: `KIND` or `KIND@CELL`.
+        old_code: beginning of the digest of the code whose results are meant, where several codes
+            gave different ones.
 
     Raises:
         ConfigError: a target names no step, or for one of its steps there are no results that
             differ in their code alone; all of them at once.
     """
     chosen = chosen_steps(plan.graph, plan.cells, targets, "STEP")
-    search = _Search(plan, journal, store)
+    search = _Search(plan, journal, store, old_code)
     proposals, faults = [], []
     for step in plan.steps:
         found = search.look(step, wanted=step.key in chosen)
@@ -49,8 +56,8 @@ def propose(
 class _Search:
     """Walks a plan from inputs to users, with what would be there once proposals are accepted."""
 
-    def __init__(self, plan: Plan, journal: Journal, store: ArtifactStore) -> None:
-        self._journal, self._store = journal, store
+    def __init__(self, plan: Plan, journal: Journal, store: ArtifactStore, old_code: str) -> None:
+        self._journal, self._store, self._old_code = journal, store, old_code
         self._digests = {step.key: step.output_digest for step in plan.hits}
         kinds = {step.spec.kind for step in plan.misses}
         self._earlier = [
@@ -82,7 +89,10 @@ class _Search:
         usable = [each for each in sources if self._is_there(each[0])]
         if not usable:
             return self._refusal(step, inputs, bool(sources))
-        row, recipe = usable[0]
+        meant = [each for each in usable if each[1]["code"].startswith(self._old_code)]
+        if len({row.output_digest for row, _ in meant}) != 1:
+            return self._several(usable)
+        row, recipe = meant[0]
         self._digests[step.key] = row.output_digest
         return Proposal(
             step.key,
@@ -103,6 +113,18 @@ class _Search:
     def _is_there(self, row: StepRow) -> bool:
         digest = row.output_digest
         return digest is not None and self._store.stat_check(digest) is Health.OK
+
+    def _several(self, usable: Sequence[tuple[StepRow, Any]]) -> str:
+        """Nobody but the user can know which of several different results were meant."""
+        codes = list(dict.fromkeys(recipe["code"] for _, recipe in usable))
+        seen = first_seen(self._journal.database, codes)
+        listed = [
+            code[:12] + time.strftime(" (%Y-%m-%d %H:%M)", time.localtime(seen[code]))
+            if code in seen
+            else code[:12]
+            for code in codes
+        ]
+        return f"choose by --from CODE among results of code {', '.join(listed)}"
 
     def _refusal(self, step: PlannedStep, inputs: Mapping[str, Any], lost: bool) -> str:
         if lost:

@@ -327,7 +327,10 @@ def chosen_steps(
             for node in graph.nodes.values()
             if node.spec.kind == kind and (not place or node.cells & _named(cells, place))
         }
-        if not found:
+        if not found and place and kind in {node.spec.kind for node in graph.nodes.values()}:
+            known = ", ".join(dict.fromkeys(cell.label or cell.name for cell in cells))
+            faults.append(Fault(f"no cell {place!r} has a step {kind!r}; cells: {known}", flag))
+        elif not found:
             kinds = sorted({node.spec.kind for node in graph.nodes.values()})
             faults.append(Fault(f"{target!r} names no step; kinds here: {', '.join(kinds)}", flag))
         chosen |= found
