@@ -131,6 +131,22 @@ def test_what_is_written_names_splits_and_proposals_and_no_place(
         assert str(tmp_path) not in path.read_text()
 
 
+def test_of_several_files_of_boxes_or_proposals_the_last_wins(
+    config: ScanNetConfig, tmp_path: Path
+) -> None:
+    second = tmp_path / "later.json"
+    second.write_text(json.dumps({"scannet/scene0000_00": [[0, 0, 1, 2, 2, 2]]}))
+    paths = (*config.boxes, str(second))
+    several = config.model_copy(update={"boxes": paths, "proposals": paths})
+    objects = ScanNet(several).load("scene0000_00").objects
+    assert objects is not None and objects.object_ids == (0,)
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    several.write(folder, "student", lambda *_: None)
+    proposals = read_box_lists(folder / "proposals" / "boxes.json")
+    assert proposals["scene0000_00"].tolist() == [[0, 0, 1, 2, 2, 2]]
+
+
 def test_an_unlisted_scene_is_refused(config: ScanNetConfig) -> None:
     with pytest.raises(SceneError, match="in no EmbodiedScan frame list"):
         ScanNet(config).load("scene0001_00")

@@ -214,6 +214,23 @@ def gradients(student: Student, num_questions: int) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("kind", STUDENTS)
+def test_gradient_checkpointing_is_no_part_of_the_identity_and_changes_no_gradient(
+    kind: str,
+) -> None:
+    kept, computed_twice = (
+        random_student(kind=kind, frozen=(), gradient_checkpointing=on) for on in (False, True)
+    )
+    assert kept.config != computed_twice.config
+    assert kept.config.identity() == computed_twice.config.identity()
+    for student in (kept, computed_twice):
+        torch.manual_seed(0)
+        gradients(student, num_questions=3)
+    again = dict(computed_twice.named_parameters())
+    for name, parameter in kept.named_parameters():
+        torch.testing.assert_close(again[name].grad, parameter.grad, msg=name)
+
+
+@pytest.mark.parametrize("kind", STUDENTS)
 def test_the_alignment_loss_reaches_the_vision_tower(kind: str) -> None:
     student = random_student(kind=kind, frozen=())
     moved = gradients(student, num_questions=0)
