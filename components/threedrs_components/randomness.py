@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+import numpy as np
 import torch
 
 _GENERATOR = threading.RLock()
@@ -32,22 +32,6 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def save_random_state(folder: Path, rank: int) -> None:
-    """Keep this rank's generators; they matter only to models with dropout."""
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    torch.save({"cpu": torch.get_rng_state(), "gpus": devices}, _path(folder, rank))
-
-
-def load_random_state(folder: Path, rank: int) -> None:
-    """Go on from kept generators; a rank that is new keeps its own."""
-    if not _path(folder, rank).is_file():
-        return
-    state = torch.load(_path(folder, rank), weights_only=True)
-    with _GENERATOR:
-        torch.set_rng_state(state["cpu"])
-        if state["gpus"] and len(state["gpus"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["gpus"])
-
-
-def _path(folder: Path, rank: int) -> Path:
-    return folder / f"random-{rank}.pt"
+def seed_of(*numbers: int) -> int:
+    """A seed for one place among many, by its numbers; near places have unrelated ones."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from threedrs_platform.config import CONDUCT, PLACE, Config
 
@@ -43,6 +43,23 @@ class MicroWidths(Config):
         return self
 
 
+class LoraSettings(Config):
+    """Low-rank adapters that learn in place of the language model (LoRA, arXiv 2106.09685).
+
+    The rows of `<ground>` and `<coord>` learn, too: their meaning is new to the model. Needs peft.
+    """
+
+    rank: PositiveInt = 64
+    alpha: PositiveFloat = 16
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    targets: tuple[str, ...] = (
+        *("q_proj", "k_proj", "v_proj", "o_proj"),
+        *("gate_proj", "up_proj", "down_proj"),
+    )
+    """Ends of the names of the linear layers that are adapted."""
+
+
 class StudentSettings(Config):
     """What every kind of student lets one choose, and what each kind states about itself.
 
@@ -71,6 +88,9 @@ class StudentSettings(Config):
     """Control: no visual token, object features zero."""
     frozen: tuple[Part, ...] = ()
     """Parts that fine-tuning leaves as they are. The others learn at the rates of `training`."""
+    lora: LoraSettings | None = None
+    """Adapt the language model instead of training it. The saved student has the adapters merged
+    into its weights, so nobody who reads it needs to know."""
     gradient_checkpointing: Annotated[bool, CONDUCT] = False
     """Compute activations twice rather than keep them: the same numbers in less memory."""
     micro: MicroWidths = MicroWidths()
@@ -93,6 +113,10 @@ class StudentSettings(Config):
             raise ValueError("coord_input 'encoding' says nothing without position_encoding: true")
         if self.size == "7b" and self.checkpoint is None:
             raise ValueError("size '7b' needs checkpoint: a folder with the weights")
+        if self.lora is not None and "language" in self.frozen:
+            raise ValueError(
+                "lora adapts the language model, and frozen keeps it: drop one of both"
+            )
         return self
 
     def start(self) -> Self:
@@ -101,6 +125,7 @@ class StudentSettings(Config):
             "blind",
             "coord_input",
             "frozen",
+            "lora",
             "object_features",
             "object_membership",
             "position_encoding",

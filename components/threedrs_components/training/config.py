@@ -44,6 +44,9 @@ class TrainingConfig(Config):
     weight_decay: NonNegativeFloat = 0.0
     clip: PositiveFloat = 1.0
     """Largest gradient norm."""
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """adamw_8bit keeps both moments in one byte per weight, by block (arXiv 2110.02861); it needs
+    bitsandbytes."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_accumulation: Annotated[PositiveInt, CONDUCT] = 1
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
@@ -51,10 +54,24 @@ class TrainingConfig(Config):
     validate_every: Annotated[NonNegativeInt, CONDUCT] = 0
     """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
     strategy: Annotated[Strategy, CONDUCT] = "single"
+    offload: Annotated[Literal["none", "optimizer"], CONDUCT] = "none"
+    """optimizer: its states and the float32 weights, 12 bytes per weight that learns, lie in the
+    memory of the host, and the update is computed there. Only with DeepSpeed."""
     workers: Annotated[PositiveInt, CONDUCT] = 1
 
     @model_validator(mode="after")
     def _a_task_has_no_scene_in_common(self) -> Self:
         if self.batches == "tasks" and self.questions_per_scene != 1:
             raise ValueError("batches 'tasks' takes questions one by one: questions_per_scene: 1")
+        return self
+
+    @model_validator(mode="after")
+    def _offload_has_a_host(self) -> Self:
+        if self.offload == "optimizer" and not self.strategy.startswith("deepspeed"):
+            raise ValueError(
+                f"offload 'optimizer' is done by DeepSpeed; strategy is {self.strategy!r}: "
+                "set strategy: deepspeed_zero2"
+            )
+        if self.offload == "optimizer" and self.optimizer == "adamw_8bit":
+            raise ValueError("offloaded states lie on the host, where AdamW is not in 8 bits")
         return self

@@ -15,12 +15,9 @@ from torch import distributed
 
 from threedrs_components.objectives.objective import Objective, TeacherFeatures
 from threedrs_components.objectives.settings import ObjectiveSettings
-from threedrs_components.randomness import (
-    load_random_state,
-    save_random_state,
-    seeded,
-)
+from threedrs_components.randomness import seed_of, seeded
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.students.adapters import add_adapters, merge_adapters
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.settings import StudentSettings
@@ -161,6 +158,8 @@ def train(
     run.to_end()
     with strategy.weights():
         if world.rank == 0:
+            if inputs.student.lora is not None:
+                merge_adapters(student)
             save_student(student, out)
     barrier(world)
     return TrainingSummary(
@@ -199,7 +198,6 @@ class _Run:
         if newest is not None:
             self.progress = read_progress(newest, self.progress.identity)
             self.strategy.load(newest)
-            load_random_state(newest, self.world.rank)
         return self.progress.step
 
     def to_end(self) -> None:
@@ -222,11 +220,13 @@ class _Run:
         micros = self.data.micro_batches(plan, self.world.rank, self.world.size)
         # Every name, whatever the batches have: ranks sum them up together.
         values = dict.fromkeys((LOSS, *self.module.parts), 0.0)
-        for index, micro in enumerate(micros):
-            loss, parts = self.strategy.accumulate(micro, totals, index == len(micros) - 1)
-            values[LOSS] += float(loss)
-            for name, value in parts.items():
-                values[name] += value
+        # Dropout alone draws from here, the same in a training that was killed before this step.
+        with seeded(seed_of(self.data.seed, step, self.world.rank)):
+            for index, micro in enumerate(micros):
+                loss, parts = self.strategy.accumulate(micro, totals, index == len(micros) - 1)
+                values[LOSS] += float(loss)
+                for name, value in parts.items():
+                    values[name] += value
         rate = schedule(step, self.training.steps, self.training.warmup_ratio)
         norm = self.strategy.update(rate)
         if not (math.isfinite(values[LOSS]) and math.isfinite(norm)):
@@ -271,15 +271,11 @@ class _Run:
         if self.world.rank == 0:
             self.report(self.progress.step, values)
 
-    def _save(self, folder: Path) -> None:
-        self.strategy.save(folder)
-        save_random_state(folder, self.world.rank)
-
     def _checkpoint(self) -> None:
         write_checkpoint(
             self.checkpoint_dir,
             self.progress,
-            self._save,
+            self.strategy.save,
             self.world.rank == 0,
             lambda: barrier(self.world),
         )
@@ -309,17 +305,31 @@ def _build(
 ) -> tuple[Student, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
     training, prepared = inputs.training, PreparedScenes(inputs.prepared)
-    # DeepSpeed keeps its own float32 weights; everybody else needs them from the start.
-    narrow = training.dtype == "bfloat16" and training.strategy.startswith("deepspeed")
+    # DeepSpeed keeps float32 weights of its own, and what is frozen needs none; everybody else
+    # needs them from the start.
+    adapted = inputs.student.lora is not None
+    sharded = training.strategy.startswith("deepspeed")
+    narrow = training.dtype == "bfloat16" and (sharded or adapted)
     teacher = None
     if inputs.features is not None:
         teacher = TeacherFeatures(inputs.features, prepared, sorted(inputs.samples))
     with seeded(inputs.seed):
         student = build_student(inputs.student, "bfloat16" if narrow else "float32")
         student = student.to(device).train()
+        if inputs.student.lora is not None:
+            add_adapters(student, inputs.student.lora)
+            if not sharded:
+                _widen_what_learns(student)
         objectives = [each.build(student, teacher) for each in inputs.objectives]
         module = TrainingModule(student, objectives).to(device)
     return student, _data(inputs, inputs.samples, student, objectives), module
+
+
+def _widen_what_learns(student: Student) -> None:
+    """float32 for weights whose updates would be lost in fewer digits."""
+    for parameter in student.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+from torch import nn
 
 from threedrs_components.students.student import Student
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.objective import TrainingModule
-from threedrs_components.training.strategies import ParameterGroup
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a peak learning rate."""
+
+    name: str
+    learning_rate: float
+    parameters: tuple[nn.Parameter, ...]
 
 
 def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[ParameterGroup]:

@@ -15,6 +15,8 @@ from torch import Tensor, distributed, nn
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Totals, TrainingModule
+from threedrs_components.training.optimizers import make_optimizer
+from threedrs_components.training.parameter_groups import ParameterGroup
 from threedrs_platform.errors import CheckpointError
 
 STATE_FILE = "state.pt"
@@ -27,15 +29,6 @@ class World:
 
     rank: int = 0
     size: int = 1
-
-
-@dataclass(frozen=True)
-class ParameterGroup:
-    """Parameters that share a peak learning rate."""
-
-    name: str
-    learning_rate: float
-    parameters: tuple[nn.Parameter, ...]
 
 
 class Strategy(Protocol):
@@ -79,11 +72,7 @@ class Replicated:
         if world.size > 1:
             # A batch without grounding or text leaves parameters unused on one rank only.
             self.runner = nn.parallel.DistributedDataParallel(module, find_unused_parameters=True)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": list(group.parameters)} for group in groups],
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(groups, config)
         self.peaks = [group.learning_rate for group in groups]
 
     def accumulate(self, micro: MicroBatch, totals: Totals, is_last: bool) -> tuple[Tensor, Parts]:
@@ -105,16 +94,19 @@ class Replicated:
         return float(norm)
 
     def save(self, folder: Path) -> None:
-        """All ranks are equal, so the first one writes."""
+        """All ranks are equal, so the first one writes; what never changes is not written."""
         if self.world.rank == 0:
-            state = {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+            learning = {name: weights.detach() for name, weights in self._learning().items()}
+            state = {"module": learning, "optimizer": self.optimizer.state_dict()}
             torch.save(state, folder / STATE_FILE)
 
     def load(self, folder: Path) -> None:
         """Restore weights and moments."""
         try:
             state = torch.load(folder / STATE_FILE, weights_only=True, map_location=self.device)
-            self.module.load_state_dict(state["module"])
+            if missing := self._learning().keys() ^ state["module"].keys():
+                raise ValueError(f"other weights learned then, e.g. {min(missing)}")
+            self.module.load_state_dict(state["module"], strict=False)
             self.optimizer.load_state_dict(state["optimizer"])
         except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
             raise CheckpointError(f"{folder}: state does not fit: {error}") from error
@@ -122,6 +114,11 @@ class Replicated:
     def weights(self) -> AbstractContextManager[None]:
         """They always are."""
         return nullcontext()
+
+    def _learning(self) -> dict[str, nn.Parameter]:
+        """Weights that change."""
+        named = self.module.named_parameters()
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
 
     def _without_exchange(self, is_last: bool) -> AbstractContextManager[None]:
         if isinstance(self.runner, nn.parallel.DistributedDataParallel) and not is_last:
@@ -141,14 +138,10 @@ class Sharded:
         stage: int,
     ) -> None:
         deepspeed = import_deepspeed(next(module.parameters()).device)
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": list(group.parameters), "lr": group.learning_rate, "name": group.name}
-                for group in groups
-            ],
-            weight_decay=config.weight_decay,
-        )
-        module.runs_every_head = world.size > 1
+        optimizer = make_optimizer(groups, config)
+        # Ranks must gather alike; and to gradients on the host DeepSpeed adds what a later round
+        # brings, but clears them only where the first round has some.
+        module.runs_every_head = world.size > 1 or config.offload != "none"
         self.world, self.peaks = world, [group.learning_rate for group in groups]
         self.rounds, self.stage = config.gradient_accumulation, stage
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
@@ -163,11 +156,16 @@ class Sharded:
             "gradient_accumulation_steps": self.rounds,
             "gradient_clipping": config.clip,
             "bf16": {"enabled": config.dtype == "bfloat16"},
-            "zero_optimization": {"stage": self.stage},
+            "zero_optimization": {"stage": self.stage, **self._offload(config)},
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 10**9,
         }
+
+    def _offload(self, config: TrainingConfig) -> dict[str, Any]:
+        if config.offload == "none":
+            return {}
+        return {"offload_optimizer": {"device": "cpu", "pin_memory": torch.cuda.is_available()}}
 
     def accumulate(self, micro: MicroBatch, totals: Totals, is_last: bool) -> tuple[Tensor, Parts]:
         """DeepSpeed averages over ranks and rounds: scale the share back."""
@@ -187,11 +185,13 @@ class Sharded:
 
     def save(self, folder: Path) -> None:
         """Every rank writes its part."""
-        self.engine.save_checkpoint(str(folder), tag="zero", save_latest=False)
+        self.engine.save_checkpoint(
+            str(folder), tag="zero", save_latest=False, exclude_frozen_parameters=True
+        )
 
     def load(self, folder: Path) -> None:
         """Every rank reads its part; it is bound to the world size."""
-        path, _ = self.engine.load_checkpoint(str(folder), tag="zero")
+        path, _ = self.engine.load_checkpoint(str(folder), tag="zero", load_module_strict=False)
         if path is None:
             raise CheckpointError(f"{folder}: no DeepSpeed state in it")
 

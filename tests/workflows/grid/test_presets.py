@@ -14,11 +14,12 @@ from threedrs_platform.config.tree import get_in, put_in
 from threedrs_platform.database.measurements import flatten
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.file_digests import FileDigests
-from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment import Experiment, experiment_id
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.presets import load_preset
 from threedrs_workflows.plan.cell_steps import cell_steps
 
+GRIDS = Path(__file__).resolve().parents[3] / "workflows" / "grids"
 README = Path(__file__).resolve().parents[3] / "workflows" / "README.md"
 SWITCHES: dict[str, tuple[Any, Any, str]] = {
     "alignment.frames": ("all_images", "student", "extract"),
@@ -113,3 +114,22 @@ def test_a_preset_may_start_from_another(tmp_path: Path) -> None:
         found.benchmarks
         == expand(load_document("version: 1\nname: x\nbase: {preset: micro}\n")).base.benchmarks
     )
+
+
+def test_one_large_gpu_makes_the_cells_of_eight_and_a_small_one_makes_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only how the work is done differs, so results are the same ones, and found in the cache."""
+    identities = {}
+    for preset in ("as_released", "one_gpu_80g", "one_gpu_24g"):
+        monkeypatch.setenv("PRESET", preset)
+        grid = expand(load_document((GRIDS / "table4.yaml").read_text()))
+        identities[preset] = [experiment_id(cell.experiment) for cell in grid.cells]
+        assert all(
+            cell.experiment.training.scenes_per_step
+            % (cell.experiment.training.workers * cell.experiment.training.gradient_accumulation)
+            == 0
+            for cell in grid.cells
+        )
+    assert identities["one_gpu_80g"] == identities["as_released"]
+    assert not set(identities["one_gpu_24g"]) & set(identities["as_released"])
