@@ -199,7 +199,7 @@ def test_layers_may_be_summed_instead_of_averaged() -> None:
     torch.manual_seed(0)
     hidden, teacher = [torch.randn(1, 3, 8) for _ in range(3)], torch.randn(1, 3, 4)
     heads = [
-        AlignmentHead(AlignmentConfig(layers=(-1, -2, -3), layer_losses=how), 8, 4)  # type: ignore[arg-type]
+        AlignmentHead(AlignmentConfig(layers=(-1, -2, -3), layer_losses=how), 8, 4)
         for how in ("mean", "sum")
     ]
     heads[1].load_state_dict(heads[0].state_dict())

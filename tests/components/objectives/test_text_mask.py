@@ -62,7 +62,9 @@ VISUAL_TOKENS = 7
 IGNORED = -100
 
 
-def released_sequence(tokenizer: StudentTokenizer, prompt: str, answer: str) -> tuple[Tensor, ...]:
+def released_sequence(
+    tokenizer: StudentTokenizer, prompt: str, answer: str
+) -> tuple[Tensor, Tensor]:
     """Ids and labels [n] as the released code makes them, from its turns and its rule for marks.
 
     Turn by turn `<|im_start|>ROLE`, line break, text, `<|im_end|>`, line break. The reply's turn is
@@ -76,7 +78,7 @@ def released_sequence(tokenizer: StudentTokenizer, prompt: str, answer: str) -> 
     def text(said: str) -> list[int]:
         return list(tokenizer.tokenizer.encode(said, add_special_tokens=False).ids)
 
-    turns = [
+    turns: list[tuple[str, list[int], bool]] = [
         ("system", text("helpful"), False),
         ("user", [image, line, *text(prompt)], False),
         ("assistant", text(answer), True),
