@@ -71,8 +71,7 @@ def released_sequence(
     labelled whole; of the others the two marks and every line break, wherever it stands. The image
     placeholder becomes as many ignored positions as there are visual tokens.
     """
-    image = -200
-    words = tokenizer.tokenizer.token_to_id
+    image, words = -200, tokenizer.token_id
     start, end, line = words("<|im_start|>"), words("<|im_end|>"), words("\n")
 
     def text(said: str) -> list[int]:
