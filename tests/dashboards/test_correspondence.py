@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from threedrs_components.probing.quartiles import quartile_analysis
+from threedrs_components.probing.quartiles import quartile_analysis, sample_quartiles
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.correspondence.figures import drawn_apart, scatter_chart
 from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
@@ -132,6 +132,10 @@ def test_quartiles_are_those_of_the_analysis(pages: TestClient) -> None:
     assert [float(row[name]) for name in ("Q1", "Q2", "Q3", "Q4")] == pytest.approx(wanted.means)
     assert float(row["spearman"]) == pytest.approx(wanted.spearman)
     assert row["verdict"] == wanted.verdict
+    by_sample = sample_quartiles(scene_scores(4), values, [PER_SCENE] * SCENES)
+    names = [f"Q{number}_of_samples" for number in range(1, 5)]
+    assert [float(row[name]) for name in names] == pytest.approx(by_sample.means)
+    assert int(row["Q1_samples"]) == by_sample.counts[0] > wanted.counts[0]
 
 
 def test_a_cells_samples_stand_against_their_scenes_score(pages: TestClient) -> None:

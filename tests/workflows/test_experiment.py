@@ -114,7 +114,8 @@ def test_with_a_teacher_its_settings_matter(changes: dict[str, Any]) -> None:
 
 
 def test_pretraining_of_a_student_with_weights_does_not_matter() -> None:
-    big = {"student": "big", "prepare__image_size": 384, "prepare__grid": 14}
+    big = {"student": "big", "prepare__image_size": 384, "prepare__covered": 378}
+    big["prepare__grid"] = 14
     assert identity(**big, student_pretraining__tower_steps=1) == identity(**big)
 
 
@@ -212,7 +213,7 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
         (
             {
                 "student": "big",
-                "prepare": {"image_size": 384, "grid": 14},
+                "prepare": {"image_size": 384, "covered": 378, "grid": 14},
                 "alignment__layers": [-30],
             },
             "alignment: layer -30: the student has 28 layers: 0 to 28, or -1 (the last, "
@@ -230,6 +231,16 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
             },
             "set prepare.patch_grid: 8, or the student's object_membership: share",
         ),
+        (
+            {"student": "big", "prepare": {"image_size": 384, "grid": 14}},
+            "student: the student's patches cover 378 of 384 pixels, but prepare cuts 384 of them "
+            "into token cells; set prepare.covered: 378",
+        ),
+        (
+            {"prepare__covered": 60},
+            "of 64 pixels, but prepare cuts 60 of them into token cells; set",
+        ),
+        ({"prepare__covered": 65}, "prepare: covered 65 is more than image_size 64"),
         ({"prepare__num_frames": 9}, "prepare: num_frames 9: scenes have only 8 frames"),
         ({"scenes__kind": "mikro"}, "scenes.kind: unknown kind 'mikro'; did you mean 'micro'?"),
         ({"benchmarks__names": ["scanreef"]}, "did you mean 'scanrefer'?"),

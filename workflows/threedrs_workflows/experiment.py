@@ -194,6 +194,11 @@ class Experiment(ObjectivesConfig, Ingredients):
         """Whether a teacher takes part in training."""
         return any(each.reads_teacher for each in self.active_objectives())
 
+    def teacher_area(self) -> float:
+        """Share of a frame's height and width whose teacher features are pooled to tokens."""
+        whole = self.alignment.teacher_area == "frame"
+        return 1.0 if whole else self.prepare.seen / self.prepare.image_size
+
     def active_objectives(self) -> tuple[ObjectiveSettings, ...]:
         """The losses that take part in training."""
         return self.active(has_teacher=self.teacher != NO_TEACHER)
@@ -293,6 +298,12 @@ def _check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
             f"the student reads {size} pixels as {grid} x {grid} tokens, but prepare makes "
             f"{prepare.image_size} pixels and {prepare.grid} x {prepare.grid}; "
             "set prepare.image_size and prepare.grid to match"
+        )
+    if prepare.seen != student.covered:
+        wanted = "null" if student.covered == size else student.covered
+        raise ValueError(
+            f"the student's patches cover {student.covered} of {size} pixels, but prepare cuts "
+            f"{prepare.seen} of them into token cells; set prepare.covered: {wanted}"
         )
     if patches is not None and prepare.patch_grid != patches:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, PositiveInt, create_model, field_validator
 
@@ -78,6 +78,9 @@ class BenchmarksConfig(AnnotationPlaces):
     benchmark, under its name."""
     text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
     """Of captions and answers; "meteor" needs the `eval` extra."""
+    meteor: Literal["as_listed", "if_installed"] = "as_listed"
+    """if_installed adds METEOR to text_metrics where the `eval` extra is; where it is not, the step
+    that scores and the report say that there is none."""
 
     @field_validator("protocols")
     @classmethod

@@ -135,7 +135,7 @@ def _sample(record: Conversation, benchmark: str, preamble: str, truth: Truth) -
         benchmark=benchmark,
         scene_id=record.video,
         kind="ground" if truth.grounding else "text",
-        prompt=preamble + question.value.replace(_PLACEHOLDER, "").strip(),
+        prompt=preamble + question.value.replace(_PLACEHOLDER, ""),
         answers=() if truth.grounding else tuple(references),
         target_ids=tuple(ids) if isinstance(ids, list) else () if ids is None else (ids,),
         target_boxes=truth.boxes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_platform.config import Config
@@ -24,10 +24,18 @@ class Scorer(Config):
     text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
     """Of captions and answers; benchmarks without any ignore it."""
 
+    compares_texts: ClassVar[bool] = False
+    """Whether text metrics are measured at all."""
+
     @property
     def uses_meteor(self) -> bool:
-        """Whether METEOR is wanted, whose numbers depend on data of other packages."""
-        return "meteor" in self.text_metrics
+        """Whether METEOR is measured, whose numbers depend on data of other packages."""
+        return self.compares_texts and "meteor" in self.text_metrics
+
+    def with_meteor(self) -> Self:
+        """The same with METEOR among the text metrics."""
+        metrics = dict.fromkeys((*self.text_metrics, "meteor"))
+        return self.model_copy(update={"text_metrics": tuple(metrics)})
 
     @abstractmethod
     def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from threedrs_components.students.student import Student
 
 TextMask = Literal["clean", "released"]
+Normaliser = Literal["learned", "released"]
 
 
 class TextConfig(ObjectiveSettings):
@@ -22,6 +23,11 @@ class TextConfig(ObjectiveSettings):
     mask: TextMask = "clean"
     """Which tokens are learned. clean: the answer and its end. released: also the head of the
     reply, and every mark of a turn and every line break of the prompt."""
+    normaliser: Normaliser = "learned"
+    """What a question's summed cross-entropy is divided by. learned: the tokens that the mask lets
+    it learn. released: the tokens that the released code labels in the whole sequence, system turn
+    and last line break included, whatever the mask: 13 of every question that has one line, and
+    its answer. With it a mask chooses tokens and does not weigh the loss against the others."""
 
     name: ClassVar[str] = "text"
     per: ClassVar[Per] = "question"

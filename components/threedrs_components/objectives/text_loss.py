@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from threedrs_components.objectives.objective import Objective, StudentPass
-from threedrs_components.objectives.text_mask import LearnedTokens
+from threedrs_components.objectives.text_mask import LabelledTokens, LearnedTokens
 from threedrs_components.students.batches import SceneBatch
 from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
 
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 
 class Text(Objective):
-    """Sum over questions of the mean cross-entropy of their learned tokens."""
+    """Sum over questions of the cross-entropy of their learned tokens, over its normaliser."""
 
     def __init__(self, settings: TextConfig, tokenizer: StudentTokenizer) -> None:
         super().__init__(settings)
         self._learned = LearnedTokens(tokenizer, settings.mask)
+        self._labelled = LabelledTokens(tokenizer) if settings.normaliser == "released" else None
 
     def mark(self, question: Encoded) -> Encoded:
-        """As the mask says."""
-        return replace(question, is_answer=self._learned(question))
+        """As the mask says, to be divided by what the normaliser counts."""
+        divisor = None if self._labelled is None else self._labelled(question)
+        return replace(question, is_answer=self._learned(question), divisor=divisor)
 
     def is_asked(self, batch: SceneBatch) -> bool:
         """Whether a token of the batch is learned."""
@@ -45,6 +47,6 @@ def text_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     Args:
         logits: [A, V] at the positions before the learned tokens; only those are ever computed.
         targets: [A] int64, the learned tokens.
-        weights: [A]; one over the number of learned tokens of a question gives its mean.
+        weights: [A]; one over the normaliser of the token's question.
     """
     return (cross_entropy(logits.float(), targets, reduction="none") * weights).sum()

@@ -41,6 +41,16 @@ class Quartiles:
         return "rises" if self.trend > 0 else "falls"
 
 
+@dataclass(frozen=True)
+class SampleQuartiles:
+    """A metric by quartile of samples rather than scenes, Q1 (lowest score) first."""
+
+    means: tuple[float, ...]
+    """Mean over the quartile's samples; NaN for a quartile that ties left empty."""
+    counts: tuple[int, ...]
+    """Samples."""
+
+
 def quartile_analysis(scores: Sequence[float], values: Sequence[float]) -> Quartiles:
     """Group units by score into quartiles and test whether the values follow.
 
@@ -68,6 +78,29 @@ def quartile_analysis(scores: Sequence[float], values: Sequence[float]) -> Quart
         p_value=p_value,
         trend=trend,
         trend_p_value=trend_p_value,
+    )
+
+
+def sample_quartiles(
+    scores: Sequence[float], means: Sequence[float], counts: Sequence[int]
+) -> SampleQuartiles:
+    """Cut samples into quartiles by the score of their scene, as the paper's Figure 2.
+
+    Samples of equal score, and so those of one scene, fall into one quartile. They are not
+    independent, so nothing is tested.
+
+    Args:
+        scores: one per scene.
+        means: of the metric over each scene's samples.
+        counts: of each scene's samples, at least one.
+    """
+    score = np.repeat(np.asarray(scores, dtype=np.float64), counts)
+    value = np.repeat(np.asarray(means, dtype=np.float64), counts)
+    quartile = quartiles_of(score)
+    members = [quartile == number for number in range(4)]
+    return SampleQuartiles(
+        means=tuple(_mean(value[member]) for member in members),
+        counts=tuple(int(member.sum()) for member in members),
     )
 
 

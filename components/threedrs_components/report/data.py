@@ -139,6 +139,10 @@ def _trend_json(trend: Trend) -> dict[str, Any]:
         "spearman_p": quartiles.p_value,
         "trend": quartiles.trend,
         "trend_p": quartiles.trend_p_value,
+        "of_samples": {
+            "means": list(trend.of_samples.means),
+            "counts": list(trend.of_samples.counts),
+        },
     }
 
 

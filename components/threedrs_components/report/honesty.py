@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from threedrs_components.report.table import ResultTable
-from threedrs_components.report.traits import Traits, traits
+from threedrs_components.report.traits import LAST, Traits, traits
 from threedrs_platform.database.measurements import flatten
 
 FEW_SEEDS = 5
@@ -85,6 +85,8 @@ def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     return (
         *notes,
         *_about_untold_teachers(cells),
+        *_about_layers(params),
+        *_about_meteor(table, params),
         *_about_seeds(table),
         *_about_acceptances(table),
     )
@@ -117,6 +119,45 @@ def _about_untold_teachers(cells: Sequence[Traits]) -> list[str]:
         "2D teacher; say it with teachers.*.sees: 3d, 2d or nothing."
         for name in untold
     ]
+
+
+def _about_layers(params: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is assumed where layers before the last, or several, are aligned."""
+    aligned = [flat for flat in params if flat.get("alignment.layers")]
+    inner = {
+        str(flat.get("alignment.inner_states", "raw")): None
+        for flat in aligned
+        if any(layer != LAST for layer in flat["alignment.layers"])
+    }
+    several = {
+        str(flat.get("alignment.layer_losses", "mean")): None
+        for flat in aligned
+        if len(flat["alignment.layers"]) > 1
+    }
+    notes = []
+    if inner:
+        notes.append(
+            f"Aligned layers before the last are {' and '.join(inner)} states "
+            "(alignment.inner_states: raw is before the final norm, normalised after it); neither "
+            "the paper nor its code tells which."
+        )
+    if several:
+        notes.append(
+            f"The losses of several aligned layers enter as their {' and '.join(several)} "
+            "(alignment.layer_losses); nobody tells, and a sum weighs alignment as often as there "
+            "are layers."
+        )
+    return notes
+
+
+def _about_meteor(table: ResultTable, params: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not any(flat.get("benchmarks.meteor") == "if_installed" for flat in params):
+        return []
+    measured = [name for row in table.rows for cell in row.replicates for name in cell.measurements]
+    texts = any("rouge_l" in name or "cider" in name for name in measured)
+    if not texts or any("meteor" in name for name in measured):
+        return []
+    return ["METEOR was not measured: the extra is not installed (pip install 'threedrs[eval]')."]
 
 
 def _about_seeds(table: ResultTable) -> list[str]:

@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from threedrs_components.probing.quartiles import Quartiles, quartile_analysis
+from threedrs_components.probing.quartiles import (
+    Quartiles,
+    SampleQuartiles,
+    quartile_analysis,
+    sample_quartiles,
+)
 from threedrs_components.report.table import Column, ResultTable, Row
 from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
@@ -26,6 +31,9 @@ class Trend:
     unit: str
     seeds: tuple[int, ...]
     quartiles: Quartiles
+    """Over scenes, each with its mean: what is tested."""
+    of_samples: SampleQuartiles
+    """As the paper counts."""
 
 
 def quartile_trends(table: ResultTable, totals: SceneTotals) -> list[Trend]:
@@ -57,10 +65,11 @@ def _trend(row: Row, column: Column, totals: SceneTotals) -> Trend | None:
     scenes = sorted(scores.keys() & values.keys())
     if len(scenes) < MIN_SCENES:
         return None
-    quartiles = quartile_analysis(
-        [scores[scene] for scene in scenes], [values[scene] for scene in scenes]
-    )
-    return Trend(row.cell_id, row.title, metric, column.unit, seeds, quartiles)
+    score, value = [scores[scene] for scene in scenes], [values[scene] for scene in scenes]
+    # The same samples are asked under every seed.
+    counts = [totals[row.cell_id, seeds[0], metric][scene].count for scene in scenes]
+    by_scene, by_sample = quartile_analysis(score, value), sample_quartiles(score, value, counts)
+    return Trend(row.cell_id, row.title, metric, column.unit, seeds, by_scene, by_sample)
 
 
 def scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:

@@ -59,7 +59,7 @@ def sheets(report: Report, pivot: bool = False) -> list[Sheet]:
         made.append(_differences(report))
     made = [sheet.turned() if turn else sheet for sheet in made]
     if report.trends:
-        made.append(_quartiles(report))
+        made += [_quartiles(report), _sample_quartiles(report)]
     return [*made, *shared]
 
 
@@ -181,6 +181,20 @@ def _quartiles(report: Report) -> Sheet:
         title="by quartile of the scene's correspondence score",
         header=("cell", "metric", "Q1", "Q2", "Q3", "Q4", "scenes", "tau", "trend"),
         rows=tuple(rows),
+    )
+
+
+def _sample_quartiles(report: Report) -> Sheet:
+    rows = []
+    for trend in report.trends:
+        means = (plain(mean, trend.unit) for mean in trend.of_samples.means)
+        counts = "/".join(str(count) for count in trend.of_samples.counts)
+        rows.append((trend.title, trend.metric, *means, counts))
+    return Sheet(
+        title="the same by quartile of samples, as the paper's Figure 2",
+        header=("cell", "metric", "Q1", "Q2", "Q3", "Q4", "samples"),
+        rows=tuple(rows),
+        legend="Samples of one scene share its score and are not independent: nothing is tested.",
     )
 
 

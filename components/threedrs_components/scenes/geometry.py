@@ -65,6 +65,24 @@ def pixel_rays(height: int, width: int, intrinsics: Tensor) -> Tensor:
     return ordered_product(pixels, inverse.T).to(torch.float32)
 
 
+def camera_centres(camera_to_world: Tensor, axis_alignment: Tensor) -> Tensor:
+    """Where the cameras [F, 4, 4] stand in the aligned world: [F, 3] float32."""
+    to_world = ordered_product(axis_alignment.double(), camera_to_world.double())
+    return to_world[:, :3, 3].to(torch.float32)
+
+
+def nearest_pixels(values: Tensor, height: int, width: int) -> Tensor:
+    """[F, h, w, ...] at another size; each pixel takes the one in which its corner lies.
+
+    This is the nearest neighbour of OpenCV.
+    """
+    if values.shape[1:3] == (height, width):
+        return values
+    rows = torch.arange(height) * values.shape[1] // height
+    columns = torch.arange(width) * values.shape[2] // width
+    return values[:, rows[:, None], columns]
+
+
 def cell_membership(pixels: int, cells: int) -> Tensor:
     """[cells, pixels] float32, one where a pixel lies in a cell.
 

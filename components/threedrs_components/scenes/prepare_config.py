@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from threedrs_platform.config import Config
 
 Level = Literal["token", "pixel"]
 """What corresponds across views. pixel: every pixel with valid depth, with the feature of its
 token, as the paper says. token: a token lies in the voxel of its mean coordinate, as released."""
+
+Arithmetic = Literal["float32", "bfloat16", "float16"]
 
 
 class PrepareConfig(Config):
@@ -21,10 +23,19 @@ class PrepareConfig(Config):
     resize: Literal["squash", "crop"] = "squash"
     """How a frame becomes square: distorted whole, or cut to its middle. A 4:3 frame loses a
     quarter of its width to the latter, while a teacher may still see all of it."""
-    arithmetic: Literal["float32", "bfloat16"] = "float32"
-    """In what number format coordinates are averaged, binned and tested against boxes. The released
-    trainer casts them to bfloat16 first: beyond 1 m from the origin they then step by 0.125 m,
-    coarser than a voxel."""
+    covered: int | None = Field(default=None, ge=1)
+    """Side of what the student's vision tower sees of that image, from the top left corner: patches
+    of 14 pixels cover 378 of 384, and the rest belongs to no token. None is all of it."""
+    invalid_depth: Literal["masked", "camera_centre"] = "masked"
+    """What a pixel without depth counts as: as nothing; or, as released, as a point at the camera,
+    which enters the mean of its cell and lies in boxes round the camera."""
+    arithmetic: Arithmetic = "float32"
+    """In what number format coordinates are averaged, binned and tested against boxes, and boxes
+    are kept. The released trainer casts all to bfloat16 first: beyond 1 m from the origin they then
+    step by 0.125 m, coarser than a voxel."""
+    evaluation_arithmetic: Arithmetic | None = None
+    """That of scenes outside the training split; None is the same. The released evaluation casts
+    to float16, and prints the boxes that it chooses in it."""
     grid: int = Field(default=4, ge=1)
     """Token rows and columns per frame, P."""
     patch_grid: int | None = Field(default=None, ge=1)
@@ -34,3 +45,18 @@ class PrepareConfig(Config):
     num_frames: int = Field(default=8, ge=1)
     on_bad_scene: Literal["refuse", "skip"] = "refuse"
     """What an unusable scene does: stop the step, or be left out, counted and shown."""
+
+    @model_validator(mode="after")
+    def _covered_is_inside(self) -> Self:
+        if self.seen > self.image_size:
+            raise ValueError(f"covered {self.covered} is more than image_size {self.image_size}")
+        return self
+
+    @property
+    def seen(self) -> int:
+        """Side of what is covered, in pixels of the image."""
+        return self.image_size if self.covered is None else self.covered
+
+    def of_evaluation(self) -> PrepareConfig:
+        """The same for scenes outside the training split."""
+        return self.model_copy(update={"arithmetic": self.evaluation_arithmetic or self.arithmetic})

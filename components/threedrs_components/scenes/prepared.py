@@ -20,11 +20,17 @@ from threedrs_components.scenes.frames import (
     resize_images,
     uniform_choice,
 )
-from threedrs_components.scenes.geometry import box_cell_weights, cell_means, world_coordinates
+from threedrs_components.scenes.geometry import (
+    box_cell_weights,
+    camera_centres,
+    cell_means,
+    nearest_pixels,
+    world_coordinates,
+)
 from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
-from threedrs_components.scenes.voxels import LOWEST_M
+from threedrs_components.scenes.voxels import narrowly_binned
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 
@@ -89,13 +95,18 @@ def prepare_scene(
     images, points, valid = _framed(scene, config)
     if not bool(valid.any()):
         raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
-    coordinates, counts = cell_means(points, valid, config.grid, config.grid)
+    pairs = _pixel_pairs(scene, points, valid, config)
+    if config.invalid_depth == "camera_centre":
+        points, valid = _at_cameras(scene, points, valid), torch.ones_like(valid)
+    dtype: torch.dtype = getattr(torch, config.arithmetic)
+    points = points.to(dtype)
+    coordinates, counts = cell_means(points.to(torch.float32), valid, config.grid, config.grid)
+    if dtype != torch.float32:
+        coordinates = narrowly_binned(coordinates, dtype)
     objects = scene.objects or Boxes((), (), np.zeros((0, 6), np.float32))
-    boxes = _box_tensor(objects.boxes)
-    candidates = _box_tensor([] if proposals is None else proposals)
+    boxes = _box_tensor(objects.boxes).to(dtype)
+    candidates = _box_tensor([] if proposals is None else proposals).to(dtype)
     every = torch.cat([boxes, candidates])
-    if config.arithmetic == "bfloat16":
-        coordinates, every = _binned_in_bfloat16(coordinates), _through_bfloat16(every)
     weights = box_cell_weights(points, valid, every, config.grid, config.grid)
     patches = _patch_weights(points, valid, every, config.patch_grid)
     size = config.image_size
@@ -107,13 +118,13 @@ def prepare_scene(
         coordinates=coordinates,
         counts=counts,
         object_ids=torch.tensor(objects.object_ids, dtype=torch.int64),
-        boxes=boxes,
+        boxes=boxes.to(torch.float32),
         object_weights=weights[: len(boxes)],
-        proposals=candidates,
+        proposals=candidates.to(torch.float32),
         proposal_weights=weights[len(boxes) :],
         object_patches=None if patches is None else patches[: len(boxes)],
         proposal_patches=None if patches is None else patches[len(boxes) :],
-        pairs=_pixel_pairs(scene, points, valid, config),
+        pairs=pairs,
         voxel_m=config.voxel_m,
         has_proposals=proposals is not None,
     )
@@ -124,26 +135,27 @@ def _patch_weights(points: Tensor, valid: Tensor, boxes: Tensor, grid: int | Non
 
 
 def _framed(scene: Scene, config: PrepareConfig) -> tuple[UInt8, Tensor, Tensor]:
-    """Images [F, H, W, 3], world points [F, h, w, 3] and validity [F, h, w] of what is kept."""
+    """Images [F, H, W, 3], and world points [F, s, s, 3] and validity [F, s, s] of their pixels.
+
+    Images are not yet resized; s is the side of what the student's tower covers of them then.
+    """
     images, (points, valid) = scene.images, scene_points(scene)
     if config.resize == "crop":
         rows, columns = centre_square(*images.shape[1:3])
         images = images[:, rows, columns]
         rows, columns = centre_square(*valid.shape[1:])
         points, valid = points[:, rows, columns], valid[:, rows, columns]
-    if config.arithmetic == "bfloat16":
-        points = _through_bfloat16(points)
+    size, seen = config.image_size, config.seen
+    points, valid = (nearest_pixels(each, size, size)[:, :seen, :seen] for each in (points, valid))
     return images, points, valid
 
 
-def _through_bfloat16(values: Tensor) -> Tensor:
-    return values.to(torch.bfloat16).to(torch.float32)
-
-
-def _binned_in_bfloat16(coordinates: Tensor) -> Tensor:
-    """Coordinates [..., 3] at the steps that their distance from the lowest corner is kept in."""
-    lowest = coordinates.new_tensor(LOWEST_M)
-    return _through_bfloat16(_through_bfloat16(coordinates) - lowest) + lowest
+def _at_cameras(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
+    """Points [F, s, s, 3] with those that are not valid at the centre of their frame's camera."""
+    centres = camera_centres(
+        torch.from_numpy(scene.camera_to_world), torch.from_numpy(scene.axis_alignment)
+    )
+    return torch.where(valid[..., None], points, centres[:, None, None])
 
 
 def scene_pairs(scene: PreparedScene, *, level: Level, voxel_m: float) -> PairMatrix:

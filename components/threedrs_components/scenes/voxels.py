@@ -11,6 +11,7 @@ BITS = 21
 LOWEST_M = (-15.0, -15.0, -5.0)
 HIGHEST_M = (15.0, 15.0, 5.0)
 """Where coordinates are clamped before they are encoded, x y z, as released."""
+RELEASED_VOXEL_M = 0.1
 
 
 def voxel_indices(points: Tensor, voxel_m: float = 0.1) -> Tensor:
@@ -28,3 +29,15 @@ def voxel_keys(indices: Tensor) -> Tensor:
         )
     x, y, z = (indices + limit).unbind(-1)
     return (((x << BITS) | y) << BITS) | z
+
+
+def narrowly_binned(points: Tensor, dtype: torch.dtype) -> Tensor:
+    """Points [..., 3] to the voxels that arithmetic in a narrow format finds, as released.
+
+    Returns:
+        float32 middles of the voxels: binned in whatever format, they stay where they are.
+    """
+    lowest = torch.tensor(LOWEST_M, dtype=dtype)
+    narrow = points.to(dtype).clamp(lowest, torch.tensor(HIGHEST_M, dtype=dtype))
+    steps = ((narrow - lowest) / RELEASED_VOXEL_M).round()
+    return lowest.to(torch.float32) + steps.to(torch.float32) * RELEASED_VOXEL_M

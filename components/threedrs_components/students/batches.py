@@ -59,7 +59,7 @@ class SceneBatch:
     answer_ids: Tensor
     """[A] what must come next"""
     answer_weights: Tensor
-    """[A] one over the number of answer tokens of its question"""
+    """[A] one over what the loss of its question is divided by"""
     ground_tokens: Tensor
     """[G] index into N of `<ground>`"""
     ground_scenes: Tensor
@@ -260,7 +260,7 @@ def _answers(flat: Sequence[tuple[int, Question]], ids: Tensor) -> tuple[Tensor,
         answer = [index for index, own in enumerate(item.encoded.is_answer) if own]
         if item.sample.kind == "text":
             tokens += [first + index - 1 for index in answer]
-            weights += [1 / len(answer) for _ in answer]
+            weights += [1 / (item.encoded.divisor or len(answer)) for _ in answer]
         first += len(item.encoded.ids)
     before = torch.tensor(tokens).long()
     return before, ids[before + 1], torch.tensor(weights, dtype=torch.float32)

@@ -100,6 +100,8 @@ class StudentSettings(Config):
     newline: ClassVar[Newline] = "none"
     real_image_size: ClassVar[int] = 384
     """Side of the frames at size 7b."""
+    real_patch_size: ClassVar[int] = 14
+    """Side of a vision patch at size 7b."""
     real_grid: ClassVar[int] = 14
     """Token rows and columns per frame at size 7b."""
     real_layers: ClassVar[int] = 28
@@ -137,6 +139,13 @@ class StudentSettings(Config):
     def image_size(self) -> int:
         """Side of the frames that scenes must be prepared with."""
         return self.micro.image_size if self.size == "micro" else self.real_image_size
+
+    @property
+    def covered(self) -> int:
+        """Side of the whole patches of a frame: the tower never sees what is left of it."""
+        if self.size == "micro":
+            return self.micro.image_size
+        return self.real_image_size - self.real_image_size % self.real_patch_size
 
     @property
     def grid(self) -> int:

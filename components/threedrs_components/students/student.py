@@ -287,6 +287,15 @@ class Student(nn.Module):
         )
         return outputs[-1][0]
 
+    def is_last(self, layer: int) -> bool:
+        """Whether hidden states of a layer are the last ones, which are normalised."""
+        return layer in (-1, int(self.model.config.text_config.num_hidden_layers))
+
+    def normalised(self, states: Tensor) -> Tensor:
+        """States [..., C] of a layer after the final norm."""
+        normed: Tensor = self.model.model.language_model.norm(states)
+        return normed
+
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary scores [n, words] float32 of chosen states [n, C]."""
         scores: Tensor = self.model.get_output_embeddings()(states)

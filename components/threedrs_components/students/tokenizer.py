@@ -56,6 +56,8 @@ class Encoded:
 
     ids: tuple[int, ...]
     is_answer: tuple[bool, ...]
+    divisor: int | None = None
+    """What the loss of its answer is divided by; None is the number of its answer tokens."""
 
 
 class StudentTokenizer:

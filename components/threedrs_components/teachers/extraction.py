@@ -35,8 +35,14 @@ class Extraction:
     """Bad scenes that were left out, with the reason."""
 
 
-def extract_scene(teacher: Teacher, scene: Scene, grid: int) -> FeatureMap:
+def extract_scene(teacher: Teacher, scene: Scene, grid: int, area: float = 1.0) -> FeatureMap:
     """Features of one scene, averaged to grid x grid in float32, kept as float16.
+
+    Args:
+        teacher: that sees the scene.
+        scene: to be seen.
+        grid: rows and columns to pool to.
+        area: see `pooled`.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -44,7 +50,7 @@ def extract_scene(teacher: Teacher, scene: Scene, grid: int) -> FeatureMap:
     """
     own = teacher.scene_features(scene)
     check_grid(grid, min(own.shape[1:3]))
-    features = pooled(own, grid)
+    features = pooled(own, grid, area)
     limit = torch.finfo(torch.float16).max
     if not bool((features.abs() <= limit).all()):
         raise DataError(
@@ -55,10 +61,33 @@ def extract_scene(teacher: Teacher, scene: Scene, grid: int) -> FeatureMap:
     return FeatureMap(scene.scene_id, scene.frame_names, values)
 
 
-def pooled(features: Tensor, grid: int) -> Tensor:
-    """[F, rows, columns, C] -> [F, grid, grid, C] float32 by adaptive average pooling."""
+def pooled(features: Tensor, grid: int, area: float = 1.0) -> Tensor:
+    """[F, rows, columns, C] -> [F, grid, grid, C] float32 by average pooling.
+
+    Args:
+        features: over whole frames.
+        grid: rows and columns to pool to.
+        area: share of a frame's height, from the top, and of its width, from the left, that the
+            grid covers. All of it is pooled adaptively, as released; of a part each cell takes
+            what lies in it, and of what its edges cut the share inside.
+    """
     maps = features.float().permute(0, 3, 1, 2)
-    return F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1)
+    if area == 1.0:
+        return F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1)
+    rows, columns = (overlaps(side, grid, area).to(maps.device) for side in maps.shape[2:])
+    return (rows @ maps @ columns.T).permute(0, 2, 3, 1)
+
+
+def overlaps(side: int, grid: int, area: float) -> Tensor:
+    """[grid, side] share of each cell that each of `side` equal parts of a frame fills.
+
+    The cells divide the first `area` of the frame.
+    """
+    edges = torch.linspace(0, side * area, grid + 1, dtype=torch.float64)
+    parts = torch.arange(side, dtype=torch.float64)
+    first = torch.maximum(edges[:-1, None], parts)
+    last = torch.minimum(edges[1:, None], parts + 1)
+    return ((last - first).clamp(min=0) * grid / (side * area)).to(torch.float32)
 
 
 def check_grid(grid: int, own: int) -> None:
@@ -89,13 +118,15 @@ def extract_scenes(
     out: Path,
     grid: int,
     *,
+    area: float = 1.0,
     num_frames: int | None = None,
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Extraction:
     """Write the features of every scene that `out` does not hold yet.
 
-    With `num_frames` the teacher sees the frames that scenes prepared with as many have.
+    With `num_frames` the teacher sees the frames that scenes prepared with as many have; of `area`
+    see `pooled`.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -123,7 +154,7 @@ def extract_scenes(
             _check_same_extraction(path, header, grid, scene.frame_names)
             kept.append(scene_id)
         else:
-            write_features(path, extract_scene(teacher, scene, grid), header)
+            write_features(path, extract_scene(teacher, scene, grid, area), header)
             written.append(scene_id)
         progress(done, total, scene_id)
     return Extraction(tuple(written), tuple(kept), skipped)

@@ -41,6 +41,8 @@ class TrainingConfig(Config):
     vision_learning_rate_factor: NonNegativeFloat = 0.5
     """The vision tower's rate as a share of learning_rate; 0 freezes it."""
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    warmup_from: Literal["first_step", "zero"] = "first_step"
+    """Whether the first step of the warm-up moves already; zero, as released, wastes it."""
     weight_decay: NonNegativeFloat = 0.0
     clip: PositiveFloat = 1.0
     """Largest gradient norm."""

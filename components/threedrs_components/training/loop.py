@@ -227,7 +227,9 @@ class _Run:
                 values[LOSS] += float(loss)
                 for name, value in parts.items():
                     values[name] += value
-        rate = schedule(step, self.training.steps, self.training.warmup_ratio)
+        training = self.training
+        from_zero = training.warmup_from == "zero"
+        rate = schedule(step, training.steps, training.warmup_ratio, from_zero=from_zero)
         norm = self.strategy.update(rate)
         if not (math.isfinite(values[LOSS]) and math.isfinite(norm)):
             raise StepFailed(

@@ -68,11 +68,14 @@ def run_stage(
     return value
 
 
-def schedule(step: int, steps: int, warmup_ratio: float) -> float:
-    """Share of the peak rate at a step: linear warm-up, then half a cosine down to zero."""
+def schedule(step: int, steps: int, warmup_ratio: float, *, from_zero: bool = False) -> float:
+    """Share of the peak rate at a step: linear warm-up, then half a cosine down to zero.
+
+    With `from_zero` the first step moves nothing, as under the schedule of transformers.
+    """
     warmup = math.ceil(warmup_ratio * steps)
     if step < warmup:
-        return (step + 1) / (warmup + 1)
+        return step / warmup if from_zero else (step + 1) / (warmup + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from threedrs_components.probing.quartiles import Quartiles
+from threedrs_components.probing.quartiles import Quartiles, SampleQuartiles
 from threedrs_dashboards.charts import COLOURS, SYMBOLS, Chart
 from threedrs_dashboards.correspondence.scores import SamplePoint
 from threedrs_dashboards.correspondence.study import (
@@ -156,14 +156,15 @@ def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) 
             "line": {"color": COLOURS[index % len(COLOURS)]},
             "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 9},
         }
-        for index, (cell, found) in enumerate(rows)
+        for index, (cell, (found, _)) in enumerate(rows)
     ]
     return Chart(
         "quartiles",
         f"{metric} by quartile of {score}",
         traces,
-        Table(QUARTILE_HEADER, [_quartile_row(cell, found) for cell, found in rows]),
-        "Scenes of each cell in four groups by their score, Q1 lowest; means over scenes. "
+        Table(QUARTILE_HEADER, [_quartile_row(cell, *found) for cell, found in rows]),
+        "Scenes of each cell in four groups by their score, Q1 lowest; means over scenes. The "
+        "table also has the paper's: samples in four groups, means over samples. "
         + _trend_words(rows),
         {
             "xaxis": {"title": {"text": f"quartile of {score}"}},
@@ -176,19 +177,20 @@ def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) 
 QUARTILE_HEADER = (
     "cell_id", "cell", *QUARTILES, *(f"{name}_scenes" for name in QUARTILES),
     "spearman", "spearman_p", "trend", "trend_p", "verdict",
+    *(f"{name}_of_samples" for name in QUARTILES), *(f"{name}_samples" for name in QUARTILES),
 )  # fmt: skip
 
 
-def _quartile_row(cell: Scored, found: Quartiles) -> tuple[object, ...]:
+def _quartile_row(cell: Scored, found: Quartiles, by_sample: SampleQuartiles) -> tuple[object, ...]:
     return (
         cell.cell_id, cell.title, *found.means, *found.counts, found.spearman, found.p_value,
-        found.trend, found.trend_p_value, found.verdict,
+        found.trend, found.trend_p_value, found.verdict, *by_sample.means, *by_sample.counts,
     )  # fmt: skip
 
 
-def _trend_words(rows: Sequence[tuple[Scored, Quartiles]]) -> str:
+def _trend_words(rows: Sequence[tuple[Scored, tuple[Quartiles, SampleQuartiles]]]) -> str:
     counts: dict[str, int] = {}
-    for _, found in rows:
+    for _, (found, _) in rows:
         counts[found.verdict] = counts.get(found.verdict, 0) + 1
     told = ", ".join(f"{verdict} in {number}" for verdict, number in counts.items())
     return (

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threedrs_components.metrics.uncertainty import Spread, bootstrap_mean, spread
-from threedrs_components.probing.quartiles import SMALLEST_SAMPLE, Quartiles, quartile_analysis
+from threedrs_components.probing.quartiles import (
+    SMALLEST_SAMPLE,
+    Quartiles,
+    SampleQuartiles,
+    quartile_analysis,
+    sample_quartiles,
+)
 from threedrs_components.report.quartiles import scene_means
 from threedrs_platform.database.measurements import SceneTotal
 
@@ -31,6 +37,8 @@ class Scored:
     """Scene -> correspondence score."""
     values: Mapping[str, float]
     """Scene -> the metric; empty where it was not measured."""
+    samples: Mapping[str, int]
+    """Scene -> samples of the metric, the same under every seed."""
     over_seeds: Spread | None
     """Mean score over scenes, spread over seeds."""
     teacher: float | None = None
@@ -78,12 +86,14 @@ def scored_cell(
     """
     seeds = tuple(sorted(probes))
     by_seed = [_mean_over_scenes(probes[seed]) for seed in seeds]
+    measured = [metrics[seed] for seed in seeds if seed in metrics]
     return Scored(
         cell_id,
         title,
         seeds,
         scene_means([probes[seed] for seed in seeds]),
-        scene_means([metrics[seed] for seed in seeds if seed in metrics]),
+        scene_means(measured),
+        {scene: total.count for scene, total in measured[0].items()} if measured else {},
         spread(known) if (known := [each for each in by_seed if each is not None]) else None,
         _mean_over_scenes(teacher) if teacher else None,
     )
@@ -124,11 +134,14 @@ def gain(cell: Scored, baseline: Scored) -> Gain | None:
     return Gain(float(np.mean(differences)), interval, len(common))
 
 
-def quartiles(cell: Scored) -> Quartiles | None:
-    """The metric by quartile of the score; None with too few scenes that have both."""
+def quartiles(cell: Scored) -> tuple[Quartiles, SampleQuartiles] | None:
+    """The metric by quartile of the score, over scenes and as the paper over samples.
+
+    None with too few scenes that have both.
+    """
     common = sorted(cell.scores.keys() & cell.values.keys())
     if len(common) < SMALLEST_SAMPLE:
         return None
-    return quartile_analysis(
-        [cell.scores[scene] for scene in common], [cell.values[scene] for scene in common]
-    )
+    scores, values = ([each[scene] for scene in common] for each in (cell.scores, cell.values))
+    by_sample = sample_quartiles(scores, values, [cell.samples[scene] for scene in common])
+    return quartile_analysis(scores, values), by_sample

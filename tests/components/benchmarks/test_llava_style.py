@@ -70,7 +70,7 @@ def test_questions_keep_the_wording_of_the_file(write: Writer) -> None:
         "scanqa_1_0", "scanQA", "<image> Where? Answer.", "left", metadata={"answers": ["l", "m"]}
     )
     [sample] = read(write, "scanqa", record)
-    assert (sample.prompt, sample.answers) == ("Where? Answer.", ("l", "m"))
+    assert (sample.prompt, sample.answers) == (" Where? Answer.", ("l", "m"))
     [training] = read(write, "scanqa", record, split="train")
     assert training.prompt.startswith("The video captures 3D") and training.prompt.endswith(
         "Answer."

@@ -12,6 +12,10 @@ from threedrs_components.objectives.alignment.head import (
     alignment_loss,
     distances,
 )
+from threedrs_components.objectives.alignment.objective import Alignment
+from threedrs_components.objectives.objective import StudentPass
+from threedrs_components.students.batches import stack_frames
+from threedrs_components.testing.synthetic import random_scene, random_student
 
 
 def loss_of(student: Tensor, teacher: Tensor, loss: str = "cosine") -> Tensor:
@@ -189,3 +193,33 @@ def test_hidden_states_must_match_the_layers() -> None:
     head = AlignmentHead(AlignmentConfig(layers=(-1, -2)), 4, 3)
     with pytest.raises(ValueError, match=r"1 hidden states given, but layers are \(-1, -2\)"):
         head([torch.zeros(1, 4)], torch.zeros(1, 3))
+
+
+def test_layers_may_be_summed_instead_of_averaged() -> None:
+    torch.manual_seed(0)
+    hidden, teacher = [torch.randn(1, 3, 8) for _ in range(3)], torch.randn(1, 3, 4)
+    heads = [
+        AlignmentHead(AlignmentConfig(layers=(-1, -2, -3), layer_losses=how), 8, 4)
+        for how in ("mean", "sum")
+    ]
+    heads[1].load_state_dict(heads[0].state_dict())
+    mean, total = (head(hidden, teacher)[0].item() for head in heads)
+    assert total == pytest.approx(3 * mean)
+
+
+@pytest.mark.parametrize("how", ["raw", "normalised"])
+def test_inner_layers_are_read_before_the_final_norm_or_after_it(how: str) -> None:
+    student, scene = random_student(), random_scene("scene", 0)
+    config = AlignmentConfig(layers=(-1, -2), inner_states=how)  # type: ignore[arg-type]
+    head = AlignmentHead(config, student.width, 4)
+    seen: list[Tensor] = []
+    head.forward = lambda states, teacher: seen.extend(states) or (torch.zeros(()), {})  # type: ignore[method-assign,assignment,func-returns-value]
+    alignment = Alignment(config, head, None)  # type: ignore[arg-type]
+    prefill = student.prefill(stack_frames([scene]), (-1, -2))
+    hidden = prefill.output.hidden
+    target = torch.zeros(1, 1)
+    alignment(StudentPass(student, None, prefill.output, target), 1)  # type: ignore[arg-type]
+    root_mean_square = seen[1].float().square().mean(-1).sqrt()
+    assert torch.equal(seen[0], hidden[-1])
+    assert torch.equal(seen[1], hidden[-2]) == (how == "raw")
+    assert torch.allclose(root_mean_square, torch.ones(()), atol=1e-2) == (how == "normalised")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from threedrs_components.probing.quartiles import quartile_analysis
+from threedrs_components.probing.quartiles import quartile_analysis, sample_quartiles
 
 
 def jonckheere(groups: list[list[float]]) -> float:
@@ -89,3 +89,24 @@ def test_three_units_are_too_few() -> None:
 def test_a_number_that_is_not_finite_is_named() -> None:
     with pytest.raises(ValueError, match="score of unit 2 is nan"):
         quartile_analysis([1, 2, math.nan, 4], [1, 2, 3, 4])
+
+
+def test_samples_are_cut_into_quartiles_by_the_score_of_their_scene() -> None:
+    """Eight samples: one scene of four makes up the two lower quartiles' ranks, and stays whole."""
+    found = sample_quartiles([0.1, 0.2, 0.3], [1.0, 0.0, 0.5], [2, 2, 4])
+    assert found.counts == (2, 2, 0, 4)
+    assert found.means[:2] == (1.0, 0.0) and found.means[3] == 0.5
+    assert math.isnan(found.means[2])
+
+
+def test_samples_and_scenes_agree_where_every_scene_has_one_sample() -> None:
+    scores, values = [4, 3, 2, 1, 8, 7, 6, 5], [0.4, 0.3, 0.2, 0.1, 0.8, 0.7, 0.6, 0.5]
+    scenes, samples = quartile_analysis(scores, values), sample_quartiles(scores, values, [1] * 8)
+    assert (samples.means, samples.counts) == (scenes.means, scenes.counts)
+
+
+def test_a_scene_with_more_samples_weighs_more_among_samples_alone() -> None:
+    scores, values = [1, 2, 3, 4, 5, 6, 7, 8], [1.0, 0, 0, 0, 0, 0, 0, 0]
+    counts = [3, 1, 2, 2, 2, 2, 2, 2]
+    assert sample_quartiles(scores, values, counts).means[0] == pytest.approx(3 / 4)
+    assert quartile_analysis(scores, values).means[0] == pytest.approx(1 / 2)

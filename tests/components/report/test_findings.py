@@ -241,3 +241,45 @@ def test_notes_speak_of_what_took_part(
 
 def test_enough_seeds_need_no_warning() -> None:
     assert honesty_notes(result_table(run({"baseline": [1.0] * 6}))) == ()
+
+
+@pytest.mark.parametrize(
+    ("alignment", "told"),
+    [
+        ({"layers": [-1]}, []),
+        ({"layers": [-3], "inner_states": "normalised"}, ["are normalised states"]),
+        ({"layers": [-1, -3], "layer_losses": "sum"}, ["are raw states", "as their sum"]),
+    ],
+)
+def test_what_is_assumed_of_other_layers_is_told(
+    alignment: dict[str, Any], told: list[str]
+) -> None:
+    params = {**VGGT, "alignment": {"weight": 1.0, **alignment}}
+    notes = honesty_notes(result_table(fake_results({"cell": {1: {}}}, {"cell": params})))
+    of_layers = [note for note in notes if "alignment." in note]
+    assert len(of_layers) == len(told)
+    assert all(words in note for words, note in zip(told, of_layers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"), [("scanqa/cider", True), ("scanqa/meteor", False), ("scanrefer/acc", False)]
+)
+def test_a_report_without_meteor_says_so(metric: str, said: bool) -> None:
+    params = {"benchmarks": {"meteor": "if_installed"}}
+    results = fake_results({"cell": {1: {metric: 1.0}}}, {"cell": params})
+    found = honesty_notes(result_table(results))
+    assert any("METEOR was not measured" in note for note in found) == said
+
+
+def test_quartiles_of_samples_stand_beside_those_of_scenes() -> None:
+    """The lowest scene of forty has as many samples as all others together."""
+    totals = {
+        key: {scene: SceneTotal(each.total, 1) for scene, each in scenes.items()}
+        for key, scenes in scores_and_hits(True).items()
+    }
+    hits = totals["id-baseline", 0, POSITION]
+    hits["r00"] = SceneTotal(0.0, 39)
+    (trend,) = make_report(run({"baseline": [20.0]}), totals).trends
+    assert trend.quartiles.counts == (10, 10, 10, 10)
+    assert sum(trend.of_samples.counts) == 78 and trend.of_samples.counts[0] == 0
+    assert trend.of_samples.counts[1] == 39 and trend.of_samples.means[1] == 0.0

@@ -78,16 +78,39 @@ def test_a_crop_drops_the_sides_of_frames_and_of_all_that_is_made_from_them(scen
     assert not torch.equal(squashed.object_weights, cropped.object_weights)
 
 
-def test_bfloat16_bins_coordinates_coarser_than_a_voxel(scene: Scene) -> None:
-    exact = prepare_scene(scene, None, PrepareConfig())
-    half = prepare_scene(scene, None, PrepareConfig(arithmetic="bfloat16"))
-    steps = (half.coordinates[..., 0] + 15) / 0.125
-    beyond = half.coordinates[..., 0] > 1.0
-    assert beyond.any() and torch.equal(steps[beyond], steps[beyond].round())
-    assert 0.01 < (half.coordinates - exact.coordinates).abs().max() < 0.1
-    assert not torch.equal(half.object_weights, exact.object_weights)
-    assert half.pairs is not None and exact.pairs is not None
-    assert half.pairs.positive_pairs != exact.pairs.positive_pairs
+@pytest.mark.parametrize("arithmetic", ["bfloat16", "float16"])
+def test_narrow_arithmetic_bins_coordinates_elsewhere(scene: Scene, arithmetic: str) -> None:
+    exact = prepare_scene(scene, [[1, 2, 1, 1.001, 1, 1]], PrepareConfig())
+    config = PrepareConfig.model_validate({"arithmetic": arithmetic})
+    narrow = prepare_scene(scene, [[1, 2, 1, 1.001, 1, 1]], config)
+    steps = narrow.coordinates / 0.1
+    assert (steps - steps.round()).abs().max() < 1e-4
+    binned = (exact.coordinates / 0.1).round()
+    assert 0 < (steps.round() != binned).float().mean() < 0.5
+    assert not torch.equal(narrow.proposals, exact.proposals)
+    dtype = getattr(torch, arithmetic)
+    assert torch.equal(narrow.boxes, exact.boxes.to(dtype).float())
+    assert narrow.pairs is not None and exact.pairs is not None
+    # Pixels of the level "pixel" are the paper's, whatever the released arithmetic.
+    assert narrow.pairs.positive_pairs == exact.pairs.positive_pairs
+
+
+def test_scenes_outside_the_training_split_may_have_another_arithmetic() -> None:
+    config = PrepareConfig(arithmetic="bfloat16", evaluation_arithmetic="float16")
+    assert config.of_evaluation().arithmetic == "float16"
+    assert PrepareConfig(arithmetic="bfloat16").of_evaluation().arithmetic == "bfloat16"
+
+
+def test_pixels_without_depth_stay_out_of_pairs_wherever_they_are_averaged(scene: Scene) -> None:
+    depth = scene.depth.copy()
+    depth[:, ::2] = 0
+    holed = dataclasses.replace(scene, depth=depth)
+    masked = prepare_scene(holed, None, PrepareConfig())
+    averaged = prepare_scene(holed, None, PrepareConfig(invalid_depth="camera_centre"))
+    assert (masked.counts == 128).all() and (averaged.counts == 256).all()
+    assert not torch.equal(masked.coordinates, averaged.coordinates)
+    assert masked.pairs is not None and averaged.pairs is not None
+    assert masked.pairs.positive_pairs == averaged.pairs.positive_pairs
 
 
 def test_a_written_scene_reads_back_the_same(scene: Scene, tmp_path: Path) -> None:
@@ -110,7 +133,7 @@ def test_frames_are_squashed_and_chosen_together_with_all_else(scene: Scene) -> 
     prepared = prepare_scene(scene, None, config)
     assert prepared.images.shape == (3, 32, 32, 3)
     assert prepared.frame_names == tuple(scene.frame_names[index] for index in (0, 3, 7))
-    whole = prepare_scene(scene, None, PrepareConfig(grid=2))
+    whole = prepare_scene(scene, None, PrepareConfig(image_size=32, grid=2))
     assert torch.equal(prepared.coordinates, whole.coordinates[[0, 3, 7]])
 
 

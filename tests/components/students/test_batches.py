@@ -50,3 +50,13 @@ def test_learned_tokens_of_a_question_weigh_one_together() -> None:
     assert torch.isclose(batch.answer_weights.sum(), torch.tensor(float(len(samples))))
     assert torch.equal(batch.ids[batch.answer_tokens + 1], batch.answer_ids)
     assert (batch.answer_ids == student.tokenizer.end_id).sum() == len(samples)
+
+
+def test_a_divisor_takes_the_place_of_the_number_of_learned_tokens() -> None:
+    student, scene = random_student(), random_scene("scene", 0)
+    sample = next(each for each in random_samples(scene, 9, 0) if each.kind == "text")
+    question = training_question(
+        sample, scene, student.tokenizer, lambda encoded: replace(encoded, divisor=20)
+    )
+    batch = collate([scene], [[question]], [object_candidates(scene)], student.tokenizer)
+    assert set(batch.answer_weights.tolist()) == {torch.tensor(1 / 20).item()}

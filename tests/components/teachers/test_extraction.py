@@ -13,6 +13,7 @@ from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.teachers.extraction import (
     extract_scene,
     extract_scenes,
+    overlaps,
     pooled,
 )
 from threedrs_components.teachers.teacher import TeacherCard
@@ -168,3 +169,24 @@ def test_an_interrupted_write_leaves_no_scene(
         extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 2)
     assert not feature_path(tmp_path, "attic").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_the_grid_covers_is_pooled() -> None:
+    """Of a ramp every cell has the value at its middle: cells end where the covered part does."""
+    area = 378 / 384
+    ramp = torch.arange(0.5, 28).view(1, 28, 1, 1).expand(1, 28, 37, 1)
+    # Linear inside every part, so that the mean over a cell is that of the exact ramp.
+    parts = overlaps(28, 14, area)
+    edges = torch.linspace(0, 28 * area, 15)
+    assert torch.allclose(parts.sum(1), torch.ones(14))
+    assert torch.equal(parts[:, 27] > 0, torch.arange(14) == 13)
+    found = pooled(ramp, 14, area)[0, :, 0, 0]
+    assert (found - (edges[:-1] + edges[1:]) / 2).abs().max() < 0.13
+    assert float(found[-1]) < float(pooled(ramp, 14)[0, -1, 0, 0])
+
+
+def test_a_part_is_pooled_by_the_share_of_every_value_in_each_cell() -> None:
+    """Six values of which five are covered, in two cells: 1 2 3/2 and 3/2 4 5."""
+    values = torch.tensor([1.0, 2, 3, 4, 5, 6]).view(1, 6, 1, 1).expand(1, 6, 6, 1)
+    found = pooled(values, 2, 5 / 6)[0, :, 0, 0]
+    assert torch.allclose(found, torch.tensor([(1 + 2 + 1.5) / 2.5, (1.5 + 4 + 5) / 2.5]))

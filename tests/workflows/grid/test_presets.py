@@ -1,4 +1,4 @@
-"""The two presets of the real models: where they differ, and that it matters there."""
+"""The presets of the real models: where they differ, and that it matters there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GRIDS = Path(__file__).resolve().parents[3] / "workflows" / "grids"
 README = Path(__file__).resolve().parents[3] / "workflows" / "README.md"
 SWITCHES: dict[str, tuple[Any, Any, str]] = {
     "alignment.frames": ("all_images", "student", "extract"),
-    "prepare.resize": ("crop", "squash", "prepare"),
+    "alignment.teacher_area": ("frame", "covered", "extract"),
     "students.llava.object_features": ("both", "vision", "finetune"),
     "students.onevision.object_features": ("both", "vision", "finetune"),
     "students.qwen2_vl.object_features": ("both", "vision", "finetune"),
@@ -33,9 +33,16 @@ SWITCHES: dict[str, tuple[Any, Any, str]] = {
     "correspondence.level": ("token", "pixel", "finetune"),
     "probe.level": ("token", "pixel", "probe"),
     "prepare.arithmetic": ("bfloat16", "float32", "prepare"),
+    "prepare.evaluation_arithmetic": ("float16", "float32", "prepare"),
+    "prepare.invalid_depth": ("camera_centre", "masked", "prepare"),
     "benchmarks.protocols.scan2cap": ("3drs_as_run", "3drs", "score"),
 }
 """Setting -> as released, clean, and the step that it reaches first."""
+OLDER: dict[str, tuple[Any, Any, str]] = {
+    "prepare.resize": ("squash", "crop", "prepare"),
+    "alignment.loss": ("euclidean", "cosine+gram", "finetune"),
+}
+"""The same of as_published: what the code did when the numbers were printed."""
 
 
 def base(preset: str, **changes: str) -> Experiment:
@@ -43,31 +50,39 @@ def base(preset: str, **changes: str) -> Experiment:
     return expand(load_document(text), sets=tuple(f"{k}={v}" for k, v in changes.items())).base
 
 
-def test_the_presets_differ_in_the_switches_and_in_nothing_else() -> None:
-    released, clean = (flatten(base(name).canonical()) for name in ("as_released", "clean"))
-    keys = released.keys() | clean.keys()
-    differing = {key for key in keys if released.get(key) != clean.get(key)}
-    assert differing == set(SWITCHES)
-    for key, (as_released, as_clean, _) in SWITCHES.items():
-        assert (released[key], clean[key]) == (as_released, as_clean), key
+@pytest.mark.parametrize(("preset", "switches"), [("clean", SWITCHES), ("as_published", OLDER)])
+def test_the_presets_differ_in_the_switches_and_in_nothing_else(
+    preset: str, switches: dict[str, tuple[Any, Any, str]]
+) -> None:
+    released, other = (flatten(base(name).canonical()) for name in ("as_released", preset))
+    keys = released.keys() | other.keys()
+    assert {key for key in keys if released.get(key) != other.get(key)} == set(switches)
+    for key, (as_released, changed, _) in switches.items():
+        assert (released[key], other[key]) == (as_released, changed), key
 
 
-@pytest.mark.parametrize("key", SWITCHES)
-def test_every_switch_reaches_the_step_that_it_is_about(key: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "switch"),
+    [(key, switch) for table in (SWITCHES, OLDER) for key, switch in table.items()],
+)
+def test_every_switch_reaches_the_step_that_it_is_about(
+    key: str, switch: tuple[Any, Any, str]
+) -> None:
     """A switch that no step is told of would change nothing but a label."""
     student = key.split(".")[1] if key.startswith("students.") else "llava"
-    size = {"prepare": {"image_size": 392, "patch_grid": None}} if student == "qwen2_vl" else {}
+    of_qwen = {"prepare": {"image_size": 392, "covered": None, "patch_grid": None}}
+    size = of_qwen if student == "qwen2_vl" else {}
     data = base("as_released").model_dump(mode="json")
     data = put_in(data, (), {"student": student, "teacher": "vggt", **size})
     data = put_in(data, ("correspondence",), {"weight": 1.0})
-    changed = put_in(data, tuple(key.split(".")), SWITCHES[key][1])
-    assert get_in(data, tuple(key.split("."))) == SWITCHES[key][0]
+    changed = put_in(data, tuple(key.split(".")), switch[1])
+    assert get_in(data, tuple(key.split("."))) == switch[0]
     one, other = (
         cell_steps(Experiment.model_validate(tree), 1, FileDigests(absent={}))
         for tree in (data, changed)
     )
     differing = {role for role in one if role in other and one[role].params != other[role].params}
-    assert SWITCHES[key][2] in differing
+    assert switch[2] in differing
 
 
 def test_the_readme_tells_every_disagreement_and_every_switch() -> None:
@@ -75,9 +90,29 @@ def test_the_readme_tells_every_disagreement_and_every_switch() -> None:
     named = [re.match(r"\| (D\d+) \|", row)[1] for row in rows]  # type: ignore[index]
     assert named == [f"D{number}" for number in range(1, 16)]
     text = "\n".join(rows).replace("students.*", "students.llava")
-    for key in SWITCHES:
+    for key in SWITCHES | OLDER:
         if key.split(".")[1] not in ("onevision", "qwen2_vl"):
             assert f"`{key}`" in text, key
+
+
+@pytest.mark.parametrize("preset", ["as_released", "as_published", "clean"])
+def test_three_prompts_begin_with_the_space_behind_the_image(preset: str) -> None:
+    benchmarks = base(preset).benchmarks
+    spaced = {
+        name: benchmarks.loader(name).model_dump()["prompt"].startswith(" ")
+        for name in benchmarks.names
+    }
+    assert [name for name, begins in spaced.items() if begins] == ["scan2cap", "scanqa", "sqa3d"]
+    for name, template in spaced.items():
+        # Nothing but the space is changed.
+        default = type(benchmarks.loader(name))().model_dump()["prompt"]
+        assert benchmarks.loader(name).model_dump()["prompt"] == " " * template + default
+
+
+@pytest.mark.parametrize("preset", ["as_released", "clean"])
+def test_no_preset_weighs_the_text_loss_by_its_mask(preset: str) -> None:
+    assert base(preset).text.normaliser == "released"
+    assert base("micro").text.normaliser == "learned"
 
 
 def test_where_the_data_lies_is_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:

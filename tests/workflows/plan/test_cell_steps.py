@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.metrics.meteor.data import ABSENT
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
@@ -220,3 +221,38 @@ def test_versions_of_what_meteor_reads_are_in_the_key(monkeypatch: pytest.Monkey
     monkeypatch.setattr(cell_steps_module, "installed_versions", lambda: {"snowballstemmer": "9"})
     assert steps_of(benchmarks=metrics)["score"].params != before
     assert steps_of()["score"].params["packages"] == {}
+
+
+def test_meteor_is_measured_where_it_is_installed_and_the_key_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def score_params(**benchmarks: Any) -> Any:
+        chosen = {"names": ["scanrefer", "scanqa"], "meteor": "if_installed", **benchmarks}
+        return steps_of(benchmarks=chosen)["score"].params
+
+    listed = score_params(meteor="as_listed", text_metrics=["bleu4", "rouge_l", "cider", "meteor"])
+    monkeypatch.setattr(cell_steps_module, "installed_versions", lambda: {"snowballstemmer": "2"})
+    measured = score_params()
+    metrics = [scorer["settings"]["text_metrics"] for scorer in measured["scorers"]]
+    assert all("meteor" in each for each in metrics) and measured["packages"]
+    assert measured["scorers"] == listed["scorers"]
+    monkeypatch.setattr(
+        cell_steps_module, "installed_versions", lambda: {"snowballstemmer": ABSENT}
+    )
+    without = score_params()
+    assert without["packages"] == {"snowballstemmer": ABSENT}
+    assert not any("meteor" in str(scorer) for scorer in without["scorers"])
+    assert score_params(names=["scanrefer"])["packages"] == {}
+
+
+@pytest.mark.parametrize(("area", "share"), [("covered", 378 / 384), ("frame", 1.0)])
+def test_the_teacher_is_pooled_over_what_the_student_covers(area: str, share: float) -> None:
+    prepare = {"image_size": 384, "covered": 378, "grid": 14, "num_frames": 8}
+    student = {"kind": "llava_video", "size": "7b", "checkpoint": "gone"}
+    tree = TREE | {
+        "students": {"big": student}, "student": "big", "prepare": prepare, "teacher": "vggt",
+        "teachers": {"vggt": {"kind": "vggt", "checkpoint": "gone.pt"}}, "teacher_pretraining": {},
+        "alignment": {"teacher_area": area},
+    }  # fmt: skip
+    steps = cell_steps(Experiment.model_validate(tree), 1, FileDigests(absent={}))
+    assert steps["extract"].params["area"] == share

@@ -13,11 +13,13 @@ import pytest
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import write_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.metrics.meteor.data import ABSENT
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
 from threedrs_platform.steps import StepTask
+from threedrs_workflows.plan import cell_steps
 from threedrs_workflows.plan.cell_steps import samples_params, score_params
 from threedrs_workflows.steps import samples, score
 from threedrs_workflows.steps.params import StepParams
@@ -117,3 +119,19 @@ def test_a_prediction_of_nothing_known_is_refused(asked: Path, tmp_path: Path) -
 def test_an_empty_folder_of_predictions_is_refused(asked: Path, tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="holds no"):
         score.predictions_by_benchmark(tmp_path, {})
+
+
+def test_scoring_says_that_meteor_is_left_out(
+    asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_steps, "installed_versions", lambda: {"pycocoevalcap": ABSENT})
+    config = CONFIG.model_copy(update={"meteor": "if_installed"})
+    (tmp_path / "given").mkdir()
+    write_predictions(tmp_path / "given" / "some.jsonl", [])
+    inputs = {"samples": asked, "predictions": tmp_path / "given"}
+    reports = run(score, score_params(config), inputs, tmp_path)
+    assert any(
+        warning.startswith("METEOR is left out: no pycocoevalcap; pip install")
+        for warning in reports.warnings
+    )
+    assert not any("meteor" in name for name in reports.metrics)

@@ -79,14 +79,19 @@ def task(
     return StepTask(params.identity(), inputs, out, scratch, reports, params.remainder()), reports
 
 
+def prepare_params(**settings: Any) -> PrepareParams:
+    config = PrepareConfig(num_frames=3, **settings)
+    scenes = choose(WrittenScenesConfig())
+    return PrepareParams(prepare=config, scenes=scenes, trained_split="text")
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world")
     config = MicroWorldConfig(train=6, text=3, val=2, teacher_scenes=2, num_frames=3)
     write_world(config, root / "scenes", "student")
     scenes = {"scenes": root / "scenes"}
-    small = PrepareParams(prepare=PrepareConfig(num_frames=3), scenes=choose(WrittenScenesConfig()))
-    prepare.run(task(root, "prepared", small, scenes)[0])
+    prepare.run(task(root, "prepared", prepare_params(), scenes)[0])
     benchmarks = BenchmarksConfig(prompts=bare_prompts())
     samples.run(task(root, "samples", samples_params(benchmarks), scenes)[0])
     recipe = MicroPretrainingConfig(
@@ -302,3 +307,18 @@ class KeepScores(Reports):
 def test_training_never_looks_at_the_evaluated_split(world: Path, tmp_path: Path) -> None:
     step, _ = task(tmp_path, "trained", finetune_params(validate_every=2), inputs_of(world))
     assert finetune.training_inputs(step).validation == {}
+
+
+def test_scenes_to_train_on_and_others_are_prepared_in_their_own_arithmetic(
+    world: Path, tmp_path: Path
+) -> None:
+    scenes = {"scenes": world / "scenes"}
+    params = prepare_params(arithmetic="bfloat16", evaluation_arithmetic="float16")
+    prepare.run(task(tmp_path, "prepared", params, scenes)[0])
+    found = PreparedScenes(tmp_path / "prepared")
+    source = WrittenScenesConfig().open(world / "scenes")
+    assert source.scenes("text") and source.scenes("val")
+    for split, dtype in (("text", torch.bfloat16), ("val", torch.float16)):
+        for scene_id in source.scenes(split):
+            exact = PreparedScenes(world / "prepared")[scene_id].boxes
+            assert torch.equal(found[scene_id].boxes, exact.to(dtype).float())

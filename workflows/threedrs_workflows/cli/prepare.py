@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
     parser.add_argument("--grid", type=int, default=14, help="token rows and columns per frame")
     parser.add_argument("--image-size", type=int, default=384, help="side of the student's input")
+    parser.add_argument(
+        "--covered",
+        type=int,
+        metavar="PIXELS",
+        help="side of what whole patches cover of it, 378 of 384 with patches of 14; default all",
+    )
     parser.add_argument("--voxel", type=float, default=0.1, metavar="METRES", help="voxel edge")
     parser.add_argument(
         "--proposals",
@@ -84,6 +90,7 @@ def _config(args: argparse.Namespace) -> Any:
     try:
         return PrepareConfig(
             image_size=args.image_size,
+            covered=args.covered,
             grid=args.grid,
             voxel_m=args.voxel,
             num_frames=args.frames,

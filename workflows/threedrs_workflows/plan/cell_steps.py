@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
-from threedrs_components.metrics.meteor.data import installed_versions
+from threedrs_components.metrics.meteor.data import ABSENT, installed_versions
 from threedrs_components.objectives.registry import choose_objectives
 from threedrs_components.scenes.settings import Role
 from threedrs_platform.config.kinds import choose
@@ -58,7 +58,10 @@ class SharedSteps:
         self._experiment, self._digests = experiment, digests
         self._reader = choose(experiment.scenes.reader())
         self.scenes = self._scenes("student")
-        prepare = PrepareParams(prepare=experiment.prepare, scenes=self._reader)
+        trained = experiment.scenes.annotated_split
+        prepare = PrepareParams(
+            prepare=experiment.prepare, scenes=self._reader, trained_split=trained
+        )
         self.prepared = prepare.step("prepare", {"scenes": self.scenes})
         content = {
             f"benchmarks.{name}": digests.of(path, f"benchmarks.{name}")
@@ -135,6 +138,7 @@ class SharedSteps:
             scenes=self._reader,
             weights=weights,
             grid=experiment.prepare.grid,
+            area=experiment.teacher_area(),
             num_frames=experiment.prepare.num_frames,
             splits=tuple(sorted(splits)),
             statistics_split=scenes.annotated_split,
@@ -202,8 +206,12 @@ def samples_params(
 
 def score_params(config: BenchmarksConfig) -> ScoreParams:
     """What judges the answers to some benchmarks."""
-    scorers = [config.scorer(name) for name in config.names]
-    packages = installed_versions() if any(scorer.uses_meteor for scorer in scorers) else {}
+    scorers, versions = [config.scorer(name) for name in config.names], installed_versions()
+    optional = config.meteor == "if_installed" and any(each.compares_texts for each in scorers)
+    if optional and ABSENT not in versions.values():
+        scorers = [scorer.with_meteor() for scorer in scorers]
+    # That they are absent is part of the key, too: with them there will be another number.
+    packages = versions if optional or any(scorer.uses_meteor for scorer in scorers) else {}
     return ScoreParams(scorers=tuple(map(choose, scorers)), packages=packages)
 
 

@@ -36,6 +36,7 @@ def run(task: StepTask) -> None:
         sorted({scene_id for scene_ids in splits.values() for scene_id in scene_ids}),
         task.scratch,
         params.grid,
+        area=params.area,
         num_frames=params.num_frames,
         skip_bad_scenes=params.on_bad_scene == "skip",
         progress=task.progress,

@@ -25,6 +25,7 @@ def run(task: StepTask) -> None:
     source = params.scenes.open(SceneSettings).open(task.inputs["scenes"])
     proposals = read_proposals(task.inputs["scenes"])
     scene_ids = source.scenes("all")
+    trained, evaluation = frozenset(source.scenes(params.trained_split)), config.of_evaluation()
     bad: dict[str, str] = {}
     for done, scene_id in enumerate(scene_ids):
         task.progress(done, len(scene_ids), scene_id)
@@ -32,7 +33,8 @@ def run(task: StepTask) -> None:
             continue
         try:
             scene = source.load(scene_id)
-            write_prepared(prepare_scene(scene, proposals.get(scene_id), config), task.scratch)
+            own = config if scene_id in trained else evaluation
+            write_prepared(prepare_scene(scene, proposals.get(scene_id), own), task.scratch)
         except SceneError as error:
             if config.on_bad_scene == "refuse":
                 raise

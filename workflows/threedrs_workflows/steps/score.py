@@ -11,6 +11,7 @@ from pathlib import Path
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.benchmarks.scorer import Scorer
+from threedrs_components.metrics.meteor.data import ABSENT
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.steps import StepTask
@@ -22,7 +23,11 @@ def run(task: StepTask) -> None:
 
     Missing predictions count as wrong and are reported as a metric.
     """
-    scorers = [each.open(Scorer) for each in ScoreParams.of(task).scorers]
+    params = ScoreParams.of(task)
+    scorers = [each.open(Scorer) for each in params.scorers]
+    missing = [name for name, version in params.packages.items() if version == ABSENT]
+    if missing and not any(scorer.uses_meteor for scorer in scorers):
+        task.warn(f"METEOR is left out: no {', '.join(missing)}; pip install 'threedrs[eval]'")
     samples: dict[str, list[Sample]] = {scorer.kind: [] for scorer in scorers}
     for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
         samples[sample.benchmark].append(sample)

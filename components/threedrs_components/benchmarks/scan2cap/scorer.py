@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -37,6 +37,7 @@ class Scan2CapScorer(Scorer):
     """Scores Scan2Cap."""
 
     kind: Literal["scan2cap"] = "scan2cap"
+    compares_texts: ClassVar[bool] = True
 
     def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:
         """Captions against all descriptions of their object."""

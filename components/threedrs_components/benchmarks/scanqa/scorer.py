@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from threedrs_components.benchmarks.baselines import answer_baselines
 from threedrs_components.benchmarks.scorer import Scorer
@@ -28,6 +28,7 @@ class ScanQAScorer(Scorer):
     """Scores ScanQA."""
 
     kind: Literal["scanqa"] = "scanqa"
+    compares_texts: ClassVar[bool] = True
 
     def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:
         """em@1 (also per question type), em@10 where answers are ranked, and the text scores."""

@@ -62,8 +62,11 @@ class MeteorData:
         return {form: tuple(words) for form, words in bases.items()}
 
 
+ABSENT = "absent"
+
+
 def installed_versions() -> dict[str, str]:
-    """Versions of the packages that METEOR's numbers depend on, "absent" where one is missing."""
+    """Versions of the packages that METEOR's numbers depend on, ABSENT where one is missing."""
     return {name: _version(name) for name in (PACKAGE, STEMMER)}
 
 
@@ -71,7 +74,7 @@ def _version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "absent"
+        return ABSENT
 
 
 @lru_cache(maxsize=1)

@@ -29,7 +29,12 @@ class AlignmentConfig(ObjectiveSettings):
     """0 switches alignment off: no head is built and no teacher is read."""
     layers: tuple[int, ...] = Field(default=(-1,), min_length=1)
     """Hidden states to align: -1 is the last, after the final norm; -k the k-th last. Each has its
-    own head, and the loss is their mean."""
+    own head."""
+    inner_states: Literal["raw", "normalised"] = "raw"
+    """Layers before the last: as the next layer gets them, or after the final norm as the last one.
+    Neither the paper nor its code tells; raw is assumed."""
+    layer_losses: Literal["mean", "sum"] = "mean"
+    """What the loss is of those of several layers. Nobody tells; the mean is assumed."""
     projector_width: int | None = Field(default=None, gt=0)
     """Hidden width of the projection; None is twice the student's width, as released."""
     initialisation: Literal["normal", "fan_in"] = "normal"
@@ -39,6 +44,9 @@ class AlignmentConfig(ObjectiveSettings):
     """Frames that the teacher sees: the student's own; or, as in the released extractor, frames
     spread over all images on disk, also those without a pose, which the student never sees. Token
     by token such features belong to other places wherever the two lists differ."""
+    teacher_area: Literal["covered", "frame"] = "covered"
+    """What of the teacher's map is pooled to the student's tokens: the part that the student's
+    tower covers (prepare.covered), or as released the whole frame, up to .2 of a cell beside it."""
     standardise: bool = False
     """Standardise every teacher dimension with the statistics of the training scenes."""
 

@@ -96,7 +96,7 @@ class AlignmentHead(nn.Module):
         )
 
     def forward(self, hidden: Sequence[Tensor], teacher: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Mean loss over the aligned layers, and each layer's loss for logging.
+        """Mean (or sum) of the aligned layers' losses, and each layer's loss for logging.
 
         Args:
             hidden: one [S, ..., C] per entry of config.layers, in that order.
@@ -117,7 +117,8 @@ class AlignmentHead(nn.Module):
             for project, states in zip(self.projectors, hidden, strict=True)
         ]
         parts = dict(zip(self.config.layer_parts, (loss.item() for loss in losses), strict=True))
-        return torch.stack(losses).mean(), parts
+        together = torch.stack(losses)
+        return together.sum() if self.config.layer_losses == "sum" else together.mean(), parts
 
     def targets(self, teacher: Tensor) -> Tensor:
         """Teacher features in float32, standardised if the configuration says so."""

@@ -50,9 +50,15 @@ class Alignment(Objective):
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each layer."""
-        hidden = student_pass.output.hidden
-        teacher: Tensor = student_pass.target.to(hidden[self.settings.layers[0]].device)
-        loss, layers = self.head([hidden[layer] for layer in self.settings.layers], teacher)
+        student, hidden = student_pass.student, student_pass.output.hidden
+        states = [hidden[layer] for layer in self.settings.layers]
+        if self.settings.inner_states == "normalised":
+            states = [
+                each if student.is_last(layer) else student.normalised(each)
+                for layer, each in zip(self.settings.layers, states, strict=True)
+            ]
+        teacher: Tensor = student_pass.target.to(states[0].device)
+        loss, layers = self.head(states, teacher)
         share = len(teacher) / whole
         return loss * share, {name: value * share for name, value in layers.items()}
 

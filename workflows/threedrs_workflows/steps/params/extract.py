@@ -17,6 +17,8 @@ class ExtractParams(StepParams):
     weights: str | None = None
     """Digest of the teacher's checkpoint, where one is given."""
     grid: int
+    area: float = 1.0
+    """Share of a frame's height and width that the grid covers."""
     num_frames: int
     splits: tuple[str, ...]
     statistics_split: str

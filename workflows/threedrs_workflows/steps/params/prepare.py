@@ -13,3 +13,5 @@ class PrepareParams(StepParams):
     prepare: PrepareConfig
     scenes: Chosen
     """What opens the scenes artifact."""
+    trained_split: str
+    """Scenes of every other split are prepared for evaluation."""
