@@ -79,6 +79,14 @@ class BenchmarksConfig(AnnotationPlaces):
     text_metrics: tuple[TextMetric, ...] = DEFAULT_METRICS
     """Of captions and answers; "meteor" needs the `eval` extra."""
 
+    @field_validator("names", "training")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = sorted({name for name in names or () if (names or ()).count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands here twice")
+        return names
+
     @field_validator("protocols")
     @classmethod
     def _protocols_exist(cls, protocols: dict[str, str]) -> dict[str, str]:
