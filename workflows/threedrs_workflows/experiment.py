@@ -167,8 +167,9 @@ class Experiment(ObjectivesConfig, Ingredients):
     @field_validator("training")
     @classmethod
     def _something_to_learn(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
-        objectives = [info.data.get(name) for name in OBJECTIVES]
-        if training.steps == 0 or "teacher" not in info.data or None in objectives:
+        objectives = [info.data[name] for name in OBJECTIVES if name in info.data]
+        unknown = "teacher" not in info.data or len(objectives) < len(OBJECTIVES)
+        if training.steps == 0 or unknown:
             return training
         taught = info.data["teacher"] != NO_TEACHER
         if not any(each.is_on and (taught or not each.reads_teacher) for each in objectives):

@@ -169,7 +169,9 @@ def student_size(student: StudentSettings) -> StudentSize | None:
         return _micro(student)
     stored = _stored(student.checkpoint)
     if stored is None:
-        return _size(student.kind, text, tower, False, "published sizes: its checkpoint is absent")
+        return _size(
+            student.kind, text, tower, False, "published sizes, for its checkpoint is absent"
+        )
     try:
         own = stored.get("text_config") or stored
         return _size(

@@ -114,8 +114,8 @@ def _folded(head: str, sets: Iterable[DataSet]) -> list[str]:
 
 
 def _training_rows(cells: Sequence[CellCost]) -> list[tuple[str, ...]]:
-    head = ("CELL", "STEPS x TAKES", "EPOCHS", "PARAMETERS", "LEARN", "TOKENS", "FLOP", "FEATURES")
-    rows: list[tuple[str, ...]] = [(*head, "CHECKPOINT")]
+    head = ("CELL", "STEPS x TAKES", "EPOCHS", "WEIGHTS", "LEARN", "TOKENS", "FLOP", "FEATURES")
+    rows: list[tuple[str, ...]] = [(*head, "SAVES")]
     for cell in cells:
         takes = f"{cell.scenes_per_step}x{cell.questions_per_scene}"
         rows.append(
@@ -147,9 +147,10 @@ def _memory(cells: Sequence[CellCost]) -> list[str]:
     ]
     assert cell.activations is not None
     lines = [
-        f"  memory per GPU, {_short(cell.title)}: {', '.join(shown)}",
-        f"    (* as set; {size_text(cell.activations)} of it activations; sizes: "
-        f"{cell.size_source})",
+        f"  memory per GPU of {_short(cell.title)}, "
+        f"{size_text(cell.activations)} of it activations:",
+        f"    {', '.join(shown)} (* as set)",
+        f"    by the {cell.size_source}",
     ]
     if cell.host_memory:
         lines.append(f"    and {size_text(cell.host_memory)} of the host's memory per GPU")

@@ -73,7 +73,7 @@ def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan
     summary = _summary(workspace, run_id, state, plan, tally)
     if budget is not None:
         spent = gpu_seconds(workspace.database, run_id) / HOUR
-        summary["budget"] = {"gpu_hours": budget.gpu_hours, "spent": round(spent, 4)}
+        summary["budget"] = {"gpu_hours": budget.gpu_hours, "spent": spent}
         if state is RunState.PAUSED:
             text = _paused_text(workspace, run_id, plan, budget, spent)
     emit(args, summary, text or f"run {run_id} {state}")
