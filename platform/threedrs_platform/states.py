@@ -41,6 +41,8 @@ class RunState(StrEnum):
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
+    PAUSED = "paused"
+    """Its budget allows no further step."""
     SUCCEEDED = "succeeded"
     PARTIAL = "partial"
     """Finished; some cells failed."""

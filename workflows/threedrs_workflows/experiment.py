@@ -54,7 +54,7 @@ class Ingredients(Config):
 class Experiment(ObjectivesConfig, Ingredients):
     """Everything that is chosen for one cell."""
 
-    training: TrainingConfig = TrainingConfig()
+    training: TrainingConfig = Field(default=TrainingConfig(), validate_default=True)
     probe: ProbeConfig = ProbeConfig()
     held_out: float = Field(default=0.0, ge=0, lt=1, validate_default=True)
     """Share of the annotated training scenes that training leaves out, and that are evaluated in
@@ -164,6 +164,21 @@ class Experiment(ObjectivesConfig, Ingredients):
             _check_annotations(benchmarks, scenes)
         return benchmarks
 
+    @field_validator("training")
+    @classmethod
+    def _something_to_learn(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
+        objectives = [info.data[name] for name in OBJECTIVES if name in info.data]
+        unknown = "teacher" not in info.data or len(objectives) < len(OBJECTIVES)
+        if training.steps == 0 or unknown:
+            return training
+        taught = info.data["teacher"] != NO_TEACHER
+        if not any(each.is_on and (taught or not each.reads_teacher) for each in objectives):
+            weights = ", ".join(f"{name}.weight" for name in OBJECTIVES)
+            raise ValueError(
+                f"{training.steps} steps with nothing to learn: all of {weights} are off"
+            )
+        return training
+
     @field_validator("held_out")
     @classmethod
     def _validation_is_held_out(cls, share: float, info: ValidationInfo) -> float:
@@ -250,14 +265,24 @@ def experiment_id(experiment: Experiment) -> str:
     return sha256_text(canonical_json(data))[:12]
 
 
+USUAL_SPLITS = ("train", "val", "test")
+"""Of published annotations."""
+
+
 def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Training reads one split, the position probe is fitted on one, and one is evaluated."""
     if scenes.split_names is None:
         return
+    named = {*USUAL_SPLITS, *scenes.split_names}
+    for name, split in benchmarks.splits.items():
+        # Its annotations may name scenes outside the lists: those get no prediction.
+        if split not in named:
+            raise ValueError(f"splits.{name}: no split {split!r}{did_you_mean(split, named)}")
     for split in (scenes.annotated_split, scenes.probe_split, benchmarks.split):
         if split not in scenes.split_names:
-            known = ", ".join(sorted(scenes.split_names)) or "none"
-            raise ValueError(f"split {split!r} has no list in scenes.frame_lists; those: {known}")
+            lists = f"{len(scenes.split_names)} splits" if scenes.split_names else "no split"
+            near = nearest_and_all(split, scenes.split_names)
+            raise ValueError(f"split {split!r}: the scenes have {lists}, not this one{near}")
 
 
 def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:

@@ -82,6 +82,14 @@ class BenchmarksConfig(AnnotationPlaces):
     """if_installed adds METEOR to text_metrics where the `eval` extra is; where it is not, the step
     that scores and the report say that there is none."""
 
+    @field_validator("names", "training")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        twice = sorted({name for name in names or () if (names or ()).count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands here twice")
+        return names
+
     @field_validator("protocols")
     @classmethod
     def _protocols_exist(cls, protocols: dict[str, str]) -> dict[str, str]:

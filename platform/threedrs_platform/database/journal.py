@@ -96,11 +96,17 @@ class Journal(StepReader):
         dead = seen.owner if seen is not None and is_dead(seen.owner) else ""
         mine = {"step": key, "me": self.owner, "dead": dead, "lease_s": lease_s}
         with self.database.write() as connection:
+            lease = connection.scalar(_LEASE_OF, mine)
             epoch = connection.scalar(_TAKE, mine)
             if epoch is None:
                 return None
             if seen is not None and seen.state is StepState.RUNNING:
-                _end_attempt(connection, Claim(key, seen.epoch), AttemptState.LOST, "owner lost")
+                lost = Claim(key, seen.epoch)
+                _end_attempt(connection, lost, AttemptState.LOST, "owner lost")
+                # Its owner may have been dead for days, and these are not what it took.
+                connection.execute(
+                    _CUT_ATTEMPT, {"step": key, "claimed": seen.epoch, "lease": lease}
+                )
             attempt = {
                 "step_key": key,
                 "n": epoch,
@@ -347,6 +353,7 @@ def _copy_reports(connection: Connection, source: str, target: str) -> None:
 # The frequent statements are built once: composing one costs more than running it. Of a claim,
 # `step` is the key and `claimed` the epoch; `me` is the owner.
 _LEASE = now() + bindparam("lease_s")
+_LEASE_OF = select(_steps.c.lease_until).where(_steps.c.key == bindparam("step"))
 _TAKE = (
     update(_steps)
     .where(
@@ -404,6 +411,15 @@ _END_ATTEMPT = (
         failure=bindparam("why_class"),
         ended_at=now(),
     )
+)
+_CUT_ATTEMPT = (
+    update(_attempts)
+    .where(
+        _attempts.c.step_key == bindparam("step"),
+        _attempts.c.n == bindparam("claimed"),
+        _attempts.c.ended_at > bindparam("lease"),
+    )
+    .values(ended_at=bindparam("lease"))
 )
 _MEASURED = ("node", "pid", "seconds", "cpu_s", "gpu_s", "max_rss")
 _COMMIT_ATTEMPT = _END_ATTEMPT.values({name: bindparam(f"of_{name}") for name in _MEASURED})

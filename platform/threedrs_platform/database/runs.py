@@ -172,6 +172,13 @@ class Runs:
                 append_events(connection, run_id, [Event("run.finished", None, payload)])
                 post(connection, run_id, "run.finished", payload)
 
+    def set_option(self, run_id: str, name: str, value: JSON) -> None:
+        """Change one of the options that a run was submitted with."""
+        options = {**self.get(run_id).options, name: value}
+        change = update(_runs).where(_runs.c.id == run_id)
+        with self.database.write() as connection:
+            connection.execute(change.values(options_json=json.dumps(options)))
+
     def finish_cells(
         self, run_id: str, finished: Sequence[CellKey], state: StepState, why: str = ""
     ) -> None:

@@ -2,6 +2,8 @@
 
 Where data lie is no part of it: a folder counts by the names below it and by content, wherever a
 link leads to. What systems leave in folders does not count, so no reader of data may read it.
+
+A byte that changes without size, time and inode is not seen; `rehash` reads everything again.
 """
 
 from __future__ import annotations
@@ -9,45 +11,49 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.errors import ConfigError, DataError, Fault
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.identity.folder_listing import (
+    FolderListing,
+    Stamp,
+    list_folder,
+    stamp,
+    unreadable,
+)
+from threedrs_platform.identity.folder_memo import Digests, FolderMemo
 from threedrs_platform.identity.recipes import canonical_json, sha256_file, sha256_text
 from threedrs_platform.storage import read_json_cache, write_atomically
 
 RACY_SECONDS = 0.05
 """A file changed this recently may change again within the same time stamp: not remembered."""
-
-CLUTTER = {"Thumbs.db", "__MACOSX", "desktop.ini"}
-
-
-def is_clutter(name: str) -> bool:
-    """Whether a file or folder is hidden, or left by a system and no data."""
-    return name.startswith(".") or name in CLUTTER
-
-
-def stamp(status: os.stat_result) -> list[int]:
-    """What tells a changed file from an unchanged one without reading it."""
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+READERS = 8
+"""Threads that hash; Python lets them run side by side."""
+FILES_AT_ONCE = 64
+"""Files that are remembered together: what a killed hash has to read again."""
+BYTES_PER_OPEN = 1 << 18
+"""What opening a file costs, in bytes read: a hundred thousand text files are no small folder."""
 
 
-@dataclass
 class StampedCache:
     """A memo from (path, stamp) to a JSON value, kept in one file of the workspace."""
 
-    path: Path | None = None
-    _entries: dict[str, Any] | None = None
-    _changed: bool = False
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._entries: dict[str, Any] | None = None
+        self._changed = False
 
     def get(self, file: str, status: os.stat_result) -> Any | None:
         """The remembered value, None if the file is unknown or changed since."""
         if self._entries is None:
             self._entries = {} if self.path is None else read_json_cache(self.path)
         known = self._entries.get(file)
-        return known["value"] if known and known["stamp"] == stamp(status) else None
+        return known["value"] if known and tuple(known["stamp"]) == stamp(status) else None
 
     def put(self, file: str, status: os.stat_result, value: Any) -> None:
         """Remember a value, unless the file is so young that its stamp proves nothing."""
@@ -63,6 +69,26 @@ class StampedCache:
         self._changed = False
 
 
+@dataclass(frozen=True)
+class Unhashed:
+    """Data that are here, but that nobody has read yet."""
+
+    setting: str
+    size: int
+    """Bytes to read."""
+    files: int
+
+
+class _TooMuch(Exception):
+    def __init__(self, size: int, files: int) -> None:
+        self.size, self.files = size, files
+        super().__init__(size)
+
+
+Progress = Callable[[Path, int, int], None]
+"""Told of a folder that is read: bytes read, and bytes to read in all."""
+
+
 @dataclass
 class FileDigests:
     """sha256 of files and folders of files, read again only when their stamps change.
@@ -71,13 +97,22 @@ class FileDigests:
     """
 
     cache_file: Path | None = None
+    """Of single files; folders have theirs in `folders` beside it."""
     absent: dict[str, str] | None = None
     """Where to note data that is not here, path -> setting, for plans of work that runs elsewhere;
     None refuses it."""
+    most_bytes: int | None = None
+    """Read no more than this, and note in `unhashed` what would take more; None reads all."""
+    rehash: bool = False
+    """Forget what was remembered, and read everything again."""
+    progress: Progress = lambda folder, done, total: None
+    unhashed: dict[str, Unhashed] = field(default_factory=dict)
+    """By path; their steps have stand-ins for keys and can be planned, not run."""
     _trees: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._cache = StampedCache(self.cache_file)
+        self._reread: set[str] = set()
 
     def file(self, path: Path) -> str:
         """Digest of one file's content.
@@ -90,11 +125,13 @@ class FileDigests:
             status = path.stat()
             name = str(path.resolve())
             known = self._cache.get(name, status)
-            if known is None:
+            if known is None or (self.rehash and name not in self._reread):
+                self._spend(status.st_size, 1)
                 known = sha256_file(path)
                 self._cache.put(name, status, known)
+                self._reread.add(name)
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         return str(known)
 
     def tree(self, path: Path) -> str:
@@ -107,9 +144,7 @@ class FileDigests:
             return self.file(path)
         place = path.resolve()
         if place not in self._trees:
-            files = sorted(_data_files(path, ()))
-            digests = {file.relative_to(path).as_posix(): self.file(file) for file in files}
-            self._trees[place] = sha256_text("tree:" + canonical_json(digests))
+            self._trees[place] = self._tree(path, place)
         return self._trees[place]
 
     def of(self, path: str, setting: str) -> str:
@@ -124,9 +159,9 @@ class FileDigests:
         except (FileNotFoundError, NotADirectoryError):
             pass
         except OSError as error:
-            raise _unreadable(Path(path), error) from error
+            raise unreadable(Path(path), error) from error
         else:
-            return self.tree(Path(path))
+            return self._of(path, setting)
         if self.absent is None:
             raise ConfigError([Fault(f"{path}: no such file or folder", path=setting)])
         self.absent[path] = setting
@@ -136,26 +171,77 @@ class FileDigests:
         """Keep the memo for the next process."""
         self._cache.save()
 
+    def _of(self, path: str, setting: str) -> str:
+        if path not in self.unhashed:
+            try:
+                return self.tree(Path(path))
+            except _TooMuch as much:
+                self.unhashed[path] = Unhashed(setting, much.size, much.files)
+        return f"unhashed:{setting}"
 
-def _data_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    place = folder.resolve()
-    if place in above:
-        raise DataError(f"{folder}: links to a folder that it is in, without end; remove the link")
+    def _tree(self, path: Path, place: Path) -> str:
+        listing = list_folder(path)
+        memos = None if self.cache_file is None else self.cache_file.parent / "folders"
+        memo = FolderMemo(memos, place)
+        if not self.rehash and (remembered := memo.digest(listing)) is not None:
+            return remembered
+        digests: Digests = {} if self.rehash else memo.known(listing)
+        self._read(listing, digests, memo)
+        by_name = {
+            f"{folder}/{name}" if folder else name: digest
+            for folder, files in digests.items()
+            for name, digest in files.items()
+        }
+        digest = sha256_text("tree:" + canonical_json(by_name))
+        if not _is_racy(listing.youngest_ns):
+            memo.keep(listing, digest, digests)
+        return digest
+
+    def _read(self, listing: FolderListing, digests: Digests, memo: FolderMemo) -> None:
+        """Hash what has no digest yet, remembering it bit by bit."""
+        missing = {
+            folder: {n: s for n, s in files.items() if n not in digests.get(folder, {})}
+            for folder, files in listing.folders.items()
+        }
+        total = sum(stamp[0] for files in missing.values() for stamp in files.values())
+        self._spend(total, sum(map(len, missing.values())))
+        done = 0
+        with ThreadPoolExecutor(READERS) as pool:
+            for folder, files in missing.items():
+                for names in _batches(files):
+                    paths = [listing.root / folder / name for name in names]
+                    found = dict(zip(names, pool.map(_digest, paths), strict=True))
+                    digests.setdefault(folder, {}).update(found)
+                    memo.add(folder, files, _settled(files, found))
+                    done += sum(files[name][0] for name in names)
+                    self.progress(listing.root, done, total)
+
+    def _spend(self, size: int, files: int) -> None:
+        if self.most_bytes is None:
+            return
+        cost = size + files * BYTES_PER_OPEN
+        if cost > self.most_bytes:
+            raise _TooMuch(size, files)
+        self.most_bytes -= cost
+
+
+def _batches(names: Iterable[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while batch := list(islice(rest, FILES_AT_ONCE)):
+        yield batch
+
+
+def _digest(path: Path) -> str:
     try:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if not is_clutter(entry.name)]
-        folders = [entry.name for entry in entries if entry.is_dir()]
-        # Links to nothing are told as unreadable files; pipes and sockets are no data.
-        files = [entry.name for entry in entries if entry.is_file() or entry.is_symlink()]
+        return sha256_file(path)
     except OSError as error:
-        raise _unreadable(Path(error.filename), error) from error
-    yield from (folder / name for name in files if name not in folders)
-    for name in folders:
-        yield from _data_files(folder / name, (*above, place))
+        raise unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
-    reason = error.strerror
-    if isinstance(error, FileNotFoundError) and path.is_symlink():
-        reason = f"it links to {os.readlink(path)}, which is not there"
-    return DataError(f"{path}: cannot be read, so it has no digest: {reason}")
+def _is_racy(changed_ns: int) -> bool:
+    return time.time() - changed_ns / 1e9 <= RACY_SECONDS
+
+
+def _settled(stamps: Mapping[str, Stamp], digests: Mapping[str, str]) -> dict[str, str]:
+    """Digests of files that are old enough for their stamp to prove something."""
+    return {name: each for name, each in digests.items() if not _is_racy(stamps[name][1])}

@@ -112,3 +112,9 @@ def shout(task: StepTask) -> None:
     print("python")
     logging.getLogger("shout").warning("logged")
     subprocess.run(["echo", "child"], check=True)
+
+
+def doomed(task: StepTask) -> None:
+    """Crawl for `params["seconds"]`, then raise an error that no retry cures."""
+    crawl(task)
+    raise DataError("scene0000_00 has no depth")

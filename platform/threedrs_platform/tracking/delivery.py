@@ -216,6 +216,7 @@ _STATUS = {
     RunState.FAILED: "FAILED",
     RunState.CANCELLED: "KILLED",
     RunState.INTERRUPTED: "KILLED",
+    RunState.PAUSED: "KILLED",
 }
 
 

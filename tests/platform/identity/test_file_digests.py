@@ -162,3 +162,74 @@ def test_a_setting_that_names_nothing_is_an_error(tmp_path: Path, path: str) -> 
     old(tmp_path / "file", "1")
     with pytest.raises(ConfigError, match=r"scenes\.root: .*: no such file or folder"):
         FileDigests().of(str(tmp_path / path), "scenes.root")
+
+
+def scenes(tmp_path: Path, count: int = 3) -> Path:
+    data = folder(tmp_path / "data")
+    for index in range(count):
+        folder(data / f"scene{index}", a=f"{index}", b="x")
+    return data
+
+
+def test_a_known_folder_is_told_by_its_listing_and_only_changes_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, cache = scenes(tmp_path), tmp_path / "cache/files.json"
+    first, read = FileDigests(cache).tree(data), list[str]()
+
+    def remember(path: Path) -> str:
+        read.append(f"{path.parent.name}/{path.name}")
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr(file_digests, "sha256_file", remember)
+    assert FileDigests(cache).tree(data) == first and not read
+    old(data / "scene1" / "b", "y", at=1_700_000_001)
+    changed = FileDigests(cache).tree(data)
+    assert read == ["scene1/b"] and changed != first
+    assert changed == FileDigests().tree(data), "as without any memo"
+
+
+def test_a_killed_hash_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, cache = scenes(tmp_path, 6), tmp_path / "cache/files.json"
+    read = list[str]()
+
+    def killed(path: Path) -> str:
+        read.append(path.parent.name)
+        if len(set(read)) == 4:
+            raise KeyboardInterrupt
+        return "0" * 64
+
+    monkeypatch.setattr(file_digests, "sha256_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        FileDigests(cache).tree(data)
+    seen, read[:] = sorted(set(read)), []
+    FileDigests(cache).tree(data)
+    assert len(seen) == 4 and set(read).isdisjoint(seen[:3]), "three scenes were remembered"
+
+
+def test_a_changed_byte_under_the_same_stamp_is_seen_by_rehashing_alone(tmp_path: Path) -> None:
+    data, cache = scenes(tmp_path), tmp_path / "cache/files.json"
+    first = FileDigests(cache).tree(data)
+    old(data / "scene0" / "b", "z")
+    assert FileDigests(cache).tree(data) == first
+    again = FileDigests(cache, rehash=True).tree(data)
+    assert again != first and FileDigests(cache).tree(data) == again
+
+
+def test_what_takes_too_long_to_read_is_noted_and_stands_in_for_itself(tmp_path: Path) -> None:
+    data, cache = scenes(tmp_path), tmp_path / "cache/files.json"
+    short = FileDigests(cache, most_bytes=1000)
+    assert short.of(str(data), "scenes.root") == "unhashed:scenes.root"
+    assert short.unhashed[str(data)].files == 6 and short.unhashed[str(data)].size == 6
+    known = FileDigests(cache).tree(data)
+    later = FileDigests(cache, most_bytes=1000)
+    assert later.of(str(data), "scenes.root") == known and not later.unhashed
+
+
+def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
+    told = list[tuple[int, int]]()
+    digests = FileDigests(progress=lambda folder, done, total: told.append((done, total)))
+    digests.tree(scenes(tmp_path))
+    assert told == [(2, 6), (4, 6), (6, 6)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
+from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.plan.submission import plan_cells
 
     with find_workspace(args.workspace, args.db) as workspace:
+        show_hashing(args, workspace.files)
         plan = plan_cells(workspace, bind_cells(grid, workspace.files))
         proposals = propose(plan, workspace.journal, workspace.store, args.steps, args.old_code)
         if proposals and not args.dry_run:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     with find_workspace(args.workspace, args.db) as workspace:
         found = workspace.runs.get(args.run)
         chosen = find_cells(workspace.runs.cells(found.id), args.cells) if args.cells else None
-        if found.state not in (RunState.RUNNING, RunState.INTERRUPTED):
+        if found.state not in (RunState.RUNNING, RunState.INTERRUPTED, RunState.PAUSED):
             emit(args, {"run": found.id, "state": found.state}, f"run {found.id} is over already")
             return 0
         workspace.runs.request_cancel(found.id, chosen)

@@ -14,7 +14,15 @@ from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
+from threedrs_workflows.cli.hashing import bound_for_plans, show_hashing, unhashed_text
 from threedrs_workflows.cli.output import columns, duration, emit
+from threedrs_workflows.cli.plan_costs import (
+    add_cost_arguments,
+    assumptions_of,
+    cost_content,
+    cost_text,
+)
+from threedrs_workflows.cli.plan_power import add_power_arguments, power_of, power_text
 from threedrs_workflows.cli.validate import cell_content, cell_table, grid_content
 from threedrs_workflows.grid.cells import GridCell, GridCells, expand, load_cells
 from threedrs_workflows.grid.diff import GridDiff, diff_grids
@@ -31,10 +39,13 @@ examples:
   workflows plan ablations.yaml --explain finetune@baseline
   workflows plan ablations.yaml --diff old.yaml        cells that came and went; a run's id, too
   workflows plan ablations.yaml --check                exit 10 if there is work to do
+  workflows plan ablations.yaml --power 0.5            seeds that would show half a point
+  workflows plan ablations.yaml --utilisation 0.45 --peak-tflops 312
 
 A step is a hit when a result exists for the same code, parameters and inputs. "cells" counts the
 cells and seeds that share a step. Data and weights that are not here are named: a plan does without
-them, a submission does not. Times come from earlier steps of the same kind.
+them, a submission does not. Times come from earlier steps of the same kind; where there are none,
+GPU-hours are estimated from sizes and settings.
 """
 
 WORK_TO_DO = 10
@@ -54,6 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diff", metavar="FILE|RUN", help="cells that came and went since a grid file or a run"
     )
+    add_cost_arguments(parser)
+    add_power_arguments(parser)
+    hashing = parser.add_mutually_exclusive_group()
+    hashing.add_argument(
+        "--hash", action="store_true", help="read data that nobody has read yet, however large"
+    )
+    hashing.add_argument(
+        "--rehash", action="store_true", help="read all data again, unchanged in size and time too"
+    )
     parser.add_argument("--explain", metavar="STEP@CELL", help="what a step's identity is made of")
     parser.add_argument(
         "--check", action="store_true", help=f"exit {WORK_TO_DO} if a step would run"
@@ -67,18 +87,29 @@ def run(args: argparse.Namespace) -> int:
         return _diff(args, grid)
     from threedrs_platform.workspace import find_workspace
     from threedrs_workflows.plan.binding import bind_cells
+    from threedrs_workflows.plan.costs import plan_cost
     from threedrs_workflows.plan.submission import plan_cells
 
     with find_workspace(args.workspace, args.db) as workspace:
+        show_hashing(args, workspace.files)
+        bound_for_plans(workspace.files, read=args.hash, again=args.rehash)
         cells = bind_cells(grid, workspace.files, need_data=False)
-        absent = workspace.files.absent or {}
+        absent, unhashed = workspace.files.absent or {}, workspace.files.unhashed
         plan = plan_cells(workspace, cells, args.refresh)
+        cost = plan_cost(workspace, grid, plan, assumptions_of(args))
+        power = power_of(args, workspace, grid)
     if args.explain:
         chosen = find_steps(plan, grid, args.explain)
         emit(args, {"steps": [_explained(step) for step in chosen]}, explanation(chosen))
     else:
-        text = plan_text(grid, plan, every_step=args.steps) + absent_text(absent)
-        emit(args, {**plan_content(grid, plan), "absent": absent}, text)
+        text = plan_text(grid, plan, every_step=args.steps)
+        parts = [text, cost_text(cost, grid), power_text(power), unhashed_text(unhashed)]
+        text = "\n\n".join(part for part in parts if part) + absent_text(absent)
+        content = {**plan_content(grid, plan), "cost": cost_content(cost, grid), "absent": absent}
+        content["unhashed"] = {path: asdict(each) for path, each in unhashed.items()}
+        if power is not None:
+            content["power"] = asdict(power)
+        emit(args, content, text)
     return WORK_TO_DO if args.check and plan.misses else 0
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from threedrs_platform.database.runs import RunRow
-from threedrs_platform.errors import ConflictError
+from threedrs_platform.errors import ConfigError, ConflictError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
-from threedrs_workflows.cli.supervision import add_supervision_arguments, work
+from threedrs_workflows.cli.supervision import (
+    BUDGET,
+    add_supervision_arguments,
+    budget_of,
+    work,
+)
+from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.plan.submission import plan_cells, replan
 
 SUMMARY = "go on with a run that was interrupted"
@@ -18,6 +25,7 @@ EXAMPLES = """\
 examples:
   workflows resume              the last run
   workflows resume teachers-20260801-101500-3f2a
+  workflows resume RUN --budget 40      GPU-hours that the run may spend in all
 
 Long steps go on from their last checkpoint. Steps whose code was edited since are planned anew.
 Failed steps are tried again, too; `workflows retry` can choose among them by what went wrong.
@@ -27,6 +35,12 @@ Failed steps are tried again, too; `workflows retry` can choose among them by wh
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
     parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="GPU_HOURS",
+        help="a new cap on what the run may spend, with what it has spent already",
+    )
     add_supervision_arguments(parser)
 
 
@@ -45,8 +59,18 @@ def run(args: argparse.Namespace) -> int:
             text = f"run {found.id} is over, nothing of it is left to do; see `workflows results`"
             emit(args, {"run": found.id, "state": found.state, "exit": 0}, text)
             return 0
+        if args.budget is not None:
+            _set_budget(workspace, found, args.budget)
         plan = replan(workspace, found.id)
         return work(args, workspace, found.id, plan)
+
+
+def _set_budget(workspace: Workspace, run: RunRow, gpu_hours: float) -> None:
+    if not gpu_hours > 0:
+        raise ConfigError([Fault("expected more than 0 GPU-hours", "--budget")])
+    before = budget_of(run)
+    budget = Budget(gpu_hours) if before is None else replace(before, gpu_hours=gpu_hours)
+    workspace.runs.set_option(run.id, BUDGET, budget.as_option())
 
 
 def _nothing_is_left(workspace: Workspace, run: RunRow) -> bool:

@@ -176,6 +176,8 @@ def _cells(titles: tuple[str, ...]) -> str:
 
 def _advice(look: RunProgress) -> list[str]:
     lines = []
+    if state_of(look) == RunState.PAUSED:
+        lines.append(f"its budget is spent: workflows resume {look.run.id} --budget GPU_HOURS")
     if state_of(look) == RunState.INTERRUPTED:
         lines.append(f"go on with: workflows resume {look.run.id}")
     if look.failed:

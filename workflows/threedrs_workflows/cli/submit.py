@@ -9,10 +9,13 @@ from threedrs_platform.database.runs import Submission
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
+from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.supervision import add_supervision_arguments, work
+from threedrs_workflows.cli.supervision import BUDGET, add_supervision_arguments, work
+from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.grid.cells import GridCells
 from threedrs_workflows.plan.binding import bind_cells
+from threedrs_workflows.plan.costs import Assumptions, plan_cost
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.plan.submission import plan_cells, record, refuse_other_kinds, until
 
@@ -59,11 +62,12 @@ def run(args: argparse.Namespace) -> int:
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
         args.no_report |= bool(args.until or args.only)
-        run_id = record(workspace, _submission(args, grid), plan)
+        run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
         return work(args, workspace, run_id, plan)
 
 
 def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Plan:
+    show_hashing(args, workspace.files)
     cells: Sequence[Cell] = bind_cells(grid, workspace.files)
     if args.until or args.only:
         cells = until(cells, args.until or args.only, "--until" if args.until else "--only")
@@ -73,7 +77,12 @@ def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Pl
     return plan
 
 
-def _submission(args: argparse.Namespace, grid: GridCells) -> Submission:
+def _submission(
+    args: argparse.Namespace, workspace: Workspace, grid: GridCells, plan: Plan
+) -> Submission:
     names = ("smoke", "sets", "where", "until", "only", "refresh")
     options = {name: getattr(args, name) for name in names}
+    if grid.gpu_hours is not None:
+        expected = plan_cost(workspace, grid, plan, Assumptions()).expected_seconds
+        options[BUDGET] = Budget(grid.gpu_hours, expected).as_option()
     return Submission(grid.name, str(args.file.resolve()), grid.source_text, options)

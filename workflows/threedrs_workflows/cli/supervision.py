@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -13,10 +14,13 @@ from types import FrameType
 from typing import Any
 
 from threedrs_platform.compute.open import open_compute
+from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.spending import gpu_seconds
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say, terminal_width
+from threedrs_workflows.engine.budget import HOUR, Budget
 from threedrs_workflows.engine.display import open_display
 from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.run_context import SupervisorOptions
@@ -30,9 +34,12 @@ EXIT_CODES = {
     RunState.PARTIAL: 3,
     RunState.FAILED: 4,
     RunState.CANCELLED: 5,
+    RunState.PAUSED: 6,
     RunState.INTERRUPTED: 130,
 }
 DEFAULT_RAY = "local"
+BUDGET = "budget"
+"""The option of a run that holds it."""
 
 
 def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,11 +65,43 @@ def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan) -> int:
-    """Work on a run until it ends or somebody interrupts it; print how it went."""
-    state, tally = supervise(args, workspace, run_id, plan, resume_hint(run_id))
+    """Work on a run until it ends, pauses or is interrupted; print how it went."""
+    budget = budget_of(workspace.runs.get(run_id))
+    hint = resume_hint(run_id)
+    state, tally = supervise(args, workspace, run_id, plan, hint, budget=budget)
     text = "" if args.json or args.no_report else _results(workspace, run_id, state)
-    emit(args, _summary(workspace, run_id, state, plan, tally), text or f"run {run_id} {state}")
+    summary = _summary(workspace, run_id, state, plan, tally)
+    if budget is not None:
+        spent = gpu_seconds(workspace.database, run_id) / HOUR
+        summary["budget"] = {"gpu_hours": budget.gpu_hours, "spent": spent}
+        if state is RunState.PAUSED:
+            text = _paused_text(workspace, run_id, plan, budget, spent)
+    emit(args, summary, text or f"run {run_id} {state}")
     return EXIT_CODES[state]
+
+
+def budget_of(run: RunRow) -> Budget | None:
+    """What a run was submitted with, or given since."""
+    told = run.options.get(BUDGET)
+    return None if told is None else Budget(**dict(told))
+
+
+def _paused_text(
+    workspace: Workspace, run_id: str, plan: Plan, budget: Budget, spent: float
+) -> str:
+    rows = workspace.journal.rows([step.key for step in plan.misses])
+    left = [step for step in plan.misses if rows[step.key].state is not StepState.SUCCEEDED]
+    needed = [budget.gpu_seconds(step) / HOUR for step in left if step.spec.resources.gpus]
+    unknown = sum(not each for each in needed)
+    guess = f"about {sum(needed):.3g} GPU-hours" if any(needed) else "GPU-hours that nobody knows"
+    guess += f", {unknown} of them not counted: none has run yet" if any(needed) and unknown else ""
+    enough = math.ceil(spent + sum(needed)) if any(needed) else "GPU_HOURS"
+    return (
+        f"run {run_id} paused: {spent:.3g} of {budget.gpu_hours:g} GPU-hours are spent; "
+        f"{len(left)} steps are left, {guess}\n"
+        f"go on with: workflows resume {run_id} --budget {enough}\n"
+        "or raise budget.gpu_hours in the grid and submit it: nothing is done twice"
+    )
 
 
 def supervise(
@@ -72,12 +111,14 @@ def supervise(
     plan: Plan,
     hint: str,
     feed: CellFeed | None = None,
+    budget: Budget | None = None,
 ) -> tuple[RunState, Counter[str]]:
     """Work on a run until it ends or somebody interrupts it; says what MLflow has of it.
 
     Args:
         hint: how to go on after an interruption.
         feed: where more cells come from.
+        budget: what it may spend.
 
     Returns:
         How it ended, and how often each thing happened to a step.
@@ -96,6 +137,7 @@ def supervise(
                 open_display(args.quiet),
                 stop=stop,
                 feed=feed or CellFeed(),
+                budget=budget,
             )
             state = supervisor.run(run_id, plan)
     except StorageError as error:

@@ -14,6 +14,7 @@ from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.steps import Resources
 from threedrs_platform.store.artifacts import Health
+from threedrs_workflows.engine.budget import Purse
 from threedrs_workflows.engine.run_context import Attempt, RunContext
 from threedrs_workflows.engine.schedule import Phase
 from threedrs_workflows.plan.plan import PlannedStep
@@ -24,22 +25,27 @@ LAUNCHES_PER_TURN = 16
 class StepLauncher:
     """Launches the ready steps of one run."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._run = context
+    def __init__(self, context: RunContext, purse: Purse) -> None:
+        self._run, self._purse = context, purse
         self._claimed: list[Attempt] = []
         """Attempts that wait for the transaction with their claims to end."""
 
     def startable(self) -> list[str]:
-        """The next ready steps that there is room for; a few, for each launch takes room."""
+        """The next ready steps that there is room and budget for; each launch takes of both."""
         now = time.monotonic()
         found: list[str] = []
         resources: list[Resources] = []
+        chosen: list[PlannedStep] = []
         for key in self._run.schedule.ready():
             not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
-            wanted = self._run.schedule.steps[key].spec.resources
+            step = self._run.schedule.steps[key]
+            wanted = step.spec.resources
+            if not self._purse.allows(step, self._run.attempts.values(), chosen):
+                continue
             if not_before <= now and self._has_room(wanted, resources):
                 found.append(key)
                 resources.append(wanted)
+                chosen.append(step)
             if len(found) == LAUNCHES_PER_TURN:
                 break
         return found

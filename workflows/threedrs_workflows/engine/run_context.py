@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class Attempt:
     content_key: str
     tail: LiveTail
     handle: Handle | None = None
+    began: float = field(default_factory=time.monotonic)
     deadline: float | None = None
 
 

@@ -18,6 +18,7 @@ from threedrs_platform.compute.in_process import Compute
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.budget import Budget, Purse
 from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.heartbeat import Heartbeat
 from threedrs_workflows.engine.launching import StepLauncher
@@ -44,6 +45,8 @@ class Supervisor:
     """How often each thing happened to a step: done, reused, retry, failed, ..."""
     feed: CellFeed = field(default_factory=CellFeed)
     """Where more cells come from while the run goes on."""
+    budget: Budget | None = None
+    """What the run may spend; it pauses when no further step fits."""
 
     def run(self, run_id: str, plan: Plan) -> RunState:
         """Work until every step is done, failed or blocked, or until `stop` is set.
@@ -65,7 +68,7 @@ class Supervisor:
             feed=self.feed,
         )
         try:
-            return _RunLoop(context, plan, self.stop).work()
+            return _RunLoop(context, plan, self.stop, self.budget).work()
         finally:
             context.cleaner.close()
 
@@ -73,9 +76,13 @@ class Supervisor:
 class _RunLoop:
     """Works on one run, from the first look at its plan to the last word in the journal."""
 
-    def __init__(self, context: RunContext, plan: Plan, stop: threading.Event) -> None:
+    def __init__(
+        self, context: RunContext, plan: Plan, stop: threading.Event, budget: Budget | None
+    ) -> None:
         self._run, self._plan, self._stop = context, plan, stop
-        self._launcher, self._outcomes = StepLauncher(context), OutcomeHandler(context)
+        self._purse = Purse(context.workspace, context.run_id, budget)
+        self._launcher = StepLauncher(context, self._purse)
+        self._outcomes = OutcomeHandler(context)
         self._next_look = 0.0
 
     def work(self) -> RunState:
@@ -88,6 +95,9 @@ class _RunLoop:
                 self._begin()
                 while not self._is_finished and not self._stop.is_set():
                     self._turn()
+                    if self._is_out_of_budget:
+                        state = RunState.PAUSED
+                        break
                 if self._is_finished:
                     state = run.schedule.outcome()
         finally:
@@ -98,6 +108,15 @@ class _RunLoop:
     def _is_finished(self) -> bool:
         return self._run.schedule.is_finished and self._run.feed.is_over
 
+    @property
+    def _is_out_of_budget(self) -> bool:
+        """Whether nothing runs, here or elsewhere, and no ready step fits into the budget."""
+        schedule = self._run.schedule
+        ready = schedule.ready()
+        if self._run.attempts or not ready or not self._purse.held.issuperset(ready):
+            return False
+        return not schedule.counts()[Phase.ELSEWHERE]
+
     def _begin(self) -> None:
         """Take over what the plan found done, and show the run."""
         run, schedule = self._run, self._run.schedule
@@ -105,6 +124,7 @@ class _RunLoop:
         for folder in scratch_folders(run.workspace.root / "scratch"):
             if folder.name in schedule.digests:  # a supervisor died after its commit
                 run.cleaner.remove(folder)
+        self._purse.count(())
         run.observer.started(run.run_id, schedule)
 
     def _take_over(self, plan: Plan) -> None:
@@ -145,6 +165,8 @@ class _RunLoop:
                         del run.attempts[handle.step_key]
                         self._outcomes.handle(attempt, report)
                     # else it timed out before, and nobody waits for it any more
+                if ended:
+                    self._purse.count(run.attempts.values())
                 self._start()
             self._launcher.submit()  # only now: nothing may run without a claim that is committed
         self._outcomes.check_storage()

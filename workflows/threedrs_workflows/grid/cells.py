@@ -24,12 +24,29 @@ from threedrs_platform.steps import Resources
 from threedrs_workflows.experiment import Experiment, canonical_experiment
 from threedrs_workflows.grid.axes import Assignment, Axes, Dimension, read_axes
 from threedrs_workflows.grid.expand import Draft, Expansion
-from threedrs_workflows.grid.file import ReadGrid, ReportChoice, StepResources, read_grid
+from threedrs_workflows.grid.file import (
+    Price,
+    ReadGrid,
+    ReportChoice,
+    StepResources,
+    read_grid,
+)
 from threedrs_workflows.grid.names import axis_values, cell_name
 from threedrs_workflows.grid.start import Workbench, base_tree
 from threedrs_workflows.grid.tune_arms import Tuning, make_tuning, section_faults
 from threedrs_workflows.grid.where import parse_where
 
+OTHER_METRICS = (
+    "probe",
+    "training",
+    "validation",
+    "teacher",
+    "language",
+    "samples",
+    "scenes",
+    "world",
+)
+"""What metrics begin with that belong to no benchmark."""
 BASE = "base"
 """Name of the cell that changes nothing, and how `report.compare_to` calls the baseline."""
 
@@ -73,6 +90,9 @@ class GridCells:
     """Dotted names of all settings of the base."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Declared environment variables with the values that were used."""
+    gpu_hours: float | None = None
+    """What a run may spend, if the file says it."""
+    price: Price | None = None
     tuning: Tuning | None = None
     """What `workflows tune` would do, if the file has a section for it."""
 
@@ -126,6 +146,7 @@ def expand(
     _raise_if(faults)
     cells = _Assembly(grid, bench, axes, smoke).cells(drafts, faults)
     faults += _too_many(grid, len(cells), 1) + _comparison_faults(grid, cells)
+    faults += _metric_faults(grid, cells)
     _raise_if(faults)
     kept = _kept(cells, where, bench)
     name = f"{grid.file.name}-smoke" if smoke else grid.file.name
@@ -144,6 +165,8 @@ def expand(
         baseline,
         tuple(bench.known_paths()),
         dict(grid.env),
+        grid.file.budget.gpu_hours if grid.file.budget else None,
+        grid.file.price,
         tuning,
     )
 
@@ -318,6 +341,19 @@ def _comparison_faults(grid: ReadGrid, cells: Sequence[GridCell]) -> list[Fault]
     names = [cell.title for cell in cells]
     hint = "; add it: `include: [{label: base}]`" if wanted == BASE else did_you_mean(wanted, names)
     return [grid.document.fault(f"no cell is called {wanted!r}{hint}", ("report", "compare_to"))]
+
+
+def _metric_faults(grid: ReadGrid, cells: Sequence[GridCell]) -> list[Fault]:
+    """Metrics of the report that no cell can have, as far as their first word tells."""
+    benchmarks = {name for cell in cells for name in cell.experiment.benchmarks.names}
+    known = {*benchmarks, *OTHER_METRICS}
+    return [
+        grid.document.fault(
+            f"no cell measures {name!r}{did_you_mean(first, known)}", ("report", "metrics", index)
+        )
+        for index, name in enumerate(grid.file.report.metrics)
+        if "/" in name and (first := name.rpartition(":")[2].partition("/")[0]) not in known
+    ]
 
 
 def _kept(cells: tuple[GridCell, ...], where: str | None, bench: Workbench) -> tuple[GridCell, ...]:

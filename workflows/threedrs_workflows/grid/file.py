@@ -88,6 +88,20 @@ class Limits(Config):
     max_cells: PositiveInt = 500
 
 
+class BudgetSection(Config):
+    """A hard cap: a run pauses rather than start a step that would exceed it."""
+
+    gpu_hours: PositiveFloat
+    """Of all attempts of one run, failed ones too."""
+
+
+class Price(Config):
+    """What a plan tells its cost in; no part of any result."""
+
+    gpu_hour: NonNegativeFloat
+    currency: str = ""
+
+
 class ReportChoice(Config):
     """What the results show first."""
 
@@ -116,6 +130,9 @@ class GridFile(Config):
     limits: Limits = Limits()
     report: ReportChoice = ReportChoice()
     steps: dict[StepKind, StepResources] = Field(default_factory=dict)
+    budget: BudgetSection | None = None
+    """What a run of the grid may spend."""
+    price: Price | None = None
     tune: TuneSection | None = None
     """What `workflows tune` searches; without effect on the grid's own cells."""
 

@@ -17,6 +17,7 @@ from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import SupervisorOptions
@@ -98,11 +99,14 @@ class Engine:
         supervisor = self.supervisor(**options)
         return supervisor.run(self.run_id, plan)
 
-    def supervisor(self, stop: Any = None, **options: Any) -> Supervisor:
+    def supervisor(
+        self, stop: Any = None, budget: Budget | None = None, **options: Any
+    ) -> Supervisor:
         """A supervisor in a hurry."""
         chosen = SupervisorOptions(**({"poll_s": 0.02} | options))
         retries = RetryPolicy(backoff_s=0.01)
         made = Supervisor(self.workspace, self.compute, chosen, self.told, retries)
+        made.budget = budget
         if stop is not None:
             made.stop = stop
         return made

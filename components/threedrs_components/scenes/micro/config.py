@@ -52,6 +52,11 @@ class MicroWorldConfig(SceneSettings):
         """As many as are rendered."""
         return self.num_frames
 
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """Those that are written for students."""
+        return ("train", "text", "probe", "val")
+
     def of_role(self, role: Role) -> Self:
         """Without the sizes of the other role's splits."""
         others = {"train", "text", "val"} if role == "teacher" else {"teacher_scenes"}

@@ -1,0 +1,296 @@
+"""How many parameters a student has, from its configuration alone. Imports no torch.
+
+Counts are those of the transformers classes, module by module; a test holds them against models on
+the meta device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from threedrs_components.students.settings import StudentSettings
+
+Shape = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """A decoder of the Llama family, gated and with grouped queries."""
+
+    vocabulary: int
+    width: int
+    ff: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    biased: bool
+    """Whether queries, keys and values have biases: Qwen2 yes, Llama no."""
+    tied: bool = False
+    """Whether the word table is the output table, too."""
+
+    @property
+    def key_value_width(self) -> int:
+        """Columns of keys, and of values."""
+        return self.width // self.heads * self.key_value_heads
+
+    @property
+    def matrices(self) -> int:
+        """Weights of one layer that tokens are multiplied with."""
+        return 2 * self.width * (self.width + self.key_value_width) + 3 * self.width * self.ff
+
+    @property
+    def layer(self) -> int:
+        """Parameters of one layer: matrices, biases, two norms."""
+        biases = self.width + 2 * self.key_value_width if self.biased else 0
+        return self.matrices + biases + 2 * self.width
+
+    @property
+    def tables(self) -> int:
+        """Word tables."""
+        return (1 if self.tied else 2) * self.vocabulary * self.width
+
+    @property
+    def parameters(self) -> int:
+        """Layers, final norm, word tables."""
+        return self.layers * self.layer + self.width + self.tables
+
+
+@dataclass(frozen=True)
+class VisionSize:
+    """A vision transformer."""
+
+    width: int
+    ff: int
+    layers: int
+    patch: int
+    matrices: int
+    """Weights of one layer that patches are multiplied with."""
+    layer: int
+    """Parameters of one layer."""
+    outside: int
+    """Parameters beside the layers: embeddings and norms."""
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.layers * self.layer + self.outside
+
+
+@dataclass(frozen=True)
+class StudentSize:
+    """A student's parts; the ones that fine-tuning can freeze."""
+
+    vision: VisionSize
+    projector: int
+    """Between tower and language model, a learned newline vector with it."""
+    text: TextSize
+    source: str
+    """Where the sizes are from, for people."""
+    frame_marks: int = 0
+    """Positions that a frame takes beside its tokens."""
+
+    @property
+    def parameters(self) -> int:
+        """All of the published model."""
+        return self.vision.parameters + self.projector + self.text.parameters
+
+    @property
+    def grounding_head(self) -> int:
+        """Two MLPs of one hidden layer with a norm each, and the vector for "no object"."""
+        width = self.text.width
+        return width + 2 * (2 * (width * width + width) + 2 * width)
+
+    def alignment_head(self, teacher_width: int, hidden: int | None) -> int:
+        """Two layers from the student's width to the teacher's; the hidden one is twice as wide."""
+        width = self.text.width
+        hidden = hidden or 2 * width
+        return (width + 1) * hidden + (hidden + 1) * teacher_width
+
+
+QWEN2_7B: Shape = {
+    "vocab_size": 152_064,
+    "hidden_size": 3584,
+    "intermediate_size": 18_944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+}
+VICUNA_7B: Shape = {
+    "vocab_size": 32_064,
+    "hidden_size": 4096,
+    "intermediate_size": 11_008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+}
+SIGLIP: Shape = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 26,
+    "image_size": 384,
+    "patch_size": 14,
+}
+CLIP_LARGE: Shape = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "image_size": 336,
+    "patch_size": 14,
+}
+QWEN2_VL_TOWER: Shape = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4}
+QWEN2_5_VL_TOWER: Shape = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420}
+PUBLISHED: Mapping[str, tuple[Shape, Shape]] = {
+    "llava_video": (QWEN2_7B, SIGLIP),
+    "llava_onevision": (QWEN2_7B, SIGLIP),
+    "qwen2_vl": (QWEN2_7B, QWEN2_VL_TOWER),
+    "qwen2_5_vl": (QWEN2_7B, QWEN2_5_VL_TOWER),
+    "llava_next_video": (VICUNA_7B, CLIP_LARGE),
+}
+"""Sizes of what each kind of student starts from: language model and vision tower."""
+
+
+FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2}
+"""A mark before every frame and one behind it."""
+
+
+def student_size(student: StudentSettings) -> StudentSize | None:
+    """The size of a student: of its checkpoint where that is here, else of what is published.
+
+    None for a kind whose sizes nobody has written down, or a configuration of another model.
+    """
+    if student.kind not in PUBLISHED:
+        return None
+    text, tower = PUBLISHED[student.kind]
+    if student.size == "micro":
+        return _micro(student)
+    stored = _stored(student.checkpoint)
+    if stored is None:
+        return _size(
+            student.kind, text, tower, False, "published sizes, for its checkpoint is absent"
+        )
+    try:
+        own = stored.get("text_config") or stored
+        return _size(
+            student.kind,
+            {name: own.get(name, text[name]) for name in text},
+            {**tower, **(stored.get("vision_config") or {})},
+            bool(stored.get("tie_word_embeddings", own.get("tie_word_embeddings", False))),
+            "config.json of its checkpoint",
+        )
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _stored(checkpoint: str | None) -> dict[str, Any] | None:
+    if checkpoint is None:
+        return None
+    try:
+        stored = json.loads((Path(checkpoint) / "config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(stored, dict):
+        return None
+    return stored.get("model") or stored  # a folder that `save_student` wrote
+
+
+def _micro(student: StudentSettings) -> StudentSize:
+    sizes = student.micro
+    text = {
+        "vocab_size": MICRO_WORDS,
+        "hidden_size": sizes.width,
+        "intermediate_size": sizes.ff,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.key_value_heads,
+    }
+    tower = {
+        "depth": sizes.vision_layers,
+        "num_hidden_layers": sizes.vision_layers,
+        "embed_dim": sizes.vision_width,
+        "hidden_size": sizes.vision_width,
+        "mlp_ratio": sizes.vision_ff // sizes.vision_width,
+        "intermediate_size": sizes.vision_ff,
+        "image_size": sizes.image_size,
+        "patch_size": sizes.patch_size,
+    }
+    return _size(student.kind, text, tower, False, "its micro sizes, with about 500 words")
+
+
+MICRO_WORDS = 500
+"""About: the micro tokenizer is made of the words of the micro world."""
+
+
+def _size(kind: str, text: Shape, tower: Shape, tied: bool, source: str) -> StudentSize:
+    language = TextSize(
+        vocabulary=text["vocab_size"],
+        width=text["hidden_size"],
+        ff=text["intermediate_size"],
+        layers=text["num_hidden_layers"],
+        heads=text["num_attention_heads"],
+        key_value_heads=text["num_key_value_heads"],
+        biased=kind != "llava_next_video",
+        tied=tied,
+    )
+    vision, projector = _TOWERS[kind](tower, language.width)
+    return StudentSize(vision, projector, language, source, FRAME_MARKS.get(kind, 0))
+
+
+def _siglip(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, patch = tower["hidden_size"], tower["patch_size"]
+    rows = tower["image_size"] // patch
+    embeddings = (3 * patch * patch + 1 + rows * rows) * own
+    return _plain_tower(tower, embeddings + 2 * own), _mlp(own, width) + width
+
+
+def _clip(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, patch = tower["hidden_size"], tower["patch_size"]
+    rows = tower["image_size"] // patch
+    # A class token with a position of its own, no bias, a norm before and one behind.
+    embeddings = (3 * patch * patch + 1 + rows * rows + 1) * own
+    return _plain_tower(tower, embeddings + 4 * own), _mlp(own, width) + width
+
+
+def _plain_tower(tower: Shape, outside: int) -> VisionSize:
+    own, ff = tower["hidden_size"], tower["intermediate_size"]
+    matrices = 4 * own * own + 2 * own * ff
+    layer = matrices + 4 * own + ff + own + 4 * own
+    return VisionSize(
+        own, ff, tower["num_hidden_layers"], tower["patch_size"], matrices, layer, outside
+    )
+
+
+def _qwen2_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, ff = tower["embed_dim"], int(tower["embed_dim"] * tower["mlp_ratio"])
+    matrices = 4 * own * own + 2 * own * ff
+    layer = matrices + 4 * own + ff + own + 4 * own
+    patch, merged = tower.get("patch_size", 14), 4 * own
+    embedding = 3 * 2 * patch * patch * own
+    merger = 2 * own + (merged + 1) * merged + (merged + 1) * width
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding), merger
+
+
+def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, ff = tower["hidden_size"], tower["intermediate_size"]
+    matrices = 4 * own * own + 3 * own * ff
+    layer = matrices + 4 * own + 2 * ff + own + 2 * own
+    patch, merged = tower.get("patch_size", 14), 4 * own
+    embedding = 3 * 2 * patch * patch * own
+    merger = own + (merged + 1) * merged + (merged + 1) * width
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding), merger
+
+
+def _mlp(inputs: int, width: int) -> int:
+    return (inputs + 1) * width + (width + 1) * width
+
+
+_TOWERS: Mapping[str, Callable[[Shape, int], tuple[VisionSize, int]]] = {
+    "llava_video": _siglip,
+    "llava_onevision": _siglip,
+    "llava_next_video": _clip,
+    "qwen2_vl": _qwen2_vl,
+    "qwen2_5_vl": _qwen2_5_vl,
+}

@@ -1,0 +1,54 @@
+"""What features of published teachers cost: facts about released models. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from threedrs_components.teachers.settings import TeacherSettings
+
+
+@dataclass(frozen=True)
+class TeacherCost:
+    """One published model."""
+
+    width: int
+    """Of its features."""
+    parameters: int
+    frame_flops: float
+    """Arithmetic of one frame by itself."""
+    pair_flops: float = 0.0
+    """Arithmetic per pair of frames, where frames attend to each other."""
+
+
+TERA = 1e12
+TEACHERS: dict[str, TeacherCost] = {
+    # 32 frames of 518 x 392 take 60 (matrices) + 7 (frames) + 109 (all frames) TFLOP.
+    "vggt": TeacherCost(2048, 909_112_320, 67 * TERA / 32, 109 * TERA / 32**2),
+    # 768 tokens per frame: matrices of 1.2 billion weights, attention over all frames in 24 layers
+    # of width 768.
+    "flare": TeacherCost(768, 1_409_884_503, 2 * 1.2e9 * 768, 4 * 24 * 768 * 768.0**2),
+    "dinov2": TeacherCost(1024, 304_368_640, 2 * 304e6 * 257),
+    "dinov2_reg": TeacherCost(1024, 304_372_736, 2 * 304e6 * 261),
+    "mae": TeacherCost(1024, 303_301_632, 2 * 303e6 * 197),
+    "siglip2": TeacherCost(1152, 428_225_600, 2 * 412e6 * 256),
+}
+FLARE_WIDTHS = {"1": 1024, "2": 768, "3": 768, "1+3": 1792}
+
+
+def teacher_cost(teacher: TeacherSettings) -> TeacherCost | None:
+    """Facts about a teacher's released model; None for one that has none."""
+    cost = TEACHERS.get(teacher.kind)
+    stage = getattr(teacher, "stage", None)
+    if cost is not None and stage in FLARE_WIDTHS:
+        return TeacherCost(FLARE_WIDTHS[stage], cost.parameters, cost.frame_flops, cost.pair_flops)
+    return cost
+
+
+def extraction_flops(cost: TeacherCost, frames: int) -> float:
+    """Of one scene."""
+    return cost.frame_flops * frames + cost.pair_flops * frames**2
+
+
+def feature_bytes(width: int, frames: int, grid: int) -> int:
+    """Of one scene's features, pooled to the student's grid, in float16."""
+    return frames * grid * grid * width * 2
