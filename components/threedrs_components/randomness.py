@@ -27,15 +27,17 @@ def undisturbed() -> Iterator[None]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Inside, torch's random numbers start from the seed; outside, nothing has happened."""
-    with _GENERATOR, torch.random.fork_rng():
-        torch.manual_seed(seed)
+    # Initial weights are made on the CPU; torch's own ways would open every GPU there is.
+    with _GENERATOR, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
         yield
 
 
 def save_random_state(folder: Path, rank: int) -> None:
     """Keep this rank's generators; they matter only to models with dropout."""
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    torch.save({"cpu": torch.get_rng_state(), "gpus": devices}, _path(folder, rank))
+    # Only of the GPU that is in use: to ask another would open it.
+    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    torch.save({"cpu": torch.get_rng_state(), "gpu": gpu}, _path(folder, rank))
 
 
 def load_random_state(folder: Path, rank: int) -> None:
@@ -45,8 +47,8 @@ def load_random_state(folder: Path, rank: int) -> None:
     state = torch.load(_path(folder, rank), weights_only=True)
     with _GENERATOR:
         torch.set_rng_state(state["cpu"])
-        if state["gpus"] and len(state["gpus"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["gpus"])
+        if state["gpu"] is not None and torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(state["gpu"])
 
 
 def _path(folder: Path, rank: int) -> Path:

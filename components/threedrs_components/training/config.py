@@ -10,6 +10,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -45,16 +47,34 @@ class TrainingConfig(Config):
     clip: PositiveFloat = 1.0
     """Largest gradient norm."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_accumulation: Annotated[PositiveInt, CONDUCT] = 1
+    gradient_accumulation: Annotated[PositiveInt | None, CONDUCT] = 1
+    """Rounds of a step, each with as many scenes per worker as are left; null: one scene a round,
+    whatever the number of workers."""
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
     log_every: Annotated[PositiveInt, CONDUCT] = 10
     validate_every: Annotated[NonNegativeInt, CONDUCT] = 0
     """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
     strategy: Annotated[Strategy, CONDUCT] = "single"
     workers: Annotated[PositiveInt, CONDUCT] = 1
+    """Processes that train together, each on a GPU of its own or all on the CPU."""
 
     @model_validator(mode="after")
     def _a_task_has_no_scene_in_common(self) -> Self:
         if self.batches == "tasks" and self.questions_per_scene != 1:
             raise ValueError("batches 'tasks' takes questions one by one: questions_per_scene: 1")
         return self
+
+    @field_validator("workers")
+    @classmethod
+    def _scenes_divide(cls, workers: int, info: ValidationInfo) -> int:
+        scenes, rounds = (info.data.get(n) for n in ("scenes_per_step", "gradient_accumulation"))
+        if scenes and scenes % (parts := workers * (rounds or 1)):
+            raise ValueError(
+                f"{workers} workers x {rounds or 1} accumulation rounds do not divide "
+                f"scenes_per_step: {scenes}; use a multiple of {parts}, or other workers"
+            )
+        return workers
+
+    def rounds(self, world: int) -> int:
+        """Accumulation rounds of a step that so many workers share."""
+        return self.gradient_accumulation or max(1, self.scenes_per_step // world)
