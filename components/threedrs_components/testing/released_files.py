@@ -10,11 +10,9 @@ from typing import Any
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
-from threedrs_components.teachers.vggt.model import VGGT
-from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing import student_checkpoints
 from threedrs_components.testing.scannet_files import write_scannet
-from threedrs_components.testing.teacher_checkpoints import VGGT_SHAPE, write_tiny_checkpoint
+from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, write_tiny_checkpoint
 
 STUDENTS = {
     "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
@@ -22,25 +20,27 @@ STUDENTS = {
 }
 """Layout of a checkpoint -> where the presets look for it."""
 TEACHERS = {
+    "vggt": "VGGT-1B",
     "flare": "FLARE",
     "dinov2": "dinov2-large",
     "dinov2_reg": "dinov2-with-registers-large",
     "mae": "vit-mae-large",
     "siglip2": "siglip2-so400m-patch14-224",
 }
-"""Kind -> the folder where the presets look for its checkpoint; VGGT comes always."""
-VGGT_SIDE = 112
+"""Kind -> the folder where the presets look for its checkpoint."""
 LABELS = ("cabinet", "bed", "chair", "sofa", "table", "door", "lamp")
 
 
-def write_data(data: Path, *, train: int = 3, val: int = 2, teachers: Iterable[str] = ()) -> None:
+def write_data(
+    data: Path, *, train: int = 3, val: int = 2, teachers: Iterable[str] = ("vggt",)
+) -> None:
     """Write everything that the presets `as_released` and `clean` read.
 
     Args:
         data: gets the files; what DATA is to name.
         train: scenes to train on.
         val: scenes to evaluate.
-        teachers: kinds beside VGGT.
+        teachers: kinds that get a checkpoint.
     """
     world = data / "world"
     world.mkdir(parents=True)
@@ -55,11 +55,8 @@ def write_data(data: Path, *, train: int = 3, val: int = 2, teachers: Iterable[s
     with _pixels_of_the_real_tower():
         for layout, name in STUDENTS.items():
             student_checkpoints.publish(layout, data / "models" / name)
-    (data / "models/VGGT-1B").mkdir()
-    teacher = VGGT(VGGT_SHAPE.model_copy(update={"image_size": VGGT_SIDE}), scale=1.0)
-    write_tensors(data / "models/VGGT-1B/model.safetensors", teacher)
     for kind in teachers:
-        write_tiny_checkpoint(kind, data / "models" / TEACHERS[kind])
+        write_tiny_checkpoint(kind, data / "models" / TEACHERS[kind], view=RELEASED_VIEWS[kind])
 
 
 @contextmanager

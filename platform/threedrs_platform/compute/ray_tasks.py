@@ -99,7 +99,10 @@ class RayCompute:
         """Start a Ray task."""
         self._connect()
         handle = Handle(request.step_key, request.attempt)
-        options = {"name": f"{request.kind} {request.label}".strip(), **self._held(request.resources)}
+        options = {
+            "name": f"{request.kind} {request.label}".strip(),
+            **self._held(request.resources),
+        }
         reference = self._with(options).remote(replace(request, own_process=True))
         self._running[reference] = (handle, request.resources)
         return handle

@@ -106,5 +106,3 @@ def test_a_rank_that_is_killed_ends_the_training(
 def forked(_: str) -> Any:
     """Quicker than to spawn; this test's ranks use nothing of the parent."""
     return ForkContext()
-
-
