@@ -1,6 +1,6 @@
 """Table 4 as shipped, on tiny files and on GPUs that Ray only pretends to have.
 
-    python tests/bench/fake_gpu_table4.py [--gpus 8] [--where EXPRESSION] [--until KIND] [--keep DIR]
+    python tests/bench/fake_gpu_table4.py [--gpus 8] [--where CELLS] [--until KIND] [--keep DIR]
 
 Every step runs, with ZeRO-3, bfloat16, gradient checkpointing, accumulation and as many ranks as
 there are GPUs; the numbers mean nothing. Ends with the code of `workflows submit`.

@@ -1,4 +1,4 @@
-"""The folder DATA of the paper's grids, every file in its real format, all of it tiny and random."""
+"""The folder DATA of the paper's grids, each file in its real format, all of it tiny and random."""
 
 from __future__ import annotations
 

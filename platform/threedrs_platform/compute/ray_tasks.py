@@ -167,7 +167,7 @@ class RayCompute:
         return AttemptReport(failure=FailureClass.INFRA, message=f"{kind}: {reason}")
 
     def _sweep(self) -> None:
-        """For a while after a step with a worker group was lost, remove what is left of the group."""
+        """For a while after a step was lost, remove what is left of its worker group."""
         now = time.monotonic()
         if now < self._sweep_until and now - self._swept > SWEEP_EVERY_S:
             self._swept = now

@@ -51,6 +51,23 @@ def test_the_presets_differ_in_the_switches_and_in_nothing_else() -> None:
         assert (released[key], clean[key]) == (as_released, as_clean), key
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8, 16])
+def test_as_many_workers_train_as_there_are_gpus_at_the_same_batch(
+    gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUS", str(gpus))
+    training = base("clean").training
+    assert (training.workers, training.rounds(gpus)) == (gpus, 16 // gpus)
+
+
+def test_a_number_of_gpus_that_does_not_divide_the_batch_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GPUS", "3")
+    with pytest.raises(ConfigError, match=r"training\.workers: 3 workers .* scenes_per_step: 16"):
+        base("as_released")
+
+
 @pytest.mark.parametrize("key", SWITCHES)
 def test_every_switch_reaches_the_step_that_it_is_about(key: str) -> None:
     """A switch that no step is told of would change nothing but a label."""
