@@ -31,11 +31,14 @@ def _databases() -> set[Path]:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """One local Ray for the whole session, started as the engine starts it."""
+    """One local Ray for the whole session, started as the engine starts it; with two fake GPUs."""
     from threedrs_platform.compute.ray_tasks import RayCompute
+    from threedrs_platform.fake_gpus import FAKE_GPUS
     from threedrs_platform.steps import Resources
 
     compute = RayCompute(jobs=2)
-    compute.refusal(Resources())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FAKE_GPUS, "2")
+        compute.refusal(Resources())
     yield
     compute.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.fake_gpus import FAKE_GPUS, fake_gpus
 
 
 def device_for(gpus: float) -> torch.device:
@@ -17,7 +20,15 @@ def device_for(gpus: float) -> torch.device:
     """
     if not gpus:
         return torch.device("cpu")
+    if fake_gpus():
+        logging.getLogger(__name__).warning("%s is set: on the CPU in place of a GPU", FAKE_GPUS)
+        return torch.device("cpu")
     if not torch.cuda.is_available():
         fault = Fault("this step asks for a GPU, but torch finds none here", path="steps.*.gpus")
         raise ConfigError([fault])
     return torch.device("cuda")
+
+
+def backend_for(gpus: float) -> str:
+    """How processes with so many GPUs exchange tensors."""
+    return "nccl" if gpus and not fake_gpus() else "gloo"

@@ -27,8 +27,12 @@ def undisturbed() -> Iterator[None]:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Inside, torch's random numbers start from the seed; outside, nothing has happened."""
-    with _GENERATOR, torch.random.fork_rng():
-        torch.manual_seed(seed)
+    # Of the GPUs only the one in use, if one is: torch's own way would open all that there are.
+    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with _GENERATOR, torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed(seed)
         yield
 
 

@@ -52,6 +52,9 @@ class ConfigError(ThreedrsError):
         self.faults = faults
         super().__init__("\n".join(str(fault) for fault in faults))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Fault]]]:
+        return type(self), (self.faults,)
+
 
 class DataError(ThreedrsError):
     """Input data is unusable."""

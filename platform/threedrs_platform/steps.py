@@ -22,6 +22,9 @@ class Resources:
     gpus: float = 0
     memory_gib: float | None = None
     timeout_s: float | None = None
+    workers: int = 1
+    """Processes that share all this. Several are a group that the step starts itself, and that
+    takes it: did the step hold it besides, each would wait for the other."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from threedrs_components.scenes.frames import frame_tensor
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.records import Scene
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def check_precision(precision: str, device: str) -> None:
     Raises:
         ConfigError: bfloat16 is asked of a CPU.
     """
-    if precision == "bfloat16" and device == "cpu":
+    if precision == "bfloat16" and device == "cpu" and not fake_gpus():
         raise ConfigError(
             [Fault("bfloat16 needs an accelerator; on a CPU use float32", "teacher.precision")]
         )

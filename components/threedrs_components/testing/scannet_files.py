@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +53,5 @@ def write_scannet(world: Path, data: Path) -> None:
     for split, entries in infos.items():
         path = data / f"embodiedscan/embodiedscan_infos_{split}.json"
         path.write_text(json.dumps({"data_list": entries}))
+        path.with_suffix(".pkl").write_bytes(pickle.dumps({"data_list": entries}))
     (data / "metadata/scannet_gt_box.json").write_text(json.dumps(boxes))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,7 +41,27 @@ VGGT_SHAPE = VGGTArchitecture(
 )
 
 
-def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
+class View(NamedTuple):
+    """What a teacher looks at."""
+
+    side: int = SIDE
+    """Pixels of its square images."""
+    patch: int = PATCH
+
+
+TINY_VIEW = View()
+RELEASED_VIEWS = {
+    "vggt": View(112, 8),
+    "flare": View(512, 16),
+    "mae": View(224, 16),
+    "dinov2": View(224, 14),
+    "dinov2_reg": View(224, 14),
+    "siglip2": View(224, 14),
+}
+"""Views that are at least as fine as a student's 14 x 14 tokens; but for VGGT's, as released."""
+
+
+def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0, view: View = TINY_VIEW) -> Path:
     """Write a random model of one kind; the path that a teacher's `checkpoint` takes.
 
     Raises:
@@ -55,7 +75,7 @@ def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return WRITERS[kind](folder)
+        return WRITERS[kind](folder, view)
 
 
 def tiny_teacher(kind: str, folder: Path, **fields: Any) -> TeacherSettings:
@@ -76,17 +96,19 @@ def tiny_scene() -> Scene:
     return Scene(SCENE, names, images, depth, eye, eye, poses, np.eye(4, dtype=np.float32))
 
 
-def _vggt(folder: Path) -> Path:
-    write_tensors(folder / "model.safetensors", VGGT(VGGT_SHAPE, scale=1.0))
+def _vggt(folder: Path, view: View) -> Path:
+    sizes = {"image_size": view.side, "patch_size": view.patch}
+    model = VGGT(VGGT_SHAPE.model_copy(update=sizes), scale=1.0)
+    write_tensors(folder / "model.safetensors", model)
     return folder / "model.safetensors"
 
 
-def _mae(folder: Path) -> Path:
+def _mae(folder: Path, view: View) -> Path:
     from transformers import ViTMAEForPreTraining
 
     shape = MAEArchitecture(
-        image_size=SIDE,
-        patch_size=PATCH,
+        image_size=view.side,
+        patch_size=view.patch,
         hidden_size=WIDTH,
         layers=LAYERS,
         heads=HEADS,
@@ -98,33 +120,34 @@ def _mae(folder: Path) -> Path:
     return _saved(model, folder)
 
 
-def _dinov2(folder: Path) -> Path:
+def _dinov2(folder: Path, view: View) -> Path:
     from transformers import Dinov2Config, Dinov2Model
 
-    return _saved(Dinov2Model(Dinov2Config(**_vit_sizes(), mlp_ratio=2)), folder)
+    return _saved(Dinov2Model(Dinov2Config(**_vit_sizes(view), mlp_ratio=2)), folder)
 
 
-def _dinov2_registers(folder: Path) -> Path:
+def _dinov2_registers(folder: Path, view: View) -> Path:
     from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
 
-    config = Dinov2WithRegistersConfig(**_vit_sizes(), mlp_ratio=2, num_register_tokens=4)
+    config = Dinov2WithRegistersConfig(**_vit_sizes(view), mlp_ratio=2, num_register_tokens=4)
     return _saved(Dinov2WithRegistersModel(config), folder)
 
 
-def _siglip2(folder: Path) -> Path:
+def _siglip2(folder: Path, view: View) -> Path:
     from transformers import SiglipConfig, SiglipModel
 
     common = {"hidden_size": WIDTH, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS}
     words = {"vocab_size": 8, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
     text = {**common, **words, "intermediate_size": WIDTH, "max_position_embeddings": 4}
-    vision = {**_vit_sizes(), "intermediate_size": 2 * WIDTH}
+    vision = {**_vit_sizes(view), "intermediate_size": 2 * WIDTH}
     config = SiglipConfig(text_config=text, vision_config=vision)
     return _saved(SiglipModel(config), folder)
 
 
-def _flare(folder: Path) -> Path:
+def _flare(folder: Path, view: View) -> Path:
     """Of the released depth, and 42 octaves of poses; only the widths are small."""
-    model = FLARE(FLARESizes(encoder=WIDTH, patch=32, decoder=WIDTH, harmonics=42))
+    patch = 32 if view == TINY_VIEW else view.patch
+    model = FLARE(FLARESizes(encoder=WIDTH, patch=patch, decoder=WIDTH, harmonics=42))
     for name, parameter in model.named_parameters():
         if "pose_token" in name:
             torch.nn.init.normal_(parameter)
@@ -133,13 +156,13 @@ def _flare(folder: Path) -> Path:
     return folder / "geometry_pose.pth"
 
 
-def _vit_sizes() -> dict[str, Any]:
+def _vit_sizes(view: View) -> dict[str, Any]:
     return {
         "hidden_size": WIDTH,
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
-        "image_size": SIDE,
-        "patch_size": PATCH,
+        "image_size": view.side,
+        "patch_size": view.patch,
     }
 
 
@@ -149,12 +172,12 @@ def _saved(model: Any, folder: Path) -> Path:
     return folder
 
 
-def _precomputed(folder: Path) -> Path:
+def _precomputed(folder: Path, view: View) -> Path:
     np.savez(folder / f"{SCENE}.npz", feature=torch.randn(FRAMES, 4 * 4, WIDTH).numpy())
     return folder
 
 
-WRITERS: dict[str, Callable[[Path], Path]] = {
+WRITERS: dict[str, Callable[[Path, View], Path]] = {
     "vggt": _vggt,
     "flare": _flare,
     "mae": _mae,

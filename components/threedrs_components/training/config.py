@@ -10,6 +10,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -50,7 +52,9 @@ class TrainingConfig(Config):
     """adamw_8bit keeps both moments in one byte per weight, by block (arXiv 2110.02861); it needs
     bitsandbytes."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    gradient_accumulation: Annotated[PositiveInt, CONDUCT] = 1
+    gradient_accumulation: Annotated[PositiveInt | None, CONDUCT] = 1
+    """Rounds of a step, each with as many scenes per worker as are left; null: one scene a round,
+    whatever the number of workers."""
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
     log_every: Annotated[PositiveInt, CONDUCT] = 10
     validate_every: Annotated[NonNegativeInt, CONDUCT] = 0
@@ -60,6 +64,7 @@ class TrainingConfig(Config):
     """optimizer: its states and the float32 weights, 12 bytes per weight that learns, lie in the
     memory of the host, and the update is computed there. Only with DeepSpeed."""
     workers: Annotated[PositiveInt, CONDUCT] = 1
+    """Processes that train together, each on a GPU of its own or all on the CPU."""
 
     @model_validator(mode="after")
     def _a_task_has_no_scene_in_common(self) -> Self:
@@ -77,3 +82,18 @@ class TrainingConfig(Config):
         if self.offload == "optimizer" and self.optimizer == "adamw_8bit":
             raise ValueError("offloaded states lie on the host, where AdamW is not in 8 bits")
         return self
+
+    @field_validator("workers")
+    @classmethod
+    def _scenes_divide(cls, workers: int, info: ValidationInfo) -> int:
+        scenes, rounds = (info.data.get(n) for n in ("scenes_per_step", "gradient_accumulation"))
+        if scenes and scenes % (parts := workers * (rounds or 1)):
+            raise ValueError(
+                f"{workers} workers x {rounds or 1} accumulation rounds do not divide "
+                f"scenes_per_step: {scenes}; use a multiple of {parts}, or other workers"
+            )
+        return workers
+
+    def rounds(self, world: int) -> int:
+        """Accumulation rounds of a step that so many workers share."""
+        return self.gradient_accumulation or max(1, self.scenes_per_step // world)

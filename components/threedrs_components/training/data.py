@@ -79,7 +79,7 @@ class TrainingData:
 
     def micro_batches(self, plan: StepPlan, rank: int, world: int) -> list[MicroBatch]:
         """This worker's share of a step, one batch per accumulation round."""
-        rounds = self.training.gradient_accumulation
+        rounds = self.training.rounds(world)
         own = plan.scenes[rank::world]
         size = len(own) // rounds
         return [self.assemble(own[index * size : (index + 1) * size]) for index in range(rounds)]
@@ -146,10 +146,11 @@ def check_shares(training: TrainingConfig, world: int) -> None:
     Raises:
         ConfigError: it does not work out.
     """
-    parts = world * training.gradient_accumulation
+    rounds = training.rounds(world)
+    parts = world * rounds
     if training.scenes_per_step % parts:
         message = (
             f"{training.scenes_per_step} does not divide into {world} workers x "
-            f"{training.gradient_accumulation} accumulation rounds; use a multiple of {parts}"
+            f"{rounds} accumulation rounds; use a multiple of {parts}"
         )
         raise ConfigError([Fault(message, path="training.scenes_per_step")])

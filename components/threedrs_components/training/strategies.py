@@ -143,7 +143,7 @@ class Sharded:
         # brings, but clears them only where the first round has some.
         module.runs_every_head = world.size > 1 or config.offload != "none"
         self.world, self.peaks = world, [group.learning_rate for group in groups]
-        self.rounds, self.stage = config.gradient_accumulation, stage
+        self.rounds, self.stage = config.rounds(world.size), stage
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=self._settings(config)
         )
@@ -221,8 +221,7 @@ def import_deepspeed(device: torch.device) -> Any:
     On CPU `init_distributed` would compile that extension, and fail where there is no compiler;
     plain gloo does the same work.
     """
-    if device.type == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
+    os.environ["DS_ACCELERATOR"] = device.type
     os.environ.setdefault("LOCAL_RANK", str(device.index or 0))
     import deepspeed
     from deepspeed.ops import __compatible_ops__

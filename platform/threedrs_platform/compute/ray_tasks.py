@@ -1,4 +1,4 @@
-"""Attempts as Ray tasks. The only module that knows Ray's API.
+"""Attempts as Ray tasks. With `ray_groups`, all that the platform knows of Ray's API.
 
 Ray is muscle only: it retries nothing (`max_retries=0`; the journal decides), passes only small
 values (requests and reports), and starts no sooner than the first attempt is submitted.
@@ -16,17 +16,18 @@ from typing import Any
 
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
+from threedrs_platform.compute.ray_groups import remove_orphans
 from threedrs_platform.errors import StorageError
+from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 
 GIB = 1 << 30
 LOCAL_OBJECT_STORE_BYTES = GIB // 4
 """Requests and reports are small; the default would claim 30% of the machine's memory."""
-WORKER_VARIABLES = {
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s is short on a cold or busy node
-}
 TOTALS_AGE_S = 5.0
+SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
+"""How long after the loss of a step its worker group may turn up without an owner."""
 QUEUED_S, MAX_AHEAD = 0.2, 8.0
 
 
@@ -55,6 +56,7 @@ class RayCompute:
         self._usual_s = QUEUED_S
         """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
+        self._sweep_until = self._swept = 0.0
 
     @property
     def name(self) -> str:
@@ -77,8 +79,10 @@ class RayCompute:
         """Whether what runs leaves enough CPUs and GPUs. Something may always run.
 
         While steps are short some may wait in Ray's queue, up to a fifth of a second of work per
-        CPU: workers would idle otherwise until we have taken in their last reports.
+        CPU: workers would idle otherwise until we have taken in their last reports. A worker group
+        waits here, not in Ray's queue, where it would give up after a while.
         """
+        self._sweep()
         used = [*before, *(each for _, each in self._running.values())]
         if not used:
             return True
@@ -86,6 +90,7 @@ class RayCompute:
         cpus = sum(self._cpus(each) for each in used)
         gpus = sum(each.gpus for each in used)
         ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
+        ahead = 1.0 if resources.workers > 1 else ahead
         return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
             gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
         )
@@ -94,22 +99,26 @@ class RayCompute:
         """Start a Ray task."""
         self._connect()
         handle = Handle(request.step_key, request.attempt)
-        resources = request.resources
-        options: dict[str, Any] = {
-            "num_cpus": self._cpus(resources),
-            "num_gpus": resources.gpus,
+        options = {
             "name": f"{request.kind} {request.label}".strip(),
+            **self._held(request.resources),
         }
-        if resources.memory_gib:
-            options["memory"] = int(resources.memory_gib * GIB)
         reference = self._with(options).remote(replace(request, own_process=True))
-        self._running[reference] = (handle, resources)
+        self._running[reference] = (handle, request.resources)
         return handle
+
+    def _held(self, resources: Resources) -> dict[str, float]:
+        """What the task itself holds: nothing, where a worker group takes it all."""
+        if resources.workers > 1:
+            return {"num_cpus": 0, "num_gpus": 0}
+        held = {"num_cpus": self._cpus(resources), "num_gpus": resources.gpus}
+        return held | ({"memory": int(resources.memory_gib * GIB)} if resources.memory_gib else {})
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         """Collect tasks that ended."""
         if not self._running:
             return []
+        self._sweep()
         waiting = list(self._running)
         ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
@@ -133,11 +142,13 @@ class RayCompute:
         self._ray, self._is_ours = None, False
 
     def _collect(self, reference: Any) -> tuple[Handle, AttemptReport]:
-        handle, _ = self._running.pop(reference)
+        handle, resources = self._running.pop(reference)
         try:
             report: AttemptReport = self._ray.get(reference)
         except Exception as error:
             report = self._lost(handle, error)
+            if resources.workers > 1:
+                self._sweep_until = time.monotonic() + SWEEP_S
         self._cancelled.discard(handle)
         self._usual_s += (report.seconds - self._usual_s) / 4
         return handle, report
@@ -154,6 +165,13 @@ class RayCompute:
             return AttemptReport(failure=FailureClass.BUG, message=str(error.cause or reason))
         kind = type(error).__name__
         return AttemptReport(failure=FailureClass.INFRA, message=f"{kind}: {reason}")
+
+    def _sweep(self) -> None:
+        """For a while after a step was lost, remove what is left of its worker group."""
+        now = time.monotonic()
+        if now < self._sweep_until and now - self._swept > SWEEP_EVERY_S:
+            self._swept = now
+            remove_orphans(self._ray)
 
     def _with(self, options: dict[str, Any]) -> Any:
         """The task under these options, made once for all steps that share them."""
@@ -181,8 +199,6 @@ class RayCompute:
         if self._ray is not None:
             return
         one_thread_per_step(os.environ)
-        for name, value in WORKER_VARIABLES.items():
-            os.environ.setdefault(name, value)
         if self._address is None:
             _use_private_token(os.environ)
         import ray
@@ -202,6 +218,7 @@ class RayCompute:
                 ray.init(
                     address="local",
                     num_cpus=max(self._jobs or 1, os.cpu_count() or 1),
+                    num_gpus=fake_gpus() or None,
                     include_dashboard=False,
                     object_store_memory=LOCAL_OBJECT_STORE_BYTES,
                     **quiet,
@@ -235,6 +252,6 @@ def _use_private_token(environment: os._Environ[str]) -> None:
 
 def _worker_environment() -> dict[str, Any]:
     """One runtime environment for the whole run: each distinct one costs fresh workers."""
-    variables = dict(WORKER_VARIABLES)
+    variables: dict[str, str] = {}
     one_thread_per_step(variables)
     return {"env_vars": variables}

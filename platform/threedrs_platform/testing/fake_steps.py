@@ -118,3 +118,31 @@ def doomed(task: StepTask) -> None:
     """Crawl for `params["seconds"]`, then raise an error that no retry cures."""
     crawl(task)
     raise DataError("scene0000_00 has no depth")
+
+
+def lead(task: StepTask) -> None:
+    """Start a group on Ray that takes `params["gpus"]` GPUs, and wait for it as long as it lives.
+
+    The group stands for one of Ray Train: an actor makes it, in a placement group without a name.
+    """
+    import ray
+
+    leader = ray.remote(num_cpus=0)(_Leader).remote()
+    ray.get(leader.gather.remote(task.params["gpus"]))
+    (task.scratch / "gathered").write_text("")
+    ray.get(leader.work.remote(task.params["seconds"]))
+    (task.out / "out.txt").write_text("done")
+
+
+class _Leader:
+    def gather(self, gpus: int) -> None:
+        from ray.util.placement_group import placement_group
+
+        self.group = placement_group([{"GPU": 1}] * gpus)
+        assert self.group.wait(60)
+
+    def work(self, seconds: float) -> None:
+        from ray.util.placement_group import remove_placement_group
+
+        time.sleep(seconds)
+        remove_placement_group(self.group)

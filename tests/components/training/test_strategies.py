@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +22,7 @@ from threedrs_components.training.config import Strategy, TrainingConfig
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, train
 from threedrs_components.training.strategies import World
+from threedrs_platform.errors import SceneError
 
 
 @pytest.fixture
@@ -93,10 +90,7 @@ def test_deepspeed_trains_on_the_cpu(
 def test_sharded_ranks_may_be_asked_different_things(
     inputs: TrainingInputs, tmp_path: Path, strategy: Strategy
 ) -> None:
-    """One rank only finds objects, the other only writes text.
-
-    In an interpreter of its own: DeepSpeed keeps the process group of the first training.
-    """
+    """One rank only finds objects, the other only writes text."""
     kinds = {"a": "ground", "b": "text"}
     samples = {
         name: [sample for sample in inputs.samples[name] if sample.kind == kind]
@@ -104,29 +98,36 @@ def test_sharded_ranks_may_be_asked_different_things(
     }
     inputs = replace(inputs, samples=samples)
     one = run(inputs, tmp_path / "one")
-    (tmp_path / "two").mkdir()
-    sharded = pickle.dumps(with_strategy(inputs, strategy, 2))
-    (tmp_path / "two/inputs.pickle").write_bytes(sharded)
-    subprocess.run([sys.executable, "-c", TRAIN], cwd=tmp_path / "two", check=True, timeout=200)
-    losses = json.loads((tmp_path / "two/losses.json").read_text())
-    assert losses == pytest.approx([point["loss"] for point in one], rel=1e-3)
+    two = run(with_strategy(inputs, strategy, 2), tmp_path / "two")
+    assert [p["loss"] for p in two] == pytest.approx([p["loss"] for p in one], rel=1e-3)
     assert_same_weights(tmp_path / "one", tmp_path / "two")
 
 
-TRAIN = """
-import json, pickle
-from pathlib import Path
-from threedrs_components.training.launch import train_here
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("default")
+def test_any_training_may_follow_any_other_in_one_process(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    """DeepSpeed twice, two ranks, a failure, and DeepSpeed again."""
+    one = run(inputs, tmp_path / "one")
+    lost = replace(with_strategy(inputs, "deepspeed_zero2", 2), samples={"x": inputs.samples["a"]})
+    for number, (strategy, workers) in enumerate(FOLLOWING):
+        if number == 3:
+            with pytest.raises(SceneError, match="was not prepared"):
+                run(lost, tmp_path / "lost")
+        folder = tmp_path / str(number)
+        losses = [point["loss"] for point in run(with_strategy(inputs, strategy, workers), folder)]
+        assert losses == pytest.approx([point["loss"] for point in one], rel=1e-3)
+        assert_same_weights(tmp_path / "one", folder)
 
-losses, here = [], Path()
-train_here(
-    pickle.loads((here / "inputs.pickle").read_bytes()),
-    report=lambda step, values: losses.append(values["loss"]),
-    checkpoint_dir=here / "checkpoints",
-    out=here / "out",
+
+FOLLOWING: tuple[tuple[Strategy, int], ...] = (
+    ("deepspeed_zero3", 1),
+    ("deepspeed_zero2", 1),
+    ("ddp", 2),
+    ("deepspeed_zero2", 2),
 )
-(here / "losses.json").write_text(json.dumps(losses))
-"""
 
 
 @pytest.mark.slow

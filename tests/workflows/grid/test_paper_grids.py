@@ -10,6 +10,7 @@ import pytest
 
 from threedrs_components.paper.tables import paper_table
 from threedrs_components.report.paper import paper_row, trained
+from threedrs_platform.errors import ConfigError
 from threedrs_workflows.cli import main
 from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, load_cells
@@ -129,6 +130,24 @@ def test_a_preset_from_the_environment_runs_the_table_in_the_micro_world(
     grid = load_cells(FOLDER / "table5.yaml", smoke=True)
     assert {cell.experiment.scenes.kind for cell in grid.cells} == {"micro"}
     assert {each.gpus for cell in grid.cells for each in cell.resources.values()} == {0}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_gpus_of_every_grid_are_those_of_its_workers(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUS", "4")
+    for cell in load_cells(FOLDER / f"{name}.yaml").cells:
+        assert cell.resources["finetune"].gpus == cell.experiment.training.workers == 4
+
+
+def test_gpus_that_the_workers_cannot_share_out_are_refused() -> None:
+    with pytest.raises(ConfigError) as told:
+        load_cells(FOLDER / "table4.yaml", sets=("training.workers=4",))
+    (fault,) = told.value.faults
+    assert fault.path == "steps.finetune.gpus" and fault.line == 22
+    assert "8 GPUs for training.workers: 4" in fault.message
+    assert "set training.workers: 8, or gpus: 4" in fault.message
 
 
 def params(cell: GridCell) -> dict[str, Any]:

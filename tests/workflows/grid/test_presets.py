@@ -61,6 +61,23 @@ def test_the_presets_differ_in_the_switches_and_in_nothing_else(
         assert (released[key], other[key]) == (as_released, changed), key
 
 
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8, 16])
+def test_as_many_workers_train_as_there_are_gpus_at_the_same_batch(
+    gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUS", str(gpus))
+    training = base("clean").training
+    assert (training.workers, training.rounds(gpus)) == (gpus, 16 // gpus)
+
+
+def test_a_number_of_gpus_that_does_not_divide_the_batch_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GPUS", "3")
+    with pytest.raises(ConfigError, match=r"training\.workers: 3 workers .* scenes_per_step: 16"):
+        base("as_released")
+
+
 @pytest.mark.parametrize(
     ("key", "switch"),
     [(key, switch) for table in (SWITCHES, OLDER) for key, switch in table.items()],

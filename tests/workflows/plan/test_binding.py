@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import pytest
+
 from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
 from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import expand
+from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.plan.binding import bind_cells, with_resources
 
 GRID = """
@@ -41,7 +45,7 @@ def test_resources_reach_the_steps_that_others_read_from() -> None:
 def test_shared_steps_stay_shared() -> None:
     scenes = StepSpec("scenes", "m:f", {})
     read = StepSpec("prepare", "m:f", {}, {"scenes": scenes})
-    steps = with_resources({"a": scenes, "b": read}, {"scenes": Resources(gpus=1)})
+    steps = with_resources({"a": scenes, "b": read}, {"scenes": StepResources(gpus=1)})
     assert steps["a"].resources.gpus == 1
     assert steps["b"].inputs["scenes"] is steps["a"]
     assert steps["b"].resources == Resources()
@@ -49,7 +53,27 @@ def test_shared_steps_stay_shared() -> None:
 
 def test_a_step_with_a_gpu_is_another_step_and_is_told_to_use_it() -> None:
     read = StepSpec("probe", "m:run", {})
-    given = with_resources({"probe": read}, {"probe": Resources(gpus=1)})["probe"]
-    kept = with_resources({"probe": read}, {"probe": Resources(cpus=2)})["probe"]
+    given = with_resources({"probe": read}, {"probe": StepResources(gpus=1)})["probe"]
+    kept = with_resources({"probe": read}, {"probe": StepResources(cpus=2)})["probe"]
     assert given.numerics != read.numerics and given.settings["gpus"] == 1
     assert kept.numerics == read.numerics
+
+
+def test_a_worker_group_shares_what_the_grid_gives_its_step() -> None:
+    train = StepSpec("finetune", "m:run", {}, resources=Resources(cpus=8, workers=8))
+    named = StepResources(gpus=8, memory_gib=64)
+    step = with_resources({"finetune": train}, {"finetune": named})["finetune"]
+    assert step.resources == Resources(cpus=8, gpus=8, memory_gib=64, workers=8)
+    assert step.settings == {"gpus": 8, "cpus": 8, "memory_gib": 64}
+
+
+def test_a_rehearsal_without_gpus_never_passes_for_the_real_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def numerics() -> str:
+        train = StepSpec("finetune", "m:run", {})
+        return with_resources({"a": train}, {"finetune": StepResources(gpus=1)})["a"].numerics
+
+    real = numerics()
+    monkeypatch.setenv(FAKE_GPUS, "8")
+    assert numerics() != real

@@ -1,4 +1,4 @@
-"""Training under Ray: in this process for one worker, in a worker group for two."""
+"""Training in a worker group of Ray, which computes what one process does."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from threedrs_components.testing.synthetic import (
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
-from threedrs_platform.errors import SceneError
-from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
+from threedrs_platform.errors import SceneError, StepFailed
+from threedrs_workflows.steps.ray_training import GroupResources, train_on_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
+BOTH_CPUS = GroupResources(cpus=2)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,6 @@ def settings(folder: Path) -> tuple[dict[str, Any], dict[int, dict[str, float]]]
         "report": curve.__setitem__,
         "checkpoint_dir": folder / "checkpoints",
         "out": folder / "out",
-        "device": torch.device("cpu"),
     }, curve
 
 
@@ -71,19 +71,7 @@ def assert_close(one: Path, other: Path) -> None:
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=2e-4, msg=name)
 
 
-def test_one_worker_runs_in_this_process(
-    ray_here: Any, inputs: TrainingInputs, tmp_path: Path
-) -> None:
-    assert ray_is_on()
-    here, _ = settings(tmp_path / "here")
-    train_here(inputs, **here)
-    there, curve = settings(tmp_path / "there")
-    assert train_on_ray(inputs, **there).steps == 2
-    assert sorted(curve) == [1, 2]
-    assert_close(tmp_path / "here", tmp_path / "there")
-
-
-def test_a_step_lends_its_cpus_to_its_workers(
+def test_a_step_that_holds_nothing_trains_in_its_worker_group(
     ray_here: Any, inputs: TrainingInputs, tmp_path: Path
 ) -> None:
     here, _ = settings(tmp_path / "here")
@@ -92,9 +80,9 @@ def test_a_step_lends_its_cpus_to_its_workers(
 
     def step(two: TrainingInputs, folder: Path) -> tuple[TrainingSummary, list[int]]:
         there, curve = settings(folder)
-        return train_on_ray(two, **there), sorted(curve)
+        return train_on_ray(two, **there, resources=BOTH_CPUS), sorted(curve)
 
-    remote = ray_here.remote(num_cpus=2, max_retries=0)(step)
+    remote = ray_here.remote(num_cpus=0, max_retries=0)(step)
     summary, reported = ray_here.get(remote.remote(two, tmp_path / "there"))
     assert summary.steps == 2
     assert reported == [1, 2]
@@ -107,6 +95,16 @@ def test_the_error_of_a_worker_is_the_error_of_the_step(
     training = inputs.training.model_copy(update={"workers": 2})
     there, _ = settings(tmp_path / "there")
     with pytest.raises(SceneError, match="was not prepared"):
-        train_on_ray(
-            replace(inputs, training=training, samples={"x": inputs.samples["a"]}), **there
-        )
+        lost = {"x": inputs.samples["a"]}
+        train_on_ray(replace(inputs, training=training, samples=lost), **there, resources=BOTH_CPUS)
+
+
+def test_a_cluster_without_room_is_an_infrastructure_failure(
+    ray_here: Any, inputs: TrainingInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1")
+    two = replace(inputs, training=inputs.training.model_copy(update={"workers": 2}))
+    there, _ = settings(tmp_path / "there")
+    with pytest.raises(StepFailed, match="no group of 2 workers with 1 CPU, 1 GPU each") as told:
+        train_on_ray(two, **there, resources=GroupResources(cpus=2, gpus=2))
+    assert told.value.failure == "infra"

@@ -13,13 +13,7 @@ from typing import Any
 
 import pytest
 
-from threedrs_components.scenes.micro.config import MicroWorldConfig
-from threedrs_components.scenes.micro.write import write_world
-from threedrs_components.teachers.vggt.model import VGGT
-from threedrs_components.teachers.weights import write_tensors
-from threedrs_components.testing import student_checkpoints as tiny_checkpoints
-from threedrs_components.testing.scannet_files import write_scannet
-from threedrs_components.testing.teacher_checkpoints import VGGT_SHAPE
+from threedrs_components.testing.released_files import write_data
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.tree import put_in
@@ -30,11 +24,6 @@ from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.plan.cell_steps import cell_steps
 
 FRAMES = 2
-STUDENTS = {
-    "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
-    "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
-}
-"""Layout of a checkpoint -> where the presets look for it."""
 SMALL: dict[str, Any] = {
     "teacher": "vggt",
     "scenes.num_frames": FRAMES,
@@ -49,9 +38,6 @@ SMALL: dict[str, Any] = {
     "training.workers": 1,
     "training.strategy": "single",
     "probe.folds": 2,
-    "benchmarks.names": ["scanrefer", "multi3drefer", "scan2cap", "scanqa"],
-    "benchmarks.splits": {},
-    "benchmarks.label_map": None,
     "benchmarks.max_new_tokens": 3,
 }
 
@@ -59,33 +45,16 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DATA folder as the presets want it."""
-    world, data = tmp_path_factory.mktemp("world"), tmp_path_factory.mktemp("data")
-    config = MicroWorldConfig(train=3, text=3, val=2, num_frames=3, teacher_scenes=1)
-    write_world(config, world, "student")
-    (world / "annotations").rename(data / "annotations")
-    (data / "metadata").mkdir()
-    (world / "proposals/val.json").rename(data / "metadata/scannet_val_pred_box.json")
-    write_scannet(world, data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tiny_checkpoints.VISION, "image_size", 384)
-        patch.setitem(tiny_checkpoints.VISION, "patch_size", 14)
-        for layout, name in STUDENTS.items():
-            tiny_checkpoints.publish(layout, data / "models" / name)
-    (data / "models/VGGT-1B").mkdir()
-    teacher = VGGT(VGGT_SHAPE.model_copy(update={"image_size": 112}), scale=1.0)
-    write_tensors(data / "models/VGGT-1B/model.safetensors", teacher)
+    data = tmp_path_factory.mktemp("data")
+    write_data(data)
     return data
 
 
 def experiment(preset: str, data: Path, changes: Mapping[str, Any]) -> Experiment:
     text = f"version: 1\nname: x\nenv: {{DATA: {data}}}\nbase: {{preset: {preset}}}\n"
     tree = expand(load_document(text)).base.model_dump(mode="json")
-    lists = {split: f"{data}/embodiedscan/embodiedscan_infos_{split}.json" for split in LISTS}
-    tree = put_in(tree, (), {**SMALL, "scenes.frame_lists": lists, **changes})
+    tree = put_in(tree, (), {**SMALL, **changes})
     return Experiment.model_validate(tree)
-
-
-LISTS = ("train", "val")
 
 
 class Cell:
@@ -126,7 +95,7 @@ def test_a_preset_runs_on_files_of_the_real_formats(
         cell.run(step)
     measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
     assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
-    assert {"scanqa/em@1", "probe/score", "training/loss"} <= measured
+    assert {"scanqa/em@1", "sqa3d/em", "probe/score", "training/loss"} <= measured
     assert ("probe_teacher" in steps) == (preset == "clean")
     curves = {point.name for point in cell.recorders["finetune"].curves}
     assert {f"loss/{n}" for n in ("text", "grounding", "alignment", "correspondence")} <= curves

@@ -20,7 +20,6 @@ from threedrs_platform.config.strict_yaml import Document, load_document
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.steps import Resources
 from threedrs_workflows.experiment import Experiment, canonical_experiment
 from threedrs_workflows.grid.axes import Assignment, Axes, Dimension, read_axes
 from threedrs_workflows.grid.expand import Draft, Expansion
@@ -64,7 +63,7 @@ class GridCell:
     """Settings that vary within the grid and have an effect in this cell, with its values."""
     experiment: Experiment
     is_baseline: bool
-    resources: Mapping[str, Resources] = field(default_factory=dict)
+    resources: Mapping[str, StepResources] = field(default_factory=dict)
     """Resources by kind of step, where the grid names any."""
 
     @property
@@ -226,9 +225,11 @@ class _Assembly:
         varying = self._varying(list(merged.values()))
         dimensions = [*self.axes.crossed, *self.axes.added]
         crossed = {path for dimension in dimensions for path in dimension.paths}
-        return tuple(
+        cells = tuple(
             self._cell(cell_id, merged[cell_id], varying, crossed, base_id) for cell_id in order
         )
+        faults += filter(None, map(self._gpus_fault, cells))
+        return cells
 
     def _labelled(self, first: Draft, later: Draft, faults: list[Fault]) -> Draft:
         if first is later or not later.label or first.label == later.label:
@@ -317,12 +318,25 @@ class _Assembly:
             self._resources(draft),
         )
 
-    def _resources(self, draft: Draft) -> dict[str, Resources]:
+    def _gpus_fault(self, cell: GridCell) -> Fault | None:
+        """Training with GPUs that its workers cannot share out."""
+        finetune, workers = cell.resources.get("finetune"), cell.experiment.training.workers
+        gpus = finetune.gpus if finetune else 0
+        if not gpus or gpus == workers or (workers == 1 and gpus < 1):
+            return None
+        cure = f"training.workers: {gpus:g}, or " if gpus.is_integer() else ""
+        message = (
+            f"{gpus:g} GPUs for training.workers: {workers}, each of which trains on one; set "
+            f"{cure}gpus: {workers}"
+        )
+        return self.grid.document.fault(message, ("steps", "finetune", "gpus"))
+
+    def _resources(self, draft: Draft) -> dict[str, StepResources]:
         steps: dict[str, StepResources] = dict(self.grid.file.steps.items())
         for kind, values in draft.steps.items():
             named = steps.get(kind, StepResources())
             steps[kind] = StepResources.model_validate({**named.model_dump(), **values})
-        return {kind: step.resources() for kind, step in sorted(steps.items())}
+        return dict(sorted(steps.items()))
 
 
 def _compared_to(cells: Iterable[GridCell], name: str) -> GridCell | None:

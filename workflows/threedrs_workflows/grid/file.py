@@ -45,14 +45,16 @@ StepKind = Literal[
 class StepResources(Config):
     """What attempts of one kind of step occupy; never part of a result's identity."""
 
-    cpus: NonNegativeFloat = 1
+    cpus: NonNegativeFloat | None = None
+    """null: one for each process of the step."""
     gpus: NonNegativeFloat = 0
     memory_gib: PositiveFloat | None = None
     timeout_s: PositiveFloat | None = None
 
-    def resources(self) -> Resources:
-        """As the engine takes them."""
-        return Resources(**self.model_dump())
+    def over(self, own: Resources) -> Resources:
+        """As the engine takes them, where a step that is told nothing takes its `own`."""
+        cpus = own.cpus if self.cpus is None else self.cpus
+        return Resources(cpus, self.gpus, self.memory_gib, self.timeout_s, own.workers)
 
 
 class Ablate(Config):

@@ -16,10 +16,9 @@ from threedrs_platform.config.tree import get_in
 from threedrs_platform.database.trials import arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
-from threedrs_platform.steps import Resources
 from threedrs_workflows.experiment import Experiment, experiment_id
 from threedrs_workflows.grid.axes import Assignment, Choice
-from threedrs_workflows.grid.file import ReadGrid
+from threedrs_workflows.grid.file import ReadGrid, StepResources
 from threedrs_workflows.grid.start import Workbench
 from threedrs_workflows.grid.tune_section import TuneSection
 from threedrs_workflows.grid.tune_space import FORMS, Choices, Dimension, SpaceReader
@@ -77,7 +76,7 @@ class Tuning:
     """Builds experiments on the grid's base."""
     document: Document
     """The grid file, for faults with their lines."""
-    resources: Mapping[str, Resources] = field(default_factory=dict)
+    resources: Mapping[str, StepResources] = field(default_factory=dict)
     """Resources by kind of step, where the grid names any."""
 
     @property
@@ -160,7 +159,7 @@ def make_tuning(
                 else "nothing of the space has an effect; choose a teacher, or other settings"
             )
             faults.append(grid.document.fault(message, ("tune", "space")))
-    steps: dict[str, Resources] = {k: step.resources() for k, step in grid.file.steps.items()}
+    steps: dict[str, StepResources] = dict(grid.file.steps.items())
     return Tuning(name, section, tuple(arms), bench, grid.document, steps), faults
 
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.identity.file_digests import FileDigests
-from threedrs_platform.steps import Cell, Resources, StepSpec
+from threedrs_platform.steps import JSON, Cell, Resources, StepSpec
 from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, GridCells
+from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.plan.cell_steps import cell_steps
 
 
@@ -44,11 +46,12 @@ def bind_cell(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
 
 
 def with_resources(
-    steps: Mapping[str, StepSpec], resources: Mapping[str, Resources]
+    steps: Mapping[str, StepSpec], resources: Mapping[str, StepResources]
 ) -> dict[str, StepSpec]:
     """Steps, and all that they read from, with the resources of their kind where some are named.
 
-    A step with a GPU gets another key: the same sums come out a little different there.
+    A step with a GPU gets another key: the same sums come out a little different there. A rehearsal
+    on pretended GPUs has keys of its own.
     """
     if not resources:
         return dict(steps)
@@ -57,14 +60,27 @@ def with_resources(
     def change(step: StepSpec) -> StepSpec:
         if id(step) not in done:
             inputs = {name: change(read) for name, read in step.inputs.items()}
-            chosen = resources.get(step.kind, step.resources)
+            named = resources.get(step.kind)
+            chosen = named.over(step.resources) if named else step.resources
             done[id(step)] = replace(
                 step,
                 inputs=inputs,
                 resources=chosen,
-                numerics="cuda" if chosen.gpus else step.numerics,
-                settings={**step.settings, "gpus": chosen.gpus},
+                numerics=_numerics(chosen, step),
+                settings={**step.settings, **_told(chosen)},
             )
         return done[id(step)]
 
     return {role: change(step) for role, step in steps.items()}
+
+
+def _numerics(chosen: Resources, step: StepSpec) -> str:
+    if not chosen.gpus:
+        return step.numerics
+    return "cuda, pretended" if fake_gpus() else "cuda"
+
+
+def _told(chosen: Resources) -> dict[str, JSON]:
+    """What a step is told of its resources, of which a worker group makes parts."""
+    told = {"gpus": chosen.gpus, "cpus": chosen.cpus, "memory_gib": chosen.memory_gib}
+    return {name: value for name, value in told.items() if name == "gpus" or chosen.workers > 1}

@@ -164,7 +164,8 @@ def _finetune(experiment: Experiment, seed: int, shared: SharedSteps) -> StepSpe
         seed=seed,
         objectives=choose_objectives(experiment.active_objectives()),
     )
-    return params.step("finetune", inputs, resources=Resources(cpus=experiment.training.workers))
+    workers = experiment.training.workers
+    return params.step("finetune", inputs, resources=Resources(cpus=workers, workers=workers))
 
 
 def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
-from threedrs_components.devices import device_for
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.splits import scenes_of
@@ -20,7 +20,7 @@ from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.params.finetune import FinetuneParams
-from threedrs_workflows.steps.ray_training import ray_is_on, train_on_ray
+from threedrs_workflows.steps.ray_training import GroupResources, ray_is_on, train_on_ray
 
 
 def run(task: StepTask) -> None:
@@ -35,14 +35,13 @@ def run(task: StepTask) -> None:
         task.log(step, values)
         task.progress(step, inputs.training.steps, f"loss {values[LOSS]:.3f}")
 
-    launch = train_on_ray if ray_is_on() else train_here
-    summary = launch(
-        inputs,
-        report=report,
-        checkpoint_dir=task.scratch / "checkpoints",
-        out=task.out,
-        device=device_for(task.settings.get("gpus", 0)),
-    )
+    gpus, workers = task.settings.get("gpus", 0), inputs.training.workers
+    launch = partial(train_here, gpus=gpus)
+    if workers > 1 and ray_is_on():
+        cpus, memory = task.settings.get("cpus", workers), task.settings.get("memory_gib")
+        launch = partial(train_on_ray, resources=GroupResources(cpus, gpus, memory))
+    checkpoints = task.scratch / "checkpoints"
+    summary = launch(inputs, report=report, checkpoint_dir=checkpoints, out=task.out)
     _report_cost(task, inputs, summary)
 
 

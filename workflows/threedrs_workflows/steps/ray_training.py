@@ -1,26 +1,32 @@
-"""Training on Ray Train: local mode for one worker, a worker group for several."""
+"""Training in a worker group of Ray Train."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from threedrs_components.devices import backend_for, device_for
+from threedrs_components.training.launch import root_cause
 from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
-from threedrs_platform.errors import ThreedrsError
+from threedrs_platform.errors import StepFailed
 
 POLL_S = 0.5
-START_TIMEOUT_S = "300"
-"""Workers import torch and transformers before they enter; Ray's default of 60 s is too short."""
+SETTINGS = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s is short on a cold or busy cluster
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths of a grid are relative to where it was submitted
+}
+"""What Ray Train reads from the environment of the step."""
 
 
 def ray_is_on() -> bool:
@@ -32,50 +38,51 @@ def ray_is_on() -> bool:
     return bool(ray.is_initialized())
 
 
+@dataclass(frozen=True)
+class GroupResources:
+    """What all workers of a group take together. The step that starts them holds none of it."""
+
+    cpus: float
+    gpus: float = 0
+    memory_gib: float | None = None
+
+    def of_each(self, workers: int, cpus_there: float) -> dict[str, float]:
+        """One worker's part, as Ray counts. A small machine gives what it has, and is just slow."""
+        # Rounded down to Ray's unit: the parts must not add up to more than there is.
+        cpus = math.floor(1e4 * min(self.cpus, cpus_there) / workers) / 1e4
+        part = {"CPU": cpus, "GPU": self.gpus / workers}
+        part["memory"] = math.floor((self.memory_gib or 0) * 2**30 / workers)
+        return {name: amount for name, amount in part.items() if amount}
+
+
 def train_on_ray(
     inputs: TrainingInputs,
     *,
     report: Report,
     checkpoint_dir: Path,
     out: Path,
-    device: torch.device | str,
+    resources: GroupResources,
 ) -> TrainingSummary:
     """Train with Ray's TorchTrainer; checkpoints are ours, in `checkpoint_dir`.
 
-    One worker runs in this process (no start-up to wait for). Several run in a worker group and
-    leave their reports in a file, which this process reads while it waits; `checkpoint_dir` and
-    `out` must then be folders that all workers reach.
+    The workers leave their reports in a file, which this process reads while it waits;
+    `checkpoint_dir` and `out` must be folders that all workers reach.
+
+    Raises:
+        StepFailed: the cluster had no room for the group.
     """
-    if inputs.training.workers == 1:
-        found: list[TrainingSummary] = []
-
-        def local(_: dict[str, Any]) -> None:
-            found.append(
-                train(
-                    inputs,
-                    report=report,
-                    checkpoint_dir=checkpoint_dir,
-                    out=out,
-                    world=World(),
-                    device=device,
-                )
-            )
-
-        _fit(local, {}, inputs, checkpoint_dir, workers=0)
-        return found[0]
-    return _train_in_group(inputs, report, checkpoint_dir, out)
-
-
-def _train_in_group(
-    inputs: TrainingInputs, report: Report, checkpoint_dir: Path, out: Path
-) -> TrainingSummary:
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     mailbox = checkpoint_dir / f"reports-{time.time_ns()}.jsonl"
-    settings = {"inputs": inputs, "checkpoints": checkpoint_dir, "out": out, "mailbox": mailbox}
+    settings = {
+        "inputs": inputs,
+        "checkpoints": checkpoint_dir.resolve(),
+        "out": out.resolve(),
+        "mailbox": mailbox.resolve(),
+        "gpus": resources.gpus,
+    }
     reports = ReportsOfFirstRank(mailbox, report)
-    # The waiting thread must be this one: only then does Ray lend its CPUs to the workers.
     with reports.meanwhile():
-        _fit(_worker, settings, inputs, checkpoint_dir, inputs.training.workers)
+        _fit(settings, inputs.training.workers, resources)
     reports.relay()
     summary = json.loads(_summary_path(mailbox).read_text())
     mailbox.unlink(missing_ok=True)
@@ -113,40 +120,38 @@ class ReportsOfFirstRank:
             thread.join()
 
 
-def _fit(
-    function: Any, settings: dict[str, Any], inputs: TrainingInputs, folder: Path, workers: int
-) -> None:
-    """Run a training function; its own exception comes out, not Ray's wrapping of it."""
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", START_TIMEOUT_S)
-    from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
-    from ray.train.torch import TorchTrainer
+def _fit(settings: dict[str, Any], workers: int, resources: GroupResources) -> None:
+    """Run the worker group; its own exception comes out, not Ray's wrapping of it."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import ray
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+    from ray.train.torch import TorchConfig, TorchTrainer
 
-    gpu = torch.cuda.is_available()
+    part = resources.of_each(workers, ray.cluster_resources().get("CPU", resources.cpus))
     # The annotations are those of Train V1, which has no limit on controller failures.
     failures: Any = FailureConfig
     trainer = TorchTrainer(
-        function,
+        _worker,
         train_loop_config=settings,
+        torch_config=TorchConfig(backend=backend_for(resources.gpus)),
         scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=gpu and workers > 0, resources_per_worker={"CPU": 1}
+            num_workers=workers, use_gpu=resources.gpus > 0, resources_per_worker=part
         ),
         run_config=RunConfig(
             name=f"finetune-{time.time_ns()}",
-            storage_path=str(folder.resolve() / "ray"),
+            storage_path=str(settings["checkpoints"] / "ray"),
             failure_config=failures(max_failures=0, controller_failure_limit=0),
         ),
     )
     try:
         trainer.fit()
     except WorkerGroupError as error:
-        raise _root(error) from error
-
-
-def _root(error: Any) -> BaseException:
-    """What went wrong in the first place: when one rank fails, the others lose their peer."""
-    failures: list[BaseException] = [error.worker_failures[rank] for rank in error.worker_failures]
-    ours = [failure for failure in failures if isinstance(failure, ThreedrsError)]
-    return (ours or failures or [error])[0]
+        raise root_cause(error.worker_failures or {0: error}) from error
+    except ControllerError as error:
+        wanted = ", ".join(f"{amount:g} {name}" for name, amount in part.items())
+        message = f"no group of {workers} workers with {wanted} each: {error.controller_failure}"
+        raise StepFailed(message, "infra") from error
 
 
 def _worker(settings: dict[str, Any]) -> None:
@@ -158,6 +163,7 @@ def _worker(settings: dict[str, Any]) -> None:
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size())
     mailbox: Path = settings["mailbox"]
+    device = device_for(settings["gpus"])
 
     def post(step: int, values: dict[str, float]) -> None:
         with mailbox.open("a") as lines:
@@ -169,7 +175,8 @@ def _worker(settings: dict[str, Any]) -> None:
         checkpoint_dir=settings["checkpoints"],
         out=settings["out"],
         world=world,
-        device=ray.train.torch.get_device(),
+        # Ray's answer is a GPU wherever torch sees one, whether or not we were given it.
+        device=ray.train.torch.get_device() if device.type == "cuda" else device,
     )
     if world.rank == 0:
         _summary_path(mailbox).write_text(json.dumps(asdict(summary)))

@@ -1,0 +1,13 @@
+"""Rehearsals without GPUs: everything is placed as on GPUs, and computed on the CPU."""
+
+from __future__ import annotations
+
+import os
+
+FAKE_GPUS = "THREEDRS_FAKE_GPUS"
+"""Environment variable: how many GPUs a local Ray pretends to have."""
+
+
+def fake_gpus() -> int:
+    """How many GPUs are pretended, 0 where none are. What they compute is keyed apart."""
+    return int(os.environ.get(FAKE_GPUS) or 0)
