@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from threedrs_components.students.lmms_lab import MODEL_TYPES, refuse_contradictions
 from threedrs_components.students.settings import Newline, StudentSettings
 
 if TYPE_CHECKING:
     from threedrs_components.students.siglip_qwen2 import SiglipQwen2
+    from threedrs_components.students.weight_files import StoredTensor
 
 
 class LlavaVideoConfig(StudentSettings):
     """14 rows of 14 + 1 positions per frame at full size. The paper says LLaVA-Next-Video."""
 
     kind: Literal["llava_video"] = "llava_video"
-    published: ClassVar[Mapping[str, str]] = {"llava_qwen": "lmms-lab/LLaVA-Video-7B-Qwen2"}
+    published: ClassVar[Mapping[str, str]] = {
+        "llava_qwen": "lmms-lab/LLaVA-Video-7B-Qwen2, or 3DRS and Video-3D-LLM, trained from it",
+        "ross3d_qwen": "Ross3D",
+    }
     newline: ClassVar[Newline] = "row"
+
+    def refuse_contradictions(
+        self, folder: Path, stored: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
+    ) -> None:
+        """Of lmms-lab's layout everything is known."""
+        if stored["model_type"] in MODEL_TYPES:
+            refuse_contradictions(folder, stored, tensors, self, self.newline)
 
     def architecture(self) -> type[SiglipQwen2]:
         """SigLIP and Qwen2."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
-from threedrs_platform.config import CONDUCT, PLACE, Config
+from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
+    from threedrs_components.students.weight_files import StoredTensor
 
 ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
@@ -55,6 +57,8 @@ class StudentSettings(Config):
     size: Literal["micro", "7b"] = "micro"
     checkpoint: Annotated[str | None, PLACE] = None
     """A student folder, or for size 7b the published weights."""
+    method: Annotated[Literal["3DRS", "Video-3D LLM", "Ross3D"] | None, REPORTED] = None
+    """Whose trained weights the checkpoint holds: reports set them beside that method's numbers."""
     position_encoding: bool = False
     """Add the sine encoding of world coordinates to visual tokens and object features."""
     object_features: ObjectFeatures = "llm"
@@ -129,6 +133,20 @@ class StudentSettings(Config):
         if self.size == "micro":
             return self.micro.image_size // self.micro.patch_size
         return self.real_patch_grid
+
+    def refuse_contradictions(
+        self, folder: Path, stored: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
+    ) -> None:
+        """Refuse published weights that this student would read as another model than they are.
+
+        Args:
+            folder: of the weights.
+            stored: its config.json.
+            tensors: by name.
+
+        Raises:
+            CheckpointError: names what does not fit, and what would.
+        """
 
     @abstractmethod
     def architecture(self) -> type[Student]:
