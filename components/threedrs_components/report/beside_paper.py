@@ -147,8 +147,8 @@ def _remarks(each: Beside) -> Iterator[str]:
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for row, column, cell in each.paper.remarks:
         if id(row) in shown and column.metric in each.metrics:
-            printed = "" if cell.printed == cell.value else f" (printed: {printed(cell.printed)})"
-            about = f"{column.dataset} {column.heading}{printed}"
+            other = "" if cell.printed == cell.value else f" (printed: {printed(cell.printed)})"
+            about = f"{column.dataset} {column.heading}{other}"
             reasons.setdefault((row.method, cell.mark, cell.why), []).append(about)
     for (method, mark, why), cells in reasons.items():
         yield f"{method}: {', '.join(cells)} {mark}: {why}"

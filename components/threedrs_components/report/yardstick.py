@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from threedrs_components.paper.tables import PaperRow
+from threedrs_components.paper.tables import LEGEND, PaperRow
 from threedrs_components.report.notation import ABSENT, entry_text, printed, signed
 from threedrs_components.report.paper import trained
 from threedrs_components.report.sheets import Sheet
@@ -75,7 +75,8 @@ def _sheet(rows: Sequence[Row], theirs: PaperRow, metrics: Sequence[str], title:
             (metric, printed(cell.value) + cell.mark, *ours, *_judged(released, metric, cell.value))
         )
     header = ("", PRINTED, *names, "released - printed", "expected")
-    return Sheet(f"{theirs.method} ({title}, %)", header, tuple(lines))
+    legend = LEGEND if any(theirs.cells[metric].mark for metric in metrics) else ""
+    return Sheet(f"{theirs.method} ({title}, %)", header, tuple(lines), legend)
 
 
 def _judged(released: Row | None, metric: str, paper: float | None) -> Iterator[str]:

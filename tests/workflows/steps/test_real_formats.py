@@ -18,6 +18,7 @@ from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_components.testing import student_checkpoints as tiny_checkpoints
+from threedrs_components.testing.released_checkpoints import publish_released
 from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.teacher_checkpoints import VGGT_SHAPE
 from threedrs_platform.compute.recorder import Recorder
@@ -71,6 +72,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setitem(tiny_checkpoints.VISION, "patch_size", 14)
         for layout, name in STUDENTS.items():
             tiny_checkpoints.publish(layout, data / "models" / name)
+        publish_released("3DRS", data / "models/3DRS")
+        publish_released("Video-3D LLM", data / "models/Video3D-LLM-LLaVA-Qwen-Uniform-32")
     (data / "models/VGGT-1B").mkdir()
     teacher = VGGT(VGGT_SHAPE.model_copy(update={"image_size": 112}), scale=1.0)
     write_tensors(data / "models/VGGT-1B/model.safetensors", teacher)
@@ -131,3 +134,18 @@ def test_a_preset_runs_on_files_of_the_real_formats(
     curves = {point.name for point in cell.recorders["finetune"].curves}
     assert {f"loss/{n}" for n in ("text", "grounding", "alignment", "correspondence")} <= curves
     assert len(list(tmp_path.glob("*-extract/out/*.arrow"))) == 5
+
+
+@pytest.mark.parametrize("preset", ["3drs", "video_3d_llm"])
+def test_published_weights_are_probed_asked_and_scored_as_they_are(
+    preset: str, data: Path, tmp_path: Path
+) -> None:
+    cell, settings = Cell(tmp_path), {"training.steps": 0, "teacher": "none"}
+    steps = cell_steps(experiment(preset, data, settings), 1, FileDigests())
+    assert not {"finetune", "extract"} & steps.keys()
+    for step in steps.values():
+        cell.run(step)
+    measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
+    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
+    assert {"scanqa/em@1", "probe/score"} <= measured
+    assert not list(tmp_path.glob("*-pretrain/out/*.safetensors"))  # pointed at, not copied

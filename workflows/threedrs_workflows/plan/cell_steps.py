@@ -105,7 +105,8 @@ class SharedSteps:
     def _student(self) -> StepSpec:
         student = self._experiment.student_config().start()
         if student.checkpoint is not None:
-            weights = self._digests.of(student.checkpoint, "students.*.checkpoint")
+            setting = f"students.{self._experiment.student}.checkpoint"
+            weights = self._digests.of(student.checkpoint, setting)
             return PretrainParams(student=choose(student), weights=weights).step("pretrain", {})
         recipe = self._experiment.student_pretraining
         params = PretrainParams(student=choose(student), student_pretraining=recipe)
