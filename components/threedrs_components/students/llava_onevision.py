@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from threedrs_components.students.lmms_lab import MODEL_TYPES, refuse_contradictions
 from threedrs_components.students.settings import Newline, StudentSettings
 
 if TYPE_CHECKING:
     from threedrs_components.students.siglip_qwen2 import SiglipQwen2
-    from threedrs_components.students.weight_files import StoredTensor
 
 
 class LlavaOneVisionStudentConfig(StudentSettings):
@@ -23,13 +20,6 @@ class LlavaOneVisionStudentConfig(StudentSettings):
         "llava_onevision": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
     }
     newline: ClassVar[Newline] = "end"
-
-    def refuse_contradictions(
-        self, folder: Path, stored: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
-    ) -> None:
-        """Of lmms-lab's layout everything is known."""
-        if stored["model_type"] in MODEL_TYPES:
-            refuse_contradictions(folder, stored, tensors, self, self.newline)
 
     def architecture(self) -> type[SiglipQwen2]:
         """SigLIP and Qwen2."""

@@ -81,9 +81,10 @@ class Key:
         return value is None or value == self.has
 
 
+TRAIN_SO = "the released training sets it by a flag; for a start to train so, change config.json"
 KEYS: Mapping[str, Key] = {
-    "mm_spatial_pool_mode": Key("bilinear"),
-    "mm_spatial_pool_stride": Key(2),
+    "mm_spatial_pool_mode": Key("bilinear", TRAIN_SO),
+    "mm_spatial_pool_stride": Key(2, TRAIN_SO),
     "mm_patch_merge_type": Key("spatial_unpad", "only that one has the newline vector"),
     "mm_projector_type": Key("mlp2x_gelu"),
     "mm_vision_select_feature": Key("patch"),
@@ -135,7 +136,6 @@ def refuse_contradictions(
     stored: Mapping[str, Any],
     tensors: Mapping[str, StoredTensor],
     config: StudentSettings,
-    newline: str,
 ) -> None:
     """Refuse weights that this student would read as another model than they are.
 
@@ -144,12 +144,11 @@ def refuse_contradictions(
         stored: its config.json.
         tensors: by name.
         config: of the student.
-        newline: where it has its newline vector.
 
     Raises:
         CheckpointError: names everything that does not fit, and what would.
     """
-    faults = [*_wrong_keys(stored, newline), *_wrong_settings(stored, config)]
+    faults = [*_wrong_keys(stored, config.newline), *_wrong_settings(stored, config)]
     if faults:
         raise CheckpointError(f"{folder}/config.json: " + "; ".join(faults))
     faults = [

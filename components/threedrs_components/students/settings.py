@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
@@ -13,7 +12,6 @@ from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
-    from threedrs_components.students.weight_files import StoredTensor
 
 ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
@@ -133,20 +131,6 @@ class StudentSettings(Config):
         if self.size == "micro":
             return self.micro.image_size // self.micro.patch_size
         return self.real_patch_grid
-
-    def refuse_contradictions(
-        self, folder: Path, stored: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
-    ) -> None:
-        """Refuse published weights that this student would read as another model than they are.
-
-        Args:
-            folder: of the weights.
-            stored: its config.json.
-            tensors: by name.
-
-        Raises:
-            CheckpointError: names what does not fit, and what would.
-        """
 
     @abstractmethod
     def architecture(self) -> type[Student]:

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.students.folder import is_student, read_config, refuse_kind
-from threedrs_components.students.lmms_lab import HEAD_PREFIX
+from threedrs_components.students.lmms_lab import HEAD_PREFIX, MODEL_TYPES, refuse_contradictions
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
 
 
-def check_start(config: StudentSettings, folder: Path, chooses: bool = False) -> None:
+def check_start(config: StudentSettings, folder: Path, needs_head: bool = False) -> None:
     """Refuse weights that a student cannot start from, as far as headers tell.
 
     Args:
         config: of the student.
         folder: holds a student, or published weights.
-        chooses: among boxes, and without training: the weights must have a grounding head.
+        needs_head: it chooses among boxes, and nothing trains it to.
 
     Raises:
         CheckpointError: names what does not fit, and what to do.
@@ -28,7 +28,7 @@ def check_start(config: StudentSettings, folder: Path, chooses: bool = False) ->
         refuse_kind(folder, read_config(folder), config)
         return
     check_published(config, folder)
-    if chooses and not any(name.startswith(HEAD_PREFIX) for name in stored_tensors(folder)):
+    if needs_head and not any(name.startswith(HEAD_PREFIX) for name in stored_tensors(folder)):
         raise CheckpointError(
             f"{folder}: has no grounding head, and nothing trains one (training.steps: 0); leave "
             "benchmarks that choose among boxes out of benchmarks.names, or train"
@@ -44,7 +44,8 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
     tensors = stored_tensors(folder)
     stored = read_config(folder)
     refuse_model_type(folder, stored.get("model_type"), config.published)
-    config.refuse_contradictions(folder, stored, tensors)
+    if stored["model_type"] in MODEL_TYPES:
+        refuse_contradictions(folder, stored, tensors, config)
     return stored
 
 

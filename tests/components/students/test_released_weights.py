@@ -141,7 +141,10 @@ BAD_HEADERS: dict[str, tuple[Spoil, str]] = {
         rewritten(lambda t: t.update({"model.audio_tower.weight": torch.ones(2)})),
         r"not of this model \(model\.audio_tower\.weight in",
     ),
-    "pooling mode": (configured(mm_spatial_pool_mode="average"), "pool_mode is 'average'.*'bilin"),
+    "pooling mode": (
+        configured(mm_spatial_pool_mode="average"),
+        "pool_mode is 'average'.*'bilin.*change config.json",
+    ),
     "pooling stride": (configured(mm_spatial_pool_stride=4), "mm_spatial_pool_stride is 4.*has 2"),
     "no newline": (configured(mm_patch_merge_type="flat"), "patch_merge_type is 'flat'.*newline"),
     "voxels": (configured(voxel_size=0.2), "voxel_size is 0.2"),

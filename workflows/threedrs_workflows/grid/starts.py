@@ -17,18 +17,31 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
     Raises:
         ConfigError: lists every student whose weights are others than its settings say.
     """
-    faults = {fault for experiment in experiments for fault in _faults(experiment)}
+    students = {
+        (each.student, _needs_head(each), each.student_config().model_dump_json()): each
+        for each in experiments
+    }
+    faults = {
+        fault
+        for (_, needs_head, _), each in students.items()
+        if (fault := _fault(each, needs_head)) is not None
+    }
     if faults:
         raise ConfigError(sorted(faults, key=str))
 
 
-def _faults(experiment: Experiment) -> Iterable[Fault]:
+def _needs_head(experiment: Experiment) -> bool:
+    """Whether a student chooses among boxes that nothing has taught it here."""
+    asked = [BENCHMARKS[name] for name in experiment.benchmarks.names]
+    return not experiment.trains() and any("text" not in benchmark.takes for benchmark in asked)
+
+
+def _fault(experiment: Experiment, needs_head: bool) -> Fault | None:
     student = experiment.student_config()
     if student.checkpoint is None or not Path(student.checkpoint).exists():
-        return
-    benchmarks = [BENCHMARKS[name] for name in experiment.benchmarks.names]
-    chooses = any("text" not in benchmark.takes for benchmark in benchmarks)
+        return None
     try:
-        check_start(student, Path(student.checkpoint), chooses and not experiment.trains())
+        check_start(student, Path(student.checkpoint), needs_head)
     except CheckpointError as error:
-        yield Fault(str(error), f"students.{experiment.student}.checkpoint")
+        return Fault(str(error), f"students.{experiment.student}.checkpoint")
+    return None
