@@ -56,11 +56,10 @@ def yardsticks(
 
 
 def _sheet(rows: Sequence[Row], theirs: PaperRow, metrics: Sequence[str], title: str) -> Sheet:
-    columns = [
-        (heading, row)
-        for heading, of_released in ((RELEASED, True), (RETRAINED, False))
-        for row in [each for each in rows if is_released(each) is of_released] or [None]
-    ]
+    columns: list[tuple[str, Row | None]] = []
+    for heading, of_released in ((RELEASED, True), (RETRAINED, False)):
+        found = [(heading, row) for row in rows if is_released(row) is of_released]
+        columns += found or [(heading, None)]
     several = len(columns) > len((RELEASED, RETRAINED))
     names = [f"{head}: {row.title}" if several and row else head for head, row in columns]
     released = next((row for _, row in columns if row and is_released(row)), None)

@@ -142,7 +142,7 @@ def refuse_no_room(folder: Path, config: PretrainedConfig, tokenizer: StudentTok
     added = [tokenizer.ground_id, tokenizer.coord_id]
     rows = config.get_text_config().vocab_size
     placeholders = {tokenizer.visual_id, getattr(config, "image_token_id", None)}
-    taken = sorted(placeholders & set(added))
+    taken = [each for each in added if each in placeholders]
     if max(added) >= rows or taken:
         why = f"{taken} are its placeholders of visual tokens" if taken else "they lie behind it"
         raise CheckpointError(
