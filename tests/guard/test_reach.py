@@ -157,6 +157,11 @@ def held_out(_kind: str, _data: Path) -> dict[str, Any]:
     return {"held_out": 0.4, "training.validate_every": 1}
 
 
+def untrained(_kind: str, _data: Path) -> dict[str, Any]:
+    """A start, evaluated as it is."""
+    return {"training.steps": 0}
+
+
 CASES = {
     **{f"student {kind}": (of_student, kind) for kind in STUDENTS},
     **{f"teacher {kind}": (of_teacher, kind) for kind in TEACHERS},
@@ -165,6 +170,7 @@ CASES = {
     **{f"objective {kind}": (of_objective, kind) for kind in OBJECTIVES},
     **{f"loss {kind}": (of_alignment_loss, kind) for kind in known_losses()},
     "held out": (held_out, ""),
+    "untrained": (untrained, ""),
 }
 """A newcomer in a registry is run by itself; one without data of its own fails and says so."""
 

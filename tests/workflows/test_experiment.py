@@ -298,3 +298,22 @@ def test_the_tree_imports_nothing_heavy() -> None:
         "assert not heavy & set(sys.modules), sorted(heavy & set(sys.modules))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"teacher": "vggt"},
+        {"text__mask": "clean"},
+        {"correspondence__weight": 1.0},
+        {"training__learning_rate": 0.5},
+    ],
+)
+def test_what_trains_is_no_part_of_a_cell_that_trains_nothing(changes: dict[str, Any]) -> None:
+    assert identity(training__steps=0, **changes) == identity(training__steps=0)
+    assert identity(training__steps=0) != identity(training__steps=1)
+
+
+def test_nothing_is_validated_where_nothing_is_trained() -> None:
+    with pytest.raises(ConfigError, match=r"nothing is trained \(steps: 0\)"):
+        experiment(training__steps=0, training__validate_every=5, held_out=0.2)

@@ -214,18 +214,22 @@ class Experiment(ObjectivesConfig, Ingredients):
         whole = self.alignment.teacher_area == "frame"
         return 1.0 if whole else self.prepare.seen / self.prepare.image_size
 
+    def trains(self) -> bool:
+        """Whether anything is trained; with training.steps: 0 the start is evaluated as it is."""
+        return self.training.steps > 0
+
     def active_objectives(self) -> tuple[ObjectiveSettings, ...]:
         """The losses that take part in training."""
-        return self.active(has_teacher=self.teacher != NO_TEACHER)
+        return self.active(has_teacher=self.teacher != NO_TEACHER) if self.trains() else ()
 
 
 def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
     """JSON values of all settings that take part in this cell, in the shape of the tree.
 
-    Left out are: the seed, entries of tables that are not chosen, the teacher and its alignment
-    where nothing is distilled, all but the weight of another objective whose weight is 0,
-    `held_out` where it is 0, pretraining of what has a checkpoint, prompts of benchmarks that
-    nobody asks, and settings marked as conduct.
+    Left out are: the seed, entries of tables that are not chosen, training and its losses where
+    there are 0 steps of it, the teacher and its alignment where nothing is distilled, all but the
+    weight of another objective whose weight is 0, `held_out` where it is 0, pretraining of what has
+    a checkpoint, prompts of benchmarks that nobody asks, and settings marked as conduct.
     Places stay: cells that differ in a checkpoint's path are different cells.
     """
     data = experiment.canonical(without=(CONDUCT,))
@@ -245,10 +249,14 @@ def canonical_experiment(experiment: Experiment) -> dict[str, Any]:
         )
     for name in experiment.benchmarks.idle_prompts():
         del data["benchmarks"]["prompts"][name]
+    if not experiment.trains():
+        data["training"] = {"steps": 0}
     if experiment.held_out == 0:
         del data["held_out"]
     for name in OBJECTIVES:
         del data[name]
+    if not experiment.trains():
+        return data
     return data | experiment.taking_part(has_teacher=experiment.teacher != NO_TEACHER)
 
 

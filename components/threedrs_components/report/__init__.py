@@ -7,6 +7,7 @@ findings.py    sentences about the paper's claims, each decided by the data
 honesty.py     what the micro world's numbers may not be read as
 quartiles.py   does a scene's correspondence score go with its metric?
 paper.py       the paper's row beside a cell; beside_paper.py whole tables of them
+yardstick.py   published weights beside the paper's numbers and what was trained here
 document.py    all of it as one value
 sheets.py      the report as plain text cells; render.py writes them in each format
 data.py        the report as CSV rows and JSON values

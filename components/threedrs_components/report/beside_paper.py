@@ -20,19 +20,16 @@ from threedrs_components.paper.tables import (
     paper_tables,
 )
 from threedrs_components.report.honesty import is_micro
-from threedrs_components.report.notation import ABSENT, entry_text, signed
+from threedrs_components.report.notation import ABSENT, entry_text, printed, signed
 from threedrs_components.report.paper import paper_row, trained
 from threedrs_components.report.sheets import MOST_METRIC_COLUMNS, Sheet
-from threedrs_components.report.table import Entry, ResultTable, Row
+from threedrs_components.report.table import ResultTable, Row
+from threedrs_components.report.yardstick import NEVER, NOTE, PERCENT, is_released, yardsticks
 from threedrs_platform.database.measurements import flatten
 from threedrs_platform.errors import ConfigError, Fault
 
-PERCENT = "%"
-"""The paper's unit throughout; ours for the same metrics."""
 DETAILS = ("table7", "table8", "table9", "table10", "table11")
 """The appendix, one benchmark each: shown when asked for."""
-NEVER = Entry({}, 0)
-"""A metric that a cell does not measure."""
 ONE_RUN = "The paper prints one run per row, without seeds or spread."
 OTHER_SCALE = (
     "Scales differ: the paper's numbers are of ScanNet and 7B students, ours of rendered rooms and "
@@ -112,9 +109,15 @@ def _telling(known: Sequence[Beside], run: str) -> list[Beside]:
 
 
 def paper_sheets(found: Sequence[Beside], pivot: bool = False) -> list[Sheet]:
-    """Ours and the paper's as tables of text; `pivot` exchanges default rows and columns."""
+    """Ours and the paper's as tables of text; `pivot` exchanges default rows and columns.
+
+    Where published weights were evaluated, too, each method has a table of its own.
+    """
     made = []
     for each in found:
+        if threefold := yardsticks(each.rows, each.metrics, _title(each.paper)):
+            made += [sheet.turned() if pivot else sheet for sheet in threefold]
+            continue
         turn = (len(each.metrics) > MOST_METRIC_COLUMNS) != pivot
         pair = [_numbers(each), *([_gains(each)] if each.baseline else [])]
         made += [sheet.turned() if turn else sheet for sheet in pair if sheet.rows]
@@ -126,6 +129,8 @@ def paper_notes(found: Sequence[Beside], table: ResultTable) -> list[str]:
     micro = any(is_micro(flatten(row.replicates[0].params)) for row in table.rows)
     notes = [OTHER_SCALE] if micro else []
     notes.append(ONE_RUN)
+    if any(is_released(row) for each in found for row, _ in each.rows):
+        notes.append(NOTE)
     shown = {each.paper.name for each in found}
     if more := [name for name in DETAILS if name not in shown]:
         notes.append(f"Benchmark by benchmark: --compare paper:{more[0]} to paper:{more[-1]}.")
@@ -142,8 +147,8 @@ def _remarks(each: Beside) -> Iterator[str]:
     reasons: dict[tuple[str, str, str], list[str]] = {}
     for row, column, cell in each.paper.remarks:
         if id(row) in shown and column.metric in each.metrics:
-            printed = "" if cell.printed == cell.value else f" (printed: {_text(cell.printed)})"
-            about = f"{column.dataset} {column.heading}{printed}"
+            other = "" if cell.printed == cell.value else f" (printed: {printed(cell.printed)})"
+            about = f"{column.dataset} {column.heading}{other}"
             reasons.setdefault((row.method, cell.mark, cell.why), []).append(about)
     for (method, mark, why), cells in reasons.items():
         yield f"{method}: {', '.join(cells)} {mark}: {why}"
@@ -159,7 +164,9 @@ def _numbers(each: Beside) -> Sheet:
         ours = (entry_text(row.entries.get(metric, NEVER), PERCENT) for metric in each.metrics)
         rows.append((f"ours: {row.title}", *ours))
         cells = (theirs.cells[metric] for metric in each.metrics)
-        rows.append((f"paper: {theirs.method}", *(_text(cell.value) + cell.mark for cell in cells)))
+        rows.append(
+            (f"paper: {theirs.method}", *(printed(cell.value) + cell.mark for cell in cells))
+        )
     title = f"{_title(each.paper)} of the paper, {each.paper.title}: ours beside it (%)"
     marked = any(cell.mark for _, theirs in each.rows for cell in theirs.cells.values())
     return Sheet(title, ("", *each.metrics), tuple(rows), LEGEND if marked else "")
@@ -193,13 +200,6 @@ def _paper_gain(row: PaperRow, base: PaperRow, metric: str) -> float | None:
     return None if mine is None or other is None else mine - other
 
 
-def _text(value: float | None) -> str:
-    """As the paper prints it: with one digit after the point, or with two."""
-    if value is None:
-        return ABSENT
-    return f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
-
-
 def _signed(value: float | None) -> str:
     return ABSENT if value is None else signed(value, PERCENT)
 
@@ -219,6 +219,7 @@ def _table_json(each: Beside) -> dict[str, Any]:
                 "cell_id": row.cell_id,
                 "cell": row.title,
                 "method": theirs.method,
+                "is_released": is_released(row),
                 "is_baseline": each.baseline is not None and each.baseline[0] is row,
                 "metrics": {metric: _cell_json(row, theirs, metric) for metric in each.metrics},
             }

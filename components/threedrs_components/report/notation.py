@@ -24,6 +24,13 @@ def plain(value: float | None, unit: str) -> str:
     return f"{value:.0f}" if unit in COUNTED else f"{value:.{decimals(unit)}f}"
 
 
+def printed(value: float | None) -> str:
+    """As the paper prints it: with one digit after the point, or with two."""
+    if value is None:
+        return ABSENT
+    return f"{value:.1f}" if round(value, 1) == value else f"{value:.2f}"
+
+
 def signed(value: float, unit: str) -> str:
     """A difference, its sign always shown; a difference that rounds to zero has none."""
     text = f"{value:+.{decimals(unit)}f}"

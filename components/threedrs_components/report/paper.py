@@ -25,6 +25,10 @@ class Trained:
     """Aligned layers, the last being -1."""
     loss: str
     blind: bool
+    trains: bool = True
+    """Whether anything is trained; else the start is evaluated as it is."""
+    method: str | None = None
+    """Whose published weights it starts from, where the settings say so."""
 
 
 def trained(params: Mapping[str, Any]) -> Trained:
@@ -40,11 +44,17 @@ def trained(params: Mapping[str, Any]) -> Trained:
         layers=_layers_from_the_end(flat, student),
         loss=str(flat.get("alignment.loss")),
         blind=mine.blind,
+        trains=mine.trains,
+        method=flat.get(f"{student}.method"),
     )
 
 
 def paper_row(table: PaperTable, mine: Trained) -> PaperRow | None:
-    """The row with a cell's student, teacher, losses and aligned layers; None if there is none."""
+    """The row with a cell's student, teacher, losses and aligned layers, or of the method whose
+    published weights it evaluates; None if there is none."""
+    if not mine.trains or mine.method:
+        named = (row for row in table.rows if row.method == mine.method and not mine.trains)
+        return next(named, None)
     rows = (row for row in table.rows if row.setting and _agrees(row.setting, mine))
     return next(rows, None)
 

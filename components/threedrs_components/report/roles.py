@@ -30,6 +30,8 @@ def assign_roles(table: ResultTable) -> dict[Role, Row]:
 
 
 def _roles(cell: Traits, is_baseline: bool) -> Iterator[Role]:
+    if not cell.trains:
+        return
     if cell.blind:
         yield Role.BLIND
     elif is_baseline and cell.teacher is None:

@@ -35,11 +35,13 @@ class Traits:
     """Whether anything is added to the losses of the tasks."""
     blind: bool
     position_encoding: bool
+    trains: bool
+    """Whether anything is trained; else a start is evaluated as it is."""
 
     @property
     def is_plain(self) -> bool:
         """Whether a student that sees learns its tasks, and nothing else."""
-        return not self.scene_losses and not self.blind
+        return self.trains and not self.scene_losses and not self.blind
 
 
 def traits(params: Mapping[str, Any]) -> Traits:
@@ -49,7 +51,8 @@ def traits(params: Mapping[str, Any]) -> Traits:
     last = {LAST, flat.get(f"{student}.micro.layers", LAST)}
     layers = set(flat.get("alignment.layers", [LAST]))
     teacher = flat.get("teacher", NO_TEACHER)
-    active = weights_told(flat).active(has_teacher=teacher != NO_TEACHER)
+    trains = flat.get("training.steps") != 0
+    active = weights_told(flat).active(has_teacher=teacher != NO_TEACHER) if trains else ()
     aligned = any(each.reads_teacher for each in active)
     model = _model(flat, teacher)
     return Traits(
@@ -61,6 +64,7 @@ def traits(params: Mapping[str, Any]) -> Traits:
         scene_losses=any(each.per == "scene" for each in active),
         blind=bool(flat.get(f"{student}.blind", False)),
         position_encoding=bool(flat.get(f"{student}.position_encoding", False)),
+        trains=trains,
     )
 
 

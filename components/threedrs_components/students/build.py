@@ -7,11 +7,26 @@ from pathlib import Path
 import torch
 
 from threedrs_components.students.checkpoints import load_student
-from threedrs_components.students.folder import is_student
-from threedrs_components.students.published_weights import read_published
+from threedrs_components.students.folder import is_student, resolve_student
+from threedrs_components.students.published_weights import load_heads, read_published
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_platform.errors import CheckpointError
+
+
+def student_at(folder: Path, config: StudentSettings, dtype: str = "float32") -> Student:
+    """The student of a step's input, in evaluation mode: a trained one, or its start as it is.
+
+    Args:
+        folder: artifact of the step that trained it, or of the pretrain step.
+        config: of the student.
+        dtype: of published weights.
+
+    Raises:
+        CheckpointError: it cannot be read, or does not fit.
+    """
+    start = resolve_student(folder, config)
+    return build_student(config.model_copy(update={"checkpoint": str(start)}), dtype).eval()
 
 
 def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
@@ -33,4 +48,6 @@ def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
     if is_student(folder):
         return load_student(folder, config)
     model, tokenizer = read_published(config, folder, getattr(torch, dtype))
-    return config.architecture()(config, model, tokenizer).to(model.dtype)
+    student = config.architecture()(config, model, tokenizer).to(model.dtype)
+    load_heads(folder, student)
+    return student

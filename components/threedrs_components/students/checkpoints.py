@@ -14,7 +14,12 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from threedrs_components.randomness import undisturbed
-from threedrs_components.students.folder import CONFIG_FILE, WEIGHTS_FILE, read_student_config
+from threedrs_components.students.folder import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    read_student_config,
+    refuse_kind,
+)
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.settings import MicroWidths, StudentSettings
 from threedrs_components.students.student import Student
@@ -49,10 +54,7 @@ def load_student(folder: Path, config: StudentSettings) -> Student:
             tensor is missing, unknown or misshaped.
     """
     content = read_student_config(folder)
-    if content["kind"] != config.kind:
-        raise CheckpointError(
-            f"{folder}: holds a student of kind {content['kind']!r}, not {config.kind!r}"
-        )
+    refuse_kind(folder, content, config)
     try:
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, SafetensorError) as error:

@@ -8,6 +8,7 @@ folder has the same content; the configuration of whoever reads the student says
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def read_student_config(folder: Path) -> dict[str, Any]:
     if not stored.keys() >= OF_A_STUDENT:
         raise CheckpointError(f"{folder}/{CONFIG_FILE}: not written by save_student")
     return stored
+
+
+def refuse_kind(folder: Path, stored: Mapping[str, Any], config: StudentSettings) -> None:
+    """Refuse a student of another kind.
+
+    Raises:
+        CheckpointError: what is stored is of another kind.
+    """
+    if stored["kind"] != config.kind:
+        raise CheckpointError(
+            f"{folder}: holds a student of kind {stored['kind']!r}, not {config.kind!r}"
+        )
 
 
 def write_pointer(checkpoint: Path | str, digest: str, folder: Path) -> None:

@@ -15,7 +15,10 @@ class LlavaVideoConfig(StudentSettings):
     """14 rows of 14 + 1 positions per frame at full size. The paper says LLaVA-Next-Video."""
 
     kind: Literal["llava_video"] = "llava_video"
-    published: ClassVar[Mapping[str, str]] = {"llava_qwen": "lmms-lab/LLaVA-Video-7B-Qwen2"}
+    published: ClassVar[Mapping[str, str]] = {
+        "llava_qwen": "lmms-lab/LLaVA-Video-7B-Qwen2, or 3DRS and Video-3D-LLM, trained from it",
+        "ross3d_qwen": "Ross3D",
+    }
     newline: ClassVar[Newline] = "row"
 
     def architecture(self) -> type[SiglipQwen2]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,15 +10,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
-from threedrs_components.students.folder import WEIGHTS_FILE, read_config
 from threedrs_components.students.settings import StudentSettings
-from threedrs_components.students.tokenizer import COORD, GROUND, ChatMarkup, StudentTokenizer
+from threedrs_components.students.start import check_published
+from threedrs_components.students.student import Student
+from threedrs_components.students.tokenizer import COORD, GROUND, StoredWords, StudentTokenizer
+from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
 
-INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NAMED_AT_MOST = 5
 """Tensors that an error spells out; it counts the others."""
 
@@ -38,33 +38,19 @@ def read_published(
         CheckpointError: another model, a tensor too few, too many or of another shape, or a file
             that cannot be read.
     """
-    architecture, stored = config.architecture(), read_config(folder)
-    refuse_model_type(folder, stored.get("model_type"), config.published)
-    model_config, names = architecture.published_config(folder, stored, config.newline)
+    architecture, stored = config.architecture(), check_published(config, folder)
+    words = stored_words(folder, architecture.trained_ids(stored))
+    model_config, names = architecture.published_config(folder, stored, words)
+    chat = replace(architecture.real_chat, newline=config.newline)
+    visual_id = getattr(model_config, architecture.visual_token)
+    tokenizer = StudentTokenizer(words.tokenizer, chat, visual_id)
+    refuse_no_room(folder, model_config, tokenizer)
     model = load_published(
         architecture.model_class, folder, model_config, dtype, names, architecture.not_loaded
     )
-    chat = replace(architecture.real_chat, newline=config.newline)
-    visual_id = getattr(model_config, architecture.visual_token)
-    tokenizer = stored_tokenizer(folder, chat, visual_id)
-    fill_new_rows(folder, model, tokenizer)
+    if not words.are_trained:
+        fill_new_rows(model, tokenizer)
     return model, tokenizer
-
-
-def refuse_model_type(folder: Path, found: object, expected: Mapping[str, str]) -> None:
-    """Say which published models a kind of student can start from.
-
-    Args:
-        folder: of the weights.
-        found: its model_type.
-        expected: by model_type, where such weights come from.
-
-    Raises:
-        CheckpointError: always, unless the type is among the expected ones.
-    """
-    if found not in expected:
-        choices = " or ".join(f"{kind!r} ({origin})" for kind, origin in expected.items())
-        raise CheckpointError(f"{folder}/config.json: model_type is {found!r}; expected {choices}")
 
 
 def load_published(
@@ -90,7 +76,7 @@ def load_published(
         CheckpointError: a file is missing, cut short or a pickle, or a tensor is missing, not of
             this model, or of another shape.
     """
-    owners = tensor_files(folder)
+    owners = {name: tensor.file for name, tensor in stored_tensors(folder).items()}
     loader: Any = model_class
     try:
         # Mismatches are collected, not raised, so that the error below names all of them.
@@ -110,73 +96,99 @@ def load_published(
     return loaded
 
 
-def tensor_files(folder: Path) -> dict[str, str]:
-    """Which file of a folder holds each tensor; reads headers only.
+def stored_words(folder: Path, trained: Sequence[int]) -> StoredWords:
+    """The checkpoint's own tokenizer, with `<ground>` and `<coord>` appended where it lacks them.
 
-    Raises:
-        CheckpointError: a file is missing, cut short, or there are only pickles.
-    """
-    owners: dict[str, str] = {}
-    for name in _weight_files(folder):
-        try:
-            with safe_open(folder / name, framework="pt") as content:
-                owners |= dict.fromkeys(content.keys(), name)
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{folder / name}: cannot be read: {error}") from error
-    return owners
-
-
-def stored_tokenizer(folder: Path, chat: ChatMarkup, visual_id: int) -> StudentTokenizer:
-    """The checkpoint's own tokenizer with `<ground>` and `<coord>` appended.
+    Where it has them they stay as they are: the released ones are no special tokens, so that an
+    answer keeps them.
 
     Args:
         folder: of the published weights.
-        chat: markup that the model was trained with.
-        visual_id: placeholder of a visual token.
+        trained: ids that config.json gives the two; none where it does not know them.
 
     Raises:
-        CheckpointError: the folder holds no tokenizer.
+        CheckpointError: the folder holds no tokenizer, or one that knows one of the two, or has
+            them in another place than config.json.
     """
     try:
         loaded: Any = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
-    loaded.add_tokens([GROUND, COORD], special_tokens=True)
-    return StudentTokenizer(loaded.backend_tokenizer, chat, visual_id)
+    tokenizer: Tokenizer = loaded.backend_tokenizer
+    known = [tokenizer.token_to_id(token) for token in (GROUND, COORD)]
+    if known.count(None) == 1:
+        one, other = (GROUND, COORD) if known[1] is None else (COORD, GROUND)
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {one} and not {other}; take the one that was saved with "
+            "the weights"
+        )
+    if None in known:
+        loaded.add_tokens([GROUND, COORD], special_tokens=True)
+    found = [tokenizer.token_to_id(token) for token in (GROUND, COORD)]
+    if trained and found != list(trained):
+        raise CheckpointError(
+            f"{folder}: config.json has {GROUND} and {COORD} at {list(trained)}, the tokenizer at "
+            f"{found}; take the tokenizer that was saved with the weights"
+        )
+    return StoredWords(tokenizer, are_trained=bool(trained) or None not in known)
 
 
-def fill_new_rows(folder: Path, model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:
-    """`<ground>` and `<coord>` start as the mean of the rows before them, as released.
+def refuse_no_room(folder: Path, config: PretrainedConfig, tokenizer: StudentTokenizer) -> None:
+    """Say so where `<ground>` and `<coord>` have no rows of their own.
 
     Raises:
-        CheckpointError: the tables have no spare row for them.
+        CheckpointError: they lie behind the table, or are placeholders of visual tokens.
     """
+    added = [tokenizer.ground_id, tokenizer.coord_id]
+    rows = config.get_text_config().vocab_size
+    placeholders = {tokenizer.visual_id, getattr(config, "image_token_id", None)}
+    taken = [each for each in added if each in placeholders]
+    if max(added) >= rows or taken:
+        why = f"{taken} are its placeholders of visual tokens" if taken else "they lie behind it"
+        raise CheckpointError(
+            f"{folder}: the embedding table ({rows} rows) has no room for special tokens {added}: "
+            f"{why}. Take the tokenizer that was published with the weights, or enlarge the tables "
+            "(transformers: model.resize_token_embeddings) and save again"
+        )
+
+
+def fill_new_rows(model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:
+    """`<ground>` and `<coord>` start as the mean of the rows before them, as released."""
     added = [tokenizer.ground_id, tokenizer.coord_id]
     ends: Any = model
     tables = [ends.get_input_embeddings().weight, ends.get_output_embeddings().weight]
-    rows = len(tables[0])
-    placeholders = {tokenizer.visual_id, getattr(model.config, "image_token_id", None)}
-    if max(added) >= rows or placeholders & set(added):
-        raise CheckpointError(
-            f"{folder}: the embedding table ({rows} rows) has no room for special tokens {added}"
-        )
     with torch.no_grad():
         for table in tables:
             table[added] = table[: min(added)].float().mean(0).to(table.dtype)
 
 
-def _weight_files(folder: Path) -> list[str]:
-    index = folder / INDEX_FILE
-    if index.is_file():
-        try:
-            return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{index}: cannot be read: {error!r}") from error
-    if (folder / WEIGHTS_FILE).is_file():
-        return [WEIGHTS_FILE]
-    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLED)
-    found = f"; {pickles[0]} is a pickle, which may run code: convert it" if pickles else ""
-    raise CheckpointError(f"{folder}: neither {INDEX_FILE} nor {WEIGHTS_FILE} here{found}")
+def load_heads(folder: Path, student: Student) -> None:
+    """The trained grounding head of published weights, where they hold one.
+
+    Raises:
+        CheckpointError: one of its tensors is missing, or of another shape.
+    """
+    found = {
+        ours: (name, tensor.file)
+        for name, tensor in stored_tensors(folder).items()
+        if (ours := _renamed(name, student.head_names)) != name
+    }
+    if not found:
+        return
+    tensors = {}
+    for ours, (name, file) in found.items():
+        with safe_open(folder / file, framework="pt") as content:
+            tensors[ours] = content.get_tensor(name)
+    try:
+        student.grounding.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: grounding head: {error}") from error
+
+
+def _renamed(name: str, patterns: Mapping[str, str]) -> str:
+    for pattern, replacement in patterns.items():
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _refuse_what_does_not_fit(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from threedrs_platform.config import CONDUCT, PLACE, Config
+from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
@@ -72,6 +72,8 @@ class StudentSettings(Config):
     size: Literal["micro", "7b"] = "micro"
     checkpoint: Annotated[str | None, PLACE] = None
     """A student folder, or for size 7b the published weights."""
+    method: Annotated[Literal["3DRS", "Video-3D LLM", "Ross3D"] | None, REPORTED] = None
+    """Whose trained weights the checkpoint holds: reports set them beside that method's numbers."""
     position_encoding: bool = False
     """Add the sine encoding of world coordinates to visual tokens and object features."""
     object_features: ObjectFeatures = "llm"

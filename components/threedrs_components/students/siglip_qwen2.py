@@ -19,12 +19,18 @@ from transformers import (
 )
 
 from threedrs_components.students.llava import Llava
-from threedrs_components.students.settings import Newline
-from threedrs_components.students.tokenizer import QWEN_CHAT
+from threedrs_components.students.lmms_lab import (
+    DROPPED,
+    EMBEDDING,
+    HEAD_NAMES,
+    MODEL_NAMES,
+    MODEL_TYPES,
+    trained_ids,
+)
+from threedrs_components.students.tokenizer import IMAGE, QWEN_CHAT, StoredWords
+from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
 
-LMMS_LAB = "llava_qwen"
-"""The model_type of lmms-lab's layout."""
 VISUAL_ID, IMAGE_ID = 152_000, 152_001
 """Spare rows of Qwen2's 152,064; `<ground>` and `<coord>` take the first ones after the words."""
 SIGLIP_SO400M = {
@@ -37,14 +43,6 @@ SIGLIP_SO400M = {
     "vision_use_head": False,
 }
 """The released model drops the last of 27 layers and reads the 26th without a final norm."""
-LMMS_LAB_NAMES = {
-    r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",
-    r"^model\.mm_projector\.0\.": "model.multi_modal_projector.linear_1.",
-    r"^model\.mm_projector\.2\.": "model.multi_modal_projector.linear_2.",
-    r"^model\.(layers|embed_tokens|norm)\b": r"model.language_model.\1",
-}
-NEWLINE_NAMES: dict[str, Newline] = {"grid": "row", "one_token": "end"}
-"""What lmms-lab calls the place of the newline vector in a video."""
 TEXT_FIELDS = (
     "vocab_size",
     "hidden_size",
@@ -65,17 +63,19 @@ class SiglipQwen2(Llava):
     selection = "full"
     micro_tower: ClassVar[Mapping[str, Any]] = {"vision_use_head": False}
     real_chat = QWEN_CHAT
-    # SigLIP's last layer and pooling head: a folder may keep them, no LLaVA reads them.
-    not_loaded = (r"vision_tower\.(.*\.)?(encoder\.layers\.26|head)\.",)
+    not_loaded = (*DROPPED, *HEAD_NAMES)
+    head_names = HEAD_NAMES
 
     @classmethod
     def published_config(
-        cls, folder: Path, stored: Mapping[str, Any], newline: Newline
+        cls, folder: Path, stored: Mapping[str, Any], words: StoredWords
     ) -> tuple[PretrainedConfig, Mapping[str, str] | None]:
-        """Either layout; the newline vector must be where the kind of student has it."""
-        _refuse_newline(folder, stored.get("mm_newline_position"), newline)
-        if stored["model_type"] == LMMS_LAB:
-            return lmms_lab_config(stored), LMMS_LAB_NAMES
+        """Either layout."""
+        if stored["model_type"] in MODEL_TYPES:
+            # The stored number may be that of the weights before: the table itself is right.
+            rows = stored_tensors(folder)[EMBEDDING].shape[0]
+            places = placeholders(rows, words.size, words.tokenizer.token_to_id(IMAGE))
+            return lmms_lab_config({**stored, "vocab_size": rows}, places), MODEL_NAMES
         config = LlavaOnevisionConfig.from_pretrained(folder)
         read = (config.vision_feature_layer, config.vision_feature_select_strategy)
         if read != (cls.layer, cls.selection):
@@ -84,6 +84,11 @@ class SiglipQwen2(Llava):
                 f"{read[1]!r}; LLaVA-OneVision reads all tokens of the last one (-1, 'full')"
             )
         return config, None
+
+    @classmethod
+    def trained_ids(cls, stored: Mapping[str, Any]) -> tuple[int, ...]:
+        """As the released code writes them down."""
+        return trained_ids(stored)
 
     def unread(self) -> tuple[str, ...]:
         """The tower's final norm."""
@@ -112,32 +117,42 @@ class SiglipQwen2(Llava):
         return -(-self.rows // 2)
 
 
-def lmms_lab_config(stored: Mapping[str, Any]) -> LlavaOnevisionConfig:
+def placeholders(rows: int, words: int, image: int | None = None) -> tuple[int, int]:
+    """Ids that stand for visual tokens, and for images, where a student's text is shown to others.
+
+    Nothing embeds them here, so they need no rows; spare ones are taken where there are some.
+
+    Args:
+        rows: of the embedding table.
+        words: ids that the tokenizer uses, from 0.
+        image: what it calls `<image>`, if anything.
+    """
+    spare = min(VISUAL_ID, rows - 2)
+    if spare >= words:
+        return spare, min(IMAGE_ID, rows - 1)
+    return (rows if image is None else image), rows + 1
+
+
+def lmms_lab_config(stored: Mapping[str, Any], places: tuple[int, int]) -> LlavaOnevisionConfig:
     """The transformers configuration that lmms-lab's own does not translate to.
 
     It does not say what the vision tower is like: without a `vision_config` it is so400m/14-384.
+
+    Args:
+        stored: its config.json.
+        places: placeholders of videos and of images.
     """
     text = Qwen2Config(
         **{name: stored[name] for name in TEXT_FIELDS if name in stored},
         rope_parameters={"rope_type": "default", "rope_theta": stored.get("rope_theta", 1e6)},
         tie_word_embeddings=False,
     )
-    spare = text.vocab_size - 2
     return LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**stored.get("vision_config", SIGLIP_SO400M)),
         text_config=text,
-        video_token_index=min(VISUAL_ID, spare),
-        image_token_index=min(IMAGE_ID, spare + 1),
+        video_token_index=places[0],
+        image_token_index=places[1],
         vision_feature_layer=SiglipQwen2.layer,
         vision_feature_select_strategy=SiglipQwen2.selection,
         tie_word_embeddings=False,
     )
-
-
-def _refuse_newline(folder: Path, stored: str | None, wanted: Newline) -> None:
-    """Both models have one layout of tensors; their configuration tells them apart."""
-    if stored is not None and NEWLINE_NAMES.get(stored) != wanted:
-        raise CheckpointError(
-            f"{folder}/config.json: mm_newline_position is {stored!r}, which this student does not "
-            "have; choose kind llava_video for 'grid', llava_onevision for 'one_token'"
-        )

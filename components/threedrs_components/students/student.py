@@ -25,9 +25,14 @@ from threedrs_components.students.object_features import (
 )
 from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
-from threedrs_components.students.settings import MicroWidths, Newline, Part, StudentSettings
+from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
 from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout
-from threedrs_components.students.tokenizer import MICRO_CHAT, ChatMarkup, StudentTokenizer
+from threedrs_components.students.tokenizer import (
+    MICRO_CHAT,
+    ChatMarkup,
+    StoredWords,
+    StudentTokenizer,
+)
 from threedrs_platform.errors import DataError
 
 
@@ -44,6 +49,8 @@ class Student(nn.Module):
     """Which field of the transformers configuration names the placeholder of a visual token."""
     not_loaded: ClassVar[tuple[str, ...]] = ()
     """Patterns of tensors in published files that the model has no place for."""
+    head_names: ClassVar[Mapping[str, str]] = {}
+    """Patterns of published names, and what they are in the grounding head."""
     part_prefixes: ClassVar[tuple[tuple[str, Part], ...]]
     """Beginnings of parameter names inside `model`, the first that fits decides; all others belong
     to the language model."""
@@ -77,14 +84,14 @@ class Student(nn.Module):
 
     @classmethod
     def published_config(
-        cls, folder: Path, stored: Mapping[str, Any], newline: Newline
+        cls, folder: Path, stored: Mapping[str, Any], words: StoredWords
     ) -> tuple[PretrainedConfig, Mapping[str, str] | None]:
         """The transformers configuration of published weights.
 
         Args:
             folder: of the weights.
             stored: its config.json.
-            newline: where the kind of student has its newline vector.
+            words: its tokenizer.
 
         Returns:
             The configuration, and patterns of stored tensor names with what they become, where
@@ -95,6 +102,12 @@ class Student(nn.Module):
         """
         config_class: Any = cls.model_class.config_class
         return config_class.from_pretrained(folder), None
+
+    @classmethod
+    def trained_ids(cls, stored: Mapping[str, Any]) -> tuple[int, ...]:
+        """Ids of `<ground>` and `<coord>`, where the config.json of weights tells that they know
+        them."""
+        return ()
 
     @abstractmethod
     def patch_states(self, images: Tensor) -> Tensor:

@@ -60,6 +60,20 @@ class Encoded:
     """What the loss of its answer is divided by; None is the number of its answer tokens."""
 
 
+@dataclass(frozen=True)
+class StoredWords:
+    """The tokenizer of published weights, `<ground>` and `<coord>` among its words."""
+
+    tokenizer: Tokenizer
+    are_trained: bool
+    """Whether the weights know the two; else their rows are new."""
+
+    @property
+    def size(self) -> int:
+        """One more than the highest id."""
+        return 1 + int(max(self.tokenizer.get_vocab().values()))
+
+
 class StudentTokenizer:
     """A `tokenizers` tokenizer with the chat markup it was made for."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.testing import student_checkpoints
+from threedrs_components.testing.released_checkpoints import publish_released
 from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, write_tiny_checkpoint
 
@@ -19,6 +20,8 @@ STUDENTS = {
     "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
 }
 """Layout of a checkpoint -> where the presets look for it."""
+PUBLISHED = {"3DRS": "3DRS", "Video-3D LLM": "Video3D-LLM-LLaVA-Qwen-Uniform-32"}
+"""Method -> where the presets look for the weights that its released code saved."""
 TEACHERS = {
     "vggt": "VGGT-1B",
     "flare": "FLARE",
@@ -55,6 +58,8 @@ def write_data(
     with _pixels_of_the_real_tower():
         for layout, name in STUDENTS.items():
             student_checkpoints.publish(layout, data / "models" / name)
+        for method, name in PUBLISHED.items():
+            publish_released(method, data / "models" / name)
     for kind in teachers:
         write_tiny_checkpoint(kind, data / "models" / TEACHERS[kind], view=RELEASED_VIEWS[kind])
 

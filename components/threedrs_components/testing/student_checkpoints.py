@@ -99,7 +99,7 @@ def publish(layout: str, folder: Path) -> tuple[AnyStudent, dict[str, Tensor]]:
 def tiny_config(layout: str) -> PretrainedConfig:
     """The transformers configuration of a checkpoint."""
     if layout.endswith("lmms-lab"):
-        return lmms_lab_config(STORED)
+        return lmms_lab_config(STORED, (62, 63))
     builders = {
         "llava_onevision/llava-hf": _onevision,
         "qwen2_vl/Qwen": _qwen2_vl,

@@ -24,6 +24,8 @@ class TrainingConfig(Config):
     """One stage of joint fine-tuning: AdamW, cosine schedule to zero after a linear warm-up."""
 
     steps: NonNegativeInt = 350
+    """0 trains nothing: the student's start is probed, asked and scored as it is. The losses and
+    all other settings of training are without effect then."""
     scenes_per_step: PositiveInt = 4
     """Scenes of one optimizer step over all workers and accumulation rounds."""
     questions_per_scene: PositiveInt = 18
@@ -67,7 +69,9 @@ class TrainingConfig(Config):
     """Processes that train together, each on a GPU of its own or all on the CPU."""
 
     @model_validator(mode="after")
-    def _a_task_has_no_scene_in_common(self) -> Self:
+    def _fit_together(self) -> Self:
+        if self.validate_every and not self.steps:
+            raise ValueError("nothing is trained (steps: 0), so nothing is validated on the way")
         if self.batches == "tasks" and self.questions_per_scene != 1:
             raise ValueError("batches 'tasks' takes questions one by one: questions_per_scene: 1")
         return self

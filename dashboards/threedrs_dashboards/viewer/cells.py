@@ -46,6 +46,11 @@ class ViewedCell:
     digests: Mapping[str, str] = field(default_factory=dict)
     """Role -> digest of what the step made."""
 
+    @property
+    def student_role(self) -> str:
+        """The step that made the student: where nothing is trained, that of its start."""
+        return "finetune" if "finetune" in self.keys else "pretrain"
+
     def folder(self, role: str, store: ArtifactStore) -> Path:
         """The artifact of a step, verified.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from threedrs_components.scenes.frames import centre_square
+from threedrs_components.students.folder import is_student, read_config
 from threedrs_dashboards.query import text
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.viewer.answers import SAMPLES, find_sample, scene_samples
@@ -83,18 +83,21 @@ class Subject:
 
     def _student(self, cell: ViewedCell) -> Features:
         store = self.store
-        checkpoint = cell.folder("finetune", store.artifacts)
+        checkpoint = cell.folder(cell.student_role, store.artifacts)
+        if not is_student(checkpoint):
+            raise Missing(f"{cell.title} is published weights, which lie elsewhere")
         prepared = self.chosen.cell.digests["prepare"]
         if cell.digests.get("prepare") != prepared:
             raise Missing(f"{cell.title} saw frames that were prepared in another way")
-        made_from = f"{cell.digests['finetune'][:24]}-{prepared[:16]}"
+        made_from = f"{cell.digests[cell.student_role][:24]}-{prepared[:16]}"
         features = StudentFeatures(store.workspace.root / "cache" / CACHE)
         return features.of(checkpoint, made_from, self.scene.prepared, self.state.layer)
 
     def num_layers(self) -> int:
         """Layers of the student that is looked at; 0 where it has none yet."""
         try:
-            return _num_layers(self.chosen.cell.folder("finetune", self.store.artifacts))
+            cell = self.chosen.cell
+            return _num_layers(cell.folder(cell.student_role, self.store.artifacts))
         except ThreedrsError:
             return 0
 
@@ -108,8 +111,9 @@ def _source(name: str, title: str, load: Callable[[], Features]) -> Source:
 
 @lru_cache(maxsize=64)
 def _num_layers(checkpoint: Path) -> int:
-    content = json.loads((checkpoint / "config.json").read_text())
-    model = content["model"]
+    if not is_student(checkpoint):
+        return 0
+    model = read_config(checkpoint)["model"]
     return int(model.get("text_config", model).get("num_hidden_layers", 0))
 
 

@@ -47,3 +47,23 @@ def _precomputed(**said: str) -> dict[str, Any]:
 def test_a_cell_finds_its_row(table: str, changes: dict[str, Any], method: str | None) -> None:
     row = paper_row(paper_table(table), trained(_params(**changes)))
     assert (row and row.method) == method
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "found"),
+    [
+        ("3DRS", 0, "3DRS"),
+        ("Video-3D LLM", 0, "Video-3D LLM"),
+        ("Ross3D", 0, None),
+        (None, 0, None),
+        ("3DRS", 100, None),
+    ],
+)
+def test_published_weights_stand_beside_their_own_method(
+    method: str | None, steps: int, found: str | None
+) -> None:
+    """Trained further they are no row of the paper; nobody's weights untrained are none either."""
+    students = {"llava": {"kind": "llava_video", "size": "7b", "method": method}}
+    params = _params(students=students, training={"steps": steps})
+    row = paper_row(paper_table("table1"), trained(params))
+    assert (row and row.method) == found

@@ -57,7 +57,18 @@ def test_examples_in_the_comments_of_the_ablation_are_valid() -> None:
 
 def test_presets_of_a_checkout_are_its_own() -> None:
     assert presets_folder() == ROOT / "workflows" / "presets"
-    assert preset_names() == ["as_published", "as_released", "clean", "micro"]
+    assert preset_names() == [
+        "3drs",
+        "as_published",
+        "as_released",
+        "clean",
+        "micro",
+        "one_gpu_24g",
+        "one_gpu_80g",
+        "released_weights",
+        "ross3d",
+        "video_3d_llm",
+    ]
 
 
 def test_smoke_is_much_smaller_than_the_preset() -> None:

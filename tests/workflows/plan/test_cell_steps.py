@@ -36,6 +36,23 @@ def test_baseline_has_no_teacher() -> None:
     )
 
 
+def test_a_cell_of_no_steps_evaluates_its_start() -> None:
+    steps = steps_of(teacher="vggt", training={"steps": 0})
+    assert sorted(steps) == [
+        "predict",
+        "prepare",
+        "pretrain",
+        "probe",
+        "samples",
+        "scenes",
+        "score",
+    ]
+    assert (
+        steps["predict"].inputs["student"] is steps["probe"].inputs["student"] is steps["pretrain"]
+    )
+    assert steps == steps_of(seed=2, training={"steps": 0})
+
+
 def test_distillation_adds_teacher_features_and_their_probe() -> None:
     added = set(steps_of(teacher="vggt")) - set(steps_of())
     assert added == {"teacher", "extract", "probe_teacher"}

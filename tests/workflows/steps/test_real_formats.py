@@ -100,3 +100,18 @@ def test_a_preset_runs_on_files_of_the_real_formats(
     curves = {point.name for point in cell.recorders["finetune"].curves}
     assert {f"loss/{n}" for n in ("text", "grounding", "alignment", "correspondence")} <= curves
     assert len(list(tmp_path.glob("*-extract/out/*.arrow"))) == 5
+
+
+@pytest.mark.parametrize("preset", ["3drs", "video_3d_llm"])
+def test_published_weights_are_probed_asked_and_scored_as_they_are(
+    preset: str, data: Path, tmp_path: Path
+) -> None:
+    cell, settings = Cell(tmp_path), {"training.steps": 0, "teacher": "none"}
+    steps = cell_steps(experiment(preset, data, settings), 1, FileDigests())
+    assert not {"finetune", "extract"} & steps.keys()
+    for step in steps.values():
+        cell.run(step)
+    measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
+    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
+    assert {"scanqa/em@1", "probe/score"} <= measured
+    assert not list(tmp_path.glob("*-pretrain/out/*.safetensors"))  # pointed at, not copied

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from threedrs_workflows.grid.cells import GridCells, load_cells
+from threedrs_workflows.grid.starts import refuse_wrong_starts
 
 
 def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +30,11 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def grid_of(args: argparse.Namespace) -> GridCells:
-    """The grid that these flags describe.
+    """The grid that these flags describe, with weights that fit its students, where they are here.
 
     Raises:
-        ConfigError: lists every fault in file and flags.
+        ConfigError: lists every fault in file and flags, or every checkpoint that does not fit.
     """
-    return load_cells(args.file, smoke=args.smoke, sets=tuple(args.sets), where=args.where)
+    grid = load_cells(args.file, smoke=args.smoke, sets=tuple(args.sets), where=args.where)
+    refuse_wrong_starts(cell.experiment for cell in grid.cells)
+    return grid

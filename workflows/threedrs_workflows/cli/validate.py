@@ -1,4 +1,4 @@
-"""`workflows validate`: a grid file's cells, or all its faults. Reads the file and nothing else."""
+"""`workflows validate`: a grid file's cells, or all its faults. Of data it reads weight headers."""
 
 from __future__ import annotations
 

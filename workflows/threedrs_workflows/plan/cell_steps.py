@@ -36,9 +36,10 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         ConfigError: a checkpoint or data folder that the experiment names is not there.
     """
     shared = SharedSteps(experiment, digests)
-    finetune = _finetune(experiment, seed, shared)
-    steps = {**shared.by_role(), "finetune": finetune}
-    reads = {"scenes": shared.scenes, "prepared": shared.prepared, "student": finetune}
+    steps, answering = shared.by_role(), shared.student
+    if experiment.trains():
+        steps["finetune"] = answering = _finetune(experiment, seed, shared)
+    reads = {"scenes": shared.scenes, "prepared": shared.prepared, "student": answering}
     student = choose(experiment.student_config())
     if not experiment.student_config().blind:
         steps["probe"] = _probe(experiment, "student", reads)
@@ -107,7 +108,8 @@ class SharedSteps:
     def _student(self) -> StepSpec:
         student = self._experiment.student_config().start()
         if student.checkpoint is not None:
-            weights = self._digests.of(student.checkpoint, "students.*.checkpoint")
+            setting = f"students.{self._experiment.student}.checkpoint"
+            weights = self._digests.of(student.checkpoint, setting)
             return PretrainParams(student=choose(student), weights=weights).step("pretrain", {})
         recipe = self._experiment.student_pretraining
         params = PretrainParams(student=choose(student), student_pretraining=recipe)

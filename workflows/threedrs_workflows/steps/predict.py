@@ -1,4 +1,4 @@
-"""Step "predict": answers of a trained student to all evaluation samples."""
+"""Step "predict": answers of a student, trained or as it started, to all evaluation samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from threedrs_components.benchmarks.prediction_files import read_predictions, wr
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_components.students.checkpoints import load_student
+from threedrs_components.students.build import student_at
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.records import Prediction, Sample
@@ -24,7 +24,7 @@ def run(task: StepTask) -> None:
     Finished scenes wait in the scratch folder, so that a killed attempt loses one.
     """
     params = PredictParams.of(task)
-    student = load_student(task.inputs["student"], params.student.open(StudentSettings))
+    student = student_at(task.inputs["student"], params.student.open(StudentSettings))
     student = student.to(device_for(task.settings.get("gpus", 0)))
     prepared = PreparedScenes(task.inputs["prepared"])
     by_scene: dict[str, list[Sample]] = defaultdict(list)

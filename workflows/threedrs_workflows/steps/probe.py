@@ -66,9 +66,10 @@ def _stored_features(folder: Path) -> FeaturesOf:
 def _student_features(
     checkpoint: Path, config: StudentSettings, layer: int, device: torch.device
 ) -> FeaturesOf:
-    from threedrs_components.students.checkpoints import load_student, student_features
+    from threedrs_components.students.build import student_at
+    from threedrs_components.students.checkpoints import student_features
 
-    student = load_student(checkpoint, config).to(device)
+    student = student_at(checkpoint, config).to(device)
 
     def features_of(scene: PreparedScene) -> Tensor:
         states = student_features(student, scene.frame_batch(), scene.coordinates, layer)

@@ -98,6 +98,7 @@ class RunEvidence(Evidence):
                 ("train", "training", "samples/train"),
                 (evaluated, "evaluation", "samples/evaluation"),
             )
+            if context == "evaluation" or "finetune" in steps
         ]
 
     def tables(self, cell: CellResult) -> Iterator[tuple[str, Table]]:
@@ -116,7 +117,8 @@ class RunEvidence(Evidence):
         )
 
     def checkpoint(self, cell: CellResult) -> Checkpoint | None:
-        """The finetuned student; trials of tuning keep theirs to themselves."""
+        """The finetuned student; where nothing is trained there is none to keep, and trials of
+        tuning keep theirs to themselves."""
         step = next((each for each in cell.steps if each.role == "finetune"), None)
         if step is None or step.output_digest is None or cell.params.get("held_out"):
             return None

@@ -1,0 +1,138 @@
+"""What a folder of weights holds, read from the headers of its safetensors files. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from threedrs_components.students.folder import WEIGHTS_FILE
+from threedrs_platform.errors import CheckpointError
+
+INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
+ADAPTER_FILE = "adapter_config.json"
+"""What peft writes beside LoRA deltas."""
+PROJECTOR = "mm_projector"
+"""Of LLaVA: a file of this name, or tensors with it in theirs, and no others."""
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+WRAPPERS = ("module.", "state_dict.", "_orig_mod.", "base_model.model.", "model.")
+"""What names begin with when a wrapped model, or a mapping round its tensors, was saved."""
+UNPICKLE = """
+import pathlib, torch; from safetensors.torch import save_file; tensors = {{}}
+for file in sorted(pathlib.Path({folder!r}).glob({pattern!r})):
+    held = torch.load(file, weights_only=True, map_location="cpu")
+    held = held.get("state_dict", held.get("model", held))
+    tensors |= {{name.removeprefix("module."): each.clone() for name, each in held.items()}}
+save_file(tensors, {target!r}, {{"format": "pt"}})
+"""
+"""Python that makes one file of safetensors of pickled shards, and runs no code of theirs."""
+UNWRAP = """
+import pathlib, shutil; from safetensors.torch import load_file, save_file
+old = pathlib.Path({folder!r}); new = old.with_name(old.name + "-unwrapped")
+shutil.copytree(old, new, ignore=shutil.ignore_patterns("*.safetensors*"))
+held = [each for file in old.glob("*.safetensors") for each in load_file(file).items()]
+tensors = {{name.removeprefix({prefix!r}): each for name, each in held}}
+save_file(tensors, new / "model.safetensors", {{"format": "pt"}})
+"""
+"""Python that takes a beginning off all names, in a copy of the folder."""
+LORA = (
+    "these are LoRA deltas, not a model: merge them into the weights that they were trained on "
+    "(peft: model.merge_and_unload(), then save_pretrained) and name the merged folder"
+)
+ONLY_PROJECTOR = (
+    "holds a projector only, not a model: put it into the weights that it was trained beside, and "
+    "save all of them together"
+)
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """One tensor as a header describes it."""
+
+    file: str
+    dtype: str
+    """As safetensors calls it: BF16, F16, F32."""
+    shape: tuple[int, ...]
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a folder by its name.
+
+    Raises:
+        CheckpointError: a file is missing or cut short, there are only pickles, or the tensors are
+            no model: LoRA deltas, a projector, or names inside a wrapper.
+    """
+    files = _weight_files(folder)
+    tensors = {name: each for file in files for name, each in _header(folder, file).items()}
+    _refuse_part_of_a_model(folder, tensors)
+    return tensors
+
+
+def _weight_files(folder: Path) -> list[str]:
+    index = folder / INDEX_FILE
+    if index.is_file():
+        try:
+            return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{index}: cannot be read: {error!r}") from error
+    if (folder / WEIGHTS_FILE).is_file():
+        return [WEIGHTS_FILE]
+    if (folder / ADAPTER_FILE).is_file():
+        raise CheckpointError(f"{folder / ADAPTER_FILE}: {LORA}")
+    pickles = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLED)
+    if pickles and all(PROJECTOR in name for name in pickles):
+        raise CheckpointError(f"{folder / pickles[0]}: {ONLY_PROJECTOR}")
+    found = f"; {_pickle_cure(folder, pickles[0])}" if pickles else ""
+    raise CheckpointError(f"{folder}: neither {INDEX_FILE} nor {WEIGHTS_FILE} here{found}")
+
+
+def _header(folder: Path, name: str) -> dict[str, StoredTensor]:
+    """Eight bytes of length, JSON of that length, then the tensors."""
+    path = folder / name
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            size = path.stat().st_size
+            if not 0 < length <= size - 8:
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        end = max((each["data_offsets"][1] for each in header.values()), default=0)
+        if 8 + length + end != size:
+            raise ValueError(f"{size} bytes, and its header speaks of {8 + length + end}")
+        return {
+            tensor: StoredTensor(name, each["dtype"], tuple(each["shape"]))
+            for tensor, each in header.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from error
+
+
+def _refuse_part_of_a_model(folder: Path, names: Collection[str]) -> None:
+    if any(".lora_" in name for name in names):
+        raise CheckpointError(f"{folder}: {LORA}")
+    if names and all(PROJECTOR in name for name in names):
+        raise CheckpointError(f"{folder}: {ONLY_PROJECTOR}")
+    prefix = next((each for each in WRAPPERS if _wraps(each, names)), None)
+    if prefix is not None:
+        code = UNWRAP.format(folder=str(folder), prefix=prefix)
+        raise CheckpointError(
+            f"{folder}: every tensor's name begins with {prefix!r}, which belongs to what wrapped "
+            f"the model when it was saved; take it off, in Python:\n{code}"
+        )
+
+
+def _wraps(prefix: str, names: Collection[str]) -> bool:
+    """Whether all names begin so, and so does one that never does."""
+    inner = prefix if prefix != "model." else ("model.model.", "model.lm_head.")
+    return all(name.startswith(prefix) for name in names) and any(
+        name.startswith(inner) for name in names
+    )
+
+
+def _pickle_cure(folder: Path, pickle: str) -> str:
+    suffix, target = Path(pickle).suffix, str(folder / WEIGHTS_FILE)
+    pattern = f"pytorch_model*{suffix}" if pickle.startswith("pytorch_model") else f"*{suffix}"
+    code = UNPICKLE.format(folder=str(folder), pattern=pattern, target=target)
+    return f"{pickle} is a pickle, which may run code: convert it, in Python:\n{code}"

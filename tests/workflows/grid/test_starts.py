@@ -1,0 +1,72 @@
+"""A checkpoint that does not fit is found when a grid is read, not when a step runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from threedrs_components.testing.released_checkpoints import publish_released
+from threedrs_components.testing.student_checkpoints import publish
+from threedrs_workflows.cli import main
+
+WEIGHTS = "Video3D-LLM-LLaVA-Qwen-Uniform-32"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    publish_released("Video-3D LLM", tmp_path / "data/models" / WEIGHTS)
+    return tmp_path / "data"
+
+
+def grid(data: Path, *, preset: str = "video_3d_llm", more: str = "") -> str:
+    path = data / "grid.yaml"
+    path.write_text(
+        f"version: 1\nname: x\nenv: {{DATA: {data}}}\nbase: {{preset: {preset}{more}}}\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("verb", ["validate", "plan", "submit"])
+def test_every_verb_that_reads_a_grid_reads_the_headers(
+    verb: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = data / "models" / WEIGHTS / "config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "mm_spatial_pool_mode": "average"}))
+    workspace = ["--workspace", str(data / "workspace")]
+    assert main([verb, grid(data), *workspace]) == 2
+    told = capsys.readouterr().err
+    assert "students.video_3d_llm.checkpoint" in told
+    assert "mm_spatial_pool_mode is 'average'" in told
+
+
+def test_weights_that_fit_are_not_told_of(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["validate", grid(data)]) == 0
+    assert main(["validate", grid(data, more=", students.video_3d_llm.object_features: llm")]) == 2
+    assert "object_features: vision" in capsys.readouterr().err
+
+
+def test_what_nothing_trains_must_have_its_head(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish("llava_video/lmms-lab", data / "models/LLaVA-Video-7B-Qwen2")
+    start = {"preset": "as_released", "more": ", training.steps: 0"}
+    assert main(["validate", grid(data, **start)]) == 2
+    assert "has no grounding head, and nothing trains one" in capsys.readouterr().err
+    start["more"] += ", benchmarks.names: [scan2cap, scanqa]"
+    assert main(["validate", grid(data, **start)]) == 0
+
+
+def test_reading_headers_needs_no_torch(data: Path) -> None:
+    code = (
+        "import sys\n"
+        "from threedrs_workflows.cli import main\n"
+        f"assert main(['validate', {grid(data)!r}]) == 0\n"
+        "assert 'threedrs_components.students.weight_files' in sys.modules\n"
+        "assert not {'torch', 'safetensors', 'transformers'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

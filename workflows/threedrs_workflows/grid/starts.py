@@ -1,0 +1,47 @@
+"""Weights that the students of a grid start from, checked by their headers before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.students.start import check_start
+from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+from threedrs_workflows.experiment import Experiment
+
+
+def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
+    """Check every checkpoint that is here; what is not here is somebody else's to miss.
+
+    Raises:
+        ConfigError: lists every student whose weights are others than its settings say.
+    """
+    students = {
+        (each.student, _needs_head(each), each.student_config().model_dump_json()): each
+        for each in experiments
+    }
+    faults = {
+        fault
+        for (_, needs_head, _), each in students.items()
+        if (fault := _fault(each, needs_head)) is not None
+    }
+    if faults:
+        raise ConfigError(sorted(faults, key=str))
+
+
+def _needs_head(experiment: Experiment) -> bool:
+    """Whether a student chooses among boxes that nothing has taught it here."""
+    asked = [BENCHMARKS[name] for name in experiment.benchmarks.names]
+    return not experiment.trains() and any("text" not in benchmark.takes for benchmark in asked)
+
+
+def _fault(experiment: Experiment, needs_head: bool) -> Fault | None:
+    student = experiment.student_config()
+    if student.checkpoint is None or not Path(student.checkpoint).exists():
+        return None
+    try:
+        check_start(student, Path(student.checkpoint), needs_head)
+    except CheckpointError as error:
+        return Fault(str(error), f"students.{experiment.student}.checkpoint")
+    return None
