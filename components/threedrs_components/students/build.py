@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from threedrs_components.students.checkpoints import load_student
+from threedrs_components.students.dtypes import place, wanted_dtype
 from threedrs_components.students.folder import is_student
 from threedrs_components.students.published_weights import read_published
 from threedrs_components.students.settings import StudentSettings
@@ -14,12 +15,15 @@ from threedrs_components.students.student import Student
 from threedrs_platform.errors import CheckpointError
 
 
-def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
+def build_student(
+    config: StudentSettings, dtype: str = "float32", device: torch.device | str = "cpu"
+) -> Student:
     """Load `config.checkpoint`; modules that it does not hold get random weights.
 
     Args:
         config: of the student.
-        dtype: of published weights; a student folder has its own.
+        dtype: of all weights; "stored" is what the files have.
+        device: of all weights. They go there one by one: a file is mapped, never copied whole.
 
     Raises:
         CheckpointError: there is no checkpoint, or it does not fit.
@@ -31,6 +35,8 @@ def build_student(config: StudentSettings, dtype: str = "float32") -> Student:
         )
     folder = Path(config.checkpoint)
     if is_student(folder):
-        return load_student(folder, config)
-    model, tokenizer = read_published(config, folder, getattr(torch, dtype))
-    return config.architecture()(config, model, tokenizer).to(model.dtype)
+        return load_student(folder, config, dtype, device)
+    model, tokenizer = read_published(config, folder)
+    student = config.architecture()(config, model, tokenizer)
+    place(student, wanted_dtype(dtype, model.dtype), device)
+    return student

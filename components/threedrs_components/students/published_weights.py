@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from threedrs_components.students.dtypes import stored_dtype
 from threedrs_components.students.folder import WEIGHTS_FILE, read_config
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.tokenizer import COORD, GROUND, ChatMarkup, StudentTokenizer
@@ -25,14 +26,13 @@ NAMED_AT_MOST = 5
 
 
 def read_published(
-    config: StudentSettings, folder: Path, dtype: torch.dtype
+    config: StudentSettings, folder: Path
 ) -> tuple[PreTrainedModel, StudentTokenizer]:
-    """The model and the tokenizer in a folder of published weights.
+    """The model, its weights mapped from their files, and the tokenizer in a published folder.
 
     Args:
         config: of the student that they are for.
         folder: config.json, weights and tokenizer.
-        dtype: of the loaded weights.
 
     Raises:
         CheckpointError: another model, a tensor too few, too many or of another shape, or a file
@@ -42,7 +42,7 @@ def read_published(
     refuse_model_type(folder, stored.get("model_type"), config.published)
     model_config, names = architecture.published_config(folder, stored, config.newline)
     model = load_published(
-        architecture.model_class, folder, model_config, dtype, names, architecture.not_loaded
+        architecture.model_class, folder, model_config, names, architecture.not_loaded
     )
     chat = replace(architecture.real_chat, newline=config.newline)
     visual_id = getattr(model_config, architecture.visual_token)
@@ -71,17 +71,15 @@ def load_published(
     model_class: type[PreTrainedModel],
     folder: Path,
     config: PretrainedConfig,
-    dtype: torch.dtype,
     names: Mapping[str, str] | None,
     not_loaded: Sequence[str],
 ) -> PreTrainedModel:
-    """Load all weights of a folder into a model.
+    """Map all weights of a folder into a model, in the format that most of them have.
 
     Args:
         model_class: of transformers.
         folder: holds safetensors files.
         config: of the model.
-        dtype: of the loaded weights.
         names: patterns of stored names and what they become, if transformers does not know them.
         not_loaded: patterns of tensors that a folder may hold although the model has no place for
             them.
@@ -98,7 +96,8 @@ def load_published(
             folder,
             config=config,
             key_mapping=None if names is None else dict(names),
-            dtype=dtype,
+            # In any other format transformers would copy all of them.
+            dtype=stored_dtype(folder / name for name in sorted(set(owners.values()))),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -162,7 +161,7 @@ def fill_new_rows(folder: Path, model: PreTrainedModel, tokenizer: StudentTokeni
         )
     with torch.no_grad():
         for table in tables:
-            table[added] = table[: min(added)].float().mean(0).to(table.dtype)
+            table[added] = table[: min(added)].mean(0, dtype=torch.float32).to(table.dtype)
 
 
 def _weight_files(folder: Path) -> list[str]:

@@ -91,7 +91,7 @@ class SiglipQwen2(Llava):
 
     def pixels(self, images: Tensor) -> Tensor:
         """From -1 to 1."""
-        return images.permute(0, 3, 1, 2).to(self.dtype) / 127.5 - 1.0
+        return (images.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(self.dtype)
 
     def patches(self, images: Tensor) -> Tensor:
         """One token per patch."""
@@ -117,10 +117,11 @@ def lmms_lab_config(stored: Mapping[str, Any]) -> LlavaOnevisionConfig:
 
     It does not say what the vision tower is like: without a `vision_config` it is so400m/14-384.
     """
+    tied = bool(stored.get("tie_word_embeddings", False))
     text = Qwen2Config(
         **{name: stored[name] for name in TEXT_FIELDS if name in stored},
         rope_parameters={"rope_type": "default", "rope_theta": stored.get("rope_theta", 1e6)},
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     spare = text.vocab_size - 2
     return LlavaOnevisionConfig(
@@ -130,7 +131,7 @@ def lmms_lab_config(stored: Mapping[str, Any]) -> LlavaOnevisionConfig:
         image_token_index=min(IMAGE_ID, spare + 1),
         vision_feature_layer=SiglipQwen2.layer,
         vision_feature_select_strategy=SiglipQwen2.selection,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
 
 

@@ -315,8 +315,8 @@ def _build(
     if inputs.features is not None:
         teacher = TeacherFeatures(inputs.features, prepared, sorted(inputs.samples))
     with seeded(inputs.seed):
-        student = build_student(inputs.student, "bfloat16" if narrow else "float32")
-        student = student.to(device).train()
+        dtype = "bfloat16" if narrow else "float32"
+        student = build_student(inputs.student, dtype, device).train()
         objectives = [each.build(student, teacher) for each in inputs.objectives]
         module = TrainingModule(student, objectives).to(device)
     return student, _data(inputs, inputs.samples, student, objectives), module
