@@ -122,7 +122,7 @@ class Experiment(ObjectivesConfig, Ingredients):
             return section
         of_loss = isinstance(section, ObjectiveSettings)
         layers = section.visual_layers if of_loss else (section.layer,)
-        count = student.micro.layers if student.size == "micro" else student.real_layers
+        count = student.layers
         for layer in layers:
             if not -count - 1 <= layer <= count:
                 raise ValueError(

@@ -35,7 +35,8 @@ def stored_dtype(files: Iterable[Path]) -> torch.dtype:
     for path in files:
         try:
             with safe_open(path, framework="pt") as content:
-                for name in content.keys():  # noqa: SIM118: a file, not a mapping
+                names = content.keys()
+                for name in names:
                     tensor = content.get_tensor(name)  # a view of the mapped file
                     if tensor.is_floating_point():
                         numbers[tensor.dtype] += tensor.numel()

@@ -17,6 +17,7 @@ ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
 Part = Literal["vision", "projector", "language"]
 """What fine-tuning can freeze; see `Student.part_prefixes`."""
+Size = Literal["micro", "0.5b", "2b", "3b", "7b"]
 Newline = Literal["row", "end", "none"]
 """Where a learned vector stands: after each row of tokens, after all frames, or nowhere."""
 
@@ -52,9 +53,10 @@ class StudentSettings(Config):
 
     kind: str
     """The name of the kind; each subclass allows its own."""
-    size: Literal["micro", "7b"] = "micro"
+    size: Size = "micro"
+    """micro, or one of the sizes that weights of the kind are published in."""
     checkpoint: Annotated[str | None, PLACE] = None
-    """A student folder, or for size 7b the published weights."""
+    """A student folder, or for a published size its weights."""
     position_encoding: bool = False
     """Add the sine encoding of world coordinates to visual tokens and object features."""
     object_features: ObjectFeatures = "llm"
@@ -79,20 +81,23 @@ class StudentSettings(Config):
     """By model_type in config.json, where weights of this kind come from."""
     newline: ClassVar[Newline] = "none"
     real_image_size: ClassVar[int] = 384
-    """Side of the frames at size 7b."""
+    """Side of the frames at published sizes."""
     real_grid: ClassVar[int] = 14
-    """Token rows and columns per frame at size 7b."""
-    real_layers: ClassVar[int] = 28
-    """Layers of the language model at size 7b."""
+    """Token rows and columns per frame at published sizes."""
+    real_layers: ClassVar[Mapping[str, int]] = {"7b": 28}
+    """Layers of the language model by published size."""
     real_patch_grid: ClassVar[int | None] = 27
-    """Rows of vision tokens before pooling at size 7b; None where the tower pools them."""
+    """Rows of vision tokens before pooling at published sizes; None where the tower pools them."""
 
     @model_validator(mode="after")
     def _choices_fit(self) -> Self:
         if self.coord_input == "encoding" and not self.position_encoding:
             raise ValueError("coord_input 'encoding' says nothing without position_encoding: true")
-        if self.size == "7b" and self.checkpoint is None:
-            raise ValueError("size '7b' needs checkpoint: a folder with the weights")
+        if self.size != "micro" and self.size not in self.real_layers:
+            sizes = ", ".join(["micro", *self.real_layers])
+            raise ValueError(f"size {self.size!r}: {self.kind} comes in sizes {sizes}")
+        if self.size != "micro" and self.checkpoint is None:
+            raise ValueError(f"size {self.size!r} needs checkpoint: a folder with the weights")
         return self
 
     def start(self) -> Self:
@@ -112,6 +117,11 @@ class StudentSettings(Config):
     def image_size(self) -> int:
         """Side of the frames that scenes must be prepared with."""
         return self.micro.image_size if self.size == "micro" else self.real_image_size
+
+    @property
+    def layers(self) -> int:
+        """Layers of the language model."""
+        return self.micro.layers if self.size == "micro" else self.real_layers[self.size]
 
     @property
     def grid(self) -> int:

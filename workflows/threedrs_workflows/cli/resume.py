@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from threedrs_platform.database.outbox import count_open
 from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.states import RunState
@@ -11,6 +12,7 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import add_supervision_arguments, work
 from threedrs_workflows.plan.submission import plan_cells, replan
+from threedrs_workflows.tracking.tracker import start_tracker
 
 SUMMARY = "go on with a run that was interrupted"
 
@@ -43,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
             say(args, f"run {found.id} is over; its failed steps are tried again")
         elif found.state is RunState.SUCCEEDED and _nothing_is_left(workspace, found):
             text = f"run {found.id} is over, nothing of it is left to do; see `workflows results`"
+            if count_open(workspace.database) and (tracker := start_tracker(workspace, found.id)):
+                say(args, tracker.finish() or "what waited for MLflow is delivered")
             emit(args, {"run": found.id, "state": found.state, "exit": 0}, text)
             return 0
         plan = replan(workspace, found.id)
