@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.states import RunState
 from threedrs_platform.storage import storage_errors
@@ -48,6 +49,7 @@ def diagnose(workspace: Workspace, ray: str) -> Iterator[Finding]:
         "database": lambda: _database(workspace),
         "artifacts": lambda: _artifacts(workspace),
         "runs": lambda: _runs(workspace),
+        "tracking": lambda: _tracking(workspace),
         "ray": lambda: _ray(workspace, ray),
     }
     for name, check in checks.items():
@@ -125,6 +127,14 @@ def _runs(workspace: Workspace) -> Finding:
         message = f"their process is gone: {', '.join(stale)}; `workflows resume RUN` goes on"
         return Finding("runs", Verdict.WARNING, message)
     return Finding("runs", Verdict.OK, "none is abandoned")
+
+
+def _tracking(workspace: Workspace) -> Finding:
+    left, cause = count_open(workspace.database), why_open(workspace.database)
+    if cause:
+        message = f"{left} messages wait for MLflow; {cause}; `workflows resume` tries again"
+        return Finding("tracking", Verdict.WARNING, message)
+    return Finding("tracking", Verdict.OK, f"{left} messages wait for MLflow")
 
 
 def _ray(workspace: Workspace, ray: str) -> Finding:

@@ -23,6 +23,7 @@ from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
 from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config import CONDUCT, Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
@@ -56,6 +57,7 @@ class Experiment(ObjectivesConfig, Ingredients):
 
     training: TrainingConfig = Field(default=TrainingConfig(), validate_default=True)
     probe: ProbeConfig = ProbeConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     held_out: float = Field(default=0.0, ge=0, lt=1, validate_default=True)
     """Share of the annotated training scenes that training leaves out, and that are evaluated in
     place of `benchmarks.split`: for choosing settings. 0 trains on all and evaluates the split."""
@@ -120,7 +122,7 @@ class Experiment(ObjectivesConfig, Ingredients):
             return section
         of_loss = isinstance(section, ObjectiveSettings)
         layers = section.visual_layers if of_loss else (section.layer,)
-        count = student.micro.layers if student.size == "micro" else student.real_layers
+        count = student.layers
         for layer in layers:
             if not -count - 1 <= layer <= count:
                 raise ValueError(
@@ -267,6 +269,9 @@ def experiment_id(experiment: Experiment) -> str:
         entries = data.pop(table, {})
         data[chosen] = entries.get(data[chosen], data[chosen])
     data["teacher_pretraining"] = list(data.get("teacher_pretraining", {}).values())
+    if data["evaluation"] == EvaluationConfig().canonical(without=(CONDUCT,)):
+        # As cells were evaluated before there was a choice.
+        del data["evaluation"]
     for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
         # A new objective that is off must give no cell another id.
         data.pop(name, None)

@@ -11,6 +11,6 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 def clip_pixels(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Images [B, H, W, 3] uint8 as [B, 3, H, W], of zero mean and unit deviation per channel."""
-    scaled = images.permute(0, 3, 1, 2).to(dtype) / 255.0
+    scaled = images.permute(0, 3, 1, 2).float() / 255.0
     mean, deviation = scaled.new_tensor(CLIP_MEAN), scaled.new_tensor(CLIP_STD)
-    return (scaled - mean[:, None, None]) / deviation[:, None, None]
+    return ((scaled - mean[:, None, None]) / deviation[:, None, None]).to(dtype)

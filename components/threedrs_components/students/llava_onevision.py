@@ -19,6 +19,7 @@ class LlavaOneVisionStudentConfig(StudentSettings):
         "llava_qwen": "lmms-lab/llava-onevision-qwen2-7b-ov",
         "llava_onevision": "llava-hf/llava-onevision-qwen2-7b-ov-hf",
     }
+    real_layers: ClassVar[Mapping[str, int]] = {"0.5b": 24, "7b": 28}
     newline: ClassVar[Newline] = "end"
 
     def architecture(self) -> type[SiglipQwen2]:

@@ -28,10 +28,10 @@ def pooled(weights: Tensor, tokens: Tensor) -> Tensor:
     Returns:
         [..., K, C] in the tokens' dtype.
     """
-    flat = weights.flatten(-3).to(tokens.dtype)
+    flat = weights.flatten(-3).float()
     # Weights that are all zero stay zero instead of becoming 0 / 0.
-    normed = flat / flat.sum(-1, keepdim=True).clamp_min(torch.finfo(tokens.dtype).tiny)
-    return torch.matmul(normed, tokens.flatten(-4, -2))
+    normed = flat / flat.sum(-1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    return torch.matmul(normed.to(tokens.dtype), tokens.flatten(-4, -2))
 
 
 def object_features(

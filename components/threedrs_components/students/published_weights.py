@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from threedrs_components.students.dtypes import stored_dtype
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.start import check_published
 from threedrs_components.students.student import Student
@@ -25,14 +26,13 @@ NAMED_AT_MOST = 5
 
 
 def read_published(
-    config: StudentSettings, folder: Path, dtype: torch.dtype
+    config: StudentSettings, folder: Path
 ) -> tuple[PreTrainedModel, StudentTokenizer]:
-    """The model and the tokenizer in a folder of published weights.
+    """The model, its weights mapped from their files, and the tokenizer in a published folder.
 
     Args:
         config: of the student that they are for.
         folder: config.json, weights and tokenizer.
-        dtype: of the loaded weights.
 
     Raises:
         CheckpointError: another model, a tensor too few, too many or of another shape, or a file
@@ -46,7 +46,7 @@ def read_published(
     tokenizer = StudentTokenizer(words.tokenizer, chat, visual_id)
     refuse_no_room(folder, model_config, tokenizer)
     model = load_published(
-        architecture.model_class, folder, model_config, dtype, names, architecture.not_loaded
+        architecture.model_class, folder, model_config, names, architecture.not_loaded
     )
     if not words.are_trained:
         fill_new_rows(model, tokenizer)
@@ -57,17 +57,15 @@ def load_published(
     model_class: type[PreTrainedModel],
     folder: Path,
     config: PretrainedConfig,
-    dtype: torch.dtype,
     names: Mapping[str, str] | None,
     not_loaded: Sequence[str],
 ) -> PreTrainedModel:
-    """Load all weights of a folder into a model.
+    """Map all weights of a folder into a model, in the format that most of them have.
 
     Args:
         model_class: of transformers.
         folder: holds safetensors files.
         config: of the model.
-        dtype: of the loaded weights.
         names: patterns of stored names and what they become, if transformers does not know them.
         not_loaded: patterns of tensors that a folder may hold although the model has no place for
             them.
@@ -84,7 +82,8 @@ def load_published(
             folder,
             config=config,
             key_mapping=None if names is None else dict(names),
-            dtype=dtype,
+            # In any other format transformers would copy all of them.
+            dtype=stored_dtype(folder / name for name in sorted(set(owners.values()))),
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -159,7 +158,7 @@ def fill_new_rows(model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:
     tables = [ends.get_input_embeddings().weight, ends.get_output_embeddings().weight]
     with torch.no_grad():
         for table in tables:
-            table[added] = table[: min(added)].float().mean(0).to(table.dtype)
+            table[added] = table[: min(added)].mean(0, dtype=torch.float32).to(table.dtype)
 
 
 def load_heads(folder: Path, student: Student) -> None:

@@ -17,6 +17,7 @@ ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
 Part = Literal["vision", "projector", "language"]
 """What fine-tuning can freeze; see `Student.part_prefixes`."""
+Size = Literal["micro", "0.5b", "2b", "3b", "7b"]
 Newline = Literal["row", "end", "none"]
 """Where a learned vector stands: after each row of tokens, after all frames, or nowhere."""
 
@@ -69,9 +70,10 @@ class StudentSettings(Config):
 
     kind: str
     """The name of the kind; each subclass allows its own."""
-    size: Literal["micro", "7b"] = "micro"
+    size: Size = "micro"
+    """micro, or one of the sizes that weights of the kind are published in."""
     checkpoint: Annotated[str | None, PLACE] = None
-    """A student folder, or for size 7b the published weights."""
+    """A student folder, or for a published size its weights."""
     method: Annotated[Literal["3DRS", "Video-3D LLM", "Ross3D"] | None, REPORTED] = None
     """Whose trained weights the checkpoint holds: reports set them beside that method's numbers."""
     position_encoding: bool = False
@@ -101,22 +103,25 @@ class StudentSettings(Config):
     """By model_type in config.json, where weights of this kind come from."""
     newline: ClassVar[Newline] = "none"
     real_image_size: ClassVar[int] = 384
-    """Side of the frames at size 7b."""
+    """Side of the frames at published sizes."""
     real_patch_size: ClassVar[int] = 14
-    """Side of a vision patch at size 7b."""
+    """Side of a vision patch at published sizes."""
     real_grid: ClassVar[int] = 14
-    """Token rows and columns per frame at size 7b."""
-    real_layers: ClassVar[int] = 28
-    """Layers of the language model at size 7b."""
+    """Token rows and columns per frame at published sizes."""
+    real_layers: ClassVar[Mapping[str, int]] = {"7b": 28}
+    """Layers of the language model by published size."""
     real_patch_grid: ClassVar[int | None] = 27
-    """Rows of vision tokens before pooling at size 7b; None where the tower pools them."""
+    """Rows of vision tokens before pooling at published sizes; None where the tower pools them."""
 
     @model_validator(mode="after")
     def _choices_fit(self) -> Self:
         if self.coord_input == "encoding" and not self.position_encoding:
             raise ValueError("coord_input 'encoding' says nothing without position_encoding: true")
-        if self.size == "7b" and self.checkpoint is None:
-            raise ValueError("size '7b' needs checkpoint: a folder with the weights")
+        if self.size != "micro" and self.size not in self.real_layers:
+            sizes = ", ".join(["micro", *self.real_layers])
+            raise ValueError(f"size {self.size!r}: {self.kind} comes in sizes {sizes}")
+        if self.size != "micro" and self.checkpoint is None:
+            raise ValueError(f"size {self.size!r} needs checkpoint: a folder with the weights")
         if self.lora is not None and "language" in self.frozen:
             raise ValueError(
                 "lora adapts the language model, and frozen keeps it: drop one of both"
@@ -148,6 +153,11 @@ class StudentSettings(Config):
         if self.size == "micro":
             return self.micro.image_size
         return self.real_image_size - self.real_image_size % self.real_patch_size
+
+    @property
+    def layers(self) -> int:
+        """Layers of the language model."""
+        return self.micro.layers if self.size == "micro" else self.real_layers[self.size]
 
     @property
     def grid(self) -> int:

@@ -96,7 +96,7 @@ class SiglipQwen2(Llava):
 
     def pixels(self, images: Tensor) -> Tensor:
         """From -1 to 1."""
-        return images.permute(0, 3, 1, 2).to(self.dtype) / 127.5 - 1.0
+        return (images.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(self.dtype)
 
     def patches(self, images: Tensor) -> Tensor:
         """One token per patch."""
@@ -142,10 +142,11 @@ def lmms_lab_config(stored: Mapping[str, Any], places: tuple[int, int]) -> Llava
         stored: its config.json.
         places: placeholders of videos and of images.
     """
+    tied = bool(stored.get("tie_word_embeddings", False))
     text = Qwen2Config(
         **{name: stored[name] for name in TEXT_FIELDS if name in stored},
         rope_parameters={"rope_type": "default", "rope_theta": stored.get("rope_theta", 1e6)},
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     return LlavaOnevisionConfig(
         vision_config=SiglipVisionConfig(**stored.get("vision_config", SIGLIP_SO400M)),
@@ -154,5 +155,5 @@ def lmms_lab_config(stored: Mapping[str, Any], places: tuple[int, int]) -> Llava
         image_token_index=places[1],
         vision_feature_layer=SiglipQwen2.layer,
         vision_feature_select_strategy=SiglipQwen2.selection,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )

@@ -37,7 +37,7 @@ from threedrs_platform.errors import DataError
 
 
 class Student(nn.Module):
-    """A multimodal LLM that shows its states; float32 unless weights or autocast say otherwise."""
+    """A multimodal LLM that shows its states. It computes in the one format of its weights."""
 
     model_class: ClassVar[type[PreTrainedModel]]
     """Of transformers, with a language model at `model.language_model`."""
@@ -211,6 +211,7 @@ class Student(nn.Module):
         embedded = self.embed(ids)
         if len(regions.tokens) == 0 or (vision is None and not self.config.position_encoding):
             return embedded
+        # float32, in which what is added is rounded once, by the sum's format.
         pointed = torch.zeros(len(regions.tokens), self.width, device=self.device)
         if vision is not None and self.config.coord_input == "region":
             weights = regions.weights[:, None]
@@ -334,7 +335,8 @@ class Student(nn.Module):
             DataError: patch weights are needed, but the scenes were prepared without.
         """
         if output.vision is None:
-            return torch.zeros(*weights.shape[:2], self.width, device=self.device)
+            sizes = (*weights.shape[:2], self.width)
+            return torch.zeros(sizes, device=self.device, dtype=self.dtype)
         branch = self.config.object_features
         cells, seen, seen_weights = weights, output.vision, weights
         if self.config.object_membership == "released":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,8 @@ UNREADABLE = (
     SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError,
 )  # fmt: skip
 """What torch and safetensors raise on files that are cut short or something else."""
+WRAPPERS, WRAPPED = ("model", "state_dict", "model_state_dict"), "module."
+"""Keys that a state dict may lie under, and what a wrapper puts before all its names."""
 SHOWN = 5
 """Tensors that an error message lists before it only counts."""
 
@@ -41,10 +43,11 @@ def find_weights(
     )
 
 
-def read_tensors(path: Path, prefixes: Sequence[str], inside: str = "") -> dict[str, Tensor]:
+def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
     """Tensors whose names start with one of the prefixes, memory-mapped.
 
-    A pickled file may keep its state dict under the key `inside`, beside its training's arguments.
+    A pickled file may keep its state dict under one of `WRAPPERS`, beside its training's arguments;
+    and all names may begin with `module.`, where a wrapper for several processes was saved.
 
     Raises:
         CheckpointError: the file is truncated or not a checkpoint.
@@ -53,17 +56,30 @@ def read_tensors(path: Path, prefixes: Sequence[str], inside: str = "") -> dict[
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                names = file.keys()
-                return {name: file.get_tensor(name) for name in names if name.startswith(wanted)}
+                plain = _plain_names(file.keys())
+                return {
+                    name: file.get_tensor(stored)
+                    for name, stored in plain.items()
+                    if name.startswith(wanted)
+                }
         with torch.serialization.safe_globals([Namespace]):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE as error:
         raise CheckpointError(f"{path}: not a readable checkpoint: {reason(error)}") from error
-    if isinstance(loaded, dict) and inside in loaded:
-        loaded = loaded[inside]
+    while isinstance(loaded, dict) and (found := [k for k in WRAPPERS if k in loaded]):
+        loaded = loaded[found[0]]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path}: expected a plain state dict of tensors")
-    return {name: tensor for name, tensor in loaded.items() if name.startswith(wanted)}
+    plain = _plain_names(loaded)
+    return {name: loaded[stored] for name, stored in plain.items() if name.startswith(wanted)}
+
+
+def _plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Stored names by what they are without a wrapper's own beginning."""
+    stored = list(names)
+    if stored and all(name.startswith(WRAPPED) for name in stored):
+        return {name.removeprefix(WRAPPED): name for name in stored}
+    return {name: name for name in stored}
 
 
 def reason(error: Exception) -> str:
@@ -85,7 +101,7 @@ def refuse_strangers(path: Path, prefixes: Sequence[str]) -> None:
     """
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
+            names = list(_plain_names(file.keys()))
     else:
         names = list(read_tensors(path, ("",)))
     strangers = [name for name in names if not name.startswith(tuple(prefixes))]
@@ -110,8 +126,10 @@ def load_strictly(
 ) -> None:
     """Give every tensor of the module its stored value, whose name there begins with `prefix`.
 
+    In float32, whatever format it is stored in: bfloat16 is a matter of autocast.
+
     Raises:
-        CheckpointError: a tensor is missing, unknown, or of another shape.
+        CheckpointError: a tensor is missing, unknown, of another shape, or not of floating point.
     """
     expected = {f"{prefix}{name}": tuple(t.shape) for name, t in module.state_dict().items()}
     misshapen = [
@@ -123,10 +141,11 @@ def load_strictly(
         "missing": [name for name in expected if name not in tensors],
         "unknown": [name for name in tensors if name not in expected],
         "of another shape": misshapen,
+        "not of floating point": [n for n, t in tensors.items() if not t.is_floating_point()],
     }
     if any(faults.values()):
         raise CheckpointError(f"{path}: does not fit the model; tensors {listed(faults)}")
-    inner = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    inner = {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items()}
     module.load_state_dict(inner, strict=True, assign=True)
 
 

@@ -316,8 +316,8 @@ def _build(
     if inputs.features is not None:
         teacher = TeacherFeatures(inputs.features, prepared, sorted(inputs.samples))
     with seeded(inputs.seed):
-        student = build_student(inputs.student, "bfloat16" if narrow else "float32")
-        student = student.to(device).train()
+        dtype = "bfloat16" if narrow else "float32"
+        student = build_student(inputs.student, dtype, device).train()
         if inputs.student.lora is not None:
             add_adapters(student, inputs.student.lora)
             if not sharded:

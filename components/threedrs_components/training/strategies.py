@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, distributed, nn
 
+from threedrs_components.students.dtypes import exact_buffers, put_back
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import MicroBatch
 from threedrs_components.training.objective import Totals, TrainingModule
@@ -144,9 +145,12 @@ class Sharded:
         module.runs_every_head = world.size > 1 or config.offload != "none"
         self.world, self.peaks = world, [group.learning_rate for group in groups]
         self.rounds, self.stage = config.rounds(world.size), stage
+        exact = exact_buffers(module)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=self._settings(config)
         )
+        # With bf16 DeepSpeed rounds all of them: rotary frequencies, and statistics of teachers.
+        put_back(module, exact)
         self._gathered = deepspeed.zero.GatheredParameters
 
     def _settings(self, config: TrainingConfig) -> dict[str, Any]:

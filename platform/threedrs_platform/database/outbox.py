@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ DELIVERY_LOCK = 0x3D26
 """PostgreSQL advisory lock: one deliverer at a time."""
 
 
+MOST_TRIES = 3
+"""Deliveries that a message may fail before it is set aside until somebody asks anew."""
+
+
 @dataclass(frozen=True)
 class Message:
     """News of a run or a cell, for trackers to write down."""
@@ -30,9 +34,19 @@ class Message:
     payload: Mapping[str, Any]
 
 
-def open_messages(database: Database, limit: int = 500) -> list[Message]:
-    """Undelivered messages, oldest first."""
-    query = select(outbox).where(outbox.c.done_at.is_(None)).order_by(outbox.c.id).limit(limit)
+def open_messages(
+    database: Database, without: Collection[int] = (), limit: int = 500
+) -> list[Message]:
+    """Undelivered messages, oldest first; not those that were set aside.
+
+    Args:
+        database: of the workspace.
+        without: ids to pass over.
+        limit: the most messages.
+    """
+    wanted = outbox.c.done_at.is_(None) & (outbox.c.tries < MOST_TRIES)
+    wanted &= outbox.c.id.not_in(without)
+    query = select(outbox).where(wanted).order_by(outbox.c.id).limit(limit)
     with database.read() as connection:
         rows = connection.execute(query).all()
     return [Message(row.id, row.kind, row.run_id, json.loads(row.payload_json)) for row in rows]
@@ -50,6 +64,27 @@ def mark_delivered(database: Database, messages: Sequence[Message]) -> None:
     with database.write() as connection:
         mine = outbox.c.id.in_([message.id for message in messages])
         connection.execute(update(outbox).where(mine).values(done_at=now()))
+
+
+def note_failure(database: Database, message: Message, cause: str, *, refused: bool) -> None:
+    """Keep why a message was not delivered; refused `MOST_TRIES` times, it is set aside."""
+    with database.write() as connection:
+        mine = update(outbox).where(outbox.c.id == message.id)
+        connection.execute(mine.values(tries=outbox.c.tries + refused, error=cause))
+
+
+def try_again(database: Database) -> None:
+    """Let messages that were set aside be tried anew."""
+    with database.write() as connection:
+        connection.execute(update(outbox).where(outbox.c.done_at.is_(None)).values(tries=0))
+
+
+def why_open(database: Database) -> str:
+    """Why the oldest message that failed could not be delivered; "" if none has failed."""
+    failed = outbox.c.done_at.is_(None) & outbox.c.error.is_not(None)
+    query = select(outbox.c.error).where(failed).order_by(outbox.c.id).limit(1)
+    with database.read() as connection:
+        return str(connection.scalar(query) or "")
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from threedrs_platform.compute.recorder import Progress, read_json_lines
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.journal import Journal
-from threedrs_platform.database.outbox import count_open
+from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.database.runs import RunRow, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, steps
 from threedrs_platform.database.step_rows import History
@@ -64,6 +64,8 @@ class RunProgress:
     """Seconds until the end as earlier steps of the same kinds suggest; None if unknown."""
     untracked: int
     """Messages that wait for their delivery to MLflow."""
+    untracked_because: str = ""
+    """Why one of them could not be delivered."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def run_progress(database: Database, run_id: str) -> RunProgress:
         failed=tuple(failed),
         eta_s=remaining_seconds(found, running, Journal(database).history()),
         untracked=count_open(database),
+        untracked_because=why_open(database),
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a fresh database is created directly in this state."""
 
 metadata = MetaData()
@@ -219,5 +219,7 @@ outbox = Table(
     Column("run_id", String, nullable=False),
     Column("payload_json", Text, nullable=False),
     Column("done_at", Float),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
     Index("outbox_open", "done_at", "id"),
 )

@@ -20,6 +20,7 @@ from threedrs_platform.database.outbox import (
     Message,
     count_open,
     mark_delivered,
+    note_failure,
     open_messages,
     sole_deliverer,
 )
@@ -79,6 +80,7 @@ def deliver(
     """Write all waiting messages to MLflow. Imports MLflow only if there is one.
 
     A failure of MLflow is reported, never raised: the run's own records are complete without it.
+    A message that MLflow or its evidence refuses keeps its cause and lets the others pass.
 
     Args:
         folder: of the workspace; holds the lock.
@@ -86,14 +88,23 @@ def deliver(
     """
     evidence = evidence or Evidence()
     delivered, error = 0, ""
+    refused: set[int] = set()
     with sole_deliverer(database, folder) as mine:
         try:
-            while mine and (messages := open_messages(database)):
-                for message in _write(Results(database), messages, _Server(target), evidence):
+            while mine and (messages := open_messages(database, refused)):
+                written = _write(Results(database), messages, _Server(target), evidence)
+                for message, problem in written:
+                    if problem:
+                        note_failure(database, message, problem, refused=True)
+                        refused.add(message.id)
+                        error = error or problem
+                        continue
                     mark_delivered(database, [message])  # one by one: a crash repeats one at most
                     delivered += 1
         except Exception as problem:  # whatever a tracking server may throw
-            error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+            error = _one_line(problem)
+            for message in open_messages(database, limit=1):
+                note_failure(database, message, error, refused=False)
     return Delivery(delivered, count_open(database), error)
 
 
@@ -121,20 +132,38 @@ def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> s
 
 def _write(
     results: Results, messages: Sequence[Message], server: _Server, evidence: Evidence
-) -> Iterator[Message]:
-    """Write messages run by run; yields each once it is written."""
+) -> Iterator[tuple[Message, str]]:
+    """Write messages run by run; yields each once it is written, or with why it cannot be.
+
+    Raises:
+        Exception: of MLflow, where it answers nobody.
+    """
     known = {run.run_id for run in results.run_summaries()}
     for run_id, group in groupby(messages, key=lambda message: message.run_id):
         if run_id not in known:  # removed since: nothing is left to tell
-            yield from group
+            yield from ((message, "") for message in group)
             continue
-        written = _RunWriter(server, results, results.run_results(run_id), evidence)
+        writer: _RunWriter | None = None
         for message in group:
-            if message.kind == "cell.finished":
-                written.cell(str(message.payload["cell"]), int(message.payload["seed"]))
-            elif message.kind == "run.finished":
-                written.finish()
-            yield message
+            problem = ""
+            try:
+                if writer is None:
+                    run = results.run_results(run_id)
+                    writer = _RunWriter(server, results, run, evidence)
+                writer.write(message)
+            except Exception as error:  # whatever a server, a library or a broken artifact throws
+                server.answer()
+                problem = f"{_subject(message)}: {_one_line(error)}"
+            yield message, problem
+
+
+def _subject(message: Message) -> str:
+    cell, seed = message.payload.get("cell"), message.payload.get("seed")
+    return f"{message.run_id}, cell {cell} seed {seed}" if cell else message.run_id
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class _Server:
@@ -147,6 +176,14 @@ class _Server:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.target = target
         self.client: MlflowClient = MlflowClient(target.uri)
+
+    def answer(self) -> None:
+        """Ask something that any server can answer, to tell its silence from its refusal.
+
+        Raises:
+            Exception: it does not answer.
+        """
+        self.client.search_experiments(max_results=1)
 
     def experiment(self, name: str) -> str:
         """Id of the experiment of a grid, created if need be."""
@@ -191,6 +228,13 @@ class _RunWriter:
         begin = _milliseconds(run.created_at)
         created = self._client.create_run(self._experiment, begin, tags, run.run_id)
         return str(created.info.run_id)
+
+    def write(self, message: Message) -> None:
+        """What a message tells, if it tells something for MLflow."""
+        if message.kind == "cell.finished":
+            self.cell(str(message.payload["cell"]), int(message.payload["seed"]))
+        elif message.kind == "run.finished":
+            self.finish()
 
     def finish(self) -> None:
         """Attach the report and close the parent run."""

@@ -21,7 +21,15 @@ from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.database.connection import Database, open_database, sqlite_url
 from threedrs_platform.database.events import post
 from threedrs_platform.database.measurements import CellResult, RunResults
-from threedrs_platform.database.outbox import Message, count_open, mark_delivered, sole_deliverer
+from threedrs_platform.database.outbox import (
+    MOST_TRIES,
+    Message,
+    count_open,
+    mark_delivered,
+    sole_deliverer,
+    try_again,
+    why_open,
+)
 from threedrs_platform.database.results import Results
 from threedrs_platform.database.studies import open_storage, prepare_storage, study_names
 from threedrs_platform.errors import DataError
@@ -185,6 +193,50 @@ def test_a_failing_server_loses_nothing(database: Database, tmp_path: Path, targ
     assert (delivery.delivered, delivery.left) == (0, 4)
     assert delivery.error
     assert deliver(database, tmp_path, target).delivered == 4
+
+
+class Poisoned(Evidence):
+    """Cannot write the model of one cell."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def checkpoint(self, cell: CellResult) -> Checkpoint | None:
+        if cell.cell_id == "id-baseline":
+            self.asked += 1
+            raise RuntimeError("some tensors share memory\nand more")
+        return None
+
+
+def test_a_message_that_cannot_be_delivered_blocks_no_other_and_keeps_its_cause(
+    database: Database, tmp_path: Path, target: Target
+) -> None:
+    poisoned = Poisoned()
+    cause = "run-1, cell id-baseline seed 1: RuntimeError: some tensors share memory"
+    first = deliver(database, tmp_path, target, poisoned)
+    assert (first.delivered, first.left, first.error) == (3, 1, cause)
+    runs = runs_of(target)
+    assert runs["vggt seed 1"].info.status == runs["run-1"].info.status == "FINISHED"
+    assert why_open(database) == cause
+    for _ in range(MOST_TRIES):
+        deliver(database, tmp_path, target, poisoned)
+    assert poisoned.asked == MOST_TRIES  # then it is set aside, and what comes later passes
+    announce(database)
+    assert deliver(database, tmp_path, target, poisoned).delivered == 3
+    try_again(database)
+    assert deliver(database, tmp_path, target).left == 0
+    assert why_open(database) == ""
+    assert runs_of(target)["baseline seed 1"].info.status == "FINISHED"
+
+
+def test_a_silent_server_counts_against_no_message(
+    database: Database, tmp_path: Path, target: Target
+) -> None:
+    broken = Target("sqlite:////proc/no-such-folder/mlflow.db")
+    for _ in range(MOST_TRIES + 1):
+        error = deliver(database, tmp_path, broken).error
+    assert why_open(database) == error
+    assert deliver(database, tmp_path, target).left == 0
 
 
 def test_a_second_report_of_an_unchanged_cell_is_skipped(

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from threedrs_platform.database.events import post, read_events
-from threedrs_platform.database.outbox import count_open
+from threedrs_platform.database.outbox import count_open, note_failure, open_messages
+from threedrs_platform.diagnosis import diagnose
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking.delivery import Delivery
@@ -133,3 +134,16 @@ def test_a_run_without_numbers_does_not_hold_up_the_others(tmp_path: Path) -> No
         store_run(found.database, fake_results({"a": {1: {"loss": 1.0}}}), grid_yaml=grid)
         files = report_files(found.database, "run-1")
     assert files["report.txt"].startswith("no report: ") and files["grid.yaml"] == grid
+
+
+def test_what_is_left_is_told_with_its_cause(workspace: Workspace) -> None:
+    (message, _) = open_messages(workspace.database)
+    note_failure(workspace.database, message, "run-1: RuntimeError: no", refused=True)
+    ended = subprocess.Popen(["true"])
+    told = tracker.Tracker(ended, workspace).finish()
+    assert told.startswith(
+        "2 messages for MLflow could not be delivered (run-1: RuntimeError: no) and are kept"
+    )
+    assert [each.message for each in diagnose(workspace, "none") if each.name == "tracking"] == [
+        "2 messages wait for MLflow; run-1: RuntimeError: no; `workflows resume` tries again"
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
+from threedrs_platform.database.outbox import count_open
 from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, ConflictError, Fault
 from threedrs_platform.states import RunState
@@ -18,6 +19,7 @@ from threedrs_workflows.cli.supervision import (
 )
 from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.plan.submission import plan_cells, replan
+from threedrs_workflows.tracking.tracker import start_tracker
 
 SUMMARY = "go on with a run that was interrupted"
 
@@ -57,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
             say(args, f"run {found.id} is over; its failed steps are tried again")
         elif found.state is RunState.SUCCEEDED and _nothing_is_left(workspace, found):
             text = f"run {found.id} is over, nothing of it is left to do; see `workflows results`"
+            if count_open(workspace.database) and (tracker := start_tracker(workspace, found.id)):
+                say(args, tracker.finish() or "what waited for MLflow is delivered")
             emit(args, {"run": found.id, "state": found.state, "exit": 0}, text)
             return 0
         if args.budget is not None:

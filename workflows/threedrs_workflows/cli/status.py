@@ -184,4 +184,7 @@ def _advice(look: RunProgress) -> list[str]:
         lines.append(f"see a log with: workflows logs {look.run.id} {look.failed[0].key[:12]}")
     if look.untracked and look.run.finished_at is not None:
         lines.append(f"MLflow lags behind by {look.untracked} messages; nothing is lost")
+        if look.untracked_because:
+            again = f"`workflows resume {look.run.id}` tries again"
+            lines.append(f"  {look.untracked_because}; {again}")
     return lines

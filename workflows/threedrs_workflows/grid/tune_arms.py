@@ -32,6 +32,7 @@ _NOT_TUNABLE = {
     "scenes": "it changes the data that trials are judged on",
     "benchmarks": "it changes what trials are judged by",
     "probe": "it changes what trials are judged by",
+    "evaluation": "it changes what trials are judged by",
     "held_out": "it changes the scenes that trials are judged on; see tune.held_out",
     "seed": "seeds are replicates; see tune.seeds",
     "training.steps": "it is the budget, which all trials and arms share",

@@ -45,7 +45,7 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         steps["probe"] = _probe(experiment, "student", reads)
     benchmarks = experiment.benchmarks
     asking = {name: benchmarks.asking(name) for name in benchmarks.names}
-    predict = PredictParams(student=student, asking=asking)
+    predict = PredictParams(student=student, evaluation=experiment.evaluation, asking=asking)
     steps["predict"] = predict.step("predict", {**reads, "samples": shared.samples})
     answers = {"samples": shared.samples, "predictions": steps["predict"]}
     steps["score"] = score_params(benchmarks).step("score", answers)
@@ -177,6 +177,7 @@ def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -
         test_split=experiment.benchmarks.split,
         held_out=_held_out(experiment),
         student=choose(experiment.student_config()) if "student" in inputs else None,
+        evaluation=experiment.evaluation if "student" in inputs else None,
     )
     return params.step("probe", inputs, label=label)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from threedrs_components.benchmarks.asking import Asking
@@ -13,6 +15,7 @@ from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.build import student_at
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.prediction import predict_benchmarks
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.predict import PredictParams
@@ -24,8 +27,12 @@ def run(task: StepTask) -> None:
     Finished scenes wait in the scratch folder, so that a killed attempt loses one.
     """
     params = PredictParams.of(task)
-    student = student_at(task.inputs["student"], params.student.open(StudentSettings))
-    student = student.to(device_for(task.settings.get("gpus", 0)))
+    student = student_at(
+        task.inputs["student"],
+        params.student.open(StudentSettings),
+        params.evaluation.dtype,
+        device_for(task.settings.get("gpus", 0)),
+    )
     prepared = PreparedScenes(task.inputs["prepared"])
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
@@ -41,11 +48,21 @@ def run(task: StepTask) -> None:
         if not path.is_file():
             unfinished = path.with_suffix(".unfinished")
             answers = predict_benchmarks(student, prepared[scene_id], by_scene[scene_id], asking)
+            _refuse_overflow(answers, scene_id, params.evaluation.dtype)
             write_predictions(unfinished, answers)
             unfinished.replace(path)
         predictions += read_predictions(path)
     write_predictions(task.out / "predictions.jsonl", predictions)
     task.progress(len(by_scene), len(by_scene))
+
+
+def _refuse_overflow(answers: Sequence[Prediction], scene_id: str, dtype: str) -> None:
+    """States that a format cannot hold give no score, and would be ranked all the same."""
+    if not all(math.isfinite(score) for answer in answers for score in answer.scores):
+        raise DataError(
+            f"scene {scene_id}: a score is not a number; the student's states are too large for "
+            f"evaluation.dtype: {dtype}, set bfloat16 or float32"
+        )
 
 
 def _asking(asking: dict[str, Asking], samples: Path) -> dict[str, Asking]:

@@ -14,6 +14,7 @@ from threedrs_components.probing.world import FeaturesOf, probe_world
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.splits import scenes_of
 from threedrs_components.students.settings import StudentSettings
+from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import FeatureFolder, check_frames
 from threedrs_workflows.steps.params.probe import ProbeParams
@@ -30,6 +31,7 @@ def run(task: StepTask) -> None:
         else _student_features(
             task.inputs["student"],
             params.student.open(StudentSettings),
+            params.evaluation or EvaluationConfig(),
             config.layer,
             device_for(task.settings.get("gpus", 0)),
         )
@@ -64,12 +66,16 @@ def _stored_features(folder: Path) -> FeaturesOf:
 
 
 def _student_features(
-    checkpoint: Path, config: StudentSettings, layer: int, device: torch.device
+    checkpoint: Path,
+    config: StudentSettings,
+    evaluation: EvaluationConfig,
+    layer: int,
+    device: torch.device,
 ) -> FeaturesOf:
     from threedrs_components.students.build import student_at
     from threedrs_components.students.checkpoints import student_features
 
-    student = student_at(checkpoint, config).to(device)
+    student = student_at(checkpoint, config, evaluation.dtype, device)
 
     def features_of(scene: PreparedScene) -> Tensor:
         states = student_features(student, scene.frame_batch(), scene.coordinates, layer)

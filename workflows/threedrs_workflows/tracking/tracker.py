@@ -18,7 +18,7 @@ from pathlib import Path
 
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.events import Event
-from threedrs_platform.database.outbox import count_open
+from threedrs_platform.database.outbox import count_open, try_again, why_open
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.delivery import Delivery, Target, deliver, local_target
@@ -59,7 +59,9 @@ class Tracker:
         if not left:
             return ""
         log = self.workspace.root / "logs" / LOG_FILE
-        return f"{left} messages for MLflow could not be delivered and are kept; see {log}"
+        cause = why_open(self.workspace.database)
+        why = f" ({cause})" if cause else ""
+        return f"{left} messages for MLflow could not be delivered{why} and are kept; see {log}"
 
 
 def start_tracker(
@@ -126,6 +128,7 @@ def source_commit() -> str:
 def follow(workspace: Workspace, run_id: str, parent: int) -> None:
     """Deliver until the run is over and nothing waits, or the submitting process is gone."""
     told = ""
+    try_again(workspace.database)
     watch = MachineWatch(target_of(workspace, os.environ), Results(workspace.database), run_id)
     while True:
         is_last = _is_over(workspace.database, run_id) or os.getppid() != parent

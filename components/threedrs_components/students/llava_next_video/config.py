@@ -18,7 +18,7 @@ class LlavaNextVideoStudentConfig(StudentSettings):
     published: ClassVar[Mapping[str, str]] = {"llava_next_video": "llava-hf/LLaVA-NeXT-Video-7B-hf"}
     real_image_size: ClassVar[int] = 336
     real_grid: ClassVar[int] = 12
-    real_layers: ClassVar[int] = 32
+    real_layers: ClassVar[Mapping[str, int]] = {"7b": 32}
     real_patch_grid: ClassVar[int | None] = None
 
     def architecture(self) -> type[LlavaNextVideo]:

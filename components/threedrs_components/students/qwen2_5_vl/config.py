@@ -18,6 +18,7 @@ class Qwen25VLStudentConfig(StudentSettings):
     frozen: tuple[Part, ...] = ("vision",)
     """Parts that fine-tuning leaves as they are; the default is that of Qwen2-VL."""
     published: ClassVar[Mapping[str, str]] = {"qwen2_5_vl": "Qwen/Qwen2.5-VL-7B-Instruct"}
+    real_layers: ClassVar[Mapping[str, int]] = {"3b": 36, "7b": 28}
     real_image_size: ClassVar[int] = 392
     real_patch_grid: ClassVar[int | None] = None
 

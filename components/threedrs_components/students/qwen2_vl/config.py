@@ -18,6 +18,7 @@ class Qwen2VLStudentConfig(StudentSettings):
     frozen: tuple[Part, ...] = ("vision",)
     """Parts that fine-tuning leaves as they are; the default is the paper's."""
     published: ClassVar[Mapping[str, str]] = {"qwen2_vl": "Qwen/Qwen2-VL-7B-Instruct"}
+    real_layers: ClassVar[Mapping[str, int]] = {"2b": 28, "7b": 28}
     real_image_size: ClassVar[int] = 392
     real_patch_grid: ClassVar[int | None] = None
 

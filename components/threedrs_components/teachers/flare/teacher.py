@@ -284,7 +284,7 @@ class FLARETeacher(FrameTeacher):
         """
         check_precision(config.precision, device)
         path = find_weights(config.checkpoint, WEIGHT_FILES)
-        tensors = read_tensors(path, ("",), inside="model")
+        tensors = read_tensors(path, ("",))
         sizes = FLARESizes.of(path, tensors)
         with torch.device("meta"):
             model = Encoder(sizes) if config.stage == "1" else FLARE(sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from threedrs_components.benchmarks.asking import Asking
+from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 
@@ -11,5 +12,6 @@ class PredictParams(StepParams):
     """Who answers, and how each benchmark asks."""
 
     student: Chosen
+    evaluation: EvaluationConfig = EvaluationConfig()
     asking: dict[str, Asking]
     """By benchmark."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.probing.config import ProbeConfig
+from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 
@@ -17,3 +18,5 @@ class ProbeParams(StepParams):
     held_out: HeldOut | None = None
     student: Chosen | None = None
     """Whose hidden states; None probes stored features."""
+    evaluation: EvaluationConfig | None = None
+    """How that student computes them."""

@@ -1,0 +1,17 @@
+"""How a trained student is asked. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from threedrs_platform.config import Config
+
+
+class EvaluationConfig(Config):
+    """How predictions and the student's probe are computed."""
+
+    dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
+    """Number format of the weights and of what is computed with them; "stored" is that of the
+    student's file: bfloat16 after DeepSpeed with `dtype: bfloat16`, else float32. Cosines, sine
+    encodings, rotary frequencies and scores of words stay float32. The release evaluates in
+    float16."""
