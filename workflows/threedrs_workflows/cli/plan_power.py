@@ -6,11 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import columns
 from threedrs_workflows.grid.cells import GridCells
 
 if TYPE_CHECKING:
+    from threedrs_platform.workspace import Workspace
     from threedrs_workflows.plan.power import MetricPower, Power
 
 
