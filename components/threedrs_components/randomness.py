@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,8 @@ def undisturbed() -> Iterator[None]:
 def seeded(seed: int) -> Iterator[None]:
     """Inside, torch's random numbers start from the seed; outside, nothing has happened."""
     # Of the GPUs only the one in use, if one is: torch's own way would open all that there are.
-    gpus = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    cuda: Any = torch.cuda
+    gpus = [cuda.current_device()] if cuda.is_initialized() else []
     with _GENERATOR, torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(seed)
         if gpus:

@@ -127,7 +127,7 @@ def lead(task: StepTask) -> None:
     """
     import ray
 
-    leader = ray.remote(num_cpus=0)(_Leader).remote()
+    leader: Any = ray.remote(num_cpus=0)(_Leader).remote()
     ray.get(leader.gather.remote(task.params["gpus"]))
     (task.scratch / "gathered").write_text("")
     ray.get(leader.work.remote(task.params["seconds"]))

@@ -177,11 +177,5 @@ def test_one_large_gpu_makes_the_cells_of_eight_and_a_small_one_makes_others(
         monkeypatch.setenv("PRESET", preset)
         grid = expand(load_document((GRIDS / "table4.yaml").read_text()))
         identities[preset] = [experiment_id(cell.experiment) for cell in grid.cells]
-        assert all(
-            cell.experiment.training.scenes_per_step
-            % (cell.experiment.training.workers * cell.experiment.training.gradient_accumulation)
-            == 0
-            for cell in grid.cells
-        )
     assert identities["one_gpu_80g"] == identities["as_released"]
     assert not set(identities["one_gpu_24g"]) & set(identities["as_released"])

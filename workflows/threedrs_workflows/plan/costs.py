@@ -247,7 +247,7 @@ class _Cell:
             }
         count = self._learning(size)
         gpus = max(1, training.workers)
-        scenes = max(1, training.scenes_per_step // (gpus * training.gradient_accumulation))
+        scenes = max(1, training.scenes_per_step // (gpus * training.rounds(gpus)))
         activations = cost.activation_bytes(
             size,
             visit,
