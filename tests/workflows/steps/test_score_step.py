@@ -127,7 +127,9 @@ def test_scoring_says_that_meteor_is_left_out(
     monkeypatch.setattr(cell_steps, "installed_versions", lambda: {"pycocoevalcap": ABSENT})
     config = CONFIG.model_copy(update={"meteor": "if_installed"})
     (tmp_path / "given").mkdir()
-    write_predictions(tmp_path / "given" / "some.jsonl", [])
+    samples = read_samples(asked / "evaluation.jsonl")
+    one = next(sample for sample in samples if sample.kind == "text")
+    write_predictions(tmp_path / "given" / "some.jsonl", [Prediction(one.sample_id, text="red")])
     inputs = {"samples": asked, "predictions": tmp_path / "given"}
     reports = run(score, score_params(config), inputs, tmp_path)
     assert any(
