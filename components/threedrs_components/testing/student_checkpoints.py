@@ -75,20 +75,29 @@ LAYOUTS = {
 """Where weights come from, and the kind of student that reads them."""
 
 
-def publish(layout: str, folder: Path) -> tuple[AnyStudent, dict[str, Tensor]]:
-    """Write a checkpoint; its student's configuration, and its tensors by transformers names."""
+def publish(
+    layout: str, folder: Path, *, tied: bool = False
+) -> tuple[AnyStudent, dict[str, Tensor]]:
+    """Write a checkpoint; its student's configuration, and its tensors by transformers names.
+
+    Args:
+        layout: one of `LAYOUTS`.
+        folder: to be made.
+        tied: the word table is the output table, too, as in sizes below 7b.
+    """
     kind = LAYOUTS[layout]
     chosen = STUDENTS.read({"kind": kind, "size": "7b", "checkpoint": str(folder)})
     architecture: type[Student] = chosen.architecture()
     torch.manual_seed(0)
-    model = architecture.model_class(tiny_config(layout))
+    model = architecture.model_class(tiny_config(layout, tied=tied))
     ours = {name: value.clone() for name, value in model.state_dict().items()}
     folder.mkdir(parents=True)
     if layout.endswith("lmms-lab"):
-        stored = {lmms_lab_name(name): value for name, value in ours.items()}
+        kept = {name: value for name, value in ours.items() if not (tied and "lm_head" in name)}
+        stored = {lmms_lab_name(name): value for name, value in kept.items()}
         save_file(stored, folder / "model.safetensors", {"format": "pt"})
         newline = {"llava_video": "grid", "llava_onevision": "one_token"}[kind]
-        content = {**STORED, "mm_newline_position": newline}
+        content = {**STORED, "mm_newline_position": newline, "tie_word_embeddings": tied}
         (folder / "config.json").write_text(json.dumps(content))
     else:
         _save_as_on_the_hub(model, folder)
@@ -96,17 +105,20 @@ def publish(layout: str, folder: Path) -> tuple[AnyStudent, dict[str, Tensor]]:
     return chosen, ours
 
 
-def tiny_config(layout: str) -> PretrainedConfig:
+def tiny_config(layout: str, *, tied: bool = False) -> PretrainedConfig:
     """The transformers configuration of a checkpoint."""
     if layout.endswith("lmms-lab"):
-        return lmms_lab_config(STORED, (62, 63))
+        return lmms_lab_config({**STORED, "tie_word_embeddings": tied}, (62, 63))
     builders = {
         "llava_onevision/llava-hf": _onevision,
         "qwen2_vl/Qwen": _qwen2_vl,
         "qwen2_5_vl/Qwen": _qwen2_5_vl,
         "llava_next_video/llava-hf": _next_video,
     }
-    return builders[layout]()
+    config: Any = builders[layout]()
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
+    whole: PretrainedConfig = config
+    return whole
 
 
 def lmms_lab_name(name: str) -> str:
