@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class SceneBatch:
         return self._mapped(Tensor.pin_memory)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> SceneBatch:
-        changed = {
+        changed: dict[str, Any] = {
             item.name: change(value) if isinstance(value, Tensor) else value.mapped(change)
             for item in fields(self)
             if item.name != "layout" and (value := getattr(self, item.name)) is not None

@@ -206,9 +206,10 @@ class TwoPartAttention(torch.autograd.Function):
             scale: of the scores.
         """
         parts = _parts(query, key, value, prefix_key, prefix_value, by_scene, by_question)
+        kernels = [kernel_for(*inputs, causal) for _, inputs, causal in parts]
         computed = [
-            kernel_for(*inputs, causal).forward(*inputs, scale, causal)
-            for _, inputs, causal in parts
+            kernel.forward(*inputs, scale, causal)
+            for kernel, (_, inputs, causal) in zip(kernels, parts, strict=True)
         ]
         heads = query.shape[1]
         (first, first_sums), (second, second_sums) = (
@@ -218,7 +219,7 @@ class TwoPartAttention(torch.autograd.Function):
         out, sums = merged(first, first_sums, second, second_sums)
         ctx.save_for_backward(query, key, value, prefix_key, prefix_value, out, sums)
         ctx.paddings, ctx.scale = (by_scene, by_question), scale
-        ctx.states = [state for _, _, state in computed]
+        ctx.kernels, ctx.states = kernels, [state for _, _, state in computed]
         return out
 
     @staticmethod
@@ -228,12 +229,12 @@ class TwoPartAttention(torch.autograd.Function):
         *inputs, out, sums = ctx.saved_tensors
         found: list[Tensor] = []
         of_query = torch.zeros_like(inputs[0])
-        for (padding, own, causal), state in zip(
-            _parts(*inputs, *ctx.paddings), ctx.states, strict=True
+        parts = _parts(*inputs, *ctx.paddings)
+        for (padding, own, causal), kernel, state in zip(
+            parts, ctx.kernels, ctx.states, strict=True
         ):
             groups = own[0].shape[1]
             whole = [folded(padding.padded(each), groups) for each in (gradient, out, sums)]
-            kernel = kernel_for(*own, causal)
             parted = kernel.backward(whole[0], own, whole[1], whole[2], state, ctx.scale, causal)
             of_query += padding.flat(_unfolded(parted[0], out.shape[1]))
             found += parted[1:]

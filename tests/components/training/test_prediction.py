@@ -88,7 +88,7 @@ def test_chunks_hold_answers_too() -> None:
     assert [len(chunk) for chunk in chunks(questions, 6, most_tokens=1)] == [1] * 9
 
 
-class LargestTensor(TorchDispatchMode):
+class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Elements of the largest tensor that was made."""
 
     elements = 0
@@ -106,7 +106,7 @@ def test_ten_times_the_questions_make_no_larger_tensor() -> None:
     scene = random_scene("scene", 4)
     largest = {}
     for count, most_tokens in ((24, 200), (240, 200), (240, 10**6)):
-        with LargestTensor() as mode:
+        with LargestTensor() as mode:  # type: ignore[no-untyped-call]
             samples = random_samples(scene, count, 2)
             predict_scene(student, scene, samples, max_new_tokens=4, most_tokens=most_tokens)
         largest[count, most_tokens] = mode.elements
