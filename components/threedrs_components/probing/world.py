@@ -22,6 +22,7 @@ from threedrs_components.probing.position import (
     object_features,
     position_probe,
 )
+from threedrs_components.scenes.ahead import ahead, in_memory
 from threedrs_components.scenes.prepared import PreparedScene, scene_pairs
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, SampleScore
@@ -78,9 +79,10 @@ def probe_world(
     total = len(fit) + len(test)
     scored: dict[str, CorrespondenceScore] = {}
     objects: dict[str, list[ProbedObjects]] = {"fit": [], "test": []}
-    for done, scene_id in enumerate([*fit, *test]):
+    scene_ids = [*fit, *test]
+    scenes = ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)
+    for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True)):
         progress(done, total, scene_id)
-        scene = prepared[scene_id]
         features = features_of(scene)
         role = "fit" if done < len(fit) else "test"
         objects[role].append(_objects(scene, features))

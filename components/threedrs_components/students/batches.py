@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,12 +74,19 @@ class SceneBatch:
 
     def to(self, device: torch.device) -> SceneBatch:
         """The same on another device."""
-        moved = {
-            item.name: getattr(self, item.name).to(device)
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> SceneBatch:
+        """The same in memory that a GPU copies from while it computes."""
+        return self._mapped(Tensor.pin_memory)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> SceneBatch:
+        changed: dict[str, Any] = {
+            item.name: change(value) if isinstance(value, Tensor) else value.mapped(change)
             for item in fields(self)
-            if item.name != "layout" and getattr(self, item.name) is not None
+            if item.name != "layout" and (value := getattr(self, item.name)) is not None
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
     @property
     def num_questions(self) -> int:

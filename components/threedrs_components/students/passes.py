@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,10 +27,12 @@ class Frames:
 
     def to(self, device: torch.device) -> Frames:
         """The same frames on another device."""
-        order = None if self.order is None else self.order.to(device)
-        return Frames(
-            self.images.to(device), self.coordinates.to(device), self.counts.to(device), order
-        )
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Frames:
+        """The same frames with every tensor changed."""
+        order = None if self.order is None else change(self.order)
+        return Frames(change(self.images), change(self.coordinates), change(self.counts), order)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class Regions:
     boxes: Tensor
     """[R, 6] metres"""
 
-    def to(self, device: torch.device) -> Regions:
-        """The same regions on another device."""
-        return Regions(*(getattr(self, f.name).to(device) for f in dataclasses.fields(self)))
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Regions:
+        """The same regions with every tensor changed."""
+        return Regions(*(change(getattr(self, each.name)) for each in dataclasses.fields(self)))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AttentionInterface
+from transformers import AttentionInterface, DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from threedrs_components.students.two_part_attention import (
+    Padding,
+    TwoPartAttention,
+    folded,
+    kernel_for,
+    merged,
+    plain_attention,
+)
 
 ATTENTION = "shared_prefix"
 
@@ -55,40 +64,33 @@ class PrefixLayout:
         behind = questions.expand(*prefix.shape[:-1], -1)
         return torch.cat([*[prefix] * self.scenes, behind], dim=-1)
 
-    @cached_property
-    def mask(self) -> Tensor:
-        """[S, 1, n, V + n] bool, n the most question tokens of a scene: what each may see.
+    def packing(self, device: torch.device) -> Packing:
+        """Where question tokens lie, made once for all layers of a pass."""
+        questions = [length for lengths in self.lengths for length in lengths]
+        return Packing(self, _padding(self.scene_tokens, device), _padding(questions, device))
 
-        Rows beyond a scene's own tokens see the first token, so that no row is empty.
-        """
-        most = max(self.scene_tokens)
-        mask = torch.zeros(self.scenes, 1, most, self.prefix + most, dtype=torch.bool)
-        mask[..., 0] = True
-        for scene, lengths in enumerate(self.lengths):
-            own = sum(lengths)
-            mask[scene, 0, :own, : self.prefix + own] = question_mask(self.prefix, lengths)
-        return mask
 
-    @cached_property
-    def places(self) -> Tensor:
-        """[N] where each question token lies among S x n padded ones."""
-        most = max(self.scene_tokens)
-        starts = torch.arange(self.scenes) * most
-        tokens = torch.tensor(self.scene_tokens)
-        return torch.repeat_interleave(starts, tokens) + restarting(self.scene_tokens)
+@dataclass(frozen=True)
+class Packing:
+    """Question tokens of a layout as padded rows, on the device of a pass."""
+
+    layout: PrefixLayout
+    by_scene: Padding
+    by_question: Padding
+
+
+def _padding(lengths: Sequence[int], device: torch.device) -> Padding:
+    """Rows of these lengths, one behind the other."""
+    columns = max(lengths, default=0)
+    starts = torch.arange(len(lengths)) * columns
+    tokens = torch.tensor(lengths, dtype=torch.long)
+    places = torch.repeat_interleave(starts, tokens) + restarting(lengths)
+    return Padding(len(lengths), columns, places.to(device))
 
 
 def restarting(lengths: Sequence[int]) -> Tensor:
     """0, 1, ... anew for every length: [sum of lengths] int64."""
     return torch.cat([torch.arange(0), *(torch.arange(length) for length in lengths)])
-
-
-def question_mask(prefix: int, lengths: Sequence[int]) -> Tensor:
-    """[n, prefix + n] bool: the whole prefix, and causally the token's own question."""
-    question = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths).long())
-    total = len(question)
-    own = (question[:, None] == question[None, :]) & torch.ones(total, total).tril().bool()
-    return torch.cat([torch.ones(total, prefix, dtype=torch.bool), own], dim=1)
 
 
 def shared_prefix_attention(
@@ -99,59 +101,99 @@ def shared_prefix_attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    layout: PrefixLayout | None = None,
+    packing: Packing | None = None,
+    prefix: DynamicCache | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of a flat sequence; without a layout it is the ordinary SDPA of transformers.
+    """Attention of a flat sequence; without packing or prefix the ordinary SDPA of transformers.
 
     Args:
         module: the attention layer.
-        query: [1, heads, S * V + N, d].
-        key: [1, key-value heads, S * V + N, d].
+        query: [1, heads, n, d] of prefixes and questions; with a prefix, of new tokens only.
+        key: [1, key-value heads, m, d]; with a prefix, of all tokens behind it.
         value: like key.
-        attention_mask: only without a layout.
+        attention_mask: [1, 1, n, m] bool without packing: which tokens behind the prefix are seen.
         scaling: of the scores.
-        dropout: only without a layout.
-        layout: of the flat sequence.
+        dropout: only of ordinary attention.
+        packing: of the questions.
+        prefix: keys and values of one scene's prefix, which everything sees.
         kwargs: further arguments of the transformers interface.
     """
-    if layout is None:
+    if packing is None and prefix is None:
         out, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return out, None
-    grouped = query.shape[1] != key.shape[1]
-    (prefix_q, own_q), (prefix_k, own_k), (prefix_v, own_v) = (
-        _split(states, layout) for states in (query, key, value)
-    )
+    query, key, value = (_as_autocast(states) for states in (query, key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if prefix is None:
+        assert packing is not None
+        return _of_whole_pass(query, key, value, packing, scale)[None], None
+    layer: Any = prefix.layers[int(module.layer_idx)]  # type: ignore[arg-type]
+    if packing is not None:
+        own_q, own_k, own_v = (states[0].transpose(0, 1) for states in (query, key, value))
+        out = _of_questions(own_q, own_k, own_v, layer.keys, layer.values, packing, scale)
+        return out[None], None
+    assert attention_mask is not None
+    behind = folded(query, layer.keys.shape[1]), layer.keys, layer.values
+    first, first_sums, _ = kernel_for(*behind, False).forward(*behind, scale, False)
+    second = plain_attention(query, key, value, scale, attention_mask[0, 0])
+    out, _ = merged(first.reshape(query.shape), first_sums.reshape(query.shape[:3]), *second)
+    return out.transpose(1, 2), None
+
+
+def _of_whole_pass(
+    query: Tensor, key: Tensor, value: Tensor, packing: Packing, scale: float
+) -> Tensor:
+    """[S * V + N, heads, d] of prefixes and questions together."""
+    layout = packing.layout
+    split = [_split(states, layout) for states in (query, key, value)]
+    prefix_q, prefix_k, prefix_v = (prefix for prefix, _ in split)
     prefix = functional.scaled_dot_product_attention(
-        prefix_q, prefix_k, prefix_v, is_causal=True, scale=scaling, enable_gqa=grouped
+        prefix_q,
+        prefix_k,
+        prefix_v,
+        is_causal=True,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
-    flat = [prefix.transpose(1, 2).flatten(0, 1)]
-    if own_q.shape[2]:
-        answered = functional.scaled_dot_product_attention(
-            own_q,
-            torch.cat([prefix_k, own_k], dim=2),
-            torch.cat([prefix_v, own_v], dim=2),
-            attn_mask=layout.mask.to(query.device),
-            scale=scaling,
-            enable_gqa=grouped,
-        )
-        padded = answered.transpose(1, 2).flatten(0, 1)
-        flat.append(padded.index_select(0, layout.places.to(query.device)))
-    return torch.cat(flat)[None], None
+    flat = prefix.transpose(1, 2).flatten(0, 1)
+    if not packing.by_question.columns:
+        return flat
+    own_q, own_k, own_v = (own for _, own in split)
+    return torch.cat([flat, _of_questions(own_q, own_k, own_v, prefix_k, prefix_v, packing, scale)])
+
+
+def _of_questions(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix_key: Tensor,
+    prefix_value: Tensor,
+    packing: Packing,
+    scale: float,
+) -> Tensor:
+    """[N, heads, d] of question tokens [N, heads, d] behind prefixes [S, key-value heads, V, d]."""
+    out: Tensor = TwoPartAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, prefix_key, prefix_value, packing.by_scene, packing.by_question, scale
+    )
+    return out
 
 
 def _split(states: Tensor, layout: PrefixLayout) -> tuple[Tensor, Tensor]:
-    """[1, H, S * V + N, d] into prefixes [S, H, V, d] and padded question tokens [S, H, n, d]."""
+    """[1, H, S * V + N, d] into prefixes [S, H, V, d] and question tokens [N, H, d]."""
     cut, total = layout.scenes * layout.prefix, states.shape[2]
     prefix, questions = torch.split(states[0].transpose(0, 1), [cut, total - cut])
-    most = max(layout.scene_tokens)
-    padded = questions.new_zeros(layout.scenes * most, *questions.shape[1:])
-    padded = padded.index_copy(0, layout.places.to(states.device), questions)
-    by_scene = padded.reshape(layout.scenes, most, *padded.shape[1:])
     prefixes = prefix.reshape(layout.scenes, layout.prefix, *prefix.shape[1:])
-    return prefixes.transpose(1, 2), by_scene.transpose(1, 2)
+    return prefixes.transpose(1, 2), questions
+
+
+def _as_autocast(states: Tensor) -> Tensor:
+    """In the number format that autocast would give them: it does not know our attention."""
+    kind = states.device.type
+    if not torch.is_autocast_enabled(kind):
+        return states
+    return states.to(torch.get_autocast_dtype(kind))
 
 
 # transformers makes no mask for an attention it does not know, and hands on [1, 1, n, m] as it is.

@@ -26,7 +26,7 @@ from threedrs_components.students.object_features import (
 from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
 from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
-from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout
+from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout, restarting
 from threedrs_components.students.tokenizer import (
     MICRO_CHAT,
     ChatMarkup,
@@ -244,7 +244,10 @@ class Student(nn.Module):
         flat = torch.cat([prefix.flatten(0, 1), questions.to(prefix.dtype)])[None]
         positions = layout.positions_behind(self.prefix_positions(frames.images.shape[1]))
         outputs = self._language(
-            flat, layers, position_ids=_batched(positions).to(self.device), layout=layout
+            flat,
+            layers,
+            position_ids=_batched(positions).to(self.device),
+            packing=layout.packing(self.device),
         )
         cut = layout.scenes * layout.prefix
         hidden = {
@@ -264,7 +267,7 @@ class Student(nn.Module):
         vision, patches = self._see(frames.images)
         prefix = self.prefix(frames, vision)
         positions = self.prefix_positions(frames.images.shape[1])
-        cache = DynamicCache(config=self.model.config.text_config)
+        cache = self.empty_cache()
         outputs = self._language(
             prefix,
             layers,
@@ -280,24 +283,53 @@ class Student(nn.Module):
         output = StudentOutput(prefix.new_zeros(0, self.width), hidden, vision, patches)
         return Prefill(cache, prefix.shape[1], int(positions.max()) + 1, output)
 
+    @torch.no_grad()
+    def ask(
+        self, prefill: Prefill, cache: DynamicCache, embedded: Tensor, layout: PrefixLayout
+    ) -> Tensor:
+        """States [N, C] of questions behind a scene's prefix; the cache keeps their keys.
+
+        Args:
+            prefill: of the scene; its keys are shared by all questions, never copied.
+            cache: an empty one.
+            embedded: [N, C].
+            layout: of the one scene.
+        """
+        offsets = restarting(layout.lengths[0]).to(self.device)
+        packing = layout.packing(self.device)
+        return self._behind(prefill, cache, embedded, offsets, packing=packing)
+
+    @torch.no_grad()
     def continue_from(
-        self, prefill: Prefill, embedded: Tensor, positions: Tensor, mask: Tensor
+        self, prefill: Prefill, cache: DynamicCache, embedded: Tensor, offsets: Tensor, seen: Tensor
     ) -> Tensor:
         """States [n, C] of further tokens; the cache grows by them.
 
         Args:
-            prefill: of the scene; its keys are shared by all its questions, never copied.
+            prefill: of the scene.
+            cache: of what was asked before.
             embedded: [n, C].
-            positions: [n].
-            mask: [n, cached + n] bool, what each token may see.
+            offsets: [n] place of each token behind the prefix, in its own conversation.
+            seen: [n, cached + n] bool, what each token may see beside the prefix.
         """
+        return self._behind(prefill, cache, embedded, offsets, mask=seen[None, None])
+
+    def _behind(
+        self,
+        prefill: Prefill,
+        cache: DynamicCache,
+        embedded: Tensor,
+        offsets: Tensor,
+        **inputs: Any,
+    ) -> Tensor:
         outputs = self._language(
             embedded[None],
             (-1,),
-            position_ids=positions[None],
-            past_key_values=prefill.cache,
+            position_ids=(prefill.next_position + offsets)[None],
+            past_key_values=cache,
             use_cache=True,
-            mask=mask[None, None],
+            prefix=prefill.cache,
+            **inputs,
         )
         return outputs[-1][0]
 
@@ -309,6 +341,10 @@ class Student(nn.Module):
         """States [..., C] of a layer after the final norm."""
         normed: Tensor = self.model.model.language_model.norm(states)
         return normed
+
+    def empty_cache(self) -> DynamicCache:
+        """Keys and values of nothing."""
+        return DynamicCache(config=self.model.config.text_config)
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary scores [n, words] float32 of chosen states [n, C]."""

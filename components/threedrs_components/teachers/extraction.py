@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.scenes.source import SceneSource
 from threedrs_components.teachers.teacher import Teacher, TeacherCard
@@ -138,14 +139,11 @@ def extract_scenes(
     written: list[str] = []
     kept: list[str] = []
     skipped: dict[str, str] = {}
-    for done, scene_id in enumerate(scene_ids, 1):
-        try:
-            scene = source.load(scene_id)
-        except SceneError as error:
-            if not skip_bad_scenes:
-                raise
-            skipped[scene_id] = error.reason
-            progress(done, total, f"{scene_id} skipped: {error.reason}")
+    scenes = ahead(lambda scene_id: _loaded(source, scene_id, skip_bad_scenes), scene_ids)
+    for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True), 1):
+        if isinstance(scene, SceneError):
+            skipped[scene_id] = scene.reason
+            progress(done, total, f"{scene_id} skipped: {scene.reason}")
             continue
         if num_frames is not None:
             scene = choose_frames(scene, num_frames)
@@ -158,6 +156,15 @@ def extract_scenes(
             written.append(scene_id)
         progress(done, total, scene_id)
     return Extraction(tuple(written), tuple(kept), skipped)
+
+
+def _loaded(source: SceneSource, scene_id: str, skip_bad_scenes: bool) -> Scene | SceneError:
+    try:
+        return source.load(scene_id)
+    except SceneError as error:
+        if not skip_bad_scenes:
+            raise
+        return error
 
 
 def _check_same_extraction(

@@ -1,19 +1,30 @@
-"""Training checkpoints: folders that exist whole or not at all, newest kept."""
+"""Training checkpoints: folders that exist whole or not at all; only the newest is kept.
+
+The next one is whole before the last one goes, so that the disk must have room for two.
+"""
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from threedrs_platform.errors import CheckpointError
+from threedrs_components.training.config import TrainingConfig
+from threedrs_platform.errors import CheckpointError, StorageError
 
 _NAME = re.compile(r"step-(\d{7})")
+_UNFINISHED = "unfinished-"
 PROGRESS_FILE = "progress.pt"
+MOMENT_BYTES = 8
+"""Two float32 moments of AdamW."""
+MASTER_BYTES = 4
+"""The float32 weights that DeepSpeed updates."""
+GB = 1e9
 
 
 @dataclass
@@ -36,14 +47,52 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(complete, key=lambda path: path.name, default=None)
 
 
+def weight_bytes(parameters: Iterable[nn.Parameter]) -> int:
+    """Of all weights, before they are sharded."""
+    return sum(each.numel() * each.element_size() for each in parameters)
+
+
+def checkpoint_bytes(parameters: Iterable[nn.Parameter], sharded: bool) -> int:
+    """Of one checkpoint at most, the parts of all ranks together.
+
+    Args:
+        parameters: of the whole module, before they are sharded.
+        sharded: by DeepSpeed.
+    """
+    held = list(parameters)
+    learned = sum(each.numel() for each in held if each.requires_grad)
+    return weight_bytes(held) + learned * (MOMENT_BYTES + (MASTER_BYTES if sharded else 0))
+
+
+def check_room(folder: Path, training: TrainingConfig, checkpoint: int, student: int) -> None:
+    """Refuse a training whose checkpoints and student will not fit, before it starts.
+
+    Args:
+        folder: of the checkpoints; one that lies there is as large as those to come.
+        training: how long, and how often a checkpoint is written.
+        checkpoint: bytes of one.
+        student: bytes of the trained one.
+
+    Raises:
+        StorageError: with the bytes that are needed and free.
+    """
+    _forget_unfinished(folder)
+    together = min(2, max(training.steps - 1, 0) // training.checkpoint_every)
+    missing = together - (newest_checkpoint(folder) is not None)
+    needed = checkpoint * max(0, missing) + student
+    what = f"{together} checkpoints of {in_gb(checkpoint)} and a student of {in_gb(student)}"
+    _refuse_without(folder, needed, what)
+
+
 def write_checkpoint(
     folder: Path,
     progress: Progress,
     save: Callable[[Path], None],
     is_first_rank: bool,
     barrier: Callable[[], None],
+    size: int,
 ) -> Path:
-    """Write beside the older ones, rename, then delete those.
+    """Write beside the older one, rename, then delete that.
 
     Args:
         folder: of the checkpoints, shared by all ranks.
@@ -51,11 +100,16 @@ def write_checkpoint(
         save: writes this rank's tensors into a folder; called on every rank.
         is_first_rank: one rank makes, renames and deletes folders.
         barrier: waits for all ranks.
+        size: bytes that it will have.
+
+    Raises:
+        StorageError: they are not free; the older checkpoint stays.
     """
     target = folder / f"step-{progress.step:07d}"
-    unfinished = folder / f"unfinished-{target.name}"
+    unfinished = folder / f"{_UNFINISHED}{target.name}"
     if is_first_rank:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _forget_unfinished(folder)
+        _refuse_without(folder, size, f"a checkpoint of {in_gb(size)}, the one of before kept,")
         unfinished.mkdir(parents=True)
         torch.save(vars(progress), unfinished / PROGRESS_FILE)
     barrier()
@@ -65,10 +119,32 @@ def write_checkpoint(
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
         for older in folder.iterdir():
-            if older != target and (_NAME.fullmatch(older.name) or older.name.startswith("unfin")):
+            if older != target and _NAME.fullmatch(older.name):
                 shutil.rmtree(older, ignore_errors=True)
     barrier()
     return target
+
+
+def in_gb(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / GB:.3g} GB"
+
+
+def _forget_unfinished(folder: Path) -> None:
+    """What killed attempts left takes room and is of no use."""
+    for path in folder.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _refuse_without(folder: Path, needed: int, what: str) -> None:
+    existing = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise StorageError(
+            f"{folder}: {what} need {in_gb(needed)} more, and {in_gb(free)} are free; free some "
+            "space (`workflows gc --apply`), choose another --workspace, or set "
+            "training.checkpoint_every to training.steps to go without checkpoints"
+        )
 
 
 def read_progress(checkpoint: Path, identity: str) -> Progress:

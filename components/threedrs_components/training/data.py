@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.objectives.objective import Objective
+from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.students.batches import (
     Question,
@@ -49,6 +50,15 @@ class MicroBatch:
     """By objective, what it compares the scenes with"""
 
 
+@dataclass(frozen=True)
+class Round:
+    """One accumulation round of a step, on one worker."""
+
+    plan: StepPlan
+    """Of the whole step"""
+    micro: MicroBatch
+
+
 class TrainingData:
     """Scenes, questions and targets by step."""
 
@@ -62,7 +72,9 @@ class TrainingData:
         *,
         objectives: Sequence[Objective] = (),
         blind: bool = False,
+        pinned: bool = False,
     ) -> None:
+        self.pinned = pinned
         self.prepared, self.samples, self.tokenizer = prepared, samples, tokenizer
         self.training, self.seed, self.blind = training, seed, blind
         self.objectives = tuple(objectives)
@@ -77,12 +89,24 @@ class TrainingData:
         """Made when first asked for: validation has no steps."""
         return visits_of(self.samples, self.training, self.seed)
 
-    def micro_batches(self, plan: StepPlan, rank: int, world: int) -> list[MicroBatch]:
-        """This worker's share of a step, one batch per accumulation round."""
+    def rounds(self, first: int, rank: int, world: int) -> Generator[Round, None, None]:
+        """This worker's rounds from a step on, read ahead, as many for each step as it accumulates.
+
+        A thread makes them: until the generator is closed, nobody else may ask anything of this.
+        """
         rounds = self.training.rounds(world)
+        places = ((step, at) for step in range(first, self.training.steps) for at in range(rounds))
+        return ahead(lambda place: self._round(*place, rank, world), places)
+
+    def batches(self, visits: Sequence[ScenePlan]) -> Generator[MicroBatch, None, None]:
+        """A batch for each visit, read ahead as `rounds` are."""
+        return ahead(lambda visit: self.assemble([visit]), visits)
+
+    def _round(self, step: int, index: int, rank: int, world: int) -> Round:
+        plan = self.plan(step)
         own = plan.scenes[rank::world]
-        size = len(own) // rounds
-        return [self.assemble(own[index * size : (index + 1) * size]) for index in range(rounds)]
+        size = len(own) // self.training.rounds(world)
+        return Round(plan, self.assemble(own[index * size : (index + 1) * size]))
 
     def assemble(self, visits: Sequence[ScenePlan]) -> MicroBatch:
         """Collate scenes with their chosen questions."""
@@ -107,7 +131,7 @@ class TrainingData:
             for each in self.objectives
             if each.has_target
         }
-        return MicroBatch(batch, targets)
+        return MicroBatch(batch.pinned() if self.pinned else batch, targets)
 
     def scene(self, scene_id: str) -> SceneData:
         """One scene, read once while it stays among the most recent."""

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -24,12 +25,15 @@ from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.training.checkpoints import (
     Progress,
+    check_room,
+    checkpoint_bytes,
     newest_checkpoint,
     read_progress,
+    weight_bytes,
     write_checkpoint,
 )
 from threedrs_components.training.config import TrainingConfig
-from threedrs_components.training.data import TrainingData, check_shares
+from threedrs_components.training.data import Round, TrainingData, check_shares
 from threedrs_components.training.meter import Meter
 from threedrs_components.training.objective import TOKENS, Totals, TrainingModule
 from threedrs_components.training.parameter_groups import parameter_groups
@@ -71,12 +75,16 @@ class TrainingInputs:
     validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     """Samples of held-out scenes to look at every `validate_every` steps; never trained on."""
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether weights or optimizer states are split over ranks."""
+        return self.training.strategy.startswith("deepspeed")
+
     def identity(self, world: World) -> str:
         """Digest that a checkpoint must carry to be continued.
 
         A resume may change how training is done; but sharded checkpoints are bound to their layout.
         """
-        sharded = self.training.strategy.startswith("deepspeed")
         content = {
             "student": self.student.identity(),
             "start": self.start or _content_digest(self.student.checkpoint),
@@ -87,8 +95,8 @@ class TrainingInputs:
                 for scene, samples in sorted(self.samples.items())
             },
             "seed": self.seed,
-            "layout": self.training.strategy if sharded else "replicated",
-            "world": world.size if sharded else 1,
+            "layout": self.training.strategy if self.is_sharded else "replicated",
+            "world": world.size if self.is_sharded else 1,
         }
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -143,6 +151,7 @@ def train(
         ConfigError: scenes do not divide among workers, or an objective lacks what it reads.
         CheckpointError: the start or the newest checkpoint does not fit.
         DataError: a sample, scene or feature file is unusable.
+        StorageError: the disk has no room for the checkpoints.
         StepFailed: the loss is no longer finite; no checkpoint of that step is written.
     """
     world = world or _world_of_process_group()
@@ -150,10 +159,12 @@ def train(
     _check(inputs)
     started, cpu_started = time.monotonic(), time.process_time()
     student, data, module = _build(inputs, device)
-    strategy = make_strategy(
-        module, parameter_groups(module, inputs.training), inputs.training, world
-    )
-    run = _Run(inputs, module, data, strategy, world, checkpoint_dir, report)
+    groups = parameter_groups(module, inputs.training)
+    size = checkpoint_bytes(module.parameters(), inputs.is_sharded)
+    if world.rank == 0:
+        check_room(checkpoint_dir, inputs.training, size, weight_bytes(student.parameters()))
+    strategy = make_strategy(module, groups, inputs.training, world)
+    run = _Run(inputs, module, data, strategy, world, checkpoint_dir, report, size)
     resumed_from = run.resume()
     run.to_end()
     with strategy.weights():
@@ -183,8 +194,9 @@ class _Run:
         world: World,
         checkpoint_dir: Path,
         report: Report,
+        checkpoint_size: int,
     ) -> None:
-        self.training = inputs.training
+        self.training, self.checkpoint_size = inputs.training, checkpoint_size
         self.module, self.data, self.strategy, self.world = module, data, strategy, world
         self.checkpoint_dir, self.report = checkpoint_dir, report
         self.validation = _validation(inputs, module.student)
@@ -202,8 +214,13 @@ class _Run:
 
     def to_end(self) -> None:
         """All steps that are left."""
+        rounds = self.data.rounds(self.progress.step, self.world.rank, self.world.size)
+        with closing(rounds):
+            self._steps(rounds)
+
+    def _steps(self, rounds: Iterator[Round]) -> None:
         while self.progress.step < self.training.steps:
-            self._one_step()
+            self._one_step(rounds)
             done, is_last = self.progress.step, self.progress.step == self.training.steps
             looks = self.validation is not None and (
                 is_last or done % self.training.validate_every == 0
@@ -213,20 +230,20 @@ class _Run:
             if done % self.training.checkpoint_every == 0 and done < self.training.steps:
                 self._checkpoint()
 
-    def _one_step(self) -> None:
-        step = self.progress.step
-        plan = self.data.plan(step)
-        totals = Totals(max(plan.num_questions, 1), len(plan.scenes))
-        micros = self.data.micro_batches(plan, self.world.rank, self.world.size)
+    def _one_step(self, rounds: Iterator[Round]) -> None:
+        step, last = self.progress.step, self.training.rounds(self.world.size) - 1
         # Every name, whatever the batches have: ranks sum them up together.
         values = dict.fromkeys((LOSS, *self.module.parts), 0.0)
-        # Dropout alone draws from here, the same in a training that was killed before this step.
-        with seeded(seed_of(self.data.seed, step, self.world.rank)):
-            for index, micro in enumerate(micros):
-                loss, parts = self.strategy.accumulate(micro, totals, index == len(micros) - 1)
-                values[LOSS] += float(loss)
-                for name, value in parts.items():
-                    values[name] += value
+        for index in range(last + 1):
+            with self.meter.waiting():
+                each = next(rounds)
+            totals = Totals(max(each.plan.num_questions, 1), len(each.plan.scenes))
+            # Dropout alone draws from here, the same in a training that was killed before this.
+            with seeded(seed_of(self.data.seed, step, index, self.world.rank)):
+                loss, parts = self.strategy.accumulate(each.micro, totals, index == last)
+            values[LOSS] += float(loss)
+            for name, value in parts.items():
+                values[name] += value
         training = self.training
         from_zero = training.warmup_from == "zero"
         rate = schedule(step, training.steps, training.warmup_ratio, from_zero=from_zero)
@@ -280,6 +297,7 @@ class _Run:
             self.strategy.save,
             self.world.rank == 0,
             lambda: barrier(self.world),
+            self.checkpoint_size,
         )
 
 
@@ -356,4 +374,5 @@ def _data(
         inputs.seed,
         objectives=objectives,
         blind=inputs.student.blind,
+        pinned=student.device.type == "cuda",
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psutil
 import torch
@@ -15,19 +17,28 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._tokens, self._since = 0.0, time.monotonic()
+        self._tokens, self._waited, self._since = 0.0, 0.0, time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, this process has nothing to compute with."""
+        started = time.monotonic()
+        yield
+        self._waited += time.monotonic() - started
 
     def count(self, tokens: float) -> None:
         """Some more tokens have been learned from."""
         self._tokens += tokens
 
     def read(self) -> dict[str, float]:
-        """Tokens per second since the last reading, and memory in GiB of this rank."""
+        """Since the last reading: tokens per second, share of time spent waiting; memory in GiB."""
         now = time.monotonic()
-        rate = self._tokens / max(now - self._since, 1e-9)
-        self._tokens, self._since = 0.0, now
+        seconds = max(now - self._since, 1e-9)
+        rate, waited = self._tokens / seconds, self._waited / seconds
+        self._tokens, self._waited, self._since = 0.0, 0.0, now
         values = {
             "speed/tokens_per_second": rate,
+            "speed/data_wait": waited,
             "memory/cpu_gib": psutil.Process().memory_info().rss / GIB,
         }
         if self._device.type == "cuda":

@@ -19,16 +19,17 @@ from threedrs_components.students.batches import (
     object_candidates,
     proposal_candidates,
     region_of,
+    stack_frames,
 )
 from threedrs_components.students.passes import Prefill
-from threedrs_components.students.shared_prefix import restarting
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD, GROUND
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
 
-PREFIX = -1
-"""Owner of cached tokens that every question may see."""
+MAX_QUESTION_TOKENS = 4096
+"""Tokens behind a prefix at a time, those still to be decoded included: fewer than a prefix of 32
+frames has (6,721), so that a scene never takes more memory for having more questions."""
 
 
 def predict_benchmarks(
@@ -62,11 +63,14 @@ def predict_scene(
     *,
     frames_only: bool = False,
     candidates: CandidateChoice = "proposals",
+    most_tokens: int = MAX_QUESTION_TOKENS,
 ) -> list[Prediction]:
     """Answer one scene's samples in their order, all asked in one way: see `Asking`.
 
     A grounding sample gets a cosine per proposal and one for "no object"; a text sample is decoded
     greedily; a caption whose object has no proposal gets an empty text, by the benchmark's rule.
+    However many they are, there are never more than `most_tokens` behind the prefix at a time, or
+    those of one question.
     """
     answerable = [sample for sample in samples if not _points_nowhere(sample)]
     found: dict[str, Prediction] = {}
@@ -75,7 +79,7 @@ def predict_scene(
         if frames_only:
             # A cell without pixels gets no encoding, and such questions point at no box.
             scene = replace(scene, counts=torch.zeros_like(scene.counts))
-        for prediction in _answer(student, scene, answerable, chosen, max_new_tokens):
+        for prediction in _answer(student, scene, answerable, chosen, max_new_tokens, most_tokens):
             found[prediction.sample_id] = prediction
     return [
         found.get(sample.sample_id, Prediction(sample.sample_id, text="")) for sample in samples
@@ -112,24 +116,44 @@ def _answer(
     samples: Sequence[Sample],
     candidates: Candidates,
     max_new_tokens: int,
+    most_tokens: int,
 ) -> Iterator[Prediction]:
+    tokenizer, blind = student.tokenizer, student.config.blind
     questions = [
         Question(
             sample,
-            student.tokenizer.encode(sample.prompt, GROUND if sample.kind == "ground" else None),
+            tokenizer.encode(sample.prompt, GROUND if sample.kind == "ground" else None),
             region_of(sample, candidates),
         )
         for sample in samples
     ]
-    tokenizer, blind = student.tokenizer, student.config.blind
-    batch = collate([scene], [questions], [candidates], tokenizer, blind).to(student.device)
-    prefill = student.prefill(batch.frames)
-    decoding = Continuation(student, prefill, batch)
-    if len(batch.ground_tokens):
-        yield from _grounded(student, prefill, batch, decoding.states, questions)
-    asked = [row for row, item in enumerate(questions) if item.sample.kind == "text"]
-    for row, ids in zip(asked, decoding.greedy(asked, max_new_tokens), strict=True):
-        yield Prediction(questions[row].sample.sample_id, text=tokenizer.decode(ids))
+    prefill = student.prefill(stack_frames([scene]).to(student.device))
+    for chunk in chunks(questions, max_new_tokens, most_tokens):
+        batch = collate([scene], [chunk], [candidates], tokenizer, blind).to(student.device)
+        decoding = Continuation(student, prefill, batch)
+        if len(batch.ground_tokens):
+            yield from _grounded(student, prefill, batch, decoding.states, chunk)
+        asked = [row for row, item in enumerate(chunk) if item.sample.kind == "text"]
+        for row, ids in zip(asked, decoding.greedy(asked, max_new_tokens), strict=True):
+            yield Prediction(chunk[row].sample.sample_id, text=tokenizer.decode(ids))
+
+
+def chunks(
+    questions: Sequence[Question], max_new_tokens: int, most_tokens: int
+) -> Iterator[list[Question]]:
+    """Questions in their order, so many together that with their answers they have few tokens."""
+    chunk: list[Question] = []
+    used = 0
+    for question in questions:
+        decoded = max_new_tokens if question.sample.kind == "text" else 0
+        tokens = len(question.encoded.ids) + decoded
+        if chunk and used + tokens > most_tokens:
+            yield chunk
+            chunk, used = [], 0
+        chunk.append(question)
+        used += tokens
+    if chunk:
+        yield chunk
 
 
 def _grounded(
@@ -154,15 +178,12 @@ class Continuation:
     """Questions on one scene's cache, and the tokens decoded after them."""
 
     def __init__(self, student: Student, prefill: Prefill, batch: SceneBatch) -> None:
-        self.student, self.prefill = student, prefill
+        self.student, self.prefill, self.cache = student, prefill, student.empty_cache()
         self.lengths = torch.tensor(batch.layout.lengths[0], device=student.device)
-        self.owners = torch.full((prefill.length,), PREFIX, device=student.device)
+        rows = torch.arange(len(self.lengths), device=student.device)
+        self.owners = torch.repeat_interleave(rows, self.lengths)
         embedded = student.embed_questions(batch.ids, batch.regions, prefill.output.vision)
-        owners = torch.repeat_interleave(
-            torch.arange(len(self.lengths), device=student.device), self.lengths
-        )
-        offsets = restarting(batch.layout.lengths[0]).to(student.device)
-        self.states = self._step(embedded, owners, offsets)
+        self.states = student.ask(prefill, self.cache, embedded, batch.layout)
         """[N, C] at the question tokens"""
 
     def greedy(self, rows: Sequence[int], max_new_tokens: int) -> list[list[int]]:
@@ -180,16 +201,12 @@ class Continuation:
             if not active or step + 1 == max_new_tokens:
                 break
             owners = torch.tensor([rows[place] for place in active], device=self.owners.device)
-            embedded = self.student.embed(tokens[going])
-            states = self._step(embedded, owners, self.lengths[owners] + step)
+            states = self._one_more(tokens[going], owners, self.lengths[owners] + step)
         return decoded
 
-    def _step(self, embedded: Tensor, owners: Tensor, offsets: Tensor) -> Tensor:
-        """States [n, C] of further tokens; each sees the prefix and its own question so far."""
-        own = torch.cat([self.owners, owners])
-        seen = (own == PREFIX)[None] | (own[None] == owners[:, None])
-        late = torch.arange(len(own), device=own.device)[None] - len(self.owners)
-        seen &= late <= torch.arange(len(owners), device=own.device)[:, None]
-        self.owners = own
-        positions = self.prefill.next_position + offsets
-        return self.student.continue_from(self.prefill, embedded, positions, seen)
+    def _one_more(self, tokens: Tensor, owners: Tensor, offsets: Tensor) -> Tensor:
+        """States [n, C] of one further token of each question; it sees its own question so far."""
+        self.owners = torch.cat([self.owners, owners])
+        seen = self.owners[None] == owners[:, None]
+        embedded = self.student.embed(tokens)
+        return self.student.continue_from(self.prefill, self.cache, embedded, offsets, seen)

@@ -37,8 +37,8 @@ class Validation:
         sums: dict[str, float] = {}
         module.eval()
         with torch.no_grad(), autocast(module.student.device, self.training.dtype):
-            for visit in visits:
-                _, parts = module(self.data.assemble([visit]), totals)
+            for micro in self.data.batches(visits):
+                _, parts = module(micro, totals)
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0.0) + value
         module.train()

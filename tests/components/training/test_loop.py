@@ -347,7 +347,7 @@ def test_steps_visit_every_scene_once_per_epoch(inputs: TrainingInputs) -> None:
 def test_ranks_share_a_step_without_overlap(inputs: TrainingInputs) -> None:
     data = data_of(inputs, 3)
     plan = data.plan(0)
-    shares = [data.micro_batches(plan, rank, 2)[0].batch for rank in range(2)]
+    shares = [next(data.rounds(0, rank, 2)).micro.batch for rank in range(2)]
     assert sum(share.num_questions for share in shares) == plan.num_questions
 
 

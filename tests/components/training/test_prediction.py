@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.scenes.prepared import PreparedScene
@@ -18,7 +21,7 @@ from threedrs_components.students.batches import (
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import GROUND, Encoded
 from threedrs_components.testing.synthetic import random_samples, random_scene, random_student
-from threedrs_components.training.prediction import predict_benchmarks, predict_scene
+from threedrs_components.training.prediction import chunks, predict_benchmarks, predict_scene
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 
@@ -55,6 +58,59 @@ def test_decoding_on_one_cache_equals_decoding_alone(encoded: bool) -> None:
         if sample.kind == "text":
             expected = student.tokenizer.decode(alone(student, scene, sample, 6))
             assert prediction.text == expected
+
+
+@pytest.mark.parametrize("most_tokens", [1, 40], ids=["one by one", "some together"])
+def test_questions_in_chunks_get_the_answers_of_one_pass(most_tokens: int) -> None:
+    student = random_student(object_features="both", position_encoding=True).eval()
+    scene = random_scene("scene", 4)
+    samples = random_samples(scene, 12, 2)
+    together = predict_scene(student, scene, samples, max_new_tokens=6)
+    apart = predict_scene(student, scene, samples, max_new_tokens=6, most_tokens=most_tokens)
+    assert [each.text for each in apart] == [each.text for each in together]
+    for one, other in zip(apart, together, strict=True):
+        assert one.boxes == other.boxes
+        assert one.scores == pytest.approx(other.scores, abs=1e-6)
+
+
+def test_chunks_hold_answers_too() -> None:
+    student = random_student()
+    questions = [
+        Question(sample, student.tokenizer.encode(sample.prompt, None))
+        for sample in random_samples(random_scene("scene", 4), 9, 2)
+    ]
+    found = list(chunks(questions, max_new_tokens=6, most_tokens=40))
+    assert [each for chunk in found for each in chunk] == questions
+    assert len(found) > 2
+    for chunk in found:
+        answers = 6 * sum(each.sample.kind == "text" for each in chunk)
+        assert answers + sum(len(each.encoded.ids) for each in chunk) <= 40
+    assert [len(chunk) for chunk in chunks(questions, 6, most_tokens=1)] == [1] * 9
+
+
+class LargestTensor(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Elements of the largest tensor that was made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(each, Tensor):
+                self.elements = max(self.elements, each.numel())
+        return made
+
+
+def test_ten_times_the_questions_make_no_larger_tensor() -> None:
+    student = random_student().eval()
+    scene = random_scene("scene", 4)
+    largest = {}
+    for count, most_tokens in ((24, 200), (240, 200), (240, 10**6)):
+        with LargestTensor() as mode:  # type: ignore[no-untyped-call]
+            samples = random_samples(scene, count, 2)
+            predict_scene(student, scene, samples, max_new_tokens=4, most_tokens=most_tokens)
+        largest[count, most_tokens] = mode.elements
+    assert largest[240, 200] <= 1.1 * largest[24, 200] < largest[240, 10**6] / 3
 
 
 def test_grounding_scores_are_those_of_one_full_pass() -> None:

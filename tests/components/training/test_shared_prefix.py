@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from threedrs_components.students.batches import (
     training_question,
 )
 from threedrs_components.students.passes import Frames
-from threedrs_components.students.shared_prefix import PrefixLayout, question_mask
+from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.student import Student
 from threedrs_components.testing.synthetic import (
     random_alignment,
@@ -54,6 +55,14 @@ def micro_batch(student: Student, scenes: int, questions: list[list[int]]) -> Mi
     )
     torch.manual_seed(3)
     return MicroBatch(batch, {"alignment": torch.randn(scenes, 2, 4, 4, 24)})
+
+
+def question_mask(prefix: int, lengths: Sequence[int]) -> Tensor:
+    """[n, prefix + n] bool: the whole prefix, and causally the token's own question."""
+    question = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths).long())
+    total = len(question)
+    own = (question[:, None] == question[None, :]) & torch.ones(total, total).tril().bool()
+    return torch.cat([torch.ones(total, prefix, dtype=torch.bool), own], dim=1)
 
 
 def gradients(module: TrainingModule) -> dict[str, Tensor]:
@@ -212,13 +221,9 @@ def gradient_of(module: TrainingModule, name: str) -> Tensor | None:
 def test_positions_restart_behind_the_prefix_for_every_question() -> None:
     layout = PrefixLayout(prefix=3, lengths=((2, 1), (2,)))
     assert layout.positions.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4, 3, 3, 4]]
-    assert layout.places.tolist() == [0, 1, 2, 3, 4]
-    assert layout.mask.shape == (2, 1, 3, 6)
-
-
-def test_a_question_sees_the_prefix_and_itself() -> None:
-    seen = question_mask(1, [2, 1]).int().tolist()
-    assert seen == [[1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    packing = layout.packing(torch.device("cpu"))
+    assert packing.by_scene.places.tolist() == [0, 1, 2, 3, 4]
+    assert packing.by_question.places.tolist() == [0, 1, 2, 4, 5]
 
 
 def test_a_blind_student_has_only_the_header_as_prefix() -> None:

@@ -11,6 +11,7 @@ from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
+from threedrs_components.scenes.ahead import ahead, in_memory
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.build import student_at
 from threedrs_components.students.settings import StudentSettings
@@ -39,6 +40,12 @@ def run(task: StepTask) -> None:
         by_scene[sample.scene_id].append(sample)
     asking = _asking(params.asking, task.inputs["samples"])
     predictions: list[Prediction] = []
+    unanswered = [
+        scene_id
+        for scene_id in sorted(by_scene)
+        if scene_id in prepared and not (task.scratch / f"{scene_id}.jsonl").is_file()
+    ]
+    scenes = ahead(lambda scene_id: in_memory(prepared[scene_id]), unanswered)
     for done, scene_id in enumerate(sorted(by_scene)):
         task.progress(done, len(by_scene), scene_id)
         if scene_id not in prepared:
@@ -47,7 +54,7 @@ def run(task: StepTask) -> None:
         path = task.scratch / f"{scene_id}.jsonl"
         if not path.is_file():
             unfinished = path.with_suffix(".unfinished")
-            answers = predict_benchmarks(student, prepared[scene_id], by_scene[scene_id], asking)
+            answers = predict_benchmarks(student, next(scenes), by_scene[scene_id], asking)
             _refuse_overflow(answers, scene_id, params.evaluation.dtype)
             write_predictions(unfinished, answers)
             unfinished.replace(path)

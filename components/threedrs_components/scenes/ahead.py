@@ -1,0 +1,50 @@
+"""What comes next is made ready by a thread while the caller works on what came before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from torch import Tensor
+
+from threedrs_components.scenes.prepared import PreparedScene
+
+DEPTH = 2
+"""Things that lie ready at most, beside the one that the caller has."""
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def ahead(
+    make: Callable[[T], U], items: Iterable[T], depth: int = DEPTH
+) -> Generator[U, None, None]:
+    """`make` of each item, in their order, made by one thread.
+
+    An exception comes out where its item would have. The thread ends with the generator: close it,
+    or use it up.
+    """
+    waiting: deque[Future[U]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        try:
+            for item in items:
+                waiting.append(thread.submit(make, item))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
+def in_memory(scene: PreparedScene) -> PreparedScene:
+    """The scene read whole: its tensors are mapped from a file, and else read when first used."""
+    read = {
+        field.name: getattr(scene, field.name).clone()
+        for field in dataclasses.fields(scene)
+        if isinstance(getattr(scene, field.name), Tensor)
+    }
+    return dataclasses.replace(scene, **read)
