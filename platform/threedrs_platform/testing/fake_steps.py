@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from threedrs_platform.errors import DataError, StorageError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
