@@ -36,7 +36,7 @@ def seeded(seed: int) -> Iterator[None]:
 def save_random_state(folder: Path, rank: int) -> None:
     """Keep this rank's generators; they matter only to models with dropout."""
     # Only of the GPU that is in use: to ask another would open it.
-    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    gpu = torch.cuda.get_rng_state() if _gpu_is_open() else None
     torch.save({"cpu": torch.get_rng_state(), "gpu": gpu}, _path(folder, rank))
 
 
@@ -47,8 +47,12 @@ def load_random_state(folder: Path, rank: int) -> None:
     state = torch.load(_path(folder, rank), weights_only=True)
     with _GENERATOR:
         torch.set_rng_state(state["cpu"])
-        if state["gpu"] is not None and torch.cuda.is_initialized():
+        if state["gpu"] is not None and _gpu_is_open():
             torch.cuda.set_rng_state(state["gpu"])
+
+
+def _gpu_is_open() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def _path(folder: Path, rank: int) -> Path:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from threedrs_platform.errors import DataError, StorageError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
@@ -121,7 +122,8 @@ def lead(task: StepTask) -> None:
     """
     import ray
 
-    leader = ray.remote(num_cpus=0)(_Leader).remote()
+    made: Any = ray.remote(num_cpus=0)(_Leader)
+    leader = made.remote()
     ray.get(leader.gather.remote(task.params["gpus"]))
     (task.scratch / "gathered").write_text("")
     ray.get(leader.work.remote(task.params["seconds"]))
