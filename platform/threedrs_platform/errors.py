@@ -52,7 +52,7 @@ class ConfigError(ThreedrsError):
         self.faults = faults
         super().__init__("\n".join(str(fault) for fault in faults))
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Fault]]]:
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[Fault] | str]]:
         return type(self), (self.faults,)
 
 

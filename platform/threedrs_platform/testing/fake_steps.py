@@ -115,12 +115,6 @@ def shout(task: StepTask) -> None:
     subprocess.run(["echo", "child"], check=True)
 
 
-def doomed(task: StepTask) -> None:
-    """Crawl for `params["seconds"]`, then raise an error that no retry cures."""
-    crawl(task)
-    raise DataError("scene0000_00 has no depth")
-
-
 def lead(task: StepTask) -> None:
     """Start a group on Ray that takes `params["gpus"]` GPUs, and wait for it as long as it lives.
 
@@ -128,7 +122,8 @@ def lead(task: StepTask) -> None:
     """
     import ray
 
-    leader: Any = ray.remote(num_cpus=0)(_Leader).remote()
+    made: Any = ray.remote(num_cpus=0)(_Leader)
+    leader = made.remote()
     ray.get(leader.gather.remote(task.params["gpus"]))
     (task.scratch / "gathered").write_text("")
     ray.get(leader.work.remote(task.params["seconds"]))

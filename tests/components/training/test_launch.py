@@ -92,7 +92,7 @@ def test_a_rank_that_is_killed_ends_the_training(
 ) -> None:
     monkeypatch.setattr(launch, "_run_rank", killed)
     monkeypatch.setattr(launch, "GRACE_S", 0.1)
-    monkeypatch.setattr(launch.multiprocessing, "get_context", forked)
+    monkeypatch.setattr("multiprocessing.get_context", forked)
     with pytest.raises(StepFailed, match=r"rank 1 .* ended by SIGKILL; .* out of memory") as told:
         train_here(
             inputs(workers=2, strategy="ddp"),

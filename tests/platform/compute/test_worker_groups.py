@@ -110,16 +110,14 @@ def compute(ray_cluster: None) -> Iterator[RayCompute]:
 def test_a_killed_step_leaves_no_group_behind_that_keeps_its_gpus(
     compute: RayCompute, tmp_path: Path
 ) -> None:
-    import ray
-
     two = Resources(gpus=2, workers=2)
     handle = compute.submit(request(tmp_path, "lost", two))
     assert until((tmp_path / "lost/work/gathered").is_file)
-    assert ray.available_resources().get("GPU", 0) == 0
+    assert free_gpus() == 0
     compute.cancel(handle)
     ((_, report),) = collect(compute)
     assert report.cancelled
-    assert until(lambda: compute.has_room(two) and ray.available_resources().get("GPU") == 2)
+    assert until(lambda: compute.has_room(two) and free_gpus() == 2)
     compute.submit(request(tmp_path, "next", two))
     ((_, report),) = collect(compute)
     assert report.digest is not None
@@ -127,8 +125,16 @@ def test_a_killed_step_leaves_no_group_behind_that_keeps_its_gpus(
 
 def collect(compute: RayCompute) -> list[Any]:
     found: list[Any] = []
-    until(lambda: bool(found.extend(compute.wait(0.5)) or found))
+    end = time.monotonic() + PATIENCE_S
+    while not found and time.monotonic() < end:
+        found += compute.wait(0.5)
     return found
+
+
+def free_gpus() -> float:
+    import ray
+
+    return float(ray.available_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
 
 
 def until(holds: Callable[[], bool]) -> bool:

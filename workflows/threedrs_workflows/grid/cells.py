@@ -324,7 +324,7 @@ class _Assembly:
         gpus = finetune.gpus if finetune else 0
         if not gpus or gpus == workers or (workers == 1 and gpus < 1):
             return None
-        cure = f"training.workers: {gpus:g}, or " if gpus.is_integer() else ""
+        cure = f"training.workers: {gpus:g}, or " if gpus == int(gpus) else ""
         message = (
             f"{gpus:g} GPUs for training.workers: {workers}, each of which trains on one; set "
             f"{cure}gpus: {workers}"

@@ -124,11 +124,10 @@ def _fit(settings: dict[str, Any], workers: int, resources: GroupResources) -> N
     """Run the worker group; its own exception comes out, not Ray's wrapping of it."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    import ray
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    part = resources.of_each(workers, ray.cluster_resources().get("CPU", resources.cpus))
+    part = resources.of_each(workers, _cpus_of_cluster())
     # The annotations are those of Train V1, which has no limit on controller failures.
     failures: Any = FailureConfig
     trainer = TorchTrainer(
@@ -152,6 +151,13 @@ def _fit(settings: dict[str, Any], workers: int, resources: GroupResources) -> N
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in part.items())
         message = f"no group of {workers} workers with {wanted} each: {error.controller_failure}"
         raise StepFailed(message, "infra") from error
+
+
+def _cpus_of_cluster() -> float:
+    import ray
+
+    known = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return float(known.get("CPU", math.inf))
 
 
 def _worker(settings: dict[str, Any]) -> None:

@@ -54,7 +54,7 @@ def attempts(workspace: Path) -> Sequence[Attempted]:
     """All attempts, in the order in which they began."""
     rows, steps = schema.attempts, schema.steps
     asked = select(steps.c.kind, steps.c.label, rows).join(steps, steps.c.key == rows.c.step_key)
-    with find_workspace(workspace, None) as opened, opened.database.read() as connection:
+    with find_workspace(str(workspace)) as opened, opened.database.read() as connection:
         found = connection.execute(asked.order_by(rows.c.started_at)).all()
     return [
         Attempted(
