@@ -122,7 +122,8 @@ def test_prepared_scenes_keep_the_pairs_of_their_images_pixels(tmp_path: Path) -
         pairs = scene_pairs(prepared, level=level, voxel_m=0.1)
         points, valid = (nearest_pixels(each, 16, 16) for each in scene_points(scene))
         own = token_pair_matrix(points, valid, grid=4, level=level)
-        assert pairs.positive_pairs == own.positive_pairs > 0
+        assert pairs.positive_pairs == own.positive_pairs
+        assert pairs.points.tolist() == own.points.tolist()
     with pytest.raises(DataError, match=r"prepared with voxels of 0.1 m, asked for 0.2 m; set"):
         scene_pairs(prepared, level="pixel", voxel_m=0.2)
 
