@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
+from threedrs_platform.config import CONDUCT
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
@@ -29,6 +30,10 @@ class TextConfig(ObjectiveSettings):
     and last line break included, whatever the mask: 13 of every question that has one line, and
     its answer. With it a mask chooses tokens and does not weigh the loss against the others."""
 
+    fused: Annotated[bool, CONDUCT] = False
+    """Cross-entropy by liger-kernel, which must be installed, on a GPU: the same loss without a
+    float32 copy of the logits and their softmax."""
+
     name: ClassVar[str] = "text"
     per: ClassVar[Per] = "question"
 
@@ -36,4 +41,8 @@ class TextConfig(ObjectiveSettings):
         """The loss, with the mask for the student's tokenizer."""
         from threedrs_components.objectives.text_loss import Text
 
+        if self.fused:
+            from threedrs_components.objectives.fused_cross_entropy import check_fused
+
+            check_fused(student.device)
         return Text(self, student.tokenizer)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from threedrs_components.objectives.fused_cross_entropy import fused_cross_entropy
 from threedrs_components.objectives.objective import Objective, StudentPass
 from threedrs_components.objectives.text_mask import LabelledTokens, LearnedTokens
 from threedrs_components.students.batches import SceneBatch
@@ -22,6 +23,7 @@ class Text(Objective):
 
     def __init__(self, settings: TextConfig, tokenizer: StudentTokenizer) -> None:
         super().__init__(settings)
+        self._fused = settings.fused
         self._learned = LearnedTokens(tokenizer, settings.mask)
         self._labelled = LabelledTokens(tokenizer) if settings.normaliser == "released" else None
 
@@ -37,7 +39,11 @@ class Text(Objective):
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """Logits exist at learned tokens only."""
         batch = student_pass.batch
-        logits = student_pass.student.logits(student_pass.output.states[batch.answer_tokens])
+        student, states = student_pass.student, student_pass.output.states[batch.answer_tokens]
+        if self._fused:
+            losses = fused_cross_entropy(student.narrow_logits(states), batch.answer_ids)
+            return (losses * batch.answer_weights).sum() / whole, {}
+        logits = student.logits(states)
         return text_loss(logits, batch.answer_ids, batch.answer_weights) / whole, {}
 
 

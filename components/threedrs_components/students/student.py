@@ -214,8 +214,7 @@ class Student(nn.Module):
         # float32, in which what is added is rounded once, by the sum's format.
         pointed = torch.zeros(len(regions.tokens), self.width, device=self.device)
         if vision is not None and self.config.coord_input == "region":
-            weights = regions.weights[:, None]
-            pointed = pointed + pooled(weights, vision[regions.scenes]).squeeze(1)
+            pointed = pointed + _of_regions(regions, vision)
         if self.config.position_encoding and not self.config.blind:
             pointed = pointed + self.sine(regions.boxes[:, :3], self.width)
         return embedded.index_add(0, regions.tokens, pointed.to(embedded.dtype))
@@ -348,8 +347,12 @@ class Student(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary scores [n, words] float32 of chosen states [n, C]."""
+        return self.narrow_logits(states).float()
+
+    def narrow_logits(self, states: Tensor) -> Tensor:
+        """The same in the number format that they are computed in."""
         scores: Tensor = self.model.get_output_embeddings()(states)
-        return scores.float()
+        return scores
 
     def object_features(
         self,
@@ -459,6 +462,13 @@ class Student(nn.Module):
         output = self.model.model.language_model(inputs_embeds=embedded, **inputs)
         states = {layer: output.hidden_states[layer] for layer in inner}
         return {**states, -1: output.last_hidden_state}
+
+
+def _of_regions(regions: Regions, vision: Tensor) -> Tensor:
+    """[R, C] means of visual tokens [S, F, P, P, C]; regions come scene by scene."""
+    weights = [regions.weights[regions.scenes == scene] for scene in range(len(vision))]
+    found = [pooled(each[None], vision[[scene]])[0] for scene, each in enumerate(weights)]
+    return torch.cat(found)
 
 
 def _reordered(frames: Tensor, order: Tensor) -> Tensor:

@@ -73,6 +73,17 @@ def test_questions_in_chunks_get_the_answers_of_one_pass(most_tokens: int) -> No
         assert one.scores == pytest.approx(other.scores, abs=1e-6)
 
 
+def test_a_student_in_half_precision_answers_in_chunks() -> None:
+    student = random_student(object_features="both", position_encoding=True).eval()
+    scene = random_scene("scene", 4)
+    samples = random_samples(scene, 9, 2)
+    exact = predict_scene(student, scene, samples, 4)
+    rounded = predict_scene(student.bfloat16(), scene, samples, 4, most_tokens=40)
+    for one, other in zip(rounded, exact, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=0.03)
+        assert one.scores != other.scores or one.text is not None
+
+
 def test_chunks_hold_answers_too() -> None:
     student = random_student()
     questions = [

@@ -111,6 +111,19 @@ def test_loss_and_gradients_equal_the_sum_of_separate_samples(choices: dict[str,
         torch.testing.assert_close(together[name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_autocast_gives_the_loss_in_half_precision() -> None:
+    student = random_student(object_features="both").train()
+    module = TrainingModule(student, task_objectives(student))
+    micro = replace(micro_batch(student, 2, [[0, 1, 2], [3, 4]]), targets={})
+    exact, _ = module(micro, Totals(5, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = module(micro, Totals(5, 2))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=0.02)
+    assert loss.detach() != exact.detach()
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(module).values())
+
+
 def test_a_packed_batch_equals_transformers_with_a_4d_mask() -> None:
     student = random_student().eval()
     micro = micro_batch(student, 1, [[0, 1, 2]])
