@@ -18,6 +18,7 @@ from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, writ
 STUDENTS = {
     "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
     "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
+    "qwen2_vl/Qwen": "Qwen2-VL-7B-Instruct",
 }
 """Layout of a checkpoint -> where the presets look for it."""
 PUBLISHED = {"3DRS": "3DRS", "Video-3D LLM": "Video3D-LLM-LLaVA-Qwen-Uniform-32"}
@@ -55,7 +56,7 @@ def write_data(
     write_scannet(world, data)
     _write_sqa3d(data / "annotations")
     _write_label_map(data / "metadata/scannetv2-labels.combined.tsv")
-    with _pixels_of_the_real_tower():
+    with _pixels_of_the_real_towers():
         for layout, name in STUDENTS.items():
             student_checkpoints.publish(layout, data / "models" / name)
         for method, name in PUBLISHED.items():
@@ -65,14 +66,17 @@ def write_data(
 
 
 @contextmanager
-def _pixels_of_the_real_tower() -> Iterator[None]:
-    """384 pixels in patches of 14, as SigLIP reads them; the presets' grids follow from that."""
-    before = dict(student_checkpoints.VISION)
-    student_checkpoints.VISION.update(image_size=384, patch_size=14)
+def _pixels_of_the_real_towers() -> Iterator[None]:
+    """Patches of 14, of 384 pixels where SigLIP reads them; the presets' grids follow from that."""
+    siglip, qwen = student_checkpoints.VISION, student_checkpoints.QWEN_VISION
+    before = dict(siglip), dict(qwen)
+    siglip.update(image_size=384, patch_size=14)
+    qwen.update(patch_size=14)
     try:
         yield
     finally:
-        student_checkpoints.VISION.update(before)
+        siglip.update(before[0])
+        qwen.update(before[1])
 
 
 def _write_sqa3d(folder: Path) -> None:

@@ -59,6 +59,13 @@ QWEN_IDS: dict[str, Any] = {
     "vision_start_token_id": 3,
     "vision_end_token_id": 4,
 }
+QWEN_VISION: dict[str, Any] = {
+    "depth": 2,
+    "embed_dim": 32,
+    "hidden_size": 48,
+    "num_heads": 2,
+    "patch_size": 4,
+}
 QWEN_TEXT = {**TEXT, "rope_parameters": ROPE, "bos_token_id": None, "eos_token_id": 1}
 WORDS = (
     *("<|im_start|>", "<|im_end|>", "?", "<|vision_start|>", "<|vision_end|>", "<s>", "</s>"),
@@ -161,14 +168,7 @@ def _onevision() -> PretrainedConfig:
 
 
 def _qwen2_vl() -> PretrainedConfig:
-    tower: dict[str, Any] = {
-        "depth": 2,
-        "embed_dim": 32,
-        "hidden_size": 48,
-        "num_heads": 2,
-        "patch_size": 4,
-    }
-    return Qwen2VLConfig(vision_config=tower, text_config=QWEN_TEXT, **QWEN_IDS)
+    return Qwen2VLConfig(vision_config=QWEN_VISION, text_config=QWEN_TEXT, **QWEN_IDS)
 
 
 def _qwen2_5_vl() -> PretrainedConfig:
