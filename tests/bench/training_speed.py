@@ -101,12 +101,13 @@ def measure(
     train(chosen, report=report, checkpoint_dir=folder / "none", out=folder / "out")
     seconds = reports[-1][0] - reports[0][0]
     steps = reports[-1][1] - reports[0][1]
-    work = flops_of(chosen)
+    shared, unshared = (work * steps / seconds / peak for work in flops_of(chosen))
     return Row(
         questions,
         alignment,
         steps * SCENES_PER_STEP * questions / seconds,
-        *(each * steps / seconds / peak for each in work),
+        shared,
+        unshared,
         sum(wait for _, _, wait in reports[1:]) / (len(reports) - 1),
     )
 

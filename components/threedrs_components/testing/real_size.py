@@ -47,7 +47,7 @@ def vision_flops(student: Student, frames: int) -> float:
     patches = (student.image_size // student.patch_size) ** 2
     parameters = [*student.parameters_of("vision"), *student.parameters_of("projector")]
     weights = sum(each.numel() for each in parameters)
-    scores = 4.0 * vision.num_hidden_layers * vision.hidden_size * patches**2
+    scores = 4.0 * int(vision.num_hidden_layers) * int(vision.hidden_size) * patches**2
     return frames * (2.0 * weights * patches + scores)
 
 
@@ -59,15 +59,15 @@ def language_flops(student: Student, layout: PrefixLayout, words: int = 0) -> fl
         layout: one prefix per scene, computed once.
         words: tokens whose vocabulary scores are computed.
     """
-    text = student.model.config.text_config
+    vocabulary = int(student.model.config.text_config.vocab_size)
     layers = student.model.model.language_model.layers
-    weights = sum(each.numel() for each in layers.parameters())
+    weights = int(sum(each.numel() for each in layers.parameters()))
     lengths = [length for scene in layout.lengths for length in scene]
     tokens = layout.scenes * layout.prefix + sum(lengths)
     pairs = layout.scenes * layout.prefix**2 / 2
     pairs += sum(length * (layout.prefix + length / 2) for length in lengths)
-    scores = 4.0 * len(layers) * text.hidden_size * pairs
-    return 2.0 * weights * tokens + scores + 2.0 * words * text.hidden_size * text.vocab_size
+    scores = 4.0 * len(layers) * student.width * pairs
+    return 2.0 * weights * tokens + scores + 2.0 * words * student.width * vocabulary
 
 
 def separately(layout: PrefixLayout) -> PrefixLayout:
