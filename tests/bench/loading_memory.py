@@ -68,12 +68,12 @@ def write_sparse(folder: Path, text: dict[str, Any]) -> int:
 
     from threedrs_components.students.folder import CONFIG_FILE, WEIGHTS_FILE
     from threedrs_components.students.llava_video import LlavaVideoConfig
-    from threedrs_components.students.siglip_qwen2 import lmms_lab_config
+    from threedrs_components.students.siglip_qwen2 import IMAGE_ID, VISUAL_ID, lmms_lab_config
     from threedrs_components.testing.synthetic import random_student
 
     tokenizer = random_student().tokenizer
     config = LlavaVideoConfig(size="7b", checkpoint="-")
-    model_config = lmms_lab_config(text)
+    model_config = lmms_lab_config(text, (VISUAL_ID, IMAGE_ID))
     architecture = config.architecture()
     with torch.device("meta"):
         student = architecture(config, architecture.model_class(model_config), tokenizer)

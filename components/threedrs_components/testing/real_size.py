@@ -9,7 +9,7 @@ import torch
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.micro_weights import word_tokenizer
 from threedrs_components.students.shared_prefix import PrefixLayout
-from threedrs_components.students.siglip_qwen2 import lmms_lab_config
+from threedrs_components.students.siglip_qwen2 import IMAGE_ID, VISUAL_ID, lmms_lab_config
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import MICRO_CHAT
 from threedrs_components.testing.synthetic import WORDS
@@ -36,7 +36,11 @@ def random_7b_student(device: torch.device, dtype: torch.dtype = torch.bfloat16)
     try:
         with device:
             architecture = config.architecture()
-            return architecture(config, architecture.model_class(lmms_lab_config(QWEN2_7B)), words)
+            return architecture(
+                config,
+                architecture.model_class(lmms_lab_config(QWEN2_7B, (VISUAL_ID, IMAGE_ID))),
+                words,
+            )
     finally:
         torch.set_default_dtype(before)
 

@@ -11,7 +11,7 @@ from typing import Any
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.testing import student_checkpoints
-from threedrs_components.testing.released_checkpoints import publish_released
+from threedrs_components.testing.released_checkpoints import Method, publish_released
 from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, write_tiny_checkpoint
 
@@ -21,7 +21,10 @@ STUDENTS = {
     "qwen2_vl/Qwen": "Qwen2-VL-7B-Instruct",
 }
 """Layout of a checkpoint -> where the presets look for it."""
-PUBLISHED = {"3DRS": "3DRS", "Video-3D LLM": "Video3D-LLM-LLaVA-Qwen-Uniform-32"}
+PUBLISHED: dict[Method, str] = {
+    "3DRS": "3DRS",
+    "Video-3D LLM": "Video3D-LLM-LLaVA-Qwen-Uniform-32",
+}
 """Method -> where the presets look for the weights that its released code saved."""
 TEACHERS = {
     "vggt": "VGGT-1B",
