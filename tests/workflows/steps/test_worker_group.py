@@ -38,9 +38,16 @@ def test_two_cells_of_table_4_train_one_after_the_other(
     for name, value in environment(tmp_path / "data", gpus=2).items():
         monkeypatch.setenv(name, value)
     where = "--where=teacher == 'none' or teacher == 'vggt'"
-    told = arguments(tmp_path / "workspace", where, "--until=finetune", "--json")
+    told = arguments(tmp_path / "workspace", where, "--json")
     assert main(told) == 0, capsys.readouterr()
     assert json.loads(capsys.readouterr().out)["state"] == "succeeded"
-    one, other = (a for a in attempts(tmp_path / "workspace") if a.kind == "finetune")
+    made = attempts(tmp_path / "workspace")
+    assert {each.state for each in made} == {"committed"}
+    assert [sum(a.kind == kind for a in made) for kind in ("predict", "probe", "score")] == [
+        2,
+        2,
+        2,
+    ]
+    one, other = (each for each in made if each.kind == "finetune")
     assert other.started_at >= one.started_at + one.seconds
     assert one.gpu_s == pytest.approx(2 * one.seconds)
