@@ -59,9 +59,9 @@ def checkpoint_bytes(parameters: Iterable[nn.Parameter], sharded: bool) -> int:
         parameters: of the whole module, before they are sharded.
         sharded: by DeepSpeed.
     """
-    held = list(parameters)
-    learned = sum(each.numel() for each in held if each.requires_grad)
-    return weight_bytes(held) + learned * (MOMENT_BYTES + (MASTER_BYTES if sharded else 0))
+    learning = [each for each in parameters if each.requires_grad]
+    states = MOMENT_BYTES + (MASTER_BYTES if sharded else 0)
+    return weight_bytes(learning) + states * sum(each.numel() for each in learning)
 
 
 def check_room(folder: Path, training: TrainingConfig, checkpoint: int, student: int) -> None:

@@ -28,6 +28,8 @@ class Learning:
 
     parameters: int
     trainable: int
+    adapted: bool = False
+    """By adapters: what is frozen beside them is held as narrow as the arithmetic."""
 
 
 def learning(
@@ -50,7 +52,7 @@ def learning(
         frozen = (*frozen, "language")
     own = sum(count for part, count in parts.items() if part not in frozen)
     extra = heads + (adapters or 0)
-    return Learning(size.parameters + extra, own + extra)
+    return Learning(size.parameters + extra, own + extra, adapters is not None)
 
 
 def low_rank_parameters(text: TextSize, rank: int, targets: tuple[str, ...]) -> int:
@@ -87,6 +89,11 @@ class StateBytes:
     """Per GPU: optimizer states that are kept on the CPU."""
 
     @property
+    def saved(self) -> float:
+        """All that the next step needs of the last."""
+        return self.weights + self.optimizer
+
+    @property
     def on_gpu(self) -> float:
         """All that a GPU holds between two steps."""
         return self.weights + self.gradients + self.optimizer + self.gathered
@@ -104,7 +111,7 @@ def state_bytes(
     """Memory that does not depend on the batch, per GPU.
 
     `single` and `ddp` hold float32 weights: 4 (weights) + 4 (gradients) + 8 (moments) bytes per
-    parameter that learns, 4 for others; DDP has gradients twice, in buckets. ZeRO with bf16 holds
+    parameter that learns, 4 for others, or 2 beside adapters with bf16; DDP has gradients twice, in buckets. ZeRO with bf16 holds
     2 + 2 + 4 (master) + 8, so 16 all the same, and divides by the GPUs what its stage splits.
     """
     stage = SHARDED_FROM.get(strategy, 0)
@@ -117,9 +124,11 @@ def state_bytes(
     gradients = count.trainable * of_weight / share[1]
     if strategy == "ddp" and gpus > 1:
         gradients *= 2
-    weights = count.parameters * of_weight / share[2]
-    live = min(count.parameters, GATHERED_PARAMETERS) * of_weight
-    gathered = min(live, count.parameters * of_weight - weights)
+    of_frozen = 2 if bf16 and count.adapted else of_weight
+    frozen = (count.parameters - count.trainable) * of_frozen
+    whole = frozen + count.trainable * of_weight
+    weights = whole / share[2]
+    gathered = min(GATHERED_PARAMETERS * of_weight, whole - weights)
     if offload:
         return StateBytes(weights, gradients, 0.0, gathered, host=optimizer_bytes)
     return StateBytes(weights, gradients, optimizer_bytes, gathered)
@@ -209,6 +218,5 @@ def answering_flops(size: StudentSize, visit: Visit) -> tuple[float, float]:
 
 
 def training_checkpoint_bytes(count: Learning, strategy: Strategy, *, bf16: bool) -> float:
-    """One checkpoint of training on disk: weights, and what the optimizer holds."""
-    states = state_bytes(count, strategy, 1, bf16=bf16)
-    return states.weights + states.optimizer
+    """One checkpoint of training on disk: weights that learn, and what the optimizer holds."""
+    return state_bytes(Learning(count.trainable, count.trainable), strategy, 1, bf16=bf16).saved

@@ -261,8 +261,8 @@ class _Cell:
                 strategy,
                 1 if strategy == "single" else gpus,
                 bf16=training.dtype == "bfloat16",
-                optimizer=getattr(training, "optimizer", "adamw"),
-                offload=getattr(training, "offload", None) == "optimizer",
+                optimizer=training.optimizer,
+                offload=training.offload == "optimizer",
             )
             for strategy in STRATEGIES
         }
@@ -283,8 +283,8 @@ class _Cell:
         student = experiment.student_config()
         heads = size.grounding_head + self._alignment_heads(size)
         adapters = None
-        if (lora := getattr(student, "lora", None)) is not None:
-            adapters = cost.low_rank_parameters(size.text, lora.rank, tuple(lora.targets))
+        if (lora := student.lora) is not None:
+            adapters = cost.low_rank_parameters(size.text, lora.rank, lora.targets)
         return cost.learning(size, _frozen(experiment), heads, adapters)
 
     def _alignment_heads(self, size: StudentSize) -> int:
@@ -332,7 +332,8 @@ class _Cell:
             return {"feature_bytes": features, "checkpoint_bytes": None, "student_bytes": None}
         count, training = self._learning(size), experiment.training
         bf16 = training.dtype == "bfloat16"
-        stored = 2 if bf16 and training.strategy in cost.SHARDED_FROM else 4
+        narrow = training.strategy in cost.SHARDED_FROM or count.adapted
+        stored = 2 if bf16 and narrow else 4
         return {
             "feature_bytes": features,
             "checkpoint_bytes": cost.training_checkpoint_bytes(count, training.strategy, bf16=bf16),
