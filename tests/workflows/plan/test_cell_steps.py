@@ -103,6 +103,13 @@ def test_checkpoint_interval_is_a_setting_not_a_parameter() -> None:
     assert often.params == steps_of()["finetune"].params
 
 
+def test_the_format_of_evaluation_is_a_parameter_of_what_evaluates_the_student() -> None:
+    stored, narrow = steps_of(), steps_of(evaluation={"dtype": "float16"})
+    changed = {role for role in stored if stored[role].params != narrow[role].params}
+    assert changed == {"predict", "probe"}
+    assert narrow["predict"].params["evaluation"] == {"dtype": "float16"}
+
+
 def test_a_scorer_is_not_an_input_of_training() -> None:
     assert set(steps_of()["finetune"].inputs) == {"scenes", "prepared", "samples", "student"}
 
