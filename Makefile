@@ -14,7 +14,7 @@ help:
 	@echo "make smoke    the same pipeline in its smallest sizes"
 	@echo "make install  only install into $(VENV)"
 	@echo "make test     the default tests, in WORKERS=2 processes"
-	@echo "make test-ray those that start a local Ray cluster"
+	@echo "make test-ray those that start a local Ray cluster, or a training on several ranks"
 	@echo "make check    style, types, import rules"
 	@echo "make lock     write constraints.txt anew, from the newest versions that pyproject.toml allows"
 	@echo "make clean    remove $(VENV) and caches; results in .threedrs stay"
@@ -67,7 +67,7 @@ test: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 test-ray: dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "ray and not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "(ray or ranks) and not slow"
 
 check: dev
 	@$(BIN)/ruff check

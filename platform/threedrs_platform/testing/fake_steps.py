@@ -115,6 +115,12 @@ def shout(task: StepTask) -> None:
     subprocess.run(["echo", "child"], check=True)
 
 
+def doomed(task: StepTask) -> None:
+    """Crawl for `params["seconds"]`, then raise an error that no retry cures."""
+    crawl(task)
+    raise DataError("scene0000_00 has no depth")
+
+
 def lead(task: StepTask) -> None:
     """Start a group on Ray that takes `params["gpus"]` GPUs, and wait for it as long as it lives.
 

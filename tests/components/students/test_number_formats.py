@@ -204,6 +204,7 @@ train_here(inputs, report=print, checkpoint_dir=folder / "checkpoints", out=fold
 """
 
 
+@pytest.mark.ranks
 def test_a_tied_student_trained_by_zero_3_in_bfloat16_can_be_asked_and_exported(
     tmp_path: Path,
 ) -> None:

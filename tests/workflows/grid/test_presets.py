@@ -175,6 +175,7 @@ def test_one_large_gpu_makes_the_cells_of_eight_and_a_small_one_makes_others(
     identities = {}
     for preset in ("as_released", "one_gpu_80g", "one_gpu_24g"):
         monkeypatch.setenv("PRESET", preset)
+        monkeypatch.setenv("GPUS", "8" if preset == "as_released" else "1")
         grid = expand(load_document((GRIDS / "table4.yaml").read_text()))
         identities[preset] = [experiment_id(cell.experiment) for cell in grid.cells]
     assert identities["one_gpu_80g"] == identities["as_released"]

@@ -114,6 +114,7 @@ class Cell:
         return folder / "out"
 
 
+@pytest.mark.ranks
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
