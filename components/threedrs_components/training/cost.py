@@ -111,8 +111,9 @@ def state_bytes(
     """Memory that does not depend on the batch, per GPU.
 
     `single` and `ddp` hold float32 weights: 4 (weights) + 4 (gradients) + 8 (moments) bytes per
-    parameter that learns, 4 for others, or 2 beside adapters with bf16; DDP has gradients twice, in buckets. ZeRO with bf16 holds
-    2 + 2 + 4 (master) + 8, so 16 all the same, and divides by the GPUs what its stage splits.
+    parameter that learns, 4 for others, or 2 beside adapters with bf16; DDP has gradients twice,
+    in buckets. ZeRO with bf16 holds 2 + 2 + 4 (master) + 8, so 16 all the same, and divides by the
+    GPUs what its stage splits.
     """
     stage = SHARDED_FROM.get(strategy, 0)
     of_weight = 2 if bf16 and stage else 4
