@@ -270,7 +270,7 @@ def experiment_id(experiment: Experiment) -> str:
         data[chosen] = entries.get(data[chosen], data[chosen])
     data["teacher_pretraining"] = list(data.get("teacher_pretraining", {}).values())
     if data["evaluation"] == EvaluationConfig().canonical(without=(CONDUCT,)):
-        # As cells were evaluated before there was a choice.
+        # As float32 students were evaluated before there was a choice: they keep their ids.
         del data["evaluation"]
     for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
         # A new objective that is off must give no cell another id.

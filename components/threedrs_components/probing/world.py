@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,15 +81,15 @@ def probe_world(
     scored: dict[str, CorrespondenceScore] = {}
     objects: dict[str, list[ProbedObjects]] = {"fit": [], "test": []}
     scene_ids = [*fit, *test]
-    scenes = ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)
-    for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True)):
-        progress(done, total, scene_id)
-        features = features_of(scene)
-        role = "fit" if done < len(fit) else "test"
-        objects[role].append(_objects(scene, features))
-        if role == "test":
-            pairs = scene_pairs(scene, level=config.level, voxel_m=config.voxel_m)
-            scored[scene_id] = correspondence_score(features.flatten(0, 2), pairs)
+    with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as scenes:
+        for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True)):
+            progress(done, total, scene_id)
+            features = features_of(scene)
+            role = "fit" if done < len(fit) else "test"
+            objects[role].append(_objects(scene, features))
+            if role == "test":
+                pairs = scene_pairs(scene, level=config.level, voxel_m=config.voxel_m)
+                scored[scene_id] = correspondence_score(features.flatten(0, 2), pairs)
     with_pairs = {scene_id: score for scene_id, score in scored.items() if score.pairs}
     metrics = [*_scene_metrics(with_pairs)]
     if any(len(each.scenes) for each in objects["fit"]):

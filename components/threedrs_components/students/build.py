@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from threedrs_components.randomness import undisturbed
 from threedrs_components.students.checkpoints import load_student
 from threedrs_components.students.dtypes import STORED, place, wanted_dtype
 from threedrs_components.students.folder import is_student, resolve_student
@@ -57,8 +58,10 @@ def build_student(
     folder = Path(config.checkpoint)
     if is_student(folder):
         return load_student(folder, config, dtype, device)
-    model, tokenizer = read_published(config, folder)
-    student = config.architecture()(config, model, tokenizer)
+    # transformers swaps torch's initialisers while it loads, and heads draw from its generator.
+    with undisturbed():
+        model, tokenizer = read_published(config, folder)
+        student = config.architecture()(config, model, tokenizer)
     load_heads(folder, student)
     place(student, wanted_dtype(dtype, model.dtype), device)
     return student

@@ -29,16 +29,19 @@ from threedrs_components.students.tokenizer import StudentTokenizer
 from threedrs_platform.errors import CheckpointError
 
 
-def save_student(student: Student, folder: Path) -> None:
+def save_student(student: Student, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write the whole student; equal weights give equal files.
 
-    All of it in the format of the weights that were trained: bfloat16 under DeepSpeed with
-    `dtype: bfloat16`, float32 where autocast narrows only the arithmetic. A student that is half of
-    one, half of the other format cannot compute. Tied weights are written once.
+    A student that is half of one, half of another number format cannot compute, so all of it is
+    written in one. Tied weights are written once.
+
+    Args:
+        student: to write.
+        folder: gets its files.
+        dtype: that of its heads where none is given.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # Heads beside a LoRA are float32 although the model itself is not.
-    dtype = student.model.get_input_embeddings().weight.dtype
+    dtype = student.dtype if dtype is None else dtype
     content = {
         "kind": student.config.kind,
         "student": student.config.model_copy(update={"checkpoint": None}).model_dump(mode="json"),

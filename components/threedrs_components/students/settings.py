@@ -53,7 +53,9 @@ class LoraSettings(Config):
     rank: PositiveInt = 64
     alpha: PositiveFloat = 16
     """The update is scaled by alpha / rank."""
-    dropout: float = Field(default=0.05, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Drawn per round of a step: where a round is more than one scene, another number of workers
+    or rounds draws otherwise. The released code has 0.05."""
     targets: tuple[str, ...] = (
         *("q_proj", "k_proj", "v_proj", "o_proj"),
         *("gate_proj", "up_proj", "down_proj"),

@@ -168,6 +168,8 @@ def student_size(student: StudentSettings) -> StudentSize | None:
     if student.size == "micro":
         return _micro(student)
     stored = _stored(student.checkpoint)
+    if stored is None and student.size != "7b":
+        return None
     if stored is None:
         return _size(
             student.kind, text, tower, False, "published sizes, for its checkpoint is absent"

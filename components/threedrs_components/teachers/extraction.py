@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -139,28 +140,33 @@ def extract_scenes(
     written: list[str] = []
     kept: list[str] = []
     skipped: dict[str, str] = {}
-    scenes = ahead(lambda scene_id: _loaded(source, scene_id, skip_bad_scenes), scene_ids)
-    for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True), 1):
-        if isinstance(scene, SceneError):
-            skipped[scene_id] = scene.reason
-            progress(done, total, f"{scene_id} skipped: {scene.reason}")
-            continue
-        if num_frames is not None:
-            scene = choose_frames(scene, num_frames)
-        path = feature_path(out, scene_id)
-        if path.exists():
-            _check_same_extraction(path, header, grid, scene.frame_names)
-            kept.append(scene_id)
-        else:
-            write_features(path, extract_scene(teacher, scene, grid, area), header)
-            written.append(scene_id)
-        progress(done, total, scene_id)
+
+    def load(scene_id: str) -> Scene | SceneError:
+        return _loaded(source, scene_id, num_frames, skip_bad_scenes)
+
+    with closing(ahead(load, scene_ids)) as scenes:
+        for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True), 1):
+            if isinstance(scene, SceneError):
+                skipped[scene_id] = scene.reason
+                progress(done, total, f"{scene_id} skipped: {scene.reason}")
+                continue
+            path = feature_path(out, scene_id)
+            if path.exists():
+                _check_same_extraction(path, header, grid, scene.frame_names)
+                kept.append(scene_id)
+            else:
+                write_features(path, extract_scene(teacher, scene, grid, area), header)
+                written.append(scene_id)
+            progress(done, total, scene_id)
     return Extraction(tuple(written), tuple(kept), skipped)
 
 
-def _loaded(source: SceneSource, scene_id: str, skip_bad_scenes: bool) -> Scene | SceneError:
+def _loaded(
+    source: SceneSource, scene_id: str, num_frames: int | None, skip_bad_scenes: bool
+) -> Scene | SceneError:
     try:
-        return source.load(scene_id)
+        scene = source.load(scene_id)
+        return scene if num_frames is None else choose_frames(scene, num_frames)
     except SceneError as error:
         if not skip_bad_scenes:
             raise

@@ -16,6 +16,9 @@ MOMENT_BYTES = {"adamw": 8, "adamw_8bit": 2}
 """Per trainable parameter: two moments, in float32 or in 8 bits."""
 MASTER_BYTES = 4
 """DeepSpeed updates a float32 copy of the weights that learn."""
+OFFLOADED_BYTES = 4 + 2 + 2
+"""What else DeepSpeed 0.19 keeps on the host per trainable parameter: gradients in float32, a
+buffer of the weights in 16 bits, and gradients that accumulate over rounds in 16 bits."""
 GATHERED_PARAMETERS = 1_000_000_000
 """Weights that stage 3 holds in whole at one time, at most: DeepSpeed's default."""
 CONTEXT_BYTES = 1.5 * 2**30
@@ -130,8 +133,10 @@ def state_bytes(
     whole = frozen + count.trainable * of_weight
     weights = whole / share[2]
     gathered = min(GATHERED_PARAMETERS * of_weight, whole - weights)
-    if offload:
-        return StateBytes(weights, gradients, 0.0, gathered, host=optimizer_bytes)
+    if offload and stage:
+        host = optimizer_bytes + count.trainable * OFFLOADED_BYTES / share[0]
+        kept = gradients if stage == 1 else 0.0
+        return StateBytes(weights, kept, 0.0, gathered, host=host)
     return StateBytes(weights, gradients, optimizer_bytes, gathered)
 
 
@@ -218,6 +223,9 @@ def answering_flops(size: StudentSize, visit: Visit) -> tuple[float, float]:
     return reading, language_flops(size.text, visit) - language_flops(size.text, asked)
 
 
-def training_checkpoint_bytes(count: Learning, strategy: Strategy, *, bf16: bool) -> float:
+def training_checkpoint_bytes(
+    count: Learning, strategy: Strategy, *, bf16: bool, optimizer: str = "adamw"
+) -> float:
     """One checkpoint of training on disk: weights that learn, and what the optimizer holds."""
-    return state_bytes(Learning(count.trainable, count.trainable), strategy, 1, bf16=bf16).saved
+    learns = Learning(count.trainable, count.trainable)
+    return state_bytes(learns, strategy, 1, bf16=bf16, optimizer=optimizer).saved

@@ -12,6 +12,6 @@ class EvaluationConfig(Config):
 
     dtype: Literal["stored", "float32", "bfloat16", "float16"] = "stored"
     """Number format of the weights and of what is computed with them; "stored" is that of the
-    student's file: bfloat16 after DeepSpeed with `dtype: bfloat16`, else float32. Cosines, sine
+    student's file, which after training is `training.dtype`. Cosines, sine
     encodings, rotary frequencies and scores of words stay float32. The release evaluates in
     float16."""

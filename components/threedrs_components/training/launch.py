@@ -176,7 +176,9 @@ def _receive(rank: _Rank) -> tuple[int, dict[str, float]] | TrainingSummary | Ba
 def _run_rank(task: _Task, rank: int, messages: Connection) -> None:
     """One rank, in a process of its own: everything it has to say goes through `messages`."""
     _end_with_parent()
-    torch.set_num_threads(1)
+    # Ranks share the CPUs; only an optimizer on the host has work for several threads.
+    offloads = task.inputs.training.offload == "optimizer"
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // task.size) if offloads else 1)
 
     def report(step: int, values: dict[str, float]) -> None:
         messages.send(((step, values), ""))

@@ -171,7 +171,8 @@ def train(
         if world.rank == 0:
             if inputs.student.lora is not None:
                 merge_adapters(student)
-            save_student(student, out)
+            # By whatever strategy: how training is executed decides no format.
+            save_student(student, out, getattr(torch, inputs.training.dtype))
     barrier(world)
     return TrainingSummary(
         inputs.training.steps,
@@ -238,8 +239,10 @@ class _Run:
             with self.meter.waiting():
                 each = next(rounds)
             totals = Totals(max(each.plan.num_questions, 1), len(each.plan.scenes))
-            # Dropout alone draws from here, the same in a training that was killed before this.
-            with seeded(seed_of(self.data.seed, step, index, self.world.rank)):
+            # Dropout alone draws from here: by the place of the round's first scene in the step, so
+            # the same after a kill, and with other workers where a round is one scene.
+            first = self.world.rank + self.world.size * index * each.micro.batch.layout.scenes
+            with seeded(seed_of(self.data.seed, step, first)):
                 loss, parts = self.strategy.accumulate(each.micro, totals, index == last)
             values[LOSS] += float(loss)
             for name, value in parts.items():

@@ -193,6 +193,11 @@ class Continuation:
         active = list(range(len(rows)))
         states = self.states[last[list(rows)]]
         for step in range(max_new_tokens):
+            if not bool(states.isfinite().all()):
+                raise DataError(
+                    "the student's states are not numbers, or too large for the format of its "
+                    f"weights, {self.student.dtype}: set evaluation.dtype: bfloat16 or float32"
+                )
             tokens = self.student.logits(states).argmax(-1)
             for place, token in zip(active, tokens.tolist(), strict=True):
                 decoded[place].append(token)

@@ -8,6 +8,7 @@ is not measured.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -36,8 +37,9 @@ class Validation:
         totals = Totals(sum(len(visit.questions) for visit in visits), len(visits))
         sums: dict[str, float] = {}
         module.eval()
-        with torch.no_grad(), autocast(module.student.device, self.training.dtype):
-            for micro in self.data.batches(visits):
+        narrow = autocast(module.student.device, self.training.dtype)
+        with torch.no_grad(), narrow, closing(self.data.batches(visits)) as micros:
+            for micro in micros:
                 _, parts = module(micro, totals)
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0.0) + value

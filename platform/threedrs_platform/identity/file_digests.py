@@ -36,6 +36,8 @@ READERS = 8
 """Threads that hash; Python lets them run side by side."""
 FILES_AT_ONCE = 64
 """Files that are remembered together: what a killed hash has to read again."""
+UNHASHED = "unhashed:"
+"""Begins what stands in a plan for the digest of content that nobody has read yet."""
 BYTES_PER_OPEN = 1 << 18
 """What opening a file costs, in bytes read: a hundred thousand text files are no small folder."""
 
@@ -177,7 +179,7 @@ class FileDigests:
                 return self.tree(Path(path))
             except _TooMuch as much:
                 self.unhashed[path] = Unhashed(setting, much.size, much.files)
-        return f"unhashed:{setting}"
+        return f"{UNHASHED}{setting}"
 
     def _tree(self, path: Path, place: Path) -> str:
         listing = list_folder(path)

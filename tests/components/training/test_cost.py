@@ -55,7 +55,11 @@ def test_adapters_an_8_bit_optimizer_and_offloading_leave_little() -> None:
     small = state_bytes(count, "deepspeed_zero2", 1, bf16=True, optimizer="adamw_8bit")
     assert plain.optimizer - small.optimizer == 6 * adapters
     away = state_bytes(count, "deepspeed_zero2", 1, bf16=True, offload=True)
-    assert away.optimizer == 0 and away.host == plain.optimizer
+    assert away.optimizer == away.gradients == 0
+    assert away.host == (4 + 8 + 4 + 2 + 2) * adapters
+    assert state_bytes(count, "single", 1, bf16=True, offload=True).optimizer == 8 * adapters
+    frozen = size.parameters
+    assert state_bytes(count, "single", 1, bf16=True).weights == 2 * frozen + 4 * adapters
 
 
 def test_checkpoints_of_activations_keep_one_input_per_layer() -> None:

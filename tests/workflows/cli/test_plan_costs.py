@@ -87,3 +87,25 @@ def test_seeds_for_half_a_point(tmp_path: Path, capsys: Capture) -> None:
     told = plan(capsys, tmp_path, grid, "--power", "0.5", "--spread", "0.5")["power"]
     assert told["metrics"][0]["seeds"] == 10 and told["metrics"][0]["power"] is None
     assert "nobody knows" in text(capsys, tmp_path, grid, "--power")
+
+
+def test_adapters_save_a_third_of_the_arithmetic_and_most_of_the_memory(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = plan(capsys, tmp_path, GRIDS / "table4.yaml")["cost"]["cells"][0]
+    monkeypatch.setenv("PRESET", "one_gpu_24g")
+    monkeypatch.setenv("GPUS", "1")
+    small = plan(capsys, tmp_path, GRIDS / "table4.yaml")["cost"]["cells"][0]
+    assert 0.55 < small["training_flops"] / whole["training_flops"] < 0.7
+    assert small["memory"]["single"] < 24e9 < whole["memory"]["deepspeed_zero2"]
+
+
+def test_weights_that_are_only_evaluated_cost_hours_and_no_training(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    cells = plan(capsys, tmp_path, GRIDS / "published.yaml")["cost"]["cells"]
+    untrained = [cell for cell in cells if not cell["steps"]]
+    assert len(cells) == 4 and len(untrained) == 2
+    for cell in untrained:
+        assert not cell["memory"] and not cell["warnings"] and cell["gpu_hours"] > 0
+    assert "none" in text(capsys, tmp_path, GRIDS / "published.yaml")

@@ -6,7 +6,6 @@ float16 at evaluation: only sizes are small, and the files tiny, random, and in 
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,11 @@ from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.tree import put_in
 from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.identity.file_digests import FileDigests
-from threedrs_platform.steps import StepSpec, StepTask
+from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.one_cell import OneCell
 
 STEPS = 3
 SMALL: dict[str, Any] = {
@@ -82,36 +82,14 @@ def steps_of(preset: str, data: Path, changes: dict[str, Any]) -> dict[str, Step
     return cell_steps(experiment, 1, FileDigests())
 
 
-class Cell:
-    """Runs the steps of a cell one after another, in this process and in those of its ranks."""
+class KilledOnce(OneCell):
+    """A cell whose training is killed before its last step, and tried again."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.recorders: dict[str, Recorder] = {}
-        self.done: dict[int, Path] = {}
-
-    def run(self, step: StepSpec) -> Path:
-        """The step's output; training is killed once on the way."""
-        if id(step) not in self.done:
-            inputs = {name: self.run(read) for name, read in step.inputs.items()}
-            if step.kind == "finetune":
-                with pytest.raises(Killed):
-                    self._attempt(step, inputs, KilledAt(STEPS - 1))
-            recorder = self.recorders[step.kind + step.label] = Recorder()
-            self.done[id(step)] = self._attempt(step, inputs, recorder)
-        return self.done[id(step)]
-
-    def _attempt(self, step: StepSpec, inputs: dict[str, Path], recorder: Recorder) -> Path:
-        folder = self.root / f"{step.kind}-{id(step)}"
-        for name in ("out", "scratch"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        module, _, function = step.entry.partition(":")
-        task = StepTask(
-            dict(step.params), inputs, folder / "out", folder / "scratch", recorder,
-            {**step.settings, "gpus": GPUS.get(step.kind, 0)},
-        )  # fmt: skip
-        getattr(importlib.import_module(module), function)(task)
-        return folder / "out"
+    def attempt(self, step: StepSpec, recorder: Recorder) -> Path:
+        if step.kind == "finetune":
+            with pytest.raises(Killed):
+                super().attempt(step, KilledAt(STEPS - 1))
+        return super().attempt(step, recorder)
 
 
 @pytest.mark.ranks
@@ -135,16 +113,16 @@ def test_a_student_goes_all_the_way_as_its_preset_says(
 ) -> None:
     monkeypatch.setenv(FAKE_GPUS, "2")
     steps = steps_of(preset, data, {"student": student, **changes})
-    cell = Cell(tmp_path)
+    cell = KilledOnce(tmp_path, GPUS)
     for step in steps.values():
         cell.run(step)
-    measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
-    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
-    assert {"scanqa/em@1", "sqa3d/em", "probe/score", "training/loss"} <= measured
-    trained = cell.done[id(steps["finetune"])]
+    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= cell.measured
+    assert {"scanqa/em@1", "sqa3d/em", "probe/score", "training/loss"} <= cell.measured
+    trained = cell.run(steps["finetune"])
     weights = load_file(trained / "model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.bfloat16}
-    assert len(cell.recorders["finetune"].curves) > 0
+    steps_seen = {point.step for point in cell.recorders["finetune"].curves}
+    assert min(steps_seen) > 1, "the second attempt goes on from a checkpoint of the first"
     write_pretrained(trained, tmp_path / "export")
     architecture = open_student(trained).config.architecture()
     model: Any = architecture.model_class

@@ -6,7 +6,6 @@ teacher. What comes out means nothing; that all of it runs by configuration alon
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ from typing import Any
 import pytest
 
 from threedrs_components.testing.released_files import write_data
-from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.tree import put_in
 from threedrs_platform.identity.file_digests import FileDigests
-from threedrs_platform.steps import StepSpec, StepTask
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.one_cell import OneCell
 
 FRAMES = 2
 SMALL: dict[str, Any] = {
@@ -57,61 +55,34 @@ def experiment(preset: str, data: Path, changes: Mapping[str, Any]) -> Experimen
     return Experiment.model_validate(tree)
 
 
-class Cell:
-    """Runs the steps of a cell one after another, in this process."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.recorders: dict[str, Recorder] = {}
-        self._done: dict[int, Path] = {}
-
-    def run(self, step: StepSpec) -> Path:
-        if id(step) not in self._done:
-            inputs = {name: self.run(read) for name, read in step.inputs.items()}
-            folder = self.root / f"{len(self._done):02d}-{step.kind}"
-            for name in ("out", "scratch"):
-                (folder / name).mkdir(parents=True)
-            recorder = self.recorders[step.kind + step.label] = Recorder()
-            module, _, function = step.entry.partition(":")
-            task = StepTask(
-                dict(step.params), inputs, folder / "out", folder / "scratch", recorder,
-                dict(step.settings),
-            )  # fmt: skip
-            getattr(importlib.import_module(module), function)(task)
-            self._done[id(step)] = folder / "out"
-        return self._done[id(step)]
-
-
 @pytest.mark.parametrize(
     ("preset", "student"), [("as_released", "llava"), ("clean", "llava"), ("clean", "onevision")]
 )
 def test_a_preset_runs_on_files_of_the_real_formats(
     preset: str, student: str, data: Path, tmp_path: Path
 ) -> None:
-    cell = Cell(tmp_path)
+    cell = OneCell(tmp_path)
     chosen = {"student": student, "students.onevision.gradient_checkpointing": False}
     steps = cell_steps(experiment(preset, data, chosen), 1, FileDigests())
     for step in steps.values():
         cell.run(step)
-    measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
-    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
-    assert {"scanqa/em@1", "sqa3d/em", "probe/score", "training/loss"} <= measured
+    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= cell.measured
+    assert {"scanqa/em@1", "sqa3d/em", "probe/score", "training/loss"} <= cell.measured
     assert ("probe_teacher" in steps) == (preset == "clean")
     curves = {point.name for point in cell.recorders["finetune"].curves}
     assert {f"loss/{n}" for n in ("text", "grounding", "alignment", "correspondence")} <= curves
-    assert len(list(tmp_path.glob("*-extract/out/*.arrow"))) == 5
+    assert len(list(tmp_path.glob("extract-*/out/*.arrow"))) == 5
 
 
 @pytest.mark.parametrize("preset", ["3drs", "video_3d_llm"])
 def test_published_weights_are_probed_asked_and_scored_as_they_are(
     preset: str, data: Path, tmp_path: Path
 ) -> None:
-    cell, settings = Cell(tmp_path), {"training.steps": 0, "teacher": "none"}
+    cell, settings = OneCell(tmp_path), {"training.steps": 0, "teacher": "none"}
     steps = cell_steps(experiment(preset, data, settings), 1, FileDigests())
     assert not {"finetune", "extract"} & steps.keys()
     for step in steps.values():
         cell.run(step)
-    measured = {metric.name for recorder in cell.recorders.values() for metric in recorder.metrics}
-    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= measured
-    assert {"scanqa/em@1", "probe/score"} <= measured
-    assert not list(tmp_path.glob("*-pretrain/out/*.safetensors"))  # pointed at, not copied
+    assert {"scanrefer/acc@0.25", "multi3drefer/f1@0.25", "scan2cap/cider@0.5"} <= cell.measured
+    assert {"scanqa/em@1", "probe/score"} <= cell.measured
+    assert not list(tmp_path.glob("pretrain-*/out/*.safetensors"))  # pointed at, not copied

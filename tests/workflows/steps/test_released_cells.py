@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -131,11 +129,9 @@ def clean_scene(scene: Scene, **changes: object) -> PreparedScene:
 
 def test_clean_averages_the_same_pixels_but_those_without_depth(scene: Scene) -> None:
     prepared, points = clean_scene(scene), released_map(scene)
-    depth = dataclasses.replace(scene, depth=(scene.depth > 0).astype(np.float32))
-    valid = (released_map(depth) - released_map(scene)).abs().sum(-1) > -1
     rows = torch.arange(SIZE)[:COVERED] * 480 // SIZE
     columns = torch.arange(SIZE)[:COVERED] * 640 // SIZE
-    valid &= torch.from_numpy(scene.depth > 0)[:, rows[:, None], columns]
+    valid = torch.from_numpy(scene.depth > 0)[:, rows[:, None], columns]
     cells = (points.double() * valid[..., None]).view(2, TOKENS, 27, TOKENS, 27, 3).sum((2, 4))
     counts = valid.view(2, TOKENS, 27, TOKENS, 27).sum((2, 4))
     assert torch.equal(prepared.counts.long(), counts)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from threedrs_platform.diagnosis import Verdict, diagnose
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import columns, emit
-from threedrs_workflows.cli.supervision import DEFAULT_RAY
+from threedrs_workflows.cli.supervision import chosen_ray
 
 SUMMARY = "check packages, workspace, database, artifact store and abandoned runs"
 
@@ -19,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run all checks; exit 1 if one failed."""
-    ray = args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY
+    ray = chosen_ray(args)
     with find_workspace(args.workspace, args.db) as workspace:
         found = list(diagnose(workspace, ray))
     rows = [(finding.verdict, finding.name, finding.message) for finding in found]

@@ -121,8 +121,8 @@ def _training_rows(cells: Sequence[CellCost]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 _short(cell.title),
-                f"{cell.steps:,} x {takes}",
-                "?" if cell.epochs is None else f"{cell.epochs:.2f}",
+                f"{cell.steps:,} x {takes}" if cell.steps else "none",
+                "?" if cell.epochs is None and cell.steps else f"{cell.epochs or 0:.2f}",
                 _number(cell.parameters),
                 _number(cell.trainable),
                 _number(cell.tokens),

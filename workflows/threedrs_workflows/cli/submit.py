@@ -11,9 +11,10 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.supervision import BUDGET, add_supervision_arguments, work
+from threedrs_workflows.cli.supervision import BUDGET, add_supervision_arguments, chosen_ray, work
 from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.grid.cells import GridCells
+from threedrs_workflows.grid.packages import refuse_missing_packages
 from threedrs_workflows.plan.binding import bind_cells
 from threedrs_workflows.plan.costs import Assumptions, plan_cost
 from threedrs_workflows.plan.plan import Plan
@@ -61,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
+        trains = any(step.spec.kind == "finetune" for step in plan.misses)
+        if trains and chosen_ray(args) in ("local", "none"):
+            refuse_missing_packages(cell.experiment for cell in grid.cells)
         args.no_report |= bool(args.until or args.only)
         run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
         return work(args, workspace, run_id, plan)

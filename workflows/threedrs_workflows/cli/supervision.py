@@ -38,6 +38,13 @@ EXIT_CODES = {
     RunState.INTERRUPTED: 130,
 }
 DEFAULT_RAY = "local"
+
+
+def chosen_ray(args: argparse.Namespace) -> str:
+    """Where steps run: `local`, `none`, or the address of a cluster."""
+    return args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY
+
+
 BUDGET = "budget"
 """The option of a run that holds it."""
 
@@ -125,7 +132,7 @@ def supervise(
     """
     if args.jobs is not None and args.jobs < 1:
         raise ConfigError([Fault("expected at least 1", "--jobs")])
-    compute = open_compute(args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY, args.jobs)
+    compute = open_compute(chosen_ray(args), args.jobs)
     options = SupervisorOptions(args.jobs, args.fail_fast)
     tracker = start_tracker(workspace, run_id)
     try:

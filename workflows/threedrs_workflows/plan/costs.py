@@ -142,7 +142,7 @@ def plan_cost(
     for cell in grid.cells:
         links = [plan.links.get(CellKey(cell.cell_id, seed), {}) for seed in grid.seeds]
         first = {role: plan.by_key[key] for role, key in links[0].items()}
-        if "finetune" not in first:
+        if "predict" not in first:
             continue
         estimate = _Cell(cell, first, counter, history, assumptions).estimate()
         cells.append(estimate)
@@ -212,7 +212,7 @@ class _Cell:
         visits = training.steps * training.scenes_per_step
         visit = self._visit(size, training.questions_per_scene, _answer_tokens(data))
         epochs = None
-        if data.samples:
+        if data.samples and experiment.trains():
             epochs = visits * training.questions_per_scene / data.samples
         return CellCost(
             cell_id=self.cell.cell_id,
@@ -224,7 +224,7 @@ class _Cell:
             epochs=epochs,
             student=experiment.student,
             size_source="sizes unknown" if size is None else size.source,
-            gpus=self.planned["finetune"].spec.resources.gpus,
+            gpus=self.planned.get("finetune", self.planned["predict"]).spec.resources.gpus,
             strategy=training.strategy,
             tokens=None if visit is None else float(visits * visit.tokens),
             by_step=self._steps(size, data, visit),
@@ -265,6 +265,7 @@ class _Cell:
                 offload=training.offload == "optimizer",
             )
             for strategy in STRATEGIES
+            if experiment.trains()
         }
         return {
             "parameters": count.parameters,
@@ -274,7 +275,7 @@ class _Cell:
                 for strategy, state in states.items()
             },
             "activations": activations,
-            "host_memory": states[training.strategy].host,
+            "host_memory": states[training.strategy].host if states else 0.0,
             "training_flops": self._training_flops(size, visit),
         }
 
@@ -297,11 +298,7 @@ class _Cell:
     def _teacher_width(self) -> int | None:
         teacher = self.cell.experiment.teacher_config()
         known = None if teacher is None else teacher_cost(teacher)
-        return None if known is None or not self._is_real(teacher) else known.width
-
-    def _is_real(self, teacher: Any) -> bool:
-        """Whether a teacher is a released one, not one that the grid trains."""
-        return teacher.checkpoint is not None
+        return None if known is None or teacher.checkpoint is None else known.width
 
     def _training_flops(self, size: StudentSize, visit: cost.Visit) -> float:
         training = self.cell.experiment.training
@@ -332,12 +329,12 @@ class _Cell:
             return {"feature_bytes": features, "checkpoint_bytes": None, "student_bytes": None}
         count, training = self._learning(size), experiment.training
         bf16 = training.dtype == "bfloat16"
-        narrow = training.strategy in cost.SHARDED_FROM or count.adapted
-        stored = 2 if bf16 and narrow else 4
         return {
             "feature_bytes": features,
-            "checkpoint_bytes": cost.training_checkpoint_bytes(count, training.strategy, bf16=bf16),
-            "student_bytes": float(stored * count.parameters),
+            "checkpoint_bytes": cost.training_checkpoint_bytes(
+                count, training.strategy, bf16=bf16, optimizer=training.optimizer
+            ),
+            "student_bytes": float((2 if bf16 else 4) * count.parameters),
         }
 
     def _steps(
@@ -352,7 +349,7 @@ class _Cell:
                 work["probe"] = (data.scenes * cost.answering_flops(size, looks)[0], 0.0)
         teacher = self.cell.experiment.teacher_config()
         known = None if teacher is None else teacher_cost(teacher)
-        if known is not None and data.scenes is not None and self._is_real(teacher):
+        if known is not None and data.scenes is not None and teacher.checkpoint is not None:
             frames = self.cell.experiment.prepare.num_frames
             work["extract"] = (data.scenes * extraction_flops(known, frames), 0.0)
         return {
@@ -406,7 +403,7 @@ class _Cell:
             names = ", ".join(dict.fromkeys(unknown))
             lacks.append(f"{self.cell.title}: how many samples {names} has")
         teacher = self.cell.experiment.teacher_config()
-        if teacher is not None and (teacher_cost(teacher) is None or not self._is_real(teacher)):
+        if teacher is not None and (teacher_cost(teacher) is None or teacher.checkpoint is None):
             lacks.append(f"{self.cell.title}: what features of {self.cell.experiment.teacher} cost")
         return tuple(lacks)
 
@@ -414,7 +411,8 @@ class _Cell:
 def _frozen(experiment: Experiment) -> tuple[str, ...]:
     """Parts that do not learn: named, or at a rate of 0."""
     training = experiment.training
-    frozen = [*experiment.student_config().frozen]
+    student = experiment.student_config()
+    frozen = [*student.frozen, *(["language"] if student.lora is not None else [])]
     if not training.vision_learning_rate_factor:
         frozen.append("vision")
     if training.projector_learning_rate == 0:

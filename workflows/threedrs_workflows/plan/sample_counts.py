@@ -15,6 +15,7 @@ from threedrs_components.benchmarks.published_counts import (
 )
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_platform.errors import ThreedrsError
+from threedrs_platform.identity.file_digests import UNHASHED
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.records import Sample
 from threedrs_platform.storage import read_json_cache, write_atomically
@@ -93,6 +94,8 @@ class SampleCounter:
                 return {}
             if not found:
                 return {}
+            if UNHASHED in canonical_json(dict(step.spec.params)):
+                return found  # the key does not say of which content
             self._known[key] = {name: asdict(count) for name, count in found.items()}
             write_atomically(self._file, json.dumps(self._known).encode())
         return {name: SampleCount(**count) for name, count in self._known[key].items()}

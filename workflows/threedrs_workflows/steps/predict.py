@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from threedrs_components.benchmarks.asking import Asking
@@ -45,20 +46,20 @@ def run(task: StepTask) -> None:
         for scene_id in sorted(by_scene)
         if scene_id in prepared and not (task.scratch / f"{scene_id}.jsonl").is_file()
     ]
-    scenes = ahead(lambda scene_id: in_memory(prepared[scene_id]), unanswered)
-    for done, scene_id in enumerate(sorted(by_scene)):
-        task.progress(done, len(by_scene), scene_id)
-        if scene_id not in prepared:
-            task.warn(f"scene {scene_id} was not prepared; its samples get no prediction")
-            continue
-        path = task.scratch / f"{scene_id}.jsonl"
-        if not path.is_file():
-            unfinished = path.with_suffix(".unfinished")
-            answers = predict_benchmarks(student, next(scenes), by_scene[scene_id], asking)
-            _refuse_overflow(answers, scene_id, params.evaluation.dtype)
-            write_predictions(unfinished, answers)
-            unfinished.replace(path)
-        predictions += read_predictions(path)
+    with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), unanswered)) as scenes:
+        for done, scene_id in enumerate(sorted(by_scene)):
+            task.progress(done, len(by_scene), scene_id)
+            if scene_id not in prepared:
+                task.warn(f"scene {scene_id} was not prepared; its samples get no prediction")
+                continue
+            path = task.scratch / f"{scene_id}.jsonl"
+            if not path.is_file():
+                unfinished = path.with_suffix(".unfinished")
+                answers = predict_benchmarks(student, next(scenes), by_scene[scene_id], asking)
+                _refuse_overflow(answers, scene_id, params.evaluation.dtype)
+                write_predictions(unfinished, answers)
+                unfinished.replace(path)
+            predictions += read_predictions(path)
     write_predictions(task.out / "predictions.jsonl", predictions)
     task.progress(len(by_scene), len(by_scene))
 

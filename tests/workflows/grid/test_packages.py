@@ -1,0 +1,36 @@
+"""What training needs beside the project is missed before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.errors import ConfigError
+from threedrs_workflows.grid import packages
+from threedrs_workflows.grid.cells import expand
+from threedrs_workflows.grid.packages import refuse_missing_packages
+
+GRID = """
+version: 1
+name: x
+base: {preset: micro, teacher: none, training.optimizer: adamw_8bit, students.llava.lora: {rank: 4}}
+"""
+
+
+def test_every_missing_package_is_named_with_its_setting_and_its_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experiment = expand(load_document(GRID)).base
+    refuse_missing_packages([experiment])
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as refused:
+        refuse_missing_packages([experiment, experiment])
+    text = str(refused.value)
+    assert "students.llava.lora: needs the package peft: pip install 'threedrs[one-gpu]'" in text
+    assert "training.optimizer: needs the package bitsandbytes" in text and text.count("\n") == 1
+
+
+def test_a_cell_that_trains_nothing_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    untrained = ("training.steps=0",)
+    refuse_missing_packages([expand(load_document(GRID), sets=untrained).base])

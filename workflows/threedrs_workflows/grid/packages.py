@@ -1,0 +1,37 @@
+"""Optional packages that the cells of a grid need, looked for before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_workflows.experiment import Experiment
+
+
+def refuse_missing_packages(experiments: Iterable[Experiment]) -> None:
+    """Check that training finds on this machine what its settings ask for.
+
+    Raises:
+        ConfigError: lists each setting whose package is not installed, with the cure.
+    """
+    wanted = dict.fromkeys(need for each in experiments for need in _needs(each))
+    faults = [
+        Fault(f"needs the package {package}: pip install {source}", path)
+        for path, package, source in wanted
+        if find_spec(package) is None
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _needs(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
+    """Settings, the packages they need, and what pip is to be told."""
+    if not experiment.trains():
+        return
+    if experiment.student_config().lora is not None:
+        yield f"students.{experiment.student}.lora", "peft", "'threedrs[one-gpu]'"
+    if experiment.training.optimizer == "adamw_8bit":
+        yield "training.optimizer", "bitsandbytes", "'threedrs[one-gpu]'"
+    if experiment.text.fused:
+        yield "text.fused", "liger_kernel", "liger-kernel"
