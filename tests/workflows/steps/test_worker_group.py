@@ -38,6 +38,7 @@ def test_two_cells_of_table_4_train_one_after_the_other(
     for name, value in environment(tmp_path / "data", gpus=2).items():
         monkeypatch.setenv(name, value)
     where = "--where=teacher == 'none' or teacher == 'vggt'"
+    capsys.readouterr()  # what libraries say of the files that were written
     told = arguments(tmp_path / "workspace", where, "--json")
     assert main(told) == 0, capsys.readouterr()
     assert json.loads(capsys.readouterr().out)["state"] == "succeeded"
