@@ -29,9 +29,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         CheckpointError: there is none, or it is not JSON.
     """
     try:
-        stored: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text())
+        stored = json.loads((folder / CONFIG_FILE).read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: {CONFIG_FILE} cannot be read: {error}") from error
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{folder}/{CONFIG_FILE}: holds no configuration; download it again")
     return stored
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]
+LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""Those of a decoder layer, in all language models of our students."""
 Part = Literal["vision", "projector", "language"]
 """What fine-tuning can freeze; see `Student.part_prefixes`."""
 Size = Literal["micro", "0.5b", "2b", "3b", "7b"]
@@ -56,11 +58,8 @@ class LoraSettings(Config):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Drawn per round of a step: where a round is more than one scene, another number of workers
     or rounds draws otherwise. The released code has 0.05."""
-    targets: tuple[str, ...] = (
-        *("q_proj", "k_proj", "v_proj", "o_proj"),
-        *("gate_proj", "up_proj", "down_proj"),
-    )
-    """Ends of the names of the linear layers that are adapted."""
+    targets: tuple[LinearLayer, ...] = Field(default=get_args(LinearLayer), min_length=1)
+    """The linear layers that are adapted, all of them by default."""
 
 
 class StudentSettings(Config):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ ADAPTER_FILE = "adapter_config.json"
 PROJECTOR = "mm_projector"
 """Of LLaVA: a file of this name, or tensors with it in theirs, and no others."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+FLOATS = ("BF16", "F16", "F32", "F64")
+"""Number formats of weights, as safetensors calls them."""
 WRAPPERS = ("module.", "state_dict.", "_orig_mod.", "base_model.model.", "model.")
 """What names begin with when a wrapped model, or a mapping round its tensors, was saved."""
 UNPICKLE = """
@@ -66,7 +68,20 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     files = _weight_files(folder)
     tensors = {name: each for file in files for name, each in _header(folder, file).items()}
     _refuse_part_of_a_model(folder, tensors)
+    _refuse_quantised(folder, tensors)
     return tensors
+
+
+def _refuse_quantised(folder: Path, tensors: Mapping[str, StoredTensor]) -> None:
+    """Quantised weights: their numbers mean nothing without scales that we do not read."""
+    weights = sorted(name for name in tensors if name.endswith((".weight", ".bias")))
+    quantised = [name for name in weights if tensors[name].dtype not in FLOATS]
+    if quantised:
+        name = quantised[0]
+        raise CheckpointError(
+            f"{folder}: {name} has the format {tensors[name].dtype}: these weights are quantised; "
+            "take those in bfloat16, float16 or float32"
+        )
 
 
 def _weight_files(folder: Path) -> list[str]:

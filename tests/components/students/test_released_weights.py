@@ -141,6 +141,14 @@ BAD_HEADERS: dict[str, tuple[Spoil, str]] = {
         rewritten(lambda t: t.update({"model.audio_tower.weight": torch.ones(2)})),
         r"not of this model \(model\.audio_tower\.weight in",
     ),
+    "quantised": (
+        rewritten(lambda held: {name: each.to(torch.int8) for name, each in held.items()}),
+        r"has the format I8: these weights are quantised; take those in bfloat16",
+    ),
+    "a list": (
+        lambda folder: (folder / "config.json").write_text("[]") and None,
+        "config.json: holds no configuration",
+    ),
     "pooling mode": (
         configured(mm_spatial_pool_mode="average"),
         "pool_mode is 'average'.*'bilin.*change config.json",

@@ -100,6 +100,21 @@ def run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     return call
 
 
+def test_a_run_without_the_baseline_of_its_grid_has_a_table_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values: Values = {"vggt": {1: {POSITION: 50.0}}, "mae": {1: {POSITION: 30.0}}}
+    database = open_database(sqlite_url(tmp_path / "results.db"))
+    store_run(database, fake_results(values), {}, grid_yaml=GRID)
+    database.close()
+    for more in ((), ("--where", "label == 'mae'")):
+        assert main(["results", "--workspace", str(tmp_path), *more]) == 0
+        told = capsys.readouterr().out
+        assert "30.0" in told and "baseline, to which the grid compares, is not among" in told
+    assert main(["results", "--workspace", str(tmp_path), "--baseline", "baseline"]) == 2
+    assert "no cell is called 'baseline'" in capsys.readouterr().err
+
+
 def test_results_beside_the_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     params = {
         "student": "llava",

@@ -150,7 +150,7 @@ def _memory(cells: Sequence[CellCost]) -> list[str]:
         f"  memory per GPU of {_short(cell.title)}, "
         f"{size_text(cell.activations)} of it activations:",
         f"    {', '.join(shown)} (* as set)",
-        f"    by the {cell.size_source}",
+        f"    sizes: {cell.size_source}",
     ]
     if cell.host_memory:
         lines.append(f"    and {size_text(cell.host_memory)} of the host's memory per GPU")

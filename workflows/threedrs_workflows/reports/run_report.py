@@ -50,7 +50,13 @@ def run_report(
     choice = report_choice(database, run_id)
     results = run_table(database, run_id, baseline, where).results
     totals = Results(database).scene_totals(results)
-    return make_report(results, totals, metrics or choice.metrics, baseline or choice.compare_to)
+    reference = baseline or _of_grid(results, choice)
+    report = make_report(results, totals, metrics or choice.metrics, reference)
+    if reference is None:
+        missing = f"{choice.compare_to}, to which the grid compares, is not among these cells"
+        instead = "the reference is the first of them, or --baseline CELL"
+        return replace(report, notes=(f"{missing}; {instead}", *report.notes))
+    return report
 
 
 def run_table(
@@ -58,11 +64,20 @@ def run_table(
 ) -> ResultTable:
     """All numbers of a run, without comparisons; arguments and errors as of `run_report`."""
     results = Results(database).run_results(run_id)
-    compare_to = baseline or report_choice(database, run_id).compare_to
+    compare_to = baseline or _of_grid(results, report_choice(database, run_id))
     if where is not None:
         base = find_baseline(result_table(results, EVERY_METRIC).rows, compare_to)
         results = matching(results, where, base)
     return result_table(results, EVERY_METRIC, compare_to)
+
+
+def _of_grid(results: RunResults, choice: ReportChoice) -> str | None:
+    """The cell that the grid compares to; None where this run is without it."""
+    try:
+        find_baseline(result_table(results, EVERY_METRIC).rows, choice.compare_to)
+    except ConfigError:
+        return None
+    return choice.compare_to
 
 
 def matching(results: RunResults, where: str, keep: str | None = None) -> RunResults:
