@@ -10,20 +10,12 @@ from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.micro_weights import word_tokenizer
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.siglip_qwen2 import IMAGE_ID, VISUAL_ID, lmms_lab_config
+from threedrs_components.students.sizes import QWEN2_7B
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import MICRO_CHAT
 from threedrs_components.testing.synthetic import WORDS
 
-QWEN2_7B = {
-    "vocab_size": 152_064,
-    "hidden_size": 3584,
-    "intermediate_size": 18_944,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 28,
-    "num_key_value_heads": 4,
-    "max_position_embeddings": 32_768,
-    "rms_norm_eps": 1e-6,
-}
+PUBLISHED = {**QWEN2_7B, "max_position_embeddings": 32_768, "rms_norm_eps": 1e-6}
 
 
 def random_7b_student(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Student:
@@ -38,7 +30,7 @@ def random_7b_student(device: torch.device, dtype: torch.dtype = torch.bfloat16)
             architecture = config.architecture()
             return architecture(
                 config,
-                architecture.model_class(lmms_lab_config(QWEN2_7B, (VISUAL_ID, IMAGE_ID))),
+                architecture.model_class(lmms_lab_config(PUBLISHED, (VISUAL_ID, IMAGE_ID))),
                 words,
             )
     finally:
