@@ -297,8 +297,10 @@ class _Cell:
 
     def _teacher_width(self) -> int | None:
         teacher = self.cell.experiment.teacher_config()
-        known = None if teacher is None else teacher_cost(teacher)
-        return None if known is None or teacher.checkpoint is None else known.width
+        if teacher is None or teacher.checkpoint is None:
+            return None  # a teacher that the grid trains is of no published width
+        known = teacher_cost(teacher)
+        return None if known is None else known.width
 
     def _training_flops(self, size: StudentSize, visit: cost.Visit) -> float:
         training = self.cell.experiment.training
@@ -348,8 +350,9 @@ class _Cell:
             if looks is not None and data.scenes is not None:
                 work["probe"] = (data.scenes * cost.answering_flops(size, looks)[0], 0.0)
         teacher = self.cell.experiment.teacher_config()
-        known = None if teacher is None else teacher_cost(teacher)
-        if known is not None and data.scenes is not None and teacher.checkpoint is not None:
+        is_released = teacher is not None and teacher.checkpoint is not None
+        known = teacher_cost(teacher) if teacher is not None and is_released else None
+        if known is not None and data.scenes is not None:
             frames = self.cell.experiment.prepare.num_frames
             work["extract"] = (data.scenes * extraction_flops(known, frames), 0.0)
         return {
