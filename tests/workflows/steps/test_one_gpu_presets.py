@@ -45,7 +45,8 @@ def steps_of(preset: str, data: Path, changes: dict[str, Any]) -> dict[str, Step
     text = f"version: 1\nname: x\nenv: {{DATA: {data}}}\nbase: {{preset: {preset}}}\n"
     tree = expand(load_document(text)).base.model_dump(mode="json")
     experiment = Experiment.model_validate(put_in(tree, (), {**SMALL, **changes}))
-    assert experiment.training.workers == 1 and experiment.training.rounds(1) == 16
+    training = experiment.training
+    assert training.workers == 1 and training.rounds(1) == training.scenes_per_step > 1
     return cell_steps(experiment, 1, FileDigests())
 
 
@@ -89,6 +90,7 @@ def test_a_step_of_half_a_billion(
         "students.onevision.size": "0.5b",
         "students.onevision.checkpoint": str(folder),
         "training.steps": 1,
+        "training.scenes_per_step": 2,
         "scenes.num_frames": 1,
         "prepare.num_frames": 1,
     }
