@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
+from threedrs_components.randomness import seed_of
 from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.llava_video import LlavaVideoConfig
@@ -21,6 +22,7 @@ from threedrs_components.testing.synthetic import (
     random_scene,
     random_student,
 )
+from threedrs_components.training import loop
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.loop import TrainingInputs, train
 
@@ -104,6 +106,20 @@ def test_a_killed_training_ends_where_an_undisturbed_one_does(
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     """In the digits of the one that has fewer."""
     return torch.equal(one.to(other.dtype), other)
+
+
+def test_dropout_draws_anew_for_every_step_and_scene(
+    inputs: TrainingInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[int, ...]] = []
+
+    def noted(*numbers: int) -> int:
+        drawn.append(numbers)
+        return seed_of(*numbers)
+
+    monkeypatch.setattr(loop, "seed_of", noted)
+    run(chosen(inputs, LORA, {"gradient_accumulation": 2}), tmp_path / "run")
+    assert drawn == [(0, step, scene) for step in range(4) for scene in range(2)]
 
 
 def test_a_checkpoint_of_adapters_does_not_hold_the_model(
