@@ -30,8 +30,6 @@ EVALUATED = {
     ("sqa3d", "test"): SampleCount(3_519, 67),
     ("vsibench", "test"): SampleCount(5_130, 288),
 }
-SCANNET = {"train": 1201, "val": 312, "test": 100}
-"""Scenes per split."""
 ANSWER_TOKENS = {"scanrefer": 2, "multi3drefer": 2, "scan2cap": 25, "scanqa": 5, "sqa3d": 3}
 """About, with the end mark."""
 OTHER_ANSWER_TOKENS = 5

@@ -7,7 +7,7 @@ content-free control, which knows only in which frame and patch an object is see
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -62,38 +62,58 @@ class WorldProbe:
     """Scenes no voxel of which is seen twice: they have no correspondence score."""
 
 
-def probe_world(
+@dataclass(frozen=True)
+class ProbedScene:
+    """What the probes take from one scene."""
+
+    objects: ProbedObjects
+    score: CorrespondenceScore | None
+    """None of a scene that the position probe is fitted on."""
+
+
+def probe_scenes(
     features_of: FeaturesOf,
     prepared: Scenes,
-    fit: Sequence[str],
-    test: Sequence[str],
+    scene_ids: Sequence[str],
+    scored: Container[str],
     config: ProbeConfig,
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
-) -> WorldProbe:
-    """Probe the features of a world; `fit` and `test` are lists of scene ids without overlap.
+) -> Iterator[tuple[str, ProbedScene]]:
+    """Probe scenes one by one; those of `scored` get a correspondence score, too."""
+    with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as scenes:
+        for scene_id, scene in zip(scene_ids, scenes, strict=True):
+            features = features_of(scene)
+            score = None
+            if scene_id in scored:
+                pairs = scene_pairs(scene, level=config.level, voxel_m=config.voxel_m)
+                score = correspondence_score(features.flatten(0, 2), pairs)
+            yield scene_id, ProbedScene(_objects(scene, features), score)
+
+
+def check_apart(fit: Sequence[str], test: Sequence[str]) -> None:
+    """Check two lists of scenes.
 
     Raises:
-        DataError: the lists overlap, or no object is visible in one of them.
+        DataError: the lists overlap.
     """
     if set(fit) & set(test):
         raise DataError("the position probe would be read on scenes that it was fitted on")
-    total = len(fit) + len(test)
-    scored: dict[str, CorrespondenceScore] = {}
-    objects: dict[str, list[ProbedObjects]] = {"fit": [], "test": []}
-    scene_ids = [*fit, *test]
-    with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as scenes:
-        for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True)):
-            progress(done, total, scene_id)
-            features = features_of(scene)
-            role = "fit" if done < len(fit) else "test"
-            objects[role].append(_objects(scene, features))
-            if role == "test":
-                pairs = scene_pairs(scene, level=config.level, voxel_m=config.voxel_m)
-                scored[scene_id] = correspondence_score(features.flatten(0, 2), pairs)
+
+
+def probe_world(
+    probed: Mapping[str, ProbedScene], fit: Sequence[str], test: Sequence[str], config: ProbeConfig
+) -> WorldProbe:
+    """The probes of a world from those of its scenes, by id; `fit` and `test` must not overlap.
+
+    Raises:
+        DataError: they do, or no object is visible in one of them.
+    """
+    check_apart(fit, test)
+    scored = {scene_id: score for scene_id in test if (score := probed[scene_id].score)}
     with_pairs = {scene_id: score for scene_id, score in scored.items() if score.pairs}
     metrics = [*_scene_metrics(with_pairs)]
-    if any(len(each.scenes) for each in objects["fit"]):
-        metrics += _position_metrics(_joined(objects["fit"]), _joined(objects["test"]), config)
+    fitted, read = ([probed[scene_id].objects for scene_id in part] for part in (fit, test))
+    if any(len(each.scenes) for each in fitted):
+        metrics += _position_metrics(_joined(fitted), _joined(read), config)
     return WorldProbe(
         metrics=tuple(metrics),
         scores=tuple(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-PIXELS_PER_CHUNK = 1 << 24
-"""Upper bound on (boxes x pixels) looked at together; bounds memory and never changes a result,
-since what is added up are zeros and ones."""
 UNIT_M = 2.0**-24
 """Coordinates are averaged in whole numbers of this unit, 60 nm; from half a metre on, float32
 knows no finer steps."""
@@ -126,37 +126,62 @@ def cell_means(points: Tensor, valid: Tensor, rows: int, columns: int) -> tuple[
 
 
 def box_cell_weights(
-    points: Tensor, valid: Tensor, boxes: Tensor, rows: int, columns: int
-) -> Tensor:
+    points: Tensor, valid: Tensor, boxes: Tensor, grids: Sequence[int]
+) -> list[Tensor]:
     """Share of each token cell's pixels that are valid and inside each closed box.
 
+    Pixels are sorted along x once, so that a box looks only at those between its two x.
+
     Args:
-        points: [F, h, w, 3] float32.
+        points: [F, h, w, 3], compared in their own number format.
         valid: [F, h, w] bool.
-        boxes: [K, 6] centre and full size.
-        rows: token rows.
-        columns: token columns.
+        boxes: [K, 6] centre and full size, in the same format.
+        grids: rows and columns of each of several divisions into cells.
 
     Returns:
-        [K, F, rows, columns] float32 in [0, 1].
+        [K, F, P, P] float32 in [0, 1] for each grid P.
     """
+    located = points[valid]
+    x, y, z = (located[:, axis].to(torch.float32).numpy() for axis in range(3))
+    order = np.argsort(x)
+    x, y, z = x[order], y[order], z[order]
+    lows, highs = (each.to(torch.float32).numpy() for each in _bounds(boxes))
+    first, last = np.searchsorted(x, lows[:, 0], "left"), np.searchsorted(x, highs[:, 0], "right")
     frames, height, width = valid.shape
-    area = cell_sums(torch.ones(height, width), rows, columns).clamp(min=1.0)
-    chunk = max(1, PIXELS_PER_CHUNK // max(1, valid.numel()))
-    shares = [
-        cell_sums(inside_boxes(points, part) & valid, rows, columns) / area
-        for part in torch.split(boxes, chunk)
+    tokens = [_tokens_of_pixels(valid, grid)[order] for grid in grids]
+    sums = [np.zeros((len(boxes), frames * grid * grid), np.float32) for grid in grids]
+    for box, (start, end) in enumerate(zip(first, last, strict=True)):
+        beside, above = y[start:end], z[start:end]
+        inside = (beside >= lows[box, 1]) & (beside <= highs[box, 1])
+        inside &= (above >= lows[box, 2]) & (above <= highs[box, 2])
+        for of_pixel, held in zip(tokens, sums, strict=True):
+            held[box] = np.bincount(of_pixel[start:end][inside], minlength=held.shape[1])
+    areas = [cell_sums(torch.ones(height, width), grid, grid).clamp(min=1.0) for grid in grids]
+    return [
+        torch.from_numpy(held).view(len(boxes), frames, grid, grid) / area
+        for grid, held, area in zip(grids, sums, areas, strict=True)
     ]
-    return torch.cat(shares) if shares else torch.zeros(0, frames, rows, columns)
 
 
-def inside_boxes(points: Tensor, boxes: Tensor) -> Tensor:
-    """Whether points [..., 3] lie in closed boxes [K, 6]: bool [K, ...]."""
-    shape = (-1, *[1] * (points.dim() - 1))
-    inside = torch.ones(boxes.shape[0], *points.shape[:-1], dtype=torch.bool)
-    for axis in range(3):
-        centre, half = boxes[:, axis], boxes[:, axis + 3] / 2
-        values = points[..., axis]
-        inside &= values >= (centre - half).view(shape)
-        inside &= values <= (centre + half).view(shape)
-    return inside
+def cell_numbers(height: int, width: int, grid: int) -> NDArray[np.int64]:
+    """[height, width] cell of each pixel within its frame, as `cell_membership` draws them."""
+
+    def along(pixels: int) -> NDArray[np.int64]:
+        edges = np.arange(1, grid + 1) * pixels // grid
+        return np.searchsorted(edges, np.arange(pixels), side="right").astype(np.int64)
+
+    return along(height)[:, None] * grid + along(width)[None, :]
+
+
+def _tokens_of_pixels(valid: Tensor, grid: int) -> NDArray[np.int64]:
+    """[N] token of each valid pixel, over all frames."""
+    frames, height, width = valid.shape
+    first = np.arange(frames)[:, None, None] * grid * grid
+    numbers: NDArray[np.int64] = (first + cell_numbers(height, width, grid))[valid.numpy()]
+    return numbers
+
+
+def _bounds(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest corners, [K, 3] each, of boxes [K, 6]."""
+    centre, half = boxes[:, :3], boxes[:, 3:] / 2
+    return centre - half, centre + half

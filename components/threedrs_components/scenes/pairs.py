@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from threedrs_components.scenes.geometry import cell_means
+from threedrs_components.scenes.geometry import cell_means, cell_numbers
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.voxels import voxel_indices, voxel_keys
 
@@ -155,7 +155,7 @@ def token_pair_matrix(
     if level == "token":
         points, cell_counts = cell_means(points, valid, grid, grid)
         valid = cell_counts > 0
-    cells = _cell_numbers(points.shape[1], points.shape[2], grid)
+    cells = cell_numbers(points.shape[1], points.shape[2], grid)
     frames = [
         _frame_members(points[frame], valid[frame], cells, grid * grid, voxel_m, frame)
         for frame in range(points.shape[0])
@@ -167,16 +167,6 @@ def token_pair_matrix(
     shape = (int(voxel_numbers.max(initial=-1)) + 1, points.shape[0] * grid * grid)
     members = sparse.csr_array((counts, (voxel_numbers, tokens)), shape=shape, dtype=np.int64)
     return _pairs_of_members(members, points.shape[0], grid * grid)
-
-
-def _cell_numbers(height: int, width: int, grid: int) -> Int64:
-    """[h, w] token of each pixel within its frame, by the cell edges floor(i * pixels / grid)."""
-
-    def along(pixels: int) -> Int64:
-        edges = np.arange(1, grid + 1) * pixels // grid
-        return np.searchsorted(edges, np.arange(pixels), side="right").astype(np.int64)
-
-    return along(height)[:, None] * grid + along(width)[None, :]
 
 
 def _frame_members(

@@ -85,6 +85,8 @@ class PreparedScene:
 TENSORS = tuple(item.name for item in dataclasses.fields(PreparedScene) if item.type == "Tensor")
 PATCH_TENSORS = ("object_patches", "proposal_patches")
 """Written only with prepare.patch_grid."""
+METADATA = "scene"
+"""Name of the metadata of a prepared file."""
 
 
 def prepare_scene(
@@ -107,8 +109,9 @@ def prepare_scene(
     boxes = _box_tensor(objects.boxes).to(dtype)
     candidates = _box_tensor([] if proposals is None else proposals).to(dtype)
     every = torch.cat([boxes, candidates])
-    weights = box_cell_weights(points, valid, every, config.grid, config.grid)
-    patches = _patch_weights(points, valid, every, config.patch_grid)
+    grids = [grid for grid in (config.grid, config.patch_grid) if grid is not None]
+    weights, *finer = box_cell_weights(points, valid, every, grids)
+    patches = finer[0] if finer else None
     size = config.image_size
     return PreparedScene(
         scene_id=scene.scene_id,
@@ -128,10 +131,6 @@ def prepare_scene(
         voxel_m=config.voxel_m,
         has_proposals=proposals is not None,
     )
-
-
-def _patch_weights(points: Tensor, valid: Tensor, boxes: Tensor, grid: int | None) -> Tensor | None:
-    return None if grid is None else box_cell_weights(points, valid, boxes, grid, grid)
 
 
 def _framed(scene: Scene, config: PrepareConfig) -> tuple[UInt8, Tensor, Tensor]:
@@ -232,7 +231,8 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         arrays = prepared.pairs.arrays()
         tensors |= {name: torch.from_numpy(array) for name, array in arrays.items()}
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished, metadata)
+    # Under one name: safetensors writes several in an order that differs from process to process.
+    save_file(tensors, unfinished, {METADATA: json.dumps(metadata, sort_keys=True)})
     return unfinished.replace(path)
 
 
@@ -264,13 +264,13 @@ class PreparedScenes:
             raise SceneError(scene_id, "was not prepared", path)
         try:
             with safe_open(path, framework="pt") as content:
-                metadata = content.metadata()
+                metadata = json.loads(content.metadata()[METADATA])
                 held = set(content.keys())
                 optional = held.intersection(PATCH_TENSORS)
                 tensors = {name: content.get_tensor(name) for name in (*TENSORS, *optional)}
                 stored = held.intersection(PAIR_ARRAYS)
                 pairs = {name: content.get_tensor(name).numpy() for name in stored}
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise SceneError(scene_id, f"prepared file cannot be read: {error}", path) from error
         return PreparedScene(
             scene_id=scene_id,

@@ -39,6 +39,7 @@ class ScanNetConfig(SceneSettings):
 
     annotated_split: ClassVar[str] = "train"
     probe_split: ClassVar[str] = "train"
+    mostly_unannotated: ClassVar[bool] = True
     has_all_images: ClassVar[bool] = True
 
     @property

@@ -34,6 +34,8 @@ class SceneSettings(Config):
     """The split that the position probe is fitted on."""
     annotated: ClassVar[tuple[str, ...]] = ()
     """Benchmarks whose annotations come with the scenes."""
+    mostly_unannotated: ClassVar[bool] = False
+    """Whether annotations name few of the scenes, so that the others are better left alone."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
 

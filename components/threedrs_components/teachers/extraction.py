@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -125,10 +125,45 @@ def extract_scenes(
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Extraction:
+    """`extract_each` for all of the scenes."""
+    there = {scene_id for scene_id in scene_ids if feature_path(out, scene_id).exists()}
+    outcomes: dict[str, str | None] = {}
+    for scene_id, reason in extract_each(
+        teacher,
+        source,
+        scene_ids,
+        out,
+        grid,
+        area=area,
+        num_frames=num_frames,
+        skip_bad_scenes=skip_bad_scenes,
+    ):
+        outcomes[scene_id] = reason
+        note = scene_id if reason is None else f"{scene_id} skipped: {reason}"
+        progress(len(outcomes), len(scene_ids), note)
+    done = [scene_id for scene_id, reason in outcomes.items() if reason is None]
+    return Extraction(
+        written=tuple(each for each in done if each not in there),
+        kept=tuple(each for each in done if each in there),
+        skipped={scene_id: reason for scene_id, reason in outcomes.items() if reason is not None},
+    )
+
+
+def extract_each(
+    teacher: Teacher,
+    source: SceneSource,
+    scene_ids: Sequence[str],
+    out: Path,
+    grid: int,
+    *,
+    area: float = 1.0,
+    num_frames: int | None = None,
+    skip_bad_scenes: bool = False,
+) -> Iterator[tuple[str, str | None]]:
     """Write the features of every scene that `out` does not hold yet.
 
     With `num_frames` the teacher sees the frames that scenes prepared with as many have; of `area`
-    see `pooled`.
+    see `pooled`. Yields each scene when it is done, with the reason if it was skipped.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -136,29 +171,22 @@ def extract_scenes(
         DataError: `out` holds features of another teacher, layer, grid or frame list.
     """
     check_grid(grid, teacher.grid)
-    header, total = header_of(teacher.card), len(scene_ids)
-    written: list[str] = []
-    kept: list[str] = []
-    skipped: dict[str, str] = {}
+    header = header_of(teacher.card)
 
     def load(scene_id: str) -> Scene | SceneError:
         return _loaded(source, scene_id, num_frames, skip_bad_scenes)
 
     with closing(ahead(load, scene_ids)) as scenes:
-        for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True), 1):
+        for scene_id, scene in zip(scene_ids, scenes, strict=True):
             if isinstance(scene, SceneError):
-                skipped[scene_id] = scene.reason
-                progress(done, total, f"{scene_id} skipped: {scene.reason}")
+                yield scene_id, scene.reason
                 continue
             path = feature_path(out, scene_id)
             if path.exists():
                 _check_same_extraction(path, header, grid, scene.frame_names)
-                kept.append(scene_id)
             else:
                 write_features(path, extract_scene(teacher, scene, grid, area), header)
-                written.append(scene_id)
-            progress(done, total, scene_id)
-    return Extraction(tuple(written), tuple(kept), skipped)
+            yield scene_id, None
 
 
 def _loaded(

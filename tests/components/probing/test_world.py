@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,12 @@ import torch
 from torch import Tensor
 
 from threedrs_components.probing.config import ProbeConfig
-from threedrs_components.probing.world import probe_world
+from threedrs_components.probing.world import (
+    FeaturesOf,
+    WorldProbe,
+    probe_scenes,
+    probe_world,
+)
 from threedrs_components.scenes.pairs import token_pair_matrix
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_platform.errors import DataError
@@ -52,9 +58,15 @@ FIT, TEST = NAMES[:28], NAMES[28:]
 CONFIG = ProbeConfig()
 
 
-def metrics_of(features_of: object, test: list[str] = TEST) -> dict[str, float]:
-    probe = probe_world(features_of, SCENES, FIT, test, CONFIG)  # type: ignore[arg-type]
-    return {metric.name: metric.value for metric in probe.metrics}
+def probe(
+    features_of: FeaturesOf, test: list[str], scenes: Mapping[str, PreparedScene] = SCENES
+) -> WorldProbe:
+    probed = dict(probe_scenes(features_of, scenes, [*FIT, *test], frozenset(test), CONFIG))
+    return probe_world(probed, FIT, test, CONFIG)
+
+
+def metrics_of(features_of: FeaturesOf, test: list[str] = TEST) -> dict[str, float]:
+    return {metric.name: metric.value for metric in probe(features_of, test).metrics}
 
 
 def test_features_that_hold_the_position_are_read_out() -> None:
@@ -85,9 +97,9 @@ def test_a_scene_seen_by_no_two_frames_is_reported_not_scored() -> None:
     pairs = token_pair_matrix(coordinates, scattered.counts > 0, grid=GRID)
     lonely = replace(scattered, scene_id="lonely", coordinates=coordinates, pairs=pairs)
     scenes = {**SCENES, "lonely": lonely}
-    probe = probe_world(lambda each: each.coordinates, scenes, FIT, [*TEST, "lonely"], CONFIG)
-    assert probe.without_pairs == ("lonely",)
-    assert "lonely" not in {score.scene_id for score in probe.scores}
+    found = probe(lambda each: each.coordinates, [*TEST, "lonely"], scenes)
+    assert found.without_pairs == ("lonely",)
+    assert "lonely" not in {score.scene_id for score in found.scores}
 
 
 def test_fitting_on_test_scenes_is_refused() -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 from threedrs_components.scenes.geometry import (
     box_cell_weights,
     cell_means,
-    inside_boxes,
     world_coordinates,
 )
 
@@ -116,36 +115,39 @@ def test_every_pixel_falls_in_exactly_one_cell(pixels: int, cells: int) -> None:
     assert counts.sum() == pixels * 3
 
 
-def test_box_weights_agree_with_a_loop(view: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_box_weights_agree_with_a_loop(
+    view: tuple[Tensor, Tensor, Tensor, Tensor], dtype: torch.dtype
+) -> None:
     points, valid = world_coordinates(*view)
+    points = points.to(dtype)
     boxes = torch.tensor([[1.0, 0, 1, 3, 4, 2.5], [0, 2, 3, 2, 2, 2], [50, 50, 50, 1, 1, 1]])
-    weights = box_cell_weights(points, valid, boxes, ROWS, COLUMNS)
-    assert weights[:2].sum() > 0 and weights[2].sum() == 0
-    for index, frame, row, column in np.ndindex(3, 2, ROWS, COLUMNS):
-        rows = slice(row * 7 // ROWS, (row + 1) * 7 // ROWS)
-        columns = slice(column * 10 // COLUMNS, (column + 1) * 10 // COLUMNS)
-        low, high = boxes[index, :3] - boxes[index, 3:] / 2, boxes[index, :3] + boxes[index, 3:] / 2
-        cell = points[frame, rows, columns]
-        inside = ((cell >= low) & (cell <= high)).all(-1) & valid[frame, rows, columns]
-        expected = inside.float().mean()
-        torch.testing.assert_close(weights[index, frame, row, column], expected)
+    boxes = boxes.to(dtype)
+    of_grids = box_cell_weights(points, valid, boxes, (2, 3))
+    assert of_grids[0][:2].sum() > 0 and of_grids[0][2].sum() == 0
+    for grid, weights in zip((2, 3), of_grids, strict=True):
+        for index, frame, row, column in np.ndindex(3, 2, grid, grid):
+            rows = slice(row * 7 // grid, (row + 1) * 7 // grid)
+            columns = slice(column * 10 // grid, (column + 1) * 10 // grid)
+            half = boxes[index, 3:] / 2
+            low, high = boxes[index, :3] - half, boxes[index, :3] + half
+            cell = points[frame, rows, columns]
+            inside = ((cell >= low) & (cell <= high)).all(-1) & valid[frame, rows, columns]
+            expected = inside.float().mean()
+            torch.testing.assert_close(weights[index, frame, row, column], expected)
 
 
 def test_boxes_are_closed() -> None:
-    corner = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5001]])
-    assert inside_boxes(corner, torch.tensor([[0.0, 0, 0, 1, 1, 1]])).tolist() == [[True, False]]
+    corners = torch.tensor([[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5001]]]).expand(2, 2, 2, 3)
+    [weights] = box_cell_weights(
+        corners, torch.ones(2, 2, 2, dtype=torch.bool), torch.tensor([[0.0, 0, 0, 1, 1, 1]]), [2]
+    )
+    assert weights[0, 0].tolist() == [[1.0, 0.0], [1.0, 0.0]]
 
 
-def test_weights_of_no_boxes_are_empty() -> None:
+def test_weights_of_no_boxes_or_no_pixels_are_empty() -> None:
     points, valid = torch.zeros(2, 4, 4, 3), torch.ones(2, 4, 4, dtype=torch.bool)
-    assert box_cell_weights(points, valid, torch.zeros(0, 6), 2, 2).shape == (0, 2, 2, 2)
-
-
-def test_chunking_boxes_changes_nothing(
-    view: tuple[Tensor, Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    points, valid = world_coordinates(*view)
-    boxes = torch.rand(5, 6, generator=torch.Generator().manual_seed(1)) * 3
-    whole = box_cell_weights(points, valid, boxes, ROWS, COLUMNS)
-    monkeypatch.setattr("threedrs_components.scenes.geometry.PIXELS_PER_CHUNK", 1)
-    assert torch.equal(whole, box_cell_weights(points, valid, boxes, ROWS, COLUMNS))
+    [weights] = box_cell_weights(points, valid, torch.zeros(0, 6), [2])
+    assert weights.shape == (0, 2, 2, 2)
+    [weights] = box_cell_weights(points, ~valid, torch.ones(1, 6), [2])
+    assert weights.tolist() == torch.zeros(1, 2, 2, 2).tolist()

@@ -29,6 +29,7 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.errors import DataError, StepFailed
+from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.plan.cell_steps import samples_params, score_params
@@ -127,7 +128,13 @@ def inputs_of(world: Path) -> dict[str, Path]:
     return {name: world / name for name in ("scenes", "prepared", "samples", "student")}
 
 
-def test_finetuning_and_prediction_answer_every_sample(world: Path) -> None:
+ANSWERED = ("predictions", "spread predictions")
+"""By one process, and by one for each of two GPUs."""
+
+
+def test_finetuning_and_prediction_answer_every_sample(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step, reports = task(world, "trained", finetune_params(), inputs_of(world))
     finetune.run(step)
     assert sorted(reports.curves) == [2, 4]
@@ -140,6 +147,11 @@ def test_finetuning_and_prediction_answer_every_sample(world: Path) -> None:
     wanted = {s.sample_id for s in read_samples(world / "samples/evaluation.jsonl")}
     assert answered == wanted
     assert not reports.warnings
+    monkeypatch.setenv(FAKE_GPUS, "2")
+    step, _ = task(world, "spread predictions", predict_params(), inputs)
+    predict.run(replace(step, settings={**step.settings, "gpus": 2}))
+    texts = [(world / name / "predictions.jsonl").read_text() for name in ANSWERED]
+    assert texts[0] == texts[1]
 
 
 def test_a_resumed_training_tells_the_same_as_an_undisturbed_one(

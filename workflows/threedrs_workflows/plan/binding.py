@@ -81,6 +81,5 @@ def _numerics(chosen: Resources, step: StepSpec) -> str:
 
 
 def _told(chosen: Resources) -> dict[str, JSON]:
-    """What a step is told of its resources, of which a worker group makes parts."""
-    told = {"gpus": chosen.gpus, "cpus": chosen.cpus, "memory_gib": chosen.memory_gib}
-    return {name: value for name, value in told.items() if name == "gpus" or chosen.workers > 1}
+    """What a step is told of its resources, of which it makes parts for processes of its own."""
+    return {"gpus": chosen.gpus, "cpus": chosen.cpus, "memory_gib": chosen.memory_gib}

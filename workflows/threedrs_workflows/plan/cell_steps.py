@@ -17,6 +17,7 @@ from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
 from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.plan.annotated_scenes import annotated_scenes
 from threedrs_workflows.steps.params.extract import ExtractParams
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.params.predict import PredictParams
@@ -60,8 +61,12 @@ class SharedSteps:
         self._reader = choose(experiment.scenes.reader())
         self.scenes = self._scenes("student")
         trained = experiment.scenes.annotated_split
+        self._scene_ids = annotated_scenes(experiment)
         prepare = PrepareParams(
-            prepare=experiment.prepare, scenes=self._reader, trained_split=trained
+            prepare=experiment.prepare,
+            scenes=self._reader,
+            trained_split=trained,
+            scene_ids=self._scene_ids,
         )
         self.prepared = prepare.step("prepare", {"scenes": self.scenes})
         content = {
@@ -146,6 +151,7 @@ class SharedSteps:
             statistics_split=scenes.annotated_split,
             on_bad_scene=experiment.prepare.on_bad_scene,
             frames=experiment.alignment.frames,
+            scene_ids=self._scene_ids,
         )
         return params.step("extract", inputs, label=experiment.teacher)
 

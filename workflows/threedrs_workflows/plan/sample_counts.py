@@ -9,7 +9,6 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.published_counts import (
     EVALUATED,
-    SCANNET,
     TRAINED,
     SampleCount,
 )
@@ -21,6 +20,7 @@ from threedrs_platform.records import Sample
 from threedrs_platform.storage import read_json_cache, write_atomically
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.plan.annotated_scenes import annotated_scenes
 from threedrs_workflows.plan.plan import PlannedStep
 
 COUNTED, PUBLISHED = "counted", "published counts"
@@ -44,7 +44,7 @@ class CellData:
     trained: tuple[DataSet, ...]
     evaluated: tuple[DataSet, ...]
     scenes: int | None
-    """That a teacher looks at: of all splits."""
+    """That are prepared, and that a teacher looks at."""
 
     @property
     def samples(self) -> int | None:
@@ -133,13 +133,18 @@ def _tally(samples: Iterable[Sample]) -> Mapping[str, SampleCount]:
 
 
 def _scenes(experiment: Experiment) -> int | None:
-    """Scenes of the splits that are trained on, probed and evaluated."""
-    scenes = experiment.scenes
-    splits = {scenes.annotated_split, scenes.probe_split, experiment.benchmarks.split}
+    """Scenes that annotations of the trained and evaluated splits name."""
+    scenes, benchmarks = experiment.scenes, experiment.benchmarks
+    if (named := annotated_scenes(experiment)) is not None:
+        return len(named)
     if scenes.kind == "scannet":
-        counts = [SCANNET.get(split) for split in splits]
-        known = [count for count in counts if count is not None]
-        return sum(known) if len(known) == len(counts) else None
+        # Benchmarks of one split share its scenes.
+        trained = [TRAINED.get(name) for name in benchmarks.trained()]
+        evaluated = [EVALUATED.get((name, benchmarks.split_of(name))) for name in benchmarks.names]
+        known = [
+            max((each.scenes for each in part if each), default=0) for part in (trained, evaluated)
+        ]
+        return sum(known) if all(known) else None
     if scenes.kind == "micro":
         return scenes.train + scenes.val
     return None

@@ -4,52 +4,92 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.settings import SceneSettings
-from threedrs_components.teachers.extraction import extract_scenes
+from threedrs_components.scenes.source import SceneSource
+from threedrs_components.teachers.extraction import extract_each
 from threedrs_components.teachers.settings import TeacherSettings
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import write_statistics
 from threedrs_workflows.steps.params.extract import ExtractParams
+from threedrs_workflows.steps.processes import Work, over_gpus
 
 
 def run(task: StepTask) -> None:
     """Inputs: scenes, and teacher where the grid trains one.
 
     Each scene is committed to the scratch folder on its own, so a killed attempt loses one scene.
+    A process for each GPU extracts them.
     """
     params = ExtractParams.of(task)
-    scenes, written = params.scenes.open(SceneSettings), task.inputs["scenes"]
-    config = params.teacher.open(TeacherSettings)
-    if "teacher" in task.inputs:
-        config = config.model_copy(update={"checkpoint": str(task.inputs["teacher"])})
-    teacher = config.at_grid(params.grid).build(str(device_for(task.settings.get("gpus", 0))))
-    own = params.frames == "student"
-    source = scenes.open(written) if own else scenes.open_all_images(written)
-    splits = {split: source.scenes(split) for split in params.splits}
-    extraction = extract_scenes(
-        teacher,
-        source,
-        sorted({scene_id for scene_ids in splits.values() for scene_id in scene_ids}),
+    source = open_source(params, task.inputs["scenes"])
+    splits = {
+        split: [each for each in source.scenes(split) if params.concerns(each)]
+        for split in params.splits
+    }
+    scene_ids = sorted({scene_id for found in splits.values() for scene_id in found})
+    if not scene_ids:
+        raise DataError("none of the scenes that the annotations name is among the scenes")
+    extracting = Extracting(
+        params,
+        task.inputs["scenes"],
+        task.inputs.get("teacher"),
+        task.settings.get("gpus") or 0,
         task.scratch,
-        params.grid,
-        area=params.area,
-        num_frames=params.num_frames,
-        skip_bad_scenes=params.on_bad_scene == "skip",
-        progress=task.progress,
     )
-    for scene_id, reason in extraction.skipped.items():
+    extracted = dict(over_gpus(task, extracting, scene_ids))
+    skipped = {scene_id: reason for scene_id, reason in sorted(extracted.items()) if reason}
+    for scene_id, reason in skipped.items():
         task.warn(f"skipped scene {scene_id}: {reason}")
     statistics = splits[params.statistics_split]
-    write_statistics(task.scratch, [each for each in statistics if each not in extraction.skipped])
+    write_statistics(task.scratch, [each for each in statistics if each not in skipped])
     _publish(task.scratch, task.out)
-    (task.out / "bad_scenes.json").write_text(json.dumps(extraction.skipped, sort_keys=True))
-    done = len(extraction.written) + len(extraction.kept)
+    (task.out / "bad_scenes.json").write_text(json.dumps(skipped, sort_keys=True))
+    done = len(scene_ids) - len(skipped)
     task.metric(Metric("scenes/extracted", done, n=done, unit="scenes"))
-    task.metric(Metric("scenes/skipped", len(extraction.skipped), n=done, unit="scenes"))
+    task.metric(Metric("scenes/skipped", len(skipped), n=done, unit="scenes"))
+
+
+@dataclass(frozen=True)
+class Extracting:
+    """What a process that extracts features is given."""
+
+    params: ExtractParams
+    scenes: Path
+    """The scenes artifact."""
+    teacher: Path | None
+    """The artifact of a teacher that the grid trained."""
+    gpus: float
+    out: Path
+
+    def __call__(self) -> Work[str | None]:
+        """Build the teacher; what comes of a scene is the reason why it was skipped."""
+        params, config = self.params, self.params.teacher.open(TeacherSettings)
+        if self.teacher is not None:
+            config = config.model_copy(update={"checkpoint": str(self.teacher)})
+        teacher = config.at_grid(params.grid).build(str(device_for(self.gpus)))
+        source = open_source(params, self.scenes)
+        return lambda scene_ids: extract_each(
+            teacher,
+            source,
+            scene_ids,
+            self.out,
+            params.grid,
+            area=params.area,
+            num_frames=params.num_frames,
+            skip_bad_scenes=params.on_bad_scene == "skip",
+        )
+
+
+def open_source(params: ExtractParams, written: Path) -> SceneSource:
+    """The scenes with the frames that the teacher is to see."""
+    scenes = params.scenes.open(SceneSettings)
+    return scenes.open(written) if params.frames == "student" else scenes.open_all_images(written)
 
 
 def _publish(scratch: Path, out: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_components.benchmarks.asking import Asking
@@ -21,47 +22,73 @@ from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.predict import PredictParams
+from threedrs_workflows.steps.processes import Work, over_gpus
 
 
 def run(task: StepTask) -> None:
     """Inputs: prepared, samples, student. Writes predictions.jsonl.
 
-    Finished scenes wait in the scratch folder, so that a killed attempt loses one.
+    Finished scenes wait in the scratch folder, so that a killed attempt loses one. A process for
+    each GPU answers the questions about its scenes.
     """
-    params = PredictParams.of(task)
-    student = student_at(
-        task.inputs["student"],
-        params.student.open(StudentSettings),
-        params.evaluation.dtype,
-        device_for(task.settings.get("gpus", 0)),
-    )
-    prepared = PreparedScenes(task.inputs["prepared"])
+    params, prepared = PredictParams.of(task), PreparedScenes(task.inputs["prepared"])
+    scene_ids = sorted(_by_scene(task.inputs["samples"]))
+    for scene_id in scene_ids:
+        if scene_id not in prepared:
+            task.warn(f"scene {scene_id} was not prepared; its samples get no prediction")
+    answerable = [scene_id for scene_id in scene_ids if scene_id in prepared]
+    missing = [each for each in answerable if not _path(task.scratch, each).is_file()]
+    answering = Answering(params, task.inputs, task.scratch, task.settings.get("gpus") or 0)
+    for _ in over_gpus(task, answering, missing):
+        pass
+    answers = (read_predictions(_path(task.scratch, scene_id)) for scene_id in answerable)
+    write_predictions(task.out / "predictions.jsonl", [each for part in answers for each in part])
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What a process that answers questions is given."""
+
+    params: PredictParams
+    inputs: Mapping[str, Path]
+    out: Path
+    gpus: float
+
+    def __call__(self) -> Work[None]:
+        """Load the student, whose answers about a scene make one file."""
+        params, samples = self.params, self.inputs["samples"]
+        student = student_at(
+            self.inputs["student"],
+            params.student.open(StudentSettings),
+            params.evaluation.dtype,
+            device_for(self.gpus),
+        )
+        prepared = PreparedScenes(self.inputs["prepared"])
+        by_scene, asking = _by_scene(samples), _asking(params.asking, samples)
+
+        def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, None]]:
+            with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as read:
+                for scene_id, scene in zip(scene_ids, read, strict=True):
+                    answers = predict_benchmarks(student, scene, by_scene[scene_id], asking)
+                    _refuse_overflow(answers, scene_id, params.evaluation.dtype)
+                    unfinished = _path(self.out, scene_id).with_suffix(".unfinished")
+                    write_predictions(unfinished, answers)
+                    unfinished.replace(_path(self.out, scene_id))
+                    yield scene_id, None
+
+        return answer
+
+
+def _by_scene(samples: Path) -> dict[str, list[Sample]]:
+    """Questions to be answered, scene by scene."""
     by_scene: dict[str, list[Sample]] = defaultdict(list)
-    for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
+    for sample in read_samples(samples / "evaluation.jsonl"):
         by_scene[sample.scene_id].append(sample)
-    asking = _asking(params.asking, task.inputs["samples"])
-    predictions: list[Prediction] = []
-    unanswered = [
-        scene_id
-        for scene_id in sorted(by_scene)
-        if scene_id in prepared and not (task.scratch / f"{scene_id}.jsonl").is_file()
-    ]
-    with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), unanswered)) as scenes:
-        for done, scene_id in enumerate(sorted(by_scene)):
-            task.progress(done, len(by_scene), scene_id)
-            if scene_id not in prepared:
-                task.warn(f"scene {scene_id} was not prepared; its samples get no prediction")
-                continue
-            path = task.scratch / f"{scene_id}.jsonl"
-            if not path.is_file():
-                unfinished = path.with_suffix(".unfinished")
-                answers = predict_benchmarks(student, next(scenes), by_scene[scene_id], asking)
-                _refuse_overflow(answers, scene_id, params.evaluation.dtype)
-                write_predictions(unfinished, answers)
-                unfinished.replace(path)
-            predictions += read_predictions(path)
-    write_predictions(task.out / "predictions.jsonl", predictions)
-    task.progress(len(by_scene), len(by_scene))
+    return by_scene
+
+
+def _path(folder: Path, scene_id: str) -> Path:
+    return folder / f"{scene_id}.jsonl"
 
 
 def _refuse_overflow(answers: Sequence[Prediction], scene_id: str, dtype: str) -> None:

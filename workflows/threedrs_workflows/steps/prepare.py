@@ -1,49 +1,81 @@
-"""Step "prepare": reduce every scene to what the student reads, once for all cells."""
+"""Step "prepare": reduce scenes to what the student reads, once for all cells."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_components.scenes.prepared import prepare_scene, write_prepared
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
-from threedrs_platform.errors import SceneError
+from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.processes import spread
 from threedrs_platform.records import Float32, Metric
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.prepare import PrepareParams
+from threedrs_workflows.steps.processes import cpu_processes
 
 
 def run(task: StepTask) -> None:
     """Inputs: scenes. Writes one file per scene and bad_scenes.json.
 
-    Finished scenes wait in the scratch folder, so that a killed attempt loses none.
+    Finished scenes wait in the scratch folder, so that a killed attempt loses none. A process for
+    each CPU prepares them.
     """
     params = PrepareParams.of(task)
-    config = params.prepare
     source = params.scenes.open(SceneSettings).open(task.inputs["scenes"])
-    proposals = read_proposals(task.inputs["scenes"])
-    scene_ids = source.scenes("all")
-    trained, evaluation = frozenset(source.scenes(params.trained_split)), config.of_evaluation()
+    scene_ids = [each for each in source.scenes("all") if params.concerns(each)]
+    if not scene_ids:
+        raise DataError("none of the scenes that the annotations name is among the scenes")
+    missing = [each for each in scene_ids if not _path(task.scratch, each).is_file()]
+    done, total = len(scene_ids) - len(missing), len(scene_ids)
     bad: dict[str, str] = {}
-    for done, scene_id in enumerate(scene_ids):
-        task.progress(done, len(scene_ids), scene_id)
-        if (task.scratch / f"{scene_id}.safetensors").is_file():
-            continue
-        try:
-            scene = source.load(scene_id)
-            own = config if scene_id in trained else evaluation
-            write_prepared(prepare_scene(scene, proposals.get(scene_id), own), task.scratch)
-        except SceneError as error:
-            if config.on_bad_scene == "refuse":
-                raise
-            bad[scene_id] = str(error)
-            task.warn(f"skipped {error}")
+    prepare = Preparing(params, task.inputs["scenes"], task.scratch)
+    task.progress(done, total)
+    with closing(spread(prepare, missing, cpu_processes(task))) as prepared:
+        for number, (scene_id, error) in enumerate(prepared, done + 1):
+            if error is not None:
+                if params.prepare.on_bad_scene == "refuse":
+                    raise error
+                bad[scene_id] = str(error)
+                task.warn(f"skipped {error}")
+            task.progress(number, total, scene_id)
     for path in sorted(task.scratch.glob("*.safetensors")):
         os.link(path, task.out / path.name)
     (task.out / "bad_scenes.json").write_text(json.dumps(bad, indent=1, sort_keys=True))
-    task.metric(Metric("scenes/skipped", len(bad), n=len(scene_ids), unit="scenes"))
+    task.metric(Metric("scenes/skipped", len(bad), n=total, unit="scenes"))
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """What a process that prepares scenes is given."""
+
+    params: PrepareParams
+    scenes: Path
+    """The scenes artifact."""
+    out: Path
+
+    def __call__(self) -> Callable[[str], SceneError | None]:
+        """Open the scenes; the work on one returns what is wrong with it."""
+        source = self.params.scenes.open(SceneSettings).open(self.scenes)
+        trained = frozenset(source.scenes(self.params.trained_split))
+        config = self.params.prepare
+        evaluation, proposals = config.of_evaluation(), read_proposals(self.scenes)
+
+        def prepare(scene_id: str) -> SceneError | None:
+            try:
+                scene = source.load(scene_id)
+                own = config if scene_id in trained else evaluation
+                write_prepared(prepare_scene(scene, proposals.get(scene_id), own), self.out)
+            except SceneError as error:
+                return error
+            return None
+
+        return prepare
 
 
 def read_proposals(world: Path) -> dict[str, Float32]:
@@ -53,3 +85,7 @@ def read_proposals(world: Path) -> dict[str, Float32]:
         for path in sorted((world / PROPOSALS).glob("*.json"))
         for scene, boxes in read_box_lists(path).items()
     }
+
+
+def _path(folder: Path, scene_id: str) -> Path:
+    return folder / f"{scene_id}.safetensors"

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from threedrs_components.devices import device_for
-from threedrs_components.probing.world import FeaturesOf, probe_world
+from threedrs_components.probing.world import (
+    FeaturesOf,
+    ProbedScene,
+    check_apart,
+    probe_scenes,
+    probe_world,
+)
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.splits import scenes_of
 from threedrs_components.students.settings import StudentSettings
@@ -18,24 +25,16 @@ from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import FeatureFolder, check_frames
 from threedrs_workflows.steps.params.probe import ProbeParams
+from threedrs_workflows.steps.processes import Work, over_gpus
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes, prepared, and student or features."""
+    """Inputs: scenes, prepared, and student or features.
+
+    Scenes are probed by a process for each GPU.
+    """
     params = ProbeParams.of(task)
-    config, scenes = params.probe, task.inputs["scenes"]
-    prepared = PreparedScenes(task.inputs["prepared"])
-    features_of = (
-        _stored_features(task.inputs["features"])
-        if params.student is None
-        else _student_features(
-            task.inputs["student"],
-            params.student.open(StudentSettings),
-            params.evaluation or EvaluationConfig(),
-            config.layer,
-            device_for(task.settings.get("gpus", 0)),
-        )
-    )
+    scenes, prepared = task.inputs["scenes"], PreparedScenes(task.inputs["prepared"])
     held_out = params.held_out.scenes(scenes) if params.held_out else frozenset()
     fit, test = (
         [scene for scene in split if scene in prepared]
@@ -44,7 +43,10 @@ def run(task: StepTask) -> None:
             sorted(held_out) or scenes_of(scenes, params.test_split),
         )
     )
-    probe = probe_world(features_of, prepared, fit, test, config, task.progress)
+    check_apart(fit, test)
+    probing = Probing(params, task.inputs, frozenset(test), task.settings.get("gpus") or 0)
+    probed = dict(over_gpus(task, probing, [*fit, *test]))
+    probe = probe_world(probed, fit, test, params.probe)
     for metric in probe.metrics:
         task.metric(metric)
     task.sample_scores(probe.scores)
@@ -52,6 +54,35 @@ def run(task: StepTask) -> None:
         task.warn(f"scene {scene_id}: no voxel is seen in two frames; it has no score")
     table = [asdict(metric) for metric in probe.metrics]
     (task.out / "probe.json").write_text(json.dumps(table, indent=1))
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What a process that probes scenes is given."""
+
+    params: ProbeParams
+    inputs: Mapping[str, Path]
+    scored: frozenset[str]
+    gpus: float
+
+    def __call__(self) -> Work[ProbedScene]:
+        """Open the features or the student."""
+        features_of, prepared = self._features_of(), PreparedScenes(self.inputs["prepared"])
+        return lambda scene_ids: probe_scenes(
+            features_of, prepared, scene_ids, self.scored, self.params.probe
+        )
+
+    def _features_of(self) -> FeaturesOf:
+        params = self.params
+        if params.student is None:
+            return _stored_features(self.inputs["features"])
+        return _student_features(
+            self.inputs["student"],
+            params.student.open(StudentSettings),
+            params.evaluation or EvaluationConfig(),
+            params.probe.layer,
+            device_for(self.gpus),
+        )
 
 
 def _stored_features(folder: Path) -> FeaturesOf:

@@ -25,3 +25,9 @@ class ExtractParams(StepParams):
     """Mean and deviation of features are those of this split."""
     on_bad_scene: Literal["refuse", "skip"]
     frames: Literal["student", "all_images"]
+    scene_ids: tuple[str, ...] | None = None
+    """The scenes of these splits that annotations name; None is all."""
+
+    def concerns(self, scene_id: str) -> bool:
+        """Whether features of a scene are wanted."""
+        return self.scene_ids is None or scene_id in self.scene_ids

@@ -15,3 +15,9 @@ class PrepareParams(StepParams):
     """What opens the scenes artifact."""
     trained_split: str
     """Scenes of every other split are prepared for evaluation."""
+    scene_ids: tuple[str, ...] | None = None
+    """The scenes that annotations name; None is all."""
+
+    def concerns(self, scene_id: str) -> bool:
+        """Whether a scene is to be prepared."""
+        return self.scene_ids is None or scene_id in self.scene_ids

@@ -1,0 +1,71 @@
+"""Items over several processes: everything is done once, faults come out, nobody is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from threedrs_platform.errors import SceneError, StepFailed
+from threedrs_platform.processes import VISIBLE_GPUS, spread
+
+
+@dataclass(frozen=True)
+class Noting:
+    """Notes which process did what, where each began and which GPU it saw."""
+
+    folder: Path
+
+    def __call__(self) -> Callable[[int], tuple[int, str | None]]:
+        (self.folder / str(os.getpid())).touch()
+        return self.work
+
+    def work(self, item: int) -> tuple[int, str | None]:
+        if item == 13:
+            raise SceneError("attic", "is haunted", "ghost.png")
+        if item == 99:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if item < 4:
+            time.sleep(0.3)
+        return item * item, os.environ.get(VISIBLE_GPUS)
+
+
+def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE_GPUS, "4,7")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    alone = dict(spread(Noting(tmp_path / "one"), range(10), 1))
+    shared = dict(spread(Noting(tmp_path / "two"), range(10), 2))
+    assert {each: value for each, (value, _) in shared.items()} == {
+        each: value for each, (value, _) in alone.items()
+    }
+    assert {gpu for _, gpu in shared.values()} == {"4", "7"}
+    assert [path.name for path in (tmp_path / "one").iterdir()] == [str(os.getpid())]
+    assert len([*(tmp_path / "two").iterdir()]) == 2
+
+
+def test_faults_come_out_as_they_were_raised(tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="attic: is haunted"):
+        dict(spread(Noting(tmp_path), [5, 13, 6], 2))
+    with pytest.raises(StepFailed, match="memory") as failed:
+        dict(spread(Noting(tmp_path), [5, 99, 6], 2))
+    assert failed.value.failure == "oom"
+
+
+def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
+    with closing(spread(Noting(tmp_path), range(100), 2)) as results:
+        next(results)
+    for path in tmp_path.iterdir():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.name), 0)
+
+
+def test_nothing_to_do_makes_nothing(tmp_path: Path) -> None:
+    assert [*spread(Noting(tmp_path), [], 4)] == []
+    assert [*tmp_path.iterdir()] == []

@@ -1,0 +1,59 @@
+"""Scenes that a cell's annotations name: of a large data set no others need be prepared.
+
+Found before anything runs, and without a benchmark's loader, so that neither prompts nor loaders
+are part of what prepared scenes depend on.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.annotations import bare_scene, read_table
+from threedrs_platform.errors import DataError
+from threedrs_workflows.experiment import Experiment
+
+KEYS = ("scene_id", "scene", "scene_name", "video")
+"""Under which the records of annotation files name their scene."""
+_NAMED = re.compile(rb'"(?:%s)"\s*:\s*"([^"\\]+)"' % "|".join(KEYS).encode())
+TRAINED_ON = "train"
+
+
+def annotated_scenes(experiment: Experiment) -> tuple[str, ...] | None:
+    """Scene ids, sorted, of the splits that are trained on and evaluated.
+
+    None is all scenes: they are all annotated, or the annotations are not here or name none.
+    """
+    benchmarks, scenes = experiment.benchmarks, experiment.scenes
+    if benchmarks.annotations is None or not scenes.mostly_unannotated:
+        return None
+    # Not more of the folder than tells where its files are: boxes stay unread.
+    folder = AnnotationFolder(Path(benchmarks.annotations), oracle=True)
+    wanted = {(name, TRAINED_ON) for name in benchmarks.trained()}
+    wanted |= {(name, benchmarks.split_of(name)) for name in benchmarks.names}
+    found: set[str] = set()
+    try:
+        for name, split in wanted:
+            for path in benchmarks.loader(name).locate(folder, split).records:
+                status = path.stat()
+                named = scenes_named_in(path, (status.st_mtime_ns, status.st_size))
+                if not named:
+                    return None
+                found |= named
+    except (OSError, DataError):  # the step that reads them says what is wrong
+        return None
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=64)
+def scenes_named_in(path: Path, stamp: tuple[int, int]) -> frozenset[str]:
+    """Scene ids in a file of annotations, without "scannet/"; read again when its stamp differs."""
+    del stamp
+    if path.suffix == ".parquet":
+        rows = read_table(path)
+        names = {str(row[key]) for row in rows for key in KEYS if row.get(key)}
+    else:
+        names = {name.decode(errors="replace") for name in set(_NAMED.findall(path.read_bytes()))}
+    return frozenset(map(bare_scene, names))
