@@ -21,7 +21,7 @@ from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_jso
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.states import RunState, StepState
-from threedrs_platform.steps import JSON, Cell
+from threedrs_platform.steps import JSON, Cell, StepSpec
 
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
@@ -210,6 +210,15 @@ class Runs:
         query = _RUNS.order_by(_runs.c.created_at.desc()).limit(limit)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
+
+    def steps(self, run_id: str, role: str) -> list[StepSpec]:
+        """The steps of one role in the cells of a run, each once."""
+        links = select(_links.c.step_key).distinct()
+        links = links.where(_links.c.run_id == run_id, _links.c.role == role)
+        with self.database.read() as connection:
+            keys = connection.execute(links).scalars().all()
+            specs = load_specs(connection, set(keys))
+        return [specs[key] for key in sorted(keys)]
 
     def cells(self, run_id: str) -> list[Cell]:
         """The cells of a run in the order of its grid, with their steps rebuilt."""

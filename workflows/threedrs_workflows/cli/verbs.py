@@ -14,7 +14,7 @@ _GROUPS = {
     "Write a grid": ("validate", "plan", "accept", "accepted"),
     "Run it": ("submit", "tune", "status", "logs", "wait", "cancel", "resume", "retry"),
     "Read the results": ("results", "compare", "trace", "report", "ui"),
-    "One step by hand": ("prepare", "extract", "probe", "score"),
+    "Real data, and one step by hand": ("data", "prepare", "extract", "probe", "score"),
     "Look after the workspace": ("verify", "gc", "doctor"),
 }
 

@@ -17,14 +17,14 @@ from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
 from threedrs_workflows.experiment import Experiment
-from threedrs_workflows.plan.annotated_scenes import annotated_scenes
+from threedrs_workflows.plan.annotation_records import annotated_scenes, record_files
 from threedrs_workflows.steps.params.extract import ExtractParams
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.pretrain import PretrainParams
 from threedrs_workflows.steps.params.probe import ProbeParams
-from threedrs_workflows.steps.params.samples import Evaluated, SamplesParams
+from threedrs_workflows.steps.params.samples import RECORDS, Evaluated, SamplesParams
 from threedrs_workflows.steps.params.scenes import ScenesParams
 from threedrs_workflows.steps.params.score import ScoreParams
 from threedrs_workflows.steps.params.teacher import TeacherParams
@@ -73,6 +73,11 @@ class SharedSteps:
             f"benchmarks.{name}": digests.of(path, f"benchmarks.{name}")
             for name, path in experiment.benchmarks.places()
             if path is not None
+        }
+        content |= {
+            f"{RECORDS}{path.name}": digests.of(str(path), "benchmarks.annotations")
+            for path in record_files(experiment)
+            if path.is_file()
         }
         samples = samples_params(experiment.benchmarks, content, _held_out(experiment))
         self.samples = samples.step("samples", {"scenes": self.scenes})

@@ -20,7 +20,7 @@ from threedrs_platform.records import Sample
 from threedrs_platform.storage import read_json_cache, write_atomically
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.experiment import Experiment
-from threedrs_workflows.plan.annotated_scenes import annotated_scenes
+from threedrs_workflows.plan.annotation_records import annotated_scenes
 from threedrs_workflows.plan.plan import PlannedStep
 
 COUNTED, PUBLISHED = "counted", "published counts"

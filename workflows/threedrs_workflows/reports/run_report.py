@@ -19,6 +19,7 @@ from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.grid.file import ReportChoice
 from threedrs_workflows.grid.where import parse_where
+from threedrs_workflows.steps.params.samples import RECORDS
 
 FILES = {
     "report.txt": "table",
@@ -52,11 +53,26 @@ def run_report(
     totals = Results(database).scene_totals(results)
     reference = baseline or _of_grid(results, choice)
     report = make_report(results, totals, metrics or choice.metrics, reference)
+    report = replace(report, notes=(*report.notes, *_about_annotations(database, run_id)))
     if reference is None:
         missing = f"{choice.compare_to}, to which the grid compares, is not among these cells"
         instead = "the reference is the first of them, or --baseline CELL"
         return replace(report, notes=(f"{missing}; {instead}", *report.notes))
     return report
+
+
+def _about_annotations(database: Database, run_id: str) -> list[str]:
+    """Which revisions of the annotations the numbers are of: another one gives other numbers."""
+    digests = {
+        name.removeprefix(RECORDS): digest[:12]
+        for step in Runs(database).steps(run_id, "samples")
+        for name, digest in step.params.get("content", {}).items()
+        if name.startswith(RECORDS)
+    }
+    if not digests:
+        return []
+    listed = ", ".join(f"{name} {digests[name]}" for name in sorted(digests))
+    return [f"annotation files, by the first digits of their sha256: {listed}"]
 
 
 def run_table(

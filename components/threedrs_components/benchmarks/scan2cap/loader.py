@@ -36,7 +36,7 @@ class Scan2CapLoader(Loader):
         """The split's file in a folder: Scan2Cap's own, else ScanRefer's; with its proposals."""
         own = folder.annotations(f"Scan2Cap_{split}.json")
         shared = folder.annotations(f"ScanRefer_filtered_{split}.json")
-        path = own if own.is_file() or not shared.is_file() else shared
+        path = own if own.is_file() else shared
         wanted = split != "train" and not folder.oracle
         proposals = folder.proposals(split) if wanted else None
         return AnnotationFiles((path,), folder.objects(), proposals, oracle=folder.oracle)

@@ -10,6 +10,9 @@ from threedrs_platform.config import Config
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 
+RECORDS = "records."
+"""Before the name of an annotation file among the digests of `content`."""
+
 
 class Evaluated(Config):
     """One benchmark to evaluate."""

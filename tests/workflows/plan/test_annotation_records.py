@@ -10,8 +10,9 @@ import pytest
 
 from threedrs_platform.config.faults import validate
 from threedrs_platform.identity.file_digests import FileDigests
+from threedrs_platform.identity.recipes import sha256_file
 from threedrs_workflows.experiment import Experiment
-from threedrs_workflows.plan.annotated_scenes import annotated_scenes
+from threedrs_workflows.plan.annotation_records import annotated_scenes
 from threedrs_workflows.plan.cell_steps import cell_steps
 
 QUESTION = {"question_id": "0", "question": "What is it?", "answers": ["a chair"]}
@@ -96,3 +97,10 @@ def test_where_a_file_is_missing_or_names_no_scene_all_are_prepared(
     path = data / "annotations/ScanQA_v1.0_val.json"
     path.unlink() if content is None else path.write_text(content)
     assert annotated_scenes(experiment(data)) is None
+
+
+def test_every_annotation_file_enters_by_its_digest(data: Path) -> None:
+    content = cell_steps(experiment(data), 1, FileDigests())["samples"].params["content"]
+    path = data / "annotations/ScanQA_v1.0_val.json"
+    assert content["records.ScanQA_v1.0_val.json"] == sha256_file(path)
+    assert "records.ScanQA_v1.0_train.json" in content

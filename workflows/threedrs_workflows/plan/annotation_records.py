@@ -1,4 +1,4 @@
-"""Scenes that a cell's annotations name: of a large data set no others need be prepared.
+"""Which annotation files a cell reads, and the scenes they name: no others need be prepared.
 
 Found before anything runs, and without a benchmark's loader, so that neither prompts nor loaders
 are part of what prepared scenes depend on.
@@ -26,25 +26,32 @@ def annotated_scenes(experiment: Experiment) -> tuple[str, ...] | None:
 
     None is all scenes: they are all annotated, or the annotations are not here or name none.
     """
-    benchmarks, scenes = experiment.benchmarks, experiment.scenes
-    if benchmarks.annotations is None or not scenes.mostly_unannotated:
+    if not experiment.scenes.mostly_unannotated:
         return None
+    found: set[str] = set()
+    for path in record_files(experiment):
+        try:
+            status = path.stat()
+            named = scenes_named_in(path, (status.st_mtime_ns, status.st_size))
+        except (OSError, DataError):  # the step that reads it says what is wrong
+            return None
+        if not named:
+            return None
+        found |= named
+    return tuple(sorted(found)) or None
+
+
+def record_files(experiment: Experiment) -> list[Path]:
+    """Files outside with the records of the splits that are trained on and evaluated."""
+    benchmarks = experiment.benchmarks
+    if benchmarks.annotations is None:
+        return []
     # Not more of the folder than tells where its files are: boxes stay unread.
     folder = AnnotationFolder(Path(benchmarks.annotations), oracle=True)
     wanted = {(name, TRAINED_ON) for name in benchmarks.trained()}
     wanted |= {(name, benchmarks.split_of(name)) for name in benchmarks.names}
-    found: set[str] = set()
-    try:
-        for name, split in wanted:
-            for path in benchmarks.loader(name).locate(folder, split).records:
-                status = path.stat()
-                named = scenes_named_in(path, (status.st_mtime_ns, status.st_size))
-                if not named:
-                    return None
-                found |= named
-    except (OSError, DataError):  # the step that reads them says what is wrong
-        return None
-    return tuple(sorted(found))
+    located = (benchmarks.loader(name).locate(folder, split) for name, split in wanted)
+    return sorted({path for files in located for path in files.records})
 
 
 @lru_cache(maxsize=64)
