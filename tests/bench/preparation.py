@@ -92,7 +92,8 @@ def _write_scene(folder: Path, seed: int) -> np.ndarray:
         pose[:3, 3] = PLACE
         directions = rays @ pose[:3, :3].T
         walls = np.where(directions > 0, np.subtract(ROOM, PLACE), np.negative(PLACE))
-        metres = (walls / np.where(directions == 0, 1e-9, directions)).min(-1)
+        parallel = directions == 0
+        metres = np.where(parallel, np.inf, walls / np.where(parallel, 1, directions)).min(-1)
         metres += rng.normal(0, 0.005, DEPTH)
         name = f"{frame * 10:05d}"
         Image.fromarray(np.roll(color, frame * 40, 1)).save(folder / f"{name}.jpg", quality=90)
