@@ -298,3 +298,11 @@ def test_the_evaluation_is_json() -> None:
     content = json.loads(json.dumps(found.as_json()))
     assert content["protocol"] == "leo" and content["missing"] == 0
     assert set(content["metrics"]["em@1"]) == {"value", "unit", "n", "ci95", "chance", "majority"}
+
+
+def test_chat_scene_takes_the_final_dot_off_its_answers_and_not_off_references() -> None:
+    # Cleaning trims blanks before it drops dots: the reference keeps the blank before its dot.
+    found = SQA3DScorer(protocol="chat_scene").evaluate(
+        [asked("a", "left .", kind="what")], said(a="left .")
+    )
+    assert (found.metrics["em"].value, found.metrics["em_refined"].value) == (0.0, 100.0)

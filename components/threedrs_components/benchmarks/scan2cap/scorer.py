@@ -67,6 +67,11 @@ def framed_leo(text: str | None) -> str:
     return EMPTY if text is None else f"sos {text} eos".replace(". ", " . ")
 
 
+def framed_chat_scene(text: str | None) -> str:
+    """Between "sos" and "eos", even where it is already; "sos eos" where there is no text."""
+    return f"sos {text} eos" if text else EMPTY
+
+
 def framed(text: str | None) -> str:
     """Between "sos" and "eos", unless it is already."""
     if text and text.startswith("sos ") and text.endswith(" eos"):
@@ -132,7 +137,8 @@ def _score_leo(tally: Tally, captions: Captions, text_metrics: Sequence[str]) ->
     found = most_overlapping(samples, captions, last_on_ties=True)
     rows = [row for row, text in enumerate(found.texts) if text is not None]
     kept = Candidates([found.texts[row] for row in rows], found.overlaps[rows])
-    references = [[framed_leo(text) for text in samples[row].answers] for row in rows]
+    # LEO's references come ready from a corpus file: only its predictions get their dots apart.
+    references = [[framed(text) for text in samples[row].answers] for row in rows]
     tally = replace(tally, samples=[samples[row] for row in rows])
     if rows:
         scores = TextScores(references, text_metrics)
@@ -147,7 +153,7 @@ def _score_chat_scene(tally: Tally, captions: Captions, text_metrics: Sequence[s
     references = ptb_references([[framed(text) for text in item.answers] for item in tally.samples])
     scores = TextScores(references, text_metrics)
     for threshold in _known_thresholds(captions):
-        texts = ptb_tokenize([framed(text) for text in found.at(threshold)])
+        texts = ptb_tokenize([framed_chat_scene(text) for text in found.at(threshold)])
         scores.report(tally, texts, f"@{threshold:g}")
     return tally.evaluation(found.texts)
 

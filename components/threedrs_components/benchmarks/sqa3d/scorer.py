@@ -42,7 +42,7 @@ class SQA3DScorer(Scorer):
 
 
 def _match(text: str, sample: Sample, protocol: str) -> tuple[float, float]:
-    if protocol == "chat_scene":
-        references = [clean_answer(chat_scene_answer(answer)) for answer in sample.answers]
+    references = [clean_answer(answer) for answer in sample.answers]
+    if protocol == "chat_scene":  # takes the final dot off its answers, not off the references
         return chat_scene_match(clean_answer(chat_scene_answer(text)), references)
-    return leo_match(clean_answer(text), [clean_answer(answer) for answer in sample.answers])
+    return leo_match(clean_answer(text), references)
