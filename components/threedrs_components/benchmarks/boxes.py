@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
@@ -17,6 +16,7 @@ from threedrs_components.benchmarks.annotations import (
     bare_scene,
     read_json,
 )
+from threedrs_components.metrics.iou import CornerBox
 from threedrs_platform.errors import AnnotationError
 
 
@@ -114,15 +114,6 @@ class ObjectBoxes:
         return boxes[object_id]
 
 
-def hull(corners: Sequence[Sequence[float]]) -> Box:
-    """Centre and size of the axis-aligned box round some points."""
-    points = np.asarray(corners, dtype=np.float64)
-    lowest, highest = points.min(axis=0), points.max(axis=0)
-    x, y, z = ((lowest + highest) / 2).tolist()
-    dx, dy, dz = (highest - lowest).tolist()
-    return (x, y, z, dx, dy, dz)
-
-
 def target_box(
     corners: Sequence[Sequence[float]] | None,
     objects: ObjectBoxes | None,
@@ -137,7 +128,7 @@ def target_box(
         AnnotationError: neither is there.
     """
     if corners:
-        return hull(corners)
+        return CornerBox.around(corners)
     if objects is None:
         reason = (
             "the record has no box and no file of boxes is given; add one in the form of "

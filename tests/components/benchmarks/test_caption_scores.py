@@ -280,8 +280,10 @@ def test_leo_keeps_an_empty_caption_apart_from_an_object_without_box() -> None:
 def test_leo_takes_references_as_they_come(ready: str) -> None:
     found = score(
         [thing("a", UNIT, ready), thing("b", FAR, CHAIR)],
-        [Prediction("a", text="A red lamp. Dust.", boxes=(UNIT,))]
-        + [Prediction("b", text=CHAIR, boxes=(FAR,))],
+        [
+            Prediction("a", text="A red lamp. Dust.", boxes=(UNIT,)),
+            Prediction("b", text=CHAIR, boxes=(FAR,)),
+        ],
         "leo",
     )
     texts = ["sos A red lamp . Dust . eos", "sos a brown chair eos"]

@@ -92,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
     )
     for warning in evaluation.warnings:
         say(args, f"warning: {warning}")
+    for unread in evaluation.unread:
+        say(args, f"not read: {unread}")
     emit(args, evaluation.as_json(), as_table(evaluation))
     return 0
 

@@ -36,6 +36,8 @@ def run(task: StepTask) -> None:
     for done, scorer in enumerate(scorers):
         task.progress(done, len(scorers), scorer.kind)
         evaluation = scorer.evaluate(samples[scorer.kind], predictions[scorer.kind])
+        for unread in evaluation.unread:
+            task.warn(f"{scorer.kind}: {unread}")
         found, scores = evaluation.flat()
         task.sample_scores(scores)
         metrics += found

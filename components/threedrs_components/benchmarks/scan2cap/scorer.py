@@ -21,6 +21,7 @@ from threedrs_components.benchmarks.scan2cap.prompt_box import PROMPT_IOU
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.benchmarks.tally import LEFT_OUT, Evaluation, Tally
 from threedrs_components.benchmarks.text_scores import TextScores
+from threedrs_components.benchmarks.unread import say_marks, say_odd_boxes
 from threedrs_components.metrics.ptb import ptb_references, ptb_tokenize
 from threedrs_components.metrics.uncertainty import bootstrap_mean
 from threedrs_platform.errors import AnnotationError
@@ -51,6 +52,9 @@ class Scan2CapScorer(Scorer):
             "chat_scene": _score_chat_scene,
         }[self.protocol]
         tally = Tally(self.kind, self.protocol, samples)
+        say_marks(tally, captions.by_object)
+        own = [item.boxes if item else () for item in captions.by_object]
+        say_odd_boxes(tally, samples, own)
         found = score(tally, captions, [name for name in _METRICS if name in self.text_metrics])
         return replace(found, warnings=(*found.warnings, *_box_warnings(samples, captions)))
 
