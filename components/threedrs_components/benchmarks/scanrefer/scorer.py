@@ -101,7 +101,8 @@ def _type_warnings(samples: Sequence[Sample], official: bool) -> list[str]:
     if official and any("official_type" not in sample.tags for sample in samples):
         return [f"unique / multiple is not by the 17 classes of this protocol; {cure}"]
     typed_by = Counter(sample.tags.get("typed_by") for sample in samples)
-    if not official and typed_by["object name"]:
+    named = sum("task" not in item.tags for item in samples)  # the micro world's names are classes
+    if not official and typed_by["object name"] and named:
         return [f"unique / multiple is by object names, not by their classes; {cure}"]
     if typed_by["no class"]:
         unnamed = f"{typed_by['no class']} of {len(samples)} descriptions"
