@@ -18,13 +18,12 @@ from pydantic import (
 )
 
 from threedrs_components.json_files import read_json, read_lines
+from threedrs_components.scenes.boxes import FARTHEST_M, SCENE_PREFIX
 from threedrs_platform.errors import AnnotationError
 
 Score = Annotated[float, Field(strict=True, ge=-1e30, le=1e30, allow_inf_nan=False)]
 """Of a candidate: a cosine or a logit."""
 Box = tuple[float, float, float, float, float, float]
-FARTHEST_M = 1e6
-"""No coordinate or size of a room's box is larger; anything else would overflow in float32."""
 Metres = Annotated[float, Field(strict=True, ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
 FiniteBox = tuple[Metres, Metres, Metres, Metres, Metres, Metres]
 Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
@@ -33,7 +32,7 @@ Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
 
 def bare_scene(scene_id: str) -> str:
     """Scene id without the "scannet/" that processed files put before it."""
-    return scene_id.removeprefix("scannet/")
+    return scene_id.removeprefix(SCENE_PREFIX)
 
 
 def _whole_number_as_text(value: Any) -> Any:

@@ -65,9 +65,7 @@ class SharedSteps:
         )
         self.prepared = prepare.step("prepare", {"scenes": self.scenes})
         content = {
-            f"benchmarks.{name}": digests.of(path, f"benchmarks.{name}")
-            for name, path in experiment.benchmarks.places()
-            if path is not None
+            name: digests.of(path, name) for name, path in experiment.benchmarks.places().named()
         }
         samples = samples_params(experiment.benchmarks, content, _held_out(experiment))
         self.samples = samples.step("samples", {"scenes": self.scenes})

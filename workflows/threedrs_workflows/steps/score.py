@@ -68,4 +68,3 @@ def predictions_by_benchmark(
                 raise AnnotationError(path, index, "id", reason)
             found[owner[prediction.sample_id]].append(prediction)
     return found
-
