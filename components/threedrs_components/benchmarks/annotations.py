@@ -36,6 +36,8 @@ def bare_scene(scene_id: str) -> str:
 
 
 def _whole_number_as_text(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes floats of a column with holes
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.prediction_formats import read_prediction_file
@@ -243,6 +245,81 @@ def test_ranked_answers_are_scanqa_s(world: Path, write: Writer) -> None:
     annotations = world / "annotations" / "ScanQA_v1.0_val.json"
     found = score("scanqa", predictions=write("p.json", items), annotations=annotations)
     assert found.metrics["em@10"].value == 50.0
+
+
+ANSWERS = {"val-s0-0": "left", "val-s0-1": "brown"}
+LOGGED = [
+    {
+        "doc_id": number,
+        "doc": {"question_id": name, "question": "x"},
+        "target": "y",
+        "resps": [[text]],
+        "filtered_resps": [text],
+    }
+    for number, (name, text) in enumerate(ANSWERS.items())
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format_name"),
+    [
+        ("p.jsonl", LOGGED, "lmms-eval"),
+        ("p.json", {"args": {}, "logs": LOGGED}, "lmms-eval"),
+        ("p.json", [{"image_id": k, "caption": v} for k, v in ANSWERS.items()], "coco"),
+        ("p.json", [{"question_id": k, "answer": v} for k, v in ANSWERS.items()], "coco"),
+        ("p.jsonl", [{"id": k, "answer": v} for k, v in ANSWERS.items()], "coco"),
+        ("p.json", ANSWERS, "mapping"),
+    ],
+)
+def test_texts_of_general_tools_are_read(
+    world: Path, write: Writer, name: str, content: Any, format_name: str
+) -> None:
+    path, annotations = write(name, content), world / "annotations" / "ScanQA_v1.0_val.json"
+    assert read_prediction_file(path, BENCHMARKS["scanqa"]()).format == format_name
+    found = score("scanqa", predictions=path, annotations=annotations)
+    own = write("own.jsonl", [{"id": k, "text": v} for k, v in ANSWERS.items()])
+    assert found.metrics == score("scanqa", predictions=own, annotations=annotations).metrics
+    assert found.missing == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"doc_id": 0, "resps": [["a"]]}, "record 0: doc: has no question_id or id, and doc_id"),
+        (LOGGED[0] | {"filtered_resps": ["a", "b"]}, "filtered_resps: holds 2 responses; one"),
+        (LOGGED[0] | {"filtered_resps": [3]}, "holds 1 responses; one text is expected, not a in"),
+    ],
+)
+def test_logs_that_leave_the_answer_open_are_refused(
+    world: Path, write: Writer, line: Any, message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        score("scanqa", predictions=write("p.jsonl", [line]), annotations=world)
+
+
+def test_captions_may_be_named_as_scan2cap_names_objects(world: Path, write: Writer) -> None:
+    path = write("p.json", [{"image_id": "s0|0|lamp", "caption": "a red lamp"}])
+    assert score("scan2cap", predictions=path, annotations=world).missing == 3
+
+
+@pytest.mark.parametrize("name", [0, 0.0, "0", "0.0"])
+def test_ids_may_have_been_a_column_of_floats(world: Path, write: Writer, name: Any) -> None:
+    path = write("p.jsonl", [{"id": name, "text": "4"}])
+    found = score("vsibench", predictions=path, annotations=world)
+    assert found.missing == found.samples - 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+def test_files_of_windows_shells_are_read(world: Path, encoding: str) -> None:
+    path = world / "p.jsonl"
+    path.write_text('{"id": "val-s0-1", "text": "brown"}\r\n', encoding=encoding)
+    assert score("scanqa", predictions=path, annotations=world).metrics["em@1"].value == 50.0
+
+
+def test_predictions_may_be_a_table(world: Path) -> None:
+    path = world / "p.parquet"
+    parquet.write_table(pa.Table.from_pylist([{"id": "val-s0-1", "text": "brown"}]), path)
+    assert score("scanqa", predictions=path, annotations=world).metrics["em@1"].value == 50.0
 
 
 def test_questions_and_annotations_come_in_any_order(world: Path, write: Writer) -> None:

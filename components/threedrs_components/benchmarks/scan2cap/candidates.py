@@ -70,6 +70,8 @@ def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) 
     by_scene: dict[str, Sequence[CaptionedBox]] = {}
     for index, item in enumerate(predictions):
         name = item.sample_id
+        if name not in rows and name.count("|") == 2:
+            name = object_id(*name.split("|"))  # as Scan2Cap's evaluators call an object
         if name not in rows and name not in scenes:
             example = samples[0].sample_id if samples else "-"
             reason = (
@@ -88,6 +90,11 @@ def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) 
     if captions.bring_boxes:
         refuse_boxless(captions)
     return captions
+
+
+def object_id(scene: str, number: str | int, name: str) -> str:
+    """The id of the sample that is about one object."""
+    return f"scan2cap_{scene}_{number}_{name}".replace(" ", "_")
 
 
 def refuse_boxless(captions: Captions) -> None:
