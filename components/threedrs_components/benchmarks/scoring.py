@@ -159,7 +159,8 @@ def _paths(given: str | Path | Sequence[object] | None) -> list[Path]:
 
 def _tagged(sample: Sample, tags: Mapping[str, Mapping[str, str]]) -> Sample:
     """The sample with what the predictions say about it, unless the annotations say it."""
-    return replace(sample, tags={**tags.get(sample.sample_id, {}), **sample.tags})
+    said = tags.get(sample.sample_id) or tags.get(sample.tags.get("alias", ""), {})
+    return replace(sample, tags={**said, **sample.tags})
 
 
 def _renamed(found: PredictionFile, samples: Sequence[Sample]) -> list[Prediction]:

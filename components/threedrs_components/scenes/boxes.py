@@ -47,12 +47,21 @@ def read_scene_boxes(scene_id: str, path: Path) -> tuple[Boxes, Float32]:
     return objects, alignment
 
 
-def write_scene_boxes(path: Path, objects: Boxes, **extra: Any) -> None:
-    """Write `boxes.json`; extra keys are kept in the file and ignored by the reader."""
+def write_scene_boxes(
+    path: Path, objects: Boxes, *, digits: int | None = None, **extra: Any
+) -> None:
+    """Write `boxes.json`; extra keys are kept in the file and ignored by the reader.
+
+    Args:
+        path: of the file.
+        objects: of the scene.
+        digits: behind the point of a metre; all there are if None.
+        extra: values of other keys.
+    """
     content = {
         "object_ids": list(objects.object_ids),
         "labels": list(objects.labels),
-        "boxes": rounded(objects.boxes),
+        "boxes": _as_lists(objects.boxes, digits),
         **extra,
     }
     path.write_text(json.dumps(content) + "\n")
@@ -162,9 +171,9 @@ def write_exact_boxes(path: Path, lists: Mapping[str, SceneBoxes]) -> None:
     path.write_text(json.dumps(content) + "\n")
 
 
-def write_box_lists(path: Path, lists: Mapping[str, Float32]) -> None:
-    """Write {scene: [Q, 6]} in the form `read_box_lists` reads, rounded."""
-    content = {SCENE_PREFIX + scene: rounded(lists[scene]) for scene in sorted(lists)}
+def write_box_lists(path: Path, lists: Mapping[str, Float32], *, digits: int | None = None) -> None:
+    """Write {scene: [Q, 6]} as `read_box_lists` reads it; digits as in `write_scene_boxes`."""
+    content = {SCENE_PREFIX + scene: _as_lists(lists[scene], digits) for scene in sorted(lists)}
     path.write_text(json.dumps(content) + "\n")
 
 
@@ -180,6 +189,8 @@ def box_array(boxes: Any) -> Float32:
     return array
 
 
-def rounded(boxes: Float32) -> list[list[float]]:
-    """Boxes as lists, rounded to a tenth of a millimetre."""
-    return [[round(float(value), 4) for value in box] for box in boxes]
+def _as_lists(boxes: Float32, digits: int | None) -> list[list[float]]:
+    exact: list[list[float]] = boxes.tolist()
+    if digits is None:
+        return exact
+    return [[round(value, digits) for value in box] for box in exact]

@@ -163,6 +163,21 @@ def test_the_benchmark_s_own_list_finds_its_objects(
     assert found.missing == 3
 
 
+def test_flags_of_the_list_find_processed_conversations(write: Writer) -> None:
+    record = {
+        "id": "scanrefer_0",
+        "video": "scannet/s0",
+        "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "<ground>"}],
+        "metadata": {"dataset": "scanrefer", "ann_id": "0", "object_id": 0},
+        "box": UNIT,
+    }
+    item = {"scene_id": "s0", "object_id": 0, "ann_id": 0, "bbox": corners(UNIT)}
+    path = write("p.json", [item | {"unique_multiple": 1, "others": 1}])
+    annotations = write("scanrefer_val_llava_style.json", [record])
+    found = score("scanrefer", predictions=path, annotations=annotations, protocol="official")
+    assert found.per_type["multiple_in_others"]["acc@0.5"].value == 100.0
+
+
 def test_annotations_may_bring_their_own_corners(write: Writer) -> None:
     record = {
         "scene_id": "s0",

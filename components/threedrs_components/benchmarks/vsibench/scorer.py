@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from string import ascii_uppercase
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.benchmarks.tally import Evaluation, Tally, pair_predictions
+from threedrs_components.benchmarks.unread_choices import say_unread_choices
 from threedrs_components.benchmarks.vsibench.questions import DIRECTIONS, NUMERIC, TASK_OF, TASKS
 from threedrs_components.metrics.relative_accuracy import (
     as_number,
@@ -56,7 +56,7 @@ class VSIBenchScorer(Scorer):
                 tally.per_type[kind] = {"average": answered.metric(f"/{kind}", [[kind]])}
         tally.metrics["average"] = answered.metric("", list(answered.tasks.values()))
         self._add_sources(tally, paired, values)
-        _say_unread(tally, samples, paired)
+        say_unread_choices(tally, paired, NUMERIC, partial(_number, protocol=self.protocol))
         return tally.evaluation(paired)
 
     def _add_sources(
@@ -89,30 +89,6 @@ def _absent_sources(given: Collection[str]) -> list[str]:
     if not absent or len(absent) == len(SOURCES):
         return []
     return [f"no question is about {' or '.join(absent)}: the average is not that of VSI-Bench"]
-
-
-def _say_unread(
-    tally: Tally, samples: Sequence[Sample], paired: Sequence[Prediction | None]
-) -> None:
-    """Say it where an answer scores 0 whatever it means."""
-    choices: list[tuple[str, bool]] = []
-    numbers: list[tuple[str, bool]] = []
-    for sample, item in zip(samples, paired, strict=True):
-        if item is None:
-            continue
-        text = item.text or ""
-        if sample.question_type not in NUMERIC:
-            letters = ascii_uppercase[: int(sample.tags["options"])]
-            word = first_word(text).upper()
-            choices.append((repr(text), len(word) == 1 and word in letters))
-        else:
-            numbers.append((repr(text), not math.isnan(_number(text, tally.protocol))))
-    tally.say_unread(
-        "answers have no option's letter, and it alone, before the first space; they score 0",
-        choices,
-    )
-    where = "before the first space" if tally.protocol == "official" else "in them"
-    tally.say_unread(f"answers have no number {where}; they score 0", numbers)
 
 
 def _number(text: str, protocol: str) -> float:
