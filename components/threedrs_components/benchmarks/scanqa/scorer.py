@@ -54,7 +54,8 @@ class ScanQAScorer(Scorer):
         each: list[tuple[Sample, Prediction | None]] = []
         last: list[Prediction | None] = []
         for sample, given in zip(samples, predictions_of_each(samples, rows), strict=True):
-            answers = [item for _, item in given] or [None]
+            answers: list[Prediction | None] = [item for _, item in given]
+            answers = answers or [None]
             each += [(sample, item) for item in answers]
             last.append(answers[-1])
         return self._judge(samples, each, last)
