@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from threedrs_components.benchmarks.annotations import Box, read_values
-from threedrs_components.benchmarks.boxes import ObjectBoxes, read_box_lists
+from threedrs_components.benchmarks.boxes import ObjectBoxes, boxes_by_id
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
+from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_platform.config import PLACE, Config
 
 Parsed = Sequence[tuple[Path, Any]]
@@ -43,7 +44,7 @@ class AnnotationFolder:
     """A folder with `annotations/`, `scenes/<scene>/boxes.json` and `proposals/<split>.json`."""
 
     root: Path
-    box_file: Path | None = None
+    box_file: Path | tuple[Path, ...] | None = None
     """scene -> boxes by object id, in place of the scenes' own files."""
     label_map: LabelMap | None = None
     """Decides unique / multiple where the annotations do not say it."""
@@ -64,7 +65,8 @@ class AnnotationFolder:
     def objects(self) -> ObjectBoxes:
         """Boxes of the annotated objects."""
         if self.box_file is not None:
-            return ObjectBoxes(lists=read_box_lists(self.box_file), source=self.box_file)
+            files = (self.box_file,) if isinstance(self.box_file, Path) else self.box_file
+            return ObjectBoxes(lists=read_box_lists(*files), source=", ".join(map(str, files)))
         return ObjectBoxes(scenes=self.root / "scenes")
 
     def proposals(self, split: str) -> dict[str, tuple[Box, ...]] | None:
@@ -77,9 +79,8 @@ class AnnotationFolder:
         others = () if self.scene_proposals is None else sorted(self.scene_proposals.glob("*.json"))
         if not own.exists() and not others and not self.needs_proposals:
             return None
-        if own.is_file() or not others:
-            return read_box_lists(own)
-        return {scene: boxes for path in others for scene, boxes in read_box_lists(path).items()}
+        found = read_box_lists(*([own] if own.is_file() or not others else others))
+        return {scene: tuple(boxes_by_id(boxes).values()) for scene, boxes in found.items()}
 
 
 class AnnotationPlaces(Config):
@@ -87,10 +88,24 @@ class AnnotationPlaces(Config):
 
     annotations: Annotated[str | None, PLACE] = None
     """Folder with `annotations/` and `proposals/`; the scenes' own folder if not given."""
-    box_file: Annotated[str | None, PLACE] = None
-    """Boxes of annotated objects (`scannet_train_gt_box.json` form), if the scenes hold none."""
+    box_file: Annotated[str | tuple[str, ...] | None, PLACE] = None
+    """Boxes of annotated objects (`scannet_train_gt_box.json` form), if the scenes hold none; one
+    file, or several, e.g. those of train and val."""
     label_map: Annotated[str | None, PLACE] = None
     """`scannetv2-labels.combined.tsv`; decides unique / multiple where the annotations do not."""
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Every setting that names a file or folder, with what it names."""
+        for name, given in self:
+            several = given if isinstance(given, tuple) else ()
+            yield from ((f"benchmarks.{name}.{n}", path) for n, path in enumerate(several))
+            if isinstance(given, str):
+                yield f"benchmarks.{name}", given
+
+    def box_files(self) -> tuple[str, ...]:
+        """All files of boxes."""
+        named = (self.box_file,) if isinstance(self.box_file, str) else self.box_file
+        return tuple(path for path in named or () if path)
 
     def folder(self, scenes: Path, *, oracle: bool) -> AnnotationFolder:
         """The annotations for some scenes.
@@ -101,7 +116,7 @@ class AnnotationPlaces(Config):
         """
         return AnnotationFolder(
             root=Path(self.annotations) if self.annotations else scenes,
-            box_file=Path(self.box_file) if self.box_file else None,
+            box_file=tuple(map(Path, self.box_files())) or None,
             label_map=read_label_map(Path(self.label_map)) if self.label_map else None,
             scene_proposals=scenes / "proposals",
             oracle=oracle,

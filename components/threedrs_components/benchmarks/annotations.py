@@ -1,9 +1,7 @@
-"""Reading annotation files: JSON into validated records, every fault with file, record, field."""
+"""Annotation records: JSON values into validated records, every fault with file, record, field."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -19,13 +17,13 @@ from pydantic import (
     ValidationError,
 )
 
+from threedrs_components.json_files import read_json, read_lines
+from threedrs_components.scenes.boxes import FARTHEST_M, SCENE_PREFIX
 from threedrs_platform.errors import AnnotationError
 
 Score = Annotated[float, Field(strict=True, ge=-1e30, le=1e30, allow_inf_nan=False)]
 """Of a candidate: a cosine or a logit."""
 Box = tuple[float, float, float, float, float, float]
-FARTHEST_M = 1e6
-"""No coordinate or size of a room's box is larger; anything else would overflow in float32."""
 Metres = Annotated[float, Field(strict=True, ge=-FARTHEST_M, le=FARTHEST_M, allow_inf_nan=False)]
 FiniteBox = tuple[Metres, Metres, Metres, Metres, Metres, Metres]
 Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
@@ -34,10 +32,12 @@ Corners = Annotated[list[tuple[Metres, Metres, Metres]], Field(min_length=2)]
 
 def bare_scene(scene_id: str) -> str:
     """Scene id without the "scannet/" that processed files put before it."""
-    return scene_id.removeprefix("scannet/")
+    return scene_id.removeprefix(SCENE_PREFIX)
 
 
 def _whole_number_as_text(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes floats of a column with holes
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -55,92 +55,22 @@ class Record(BaseModel):
 R = TypeVar("R", bound=BaseModel)
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value of a file.
-
-    Raises:
-        AnnotationError: the file is missing, empty or not JSON; says where it breaks off.
-    """
-    text = _read_text(path)
-    if not text.strip():
-        raise AnnotationError(path, "-", "file", "is empty; a JSON value is expected")
-    return _json_value(text, path)
-
-
-def read_lines(path: Path) -> list[Any]:
-    """The JSON values of a JSON Lines file, blank lines left out.
-
-    Raises:
-        AnnotationError: the file is missing, or a line is not JSON; names the line.
-    """
-    return [
-        _json_value(line, path, number)
-        for number, line in enumerate(_read_text(path).split("\n"), start=1)
-        if line.strip()
-    ]
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise AnnotationError(path, "-", "file", f"cannot be read: {reason}") from error
-
-
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def _json_value(text: str, path: Path, line: int | None = None) -> Any:
-    """The value of a JSON text; half of a surrogate pair, no character, becomes U+FFFD."""
-    place = "-" if line is None else f"line {line}"
-    try:
-        value = json.loads(text, object_pairs_hook=_object_with_distinct_keys)
-        return _without_half_characters(value) if _ESCAPED_HALF.search(text) else value
-    except json.JSONDecodeError as error:
-        if line is None:
-            place = f"line {error.lineno}, column {error.colno}"
-        raise AnnotationError(path, place, "JSON", error.msg) from error
-    except RecursionError as error:
-        raise AnnotationError(path, place, "JSON", "is nested too deeply") from error
-    except ValueError as error:  # a key twice, or an integer of more than 4,300 digits
-        raise AnnotationError(path, place, "JSON", str(error)) from error
-
-
-def _object_with_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Python keeps the last of two equal keys, and would lose a scene without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} occurs twice in one object; keys must be unique")
-    return found
-
-
-def _without_half_characters(value: Any) -> Any:
-    if isinstance(value, str):
-        return _HALF_CHARACTER.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_without_half_characters(item) for item in value]
-    if isinstance(value, dict):
-        return {
-            _without_half_characters(name): _without_half_characters(item)
-            for name, item in value.items()
-        }
-    return value
-
-
 def read_table(path: Path) -> list[Any]:
-    """The records of a JSON Lines or Parquet file."""
+    """The records of a JSON Lines or Parquet file.
+
+    Raises:
+        AnnotationError: the file is missing, cut off or of another kind.
+    """
     if path.suffix != ".parquet":
         return read_lines(path)
     from pyarrow import ArrowException, parquet
 
     try:
         rows: list[Any] = parquet.read_table(path).to_pylist()
-    except (OSError, ArrowException) as error:
-        raise AnnotationError(path, "-", "file", f"cannot be read as Parquet: {error}") from error
+    except (OSError, ValueError, ArrowException) as error:
+        said = " ".join(str(error).split())[:200]
+        reason = f"cannot be read as Parquet, is it complete? {said}"
+        raise AnnotationError(path, "-", "file", reason) from error
     return rows
 
 

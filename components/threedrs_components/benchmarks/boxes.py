@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from threedrs_components.benchmarks.annotations import (
     Box,
     FiniteBox,
     Record,
-    bare_scene,
-    read_json,
 )
+from threedrs_components.json_files import read_json
+from threedrs_components.metrics.iou import CornerBox
+from threedrs_components.scenes.boxes import SceneBoxes
 from threedrs_platform.errors import AnnotationError
 
 
@@ -25,44 +24,22 @@ class _SceneBoxes(Record):
     boxes: list[FiniteBox]
 
 
-def parse_box_lists(values: Any, file: Path | str) -> dict[str, tuple[Box, ...]]:
-    """A JSON object scene -> list of 6-vectors, scene names with or without "scannet/".
-
-    Raises:
-        AnnotationError: names the scene and the box that is not six finite numbers.
-    """
-    try:
-        lists = TypeAdapter(dict[str, list[FiniteBox]]).validate_python(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        scene, *rest = [str(part) for part in first["loc"]] or ["-"]
-        name = "box " + ".".join(rest) if rest else "file"
-        reason = f"{first['msg']}; a box is six finite numbers, centre x y z and size x y z"
-        raise AnnotationError(file, scene, name, reason) from error
-    bare: dict[str, tuple[Box, ...]] = {}
-    for scene, boxes in lists.items():
-        if bare_scene(scene) in bare:
-            reason = 'occurs twice, with and without "scannet/"; give each scene once'
-            raise AnnotationError(file, scene, "scene", reason)
-        bare[bare_scene(scene)] = tuple(boxes)
-    return bare
-
-
-def read_box_lists(path: Path) -> dict[str, tuple[Box, ...]]:
-    """Read a file in the form of `scannet_val_pred_box.json` or `scannet_train_gt_box.json`."""
-    return parse_box_lists(read_json(path), path)
+def boxes_by_id(found: SceneBoxes) -> dict[int, Box]:
+    """The boxes of one scene by object id."""
+    boxes: list[Box] = [tuple(box) for box in found.exact.tolist()]
+    return dict(zip(found.ids, boxes, strict=True))
 
 
 @dataclass(frozen=True)
 class ObjectBoxes:
     """Boxes of annotated objects by scene and object id.
 
-    From one file scene -> list (position = object id) where `lists` is given, else from
-    `scenes/<scene>/boxes.json`, read when first asked for.
+    From files of boxes by scene where `lists` is given, else from `scenes/<scene>/boxes.json`, read
+    when first asked for.
     """
 
     scenes: Path | None = None
-    lists: Mapping[str, tuple[Box, ...]] | None = None
+    lists: Mapping[str, SceneBoxes] | None = None
     source: Path | str = "boxes"
     _read: dict[str, dict[int, Box]] = field(default_factory=dict, compare=False, repr=False)
 
@@ -77,8 +54,8 @@ class ObjectBoxes:
 
     def _load(self, scene_id: str) -> dict[int, Box] | None:
         if self.lists is not None:
-            boxes = self.lists.get(scene_id)
-            return None if boxes is None else dict(enumerate(boxes))
+            found = self.lists.get(scene_id)
+            return None if found is None else boxes_by_id(found)
         if self.scenes is None:
             return None
         path = self.scenes / scene_id / "boxes.json"
@@ -114,15 +91,6 @@ class ObjectBoxes:
         return boxes[object_id]
 
 
-def hull(corners: Sequence[Sequence[float]]) -> Box:
-    """Centre and size of the axis-aligned box round some points."""
-    points = np.asarray(corners, dtype=np.float64)
-    lowest, highest = points.min(axis=0), points.max(axis=0)
-    x, y, z = ((lowest + highest) / 2).tolist()
-    dx, dy, dz = (highest - lowest).tolist()
-    return (x, y, z, dx, dy, dz)
-
-
 def target_box(
     corners: Sequence[Sequence[float]] | None,
     objects: ObjectBoxes | None,
@@ -137,7 +105,7 @@ def target_box(
         AnnotationError: neither is there.
     """
     if corners:
-        return hull(corners)
+        return CornerBox.around(corners)
     if objects is None:
         reason = (
             "the record has no box and no file of boxes is given; add one in the form of "

@@ -23,6 +23,8 @@ class PredictionFile:
     tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What the file says about samples, by prediction id."""
     warnings: tuple[str, ...] = ()
+    by_rows: bool = False
+    """Whether several predictions may be about one sample, see `Scorer.evaluate_rows`."""
 
 
 @dataclass(frozen=True)

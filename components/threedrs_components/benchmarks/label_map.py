@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from threedrs_components.benchmarks.annotations import Record, parse_records, read_json
+from threedrs_components.benchmarks.annotations import Record, parse_records
+from threedrs_components.json_files import read_json
 from threedrs_platform.errors import AnnotationError
 
 OTHERS = "others"

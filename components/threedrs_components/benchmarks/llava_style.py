@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +95,8 @@ def llava_samples(
     benchmark: str,
     preamble: str,
     truth_of: Callable[[Conversation], Truth | None],
+    *,
+    shared_ids: bool = False,
 ) -> list[Sample]:
     """Samples in file order, worded as the file words them, under the file's own ids.
 
@@ -103,11 +106,14 @@ def llava_samples(
         benchmark: the data set that every record must belong to.
         preamble: what goes before every prompt.
         truth_of: see `Loader.truth_of`.
+        shared_ids: see `Loader.wordings_share_an_id`.
 
     Raises:
         AnnotationError: a faulty record, one of another data set, or an id twice.
     """
     records = parse_records(values, Conversation, path)
+    if shared_ids:
+        records = _numbered_wordings(records, path)
     refuse_repeats((record.id for record in records), path)
     samples = []
     for index, record in enumerate(records):
@@ -124,6 +130,30 @@ def llava_samples(
             raise AnnotationError(path, index, "conversations", reason)
         samples.append(_sample(record, benchmark, preamble, truth))
     return samples
+
+
+def _numbered_wordings(records: Sequence[Conversation], path: Path) -> list[Conversation]:
+    """Records of one question, a wording each, numbered in file order: <id>_0, <id>_1 and so on.
+
+    Raises:
+        AnnotationError: records of one id are about several scenes, or have several answers.
+    """
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, record in enumerate(records):
+        found[record.id].append(index)
+    numbered = list(records)
+    for name, rows in found.items():
+        first = records[rows[0]]
+        for number, row in enumerate(rows if len(rows) > 1 else ()):
+            record = records[row]
+            if (record.video, record.conversations[1]) != (first.video, first.conversations[1]):
+                reason = (
+                    f"{name!r} is also record {rows[0]}'s, of another scene or with another "
+                    "answer; ids must be unique, but for wordings of one question"
+                )
+                raise AnnotationError(path, row, "id", reason)
+            numbered[row] = record.model_copy(update={"id": f"{name}_{number}"})
+    return numbered
 
 
 def _sample(record: Conversation, benchmark: str, preamble: str, truth: Truth) -> Sample:

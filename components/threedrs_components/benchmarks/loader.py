@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 from threedrs_components.benchmarks.annotation_files import (
     AnnotationFiles,
@@ -28,6 +29,9 @@ class Loader(Config):
     """
 
     kind: str = ""
+    wordings_share_an_id: ClassVar[bool] = False
+    """Whether processed conversations have one record per wording of a question, all under its id,
+    as `sqa3d_train_llava_style.json` has one per situation."""
 
     @abstractmethod
     def locate(self, folder: AnnotationFolder, split: str) -> AnnotationFiles:
@@ -83,5 +87,8 @@ class Loader(Config):
         if len(parsed) == 1 and is_llava_style(parsed[0][1]):
             path, values = parsed[0]
             preamble = wording.preamble(split)
-            return llava_samples(values, path, self.kind, preamble, self.truth_of)
+            shared = self.wordings_share_an_id
+            return llava_samples(
+                values, path, self.kind, preamble, self.truth_of, shared_ids=shared
+            )
         return self.read(parsed, files, wording, split)

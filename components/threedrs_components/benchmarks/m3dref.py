@@ -12,12 +12,12 @@ from threedrs_components.benchmarks.annotations import (
     Record,
     parse_records,
 )
-from threedrs_components.benchmarks.boxes import hull
 from threedrs_components.benchmarks.evaluator_format import (
     EvaluatorFormat,
     PredictionFile,
     by_scene,
 )
+from threedrs_components.metrics.iou import CornerBox
 from threedrs_platform.records import Prediction
 
 
@@ -41,7 +41,7 @@ def m3dref_format(item: type[M3DRefItem]) -> EvaluatorFormat:
         scenes = {path.stem: values} if isinstance(values, list) else values
         for scene, records in by_scene(scenes, path):
             for each in parse_records(records, item, f"{path}: {scene}"):
-                boxes = tuple(hull(box) for box in each.aabb)
+                boxes = tuple(CornerBox.around(box) for box in each.aabb)
                 predictions.append(Prediction(each.name(kind, scene), boxes=boxes))
         return PredictionFile("m3dref", predictions)
 

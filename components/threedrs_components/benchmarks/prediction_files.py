@@ -20,8 +20,8 @@ from threedrs_components.benchmarks.annotations import (
     Record,
     Score,
     annotation_error,
-    read_lines,
 )
+from threedrs_components.json_files import read_lines
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction
 

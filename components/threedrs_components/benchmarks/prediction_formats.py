@@ -2,6 +2,7 @@
 
 own        JSON Lines: `id` with `text`, `boxes`, `boxes` and `scores`, or `texts`
 others     what the evaluators of the field read and write; each benchmark lists those it knows
+texts      sample logs of lmms-eval, COCO result lists, {id: text}
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks.annotations import read_json, read_lines
+from threedrs_components.benchmarks.annotations import read_table
 from threedrs_components.benchmarks.benchmark import Benchmark
 from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat, PredictionFile
 from threedrs_components.benchmarks.prediction_files import PredictionLine, parse_predictions
 from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.text_results import TEXT_FORMATS, text_format
+from threedrs_components.json_files import read_json, read_lines
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, Fault
 
@@ -27,7 +30,7 @@ def _read_own(values: Any, path: Path, kind: str) -> PredictionFile:
 
 OWN = EvaluatorFormat("own", PredictionLine, _read_own)
 _ALL = (*(each for kind in BENCHMARKS.values() for each in kind.formats), OWN)
-FORMATS = tuple(dict.fromkeys((OWN.name, *(each.name for each in _ALL))))
+FORMATS = tuple(dict.fromkeys((OWN.name, *(each.name for each in (*_ALL, *TEXT_FORMATS)))))
 """Names of all formats; one name may stand for the files of several benchmarks."""
 
 
@@ -44,8 +47,8 @@ def read_prediction_file(
         fault = Fault(f"unknown format {format_name!r}{did_you_mean(format_name, FORMATS)}")
         raise ConfigError([fault])
     values = _read_folder(path) if os.path.isdir(path) else _read_values(path)
-    name = format_name or _recognise(values, path)
-    for known in (*benchmark.formats, OWN):
+    name = format_name or text_format(values) or _recognise(values, path)
+    for known in (*benchmark.formats, OWN, *TEXT_FORMATS):
         if known.name == name:
             return known.read(values, path, benchmark.kind)
     owners = [
@@ -68,8 +71,8 @@ def _read_folder(path: Path) -> dict[str, Any]:
 
 def _read_values(path: Path) -> Any:
     """One JSON value, or the list of the values of a JSON Lines file."""
-    if path.suffix == ".jsonl":
-        return read_lines(path)
+    if path.suffix in (".jsonl", ".parquet"):
+        return read_table(path)
     try:
         return read_json(path)
     except AnnotationError as error:

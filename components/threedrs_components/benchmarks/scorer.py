@@ -45,6 +45,15 @@ class Scorer(Config):
             AnnotationError: a prediction belongs to no sample, or is not of the kind compared here.
         """
 
+    def evaluate_rows(self, samples: Sequence[Sample], rows: Sequence[Prediction]) -> Evaluation:
+        """As `evaluate`, for files that their evaluator walks row by row: there a sample may have
+        several predictions, which count as that evaluator counts them.
+
+        Raises:
+            AnnotationError: as `evaluate`.
+        """
+        return self.evaluate(samples, rows)
+
     @staticmethod
     def chosen_boxes(prediction: Prediction) -> tuple[tuple[float, ...], ...]:
         """The boxes that a prediction stands for; candidates with scores are none."""

@@ -16,6 +16,7 @@ from threedrs_components.benchmarks.registry import benchmark_named
 from threedrs_components.benchmarks.scorer import TextMetric
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.benchmarks.text_scores import TEXT_METRICS
+from threedrs_components.benchmarks.threedrs_lines import numbered_question
 from threedrs_components.benchmarks.wording import Wording
 from threedrs_components.metrics.meteor.data import installed_data
 from threedrs_platform.config.suggestions import did_you_mean
@@ -63,7 +64,9 @@ def score(
     given = _renamed(found, samples) if found.samples is not None else found.predictions
     metrics, warnings = _available_metrics()
     try:
-        evaluation = kind.scorer(protocol=chosen, text_metrics=metrics).evaluate(samples, given)
+        scorer = kind.scorer(protocol=chosen, text_metrics=metrics)
+        evaluate = scorer.evaluate_rows if found.by_rows else scorer.evaluate
+        evaluation = evaluate(samples, given)
     except AnnotationError as error:
         raise _naming_files(error, predictions, annotations) from error
     used = warnings if any("bleu" in name for name in evaluation.metrics) else ()
@@ -156,21 +159,21 @@ def _paths(given: str | Path | Sequence[object] | None) -> list[Path]:
 
 def _tagged(sample: Sample, tags: Mapping[str, Mapping[str, str]]) -> Sample:
     """The sample with what the predictions say about it, unless the annotations say it."""
-    return replace(sample, tags={**tags.get(sample.sample_id, {}), **sample.tags})
+    said = tags.get(sample.sample_id) or tags.get(sample.tags.get("alias", ""), {})
+    return replace(sample, tags={**said, **sample.tags})
 
 
 def _renamed(found: PredictionFile, samples: Sequence[Sample]) -> list[Prediction]:
-    """3DRS numbers the answers of a question: take `scanqa_<question>_<k>` for the question."""
+    """3DRS numbers the answers of a question: `scanqa_<question>_<k>` is about the question, which
+    its processed conversations call `scanqa_<question>_0`, whatever k is."""
     known = {sample.sample_id for sample in samples}
     renamed = []
     for prediction in found.predictions:
         name = prediction.sample_id
-        whole = name.rpartition("_")[0]
-        renamed.append(
-            replace(prediction, sample_id=whole)
-            if name not in known and whole in known
-            else prediction
-        )
+        whole = numbered_question(name)
+        names = (name, whole, f"{whole}_0") if found.by_rows else (name, whole)
+        own = next((each for each in names if each in known), name)
+        renamed.append(replace(prediction, sample_id=own))
     return renamed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,27 @@ POOLED_TASKS: Mapping[str, tuple[str, ...]] = {
 }
 """Micro-world tasks reported together: what needs only position, and what needs none."""
 COUNTED_AS_WRONG = "counted as wrong"
+EXAMPLES_SHOWN, LONGEST_EXAMPLE = 3, 60
 LEFT_OUT = "left out of the mean, as this protocol does"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """Predictions that a protocol cannot read, or reads otherwise than they seem to be meant.
+
+    They count as the protocol counts them; that they do is said beside the score.
+    """
+
+    reason: str
+    """What is wrong with them, and what would be right."""
+    count: int
+    of: int
+    """How many of them there could be."""
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.examples)
+        return f"{self.count} of {self.of} {self.reason}, e.g. {shown}"
 
 
 @dataclass(frozen=True)
@@ -39,6 +59,7 @@ class Evaluation:
     missing_rule: str
     """What was done with samples without prediction."""
     warnings: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What `workflows score --json` prints."""
@@ -54,6 +75,7 @@ class Evaluation:
             "missing": self.missing,
             "missing_rule": self.missing_rule,
             "warnings": list(self.warnings),
+            "unread": [asdict(each) for each in self.unread],
         }
 
     def flat(self) -> tuple[list[Metric], list[SampleScore]]:
@@ -85,10 +107,30 @@ def pair_predictions(
 ) -> list[Prediction | None]:
     """The prediction of each sample, None where there is none.
 
+    Raises:
+        AnnotationError: an id is predicted twice, or belongs to none of the samples.
+    """
+    paired: list[Prediction | None] = []
+    twice: list[int] = []
+    for given in predictions_of_each(samples, predictions):
+        twice += [index for index, _ in given[1:]]
+        paired.append(given[0][1] if given else None)
+    if twice:
+        repeated = list(predictions)[min(twice)].sample_id
+        reason = f"{repeated!r} is predicted twice; give one prediction per sample"
+        raise AnnotationError("predictions", min(twice), "id", reason)
+    return paired
+
+
+def predictions_of_each(
+    samples: Sequence[Sample], predictions: Iterable[Prediction]
+) -> list[list[tuple[int, Prediction]]]:
+    """All predictions of each sample, with their places in the file.
+
     A prediction names its sample by id, or by the alias some samples have (the question's id).
 
     Raises:
-        AnnotationError: an id is predicted twice, or belongs to none of the samples.
+        AnnotationError: an id belongs to none of the samples.
     """
     refuse_repeats((sample.sample_id for sample in samples), "annotations")
     rows = {sample.sample_id: row for row, sample in enumerate(samples)}
@@ -97,22 +139,25 @@ def pair_predictions(
         alias = sample.tags.get("alias", "")
         if alias and aliases[alias] == 1:
             rows.setdefault(alias, row)
-    paired: list[Prediction | None] = [None] * len(samples)
+    found: list[list[tuple[int, Prediction]]] = [[] for _ in samples]
     for index, prediction in enumerate(predictions):
         name = prediction.sample_id
-        if name not in rows:
+        # Whole numbers that went through a table of floats end in ".0".
+        known = name if name in rows else name.removesuffix(".0")
+        if known not in rows:
             reason = (
                 f"unknown id {name!r}: none of these {len(samples)} annotated samples has it; "
-                f"their ids look like {samples[0].sample_id!r}"
+                f"their ids look like {samples[0].sample_id!r}{_or_alias(samples[0])}"
                 if samples
                 else f"unknown id {name!r}: there are no annotated samples"
             )
             raise AnnotationError("predictions", index, "id", reason)
-        if paired[rows[name]] is not None:
-            reason = f"{name!r} is predicted twice; give one prediction per sample"
-            raise AnnotationError("predictions", index, "id", reason)
-        paired[rows[name]] = prediction
-    return paired
+        found[rows[known]].append((index, prediction))
+    return found
+
+
+def _or_alias(sample: Sample) -> str:
+    return f" or {sample.tags['alias']!r}" if sample.tags.get("alias") else ""
 
 
 def groups_of(samples: Sequence[Sample], types: Iterable[str] = ()) -> dict[str, Mask]:
@@ -166,6 +211,7 @@ class Tally:
     per_type: dict[str, dict[str, Metric]] = field(default_factory=dict)
     scores: list[SampleScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
 
     def add(
         self,
@@ -232,6 +278,19 @@ class Tally:
             ci95=None if interval is None else (100 * interval[0], 100 * interval[1]),
         )
 
+    def say_unread(self, reason: str, answers: Iterable[tuple[object, bool]]) -> None:
+        """Note answers that could not be read.
+
+        Args:
+            reason: see `Unread`.
+            answers: each answer as it is shown, and whether it could be read.
+        """
+        every = list(answers)
+        unread = [str(shown) for shown, could in every if not could]
+        if unread:
+            examples = tuple(_shortened(each) for each in dict.fromkeys(unread))[:EXAMPLES_SHOWN]
+            self.unread.append(Unread(reason, len(unread), len(every), examples))
+
     def evaluation(
         self, predictions: Sequence[object | None], missing_rule: str = COUNTED_AS_WRONG
     ) -> Evaluation:
@@ -256,7 +315,12 @@ class Tally:
             missing=missing,
             missing_rule=missing_rule,
             warnings=tuple(warnings),
+            unread=tuple(self.unread),
         )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_EXAMPLE else text[: LONGEST_EXAMPLE - 3] + "..."
 
 
 def _metric(name: str, columns: _Columns, mask: Mask) -> Metric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def result_lines(line: type[ResultLine], *, several_answers: bool = False) -> Ev
     Args:
         line: what its lines hold.
         several_answers: its annotations have several answers to a question, of which 3DRS writes
-            one; that is said in a warning.
+            one; that is said in a warning. Lines on one question are then rows of their own.
     """
 
     def read(values: Any, path: Path, kind: str) -> PredictionFile:
@@ -122,15 +123,38 @@ def result_lines(line: type[ResultLine], *, several_answers: bool = False) -> Ev
         lines = [_parse(line, value, index, path, kind) for index, value in enumerate(items)]
         if not lines:
             raise AnnotationError(path, "-", "file", "is empty; it holds no prediction")
-        refuse_repeats((each.sample_id for each in lines), path)
+        if not several_answers:
+            refuse_repeats((each.sample_id for each in lines), path)
+        asked = _one_per_question(lines) if several_answers else lines
         return PredictionFile(
             "3drs",
             [each.prediction() for each in lines],
-            [_sample(each, kind) for each in lines],
+            [_sample(each, kind) for each in asked],
             warnings=_warnings(lines, several_answers),
+            by_rows=several_answers,
         )
 
     return EvaluatorFormat("3drs", line, read)
+
+
+_NUMBERED = re.compile(r"([^_]+_.+)_[0-9]+")
+
+
+def numbered_question(name: str) -> str:
+    """`<benchmark>_<question>` of `<benchmark>_<question>_<k>`; empty for other names."""
+    found = _NUMBERED.fullmatch(name)
+    return found[1] if found else ""
+
+
+def _one_per_question(lines: Sequence[ResultLine]) -> list[ResultLine]:
+    """Of the lines on one question that which is numbered 0, else the first: it has the truth."""
+    found: dict[str, ResultLine] = {}
+    for line in lines:
+        whole = numbered_question(line.sample_id)
+        kept = found.setdefault(whole or line.sample_id, line)
+        if line.sample_id == f"{whole}_0" != kept.sample_id:
+            found[whole] = line
+    return list(found.values())
 
 
 def _warnings(lines: Sequence[ResultLine], several_answers: bool) -> tuple[str, ...]:

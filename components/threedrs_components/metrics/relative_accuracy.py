@@ -56,26 +56,33 @@ _TENS = {
 }
 _SCALES = {"hundred": 100, "thousand": 1000}
 _DIGITS = re.compile(r"-?\d+(?:\.\d+)?")
-_WORD = re.compile(r"[a-z]+")
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 def number_in_text(text: str) -> float:
     """The first number in a text, in digits or in English words; NaN if there is none.
 
-    Digits anywhere go before words, and a run of number words is read as one number.
+    Whichever begins first counts, and a run of number words is read as one number.
     """
     digits = _DIGITS.search(text)
-    if digits:
-        return float(digits[0])
+    # Words behind the digits come too late, and digits end a run of words.
+    words = _first_run(text[: digits.start()] if digits else text)
+    if words:
+        return _words_to_number(words)
+    return float(digits[0]) if digits else math.nan
+
+
+def _first_run(text: str) -> list[str]:
     run: list[str] = []
-    for word in _WORD.findall(text.lower()):
-        if word in _UNITS or word in _TENS or (run and word in _SCALES):
-            run.append(word)
-        elif word in _SCALES:
-            run += ["one", word]
-        elif run and word != "and":
+    for word in _WORD.findall(text):
+        small = word.lower()
+        if small in _UNITS or small in _TENS or (run and small in _SCALES):
+            run.append(small)
+        elif small in _SCALES:
+            run += ["one", small]
+        elif run and small != "and":
             break
-    return _words_to_number(run) if run else math.nan
+    return run
 
 
 def _words_to_number(words: list[str]) -> float:

@@ -10,14 +10,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from threedrs_components.scenes.boxes import read_box_lists, write_box_lists
+from threedrs_components.scenes.boxes import read_box_lists, write_exact_boxes
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
 from threedrs_components.scenes.rgbd_folder import load_folder, load_images
 from threedrs_components.scenes.settings import PROPOSALS, Progress, Role, SceneSettings
 from threedrs_components.scenes.splits import ALL, chosen_split
 from threedrs_platform.config import PLACE
 from threedrs_platform.errors import DataError, SceneError
-from threedrs_platform.records import Boxes, Float32, Metric, Scene
+from threedrs_platform.records import Boxes, Metric, Scene
 
 UNLABELLED = "object"
 """Label of boxes that come from a list without labels."""
@@ -32,7 +32,7 @@ class ScanNetConfig(SceneSettings):
     frame_lists: Annotated[dict[str, str], PLACE]
     """EmbodiedScan info file (.pkl or .json) per split."""
     boxes: Annotated[tuple[str, ...], PLACE] = ()
-    """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json; later files win."""
+    """Ground-truth boxes per scene, e.g. scannet_train_gt_box.json."""
     proposals: Annotated[tuple[str, ...], PLACE] = ()
     """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
@@ -78,7 +78,8 @@ class ScanNetConfig(SceneSettings):
         """Write the splits, and the proposals in one form."""
         if self.proposals:
             (out / PROPOSALS).mkdir()
-            write_box_lists(out / PROPOSALS / "boxes.json", _merged(self.proposals))
+            proposals = read_box_lists(*map(Path, self.proposals))
+            write_exact_boxes(out / PROPOSALS / "boxes.json", proposals)
         return super().write(out, role, progress)
 
 
@@ -97,7 +98,7 @@ class ScanNet:
         self._splits = {
             split: read_frame_lists(Path(path)) for split, path in config.frame_lists.items()
         }
-        self._boxes = _merged(config.boxes)
+        self._boxes = read_box_lists(*map(Path, config.boxes))
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
@@ -159,13 +160,7 @@ class ScanNet:
         boxes = self._boxes.get(scene_id)
         if boxes is None:
             return scene.objects
-        ids = tuple(int(index) for index in np.arange(len(boxes)))
-        return Boxes(ids, (UNLABELLED,) * len(boxes), boxes)
-
-
-def _merged(paths: Sequence[str]) -> dict[str, Float32]:
-    """Boxes by scene; of a scene that stands in several files, those of the last."""
-    return {scene: boxes for path in paths for scene, boxes in read_box_lists(Path(path)).items()}
+        return Boxes(boxes.ids, (UNLABELLED,) * len(boxes.ids), boxes.boxes)
 
 
 class AllImages:

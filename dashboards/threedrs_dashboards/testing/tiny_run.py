@@ -17,7 +17,7 @@ import numpy as np
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import write_predictions
 from threedrs_components.benchmarks.sample_files import read_samples, write_samples
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
@@ -121,7 +121,7 @@ class _Artifacts:
 
     def _prepare(self) -> PreparedScenes:
         source = RGBDFolder(self._scenes)
-        proposals = read_box_lists(self._scenes / "proposals" / "val.json")
+        proposals = read_candidates(self._scenes / "proposals" / "val.json")
         for scene_id in source.scenes("all"):
             config = PrepareConfig(num_frames=FRAMES, grid=GRID)
             scene = prepare_scene(source.load(scene_id), proposals.get(scene_id), config)

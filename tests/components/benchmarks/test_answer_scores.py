@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFiles
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.scanqa.config import ScanQA
 from threedrs_components.benchmarks.scanqa.loader import question_class
 from threedrs_components.benchmarks.scanqa.scorer import ScanQAScorer
@@ -298,3 +299,90 @@ def test_the_evaluation_is_json() -> None:
     content = json.loads(json.dumps(found.as_json()))
     assert content["protocol"] == "leo" and content["missing"] == 0
     assert set(content["metrics"]["em@1"]) == {"value", "unit", "n", "ci95", "chance", "majority"}
+
+
+def test_chat_scene_takes_the_final_dot_off_its_answers_and_not_off_references() -> None:
+    # Cleaning trims blanks before it drops dots: the reference keeps the blank before its dot.
+    found = SQA3DScorer(protocol="chat_scene").evaluate(
+        [asked("a", "left .", kind="what")], said(a="left .")
+    )
+    assert (found.metrics["em"].value, found.metrics["em_refined"].value) == (0.0, 100.0)
+
+
+DIRECTION = "object_rel_direction_"
+
+
+@pytest.mark.parametrize(
+    ("levels", "average", "warning"),
+    [
+        (("easy", "medium", "hard"), (1 / 3 + 1) / 2, None),
+        # thinking-in-space averages three tasks: medium 0, hard 0, route 1.
+        (("medium", "hard"), 1 / 3, "each other level is a task of its own"),
+        (("hard",), 1 / 2, "each other level is a task of its own"),
+        # It stops here; the mean of the levels there is what it would have.
+        (("easy", "hard"), (1 / 2 + 1) / 2, "is the mean of those there"),
+        ((), 1.0, None),
+    ],
+)
+def test_absent_levels_of_direction_count_as_in_the_reference(
+    levels: tuple[str, ...], average: float, warning: str | None
+) -> None:
+    samples = [spatial(level, DIRECTION + level, "A", 2) for level in levels]
+    samples.append(spatial("route", "route_planning", "A", 2))
+    said_right = {each.sample_id: "A" for each in samples if each.sample_id in ("easy", "route")}
+    said_wrong = {each.sample_id: "B" for each in samples if each.sample_id not in said_right}
+    found = VSIBenchScorer(protocol="official").evaluate(samples, said(**said_right, **said_wrong))
+    assert found.metrics["average"].value == pytest.approx(100 * average)
+    assert (warning in " ".join(found.warnings)) if warning else not found.warnings
+
+
+TEN_UNREAD = ("(A)", "**A**", "A)", "A:", "The answer is A", "Option A", "<A>", "A\n\nA", " A", "")
+
+
+def test_letters_that_cannot_be_read_are_said_beside_the_score() -> None:
+    samples = [spatial(str(n), "route_planning", "A", 4) for n in range(11)]
+    answers = {str(n): text for n, text in enumerate((*TEN_UNREAD, "a. left"))}
+    found = VSIBenchScorer(protocol="official").evaluate(samples, said(**answers))
+    assert found.metrics["average"].value == pytest.approx(100 / 11)
+    [unread] = found.unread
+    assert (unread.count, unread.of) == (10, 11)
+    assert unread.examples == ("'(A)'", "'**A**'", "'A)'")
+    assert found.as_json()["unread"][0]["count"] == 10
+
+
+@pytest.mark.parametrize(("protocol", "unread"), [("official", 3), ("lmms_eval", 1)])
+def test_numbers_that_cannot_be_read_are_said(protocol: str, unread: int) -> None:
+    samples = [spatial(str(n), "object_counting", "3") for n in range(4)]
+    samples += [spatial(kind, DIRECTION + kind, "A", 2) for kind in LEVELS]
+    answers = {"0": "The answer is 3", "1": "three", "2": "3", "3": "many"}
+    found = VSIBenchScorer(protocol=protocol).evaluate(samples, said(**answers))
+    assert [each.count for each in found.unread] == [unread]
+
+
+def test_each_source_has_its_average_and_its_missing_answers() -> None:
+    def from_source(name: str, source: str, truth: str = "A") -> Sample:
+        return asked(name, truth, kind="route_planning", options="4", dataset=source)
+
+    samples = [from_source("a", "scannet"), from_source("b", "scannet", "B")]
+    samples += [from_source("c", "scannetpp"), from_source("d", "scannetpp")]
+    found = VSIBenchScorer(protocol="official").evaluate(samples, said(a="A", b="A"))
+    metrics = {metric.name: metric for metric in found.flat()[0]}
+    assert metrics["vsibench/average"].value == 25.0
+    assert metrics["vsibench/average/scannet"].value == 50.0
+    assert metrics["vsibench/average/scannetpp"].value == 0.0
+    assert metrics["vsibench/missing/scannet"].value == 0
+    assert (metrics["vsibench/missing/scannetpp"].value, found.missing) == (2, 2)
+    said_beside = " ".join(found.warnings)
+    assert "no question of scannetpp has a prediction" in said_beside
+    assert "no question is about arkitscenes: the average is not that of VSI-Bench" in said_beside
+
+
+@pytest.mark.parametrize("mark", ["left\n", "\nleft", "left<|im_end|>", "left</s>", "left\t"])
+@pytest.mark.parametrize("kind", ["sqa3d", "scanqa"])
+def test_marks_that_stay_part_of_an_answer_are_said(kind: str, mark: str) -> None:
+    benchmark = BENCHMARKS[kind]()
+    samples = [asked("a", "left", kind="what"), asked("b", "left", kind="what")]
+    scorer = benchmark.scorer(protocol=benchmark.default_protocol, text_metrics=())
+    found = scorer.evaluate(samples, said(a=mark, b="left"))
+    [unread] = found.unread
+    assert (unread.count, unread.of, unread.examples) == (1, 2, (repr(mark),))

@@ -155,13 +155,13 @@ def test_of_equal_boxes_3drs_takes_the_first_and_leo_the_last() -> None:
     references = [[framed_3drs(LAMP)], [framed_3drs(CHAIR)]]
     check(score(PAIR, [SCENE]), "0.5", [framed_3drs(FIRST), framed_3drs("")], references)
     check(score(PAIR, [SCENE]), "0.25", [framed_3drs(FIRST), framed_3drs(THIRD)], references)
-    cased = [[framed_leo(LAMP)], [framed_leo(CHAIR)]]
+    cased = [[framed(LAMP)], [framed(CHAIR)]]
     check(score(PAIR, [SCENE], "leo"), "0.5", [framed_leo(SECOND), "sos eos"], cased)
 
 
 def test_leo_leaves_out_objects_that_were_not_predicted() -> None:
     found = score(PAIR, [Prediction("a", text=LAMP, boxes=(UNIT,))], "leo")
-    check(found, "0.5", [framed_leo(LAMP)], [[framed_leo(LAMP)]])
+    check(found, "0.5", [framed_leo(LAMP)], [[framed(LAMP)]])
     assert (found.missing, found.samples) == (1, 2) and "left out" in found.missing_rule
 
 
@@ -272,8 +272,30 @@ def test_a_scene_needs_one_caption_per_box() -> None:
 def test_leo_keeps_an_empty_caption_apart_from_an_object_without_box() -> None:
     # Said nothing: "sos" + blank + blank + "eos", three tokens at single spaces; no box: two.
     found = score(PAIR, [Prediction("a", text="", boxes=(UNIT,)), Prediction("b", text="")], "leo")
-    references = [[framed_leo(LAMP)], [framed_leo(CHAIR)]]
+    references = [[framed(LAMP)], [framed(CHAIR)]]
     check(found, "0.5", ["sos  eos", "sos eos"], references)
+
+
+@pytest.mark.parametrize("ready", ["A red lamp. Dust.", "sos A red lamp. Dust. eos"])
+def test_leo_takes_references_as_they_come(ready: str) -> None:
+    found = score(
+        [thing("a", UNIT, ready), thing("b", FAR, CHAIR)],
+        [
+            Prediction("a", text="A red lamp. Dust.", boxes=(UNIT,)),
+            Prediction("b", text=CHAIR, boxes=(FAR,)),
+        ],
+        "leo",
+    )
+    texts = ["sos A red lamp . Dust . eos", "sos a brown chair eos"]
+    references = [["sos A red lamp. Dust. eos"], ["sos a brown chair eos"]]
+    check(found, "0.5", texts, references)
+
+
+def test_chat_scene_frames_a_caption_again_and_a_ready_reference_never() -> None:
+    said = [Prediction("a", text="sos a red lamp eos", boxes=(UNIT,))]
+    found = score([thing("a", UNIT, "sos a red lamp eos"), PAIR[1]], said, "chat_scene")
+    texts = ["sos sos a red lamp eos eos", "sos eos"]
+    check(found, "0.5", texts, [["sos a red lamp eos"], ["sos a brown chair eos"]])
 
 
 @pytest.mark.parametrize("protocol", ["scan2cap", "benchmark"])

@@ -1,9 +1,12 @@
 """ScanRefer and Multi3DRefer by every protocol, with the arithmetic."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from threedrs_components.benchmarks.multi3drefer.scorer import Multi3DReferScorer
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.scanrefer.scorer import ScanReferScorer
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_platform.errors import AnnotationError
@@ -66,6 +69,35 @@ def test_the_zero_target_score_never_wins_in_scanrefer() -> None:
     assert value(found, "acc@0.5") == 100.0
     # One of two candidates hits.
     assert found.metrics["acc@0.5"].chance == 50.0
+
+
+def test_a_scene_without_proposals_leaves_nothing_to_chance() -> None:
+    predictions = [given("a", AWAY, UNIT, scores=(0.1, 0.4, 0.9)), given("b", scores=(0.9,))]
+    found = scanrefer([query("a", UNIT), query("b", UNIT)], predictions)
+    assert found.metrics["acc@0.5"].chance == 25.0
+
+
+MIN_MAX = (0.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+CENTRED = (0.5, 0.5, 0.5, 1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["scanrefer", "multi3drefer", "scan2cap"])
+def test_boxes_that_are_corners_and_negative_sizes_are_said(kind: str) -> None:
+    samples = [query(name, CENTRED, kind="st_wo_d") for name in "ab"]
+    samples = [replace(sample, answers=("x",)) for sample in samples]
+    scorer = BENCHMARKS[kind]()
+    judge = scorer.scorer(protocol=scorer.default_protocol)
+    text = "x" if kind == "scan2cap" else None
+
+    def unread(*boxes: tuple[float, ...]) -> list[str]:
+        said = [Prediction(name, text, (box,)) for name, box in zip("ab", boxes, strict=True)]
+        return [str(each) for each in judge.evaluate(samples, said).unread]
+
+    assert unread(CENTRED, CENTRED) == unread(CENTRED, AWAY) == []
+    [corners] = unread(MIN_MAX, MIN_MAX)
+    assert corners.startswith("2 of 2 boxes overlap their object by 0.25 if they are read as two")
+    [negative] = unread(CENTRED, (0.5, 0.5, 0.5, -1.0, 1.0, 1.0))
+    assert negative.startswith("1 of 2 boxes have negative sizes")
 
 
 def test_a_missing_prediction_is_a_miss_and_is_counted() -> None:

@@ -99,3 +99,33 @@ def test_a_conversation_has_two_turns(write: Writer) -> None:
     record["conversations"].reverse()
     with pytest.raises(AnnotationError, match="a human turn and then a gpt turn"):
         read(write, "scanqa", record)
+
+
+def situated(name: Any, situation: str, answer: str = "left") -> Any:
+    return conversation(name, "sqa3d", f"<image> {situation} Where?", answer)
+
+
+def test_situations_of_a_question_share_its_id_in_sqa3d(write: Writer) -> None:
+    """As `sqa3d_train_llava_style.json`: a record per situation, all under the question's id."""
+    records = [situated(220602000001, f"I am {word}.") for word in ("here", "there", "sitting")]
+    found = read(write, "sqa3d", *records, situated(220602000002, "I lie."), split="train")
+    assert [sample.sample_id for sample in found] == [
+        "220602000001_0",
+        "220602000001_1",
+        "220602000001_2",
+        "220602000002",
+    ]
+    assert [sample.prompt.split(".\n")[-1].split()[2] for sample in found][:2] == [
+        "here.",
+        "there.",
+    ]
+
+
+def test_an_id_of_two_questions_is_refused(write: Writer) -> None:
+    with pytest.raises(AnnotationError, match=r"record 1: id: '1' is also record 0's, of another"):
+        read(write, "sqa3d", situated(1, "a"), {**situated(1, "a"), "video": "scannet/s9"})
+    with pytest.raises(AnnotationError, match="or with another answer"):
+        read(write, "sqa3d", situated(1, "a"), situated(1, "b", answer="right"))
+    record = conversation("a", "scanqa", "x", "y")
+    with pytest.raises(AnnotationError, match="record 1: id: 'a' occurs twice"):
+        read(write, "scanqa", record, record)

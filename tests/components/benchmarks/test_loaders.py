@@ -10,12 +10,12 @@ import pytest
 from pyarrow import parquet
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder
-from threedrs_components.benchmarks.boxes import hull
 from threedrs_components.benchmarks.config import BenchmarksConfig, PromptConfig
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_components.benchmarks.scan2cap.scorer import Scan2CapScorer
 from threedrs_components.benchmarks.scanqa.scorer import ScanQAScorer
 from threedrs_components.benchmarks.wording import Wording
+from threedrs_components.metrics.iou import CornerBox
 from threedrs_platform.config.faults import validate
 from threedrs_platform.errors import AnnotationError, ConfigError
 from threedrs_platform.records import Prediction, Sample
@@ -356,4 +356,4 @@ def test_prediction_objects_are_paired_by_id(world: Path) -> None:
 
 def test_corners_in_any_order_give_centre_and_size() -> None:
     corners = [[x, y, z] for z in (3, 1) for x in (0, 2) for y in (5, 4)]
-    assert hull(corners) == (1, 4.5, 2, 2, 1, 2)
+    assert CornerBox.around(corners) == (1, 4.5, 2, 2, 1, 2)

@@ -1,10 +1,13 @@
 """What is refused when files are scored: the message names file, record and field."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from threedrs_components.benchmarks.scoring import score
 from threedrs_platform.errors import AnnotationError, ConfigError
@@ -42,6 +45,9 @@ def line(**more: Any) -> dict[str, Any]:
         ("p.json", '{"s0": [], "s0": []}', "JSON: key 's0' occurs twice"),
         ("p.json", "[" * 200_000, "JSON: is nested too deeply"),
         ("p.jsonl", '{"id": ' + "9" * 5000 + "}", "line 1: JSON: Exceeds the limit"),
+        ("p.json", '[{"id": "a", "text": "x"},]', "a comma stands behind the last value, remove"),
+        ("p.jsonl", '{"id": "a", "text": "x"},', "line 1: JSON: Extra data; a comma stands"),
+        ("p.json", "{'id': 'a'}", "this is Python's own notation, write it with json.dumps"),
         ("p" * 300, "", "cannot be read: File name too long"),
     ],
 )
@@ -53,6 +59,36 @@ def test_unreadable_predictions_name_record_and_field(
         path.write_text(content)
     with pytest.raises(AnnotationError, match=message):
         score("scanrefer", predictions=path, annotations=[])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("p.jsonl", b'{"id": "caf\xe9"}', "not UTF-8 text .byte 11.; save it as UTF-8"),
+        ("p.json", b"\xff\xfe{", "not UTF-8 text"),
+        ("p.parquet", b"PAR1" + bytes(40) + b"PAR1", "cannot be read as Parquet, is it complete"),
+        ("p.parquet", b'{"id": "a"}', "cannot be read as Parquet, is it complete"),
+    ],
+)
+def test_files_of_other_bytes_are_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AnnotationError, match=f"{name}: .*{message}"):
+        score("scanrefer", predictions=tmp_path / name, annotations=[])
+
+
+def test_a_table_without_a_column_names_it(world: Path) -> None:
+    lines = (world / "annotations/vsibench_val.jsonl").read_text().splitlines()
+    table = pa.Table.from_pylist([json.loads(line) for line in lines])
+    path = world / "cut.parquet"
+    parquet.write_table(table.drop_columns(["question_type"]), path)
+    with pytest.raises(AnnotationError, match=r"cut.parquet: record 0: question_type: Field req"):
+        score("vsibench", predictions=[Prediction("0", text="x")], annotations=path)
+    parquet.write_table(table, path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(AnnotationError, match=r"cut.parquet: .*is it complete"):
+        score("vsibench", predictions=[Prediction("0", text="x")], annotations=path)
 
 
 @pytest.mark.parametrize(

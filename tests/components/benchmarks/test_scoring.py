@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.prediction_formats import read_prediction_file
@@ -89,6 +91,59 @@ def test_3drs_answers_take_all_references_from_the_annotations(world: Path, writ
     assert found.metrics["em@1"].value == 50.0
 
 
+def answer(name: str, said: str, truth: str) -> dict[str, Any]:
+    return line(dataset="scanQA", sample_id=name, pred_response=said, gt_response=truth)
+
+
+def test_rows_of_a_question_count_twice_in_em_and_once_in_text_scores(write: Writer) -> None:
+    once = [answer("scanqa_a_0", "red", "red"), answer("scanqa_b_1", "a big lamp", "a lamp")]
+    again = answer("scanqa_a_2", "blue", "never looked at")
+    rows = write("p.jsonl", [once[0], again, again, once[1]])
+    found = score("scanqa", predictions=rows)
+    # Of four rows the first is right; the last one about `a` speaks for it elsewhere.
+    assert (found.metrics["em@1"].value, found.metrics["em@1"].n) == (25.0, 4)
+    assert (found.samples, found.missing) == (2, 0)
+    assert "2 answers repeat a question" in " ".join(found.warnings)
+    alone = score(
+        "scanqa", predictions=write("q.jsonl", [answer("scanqa_a_0", "blue", "red"), once[1]])
+    )
+    for name in ("bleu1", "rouge_l", "cider"):
+        assert found.metrics[name] == alone.metrics[name]
+    with pytest.raises(AnnotationError, match="predicted twice"):
+        score("scanqa", predictions=rows, protocol="official")
+
+
+def test_a_row_belongs_to_the_question_whatever_its_number(world: Path, write: Writer) -> None:
+    rows = write("p.jsonl", [answer("scanqa_val-s0-0_3", "left", "x")])
+    raw = world / "annotations" / "ScanQA_v1.0_val.json"
+    assert score("scanqa", predictions=rows, annotations=raw).metrics["em@1"].value == 50.0
+    processed = {
+        "id": "scanqa_val-s0-0_0",
+        "video": "scannet/s0",
+        "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "left"}],
+        "metadata": {"dataset": "scanQA", "question_type": "", "answers": ["left"]},
+    }
+    style = write("scanqa_val_llava_style.json", [processed])
+    assert score("scanqa", predictions=rows, annotations=style).metrics["em@1"].value == 100.0
+
+
+def test_repeats_in_scanrefer_s_list_are_rows_for_its_own_script(
+    world: Path, write: Writer
+) -> None:
+    hit = {"scene_id": "s0", "object_id": 0, "ann_id": 0, "bbox": corners(UNIT)}
+    miss = {"scene_id": "s0", "object_id": 1, "ann_id": 0, "bbox": corners([9, 9, 9, 1, 1, 1])}
+    path = write("p.json", [hit, hit, miss])
+    found = score("scanrefer", predictions=path, annotations=world, protocol="official")
+    assert found.metrics["acc@0.5"].value == pytest.approx(100 * 2 / 3)
+    assert (found.metrics["acc@0.5"].n, found.samples, found.missing) == (3, 5, 3)
+    assert "1 predictions repeat one before: each of them counts" in found.warnings
+    once = score("scanrefer", predictions=path, annotations=world)
+    assert (once.metrics["acc@0.5"].value, once.metrics["acc@0.5"].n) == (20.0, 5)
+    other = write("q.json", [hit, {**hit, "bbox": corners(FAR)}])
+    with pytest.raises(AnnotationError, match="record 1: id: 'scanrefer_s0_0_0' is pred"):
+        score("scanrefer", predictions=other, annotations=world, protocol="official")
+
+
 @pytest.mark.parametrize("protocol", ["3drs", "official", "m3dref"])
 def test_the_benchmark_s_own_list_finds_its_objects(
     world: Path, write: Writer, protocol: str
@@ -108,6 +163,21 @@ def test_the_benchmark_s_own_list_finds_its_objects(
     assert found.missing == 3
 
 
+def test_flags_of_the_list_find_processed_conversations(write: Writer) -> None:
+    record = {
+        "id": "scanrefer_0",
+        "video": "scannet/s0",
+        "conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "<ground>"}],
+        "metadata": {"dataset": "scanrefer", "ann_id": "0", "object_id": 0},
+        "box": UNIT,
+    }
+    item = {"scene_id": "s0", "object_id": 0, "ann_id": 0, "bbox": corners(UNIT)}
+    path = write("p.json", [item | {"unique_multiple": 1, "others": 1}])
+    annotations = write("scanrefer_val_llava_style.json", [record])
+    found = score("scanrefer", predictions=path, annotations=annotations, protocol="official")
+    assert found.per_type["multiple_in_others"]["acc@0.5"].value == 100.0
+
+
 def test_annotations_may_bring_their_own_corners(write: Writer) -> None:
     record = {
         "scene_id": "s0",
@@ -120,6 +190,22 @@ def test_annotations_may_bring_their_own_corners(write: Writer) -> None:
     annotations = write("gt_bbox.json", [record])
     predictions = write("p.jsonl", [{"id": "scanrefer_s0_0_0", "boxes": [FAR]}])
     found = score("scanrefer", predictions=predictions, annotations=annotations)
+    assert found.metrics["acc@0.5"].value == 100.0
+
+
+@pytest.mark.parametrize("protocol", ["3drs", "official"])
+def test_corners_of_both_sides_are_compared_as_given(write: Writer, protocol: str) -> None:
+    # IoU is 1/2 to the last bit; through centre and size it would be a little less.
+    given = [[0.1, 0.2, 0.3], [1.5550000000000002, 0.905, 0.561]]
+    truth = [[0.1, 0.2, 0.3], [3.0099999456536515, 0.905, 0.561]]
+    item = {"scene_id": "s0", "object_id": 0, "ann_id": 0}
+    record = {**item, "object_name": "lamp", "description": "x", "bbox": truth}
+    found = score(
+        "scanrefer",
+        predictions=write("p.json", [{**item, "bbox": given}]),
+        annotations=write("gt_bbox.json", [record]),
+        protocol=protocol,
+    )
     assert found.metrics["acc@0.5"].value == 100.0
 
 
@@ -174,6 +260,81 @@ def test_ranked_answers_are_scanqa_s(world: Path, write: Writer) -> None:
     annotations = world / "annotations" / "ScanQA_v1.0_val.json"
     found = score("scanqa", predictions=write("p.json", items), annotations=annotations)
     assert found.metrics["em@10"].value == 50.0
+
+
+ANSWERS = {"val-s0-0": "left", "val-s0-1": "brown"}
+LOGGED = [
+    {
+        "doc_id": number,
+        "doc": {"question_id": name, "question": "x"},
+        "target": "y",
+        "resps": [[text]],
+        "filtered_resps": [text],
+    }
+    for number, (name, text) in enumerate(ANSWERS.items())
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format_name"),
+    [
+        ("p.jsonl", LOGGED, "lmms-eval"),
+        ("p.json", {"args": {}, "logs": LOGGED}, "lmms-eval"),
+        ("p.json", [{"image_id": k, "caption": v} for k, v in ANSWERS.items()], "coco"),
+        ("p.json", [{"question_id": k, "answer": v} for k, v in ANSWERS.items()], "coco"),
+        ("p.jsonl", [{"id": k, "answer": v} for k, v in ANSWERS.items()], "coco"),
+        ("p.json", ANSWERS, "mapping"),
+    ],
+)
+def test_texts_of_general_tools_are_read(
+    world: Path, write: Writer, name: str, content: Any, format_name: str
+) -> None:
+    path, annotations = write(name, content), world / "annotations" / "ScanQA_v1.0_val.json"
+    assert read_prediction_file(path, BENCHMARKS["scanqa"]()).format == format_name
+    found = score("scanqa", predictions=path, annotations=annotations)
+    own = write("own.jsonl", [{"id": k, "text": v} for k, v in ANSWERS.items()])
+    assert found.metrics == score("scanqa", predictions=own, annotations=annotations).metrics
+    assert found.missing == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"doc_id": 0, "resps": [["a"]]}, "record 0: doc: has no question_id or id, and doc_id"),
+        (LOGGED[0] | {"filtered_resps": ["a", "b"]}, "filtered_resps: holds 2 responses; one"),
+        (LOGGED[0] | {"filtered_resps": [3]}, "holds 1 responses; one text is expected, not a in"),
+    ],
+)
+def test_logs_that_leave_the_answer_open_are_refused(
+    world: Path, write: Writer, line: Any, message: str
+) -> None:
+    with pytest.raises(AnnotationError, match=message):
+        score("scanqa", predictions=write("p.jsonl", [line]), annotations=world)
+
+
+def test_captions_may_be_named_as_scan2cap_names_objects(world: Path, write: Writer) -> None:
+    path = write("p.json", [{"image_id": "s0|0|lamp", "caption": "a red lamp"}])
+    assert score("scan2cap", predictions=path, annotations=world).missing == 3
+
+
+@pytest.mark.parametrize("name", [0, 0.0, "0", "0.0"])
+def test_ids_may_have_been_a_column_of_floats(world: Path, write: Writer, name: Any) -> None:
+    path = write("p.jsonl", [{"id": name, "text": "4"}])
+    found = score("vsibench", predictions=path, annotations=world)
+    assert found.missing == found.samples - 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+def test_files_of_windows_shells_are_read(world: Path, encoding: str) -> None:
+    path = world / "p.jsonl"
+    path.write_text('{"id": "val-s0-1", "text": "brown"}\r\n', encoding=encoding)
+    assert score("scanqa", predictions=path, annotations=world).metrics["em@1"].value == 50.0
+
+
+def test_predictions_may_be_a_table(world: Path) -> None:
+    path = world / "p.parquet"
+    parquet.write_table(pa.Table.from_pylist([{"id": "val-s0-1", "text": "brown"}]), path)
+    assert score("scanqa", predictions=path, annotations=world).metrics["em@1"].value == 50.0
 
 
 def test_questions_and_annotations_come_in_any_order(world: Path, write: Writer) -> None:

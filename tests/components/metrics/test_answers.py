@@ -136,7 +136,13 @@ def test_the_answer_proper_ends_at_the_first_space(text: str, word: str) -> None
         ("one hundred and five", 105.0),
         ("two thousand three hundred", 2300.0),
         ("a hundred", 100.0),
-        ("three, 4", 4.0),
+        ("three, 4", 3.0),
+        ("4, three", 4.0),
+        ("one apple, room 2", 1.0),
+        ("room2 has one", 2.0),
+        ("someone saw 2", 2.0),
+        ("twenty 5", 20.0),
+        ("\u0130\u0130\u0130 two 3", 2.0),
     ],
 )
 def test_numbers_are_found_in_text(text: str, number: float) -> None:

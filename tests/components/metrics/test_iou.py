@@ -1,5 +1,7 @@
 """Overlap of boxes, against interval arithmetic."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from threedrs_components.metrics.iou import (
     DOUBLE,
     M3DREF_CLIP,
     SCAN2CAP,
+    CornerBox,
     IouRule,
     iou_matrix,
     paired_iou,
@@ -72,3 +75,27 @@ def test_pairs_are_the_diagonal_of_the_matrix() -> None:
     np.testing.assert_array_equal(
         paired_iou(boxes[0], boxes[1]), np.diag(iou_matrix(boxes[0], boxes[1]))
     )
+
+
+GIVEN = [[0.1, 0.2, 0.3], [1.5550000000000002, 0.905, 0.561]]
+ASKED = [[0.1, 0.2, 0.3], [3.0099999456536515, 0.905, 0.561]]
+"""IoU is 1/2 to the last bit by these corners, and less through centre and size."""
+
+
+def by_hand(first: list[list[float]], second: list[list[float]]) -> float:
+    sides = [
+        max(0.0, min(first[1][axis], second[1][axis]) - max(first[0][axis], second[0][axis]))
+        for axis in range(3)
+    ]
+    volumes = [
+        math.prod(high - low for low, high in zip(*box, strict=True)) for box in (first, second)
+    ]
+    shared = math.prod(sides)
+    return shared / (sum(volumes) - shared + 1e-8)
+
+
+def test_corners_are_compared_as_they_are_given() -> None:
+    first, second = CornerBox.around(GIVEN), CornerBox.around(ASKED)
+    assert by_hand(GIVEN, ASKED) == 0.5
+    assert paired_iou([first], [second])[0] == iou_matrix([first], [second])[0, 0] == 0.5
+    assert paired_iou([tuple(first)], [tuple(second)])[0] < 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.control import (
     ObjectTraces,
@@ -141,7 +141,7 @@ def test_training_proposals_are_the_boxes_and_validation_proposals_are_not(
 ) -> None:
     source = RGBDFolder(small_world)
     for split, exact in (("train", True), ("val", False)):
-        proposals = read_box_lists(small_world / "proposals" / f"{split}.json")
+        proposals = read_candidates(small_world / "proposals" / f"{split}.json")
         assert sorted(proposals) == list(source.scenes(split))
         for scene_id, boxes in proposals.items():
             objects = source.load(scene_id).objects
@@ -152,7 +152,7 @@ def test_training_proposals_are_the_boxes_and_validation_proposals_are_not(
 
 def test_validation_proposals_hold_no_true_box(small_world: Path) -> None:
     source = RGBDFolder(small_world)
-    for scene_id, boxes in read_box_lists(small_world / "proposals/val.json").items():
+    for scene_id, boxes in read_candidates(small_world / "proposals/val.json").items():
         objects = source.load(scene_id).objects
         assert objects is not None
         assert not (boxes[:, None] == objects.boxes).all(-1).any()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.scene import make_scene
 from threedrs_components.scenes.prepared import (
@@ -167,7 +167,7 @@ def test_a_damaged_file_is_named(scene: Scene, tmp_path: Path) -> None:
 
 def test_a_written_world_can_be_prepared(small_world: Path, tmp_path: Path) -> None:
     source = RGBDFolder(small_world)
-    proposals = read_box_lists(small_world / "proposals" / "val.json")
+    proposals = read_candidates(small_world / "proposals" / "val.json")
     for scene_id in source.scenes("val"):
         prepared = prepare_scene(source.load(scene_id), proposals[scene_id], PrepareConfig())
         assert len(prepared.proposals) == len(proposals[scene_id])

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_box_lists, read_candidates
 from threedrs_components.scenes.embodiedscan import read_frame_lists
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import AllImages, ScanNet, ScanNetConfig
 from threedrs_components.scenes.splits import scenes_of
-from threedrs_platform.errors import ConfigError, DataError, SceneError
+from threedrs_platform.errors import AnnotationError, ConfigError, DataError, SceneError
 
 NAMES = [f"{index * 10:05d}" for index in range(5)]
 
@@ -125,26 +125,36 @@ def test_what_is_written_names_splits_and_proposals_and_no_place(
     with_boxes.write(folder, "student", lambda *_: None)
     assert scenes_of(folder, "train") == scenes_of(folder, "all") == ["scene0000_00"]
     assert with_boxes.open(folder).load("scene0000_00").frame_names == (NAMES[1], NAMES[4])
-    read = read_box_lists(folder / "proposals" / "boxes.json")
+    read = read_candidates(folder / "proposals" / "boxes.json")
     assert read["scene0000_00"].tolist() == [[0, 0, 1, 2, 2, 2]]
     for path in folder.rglob("*.json"):
         assert str(tmp_path) not in path.read_text()
 
 
-def test_of_several_files_of_boxes_or_proposals_the_last_wins(
+def test_a_scene_with_other_boxes_in_a_second_file_is_refused(
     config: ScanNetConfig, tmp_path: Path
 ) -> None:
     second = tmp_path / "later.json"
     second.write_text(json.dumps({"scannet/scene0000_00": [[0, 0, 1, 2, 2, 2]]}))
     paths = (*config.boxes, str(second))
     several = config.model_copy(update={"boxes": paths, "proposals": paths})
-    objects = ScanNet(several).load("scene0000_00").objects
-    assert objects is not None and objects.object_ids == (0,)
+    with pytest.raises(AnnotationError, match=r"later.json: record scene0000_00: scene: has other"):
+        ScanNet(several)
+    (tmp_path / "artifact").mkdir()
+    with pytest.raises(AnnotationError, match=r"scene0000_00: scene: has other boxes in .*boxes"):
+        several.write(tmp_path / "artifact", "student", lambda *_: None)
+
+
+def test_proposals_are_handed_on_to_the_last_bit(config: ScanNetConfig, tmp_path: Path) -> None:
+    given = tmp_path / "pred.json"
+    box = [0.1234567890123, 0, 1, 1 / 3, 2, 2]
+    given.write_text(json.dumps({"scannet/scene0000_00": [box], "scene0001_00": {"4": box}}))
     folder = tmp_path / "artifact"
     folder.mkdir()
-    several.write(folder, "student", lambda *_: None)
-    proposals = read_box_lists(folder / "proposals" / "boxes.json")
-    assert proposals["scene0000_00"].tolist() == [[0, 0, 1, 2, 2, 2]]
+    with_boxes = config.model_copy(update={"proposals": (str(given),)})
+    with_boxes.write(folder, "student", lambda *_: None)
+    found = read_box_lists(folder / "proposals" / "boxes.json")
+    assert found["scene0000_00"].exact.tolist() == [box] and found["scene0001_00"].ids == (4,)
 
 
 def test_an_unlisted_scene_is_refused(config: ScanNetConfig) -> None:

@@ -54,6 +54,17 @@ def test_json_has_the_documented_keys(
     assert content["missing"] == 1 and len(content["warnings"]) == 1
 
 
+def test_answers_that_cannot_be_read_are_said(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[1]).write_text('{"id": "0", "text": "chair<|im_end|>"}\n{"id": "1", "text": "bed"}')
+    assert score(files) == 0
+    assert "not read: 1 of 2 texts begin or end with a line break" in capsys.readouterr().err
+    assert score(files, "--json") == 0
+    [unread] = json.loads(capsys.readouterr().out)["unread"]
+    assert (unread["count"], unread["examples"]) == (1, ["'chair<|im_end|>'"])
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

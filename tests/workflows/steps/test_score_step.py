@@ -111,6 +111,15 @@ def test_missing_predictions_are_counted_and_announced(asked: Path, tmp_path: Pa
     assert any(text.startswith("scanrefer: ") for text in reports.warnings)
 
 
+def test_answers_that_cannot_be_read_are_warnings(asked: Path, tmp_path: Path) -> None:
+    one = next(sample for sample in all_samples(asked) if sample.benchmark == "scanqa")
+    reports = scored(asked, tmp_path, [Prediction(one.sample_id, text="red\n")])
+    assert any(
+        text.startswith("scanqa: 1 of 1 texts begin or end with a line break")
+        for text in reports.warnings
+    )
+
+
 def test_a_prediction_of_nothing_known_is_refused(asked: Path, tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="'nobody' is no sample of scanrefer, multi3drefer"):
         scored(asked, tmp_path, [Prediction("nobody", text="x")])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from threedrs_components.benchmarks.prediction_formats import FORMATS
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
+from threedrs_components.benchmarks.text_results import TEXT_FORMATS
 from threedrs_workflows.cli.output import columns, emit, say
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def _protocol_lines() -> str:
     return "\n".join(lines)
 
 
-_EVALUATORS = ", ".join(name for name in FORMATS if name not in ("own", "3drs"))
+_GENERAL = ("own", "3drs", *(each.name for each in TEXT_FORMATS))
+_EVALUATORS = ", ".join(name for name in FORMATS if name not in _GENERAL)
 EXAMPLES = f"""\
 {_protocol_lines()}
 
@@ -35,6 +37,9 @@ prediction formats, told by their shape or named with --format:
              each: centre and size), or "boxes" and "scores" (one more, for "no object")
   3drs       result lines of 3DRS and Video-3D-LLM; carry the truth, --annotations may be left out
   {_EVALUATORS}      files of the field's own evaluators
+  lmms-eval  sample logs with their documents (--log_samples)
+  coco       [{{"image_id" or "question_id" or "id": ..., "caption" or "answer": ...}}]
+  mapping    {{id: text}}
 
 examples:
   workflows score scanrefer --predictions results/scanrefer.jsonl
@@ -92,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
     )
     for warning in evaluation.warnings:
         say(args, f"warning: {warning}")
+    for unread in evaluation.unread:
+        say(args, f"not read: {unread}")
     emit(args, evaluation.as_json(), as_table(evaluation))
     return 0
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.prepared import (
     PrepareConfig,
     PreparedScene,
@@ -54,7 +54,7 @@ def prepare_folder(
         StorageError: `out` is no folder and cannot be made one.
     """
     source = RGBDFolder(scenes)
-    candidates = read_box_lists(proposals) if proposals else {}
+    candidates = read_candidates(proposals) if proposals else {}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -70,9 +70,7 @@ class SharedSteps:
         )
         self.prepared = prepare.step("prepare", {"scenes": self.scenes})
         content = {
-            f"benchmarks.{name}": digests.of(path, f"benchmarks.{name}")
-            for name, path in experiment.benchmarks.places()
-            if path is not None
+            name: digests.of(path, name) for name, path in experiment.benchmarks.places().named()
         }
         content |= {
             f"{RECORDS}{path.name}": digests.of(str(path), "benchmarks.annotations")

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.prepared import prepare_scene, write_prepared
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_platform.errors import DataError, SceneError
@@ -80,11 +80,7 @@ class Preparing:
 
 def read_proposals(world: Path) -> dict[str, Float32]:
     """Candidate boxes of every scene that has a proposal file, over all splits."""
-    return {
-        scene: boxes
-        for path in sorted((world / PROPOSALS).glob("*.json"))
-        for scene, boxes in read_box_lists(path).items()
-    }
+    return read_candidates(*sorted((world / PROPOSALS).glob("*.json")))
 
 
 def _path(folder: Path, scene_id: str) -> Path:

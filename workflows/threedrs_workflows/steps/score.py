@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,12 +36,13 @@ def run(task: StepTask) -> None:
     for done, scorer in enumerate(scorers):
         task.progress(done, len(scorers), scorer.kind)
         evaluation = scorer.evaluate(samples[scorer.kind], predictions[scorer.kind])
+        for said in (*evaluation.warnings, *evaluation.unread):
+            task.warn(f"{scorer.kind}: {said}")
         found, scores = evaluation.flat()
         task.sample_scores(scores)
         metrics += found
     for metric in metrics:
         task.metric(metric)
-    _warn_of_missing(task, metrics)
     table = [asdict(metric) for metric in metrics]
     (task.out / "metrics.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
     task.progress(len(scorers), len(scorers))
@@ -67,13 +68,3 @@ def predictions_by_benchmark(
                 raise AnnotationError(path, index, "id", reason)
             found[owner[prediction.sample_id]].append(prediction)
     return found
-
-
-def _warn_of_missing(task: StepTask, metrics: Iterable[Metric]) -> None:
-    for metric in metrics:
-        if metric.name.endswith("/missing") and metric.value:
-            benchmark = metric.name.split("/")[0]
-            task.warn(
-                f"{benchmark}: {metric.value:g} of {metric.n} samples have no prediction; "
-                "they count as wrong"
-            )

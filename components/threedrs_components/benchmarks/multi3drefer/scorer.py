@@ -10,6 +10,7 @@ import numpy as np
 from threedrs_components.benchmarks.multi3drefer.loader import TYPES
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.benchmarks.tally import Evaluation, Tally, groups_of, pair_predictions
+from threedrs_components.benchmarks.unread import say_odd_boxes
 from threedrs_components.metrics.grounding import box_set_f1, select_boxes
 from threedrs_components.metrics.iou import DOUBLE, M3DREF_CLIP, IouRule, iou_matrix
 from threedrs_platform.records import Prediction, Sample
@@ -31,14 +32,16 @@ class Multi3DReferScorer(Scorer):
         rule = M3DREF_CLIP if self.protocol == "m3dref" else DOUBLE
         values = np.zeros((len(samples), len(THRESHOLDS)))
         chance = np.full_like(values, np.nan)
+        chosen = [self.chosen_boxes(item) if item else () for item in paired]
         for row, (sample, prediction) in enumerate(zip(samples, paired, strict=True)):
             if prediction is None:
                 continue
             truth = _truth(sample, self.protocol)
-            values[row] = box_set_f1(self.chosen_boxes(prediction), truth, THRESHOLDS, rule)
+            values[row] = box_set_f1(chosen[row], truth, THRESHOLDS, rule)
             if prediction.scores:
                 chance[row] = _chance(prediction, truth, rule)
         tally = Tally(self.kind, self.protocol, samples, groups_of(samples, TYPES))
+        say_odd_boxes(tally, samples, chosen)
         for column, threshold in enumerate(THRESHOLDS):
             tally.add(f"f1@{threshold:g}", values[:, column], chance=chance[:, column])
         return tally.evaluation(paired)

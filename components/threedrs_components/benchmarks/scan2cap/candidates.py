@@ -70,6 +70,8 @@ def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) 
     by_scene: dict[str, Sequence[CaptionedBox]] = {}
     for index, item in enumerate(predictions):
         name = item.sample_id
+        if name not in rows and name.count("|") == 2:
+            name = object_id(*name.split("|"))  # as Scan2Cap's evaluators call an object
         if name not in rows and name not in scenes:
             example = samples[0].sample_id if samples else "-"
             reason = (
@@ -88,6 +90,11 @@ def sort_captions(samples: Sequence[Sample], predictions: Iterable[Prediction]) 
     if captions.bring_boxes:
         refuse_boxless(captions)
     return captions
+
+
+def object_id(scene: str, number: str | int, name: str) -> str:
+    """The id of the sample that is about one object."""
+    return f"scan2cap_{scene}_{number}_{name}".replace(" ", "_")
 
 
 def refuse_boxless(captions: Captions) -> None:
@@ -194,9 +201,10 @@ def nearest_object(
     for scene, rows in scene_rows(samples).items():
         if scene not in boxes:
             continue
-        truth = np.array([samples[row].target_boxes[0] for row in rows])
-        given = np.array([item.box for item in boxes[scene]])
-        distances = np.linalg.norm(given[:, None, :3] - truth[None, :, :3], axis=-1)
+        truth = [samples[row].target_boxes[0] for row in rows]
+        given = [item.box for item in boxes[scene]]
+        centres, places = np.array(given)[:, :3], np.array(truth)[:, :3]
+        distances = np.linalg.norm(centres[:, None] - places[None], axis=-1)
         overlaps = iou_matrix(given, truth, SCAN2CAP)
         for number, place in enumerate(distances.argmin(axis=1).tolist()):
             if overlaps[number, place] > threshold:
@@ -242,8 +250,8 @@ def enclosure_score(
     For boxes with z up its intersection is always 0, which leaves the volumes of both over the
     volume of the box round both, minus 1. The assignment is by this number.
     """
-    low_a, high_a = bounds(np.asarray(first, dtype=np.float64), rule)
-    low_b, high_b = bounds(np.asarray(second, dtype=np.float64), rule)
+    low_a, high_a = bounds(first, rule)
+    low_b, high_b = bounds(second, rule)
     volumes = np.prod(high_a - low_a, axis=-1)[:, None] + np.prod(high_b - low_b, axis=-1)[None]
     low = np.minimum(low_a[:, None], low_b[None])
     high = np.maximum(high_a[:, None], high_b[None])

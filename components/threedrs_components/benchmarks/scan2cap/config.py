@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 
 from threedrs_components.benchmarks.annotations import Corners, Record, parse_records
 from threedrs_components.benchmarks.benchmark import Benchmark
-from threedrs_components.benchmarks.boxes import hull
 from threedrs_components.benchmarks.evaluator_format import (
     EvaluatorFormat,
     PredictionFile,
@@ -16,6 +15,7 @@ from threedrs_components.benchmarks.evaluator_format import (
 from threedrs_components.benchmarks.scan2cap.loader import Scan2CapLoader
 from threedrs_components.benchmarks.scan2cap.scorer import Scan2CapScorer
 from threedrs_components.benchmarks.threedrs_lines import TextLine, result_lines
+from threedrs_components.metrics.iou import CornerBox
 from threedrs_platform.records import Prediction
 
 
@@ -29,7 +29,7 @@ def _read_captions(values: Any, path: Path, kind: str) -> PredictionFile:
     predictions = []
     for scene, items in by_scene(values, path):
         records = parse_records(items, _Item, f"{path}: {scene}")
-        boxes = tuple(hull(record.box) for record in records)
+        boxes = tuple(CornerBox.around(record.box) for record in records)
         texts = tuple(record.caption for record in records)
         predictions.append(Prediction(scene, boxes=boxes, texts=texts))
     return PredictionFile("scan2cap", predictions)

@@ -21,6 +21,7 @@ from threedrs_components.benchmarks.scan2cap.prompt_box import PROMPT_IOU
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.benchmarks.tally import LEFT_OUT, Evaluation, Tally
 from threedrs_components.benchmarks.text_scores import TextScores
+from threedrs_components.benchmarks.unread import say_marks, say_odd_boxes
 from threedrs_components.metrics.ptb import ptb_references, ptb_tokenize
 from threedrs_components.metrics.uncertainty import bootstrap_mean
 from threedrs_platform.errors import AnnotationError
@@ -51,6 +52,9 @@ class Scan2CapScorer(Scorer):
             "chat_scene": _score_chat_scene,
         }[self.protocol]
         tally = Tally(self.kind, self.protocol, samples)
+        say_marks(tally, captions.by_object)
+        own = [item.boxes if item else () for item in captions.by_object]
+        say_odd_boxes(tally, samples, own)
         found = score(tally, captions, [name for name in _METRICS if name in self.text_metrics])
         return replace(found, warnings=(*found.warnings, *_box_warnings(samples, captions)))
 
@@ -65,6 +69,11 @@ def framed_leo(text: str | None) -> str:
     """Sentence dots apart, between "sos" and "eos"; "sos eos" where no box overlaps enough."""
     # A dot before "eos" stands before a space, too; one inside a number does not.
     return EMPTY if text is None else f"sos {text} eos".replace(". ", " . ")
+
+
+def framed_chat_scene(text: str | None) -> str:
+    """Between "sos" and "eos", even where it is already; "sos eos" where there is no text."""
+    return f"sos {text} eos" if text else EMPTY
 
 
 def framed(text: str | None) -> str:
@@ -132,7 +141,8 @@ def _score_leo(tally: Tally, captions: Captions, text_metrics: Sequence[str]) ->
     found = most_overlapping(samples, captions, last_on_ties=True)
     rows = [row for row, text in enumerate(found.texts) if text is not None]
     kept = Candidates([found.texts[row] for row in rows], found.overlaps[rows])
-    references = [[framed_leo(text) for text in samples[row].answers] for row in rows]
+    # LEO's references come ready from a corpus file: only its predictions get their dots apart.
+    references = [[framed(text) for text in samples[row].answers] for row in rows]
     tally = replace(tally, samples=[samples[row] for row in rows])
     if rows:
         scores = TextScores(references, text_metrics)
@@ -147,7 +157,7 @@ def _score_chat_scene(tally: Tally, captions: Captions, text_metrics: Sequence[s
     references = ptb_references([[framed(text) for text in item.answers] for item in tally.samples])
     scores = TextScores(references, text_metrics)
     for threshold in _known_thresholds(captions):
-        texts = ptb_tokenize([framed(text) for text in found.at(threshold)])
+        texts = ptb_tokenize([framed_chat_scene(text) for text in found.at(threshold)])
         scores.report(tally, texts, f"@{threshold:g}")
     return tally.evaluation(found.texts)
 

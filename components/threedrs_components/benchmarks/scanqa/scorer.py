@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from threedrs_components.benchmarks.baselines import answer_baselines
 from threedrs_components.benchmarks.scorer import Scorer
-from threedrs_components.benchmarks.tally import Evaluation, Tally, groups_of, pair_predictions
+from threedrs_components.benchmarks.tally import (
+    Evaluation,
+    Tally,
+    groups_of,
+    pair_predictions,
+    predictions_of_each,
+)
 from threedrs_components.benchmarks.text_scores import TextScores
+from threedrs_components.benchmarks.unread import say_marks
 from threedrs_components.metrics.answer_cleaning import clean_answer
 from threedrs_components.metrics.exact_match import (
     chat_scene_answer,
@@ -33,24 +40,59 @@ class ScanQAScorer(Scorer):
     def evaluate(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> Evaluation:
         """em@1 (also per question type), em@10 where answers are ranked, and the text scores."""
         paired = pair_predictions(samples, predictions)
-        answers = [_ranked(item) for item in paired]
+        return self._judge(samples, list(zip(samples, paired, strict=True)), paired)
+
+    def evaluate_rows(self, samples: Sequence[Sample], rows: Sequence[Prediction]) -> Evaluation:
+        """As `evaluate`; of several answers to a question 3DRS counts each in em@1, and the last in
+        the text scores.
+
+        Raises:
+            AnnotationError: an id is unknown, or is predicted twice under another protocol.
+        """
+        if self.protocol != "3drs":
+            return self.evaluate(samples, rows)
+        each: list[tuple[Sample, Prediction | None]] = []
+        last: list[Prediction | None] = []
+        for sample, given in zip(samples, predictions_of_each(samples, rows), strict=True):
+            answers: list[Prediction | None] = [item for _, item in given]
+            answers = answers or [None]
+            each += [(sample, item) for item in answers]
+            last.append(answers[-1])
+        return self._judge(samples, each, last)
+
+    def _judge(
+        self,
+        samples: Sequence[Sample],
+        each: Sequence[tuple[Sample, Prediction | None]],
+        last: Sequence[Prediction | None],
+    ) -> Evaluation:
+        """From every answer with its question, and the last answer [N] of each question."""
         compare = {
             "3drs": _compare_3drs,
             "official": _compare_official,
             "leo": _compare_leo,
             "chat_scene": _compare_chat_scene,
         }[self.protocol]
-        compared = compare([item[0] if item else None for item in answers], samples)
-        tally = Tally(self.kind, self.protocol, samples, groups_of(samples, TYPES))
-        baselines = answer_baselines(samples, [sample.answers for sample in samples])
-        tally.add("em@1", compared.exact, chance=baselines.chance, majority=baselines.majority)
-        if compared.refined is not None:
-            tally.add("em_refined", compared.refined)
+        repeats = len(each) - len(samples)
+        asked = [sample for sample, _ in each]
+        answers = [_ranked(item) for _, item in each]
+        matched = compare([item[0] if item else None for item in answers], asked)
+        tally = Tally(self.kind, self.protocol, asked, groups_of(asked, TYPES))
+        if repeats:
+            reason = "each counts in em@1, the last one in the text scores, as 3DRS counts them"
+            tally.warnings.append(f"{repeats} answers repeat a question: {reason}")
+        say_marks(tally, [item for _, item in each])
+        baselines = answer_baselines(asked, [sample.answers for sample in asked])
+        tally.add("em@1", matched.exact, chance=baselines.chance, majority=baselines.majority)
+        if matched.refined is not None:
+            tally.add("em_refined", matched.refined)
         if any(len(item) > 1 for item in answers):
-            tally.add("em@10", _in_first_ten(answers, samples))
+            tally.add("em@10", _in_first_ten(answers, asked))
+        tally = replace(tally, samples=samples)
+        compared = compare([(_ranked(item) or (None,))[0] for item in last], samples)
         scores = TextScores(compared.references, self.text_metrics)
         scores.report(tally, compared.texts, constants=scores.best_constants())
-        return tally.evaluation(paired)
+        return tally.evaluation(last)
 
 
 @dataclass(frozen=True)

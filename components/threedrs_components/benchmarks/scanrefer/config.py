@@ -15,13 +15,13 @@ from threedrs_components.benchmarks.annotations import (
     parse_records,
 )
 from threedrs_components.benchmarks.benchmark import Benchmark
-from threedrs_components.benchmarks.boxes import hull
 from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat, PredictionFile
 from threedrs_components.benchmarks.m3dref import M3DRefItem, m3dref_format
 from threedrs_components.benchmarks.scanrefer.description import TYPES
 from threedrs_components.benchmarks.scanrefer.loader import ScanReferLoader
 from threedrs_components.benchmarks.scanrefer.scorer import ScanReferScorer
 from threedrs_components.benchmarks.threedrs_lines import BoxLine, result_lines
+from threedrs_components.metrics.iou import CornerBox
 from threedrs_platform.records import Prediction
 
 
@@ -38,7 +38,7 @@ class _ListItem(Record):
     def prediction(self, kind: str) -> Prediction:
         """The box, under the sample's id."""
         name = f"{kind}_{self.scene_id}_{self.object_id}_{self.ann_id}"
-        return Prediction(name, boxes=(hull(self.bbox),))
+        return Prediction(name, boxes=(CornerBox.around(self.bbox),))
 
     @property
     def tags(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ def _read_list(values: Any, path: Path, kind: str) -> PredictionFile:
     items = parse_records(values, _ListItem, path)
     predictions = [item.prediction(kind) for item in items]
     tags = {each.sample_id: item.tags for each, item in zip(predictions, items, strict=True)}
-    return PredictionFile("scanrefer", predictions, tags=tags)
+    return PredictionFile("scanrefer", predictions, tags=tags, by_rows=True)
 
 
 class ScanRefer(Benchmark):

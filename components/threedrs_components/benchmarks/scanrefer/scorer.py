@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,9 @@ from threedrs_components.benchmarks.tally import (
     Tally,
     groups_of,
     pair_predictions,
+    predictions_of_each,
 )
+from threedrs_components.benchmarks.unread import say_odd_boxes
 from threedrs_components.metrics.grounding import best_candidate
 from threedrs_components.metrics.iou import DOUBLE, M3DREF_CLIP, IouRule, iou_matrix, paired_iou
 from threedrs_platform.errors import AnnotationError
@@ -37,14 +40,34 @@ class ScanReferScorer(Scorer):
 
         Chance is a uniform draw among the candidates, where predictions bring scored candidates.
         """
-        paired = pair_predictions(samples, predictions)
-        rule = M3DREF_CLIP if self.protocol == "m3dref" else DOUBLE
-        overlaps = _overlaps(samples, paired, rule)
-        chance = _chance(samples, paired, rule)
+        return self._judge(samples, pair_predictions(samples, predictions))
+
+    def evaluate_rows(self, samples: Sequence[Sample], rows: Sequence[Prediction]) -> Evaluation:
+        """As `evaluate`; a row that repeats one exactly is a row of its own for the official script
+        and no other.
+
+        Raises:
+            AnnotationError: an id is unknown, or predicted twice and not with the same box.
+        """
         official = self.protocol == "official"
+        asked, paired, repeats = _rows(samples, rows, each_counts=official)
+        found = self._judge(asked, paired)
+        if not repeats:
+            return found
+        counted = "each of them counts" if official else "each counts once"
+        said = f"{repeats} predictions repeat one before: {counted}"
+        return replace(found, samples=len(samples), warnings=(*found.warnings, said))
+
+    def _judge(self, samples: Sequence[Sample], paired: Sequence[Prediction | None]) -> Evaluation:
+        official = self.protocol == "official"
+        rule = M3DREF_CLIP if self.protocol == "m3dref" else DOUBLE
+        chosen = [self.chosen_boxes(item) if item else () for item in paired]
+        overlaps = _overlaps(samples, chosen, rule)
+        chance = _chance(samples, paired, rule)
         groups = official_groups(samples) if official else groups_of(samples, TYPES)
         tally = Tally(self.kind, self.protocol, samples, groups)
         tally.warnings += _type_warnings(samples, official)
+        say_odd_boxes(tally, samples, chosen)
         given = np.array([item is not None for item in paired], dtype=bool)
         for column, threshold in enumerate(THRESHOLDS):
             tally.add(
@@ -78,7 +101,8 @@ def _type_warnings(samples: Sequence[Sample], official: bool) -> list[str]:
     if official and any("official_type" not in sample.tags for sample in samples):
         return [f"unique / multiple is not by the 17 classes of this protocol; {cure}"]
     typed_by = Counter(sample.tags.get("typed_by") for sample in samples)
-    if not official and typed_by["object name"]:
+    named = sum("task" not in item.tags for item in samples)  # the micro world's names are classes
+    if not official and typed_by["object name"] and named:
         return [f"unique / multiple is by object names, not by their classes; {cure}"]
     if typed_by["no class"]:
         unnamed = f"{typed_by['no class']} of {len(samples)} descriptions"
@@ -86,17 +110,34 @@ def _type_warnings(samples: Sequence[Sample], official: bool) -> list[str]:
     return []
 
 
+def _rows(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], *, each_counts: bool
+) -> tuple[list[Sample], list[Prediction | None], int]:
+    """Samples and their predictions, and how many predictions repeat one before exactly.
+
+    Raises:
+        AnnotationError: as `ScanReferScorer.evaluate_rows`.
+    """
+    rows: list[tuple[Sample, Prediction | None]] = []
+    repeats = 0
+    for sample, given in zip(samples, predictions_of_each(samples, predictions), strict=True):
+        for index, item in given[1:]:
+            if replace(item, sample_id="") != replace(given[0][1], sample_id=""):
+                reason = f"{item.sample_id!r} is predicted twice; give one prediction per sample"
+                raise AnnotationError("predictions", index, "id", reason)
+        repeats += len(given[1:])
+        kept = given if each_counts else given[:1]
+        rows += [(sample, item) for _, item in kept] or [(sample, None)]
+    return [sample for sample, _ in rows], [item for _, item in rows], repeats
+
+
 def _overlaps(
-    samples: Sequence[Sample], paired: Sequence[Prediction | None], rule: IouRule
+    samples: Sequence[Sample], chosen: Sequence[Sequence[Sequence[float]]], rule: IouRule
 ) -> NDArray[np.float64]:
-    chosen = {
-        row: boxes[0]
-        for row, item in enumerate(paired)
-        if item is not None and (boxes := ScanReferScorer.chosen_boxes(item))
-    }
+    rows = [row for row, boxes in enumerate(chosen) if boxes]
     overlaps = np.zeros(len(samples))
-    truth = [samples[row].target_boxes[0] for row in chosen]
-    overlaps[list(chosen)] = paired_iou(list(chosen.values()), truth, rule)
+    truth = [samples[row].target_boxes[0] for row in rows]
+    overlaps[rows] = paired_iou([chosen[row][0] for row in rows], truth, rule)
     return overlaps
 
 
@@ -105,7 +146,10 @@ def _chance(
 ) -> NDArray[np.float64]:
     chance = np.full((len(samples), len(THRESHOLDS)), np.nan)
     for row, (sample, item) in enumerate(zip(samples, paired, strict=True)):
-        if item is not None and item.scores and item.boxes:
+        if item is None or not item.scores:
+            continue
+        chance[row] = 0.0  # also where a scene has no proposal to draw from
+        if item.boxes:
             candidates = iou_matrix(item.boxes, sample.target_boxes, rule)[:, 0]
             chance[row] = [(candidates >= threshold).mean() for threshold in THRESHOLDS]
     return chance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -66,6 +66,7 @@ class SQA3DLoader(Loader):
     prompt: Annotated[str, template("situation", "question")] = (
         "{situation} {question} Answer the question using a single word or phrase."
     )
+    wordings_share_an_id: ClassVar[bool] = True
 
     def locate(self, folder: AnnotationFolder, split: str) -> AnnotationFiles:
         """The split's two files in a folder, or in its `balanced/`."""

@@ -9,6 +9,7 @@ from threedrs_components.benchmarks.baselines import answer_baselines
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.benchmarks.sqa3d.loader import TYPES
 from threedrs_components.benchmarks.tally import Evaluation, Tally, groups_of, pair_predictions
+from threedrs_components.benchmarks.unread import say_marks
 from threedrs_components.metrics.answer_cleaning import clean_answer
 from threedrs_components.metrics.exact_match import (
     chat_scene_answer,
@@ -34,6 +35,7 @@ class SQA3DScorer(Scorer):
         references = [[clean_answer(text) for text in sample.answers] for sample in samples]
         baselines = answer_baselines(samples, references)
         tally = Tally(self.kind, self.protocol, samples, groups_of(samples, TYPES))
+        say_marks(tally, paired)
         exact, refined = exact_and_refined(matches)
         tally.add("em", exact, chance=baselines.chance, majority=baselines.majority)
         if self.protocol != "3drs":
@@ -42,7 +44,7 @@ class SQA3DScorer(Scorer):
 
 
 def _match(text: str, sample: Sample, protocol: str) -> tuple[float, float]:
-    if protocol == "chat_scene":
-        references = [clean_answer(chat_scene_answer(answer)) for answer in sample.answers]
+    references = [clean_answer(answer) for answer in sample.answers]
+    if protocol == "chat_scene":  # takes the final dot off its answers, not off the references
         return chat_scene_match(clean_answer(chat_scene_answer(text)), references)
-    return leo_match(clean_answer(text), [clean_answer(answer) for answer in sample.answers])
+    return leo_match(clean_answer(text), references)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 PROPOSAL_PURPOSE = 2
+BOX_DIGITS = 4
+"""Of boxes in metres."""
 HELD_OUT_TEACHER_SHARE = 0.05
 """Share of the teacher's scenes on which its quality is measured."""
 SCENES_PER_TASK = 8
@@ -116,6 +118,7 @@ def write_scene(scene: MicroScene, folder: Path, *, with_instances: bool) -> Non
     write_scene_boxes(
         folder / "boxes.json",
         scene.layout.objects(),
+        digits=BOX_DIGITS,
         categories=[piece.category for piece in pieces],
         colors=[piece.color for piece in pieces],
     )
@@ -181,7 +184,8 @@ def _write_student_files(
         records = [by_id[scene].records for scene in splits[annotated]]
         tasks[split] = write_annotations(root / "annotations", split, records)
         proposals = {scene: by_id[scene].proposals for scene in splits[split]}
-        write_box_lists(root / "proposals" / f"{split}.json", proposals)
+        path = root / "proposals" / f"{split}.json"
+        write_box_lists(path, proposals, digits=BOX_DIGITS)
     fit, test = (
         join_traces([by_id[scene].traces for scene in splits[split]]) for split in ("train", "val")
     )
