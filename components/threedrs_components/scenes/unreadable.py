@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from threedrs_platform.errors import SceneError
 
 UNREADABLE = (
@@ -24,7 +26,8 @@ UNREADABLE = (
 def scene_errors(scene_id: str, path: Path, what: str) -> Iterator[None]:
     """Turn the failure of a decoder into a SceneError that names the scene and the file."""
     try:
-        yield
+        with np.errstate(all="ignore"):  # what overflows here is refused as not finite
+            yield
     except FileNotFoundError as error:
         raise SceneError(scene_id, f"{what} is missing", path) from error
     except UNREADABLE as error:

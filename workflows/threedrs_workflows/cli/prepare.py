@@ -27,7 +27,7 @@ EXAMPLES = """\
 examples:
   workflows prepare --scenes scannet/posed_images --out prepared --on-bad-scene skip
   workflows prepare --scenes room --out prepared --grid 4 --image-size 64 --frames 8 --json
-  workflows prepare scannet --help       a ScanNet download becomes such scenes, with boxes and lists
+  workflows prepare scannet --help      a ScanNet download becomes such scenes, boxes and lists
 
 Scenes that the output folder holds already are kept, so the same command goes on after a crash.
 """

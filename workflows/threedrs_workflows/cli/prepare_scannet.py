@@ -27,10 +27,10 @@ examples:
   workflows prepare scannet --root /datasets/scannet --out data
   workflows prepare scannet --root /datasets/scannet --out data --workers 16 \\
       --infos embodiedscan_infos_train.pkl embodiedscan_infos_val.pkl --proposals mask
-  workflows prepare scannet --root /datasets/scannet --out data --scenes scene0000_00 scene0011_00
+  workflows prepare scannet --root /datasets/scannet --out data --scenes scene0000_00 more.txt
   DATA=data workflows submit workflows/grids/table4.yaml
 
-The download is asked for at http://www.scan-net.org and comes as scans/<scene>/... (scans_test/...).
+The download is asked for at http://www.scan-net.org and comes as scans/<scene>/... and scans_test/.
 Put scannetv2_train.txt and scannetv2_val.txt of ScanNet's repository (Tasks/Benchmark) into its
 root, and scannetv2-labels.combined.tsv, or name the lists with --splits.
 
@@ -156,7 +156,9 @@ def _remarks(content: dict[str, Any]) -> list[str]:
     lines = [f"look at {name}: {text}" for name, each in scenes for text in each["remarks"]]
     if content["others_of_other_settings"]:
         number = content["others_of_other_settings"]
-        lines.append(f"{number} other scenes there were made with other settings, and stay in lists")
+        lines.append(
+            f"{number} other scenes there were made with other settings, and stay in lists"
+        )
     if content["not_downloaded"]:
         lines.append(f"{content['not_downloaded']} scenes of the split lists are not downloaded")
     if not content["has_label_table"]:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class DownloadRequest:
     """EmbodiedScan's lists of frames; without any, frames with a pose are listed."""
     proposals: Path | None = None
     """Folder of masks; `mask` of the download if it has one."""
-    config: ConversionConfig = ConversionConfig()
+    config: ConversionConfig = field(default_factory=ConversionConfig)
     workers: int = 1
     ray: str | None = None
     """Address of a cluster, or "local"; None: processes of this machine."""
@@ -299,7 +299,7 @@ def _alone(data: Path) -> Generator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConflictError(f"{data}: another `workflows prepare scannet` is at work") from error
+            raise ConflictError(f"{data}: another conversion is at work") from error
         with storage_errors(f"write {images}"):
             for leftover in images.glob(".*.*/"):
                 shutil.rmtree(leftover)

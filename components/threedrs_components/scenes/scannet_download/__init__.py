@@ -1,1 +1,1 @@
-"""ScanNet v2 as it is downloaded: streams, meshes, segments, alignments, Mask3D; and its conversion."""
+"""ScanNet v2 as it is downloaded, and its conversion into what grids read."""

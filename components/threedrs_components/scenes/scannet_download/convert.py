@@ -312,9 +312,7 @@ class _Conversion:
 class _Share:
     """Which boxes hold a point of the frames' depth."""
 
-    def __init__(
-        self, boxes: Float32, alignment: NDArray[np.float64], intrinsics: Float32
-    ) -> None:
+    def __init__(self, boxes: Float32, alignment: NDArray[np.float64], intrinsics: Float32) -> None:
         self.boxes = boxes
         self._low = boxes[:, :3] - boxes[:, 3:] / 2 - NEAR_M
         self._high = boxes[:, :3] + boxes[:, 3:] / 2 + NEAR_M

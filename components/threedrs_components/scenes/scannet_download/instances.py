@@ -1,4 +1,4 @@
-"""Annotated objects of a ScanNet mesh: its segments, and the groups of segments that are objects."""
+"""Annotated objects of a ScanNet mesh: its segments, and the groups of them that are objects."""
 
 from __future__ import annotations
 

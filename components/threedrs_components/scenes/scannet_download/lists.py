@@ -1,4 +1,4 @@
-"""The files about many scenes that grids read, made from what each converted scene says of itself."""
+"""Files about many scenes that grids read, made from what each converted scene says of itself."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,7 @@ def find_masks(folder: Path, scene_id: str) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def read_proposals(
-    scene_id: str, path: Path, aligned: NDArray[np.float64], most: int
-) -> Proposals:
+def read_proposals(scene_id: str, path: Path, aligned: NDArray[np.float64], most: int) -> Proposals:
     """Boxes of the first masks: from the lowest to the highest vertex where a mask is 1.
 
     Args:
@@ -59,9 +58,7 @@ def read_proposals(
         return Proposals(np.array(boxes).reshape(-1, 6), masks - len(corners))
 
 
-def _sparse(
-    scene_id: str, path: Path, num_vertices: int, most: int
-) -> Iterator[NDArray[np.int64]]:
+def _sparse(scene_id: str, path: Path, num_vertices: int, most: int) -> Iterator[NDArray[np.int64]]:
     """Vertices of each mask of a matrix [masks, vertices] that SciPy saved."""
     with zipfile.ZipFile(path) as archive:
         form = _array(archive, "format").item()
@@ -86,7 +83,7 @@ def _sparse(
     rows, columns = rows[taken], columns[taken]
     order = np.argsort(rows, kind="stable")
     ends = np.searchsorted(rows[order], np.arange(min(masks, most) + 1))
-    for first, last in zip(ends[:-1], ends[1:], strict=True):
+    for first, last in pairwise(ends.tolist()):
         yield columns[order[first:last]]
 
 
@@ -118,7 +115,10 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
         content = stream.read(entry.file_size)
     source = io.BytesIO(content)
     version = np.lib.format.read_magic(source)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
     shape, _, dtype = read[version](source)
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if dtype.hasobject or size != len(content) - source.tell():
@@ -126,9 +126,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
     return np.frombuffer(content, dtype, offset=source.tell()).reshape(shape)
 
 
-def _listed(
-    scene_id: str, path: Path, num_vertices: int, most: int
-) -> Iterator[NDArray[np.int64]]:
+def _listed(scene_id: str, path: Path, num_vertices: int, most: int) -> Iterator[NDArray[np.int64]]:
     """Vertices of each mask of a list of files, a line each: file, label, score."""
     lines = [words for words in (line.split() for line in path.read_text().splitlines()) if words]
     root = path.parent.resolve()

@@ -171,7 +171,9 @@ class SensorStream:
             start=start,
         )
         if header.depth_compression == "occi":
-            raise self._fault("depth is compressed with occi, which only PrimeSense's library reads")
+            raise self._fault(
+                "depth is compressed with occi, which only PrimeSense's library reads"
+            )
         return header
 
     def _intrinsics(self, matrix: Float32, width: int, height: int, what: str) -> Float32:
@@ -259,5 +261,3 @@ def _encoded(image: Image.Image) -> bytes:
     target = io.BytesIO()
     image.save(target, "JPEG", quality=RELEASED_QUALITY)
     return target.getvalue()
-
-
