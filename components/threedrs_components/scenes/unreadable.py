@@ -16,7 +16,7 @@ from threedrs_platform.errors import SceneError
 
 UNREADABLE = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, ImportError, LookupError),
-    *(MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(MemoryError, OSError, RuntimeError, SyntaxError, SystemError, TypeError, ValueError),
     *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error),
 )
 """All that decoders of foreign bytes (pickle, JSON, zip, NumPy, Pillow) raise when these lie."""

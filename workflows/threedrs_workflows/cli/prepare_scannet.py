@@ -30,13 +30,13 @@ examples:
   workflows prepare scannet --root /datasets/scannet --out data --scenes scene0000_00 more.txt
   DATA=data workflows submit workflows/grids/table4.yaml
 
-The download is asked for at http://www.scan-net.org and comes as scans/<scene>/... and scans_test/.
+The download is asked for at www.scan-net.org and comes as scans/<scene>/... and scans_test/.
 Put scannetv2_train.txt and scannetv2_val.txt of ScanNet's repository (Tasks/Benchmark) into its
 root, and scannetv2-labels.combined.tsv, or name the lists with --splits.
 
 Frames: every tenth of the stream is written, as the released script does, colour as it is stored
-(that script encodes it again: --jpeg reencode). EmbodiedScan's infos say which of them a student may
-see; without infos those with a pose. Boxes are those of the released script, by the object's id in
+(that script encodes it again: --jpeg reencode). EmbodiedScan's infos say which of them a student
+sees; without infos those with a pose. Boxes are those of the released script, by the object's id in
 the annotation: scenes in which an object has lost all its vertices, which the released file leaves
 out, are kept as {id: box}.
 

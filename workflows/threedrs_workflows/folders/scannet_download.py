@@ -295,7 +295,7 @@ def _alone(data: Path) -> Generator[None]:
     with contextlib.ExitStack() as stack:
         with storage_errors(f"write {images}"):
             images.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((images / ".lock").open("w"))
+            lock = stack.enter_context((images.parent / ".lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
