@@ -63,10 +63,14 @@ def write_scannet_download(
     return write_world_as_download(world, root)
 
 
-def write_world_as_download(world: Path, root: Path) -> dict[str, Truth]:
+def write_world_as_download(world: Path, root: Path, *, gap: bool = True) -> dict[str, Truth]:
     """Write a micro world that lies on disk as a download; its scenes keep their names.
 
-    The first scene of the world has an object that vanishes in the middle of the ids.
+    Args:
+        world: with 25 frames a scene or more.
+        root: gets the files.
+        gap: let the object that vanishes from the first scene have an id in the middle of those
+            of the others; elsewhere its id is the last.
     """
     root.mkdir(parents=True, exist_ok=True)
     splits = json.loads((world / "splits.json").read_text())
@@ -75,7 +79,10 @@ def write_world_as_download(world: Path, root: Path) -> dict[str, Truth]:
         (root / f"scannetv2_{split}.txt").write_text("\n".join(splits[split]) + "\n")
         for scene_id in splits[split]:
             truths[scene_id] = _write_scene(
-                world / "scenes" / scene_id, root, has_gap=not truths, with_masks=split == "val"
+                world / "scenes" / scene_id,
+                root,
+                has_gap=gap and not truths,
+                with_masks=split == "val",
             )
     categories = {
         name

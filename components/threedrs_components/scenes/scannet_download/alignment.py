@@ -11,6 +11,9 @@ from threedrs_components.scenes.scannet_download.sens import is_rigid
 from threedrs_components.scenes.unreadable import scene_errors
 from threedrs_platform.records import Float32
 
+SIX_DECIMALS = 1e-4
+"""How far a rotation that is written with six decimals may be from orthogonal, and some more."""
+
 
 def read_alignment(scene_id: str, path: Path) -> NDArray[np.float64] | None:
     """Read the line `axisAlignment = 16 numbers` as [4, 4]; None if the file has no such line.
@@ -23,7 +26,7 @@ def read_alignment(scene_id: str, path: Path) -> NDArray[np.float64] | None:
             name, _, value = line.partition("=")
             if name.strip() == "axisAlignment":
                 matrix = np.array([float(word) for word in value.split()]).reshape(4, 4)
-                if not is_rigid(matrix.astype(np.float32)) or abs(matrix).max() > 1e4:
+                if not is_rigid(matrix.astype(np.float32), SIX_DECIMALS) or abs(matrix).max() > 1e4:
                     raise ValueError("axisAlignment is no rigid motion")
                 return matrix
     return None

@@ -246,15 +246,15 @@ class SensorStream:
                 return frame.color if keep else _encoded(image.convert("RGB"))
 
 
-def is_rigid(matrix: Float32) -> bool:
+def is_rigid(matrix: Float32, within: float = RIGID) -> bool:
     """Whether [4, 4] is a rotation and a translation, all finite."""
-    if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > RIGID:
+    if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > within:
         return False
     rotation = matrix[:3, :3].astype(np.float64)
-    if np.abs(rotation).max() > 1 + RIGID:  # and no overflow below
+    if np.abs(rotation).max() > 1 + within:  # and no overflow below
         return False
     away = np.abs(rotation @ rotation.T - np.eye(3)).max()
-    return bool(away <= RIGID and np.linalg.det(rotation) > 0)
+    return bool(away <= within and np.linalg.det(rotation) > 0)
 
 
 def _encoded(image: Image.Image) -> bytes:
