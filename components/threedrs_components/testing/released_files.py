@@ -57,7 +57,7 @@ def write_data(
         val: scenes to evaluate.
         teachers: kinds that get a checkpoint.
         download: gets the scenes as ScanNet's download, where `workflows prepare scannet` finds
-            them; DATA then lacks images, lists of frames, boxes, proposals and the label table.
+            them; DATA then lacks images, lists of frames, boxes and proposals.
     """
     world = data / "world"
     world.mkdir(parents=True)
@@ -65,14 +65,14 @@ def write_data(
     config = MicroWorldConfig(train=train, text=train, val=val, num_frames=frames, teacher_scenes=1)
     write_world(config, world, "student")
     (world / "annotations").rename(data / "annotations")
-    _write_sqa3d(data / "annotations")
+    (data / "metadata").mkdir()
     if download is not None:
         write_world_as_download(world, download)
     else:
-        (data / "metadata").mkdir()
         (world / "proposals/val.json").rename(data / "metadata/scannet_val_pred_box.json")
         write_scannet(world, data)
-        _write_label_map(data / "metadata/scannetv2-labels.combined.tsv")
+    _write_sqa3d(data / "annotations")
+    _write_label_map(data / "metadata/scannetv2-labels.combined.tsv")
     with _pixels_of_the_real_towers():
         for layout, name in STUDENTS.items():
             student_checkpoints.publish(layout, data / "models" / name)
