@@ -74,7 +74,7 @@ def write_world_as_download(world: Path, root: Path, *, gap: bool = True) -> dic
     """
     root.mkdir(parents=True, exist_ok=True)
     splits = json.loads((world / "splits.json").read_text())
-    truths = {}
+    truths: dict[str, Truth] = {}
     for split in ("train", "val"):
         (root / f"scannetv2_{split}.txt").write_text("\n".join(splits[split]) + "\n")
         for scene_id in splits[split]:
@@ -106,7 +106,7 @@ def _write_scene(source: Path, root: Path, *, has_gap: bool, with_masks: bool) -
     alignment = _alignment()
     rng = np.random.default_rng(len(content["boxes"]))
     vertices, segments, groups = _mesh(content, has_gap, rng)
-    back = np.linalg.inv(alignment)
+    back = np.linalg.inv(alignment).astype(np.float64)
     scanned = (vertices @ back[:3, :3].T + back[:3, 3]).astype("<f4")
     write_ply(folder / f"{scene_id}_vh_clean_2.ply", scanned)
     (folder / f"{scene_id}_vh_clean_2.0.010000.segs.json").write_text(

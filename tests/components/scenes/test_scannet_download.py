@@ -252,7 +252,7 @@ def test_a_mask_outside_its_folder_is_not_opened(job: SceneJob, tmp_path: Path) 
 
 def test_a_mesh_of_another_room_is_refused_though_its_size_fits(job: SceneJob) -> None:
     points = read_vertices(SCENE, job.files.mesh)
-    write_ply(job.files.mesh, points + np.float32([9, 9, 0]))
+    write_ply(job.files.mesh, points + np.array([9, 9, 0], np.float32))
     with pytest.raises(SceneError, match="0% of its boxes hold a point of its frames"):
         convert_scene(job)
 

@@ -91,7 +91,8 @@ def _expanded(starts: NDArray[np.generic], lines: int, entries: int) -> NDArray[
     """The line of each entry, from where each line starts."""
     if starts.dtype.kind not in "iu" or starts.shape != (lines + 1,):
         raise ValueError("its indptr does not fit its shape")
-    counts = np.diff(starts.astype(np.int64))
+    bounds = starts.astype(np.int64)
+    counts = bounds[1:] - bounds[:-1]
     if starts[0] != 0 or starts[-1] != entries or (counts < 0).any():
         raise ValueError("its indptr does not fit its values")
     return np.repeat(np.arange(lines), counts)
