@@ -93,6 +93,18 @@ def test_boxes_belong_to_the_last_group_and_keep_the_ids_of_the_annotation(
     np.testing.assert_allclose(alignment, truth.alignment, atol=1e-6)
 
 
+def test_an_object_that_is_annotated_twice_keeps_its_box_under_both_ids(job: SceneJob) -> None:
+    before = convert_scene(job).boxes
+    content = json.loads(job.files.groups.read_text())
+    ids = [group["objectId"] for group in content["segGroups"]]
+    again = [{**g, "objectId": g["objectId"] + len(ids)} for g in content["segGroups"]]
+    job.files.groups.write_text(json.dumps({**content, "segGroups": content["segGroups"] + again}))
+    scene = convert_scene(job)
+    for key, box in before.items():
+        assert scene.boxes[key] == scene.boxes[str(int(key) + len(ids))] == box
+    assert len(scene.vanished) == 2 and "are annotated twice" in scene.remarks[0]
+
+
 def test_the_folder_is_read_as_the_room_that_was_written(
     written: tuple[Path, dict[str, Truth]], job: SceneJob, truth: Truth
 ) -> None:

@@ -249,6 +249,9 @@ class _Conversion:
         if self._is_annotated:
             single = vertices.astype(np.float32)
             instances = read_instances(scene_id, single, files.segments, files.groups)
+        if instances.twins:
+            count = len(instances.twins)
+            self.remarks.append(f"{count} objects are annotated twice; both ids have the box")
         if self.job.masks is None:
             return instances, None
         most = self.job.config.max_proposals

@@ -20,6 +20,8 @@ class Instances:
 
     objects: Boxes
     vanished: tuple[int, ...]
+    twins: tuple[int, ...] = ()
+    """Objects that stand again under a later id, segment for segment, as in scene0217_00."""
 
 
 def read_instances(
@@ -28,7 +30,8 @@ def read_instances(
     """Boxes of all objects, from the lowest to the highest of their vertices.
 
     As released: a segment belongs to the last group that lists it, no class is left out, and an
-    object whose segments all went to later groups vanishes. Ids are those of the annotation.
+    object whose segments all went to later groups vanishes. Ids are those of the annotation. Where a
+    later group is the same segment for segment, both ids keep the box: annotations may name either.
 
     Args:
         scene_id: for errors.
@@ -79,6 +82,7 @@ def _grouped(groups: Any, segments: NDArray[np.int64], aligned: Float32) -> Inst
     known, vertex_segment = np.unique(segments, return_inverse=True)
     owner = np.full(len(known), -1, dtype=np.int64)
     labels: dict[int, str] = {}
+    members: dict[int, bytes] = {}
     for group in groups:
         object_id, label = group["objectId"], group["label"]
         if type(object_id) is not int or object_id < 0 or type(label) is not str:
@@ -91,16 +95,25 @@ def _grouped(groups: Any, segments: NDArray[np.int64], aligned: Float32) -> Inst
             raise ValueError(f"object {object_id} has a segment that no vertex has")
         owner[rows] = object_id
         labels[object_id] = label
-    return _boxed(owner[vertex_segment], labels, aligned)
+        members[object_id] = np.unique(listed).tobytes()
+    boxes = _boxes(owner[vertex_segment], aligned)
+    alive = {members[object_id]: object_id for object_id in boxes}
+    twins = {
+        object_id: boxes[alive[segments]]
+        for object_id, segments in members.items()
+        if object_id not in boxes and segments in alive
+    }
+    boxes = dict(sorted({**boxes, **twins}.items()))
+    array = np.array(list(boxes.values()), dtype=np.float32).reshape(-1, 6)
+    objects = Boxes(tuple(boxes), tuple(labels[each] for each in boxes), array)
+    return Instances(objects, tuple(sorted(set(labels) - set(boxes))), tuple(sorted(twins)))
 
 
-def _boxed(owner: NDArray[np.int64], labels: dict[int, str], aligned: Float32) -> Instances:
-    """Boxes of the objects that own vertices; `owner` is [V], -1 for nobody."""
+def _boxes(owner: NDArray[np.int64], aligned: Float32) -> dict[int, Float32]:
+    """Box of each object that owns vertices; `owner` is [V], -1 for nobody."""
     order = np.argsort(owner, kind="stable")
     ids, starts = np.unique(owner[order], return_index=True)
     low = np.minimum.reduceat(aligned[order], starts)
     high = np.maximum.reduceat(aligned[order], starts)
-    boxes = np.concatenate([(low + high) / 2, high - low], axis=1)[ids >= 0]
-    kept = ids[ids >= 0].tolist()
-    objects = Boxes(tuple(kept), tuple(labels[each] for each in kept), boxes)
-    return Instances(objects, tuple(sorted(set(labels) - set(kept))))
+    boxes = np.concatenate([(low + high) / 2, high - low], axis=1)
+    return {key: box for key, box in zip(ids.tolist(), boxes, strict=True) if key >= 0}
