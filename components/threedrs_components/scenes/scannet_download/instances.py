@@ -30,8 +30,8 @@ def read_instances(
     """Boxes of all objects, from the lowest to the highest of their vertices.
 
     As released: a segment belongs to the last group that lists it, no class is left out, and an
-    object whose segments all went to later groups vanishes. Ids are those of the annotation. Where a
-    later group is the same segment for segment, both ids keep the box: annotations may name either.
+    object whose segments all went to later groups vanishes. Ids are those of the annotation. Where
+    a later group has the very same segments both ids keep the box: annotations may name either.
 
     Args:
         scene_id: for errors.
