@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from threedrs_components.scenes.boxes import SCENE_PREFIX
+from threedrs_components.scenes.unreadable import UNREADABLE, said
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Float32
 
@@ -47,25 +48,40 @@ def read_frame_lists(path: Path) -> dict[str, FrameList]:
     running any code: it may hold containers, numbers, text and arrays only.
     """
     content = _content(path)
+    found: dict[str, FrameList] = {}
     try:
-        entries = content["data_list"]
-        return {
-            str(entry["sample_idx"]).removeprefix(SCENE_PREFIX): _frame_list(entry)
-            for entry in entries
-            if str(entry["sample_idx"]).startswith(SCENE_PREFIX)
-        }
-    except (KeyError, TypeError, ValueError) as error:
+        for entry in content["data_list"]:
+            name = str(entry["sample_idx"])
+            if not name.startswith(SCENE_PREFIX):
+                continue
+            scene = _scene_id(name)
+            if scene in found:
+                raise ValueError(f"{name} stands in it twice")
+            found[scene] = _frame_list(entry)
+    except UNREADABLE as error:
         raise DataError(
             f"{path}: not an EmbodiedScan list; each entry of data_list needs sample_idx, images "
-            f"(with img_path), axis_align_matrix and depth_cam2img: {error!r}"
+            f"(with img_path), axis_align_matrix and depth_cam2img: {said(error)}"
         ) from error
+    return found
+
+
+def _scene_id(name: str) -> str:
+    """The scene that a sample_idx names: a folder of the posed images, and none elsewhere."""
+    scene = name.removeprefix(SCENE_PREFIX)
+    if scene in ("", ".", "..") or any(character in scene for character in "/\\\0"):
+        raise ValueError(f"sample_idx {name!r} names no folder of a scene")
+    return scene
 
 
 def _frame_list(entry: Mapping[str, Any]) -> FrameList:
-    alignment = np.asarray(entry["axis_align_matrix"], dtype=np.float32)
-    intrinsics = np.asarray(entry["depth_cam2img"], dtype=np.float32)[:3, :3]
+    with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        alignment = np.asarray(entry["axis_align_matrix"], dtype=np.float32)
+        intrinsics = np.asarray(entry["depth_cam2img"], dtype=np.float32)[:3, :3]
     if alignment.shape != (4, 4) or intrinsics.shape != (3, 3):
         raise ValueError(f"{entry['sample_idx']}: matrices of the wrong shape")
+    if not np.isfinite(alignment).all() or not np.isfinite(intrinsics).all():
+        raise ValueError(f"{entry['sample_idx']}: a matrix is not finite")
     names = tuple(PurePosixPath(str(image["img_path"])).stem for image in entry["images"])
     return FrameList(names, alignment, intrinsics)
 
@@ -73,11 +89,11 @@ def _frame_list(entry: Mapping[str, Any]) -> FrameList:
 def _content(path: Path) -> Any:
     try:
         if path.suffix == ".json":
-            return json.loads(path.read_text())
+            return json.loads(path.read_bytes())
         with path.open("rb") as stream:
             return _DataUnpickler(stream).load()
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    except UNREADABLE as error:
+        raise DataError(f"{path}: cannot be read: {said(error)}") from error
 
 
 class _DataUnpickler(pickle.Unpickler):

@@ -12,6 +12,7 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.testing import student_checkpoints
 from threedrs_components.testing.released_checkpoints import Method, publish_released
+from threedrs_components.testing.scannet_download import write_world_as_download
 from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, write_tiny_checkpoint
 
@@ -35,11 +36,18 @@ TEACHERS = {
     "siglip2": "siglip2-so400m-patch14-224",
 }
 """Kind -> the folder where the presets look for its checkpoint."""
+STREAM_FRAMES = 31
+"""Of a download: every tenth is used, and one of those has no pose."""
 LABELS = ("cabinet", "bed", "chair", "sofa", "table", "door", "lamp")
 
 
 def write_data(
-    data: Path, *, train: int = 3, val: int = 2, teachers: Iterable[str] = ("vggt",)
+    data: Path,
+    *,
+    train: int = 3,
+    val: int = 2,
+    teachers: Iterable[str] = ("vggt",),
+    download: Path | None = None,
 ) -> None:
     """Write everything that the presets `as_released` and `clean` read.
 
@@ -48,15 +56,21 @@ def write_data(
         train: scenes to train on.
         val: scenes to evaluate.
         teachers: kinds that get a checkpoint.
+        download: gets the scenes as ScanNet's download, where `workflows prepare scannet` finds
+            them; DATA then lacks images, lists of frames, boxes and proposals.
     """
     world = data / "world"
     world.mkdir(parents=True)
-    config = MicroWorldConfig(train=train, text=train, val=val, num_frames=3, teacher_scenes=1)
+    frames = 3 if download is None else STREAM_FRAMES
+    config = MicroWorldConfig(train=train, text=train, val=val, num_frames=frames, teacher_scenes=1)
     write_world(config, world, "student")
     (world / "annotations").rename(data / "annotations")
     (data / "metadata").mkdir()
-    (world / "proposals/val.json").rename(data / "metadata/scannet_val_pred_box.json")
-    write_scannet(world, data)
+    if download is not None:
+        write_world_as_download(world, download)
+    else:
+        (world / "proposals/val.json").rename(data / "metadata/scannet_val_pred_box.json")
+        write_scannet(world, data)
     _write_sqa3d(data / "annotations")
     _write_label_map(data / "metadata/scannetv2-labels.combined.tsv")
     with _pixels_of_the_real_towers():

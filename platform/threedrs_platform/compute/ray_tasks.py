@@ -10,9 +10,9 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
@@ -21,6 +21,9 @@ from threedrs_platform.errors import StorageError
 from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 GIB = 1 << 30
 LOCAL_OBJECT_STORE_BYTES = GIB // 4
@@ -124,6 +127,28 @@ class RayCompute:
         if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         return [self._collect(reference) for reference in ended]
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results of a function over many items, as they come: work that no journal follows.
+
+        Raises:
+            StorageError: a worker died, twice.
+            Exception: whatever the function raised.
+        """
+        self._connect()
+        task = self._ray.remote(max_retries=1)(function)
+        waiting = [task.remote(item) for item in items]
+        try:
+            while waiting:
+                ended, waiting = self._ray.wait(waiting, num_returns=1)
+                yield self._ray.get(ended[0])
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            raise StorageError(f"{self.name} lost a task: {type(error).__name__}") from error
+        finally:
+            for reference in waiting:
+                self._ray.cancel(reference)
 
     def cancel(self, handle: Handle) -> None:
         """Kill the worker: a gentle cancel would wait for C code to return."""

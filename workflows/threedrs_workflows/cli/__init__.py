@@ -64,15 +64,20 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run_verb(first: argparse.Namespace) -> int:
     module = import_module(f"threedrs_workflows.cli.{first.verb}")
+    name, rest = first.verb, first.rest
+    kinds: dict[str, str] = getattr(module, "KINDS", {})
+    if rest and rest[0] in kinds:
+        module = import_module(f"threedrs_workflows.cli.{kinds[rest[0]]}")
+        name, rest = f"{name} {rest[0]}", rest[1:]
     parser = _Parser(
-        prog=f"workflows {first.verb}",
-        description=module.SUMMARY,
+        prog=f"workflows {name}",
+        description=module.__doc__ if kinds and name != first.verb else module.SUMMARY,
         epilog=getattr(module, "EXAMPLES", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[_global_flags()],
     )
     module.add_arguments(parser)
-    rest = ["--help"] if first.help else first.rest
+    rest = ["--help"] if first.help else rest
     given = argparse.Namespace(**_defaults(), verb=first.verb)
     for name in _defaults():
         if hasattr(first, name):

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 SUMMARY = "check scenes and reduce them to frames, token coordinates and correspondences"
 
+KINDS = {"scannet": "prepare_scannet"}
+"""`workflows prepare WORD ...` is a verb of its own, in this module."""
+
 EXAMPLES = """\
 examples:
   workflows prepare --scenes scannet/posed_images --out prepared --on-bad-scene skip
   workflows prepare --scenes room --out prepared --grid 4 --image-size 64 --frames 8 --json
+  workflows prepare scannet --help      a ScanNet download becomes such scenes, boxes and lists
 
 Scenes that the output folder holds already are kept, so the same command goes on after a crash.
 """

@@ -36,9 +36,9 @@ Examples
   workflows results                            its table: means over seeds against the baseline
 
 `workflows VERB --help` says more about each. A grid is a YAML file; ablations.yaml explains itself.
-Exit codes: 0 done, 1 internal error, 2 a file or flag is wrong, 3 some cells failed, 4 all failed,
-5 cancelled, 6 paused by its budget, 7 somebody else holds it, 8 verification failed, 10 work to do,
-75 try again later.
+Exit codes: 0 done, 1 internal error, 2 a file or flag is wrong, 3 some cells failed or scenes are
+bad, 4 all failed, 5 cancelled, 6 paused by its budget, 7 somebody else holds it, 8 verification
+failed, 10 work to do, 75 try again later.
 """
 
 

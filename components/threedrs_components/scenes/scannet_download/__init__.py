@@ -1,0 +1,1 @@
+"""ScanNet v2 as it is downloaded, and its conversion into what grids read."""
