@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
-from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.output import print_json, stdout_for_results
 from threedrs_workflows.cli.verbs import help_text, verb_names
 
 INTERNAL_ERROR = 1
@@ -82,7 +82,9 @@ def _run_verb(first: argparse.Namespace) -> int:
     for name in _defaults():
         if hasattr(first, name):
             setattr(given, name, getattr(first, name))
-    code: int = module.run(parser.parse_args(rest, given))
+    args = parser.parse_args(rest, given)
+    with stdout_for_results(args.json):
+        code: int = module.run(args)
     return code
 
 

@@ -6,14 +6,42 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
+
+
+_results: TextIO | None = None
+"""Where results go while stdout is kept for them."""
+
+
+@contextmanager
+def stdout_for_results(kept: bool) -> Iterator[None]:
+    """Keep stdout for results: whatever libraries print goes to stderr.
+
+    DeepSpeed, which transformers brings in, logs to stdout, and a program could not read the JSON.
+    """
+    global _results
+    if not kept:
+        yield
+        return
+    _results = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = None
+
+
+def print_result(text: str) -> None:
+    """A line of the outcome, to stdout."""
+    print(text, file=_results, flush=True)
 
 
 def print_json(verb: str, content: Mapping[str, Any]) -> None:
     """The one object on stdout of a verb under `--json`."""
     schema = {"schema": f"workflows.{verb}/1"}
-    print(json.dumps({**schema, **content}, ensure_ascii=False, default=str))
+    print_result(json.dumps({**schema, **content}, ensure_ascii=False, default=str))
 
 
 def emit(args: argparse.Namespace, content: Mapping[str, Any], text: str) -> None:
@@ -21,7 +49,7 @@ def emit(args: argparse.Namespace, content: Mapping[str, Any], text: str) -> Non
     if args.json:
         print_json(args.verb, content)
     else:
-        print(text)
+        print_result(text)
 
 
 def say(args: argparse.Namespace, text: str) -> None:
