@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
-
 _results: TextIO | None = None
 """Where results go while stdout is kept for them."""
 
