@@ -53,6 +53,7 @@ def flags(rooms: Path, checkpoint: Path | None, out: Path, *more: str) -> list[s
 
 
 def outcome(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> dict[str, Any]:
+    capsys.readouterr()  # writing a checkpoint imports DeepSpeed, which logs to stdout
     assert main([*arguments, "--json"]) == 0
     content: dict[str, Any] = json.loads(capsys.readouterr().out)
     return content
