@@ -18,12 +18,13 @@ from pydantic import Field
 
 from threedrs_components.scenes.boxes import write_scene_boxes
 from threedrs_components.scenes.embodiedscan import FrameList
-from threedrs_components.scenes.frames import MILLIMETRES, NO_READING, write_png
+from threedrs_components.scenes.frames import MILLIMETRES, NO_READING
 from threedrs_components.scenes.scannet_download.alignment import aligned, read_alignment
 from threedrs_components.scenes.scannet_download.instances import Instances, read_instances
 from threedrs_components.scenes.scannet_download.layout import SceneFiles, stamp_of
 from threedrs_components.scenes.scannet_download.masks import Proposals, read_proposals
 from threedrs_components.scenes.scannet_download.ply import read_vertices
+from threedrs_components.scenes.scannet_download.png import depth_png
 from threedrs_components.scenes.scannet_download.sens import SensorStream
 from threedrs_platform.config import Config
 from threedrs_platform.errors import SceneError
@@ -277,7 +278,7 @@ class _Conversion:
             jpeg = stream.jpeg(frame, self.job.config.jpeg == "reencode")
             depth = stream.depth(frame)
             (self.folder / f"{name}.jpg").write_bytes(jpeg)
-            write_png(self.folder / f"{name}.png", depth)
+            (self.folder / f"{name}.png").write_bytes(depth_png(depth))
             _write_matrix(self.folder / f"{name}.txt", frame.pose)
             names.append(name)
             if frame.has_pose:
