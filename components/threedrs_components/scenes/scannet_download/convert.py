@@ -41,7 +41,8 @@ NEAR_M = 0.05
 """A point so close to a box counts as in it: depth is noisy and surfaces are boundaries."""
 FEWEST_BOXES, LEAST_SHARE = 4, 0.5
 """Of so many boxes at least this share must hold a point of the frames."""
-SAME_MATRIX = 1e-3
+SAME_MATRIX, SAME_FOCAL = 1e-3, 1e-2
+"""How far EmbodiedScan's alignment, and its intrinsics in focal lengths, may be from the scan's."""
 
 
 class ConversionConfig(Config):
@@ -263,7 +264,8 @@ class _Conversion:
         if self.job.listed is None:
             return stored[:3, :3]
         given = self.job.listed.depth_intrinsics
-        if np.abs(given / stored[0, 0] - stored[:3, :3] / stored[0, 0])[:2].max() > 1e-2:
+        away = np.abs(given - stored[:3, :3])
+        if away[:2].max() > SAME_FOCAL * stored[0, 0] or away[2].any():
             raise self._fault("its depth intrinsics are not those of the EmbodiedScan list")
         return given
 

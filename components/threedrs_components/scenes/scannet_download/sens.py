@@ -31,6 +31,8 @@ COLOURS = ("raw", "png", "jpeg")
 DEPTHS = ("raw", "zlib", "occi")
 RELEASED_QUALITY = 75
 """JPEG quality of imageio, which the released script writes with."""
+FOCALS = 0.1, 20.0
+"""Focal lengths, in widths of the image, of any camera that films rooms."""
 SLACK = 1 << 16
 """Bytes that a compressed frame may have beyond its pixels."""
 RIGID = 1e-2
@@ -178,8 +180,12 @@ class SensorStream:
 
     def _intrinsics(self, matrix: Float32, width: int, height: int, what: str) -> Float32:
         focal, centre = np.diag(matrix)[:2], matrix[:2, 2]
-        if not np.isfinite(matrix).all() or (focal <= 0).any():
-            raise self._fault(f"{what} intrinsics need finite values and positive focals")
+        rest = matrix.copy()
+        rest[[0, 1, 0, 0, 1], [0, 1, 1, 2, 2]] = 1, 1, 0, 0, 0
+        if not np.isfinite(matrix).all() or (rest != np.eye(4)).any():
+            raise self._fault(f"{what} intrinsics are no pinhole camera's: {matrix.tolist()}")
+        if not (FOCALS[0] * width < focal).all() or not (focal < FOCALS[1] * width).all():
+            raise self._fault(f"{what} focal lengths {focal.tolist()} are none of {width} pixels")
         if (centre <= 0).any() or (centre >= (width, height)).any():
             point = f"({centre[0]:g}, {centre[1]:g})"
             raise self._fault(f"{what} principal point {point} is outside {width}x{height}")
