@@ -31,6 +31,8 @@ COLOURS = ("raw", "png", "jpeg")
 DEPTHS = ("raw", "zlib", "occi")
 RELEASED_QUALITY = 75
 """JPEG quality of imageio, which the released script writes with."""
+FARTHEST_M = 1000.0
+"""No camera moves further from the origin."""
 FOCALS = 0.1, 20.0
 """Focal lengths, in widths of the image, of any camera that films rooms."""
 SLACK = 1 << 16
@@ -257,8 +259,8 @@ def is_rigid(matrix: Float32, within: float = RIGID) -> bool:
     if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > within:
         return False
     rotation = matrix[:3, :3].astype(np.float64)
-    if np.abs(rotation).max() > 1 + within:  # and no overflow below
-        return False
+    if np.abs(rotation).max() > 1 + within or np.abs(matrix[:3, 3]).max() > FARTHEST_M:
+        return False  # and nothing overflows below
     away = np.abs(rotation @ rotation.T - np.eye(3)).max()
     return bool(away <= within and np.linalg.det(rotation) > 0)
 
