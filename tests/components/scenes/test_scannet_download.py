@@ -23,6 +23,7 @@ from threedrs_components.scenes.scannet_download.convert import (
 from threedrs_components.scenes.scannet_download.layout import Download, SceneFiles, read_splits
 from threedrs_components.scenes.scannet_download.masks import read_proposals
 from threedrs_components.scenes.scannet_download.ply import read_vertices
+from threedrs_components.scenes.scannet_download.png import depth_png
 from threedrs_components.scenes.scannet_download.sens import SensorStream
 from threedrs_components.testing.scannet_download import (
     Truth,
@@ -161,6 +162,13 @@ def test_a_mesh_is_read_in_ascii_and_binary(is_text: bool, tmp_path: Path) -> No
     points = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     write_ply(tmp_path / "m.ply", points, ascii_form=is_text)
     np.testing.assert_array_equal(read_vertices("s", tmp_path / "m.ply"), points)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (48, 64)])
+def test_depth_survives_png_to_the_bit(shape: tuple[int, int]) -> None:
+    depth = np.random.default_rng(0).integers(0, 1 << 16, shape).astype(np.uint16)
+    with Image.open(io.BytesIO(depth_png(depth))) as image:
+        assert image.mode == "I;16" and (np.asarray(image) == depth).all()
 
 
 def test_raw_and_png_streams_are_read_and_occi_is_named(tmp_path: Path) -> None:

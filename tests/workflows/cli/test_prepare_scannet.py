@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from threedrs_components.scenes.embodiedscan import read_frame_lists
@@ -140,6 +141,25 @@ def test_splits_must_come_from_somewhere(root: Path, capsys: pytest.CaptureFixtu
     assert "or name them with --splits" in capsys.readouterr().err
     lists = [str(root.parent / f"mine_{split}.txt") for split in ("train", "val")]
     assert prepare(root, "--splits", *lists) == 0
+
+
+def test_scenes_of_the_test_split_have_frames_and_proposals_but_no_boxes(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "scannetv2_val.txt").rename(root / "scannetv2_test.txt")
+    (root / "scans_test").mkdir()
+    folder = (root / "scans/val00000").rename(root / "scans_test/val00000")
+    for name in (".aggregation.json", "_vh_clean_2.0.010000.segs.json"):
+        (folder / f"val00000{name}").unlink()
+    (folder / "val00000.txt").write_text("colorHeight = 968\n")
+    assert prepare(root) == 0
+    shown = capsys.readouterr().out
+    assert "look at val00000: no axisAlignment; it stays as it was scanned" in shown
+    data = root.parent / "data"
+    listed = read_frame_lists(data / "embodiedscan/embodiedscan_infos_test.pkl")["val00000"]
+    assert (listed.axis_alignment == np.eye(4)).all() and len(listed.frame_names) == 3
+    assert "scannet/val00000" not in json.loads((data / "metadata/scannet_gt_box.json").read_text())
+    assert (data / "metadata/scannet_test_pred_box.json").is_file()
 
 
 def test_infos_decide_frames_and_stay_as_they_are(

@@ -152,8 +152,14 @@ def as_text(content: dict[str, Any]) -> str:
 
 
 def _remarks(content: dict[str, Any]) -> list[str]:
-    scenes = content["scenes"].items()
-    lines = [f"look at {name}: {text}" for name, each in scenes for text in each["remarks"]]
+    remarked: dict[str, list[str]] = {}
+    for name, each in content["scenes"].items():
+        for text in each["remarks"]:
+            remarked.setdefault(text, []).append(name)
+    lines = [
+        f"look at {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {text}"
+        for text, names in remarked.items()
+    ]
     if content["others_of_other_settings"]:
         number = content["others_of_other_settings"]
         lines.append(

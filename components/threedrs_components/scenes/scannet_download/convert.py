@@ -18,12 +18,13 @@ from pydantic import Field
 
 from threedrs_components.scenes.boxes import write_scene_boxes
 from threedrs_components.scenes.embodiedscan import FrameList
-from threedrs_components.scenes.frames import MILLIMETRES, NO_READING, write_png
+from threedrs_components.scenes.frames import MILLIMETRES, NO_READING
 from threedrs_components.scenes.scannet_download.alignment import aligned, read_alignment
 from threedrs_components.scenes.scannet_download.instances import Instances, read_instances
 from threedrs_components.scenes.scannet_download.layout import SceneFiles, stamp_of
 from threedrs_components.scenes.scannet_download.masks import Proposals, read_proposals
 from threedrs_components.scenes.scannet_download.ply import read_vertices
+from threedrs_components.scenes.scannet_download.png import depth_png
 from threedrs_components.scenes.scannet_download.sens import SensorStream
 from threedrs_platform.config import Config
 from threedrs_platform.errors import SceneError
@@ -40,7 +41,8 @@ NEAR_M = 0.05
 """A point so close to a box counts as in it: depth is noisy and surfaces are boundaries."""
 FEWEST_BOXES, LEAST_SHARE = 4, 0.5
 """Of so many boxes at least this share must hold a point of the frames."""
-SAME_MATRIX = 1e-3
+SAME_MATRIX, SAME_FOCAL = 1e-3, 1e-2
+"""How far EmbodiedScan's alignment, and its intrinsics in focal lengths, may be from the scan's."""
 
 
 class ConversionConfig(Config):
@@ -262,7 +264,8 @@ class _Conversion:
         if self.job.listed is None:
             return stored[:3, :3]
         given = self.job.listed.depth_intrinsics
-        if np.abs(given / stored[0, 0] - stored[:3, :3] / stored[0, 0])[:2].max() > 1e-2:
+        away = np.abs(given - stored[:3, :3])
+        if away[:2].max() > SAME_FOCAL * stored[0, 0] or away[2].any():
             raise self._fault("its depth intrinsics are not those of the EmbodiedScan list")
         return given
 
@@ -277,7 +280,7 @@ class _Conversion:
             jpeg = stream.jpeg(frame, self.job.config.jpeg == "reencode")
             depth = stream.depth(frame)
             (self.folder / f"{name}.jpg").write_bytes(jpeg)
-            write_png(self.folder / f"{name}.png", depth)
+            (self.folder / f"{name}.png").write_bytes(depth_png(depth))
             _write_matrix(self.folder / f"{name}.txt", frame.pose)
             names.append(name)
             if frame.has_pose:

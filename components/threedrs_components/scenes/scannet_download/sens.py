@@ -31,6 +31,10 @@ COLOURS = ("raw", "png", "jpeg")
 DEPTHS = ("raw", "zlib", "occi")
 RELEASED_QUALITY = 75
 """JPEG quality of imageio, which the released script writes with."""
+FARTHEST_M = 1000.0
+"""No camera moves further from the origin."""
+FOCALS = 0.1, 20.0
+"""Focal lengths, in widths of the image, of any camera that films rooms."""
 SLACK = 1 << 16
 """Bytes that a compressed frame may have beyond its pixels."""
 RIGID = 1e-2
@@ -178,8 +182,12 @@ class SensorStream:
 
     def _intrinsics(self, matrix: Float32, width: int, height: int, what: str) -> Float32:
         focal, centre = np.diag(matrix)[:2], matrix[:2, 2]
-        if not np.isfinite(matrix).all() or (focal <= 0).any():
-            raise self._fault(f"{what} intrinsics need finite values and positive focals")
+        rest = matrix.copy()
+        rest[[0, 1, 0, 0, 1], [0, 1, 1, 2, 2]] = 1, 1, 0, 0, 0
+        if not np.isfinite(matrix).all() or (rest != np.eye(4)).any():
+            raise self._fault(f"{what} intrinsics are no pinhole camera's: {matrix.tolist()}")
+        if not (FOCALS[0] * width < focal).all() or not (focal < FOCALS[1] * width).all():
+            raise self._fault(f"{what} focal lengths {focal.tolist()} are none of {width} pixels")
         if (centre <= 0).any() or (centre >= (width, height)).any():
             point = f"({centre[0]:g}, {centre[1]:g})"
             raise self._fault(f"{what} principal point {point} is outside {width}x{height}")
@@ -251,8 +259,8 @@ def is_rigid(matrix: Float32, within: float = RIGID) -> bool:
     if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > within:
         return False
     rotation = matrix[:3, :3].astype(np.float64)
-    if np.abs(rotation).max() > 1 + within:  # and no overflow below
-        return False
+    if np.abs(rotation).max() > 1 + within or np.abs(matrix[:3, 3]).max() > FARTHEST_M:
+        return False  # and nothing overflows below
     away = np.abs(rotation @ rotation.T - np.eye(3)).max()
     return bool(away <= within and np.linalg.det(rotation) > 0)
 
