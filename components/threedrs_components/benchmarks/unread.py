@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from threedrs_components.benchmarks.tally import Tally
 from threedrs_components.metrics.iou import CornerBox, paired_iou
 from threedrs_platform.records import Prediction, Sample
 
 _MARK = re.compile(r"<\|\w+\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\r\n\t]\s*\Z|\A\s*[\r\n\t]")
+Numbers = Sequence[float]
 HIT = 0.25
 """IoU from which a box read as corners is taken to be meant so."""
 
@@ -58,9 +62,6 @@ def say_odd_boxes(
             f"{as_given} as centre and size; give centre x y z and size x y z",
             ((list(box), not hit) for (box, _), hit in zip(pairs, meant.tolist(), strict=True)),
         )
-
-
-Numbers = Sequence[float]
 
 
 def _hits(pairs: Sequence[tuple[Numbers, Sequence[Numbers]]]) -> NDArray[np.bool_]:
