@@ -48,6 +48,9 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         reason = f"cannot be read: not UTF-8 text (byte {error.start}); save it as UTF-8"
         raise AnnotationError(path, "-", "file", reason) from error
+    if "\x00" in text:
+        reason = "holds zero bytes: UTF-16 without its mark, or no text; save it as UTF-8"
+        raise AnnotationError(path, "-", "file", reason)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

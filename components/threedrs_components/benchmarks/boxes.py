@@ -12,6 +12,7 @@ from threedrs_components.benchmarks.annotations import (
     Box,
     FiniteBox,
     Record,
+    refuse_repeats,
 )
 from threedrs_components.json_files import read_json
 from threedrs_components.metrics.iou import CornerBox
@@ -70,6 +71,7 @@ class ObjectBoxes:
         if len(parsed.object_ids) != len(parsed.boxes):
             reason = f"{len(parsed.object_ids)} object_ids but {len(parsed.boxes)} boxes"
             raise AnnotationError(path, scene_id, "object_ids", reason)
+        refuse_repeats(map(str, parsed.object_ids), path)
         return dict(zip(parsed.object_ids, parsed.boxes, strict=True))
 
     def of(self, scene_id: str, object_id: int, file: Path | str, record: int) -> Box:

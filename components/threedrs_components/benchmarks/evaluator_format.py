@@ -22,6 +22,8 @@ class PredictionFile:
     """The annotated samples, where the format carries its own truth."""
     tags: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What the file says about samples, by prediction id."""
+    truths: Mapping[str, str] = field(default_factory=dict)
+    """What the file believes to be the answer, by prediction id."""
     warnings: tuple[str, ...] = ()
     by_rows: bool = False
     """Whether several predictions may be about one sample, see `Scorer.evaluate_rows`."""

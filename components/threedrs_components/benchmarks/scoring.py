@@ -19,6 +19,7 @@ from threedrs_components.benchmarks.text_scores import TEXT_METRICS
 from threedrs_components.benchmarks.threedrs_lines import numbered_question
 from threedrs_components.benchmarks.wording import Wording
 from threedrs_components.metrics.meteor.data import installed_data
+from threedrs_components.metrics.relative_accuracy import as_number
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, DataError, Fault
 from threedrs_platform.records import Prediction, Sample
@@ -61,6 +62,7 @@ def score(
     samples = _samples(kind, annotations, found, label_map, split)
     if found.tags:
         samples = [_tagged(sample, found.tags) for sample in samples]
+    _refuse_other_questions(found, samples, predictions)
     given = _renamed(found, samples) if found.samples is not None else found.predictions
     metrics, warnings = _available_metrics()
     try:
@@ -130,6 +132,27 @@ def _samples(
     if not samples:
         raise ConfigError([Fault("annotations: the list is empty; name a file or a folder")])
     return samples
+
+
+def _refuse_other_questions(
+    found: PredictionFile,
+    samples: Sequence[Sample],
+    predictions: str | Path | Sequence[Prediction],
+) -> None:
+    """A file numbered by the rows of another version would be scored against other questions."""
+    for sample in samples:
+        names = (sample.sample_id, sample.tags.get("alias", ""))
+        name = next((each for each in names if each in found.truths), None)
+        if name is None:
+            continue
+        truth = found.truths[name]
+        same_number = any(as_number(truth) == as_number(answer) for answer in sample.answers)
+        if truth not in sample.answers and not same_number:
+            reason = (
+                f"is {truth!r} in the predictions and {sample.answers[0]!r} in the "
+                "annotations; are they numbered by the same version of the data set?"
+            )
+            raise AnnotationError(str(predictions), name, "ground_truth", reason)
 
 
 def _type_warnings(kind: Benchmark, samples: Sequence[Sample]) -> list[str]:

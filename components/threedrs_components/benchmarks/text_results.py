@@ -50,7 +50,8 @@ class _Texts(Record):
 def _read_log(values: Any, path: Path, kind: str) -> PredictionFile:
     if isinstance(values, Mapping):
         values = values.get("logs", [values])  # older versions wrote one object with a list
-    predictions = []
+    predictions: list[Prediction] = []
+    truths: dict[str, str] = {}
     for index, line in enumerate(parse_records(values, _LoggedSample, path)):
         document = line.doc or {}
         name = next((document[each] for each in _NAMES if document.get(each) is not None), None)
@@ -61,7 +62,10 @@ def _read_log(values: Any, path: Path, kind: str) -> PredictionFile:
             )
             raise AnnotationError(path, index, "doc", reason)
         predictions.append(Prediction(_as_id(name), text=_response(line, index, path)))
-    return PredictionFile(LMMS_EVAL, predictions)
+        truth = document.get("ground_truth")
+        if isinstance(truth, (str, int, float)):
+            truths[_as_id(name)] = _as_id(truth)
+    return PredictionFile(LMMS_EVAL, predictions, truths=truths)
 
 
 def _as_id(name: str | float) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from threedrs_components.benchmarks.tally import Tally
-from threedrs_components.metrics.iou import CornerBox, iou_matrix
+from threedrs_components.metrics.iou import CornerBox, paired_iou
 from threedrs_platform.records import Prediction, Sample
 
 _MARK = re.compile(r"<\|\w+\|>|</?s>|<(?:eos|bos|pad|end_of_turn)>|[\r\n\t]\s*\Z|\A\s*[\r\n\t]")
+Numbers = Sequence[float]
 HIT = 0.25
 """IoU from which a box read as corners is taken to be meant so."""
 
@@ -42,20 +46,29 @@ def say_odd_boxes(
         "and size x y z",
         ((list(box), min(box[3:6]) >= 0) for box in boxes),
     )
-    as_given = as_corners = 0
-    example: Sequence[float] = ()
-    for sample, found in zip(samples, chosen, strict=True):
-        given = [box for box in found if not isinstance(box, CornerBox)]
-        if not given or not sample.target_boxes:
-            continue
-        as_given += int((iou_matrix(given, sample.target_boxes).max(axis=1) >= HIT).sum())
-        read = [CornerBox.around((box[:3], box[3:6])) for box in given]
-        hits = iou_matrix(read, sample.target_boxes).max(axis=1) >= HIT
-        as_corners += int(hits.sum())
-        example = example or next((box for box, hit in zip(given, hits, strict=True) if hit), ())
-    if as_corners > as_given:
+    pairs = [
+        (box, sample.target_boxes)
+        for sample, found in zip(samples, chosen, strict=True)
+        for box in (found if sample.target_boxes else ())
+        if not isinstance(box, CornerBox)
+    ]
+    if not pairs:
+        return
+    as_given = int(_hits(pairs).sum())
+    meant = _hits([(CornerBox.around((box[:3], box[3:6])), truth) for box, truth in pairs])
+    if meant.sum() > as_given:
         tally.say_unread(
             f"boxes overlap their object by {HIT:g} if they are read as two corners, and only "
             f"{as_given} as centre and size; give centre x y z and size x y z",
-            [(list(example), False)] * as_corners + [("", True)] * (len(boxes) - as_corners),
+            ((list(box), not hit) for (box, _), hit in zip(pairs, meant.tolist(), strict=True)),
         )
+
+
+def _hits(pairs: Sequence[tuple[Numbers, Sequence[Numbers]]]) -> NDArray[np.bool_]:
+    """Whether each box overlaps one of its true boxes enough [N]."""
+    boxes = [box for box, truth in pairs for _ in truth]
+    overlaps = paired_iou(boxes, [each for _, truth in pairs for each in truth])
+    hits = np.zeros(len(pairs), dtype=bool)
+    of_box = np.repeat(np.arange(len(pairs)), [len(truth) for _, truth in pairs])
+    np.logical_or.at(hits, of_box, overlaps >= HIT)
+    return hits

@@ -38,7 +38,7 @@ def say_unread_choices(
         word = first_word(text).upper()
         choices.append((repr(text), len(word) == 1 and word in letters))
     tally.say_unread(
-        "answers have no option's letter, and it alone, before the first space; they score 0",
+        "answers do not begin with an option's letter, alone before the first space; they score 0",
         choices,
     )
     tally.say_unread(

@@ -28,14 +28,22 @@ _OBJECT_ID = re.compile(r"[0-9]{1,9}")
 def read_scene_boxes(scene_id: str, path: Path) -> tuple[Boxes, Float32]:
     """Read `boxes.json`: the objects, and the axis alignment (identity if the file has none)."""
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
         objects = Boxes(
             object_ids=tuple(int(value) for value in content["object_ids"]),
             labels=tuple(str(value) for value in content["labels"]),
-            boxes=box_array(content["boxes"]),
+            boxes=_box_array(content["boxes"]),
         )
+        _refuse_twice(objects.object_ids)
         alignment = np.asarray(content.get("axis_alignment", np.eye(4)), dtype=np.float32)
-    except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
+    except (
+        AnnotationError,
+        KeyError,
+        TypeError,
+        ArithmeticError,
+        ValueError,
+        AssertionError,
+    ) as error:
         raise SceneError(
             scene_id,
             "boxes.json needs object_ids, labels and boxes of one length, each box "
@@ -177,16 +185,17 @@ def write_box_lists(path: Path, lists: Mapping[str, Float32], *, digits: int | N
     path.write_text(json.dumps(content) + "\n")
 
 
-def box_array(boxes: Any) -> Float32:
-    """Lists of six finite numbers with non-negative sizes, as [K, 6] float32."""
-    array = np.asarray(boxes, dtype=np.float32)
-    if array.size == 0:
-        return np.zeros((0, 6), dtype=np.float32)
-    if array.ndim != 2 or array.shape[1] != 6:
-        raise ValueError(f"boxes must have six numbers each, got shape {array.shape}")
-    if not np.isfinite(array).all() or (array[:, 3:] < 0).any():
-        raise ValueError("boxes must be finite with non-negative sizes")
-    return array
+def _box_array(boxes: list[Any]) -> Float32:
+    for number, box in enumerate(boxes):
+        if fault := _fault(box):
+            raise ValueError(f"box {number}: {fault}")
+    return np.array(boxes, dtype=np.float32).reshape(-1, 6)
+
+
+def _refuse_twice(object_ids: tuple[int, ...]) -> None:
+    twice = next((each for each in object_ids if object_ids.count(each) > 1), None)
+    if twice is not None:
+        raise ValueError(f"object {twice} is given twice")
 
 
 def _as_lists(boxes: Float32, digits: int | None) -> list[list[float]]:

@@ -66,6 +66,7 @@ def test_unreadable_predictions_name_record_and_field(
     [
         ("p.jsonl", b'{"id": "caf\xe9"}', "not UTF-8 text .byte 11.; save it as UTF-8"),
         ("p.json", b"\xff\xfe{", "not UTF-8 text"),
+        ("p.json", b'{\x00"\x00', "UTF-16 without its mark, or no text; save it as UTF-8"),
         ("p.parquet", b"PAR1" + bytes(40) + b"PAR1", "cannot be read as Parquet, is it complete"),
         ("p.parquet", b'{"id": "a"}', "cannot be read as Parquet, is it complete"),
     ],

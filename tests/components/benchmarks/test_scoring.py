@@ -312,6 +312,18 @@ def test_logs_that_leave_the_answer_open_are_refused(
         score("scanqa", predictions=write("p.jsonl", [line]), annotations=world)
 
 
+def test_logs_of_another_version_are_refused(world: Path, write: Writer) -> None:
+    line = {"doc_id": 0, "doc": {"id": 0, "ground_truth": "4"}, "filtered_resps": ["4"]}
+    path = write("p.jsonl", [line])
+    assert score("vsibench", predictions=path, annotations=world).missing == 4
+    letter = write("r.jsonl", [line | {"doc": {"id": 1, "ground_truth": "D"}}])
+    with pytest.raises(AnnotationError, match="is 'D' in the predictions and 'B' in the annotat"):
+        score("vsibench", predictions=letter, annotations=world)
+    other = write("q.jsonl", [line | {"doc": {"id": 0, "ground_truth": 7}}])
+    with pytest.raises(AnnotationError, match=r"q.jsonl: record 0: ground_truth: is '7' in the pr"):
+        score("vsibench", predictions=other, annotations=world)
+
+
 def test_captions_may_be_named_as_scan2cap_names_objects(world: Path, write: Writer) -> None:
     path = write("p.json", [{"image_id": "s0|0|lamp", "caption": "a red lamp"}])
     assert score("scan2cap", predictions=path, annotations=world).missing == 3

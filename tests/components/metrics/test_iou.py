@@ -1,7 +1,5 @@
 """Overlap of boxes, against interval arithmetic."""
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,15 +81,12 @@ ASKED = [[0.1, 0.2, 0.3], [3.0099999456536515, 0.905, 0.561]]
 
 
 def by_hand(first: list[list[float]], second: list[list[float]]) -> float:
-    sides = [
-        max(0.0, min(first[1][axis], second[1][axis]) - max(first[0][axis], second[0][axis]))
-        for axis in range(3)
-    ]
-    volumes = [
-        math.prod(high - low for low, high in zip(*box, strict=True)) for box in (first, second)
-    ]
-    shared = math.prod(sides)
-    return shared / (sum(volumes) - shared + 1e-8)
+    shared = volume = other = 1.0
+    for axis in range(3):
+        (low, high), (start, end) = ((box[0][axis], box[1][axis]) for box in (first, second))
+        shared *= max(0.0, min(high, end) - max(low, start))
+        volume, other = volume * (high - low), other * (end - start)
+    return shared / (volume + other - shared + 1e-8)
 
 
 def test_corners_are_compared_as_they_are_given() -> None:

@@ -2,13 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder, AnnotationPlaces
-from threedrs_components.scenes.boxes import read_box_lists, read_candidates, write_exact_boxes
+from threedrs_components.scenes.boxes import (
+    read_box_lists,
+    read_candidates,
+    read_scene_boxes,
+    write_exact_boxes,
+)
 from threedrs_platform.config.faults import validate
-from threedrs_platform.errors import AnnotationError
+from threedrs_platform.errors import AnnotationError, SceneError
 
 BOX, OTHER = [0.1, 0, 1, 2, 2, 2], [5, 5, 1, 1, 1, 1 / 3]
 
@@ -60,6 +66,28 @@ def test_faulty_boxes_are_named(tmp_path: Path, content: str, message: str) -> N
     assert caught.value.file == str(path)
     with pytest.raises(AnnotationError, match=message):
         AnnotationFolder(tmp_path, box_file=path).objects()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"boxes": [BOX, [0, 0, 0, 1, float("nan"), 1]]}, "box 1: a box is six finite numbers"),
+        ({"boxes": [BOX, [0, 0, 0, 1, -1, 1]]}, "box 1: has a negative size"),
+        ({"object_ids": [4, 4]}, "object 4 is given twice"),
+        ({"object_ids": [4, float("inf")]}, "OverflowError"),
+    ],
+)
+def test_faulty_boxes_of_a_scene_are_named(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "scenes" / "s0" / "boxes.json"
+    path.parent.mkdir(parents=True)
+    content = {"object_ids": [4, 5], "labels": ["lamp", "bed"], "boxes": [BOX, OTHER]}
+    path.write_text(json.dumps(content))
+    assert read_scene_boxes("s0", path)[0].object_ids == (4, 5)
+    path.write_text(json.dumps(content | changes))
+    with pytest.raises(SceneError, match=f"scene s0: .*{message}"):
+        read_scene_boxes("s0", path)
 
 
 def test_files_of_several_splits_are_read_together(tmp_path: Path) -> None:
