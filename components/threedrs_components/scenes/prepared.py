@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from threedrs_components.scenes.cross_checks import (
+    Check,
+    box_check,
+    geometry_checks,
+    require,
+)
 from threedrs_components.scenes.frames import (
     centre_square,
     frame_tensor,
@@ -28,7 +34,7 @@ from threedrs_components.scenes.geometry import (
     world_coordinates,
 )
 from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
-from threedrs_components.scenes.prepare_config import Level
+from threedrs_components.scenes.prepare_config import ChecksConfig, Level
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
 from threedrs_components.scenes.voxels import narrowly_binned
 from threedrs_platform.errors import DataError, SceneError
@@ -71,6 +77,12 @@ class PreparedScene:
     """Edge of the voxels of `pairs`"""
     has_proposals: bool = True
     """Whether a list of proposals, maybe an empty one, was there"""
+    dropped_frames: Mapping[str, str] = field(default_factory=dict)
+    """Frames that are no part of the scene, and why"""
+    checks: tuple[Check, ...] = ()
+    """What was found of contradictions"""
+    key: str = ""
+    """Of whatever it was made from, where somebody keeps account of that"""
 
     @property
     def grid(self) -> int:
@@ -92,6 +104,10 @@ def prepare_scene(
 ) -> PreparedScene:
     """Reduce one scene; None says that nobody proposed candidates for it."""
     scene = choose_frames(scene, config.num_frames)
+    limits = config.checks
+    checks = () if limits.mode == "skip" else geometry_checks(scene, limits)
+    if limits.mode == "refuse":
+        require(scene.scene_id, checks)
     images, points, valid = _framed(scene, config)
     if not bool(valid.any()):
         raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
@@ -108,6 +124,9 @@ def prepare_scene(
     candidates = _box_tensor([] if proposals is None else proposals).to(dtype)
     every = torch.cat([boxes, candidates])
     weights = box_cell_weights(points, valid, every, config.grid, config.grid)
+    checks = (*checks, *_box_checks(scene, weights, len(boxes), limits))
+    if limits.mode == "refuse":
+        require(scene.scene_id, checks)
     patches = _patch_weights(points, valid, every, config.patch_grid)
     size = config.image_size
     return PreparedScene(
@@ -127,7 +146,19 @@ def prepare_scene(
         pairs=pairs,
         voxel_m=config.voxel_m,
         has_proposals=proposals is not None,
+        dropped_frames=scene.dropped_frames,
+        checks=checks,
     )
+
+
+def _box_checks(
+    scene: Scene, weights: Tensor, objects: int, limits: ChecksConfig
+) -> tuple[Check, ...]:
+    if limits.mode == "skip":
+        return ()
+    hit, views = (weights > 0).flatten(1).any(1).numpy(), len(set(scene.frame_names))
+    kinds = {"objects": hit[:objects], "proposals": hit[objects:]}
+    return tuple(box_check(kind, held, views, limits) for kind, held in kinds.items() if len(held))
 
 
 def _patch_weights(points: Tensor, valid: Tensor, boxes: Tensor, grid: int | None) -> Tensor | None:
@@ -225,6 +256,9 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "labels": json.dumps(prepared.labels),
         "voxel_m": json.dumps(prepared.voxel_m),
         "has_proposals": json.dumps(prepared.has_proposals),
+        "dropped_frames": json.dumps(dict(prepared.dropped_frames)),
+        "checks": json.dumps([asdict(check) for check in prepared.checks]),
+        "key": prepared.key,
     }
     given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
@@ -279,6 +313,9 @@ class PreparedScenes:
             pairs=PairMatrix.from_arrays(pairs) if pairs else None,
             voxel_m=float(metadata["voxel_m"]),
             has_proposals=bool(json.loads(metadata.get("has_proposals", "true"))),
+            dropped_frames=json.loads(metadata.get("dropped_frames", "{}")),
+            checks=tuple(Check(**each) for each in json.loads(metadata.get("checks", "[]"))),
+            key=metadata.get("key", ""),
             **tensors,
         )
 

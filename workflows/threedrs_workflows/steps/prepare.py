@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from threedrs_components.scenes.boxes import read_box_lists
+from threedrs_components.scenes.preparation_report import REPORT, preparation_report
 from threedrs_components.scenes.prepared import prepare_scene, write_prepared
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_platform.errors import SceneError
@@ -16,7 +17,7 @@ from threedrs_workflows.steps.params.prepare import PrepareParams
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes. Writes one file per scene and bad_scenes.json.
+    """Inputs: scenes. Writes one file per scene, preparation.json and bad_scenes.json.
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses none.
     """
@@ -42,6 +43,10 @@ def run(task: StepTask) -> None:
             task.warn(f"skipped {error}")
     for path in sorted(task.scratch.glob("*.safetensors")):
         os.link(path, task.out / path.name)
+    report = preparation_report(task.out)
+    for warning in report["warnings"]:
+        task.warn(warning)
+    (task.out / REPORT).write_text(json.dumps(report, indent=1))
     (task.out / "bad_scenes.json").write_text(json.dumps(bad, indent=1, sort_keys=True))
     task.metric(Metric("scenes/skipped", len(bad), n=len(scene_ids), unit="scenes"))
 
