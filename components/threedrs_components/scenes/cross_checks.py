@@ -27,7 +27,7 @@ OUTLIERS = 2.0
 """Percent of points at either end that are no part of a room's extent."""
 BEYOND = 5.0
 """Factor outside the usual extent at which a room cannot be."""
-SURE = 0.75
+SURE = 0.93
 """Agreement of views from which on no other reading is tried."""
 MANY_PAIRS = 12
 """Pairs of views that must agree under another reading where none overlap as they are."""

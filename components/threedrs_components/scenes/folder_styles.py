@@ -52,6 +52,14 @@ class FolderStyle:
         """A frame's pose file, below the scene folder."""
         return Path(self.pose_folder, self.pose.format(frame))
 
+    def files(self, folder: Path) -> list[Path]:
+        """All visible files of a scene folder and of the folders of this style in it."""
+        named = (*self.color_intrinsics, *self.depth_intrinsics)
+        inside = {"", self.color_folder, self.depth_folder, self.pose_folder}
+        folders = inside | {str(Path(name).parent) for name in named} - {"."}
+        found = (path for name in sorted(folders) for path in _files(folder / name))
+        return [path for path in found if path.is_file() and not path.name.startswith(".")]
+
     def fits(self, folder: Path) -> bool:
         """Whether a folder holds a colour frame of this style."""
         return next(self._colors(folder), None) is not None

@@ -31,9 +31,10 @@ class ChecksConfig(Config):
     max_view_mismatch: float = Field(default=0.04, gt=0)
     """How far apart the edges of what depth and colour show may lie, as a share of the frame. A
     token's coordinates come from depth, its pixels from colour; half a token of 14 is 0.036."""
-    min_agreement: float = Field(default=0.5, ge=0, le=1)
-    """Share of pixels whose depth, seen from another frame, is within 5 % of the depth there."""
-    max_gain: float = Field(default=0.12, gt=0)
+    min_agreement: float = Field(default=0.7, ge=0, le=1)
+    """Share of pixels whose depth, seen from another frame that they cannot be hidden from, is
+    within 5 % of the depth there."""
+    max_gain: float = Field(default=0.1, gt=0)
     """How much more views may agree under another reading of poses or depth than as they are."""
     min_boxes_hit: float = Field(default=0.5, ge=0, le=1)
     """Share of a scene's boxes, or proposals, that hold any pixel."""

@@ -33,8 +33,8 @@ from threedrs_platform.config import PLACE
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 
-MIN_FRAMES = 2
-"""Frames without which there is no correspondence between views."""
+MIN_FRAMES = 8
+"""A quarter of the paper's frames per scene."""
 RIGID = 0.02
 """Most that a pose may be off: poses rounded to three digits pass, a scale of 1.02 does not."""
 NOT_RIGID = "pose is not rigid: its rotation scales, shears or mirrors; divide the scale out of it"
@@ -50,8 +50,8 @@ class RGBDFolderConfig(SceneSettings):
     num_frames: int | None = Field(default=None, ge=1)
     """Frames per scene, spread evenly over those that are good; all of them if not given."""
     min_frames: int = Field(default=MIN_FRAMES, ge=1)
-    """Good frames without which a scene is unusable. A frame without a pose, without depth, or that
-    cannot be decoded is no part of its scene, and is told."""
+    """Frames that must be left of a scene that lost some, else it is unusable. A frame without a
+    pose, without depth, or that cannot be decoded is no part of its scene, and is told."""
     depth_scale: float = Field(default=MILLIMETRES, gt=0)
     """Units of whole-number depth images per metre: 1000 are millimetres; 4000 and 5000 are usual
     too. Depth of real numbers is in metres."""
@@ -118,6 +118,15 @@ class RGBDFolder:
         if not nested.is_dir() and self._folder.resolve().name == scene_id:
             return self._folder
         return nested
+
+    def stamp(self, scene_id: str) -> str:
+        """Changes with the settings, and with name, size or time of any file of a scene."""
+        folder = self.folder(scene_id)
+        style = find_style(folder)
+        files = style.files(folder) if style else []
+        stats = ((str(path.relative_to(folder)), path.stat()) for path in sorted(files))
+        stamped = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return repr((self.num_frames, self.min_frames, self.depth_scale, stamped))
 
     def load(self, scene_id: str) -> Scene:
         """Read one scene."""
@@ -324,14 +333,13 @@ class _Choice:
                 self.dropped[name] = f"images are {told}, those of the other frames are {most}"
 
     def _require(self, names: Sequence[str]) -> None:
-        if len(names) >= max(1, self.min_frames):
+        if not self.dropped or len(names) >= max(1, self.min_frames):
             return
         total = len(names) + len(self.dropped)
-        told = f"; {drops_told(self.dropped)}" if self.dropped else ""
         raise SceneError(
             self.scene_id,
-            f"{len(names)} of {total} frames are usable, and scenes.min_frames is "
-            f"{self.min_frames}{told}",
+            f"{len(names)} of {total} frames are usable, and min_frames is {self.min_frames}: "
+            f"{drops_told(self.dropped)}",
             self.folder,
         )
 

@@ -37,7 +37,7 @@ class ScanNetConfig(SceneSettings):
     """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
     min_frames: int = Field(default=MIN_FRAMES, ge=1)
-    """Good frames without which a scene is unusable; see `RGBDFolderConfig`."""
+    """Frames that must be left of a scene that lost some; see `RGBDFolderConfig`."""
 
     annotated_split: ClassVar[str] = "train"
     probe_split: ClassVar[str] = "train"

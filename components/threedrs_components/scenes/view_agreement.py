@@ -25,6 +25,8 @@ LEAST_POINTS = 100
 """Pixels without which nothing is said."""
 LEAST_PAIRS = 4
 """Ordered pairs without which nothing is said: of two views alone, a corner may contradict."""
+LEAST_SEEN = 0.2
+"""Share of the pixels compared that cannot all be hidden."""
 LEAST_BASELINE_M, LEAST_TURN = 0.1, 0.1
 """Motion between views in metres, or in radians: views from one place agree under any pose."""
 TOLERANCE = 0.05
@@ -38,7 +40,7 @@ class Agreement:
     """How far overlapping views agree."""
 
     share: float
-    """Of the pixels compared, those whose depths agree"""
+    """Of the pixels that cannot be hidden, those whose depths agree"""
     error: float
     """Median relative difference of depths"""
     pairs: int
@@ -51,6 +53,8 @@ def views_agree(scene: Scene) -> Agreement | None:
     """Compare views that overlap while the camera moves; None if there are too few.
 
     A pixel agrees if its depth lies within the tolerance of the depths round the pixel it lands on.
+    What lands farther away may be hidden there, and counts for nothing; what lands nearer cannot
+    be, for the other view looked through that place. Wrong geometry shows in one of two directions.
     """
     poses = scene.camera_to_world.astype(np.float64)
     if not np.isfinite(poses).all() or (np.abs(np.linalg.det(poses[:, :3, :3])) < 1e-6).any():
@@ -64,7 +68,10 @@ def views_agree(scene: Scene) -> Agreement | None:
     if compared.sum() < LEAST_POINTS:
         return None
     errors = difference[compared]
-    return Agreement(float((errors <= TOLERANCE).mean()), float(np.median(errors)), len(first))
+    agreeing = np.abs(errors) <= TOLERANCE
+    judged = max(float((agreeing | (errors < 0)).sum()), LEAST_SEEN * len(errors))
+    share = float(agreeing.sum() / judged)
+    return Agreement(share, float(np.median(np.abs(errors))), len(first))
 
 
 def best_reading(scene: Scene) -> tuple[Agreement, str]:
@@ -133,7 +140,8 @@ def _overlapping(scene: Scene, poses: Array) -> tuple[NDArray[np.int64], NDArray
 def _differences(
     scene: Scene, landed: Array, valid: NDArray[np.bool_], second: NDArray[np.int64]
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """Relative difference [P, n] to the depths round where points land, and where it is known."""
+    """Relative difference [P, n] to the depths round where points land, negative in front of them,
+    and where it is known."""
     height, width = scene.depth.shape[1:3]
     u, v, inside = _pixels(scene, landed)
     u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
@@ -147,7 +155,7 @@ def _differences(
             farthest = np.where(known, np.maximum(farthest, depth), farthest)
     compared = inside & valid & (farthest > 0)
     depth = landed[..., 2]
-    outside = np.maximum(np.maximum(nearest - depth, depth - farthest), 0.0)
+    outside = np.maximum(depth - farthest, 0.0) - np.maximum(nearest - depth, 0.0)
     return outside / np.maximum(farthest, NEAR_M), compared
 
 

@@ -155,7 +155,7 @@ def test_what_is_told_only_is_kept_with_the_scene(tmp_path: Path) -> None:
     assert "1 frames left out: 1 x pose lost (first x)" in report["warnings"][0]
     assert any(GAIN in line and "depth times 0.2" in line for line in report["warnings"])
     check = report["scenes"][scene.scene_id]["checks"]["agreement of overlapping views"]
-    assert check["verdict"] == "refused" and check["low"] == 0.5
+    assert check["verdict"] == "refused" and check["low"] == 0.7
     assert report["worst"]["agreement of overlapping views"]["lowest"] == check["value"]
 
 

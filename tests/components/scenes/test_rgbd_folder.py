@@ -188,7 +188,7 @@ def test_a_bad_frame_leaves_its_scene_and_is_told(
     scene_folder: Any, spoil: Callable[[Any], None]
 ) -> None:
     spoil(scene_folder)
-    scene = RGBDFolder(scene_folder.root).load("kitchen")
+    scene = RGBDFolder(scene_folder.root, min_frames=2).load("kitchen")
     assert scene.frame_names == ("frame-000000", "frame-000002")
     assert len(scene.images) == len(scene.depth) == len(scene.camera_to_world) == 2
     assert [*scene.dropped_frames] == ["frame-000001"]
@@ -203,7 +203,7 @@ def test_the_choice_is_made_among_good_frames(scene_folder: Any) -> None:
         for ending in ("color.png", "depth.png", "pose.txt"):
             first = scene_folder.root / f"frame-000000.{ending}"
             shutil.copy(first, scene_folder.root / f"frame-{index:06d}.{ending}")
-    source = RGBDFolder(scene_folder.root, num_frames=3)
+    source = RGBDFolder(scene_folder.root, num_frames=3, min_frames=7)
     assert source.load("kitchen").frame_names == tuple(f"frame-00000{n}" for n in (0, 4, 8))
     (scene_folder.root / "frame-000008.pose.txt").unlink()
     assert source.load("kitchen").frame_names == tuple(f"frame-00000{n}" for n in (0, 3, 7))
@@ -287,7 +287,7 @@ def test_a_bad_array_drops_its_frame(scene_folder: Any, spoil: Callable[[Path], 
     path = scene_folder.root / "frame-000001.depth.png"
     path.unlink()
     spoil(path)
-    scene = RGBDFolder(scene_folder.root).load("kitchen")
+    scene = RGBDFolder(scene_folder.root, min_frames=2).load("kitchen")
     assert scene.dropped_frames["frame-000001"].startswith("depth image: ")
 
 

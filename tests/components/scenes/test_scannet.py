@@ -52,6 +52,7 @@ def config(tmp_path: Path, infos: dict[str, Any]) -> ScanNetConfig:
         frame_lists={"train": str(tmp_path / "infos.pkl")},
         boxes=(str(tmp_path / "boxes.json"),),
         num_frames=2,
+        min_frames=2,
     )
 
 

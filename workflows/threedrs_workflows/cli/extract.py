@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         frames=args.frames,
         device=args.device,
         on_bad_scene=args.on_bad_scene,
+        min_frames=args.min_frames,
+        depth_scale=args.depth_scale,
         workspace=args.workspace,
         database=args.db,
     )

@@ -46,6 +46,8 @@ class ProbeRequest:
     voxel_m: float
     frames: int
     on_bad_scene: Literal["refuse", "skip"]
+    min_frames: int
+    depth_scale: float
     picture: Path | None
 
 
@@ -68,7 +70,7 @@ def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeO
         ConfigError: the request cannot be met.
         DataError: no scene is usable, or one is not and bad scenes are refused.
     """
-    source = RGBDFolder(request.scenes, request.frames)
+    source = RGBDFolder(request.scenes, request.frames, request.min_frames, request.depth_scale)
     outcome = ProbeOutcome()
     scene_ids = source.scenes()
     features_of = _load_features(request)

@@ -15,6 +15,9 @@ from threedrs_platform.records import Float32, Metric
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.prepare import PrepareParams
 
+MOST_TOLD = 50
+"""Warnings about scenes that are shown; all stand in the report."""
+
 
 def run(task: StepTask) -> None:
     """Inputs: scenes. Writes one file per scene, preparation.json and bad_scenes.json.
@@ -44,8 +47,10 @@ def run(task: StepTask) -> None:
     for path in sorted(task.scratch.glob("*.safetensors")):
         os.link(path, task.out / path.name)
     report = preparation_report(task.out)
-    for warning in report["warnings"]:
+    for warning in report["warnings"][:MOST_TOLD]:
         task.warn(warning)
+    if len(report["warnings"]) > MOST_TOLD:
+        task.warn(f"{len(report['warnings']) - MOST_TOLD} warnings more stand in {REPORT}")
     (task.out / REPORT).write_text(json.dumps(report, indent=1))
     (task.out / "bad_scenes.json").write_text(json.dumps(bad, indent=1, sort_keys=True))
     task.metric(Metric("scenes/skipped", len(bad), n=len(scene_ids), unit="scenes"))
