@@ -67,6 +67,8 @@ class FeatureMap:
     frame_names: tuple[str, ...]
     features: NDArray[np.floating[Any]]
     """[F, rows, columns, channels] float16 (stored) or float32"""
+    fingerprints: UInt8 | None = None
+    """[F, n] of the images they were made from, to tell those of other scenes; None if unknown"""
 
 
 @dataclass(frozen=True)

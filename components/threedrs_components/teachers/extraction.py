@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.scenes.source import SceneSource
+from threedrs_components.teachers.fingerprints import check_images, fingerprints
 from threedrs_components.teachers.teacher import Teacher, TeacherCard
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import FeatureMap, Scene
@@ -60,7 +61,7 @@ def extract_scene(teacher: Teacher, scene: Scene, grid: int, area: float = 1.0) 
             f"or above {limit:.0f}, which float16 cannot hold"
         )
     values = features.to(torch.float16).cpu().numpy()
-    return FeatureMap(scene.scene_id, scene.frame_names, values)
+    return FeatureMap(scene.scene_id, scene.frame_names, values, fingerprints(scene.images))
 
 
 def pooled(features: Tensor, grid: int, area: float = 1.0) -> Tensor:
@@ -152,7 +153,7 @@ def extract_scenes(
                 continue
             path = feature_path(out, scene_id)
             if path.exists():
-                _check_same_extraction(path, header, grid, scene.frame_names)
+                _check_same_extraction(path, header, grid, scene)
                 kept.append(scene_id)
             else:
                 write_features(path, extract_scene(teacher, scene, grid, area), header)
@@ -173,9 +174,7 @@ def _loaded(
         return error
 
 
-def _check_same_extraction(
-    path: Path, header: FeatureHeader, grid: int, frame_names: Sequence[str]
-) -> None:
+def _check_same_extraction(path: Path, header: FeatureHeader, grid: int, scene: Scene) -> None:
     stored = read_features(path)
     found, wanted = (
         {**asdict(each), "source_digest": each.source_digest[:12], "grid": side}
@@ -187,4 +186,8 @@ def _check_same_extraction(
             f"{path}: made with other settings; choose another output folder. "
             + "; ".join(f"{name}: {found[name]!r}, now {wanted[name]!r}" for name in differing)
         )
-    check_frames(stored.features, frame_names)
+    check_frames(stored.features, scene.frame_names)
+    try:
+        check_images(stored.features, scene.images)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; choose another output folder") from error
