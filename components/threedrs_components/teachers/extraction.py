@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ from threedrs_platform.store.features import (
     write_features,
 )
 
+Resize = Literal["squash", "crop"]
+"""What the student sees of a frame: all of it, or its middle square; see `prepare.resize`."""
+ROUNDING = 0.01
+"""Share that whole patches and pixels may cut."""
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -36,6 +42,8 @@ class Extraction:
     """Scenes whose file was already there."""
     skipped: dict[str, str]
     """Bad scenes that were left out, with the reason."""
+    cut: dict[str, float]
+    """Scenes of whose frames the teacher does not see all that the student sees: the share."""
 
 
 def extract_scene(teacher: Teacher, scene: Scene, grid: int, area: float = 1.0) -> FeatureMap:
@@ -123,13 +131,16 @@ def extract_scenes(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
+    resize: Resize = "squash",
+    max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Extraction:
     """Write the features of every scene that `out` does not hold yet.
 
     With `num_frames` the teacher sees the frames that scenes prepared with as many have; of `area`
-    see `pooled`.
+    see `pooled`. `resize` says what the student sees of a frame: a scene is unusable if the teacher
+    cuts more than `max_cut` of it.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -142,8 +153,18 @@ def extract_scenes(
     kept: list[str] = []
     skipped: dict[str, str] = {}
 
+    cut: dict[str, float] = {}
+
     def load(scene_id: str) -> Scene | SceneError:
-        return _loaded(source, scene_id, num_frames, skip_bad_scenes)
+        try:
+            scene = source.load(scene_id)
+            scene = scene if num_frames is None else choose_frames(scene, num_frames)
+            check_cut(scene_id, share_cut(teacher, scene, resize), max_cut)
+            return scene
+        except SceneError as error:
+            if not skip_bad_scenes:
+                raise
+            return error
 
     with closing(ahead(load, scene_ids)) as scenes:
         for done, (scene_id, scene) in enumerate(zip(scene_ids, scenes, strict=True), 1):
@@ -151,6 +172,8 @@ def extract_scenes(
                 skipped[scene_id] = scene.reason
                 progress(done, total, f"{scene_id} skipped: {scene.reason}")
                 continue
+            if lost := share_cut(teacher, scene, resize):
+                cut[scene_id] = lost
             path = feature_path(out, scene_id)
             if path.exists():
                 _check_same_extraction(path, header, grid, scene)
@@ -159,19 +182,33 @@ def extract_scenes(
                 write_features(path, extract_scene(teacher, scene, grid, area), header)
                 written.append(scene_id)
             progress(done, total, scene_id)
-    return Extraction(tuple(written), tuple(kept), skipped)
+    return Extraction(tuple(written), tuple(kept), skipped, cut)
 
 
-def _loaded(
-    source: SceneSource, scene_id: str, num_frames: int | None, skip_bad_scenes: bool
-) -> Scene | SceneError:
-    try:
-        scene = source.load(scene_id)
-        return scene if num_frames is None else choose_frames(scene, num_frames)
-    except SceneError as error:
-        if not skip_bad_scenes:
-            raise
-        return error
+def share_cut(teacher: Teacher, scene: Scene, resize: Resize) -> float:
+    """Share of what the student sees of a scene's frames that the teacher's framing cuts off."""
+    height, width = scene.images.shape[1:3]
+    student = (1.0, 1.0) if resize == "squash" else (min(1, width / height), min(1, height / width))
+    kept = [
+        min(1.0, ours / its) for ours, its in zip(teacher.seen(height, width), student, strict=True)
+    ]
+    lost = 1 - kept[0] * kept[1]
+    return lost if lost > ROUNDING else 0.0
+
+
+def check_cut(scene_id: str, lost: float, limit: float) -> None:
+    """Refuse a scene of which the teacher sees too little.
+
+    Raises:
+        SceneError: says the share, and what to do.
+    """
+    if lost > limit:
+        raise SceneError(
+            scene_id,
+            f"the teacher's framing cuts {lost:.0%} of what the student sees of its frames, so "
+            f"features would lie under other tokens; at most {limit:.0%} are allowed "
+            "(teachers.*.max_cut). Set teachers.*.framing: squash, which cuts nothing",
+        )
 
 
 def _check_same_extraction(path: Path, header: FeatureHeader, grid: int, scene: Scene) -> None:

@@ -65,6 +65,7 @@ def extract_folder(
         scene_ids,
         request.out,
         request.grid or min(PAPER_GRID, teacher.grid),
+        max_cut=config.max_cut,
         skip_bad_scenes=request.on_bad_scene == "skip",
         progress=progress,
     )

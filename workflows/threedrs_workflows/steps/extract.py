@@ -38,11 +38,19 @@ def run(task: StepTask) -> None:
         params.grid,
         area=params.area,
         num_frames=params.num_frames,
+        resize=params.resize,
+        max_cut=config.max_cut,
         skip_bad_scenes=params.on_bad_scene == "skip",
         progress=task.progress,
     )
     for scene_id, reason in extraction.skipped.items():
         task.warn(f"skipped scene {scene_id}: {reason}")
+    if extraction.cut:
+        most = max(extraction.cut, key=extraction.cut.__getitem__)
+        task.warn(
+            f"{len(extraction.cut)} scenes: the teacher's framing cuts some of what the student "
+            f"sees, most of scene {most}: {extraction.cut[most]:.0%} (framing: squash cuts nothing)"
+        )
     statistics = splits[params.statistics_split]
     write_statistics(task.scratch, [each for each in statistics if each not in extraction.skipped])
     _publish(task.scratch, task.out)
