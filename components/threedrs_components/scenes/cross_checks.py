@@ -115,7 +115,8 @@ def _edges(intrinsics: Float32, height: int, width: int) -> NDArray[np.float64]:
     """Tangents of the view's edges: [[left, right], [top, bottom]]."""
     focal, centre = np.diag(intrinsics)[:2].astype(float), intrinsics[:2, 2].astype(float)
     ends = np.array([[-0.5, width - 0.5], [-0.5, height - 0.5]])
-    return (ends - centre[:, None]) / focal[:, None]
+    tangents: NDArray[np.float64] = (ends - centre[:, None]) / focal[:, None]
+    return tangents
 
 
 def _centre(

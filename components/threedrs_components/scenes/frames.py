@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,9 +64,9 @@ def _depth_values(path: Path) -> NDArray[Any]:
     try:
         # A map is as large as the file at most, whatever the header says.
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         return _only_array(path)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # a dozen kinds, of numpy, zipfile and zlib, for damaged files
         raise UnreadableImage(f"array cannot be read ({error})") from error
 
 
@@ -124,7 +123,7 @@ def rotation_error(camera_to_world: Float32) -> NDArray[np.float64]:
 def drops_told(dropped: Mapping[str, str]) -> str:
     """Dropped frames in words: how many for which reason, and the first of each."""
     reasons = Counter(dropped.values()).most_common(MOST_REASONS)
-    firsts = {reason: name for name, reason in reversed(dropped.items())}
+    firsts = {reason: name for name, reason in reversed([*dropped.items()])}
     told = [f"{count} x {reason} (first {firsts[reason]})" for reason, count in reasons]
     more = len(dropped) - sum(count for _, count in reasons)
     return "; ".join([*told, *([f"{more} x others"] if more else [])])

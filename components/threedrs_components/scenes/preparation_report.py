@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.scenes.cross_checks import Check
 from threedrs_components.scenes.frames import drops_told
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 
@@ -26,7 +27,7 @@ def preparation_report(folder: Path, scene_ids: Iterable[str] | None = None) -> 
     values: dict[str, dict[str, float]] = {}
     for scene in (prepared[scene_id] for scene_id in wanted):
         scenes[scene.scene_id] = _of_scene(scene)
-        warnings += scene_warnings(scene)
+        warnings += scene_warnings(scene.scene_id, scene.dropped_frames, scene.checks)
         for check in scene.checks:
             if check.value is not None:
                 values.setdefault(check.name, {})[scene.scene_id] = check.value
@@ -38,13 +39,14 @@ def preparation_report(folder: Path, scene_ids: Iterable[str] | None = None) -> 
     }
 
 
-def scene_warnings(scene: PreparedScene) -> list[str]:
-    """What should be known about a prepared scene, a line each."""
-    told = [str(check) for check in scene.checks if check.verdict in ("warning", "refused")]
-    if scene.dropped_frames:
-        drops = drops_told(scene.dropped_frames)
-        told.insert(0, f"{len(scene.dropped_frames)} frames left out: {drops}")
-    return [f"scene {scene.scene_id}: {each}" for each in told]
+def scene_warnings(
+    scene_id: str, dropped_frames: Mapping[str, str], checks: Sequence[Check]
+) -> list[str]:
+    """What should be known about a scene that is used all the same, a line each."""
+    told = [str(check) for check in checks if check.verdict in ("warning", "refused")]
+    if dropped_frames:
+        told.insert(0, f"{len(dropped_frames)} frames left out: {drops_told(dropped_frames)}")
+    return [f"scene {scene_id}: {each}" for each in told]
 
 
 def _of_scene(scene: PreparedScene) -> dict[str, Any]:

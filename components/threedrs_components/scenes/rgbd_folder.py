@@ -174,8 +174,8 @@ def load_folder(
     files = _SceneFiles.of(scene_id, folder)
     objects, alignment = _objects(scene_id, folder)
     if depth_intrinsics is None:
-        depth_intrinsics = read_intrinsics(scene_id, files.first_of("depth_intrinsics"))
-    color_intrinsics = read_intrinsics(scene_id, files.first_of("color_intrinsics"))
+        depth_intrinsics = read_intrinsics(scene_id, files.first_of(files.style.depth_intrinsics))
+    color_intrinsics = read_intrinsics(scene_id, files.first_of(files.style.color_intrinsics))
     poses, dropped = files.poses(files.listed(frame_names, num_frames))
 
     def read(name: str) -> tuple[UInt8, Float32]:
@@ -280,9 +280,9 @@ class _SceneFiles:
         except UnreadableImage as error:
             raise UnreadableImage(f"depth image: {error}") from error
 
-    def first_of(self, which: Literal["color_intrinsics", "depth_intrinsics"]) -> Path:
-        """The file of intrinsics: the first of the style's that is there, else the first."""
-        paths = [self.folder / name for name in getattr(self.style, which)]
+    def first_of(self, names: Sequence[str]) -> Path:
+        """The first of some files that is there, else the first."""
+        paths = [self.folder / name for name in names]
         return next((path for path in paths if path.is_file()), paths[0])
 
 

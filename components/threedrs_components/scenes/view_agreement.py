@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from threedrs_platform.records import Float32, Scene
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 SIDE = 24
 """Rows and columns of pixels that are looked at per frame."""
@@ -80,19 +81,18 @@ def best_reading(scene: Scene) -> tuple[Agreement, str]:
     return max(found, key=lambda each: each[0].share)
 
 
-def depth_samples(
-    depth: Float32, intrinsics: Float32, side: int
-) -> tuple[Array, NDArray[np.bool_]]:
+def depth_samples(depth: Float32, intrinsics: Float32, side: int) -> tuple[Array, Mask]:
     """Points [F, n, 3] in their cameras of about side x side pixels per frame, and which are valid
     [F, n]."""
     height, width = depth.shape[1:3]
     rows, columns = (np.unique(_middles(size, side)) for size in (height, width))
     metres = depth[:, rows[:, None], columns].reshape(len(depth), -1).astype(np.float64)
-    valid = np.isfinite(metres) & (metres > 0)
+    valid: Mask = np.isfinite(metres) & (metres > 0)
     v, u = np.meshgrid(rows, columns, indexing="ij")
     pixels = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=1)
-    rays = pixels @ np.linalg.inv(intrinsics.astype(np.float64)).T
-    return rays * np.where(valid, metres, 0.0)[..., None], valid
+    rays = np.asarray(pixels @ np.linalg.inv(intrinsics.astype(np.float64)).T, np.float64)
+    points: Array = rays * np.where(valid, metres, 0.0)[..., None]
+    return points, valid
 
 
 def _middles(size: int, parts: int) -> NDArray[np.int64]:
@@ -102,10 +102,11 @@ def _middles(size: int, parts: int) -> NDArray[np.int64]:
 def _into(points: Array, source: Array, target: Array) -> Array:
     """Points [P, n, 3] of cameras `source` [P, 4, 4] in the cameras `target`."""
     moved = np.linalg.inv(target) @ source
-    return points @ np.swapaxes(moved[:, :3, :3], 1, 2) + moved[:, None, :3, 3]
+    carried: Array = points @ np.swapaxes(moved[:, :3, :3], 1, 2) + moved[:, None, :3, 3]
+    return carried
 
 
-def _pixels(scene: Scene, points: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+def _pixels(scene: Scene, points: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
     """Columns, rows and whether inside, of points [..., 3] in a camera."""
     height, width = scene.depth.shape[1:3]
     depth = points[..., 2]
@@ -138,14 +139,15 @@ def _overlapping(scene: Scene, poses: Array) -> tuple[NDArray[np.int64], NDArray
 
 
 def _differences(
-    scene: Scene, landed: Array, valid: NDArray[np.bool_], second: NDArray[np.int64]
-) -> tuple[Array, NDArray[np.bool_]]:
+    scene: Scene, landed: Array, valid: Mask, second: NDArray[np.int64]
+) -> tuple[Array, Mask]:
     """Relative difference [P, n] to the depths round where points land, negative in front of them,
     and where it is known."""
     height, width = scene.depth.shape[1:3]
     u, v, inside = _pixels(scene, landed)
     u, v = np.clip(u, 0, width - 1), np.clip(v, 0, height - 1)
-    nearest, farthest = np.full(u.shape, np.inf), np.zeros(u.shape)
+    nearest: Array = np.full(u.shape, np.inf)
+    farthest: Array = np.zeros(u.shape)
     for down in (-1, 0, 1):
         for right in (-1, 0, 1):
             rows, columns = np.clip(v + down, 0, height - 1), np.clip(u + right, 0, width - 1)
@@ -154,8 +156,8 @@ def _differences(
             nearest = np.where(known, np.minimum(nearest, depth), nearest)
             farthest = np.where(known, np.maximum(farthest, depth), farthest)
     compared = inside & valid & (farthest > 0)
-    depth = landed[..., 2]
-    outside = np.maximum(depth - farthest, 0.0) - np.maximum(nearest - depth, 0.0)
+    ahead = landed[..., 2]
+    outside = np.maximum(ahead - farthest, 0.0) - np.maximum(nearest - ahead, 0.0)
     return outside / np.maximum(farthest, NEAR_M), compared
 
 

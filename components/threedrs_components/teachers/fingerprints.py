@@ -22,7 +22,8 @@ def fingerprints(images: UInt8) -> UInt8:
     rows, columns = (((np.arange(side) + 0.5) * n / side).astype(int) for n in (height, width))
     sampled = images[:, rows[:, None], columns].astype(np.float32)
     means = sampled.reshape(-1, CELLS, SAMPLES, CELLS, SAMPLES, 3).mean(axis=(2, 4))
-    return np.rint(means).astype(np.uint8).reshape(len(images), -1)
+    rounded: UInt8 = np.rint(means).astype(np.uint8).reshape(len(images), -1)
+    return rounded
 
 
 def check_images(features: FeatureMap, images: UInt8) -> bool:

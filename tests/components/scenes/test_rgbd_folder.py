@@ -294,7 +294,7 @@ def test_a_bad_array_drops_its_frame(scene_folder: Any, spoil: Callable[[Path], 
 def _npy_header(shape: tuple[int, int]) -> bytes:
     stream = io.BytesIO()
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call]
+    np.lib.format.write_array_header_1_0(stream, header)
     return stream.getvalue()
 
 
