@@ -154,7 +154,7 @@ def prepare_scene(
 def _box_checks(
     scene: Scene, weights: Tensor, objects: int, limits: ChecksConfig
 ) -> tuple[Check, ...]:
-    if limits.mode == "skip":
+    if limits.mode == "skip" or not (scene.depth > 0).any():
         return ()
     hit, views = (weights > 0).flatten(1).any(1).numpy(), len(set(scene.frame_names))
     kinds = {"objects": hit[:objects], "proposals": hit[objects:]}

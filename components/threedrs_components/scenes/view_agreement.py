@@ -18,6 +18,8 @@ SIDE = 24
 """Rows and columns of pixels that are looked at per frame."""
 ROUGH_SIDE = 8
 """The same to find views that overlap."""
+MOST_FRAMES = 64
+"""Views among which pairs are looked for."""
 MOST_PAIRS = 48
 """Ordered pairs of views that are compared."""
 LEAST_OVERLAP = 0.25
@@ -57,6 +59,7 @@ def views_agree(scene: Scene) -> Agreement | None:
     What lands farther away may be hidden there, and counts for nothing; what lands nearer cannot
     be, for the other view looked through that place. Wrong geometry shows in one of two directions.
     """
+    scene = _thinned(scene)
     poses = scene.camera_to_world.astype(np.float64)
     if not np.isfinite(poses).all() or (np.abs(np.linalg.det(poses[:, :3, :3])) < 1e-6).any():
         return None
@@ -93,6 +96,20 @@ def depth_samples(depth: Float32, intrinsics: Float32, side: int) -> tuple[Array
     rays = np.asarray(pixels @ np.linalg.inv(intrinsics.astype(np.float64)).T, np.float64)
     points: Array = rays * np.where(valid, metres, 0.0)[..., None]
     return points, valid
+
+
+def _thinned(scene: Scene) -> Scene:
+    frames = len(scene.frame_names)
+    if frames <= MOST_FRAMES:
+        return scene
+    kept = _middles(frames, MOST_FRAMES)
+    return dataclasses.replace(
+        scene,
+        frame_names=tuple(scene.frame_names[index] for index in kept),
+        images=scene.images[kept],
+        depth=scene.depth[kept],
+        camera_to_world=scene.camera_to_world[kept],
+    )
 
 
 def _middles(size: int, parts: int) -> NDArray[np.int64]:
@@ -169,6 +186,12 @@ def _scaled(factor: float) -> Callable[[Scene], Scene]:
     return lambda scene: dataclasses.replace(scene, depth=scene.depth * np.float32(factor))
 
 
+def _cure(factor: float) -> str:
+    if factor > 1:
+        return f"divide scenes.depth_scale by {factor:g}"
+    return f"multiply scenes.depth_scale by {1 / factor:g}"
+
+
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 READINGS: Mapping[str, Callable[[Scene], Scene]] = {
     "with poses inverted: they are world-to-camera, and camera-to-world is wanted": lambda scene: (
@@ -181,7 +204,7 @@ READINGS: Mapping[str, Callable[[Scene], Scene]] = {
         scene, np.linalg.inv(scene.camera_to_world.astype(float)) @ OPENGL
     ),
 } | {
-    f"with depth times {factor:g}: scenes.depth_scale is wrong by it": _scaled(factor)
+    f"with depth times {factor:g}: {_cure(factor)}": _scaled(factor)
     for factor in (0.001, 0.1, 0.2, 0.25, 0.5, 0.8, 1.25, 2.0, 4.0, 5.0, 10.0, 1000.0)
 }
 """What else poses or depth may mean, in words that follow "they agree to 0.9"."""
