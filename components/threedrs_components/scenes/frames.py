@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from threedrs_platform.records import Float32, UInt8
+from threedrs_platform.records import Float32, Scene, UInt8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,6 +128,17 @@ def drops_told(dropped: Mapping[str, str]) -> str:
     told = [f"{count} x {reason} (first {firsts[reason]})" for reason, count in reasons]
     more = len(dropped) - sum(count for _, count in reasons)
     return "; ".join([*told, *([f"{more} x others"] if more else [])])
+
+
+def kept_frames(scene: Scene, kept: Sequence[int] | NDArray[np.int64]) -> Scene:
+    """A scene of some of its frames, by index; a frame may be repeated."""
+    return replace(
+        scene,
+        frame_names=tuple(scene.frame_names[index] for index in kept),
+        images=scene.images[kept],
+        depth=scene.depth[kept],
+        camera_to_world=scene.camera_to_world[kept],
+    )
 
 
 def centre_square(height: int, width: int) -> tuple[slice, slice]:

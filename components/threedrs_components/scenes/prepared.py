@@ -23,6 +23,7 @@ from threedrs_components.scenes.cross_checks import (
 from threedrs_components.scenes.frames import (
     centre_square,
     frame_tensor,
+    kept_frames,
     resize_images,
     uniform_choice,
 )
@@ -226,14 +227,7 @@ def choose_frames(scene: Scene, num_frames: int) -> Scene:
     """Keep `num_frames` frames, evenly spread; the frame list is cut with everything else."""
     if len(scene.frame_names) == num_frames:
         return scene
-    kept = uniform_choice(len(scene.frame_names), num_frames)
-    return dataclasses.replace(
-        scene,
-        frame_names=tuple(scene.frame_names[index] for index in kept),
-        images=scene.images[kept],
-        depth=scene.depth[kept],
-        camera_to_world=scene.camera_to_world[kept],
-    )
+    return kept_frames(scene, uniform_choice(len(scene.frame_names), num_frames))
 
 
 def scene_points(scene: Scene) -> tuple[Tensor, Tensor]:

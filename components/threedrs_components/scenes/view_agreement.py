@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from threedrs_components.scenes.frames import kept_frames
 from threedrs_platform.records import Float32, Scene
 
 Array = NDArray[np.float64]
@@ -102,14 +103,7 @@ def _thinned(scene: Scene) -> Scene:
     frames = len(scene.frame_names)
     if frames <= MOST_FRAMES:
         return scene
-    kept = _middles(frames, MOST_FRAMES)
-    return dataclasses.replace(
-        scene,
-        frame_names=tuple(scene.frame_names[index] for index in kept),
-        images=scene.images[kept],
-        depth=scene.depth[kept],
-        camera_to_world=scene.camera_to_world[kept],
-    )
+    return kept_frames(scene, _middles(frames, MOST_FRAMES))
 
 
 def _middles(size: int, parts: int) -> NDArray[np.int64]:
