@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from threedrs_components.probing.correspondence import CorrespondenceScore, correspondence_score
+from threedrs_components.scenes.frames import kept_frames
 from threedrs_components.scenes.pairs import token_pair_matrix
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.scenes.prepared import scene_points
@@ -108,13 +109,7 @@ def distinct_frames(scene: Scene) -> Scene:
     first = sorted({name: at for at, name in reversed([*enumerate(scene.frame_names)])}.values())
     if len(first) == len(scene.frame_names):
         return scene
-    return dataclasses.replace(
-        scene,
-        frame_names=tuple(scene.frame_names[at] for at in first),
-        images=scene.images[first],
-        depth=scene.depth[first],
-        camera_to_world=scene.camera_to_world[first],
-    )
+    return kept_frames(scene, first)
 
 
 def total_probe(probes: Sequence[SceneProbe]) -> TotalProbe:

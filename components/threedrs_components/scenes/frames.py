@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from threedrs_platform.records import Float32, UInt8
+from threedrs_platform.records import Float32, Scene, UInt8
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +22,12 @@ if TYPE_CHECKING:
 MILLIMETRES = 1000.0
 NO_READING = 65535
 """Depth value some sensors store for "no reading"; 0 means the same."""
+DEPTH_ENDINGS = (".png", ".npy", ".npz", ".tiff", ".tif", ".exr")
+"""Endings of depth files, the usual one first; the last is recognised in order to be refused."""
+MOST_REASONS = 3
+"""Reasons for dropped frames that a message lists."""
+MOST_BYTES = 1 << 28
+"""Of one unpacked depth image."""
 
 
 class UnreadableImage(ValueError):
@@ -28,13 +39,55 @@ def read_color(path: Path) -> UInt8:
     return np.asarray(_decoded(path).convert("RGB"), dtype=np.uint8)
 
 
-def read_depth(path: Path) -> Float32:
-    """Read a 16-bit millimetre PNG as [h, w] float32 metres; no reading becomes 0."""
-    image = _decoded(path)
-    values = np.asarray(image)
-    if values.ndim != 2 or values.dtype == np.uint8:
-        raise UnreadableImage(f"depth must be a one-channel 16-bit image, this is {image.mode}")
-    return np.where(values == NO_READING, 0, values).astype(np.float32) / np.float32(MILLIMETRES)
+def read_depth(path: Path, units_per_metre: float = MILLIMETRES) -> Float32:
+    """Read a depth file as [h, w] float32 metres; no reading becomes 0.
+
+    Whole numbers (16-bit PNG, TIFF, .npy, .npz) are divided by `units_per_metre`; real numbers
+    (TIFF, .npy, .npz) are metres.
+    """
+    values = _depth_values(path)
+    if values.ndim != 2 or values.dtype.kind not in "uif" or values.dtype == np.uint8:
+        kind = f"{values.ndim} dimensions of {values.dtype}"
+        raise UnreadableImage(f"depth must be a one-channel 16-bit or float image, this is {kind}")
+    if values.dtype.kind == "f":
+        return np.where(np.isfinite(values) & (values > 0), values, 0).astype(np.float32)
+    read = np.where(values == NO_READING, 0, values)
+    return read.astype(np.float32) / np.float32(units_per_metre)
+
+
+def _depth_values(path: Path) -> NDArray[Any]:
+    if path.suffix == ".exr":
+        raise UnreadableImage(
+            "EXR is not read; store metres as float .npy or .tiff, or as 16-bit .png"
+        )
+    if path.suffix not in (".npy", ".npz"):
+        return np.asarray(_decoded(path))
+    try:
+        # A map is as large as the file at most, whatever the header says.
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return _only_array(path)
+    except Exception as error:  # a dozen kinds, of numpy, zipfile and zlib, for damaged files
+        raise UnreadableImage(f"array cannot be read ({error})") from error
+
+
+def _only_array(path: Path) -> NDArray[Any]:
+    """The one array of an .npz file.
+
+    Raises:
+        ValueError: it has several, or one that is too large.
+    """
+    with zipfile.ZipFile(path) as content:
+        members = content.infolist()
+        if len(members) != 1 or members[0].file_size > MOST_BYTES:
+            raise ValueError(f"expected one array of at most {MOST_BYTES >> 20} MiB")
+        unpacked = content.read(members[0])
+    stream = io.BytesIO(unpacked)
+    old = np.lib.format.read_magic(stream) == (1, 0)
+    header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+    shape, by_column, dtype = header(stream)
+    values = np.frombuffer(unpacked, dtype, offset=stream.tell())
+    return values.reshape(shape, order="F" if by_column else "C")
 
 
 def read_gray(path: Path) -> UInt8:
@@ -58,6 +111,34 @@ def depth_to_millimetres(depth: Float32) -> NDArray[np.uint16]:
 def uniform_choice(available: int, wanted: int) -> NDArray[np.int64]:
     """Indices of `wanted` frames, evenly spread with both ends; repeats if too few exist."""
     return np.linspace(0, available - 1, wanted, dtype=np.int64)
+
+
+def rotation_error(camera_to_world: Float32) -> NDArray[np.float64]:
+    """How far poses [F, 4, 4] are from rigid: largest entry of R R^T - 1 each, infinite if
+    mirrored. A scale of 1 + e shows as 2 e."""
+    rotation = np.asarray(camera_to_world, dtype=np.float64)[:, :3, :3]
+    error = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
+    return np.where(np.linalg.det(rotation) > 0, error, np.inf)
+
+
+def drops_told(dropped: Mapping[str, str]) -> str:
+    """Dropped frames in words: how many for which reason, and the first of each."""
+    reasons = Counter(dropped.values()).most_common(MOST_REASONS)
+    firsts = {reason: name for name, reason in reversed([*dropped.items()])}
+    told = [f"{count} x {reason} (first {firsts[reason]})" for reason, count in reasons]
+    more = len(dropped) - sum(count for _, count in reasons)
+    return "; ".join([*told, *([f"{more} x others"] if more else [])])
+
+
+def kept_frames(scene: Scene, kept: Sequence[int] | NDArray[np.int64]) -> Scene:
+    """A scene of some of its frames, by index; a frame may be repeated."""
+    return replace(
+        scene,
+        frame_names=tuple(scene.frame_names[index] for index in kept),
+        images=scene.images[kept],
+        depth=scene.depth[kept],
+        camera_to_world=scene.camera_to_world[kept],
+    )
 
 
 def centre_square(height: int, width: int) -> tuple[slice, slice]:
@@ -90,5 +171,5 @@ def _decoded(path: Path) -> Image.Image:
         with Image.open(path) as image:
             image.load()
             return image
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UnreadableImage(f"image cannot be decoded ({error})") from error

@@ -15,6 +15,33 @@ token, as the paper says. token: a token lies in the voxel of its mean coordinat
 Arithmetic = Literal["float32", "bfloat16", "float16"]
 
 
+class ChecksConfig(Config):
+    """What scenes must not contradict: poses, cameras, depth, boxes. Limits leave room for sensors.
+
+    Rooms of the micro world and the frames of 7-Scenes lie well inside; `cross_checks.py` says
+    what each number is.
+    """
+
+    mode: Literal["refuse", "tell", "skip"] = "refuse"
+    """What a contradiction does: make the scene a bad one, only be told, or not be looked for."""
+    max_rotation_error: float = Field(default=0.02, gt=0)
+    """Of any pose: largest entry of R R^T - 1. A scale of 1.05 gives 0.1."""
+    max_centre_offset: float = Field(default=0.2, gt=0)
+    """Of the principal point of either camera from the middle, in half widths or heights."""
+    max_view_mismatch: float = Field(default=0.04, gt=0)
+    """How far apart the edges of what depth and colour show may lie, as a share of the frame. A
+    token's coordinates come from depth, its pixels from colour; half a token of 14 is 0.036."""
+    min_agreement: float = Field(default=0.7, ge=0, le=1)
+    """Share of pixels whose depth, seen from another frame that they cannot be hidden from, is
+    within 5 % of the depth there."""
+    max_gain: float = Field(default=0.1, gt=0)
+    """How much more views may agree under another reading of poses or depth than as they are."""
+    min_boxes_hit: float = Field(default=0.5, ge=0, le=1)
+    """Share of a scene's boxes, or proposals, that hold any pixel."""
+    usual_extent_m: tuple[float, float] = (0.5, 40.0)
+    """Longest side of a room; outside a warning, outside by a factor of 5 a contradiction."""
+
+
 class PrepareConfig(Config):
     """How scenes are reduced to what one student reads."""
 
@@ -43,6 +70,8 @@ class PrepareConfig(Config):
     object_membership "released" pool object features from. None keeps no weights of patches."""
     voxel_m: float = Field(default=0.1, gt=0)
     num_frames: int = Field(default=8, ge=1)
+    checks: ChecksConfig = ChecksConfig()
+    """Limits of the cross-checks."""
     on_bad_scene: Literal["refuse", "skip"] = "refuse"
     """What an unusable scene does: stop the step, or be left out, counted and shown."""
 

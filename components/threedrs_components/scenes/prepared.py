@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from threedrs_components.scenes.cross_checks import (
+    Check,
+    box_check,
+    geometry_checks,
+    require,
+)
 from threedrs_components.scenes.frames import (
     centre_square,
     frame_tensor,
+    kept_frames,
     resize_images,
     uniform_choice,
 )
@@ -28,7 +35,7 @@ from threedrs_components.scenes.geometry import (
     world_coordinates,
 )
 from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
-from threedrs_components.scenes.prepare_config import Level
+from threedrs_components.scenes.prepare_config import ChecksConfig, Level
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
 from threedrs_components.scenes.voxels import narrowly_binned
 from threedrs_platform.errors import DataError, SceneError
@@ -71,6 +78,12 @@ class PreparedScene:
     """Edge of the voxels of `pairs`"""
     has_proposals: bool = True
     """Whether a list of proposals, maybe an empty one, was there"""
+    dropped_frames: Mapping[str, str] = field(default_factory=dict)
+    """Frames that are no part of the scene, and why"""
+    checks: tuple[Check, ...] = ()
+    """What was found of contradictions"""
+    key: str = ""
+    """Of whatever it was made from, where somebody keeps account of that"""
 
     @property
     def grid(self) -> int:
@@ -94,6 +107,10 @@ def prepare_scene(
 ) -> PreparedScene:
     """Reduce one scene; None says that nobody proposed candidates for it."""
     scene = choose_frames(scene, config.num_frames)
+    limits = config.checks
+    checks = () if limits.mode == "skip" else geometry_checks(scene, limits)
+    if limits.mode == "refuse":
+        require(scene.scene_id, checks)
     images, points, valid = _framed(scene, config)
     if not bool(valid.any()):
         raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
@@ -111,6 +128,9 @@ def prepare_scene(
     every = torch.cat([boxes, candidates])
     grids = [grid for grid in (config.grid, config.patch_grid) if grid is not None]
     weights, *finer = box_cell_weights(points, valid, every, grids)
+    checks = (*checks, *_box_checks(scene, weights, len(boxes), limits))
+    if limits.mode == "refuse":
+        require(scene.scene_id, checks)
     patches = finer[0] if finer else None
     size = config.image_size
     return PreparedScene(
@@ -130,7 +150,19 @@ def prepare_scene(
         pairs=pairs,
         voxel_m=config.voxel_m,
         has_proposals=proposals is not None,
+        dropped_frames=scene.dropped_frames,
+        checks=checks,
     )
+
+
+def _box_checks(
+    scene: Scene, weights: Tensor, objects: int, limits: ChecksConfig
+) -> tuple[Check, ...]:
+    if limits.mode == "skip" or not (scene.depth > 0).any():
+        return ()
+    hit, views = (weights > 0).flatten(1).any(1).numpy(), len(set(scene.frame_names))
+    kinds = {"objects": hit[:objects], "proposals": hit[objects:]}
+    return tuple(box_check(kind, held, views, limits) for kind, held in kinds.items() if len(held))
 
 
 def _framed(scene: Scene, config: PrepareConfig) -> tuple[UInt8, Tensor, Tensor]:
@@ -194,14 +226,7 @@ def choose_frames(scene: Scene, num_frames: int) -> Scene:
     """Keep `num_frames` frames, evenly spread; the frame list is cut with everything else."""
     if len(scene.frame_names) == num_frames:
         return scene
-    kept = uniform_choice(len(scene.frame_names), num_frames)
-    return dataclasses.replace(
-        scene,
-        frame_names=tuple(scene.frame_names[index] for index in kept),
-        images=scene.images[kept],
-        depth=scene.depth[kept],
-        camera_to_world=scene.camera_to_world[kept],
-    )
+    return kept_frames(scene, uniform_choice(len(scene.frame_names), num_frames))
 
 
 def scene_points(scene: Scene) -> tuple[Tensor, Tensor]:
@@ -224,6 +249,9 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "labels": json.dumps(prepared.labels),
         "voxel_m": json.dumps(prepared.voxel_m),
         "has_proposals": json.dumps(prepared.has_proposals),
+        "dropped_frames": json.dumps(dict(prepared.dropped_frames)),
+        "checks": json.dumps([asdict(check) for check in prepared.checks]),
+        "key": prepared.key,
     }
     given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
@@ -279,6 +307,9 @@ class PreparedScenes:
             pairs=PairMatrix.from_arrays(pairs) if pairs else None,
             voxel_m=float(metadata["voxel_m"]),
             has_proposals=bool(json.loads(metadata.get("has_proposals", "true"))),
+            dropped_frames=json.loads(metadata.get("dropped_frames", "{}")),
+            checks=tuple(Check(**each) for each in json.loads(metadata.get("checks", "[]"))),
+            key=metadata.get("key", ""),
             **tensors,
         )
 

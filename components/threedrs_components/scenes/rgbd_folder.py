@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from threedrs_components.scenes.boxes import read_scene_boxes
+from threedrs_components.scenes.folder_styles import (
+    FolderStyle,
+    find_style,
+    unrecognised,
+)
 from threedrs_components.scenes.frames import (
+    MILLIMETRES,
     UnreadableImage,
+    drops_told,
     read_color,
     read_depth,
+    rotation_error,
     uniform_choice,
 )
 from threedrs_components.scenes.settings import SceneSettings
@@ -25,16 +33,28 @@ from threedrs_platform.config import PLACE
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 
-Pixels = TypeVar("Pixels", UInt8, Float32)
+MIN_FRAMES = 8
+"""A quarter of the paper's frames per scene."""
+RIGID = 0.02
+"""Most that a pose may be off: poses rounded to three digits pass, a scale of 1.02 does not."""
+NOT_RIGID = "pose is not rigid: its rotation scales, shears or mirrors; divide the scale out of it"
+Read = Callable[[str], tuple[NDArray[Any], ...]]
+"""A frame's name to its arrays, each an image."""
 
 
 class RGBDFolderConfig(SceneSettings):
-    """Scenes under one folder (see `RGBDFolder` for the file names understood)."""
+    """Scenes under one folder (see `folder_styles.STYLES` for the file names understood)."""
 
     kind: Literal["rgbd_folder"] = "rgbd_folder"
     root: Annotated[str, PLACE]
     num_frames: int | None = Field(default=None, ge=1)
-    """Frames per scene, spread evenly over those there are; all if not given."""
+    """Frames per scene, spread evenly over those that are good; all of them if not given."""
+    min_frames: int = Field(default=MIN_FRAMES, ge=1)
+    """Frames that must be left of a scene that lost some, else it is unusable. A frame without a
+    pose, without depth, or that cannot be decoded is no part of its scene, and is told."""
+    depth_scale: float = Field(default=MILLIMETRES, gt=0)
+    """Units of whole-number depth images per metre: 1000 are millimetres; 4000 and 5000 are usual
+    too. Depth of real numbers is in metres."""
 
     @property
     def most_frames(self) -> int | None:
@@ -48,7 +68,7 @@ class RGBDFolderConfig(SceneSettings):
     def open(self, written: Path) -> RGBDFolder:
         """Open the folder itself."""
         del written
-        return RGBDFolder(Path(self.root), self.num_frames)
+        return RGBDFolder(Path(self.root), self.num_frames, self.min_frames, self.depth_scale)
 
 
 class WrittenScenesConfig(SceneSettings):
@@ -58,60 +78,27 @@ class WrittenScenesConfig(SceneSettings):
 
     def open(self, written: Path) -> RGBDFolder:
         """Open the artifact as a world of posed RGB-D folders."""
-        return RGBDFolder(written)
-
-
-@dataclass(frozen=True)
-class FolderStyle:
-    """How one family of data sets names its files."""
-
-    name: str
-    color: str
-    """Regular expression of a colour file; group 1 is the frame's name."""
-    depth_suffix: str
-    pose_suffix: str
-    color_intrinsics: str
-    depth_intrinsics: str
-
-    def colors(self, folder: Path) -> dict[str, Path]:
-        """Colour files of a folder by frame name, in order of name."""
-        matches = ((re.fullmatch(self.color, path.name), path) for path in folder.iterdir())
-        return dict(sorted((match[1], path) for match, path in matches if match))
-
-
-STYLES = (
-    FolderStyle(
-        name="7-Scenes",
-        color=r"(frame-\d+)\.color\.(?:jpg|jpeg|png)",
-        depth_suffix=".depth.png",
-        pose_suffix=".pose.txt",
-        color_intrinsics="camera-intrinsics.txt",
-        depth_intrinsics="camera-intrinsics.txt",
-    ),
-    FolderStyle(
-        name="ScanNet posed images",
-        color=r"(\d+)\.(?:jpg|jpeg)",
-        depth_suffix=".png",
-        pose_suffix=".txt",
-        color_intrinsics="intrinsic.txt",
-        depth_intrinsics="depth_intrinsic.txt",
-    ),
-)
+        return RGBDFolder(written, min_frames=1)
 
 
 class RGBDFolder:
     """Scene source over one scene folder, a folder of scene folders, or a written world.
 
-    A scene folder holds `frame-NNNNNN.color.(jpg|png)`, `.depth.png`, `.pose.txt` and
-    `camera-intrinsics.txt` (7-Scenes), or `NNNNN.jpg`, `.png`, `.txt`, `intrinsic.txt` and
-    `depth_intrinsic.txt` (ScanNet posed images); optionally `boxes.json`. A world holds
-    `scenes/` and `splits.json`. Without `splits.json` the one split is "all".
+    A scene folder has one of the `STYLES`, and optionally `boxes.json`. A world holds `scenes/` and
+    `splits.json`. Without `splits.json` the one split is "all".
     """
 
-    def __init__(self, root: Path, num_frames: int | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        num_frames: int | None = None,
+        min_frames: int = MIN_FRAMES,
+        depth_scale: float = MILLIMETRES,
+    ) -> None:
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of scenes")
         self.root, self.num_frames = root, num_frames
+        self.min_frames, self.depth_scale = min_frames, depth_scale
         self._splits = read_splits(root)
         self._folder = root / "scenes" if self._splits else root
 
@@ -125,12 +112,34 @@ class RGBDFolder:
             return self._every_scene()
         return chosen_split(self._splits, split, str(self.root))
 
+    def folder(self, scene_id: str) -> Path:
+        """Where a scene's files lie."""
+        nested = self._folder / scene_id
+        if not nested.is_dir() and self._folder.resolve().name == scene_id:
+            return self._folder
+        return nested
+
+    def stamp(self, scene_id: str) -> str:
+        """Changes with the settings, and with name, size or time of any file of a scene."""
+        folder = self.folder(scene_id)
+        style = find_style(folder)
+        files = style.files(folder) if style else []
+        stats = ((str(path.relative_to(folder)), path.stat()) for path in sorted(files))
+        stamped = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+        return repr((self.num_frames, self.min_frames, self.depth_scale, stamped))
+
     def load(self, scene_id: str) -> Scene:
         """Read one scene."""
-        folder = self._scene_folder(scene_id)
+        folder = self.folder(scene_id)
         if not folder.is_dir():
             raise SceneError(scene_id, "no such scene folder", folder)
-        return load_folder(scene_id, folder, num_frames=self.num_frames)
+        return load_folder(
+            scene_id,
+            folder,
+            num_frames=self.num_frames,
+            min_frames=self.min_frames,
+            depth_scale=self.depth_scale,
+        )
 
     def _every_scene(self) -> list[str]:
         if find_style(self._folder):
@@ -139,22 +148,8 @@ class RGBDFolder:
         folders = (p for p in self._folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         found = sorted(p.name for p in folders if find_style(p))
         if not found:
-            raise DataError(
-                f"{self._folder}: holds no posed RGB-D frames; expected files like "
-                "frame-000000.color.jpg, or folders of such files"
-            )
+            raise DataError(f"{self._folder}: {unrecognised(self._folder)}")
         return found
-
-    def _scene_folder(self, scene_id: str) -> Path:
-        nested = self._folder / scene_id
-        if not nested.is_dir() and self._folder.resolve().name == scene_id:
-            return self._folder
-        return nested
-
-
-def find_style(folder: Path) -> FolderStyle | None:
-    """The naming style of a scene folder, or None if it holds no colour frames."""
-    return next((style for style in STYLES if style.colors(folder)), None)
 
 
 def load_folder(
@@ -162,54 +157,197 @@ def load_folder(
     folder: Path,
     *,
     num_frames: int | None = None,
+    min_frames: int = 1,
+    depth_scale: float = MILLIMETRES,
     frame_names: Sequence[str] | None = None,
     axis_alignment: Float32 | None = None,
     depth_intrinsics: Float32 | None = None,
 ) -> Scene:
     """Read a scene folder; keywords override what the folder says.
 
+    Frames without a rigid pose or without depth are left out before `num_frames` are chosen evenly;
+    if one of those cannot be decoded, it is left out too and the choice is made again.
+
     Raises:
         SceneError: names the file and the reason.
     """
-    style = find_style(folder)
-    if style is None:
-        raise SceneError(scene_id, "no colour frames found", folder)
-    colors = style.colors(folder)
-    names = _chosen_names(scene_id, folder, colors, frame_names, num_frames)
+    files = _SceneFiles.of(scene_id, folder)
     objects, alignment = _objects(scene_id, folder)
-    depth_files = [folder / (name + style.depth_suffix) for name in names]
-    depth = _stack(scene_id, depth_files, "depth", read_depth)
+    if depth_intrinsics is None:
+        depth_intrinsics = read_intrinsics(scene_id, files.first_of(files.style.depth_intrinsics))
+    color_intrinsics = read_intrinsics(scene_id, files.first_of(files.style.color_intrinsics))
+    poses, dropped = files.poses(files.listed(frame_names, num_frames))
+
+    def read(name: str) -> tuple[UInt8, Float32]:
+        return files.color(name), files.depth(name, depth_scale)
+
+    choice = _Choice(scene_id, folder, num_frames, min_frames, dropped)
+    names, (images, depth) = choice.read([*poses], read)
     if not (depth > 0).any():
         raise SceneError(scene_id, "no pixel of any frame has valid depth", folder)
-    if depth_intrinsics is None:
-        depth_intrinsics = read_intrinsics(scene_id, folder / style.depth_intrinsics)
     return Scene(
         scene_id=scene_id,
         frame_names=tuple(names),
-        images=_stack(scene_id, [colors[name] for name in names], "colour", read_color),
+        images=images,
         depth=depth,
-        color_intrinsics=read_intrinsics(scene_id, folder / style.color_intrinsics),
+        color_intrinsics=color_intrinsics,
         depth_intrinsics=depth_intrinsics,
-        camera_to_world=np.stack(
-            [read_pose(scene_id, folder / (name + style.pose_suffix)) for name in names]
-        ),
+        camera_to_world=np.stack([poses[name] for name in names]),
         axis_alignment=alignment if axis_alignment is None else axis_alignment,
         objects=objects,
+        dropped_frames=choice.dropped,
     )
 
 
-def load_images(scene_id: str, folder: Path, num_frames: int) -> tuple[tuple[str, ...], UInt8]:
-    """Names and colours [F, H, W, 3] of frames chosen evenly from all images of a scene folder.
+def load_images(
+    scene_id: str, folder: Path, num_frames: int
+) -> tuple[tuple[str, ...], UInt8, Mapping[str, str]]:
+    """Names and colours [F, H, W, 3] of frames chosen evenly from all images of a scene folder,
+    and those that cannot be decoded, with the reason.
 
     Raises:
         SceneError: names the file and the reason.
     """
-    style = find_style(folder)
-    if style is None:
-        raise SceneError(scene_id, "no colour frames found", folder)
-    colors = style.colors(folder)
-    names = _chosen_names(scene_id, folder, colors, None, num_frames)
-    return tuple(names), _stack(scene_id, [colors[name] for name in names], "colour", read_color)
+    files = _SceneFiles.of(scene_id, folder)
+    choice = _Choice(scene_id, folder, num_frames, 1, {})
+    names, (images,) = choice.read([*files.colors], lambda name: (files.color(name),))
+    return tuple(names), images, choice.dropped
+
+
+@dataclass(frozen=True)
+class _SceneFiles:
+    """The files of one scene by frame."""
+
+    scene_id: str
+    folder: Path
+    style: FolderStyle
+    colors: Mapping[str, Path]
+    depths: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, scene_id: str, folder: Path) -> _SceneFiles:
+        """Find them.
+
+        Raises:
+            SceneError: the folder has none of the known styles.
+        """
+        style = find_style(folder)
+        if style is None:
+            raise SceneError(scene_id, unrecognised(folder), folder)
+        return cls(scene_id, folder, style, style.colors(folder), style.depths(folder))
+
+    def listed(self, wanted: Sequence[str] | None, num_frames: int | None) -> list[str]:
+        """Names to choose from: those wanted, or all.
+
+        A folder may hold no more than the frames that were once chosen from the wanted ones.
+
+        Raises:
+            SceneError: none.
+        """
+        names = list(self.colors) if wanted is None else list(wanted)
+        if not names:
+            raise SceneError(self.scene_id, "its frame list is empty", self.folder)
+        chosen = _chosen(names, num_frames)
+        absent = [name for name in names if name not in self.colors]
+        return chosen if absent and not set(absent).intersection(chosen) else names
+
+    def poses(self, names: Sequence[str]) -> tuple[dict[str, Float32], dict[str, str]]:
+        """Poses of the frames that have one, a colour and a depth file; why the others are out."""
+        poses: dict[str, Float32] = {}
+        dropped: dict[str, str] = {}
+        for name in names:
+            try:
+                if name not in self.colors:
+                    raise SceneError(self.scene_id, "is listed but has no colour file")
+                if name not in self.depths:
+                    raise SceneError(self.scene_id, "depth image is missing")
+                poses[name] = read_pose(self.scene_id, self.folder / self.style.pose_of(name))
+            except SceneError as error:
+                dropped[name] = error.reason
+        return poses, dropped
+
+    def color(self, name: str) -> UInt8:
+        """A frame's colour."""
+        try:
+            return read_color(self.colors[name])
+        except UnreadableImage as error:
+            raise UnreadableImage(f"colour image: {error}") from error
+
+    def depth(self, name: str, scale: float) -> Float32:
+        """A frame's depth in metres."""
+        try:
+            return read_depth(self.depths[name], scale)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"depth image: {error}") from error
+
+    def first_of(self, names: Sequence[str]) -> Path:
+        """The first of some files that is there, else the first."""
+        paths = [self.folder / name for name in names]
+        return next((path for path in paths if path.is_file()), paths[0])
+
+
+class _Choice:
+    """Chooses frames evenly from those that are good, as far as is known, and reads them."""
+
+    def __init__(
+        self,
+        scene_id: str,
+        folder: Path,
+        num_frames: int | None,
+        min_frames: int,
+        dropped: dict[str, str],
+    ) -> None:
+        self.scene_id, self.folder, self.dropped = scene_id, folder, dropped
+        self.num_frames, self.min_frames = num_frames, min_frames
+
+    def read(self, names: list[str], read: Read) -> tuple[list[str], tuple[Any, ...]]:
+        """Names of the chosen frames, and their arrays stacked: one per image of a frame.
+
+        Raises:
+            SceneError: too few are good.
+        """
+        held: dict[str, tuple[NDArray[Any], ...]] = {}
+        while True:
+            self._require(names)
+            chosen = _chosen(names, self.num_frames)
+            found = len(self.dropped)
+            held = {name: held[name] for name in chosen if name in held}
+            for name in dict.fromkeys(chosen):
+                try:
+                    held[name] = held.get(name) or read(name)
+                except UnreadableImage as error:
+                    self.dropped[name] = str(error)
+            self._drop_odd_sizes(held)
+            if len(self.dropped) == found:
+                frames = [held[name] for name in chosen]
+                return chosen, tuple(np.stack(images) for images in zip(*frames, strict=True))
+            names = [name for name in names if name not in self.dropped]
+
+    def _drop_odd_sizes(self, held: Mapping[str, tuple[NDArray[Any], ...]]) -> None:
+        sizes = {name: tuple(image.shape[:2] for image in images) for name, images in held.items()}
+        usual = Counter(sizes.values()).most_common(1)
+        for name, size in sizes.items():
+            if size != usual[0][0]:
+                told = " and ".join(f"{width} x {height}" for height, width in size)
+                most = " and ".join(f"{width} x {height}" for height, width in usual[0][0])
+                self.dropped[name] = f"images are {told}, those of the other frames are {most}"
+
+    def _require(self, names: Sequence[str]) -> None:
+        if not self.dropped or len(names) >= max(1, self.min_frames):
+            return
+        total = len(names) + len(self.dropped)
+        raise SceneError(
+            self.scene_id,
+            f"{len(names)} of {total} frames are usable, and min_frames is {self.min_frames}: "
+            f"{drops_told(self.dropped)}",
+            self.folder,
+        )
+
+
+def _chosen(names: Sequence[str], num_frames: int | None) -> list[str]:
+    if num_frames is None:
+        return [*names]
+    return [names[index] for index in uniform_choice(len(names), num_frames)]
 
 
 def read_pose(scene_id: str, path: Path) -> Float32:
@@ -221,6 +359,8 @@ def read_pose(scene_id: str, path: Path) -> Float32:
         raise SceneError(scene_id, "pose holds NaN or infinity (tracking was lost here)", path)
     if not np.allclose(pose[3], [0, 0, 0, 1], atol=1e-4):
         raise SceneError(scene_id, "last row of the pose must be 0 0 0 1", path)
+    if rotation_error(pose[None])[0] > RIGID:
+        raise SceneError(scene_id, NOT_RIGID, path)
     return pose
 
 
@@ -235,48 +375,11 @@ def read_intrinsics(scene_id: str, path: Path) -> Float32:
     return matrix
 
 
-def _chosen_names(
-    scene_id: str,
-    folder: Path,
-    colors: dict[str, Path],
-    wanted: Sequence[str] | None,
-    num_frames: int | None,
-) -> list[str]:
-    names = list(colors) if wanted is None else list(wanted)
-    if not names:
-        raise SceneError(scene_id, "its frame list is empty", folder)
-    missing = [name for name in names if name not in colors]
-    if missing:
-        raise SceneError(scene_id, f"frame {missing[0]} is listed but has no colour file", folder)
-    if num_frames is not None:
-        names = [names[index] for index in uniform_choice(len(names), num_frames)]
-    return names
-
-
 def _objects(scene_id: str, folder: Path) -> tuple[Boxes | None, Float32]:
     path = folder / "boxes.json"
     if path.is_file():
         return read_scene_boxes(scene_id, path)
     return None, np.eye(4, dtype=np.float32)
-
-
-def _stack(scene_id: str, paths: list[Path], what: str, read: Callable[[Path], Pixels]) -> Pixels:
-    images: list[Pixels] = []
-    for path in paths:
-        if not path.is_file():
-            raise SceneError(scene_id, f"{what} image is missing", path)
-        try:
-            images.append(read(path))
-        except UnreadableImage as error:
-            raise SceneError(scene_id, f"{what} image: {error}", path) from error
-    sizes = Counter(image.shape[:2] for image in images)
-    usual = sizes.most_common(1)[0][0]
-    for path, image in zip(paths, images, strict=True):
-        if image.shape[:2] != usual:
-            raise SceneError(
-                scene_id, f"{what} image is {image.shape[:2]}, the other frames are {usual}", path
-            )
-    return np.stack(images)
 
 
 def _read_matrix(scene_id: str, path: Path, what: str) -> Float32:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from threedrs_components.scenes.boxes import read_box_lists, write_exact_boxes
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
-from threedrs_components.scenes.rgbd_folder import load_folder, load_images
+from threedrs_components.scenes.rgbd_folder import MIN_FRAMES, load_folder, load_images
 from threedrs_components.scenes.settings import PROPOSALS, Progress, Role, SceneSettings
 from threedrs_components.scenes.splits import ALL, chosen_split
 from threedrs_platform.config import PLACE
@@ -36,6 +36,8 @@ class ScanNetConfig(SceneSettings):
     proposals: Annotated[tuple[str, ...], PLACE] = ()
     """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
+    min_frames: int = Field(default=MIN_FRAMES, ge=1)
+    """Frames that must be left of a scene that lost some; see `RGBDFolderConfig`."""
 
     annotated_split: ClassVar[str] = "train"
     probe_split: ClassVar[str] = "train"
@@ -91,7 +93,7 @@ class ScanNet:
     """
 
     def __init__(self, config: ScanNetConfig) -> None:
-        self.num_frames = config.num_frames
+        self.num_frames, self.min_frames = config.num_frames, config.min_frames
         self._root = Path(config.posed_images)
         if not self._root.is_dir():
             raise DataError(f"{self._root}: no such folder of posed images")
@@ -118,6 +120,7 @@ class ScanNet:
             scene_id,
             self._folder(scene_id),
             num_frames=self.num_frames,
+            min_frames=self.min_frames,
             frame_names=listed.frame_names,
             axis_alignment=listed.axis_alignment,
             depth_intrinsics=listed.depth_intrinsics,
@@ -131,7 +134,7 @@ class ScanNet:
         together, so nothing but a teacher should read it.
         """
         self._listed(scene_id)
-        names, images = load_images(scene_id, self._folder(scene_id), self.num_frames)
+        names, images, dropped = load_images(scene_id, self._folder(scene_id), self.num_frames)
         size = len(names)
         return Scene(
             scene_id=scene_id,
@@ -142,6 +145,7 @@ class ScanNet:
             depth_intrinsics=np.eye(3, dtype=np.float32),
             camera_to_world=np.tile(np.eye(4, dtype=np.float32), (size, 1, 1)),
             axis_alignment=np.eye(4, dtype=np.float32),
+            dropped_frames=dropped,
         )
 
     def _folder(self, scene_id: str) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.scenes.source import SceneSource
+from threedrs_components.teachers.fingerprints import check_images, fingerprints
 from threedrs_components.teachers.teacher import Teacher, TeacherCard
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import FeatureMap, Scene
@@ -25,6 +27,11 @@ from threedrs_platform.store.features import (
     write_features,
 )
 
+Resize = Literal["squash", "crop"]
+"""What the student sees of a frame: all of it, or its middle square; see `prepare.resize`."""
+ROUNDING = 0.01
+"""Share that whole patches and pixels may cut."""
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -35,6 +42,23 @@ class Extraction:
     """Scenes whose file was already there."""
     skipped: dict[str, str]
     """Bad scenes that were left out, with the reason."""
+    cut: dict[str, float]
+    """Scenes of whose frames the teacher does not see all that the student sees: the share."""
+
+
+@dataclass(frozen=True)
+class SceneOutcome:
+    """What came of one scene."""
+
+    skipped: str | None = None
+    """Why it was left out; None of one that has features."""
+    cut: float = 0.0
+    """Share of what the student sees of it that the teacher does not."""
+
+
+def reasons(outcomes: Mapping[str, SceneOutcome]) -> dict[str, str]:
+    """Skipped scenes, sorted, with the reason."""
+    return {name: each.skipped for name, each in sorted(outcomes.items()) if each.skipped}
 
 
 def extract_scene(teacher: Teacher, scene: Scene, grid: int, area: float = 1.0) -> FeatureMap:
@@ -60,7 +84,7 @@ def extract_scene(teacher: Teacher, scene: Scene, grid: int, area: float = 1.0) 
             f"or above {limit:.0f}, which float16 cannot hold"
         )
     values = features.to(torch.float16).cpu().numpy()
-    return FeatureMap(scene.scene_id, scene.frame_names, values)
+    return FeatureMap(scene.scene_id, scene.frame_names, values, fingerprints(scene.images))
 
 
 def pooled(features: Tensor, grid: int, area: float = 1.0) -> Tensor:
@@ -122,13 +146,15 @@ def extract_scenes(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
+    resize: Resize = "squash",
+    max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Extraction:
     """`extract_each` for all of the scenes."""
     there = {scene_id for scene_id in scene_ids if feature_path(out, scene_id).exists()}
-    outcomes: dict[str, str | None] = {}
-    for scene_id, reason in extract_each(
+    outcomes: dict[str, SceneOutcome] = {}
+    for scene_id, outcome in extract_each(
         teacher,
         source,
         scene_ids,
@@ -136,16 +162,19 @@ def extract_scenes(
         grid,
         area=area,
         num_frames=num_frames,
+        resize=resize,
+        max_cut=max_cut,
         skip_bad_scenes=skip_bad_scenes,
     ):
-        outcomes[scene_id] = reason
-        note = scene_id if reason is None else f"{scene_id} skipped: {reason}"
-        progress(len(outcomes), len(scene_ids), note)
-    done = [scene_id for scene_id, reason in outcomes.items() if reason is None]
+        outcomes[scene_id] = outcome
+        skipped = f" skipped: {outcome.skipped}" if outcome.skipped else ""
+        progress(len(outcomes), len(scene_ids), f"{scene_id}{skipped}")
+    done = [scene_id for scene_id, outcome in outcomes.items() if outcome.skipped is None]
     return Extraction(
         written=tuple(each for each in done if each not in there),
         kept=tuple(each for each in done if each in there),
-        skipped={scene_id: reason for scene_id, reason in outcomes.items() if reason is not None},
+        skipped=reasons(outcomes),
+        cut={scene_id: each.cut for scene_id, each in outcomes.items() if each.cut},
     )
 
 
@@ -158,12 +187,15 @@ def extract_each(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
+    resize: Resize = "squash",
+    max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
-) -> Iterator[tuple[str, str | None]]:
+) -> Iterator[tuple[str, SceneOutcome]]:
     """Write the features of every scene that `out` does not hold yet.
 
     With `num_frames` the teacher sees the frames that scenes prepared with as many have; of `area`
-    see `pooled`. Yields each scene when it is done, with the reason if it was skipped.
+    see `pooled`. `resize` says what the student sees of a frame: a scene is unusable if the teacher
+    cuts more than `max_cut` of it. Yields each scene when it is done.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -174,36 +206,56 @@ def extract_each(
     header = header_of(teacher.card)
 
     def load(scene_id: str) -> Scene | SceneError:
-        return _loaded(source, scene_id, num_frames, skip_bad_scenes)
+        try:
+            scene = source.load(scene_id)
+            scene = scene if num_frames is None else choose_frames(scene, num_frames)
+            check_cut(scene_id, share_cut(teacher, scene, resize), max_cut)
+            return scene
+        except SceneError as error:
+            if not skip_bad_scenes:
+                raise
+            return error
 
     with closing(ahead(load, scene_ids)) as scenes:
         for scene_id, scene in zip(scene_ids, scenes, strict=True):
             if isinstance(scene, SceneError):
-                yield scene_id, scene.reason
+                yield scene_id, SceneOutcome(skipped=scene.reason)
                 continue
             path = feature_path(out, scene_id)
             if path.exists():
-                _check_same_extraction(path, header, grid, scene.frame_names)
+                _check_same_extraction(path, header, grid, scene)
             else:
                 write_features(path, extract_scene(teacher, scene, grid, area), header)
-            yield scene_id, None
+            yield scene_id, SceneOutcome(cut=share_cut(teacher, scene, resize))
 
 
-def _loaded(
-    source: SceneSource, scene_id: str, num_frames: int | None, skip_bad_scenes: bool
-) -> Scene | SceneError:
-    try:
-        scene = source.load(scene_id)
-        return scene if num_frames is None else choose_frames(scene, num_frames)
-    except SceneError as error:
-        if not skip_bad_scenes:
-            raise
-        return error
+def share_cut(teacher: Teacher, scene: Scene, resize: Resize) -> float:
+    """Share of what the student sees of a scene's frames that the teacher's framing cuts off."""
+    height, width = scene.images.shape[1:3]
+    student = (1.0, 1.0) if resize == "squash" else (min(1, width / height), min(1, height / width))
+    kept = [
+        min(1.0, ours / its) for ours, its in zip(teacher.seen(height, width), student, strict=True)
+    ]
+    lost = 1 - kept[0] * kept[1]
+    return lost if lost > ROUNDING else 0.0
 
 
-def _check_same_extraction(
-    path: Path, header: FeatureHeader, grid: int, frame_names: Sequence[str]
-) -> None:
+def check_cut(scene_id: str, lost: float, limit: float) -> None:
+    """Refuse a scene of which the teacher sees too little.
+
+    Raises:
+        SceneError: says the share, and what to do.
+    """
+    if lost > limit:
+        raise SceneError(
+            scene_id,
+            f"the teacher's framing cuts {lost:.0%} of what the student sees of its frames, so "
+            f"features would lie under other tokens; at most {limit:.0%} are allowed "
+            "(teachers.*.max_cut). Set teachers.*.framing: squash, which cuts nothing",
+        )
+
+
+def _check_same_extraction(path: Path, header: FeatureHeader, grid: int, scene: Scene) -> None:
     stored = read_features(path)
     found, wanted = (
         {**asdict(each), "source_digest": each.source_digest[:12], "grid": side}
@@ -215,4 +267,8 @@ def _check_same_extraction(
             f"{path}: made with other settings; choose another output folder. "
             + "; ".join(f"{name}: {found[name]!r}, now {wanted[name]!r}" for name in differing)
         )
-    check_frames(stored.features, frame_names)
+    check_frames(stored.features, scene.frame_names)
+    try:
+        check_images(stored.features, scene.images)
+    except DataError as error:
+        raise DataError(f"{path}: {error}; choose another output folder") from error

@@ -31,6 +31,8 @@ FRAMES_PER_CHUNK = 16
 class ImageEncoderTeacher(FrameTeacher):
     """Reads patch features of single frames."""
 
+    frame_size: FrameSize
+
     def __init__(self, model: nn.Module, config: ImageEncoderConfig, digest: str) -> None:
         self.model: Any = model.eval().requires_grad_(False)
         self.encoder, self.layer = config.encoder, config.layer

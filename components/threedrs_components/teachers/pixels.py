@@ -32,6 +32,13 @@ class FrameSize:
             return resized(images, self.height, self.width)
         return _centre(resized(images, *self._scaled(*images.shape[-2:])), self.height, self.width)
 
+    def seen(self, height: int, width: int) -> tuple[float, float]:
+        """Shares of a frame's height and width, in its middle, that are left of it."""
+        if self.framing == "squash":
+            return 1.0, 1.0
+        scaled_height, scaled_width = self._scaled(height, width)
+        return min(1.0, self.height / scaled_height), min(1.0, self.width / scaled_width)
+
     def _scaled(self, height: int, width: int) -> tuple[int, int]:
         if self.framing == "aspect":
             rows = max(1, round(height * self.width / width / self.patch))

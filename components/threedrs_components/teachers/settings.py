@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_platform.config import PLACE, REPORTED, Config
 
@@ -33,6 +33,9 @@ class TeacherSettings(Config):
     """The weights."""
     layer: int = -1
     """Block whose output is the feature; -1 is the last, after the final LayerNorm if any."""
+    max_cut: float = Field(default=0.1, ge=0, le=1)
+    """Share of what the student sees of a frame that the teacher's framing may cut off; a scene
+    that loses more is a bad one. Portrait frames lose a quarter to "aspect"."""
     licence: str = ""
     """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
 

@@ -19,6 +19,8 @@ from threedrs_platform.records import Scene
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from threedrs_components.teachers.pixels import FrameSize
+
 
 @dataclass(frozen=True)
 class TeacherCard:
@@ -46,12 +48,18 @@ class Teacher(Protocol):
         """[F, rows, columns, channels] float32 of a scene's frames, the same on every call."""
         ...
 
+    def seen(self, height: int, width: int) -> tuple[float, float]:
+        """Shares of a frame's height and width, in its middle, that it looks at."""
+        ...
+
 
 class FrameTeacher(ABC):
     """A teacher whose features depend on the frames alone."""
 
     card: TeacherCard
     grid: int
+    frame_size: FrameSize | None = None
+    """How frames are brought to its size; None if it takes any."""
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -60,6 +68,10 @@ class FrameTeacher(ABC):
     def scene_features(self, scene: Scene) -> Tensor:
         """Features of a scene's frames."""
         return self.features(frame_tensor(scene.images))
+
+    def seen(self, height: int, width: int) -> tuple[float, float]:
+        """What its framing leaves of a frame."""
+        return (1.0, 1.0) if self.frame_size is None else self.frame_size.seen(height, width)
 
 
 def file_digest(path: Path) -> str:

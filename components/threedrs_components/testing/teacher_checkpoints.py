@@ -173,7 +173,8 @@ def _saved(model: Any, folder: Path) -> Path:
 
 
 def _precomputed(folder: Path, view: View) -> Path:
-    np.savez(folder / f"{SCENE}.npz", feature=torch.randn(FRAMES, 4 * 4, WIDTH).numpy())
+    features, names = torch.randn(FRAMES, 4 * 4, WIDTH).numpy(), np.array(tiny_scene().frame_names)
+    np.savez(folder / f"{SCENE}.npz", feature=features, frame_names=names)
     return folder
 
 

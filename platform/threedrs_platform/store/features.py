@@ -24,6 +24,8 @@ from threedrs_platform.records import FeatureMap
 SUFFIX = ".arrow"
 HEADER = b"threedrs.features"
 """Schema metadata key; its value is the header as JSON."""
+FINGERPRINTS = "fingerprint"
+"""Column of what the images looked like; older files have none."""
 MAX_OPEN = 64
 
 
@@ -196,14 +198,15 @@ def _record_batch(
         "grid": list(shape[:2]),
         "dtype": "float16",
     }
-    schema = pa.schema(
-        [pa.field("frame", pa.string()), pa.field("features", tensor)],
-        metadata={HEADER: json.dumps(about, sort_keys=True)},
-    )
+    fields = [pa.field("frame", pa.string()), pa.field("features", tensor)]
     columns = [
         pa.array(features.frame_names, pa.string()),
         pa.ExtensionArray.from_storage(tensor, flat),
     ]
+    if features.fingerprints is not None:
+        fields.append(pa.field(FINGERPRINTS, pa.binary()))
+        columns.append(pa.array([each.tobytes() for each in features.fingerprints], pa.binary()))
+    schema = pa.schema(fields, metadata={HEADER: json.dumps(about, sort_keys=True)})
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -215,6 +218,7 @@ def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
         scene_id=str(about["scene_id"]),
         frame_names=tuple(batch.column("frame").to_pylist()),
         features=values.reshape(batch.num_rows, *column.type.shape),
+        fingerprints=_fingerprints(batch),
     )
     header = FeatureHeader(
         teacher=str(about["teacher"]),
@@ -225,6 +229,12 @@ def _stored(about: dict[str, object], batch: pa.RecordBatch) -> StoredFeatures:
         output=str(about.get("output", "")),
     )
     return StoredFeatures(header, features)
+
+
+def _fingerprints(batch: pa.RecordBatch) -> NDArray[np.uint8] | None:
+    if FINGERPRINTS not in batch.schema.names:
+        return None
+    return np.stack([np.frombuffer(each, np.uint8) for each in batch[FINGERPRINTS].to_pylist()])
 
 
 STATISTICS = "statistics.json"

@@ -64,8 +64,11 @@ def test_no_list_of_proposals_is_not_an_empty_list(
 
 
 def test_a_crop_drops_the_sides_of_frames_and_of_all_that_is_made_from_them(scene: Scene) -> None:
+    shift = np.array([[0, 0, 8], [0, 0, 0], [0, 0, 0]], np.float32)
     wide = dataclasses.replace(
         scene,
+        color_intrinsics=scene.color_intrinsics + shift,
+        depth_intrinsics=scene.depth_intrinsics + shift,
         images=np.concatenate([np.zeros_like(scene.images[:, :, :8]), scene.images], 2),
         depth=np.concatenate([np.zeros_like(scene.depth[:, :, :8]), scene.depth], 2),
     )

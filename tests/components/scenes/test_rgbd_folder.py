@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
@@ -147,24 +150,67 @@ def _with_short_boxes(folder: Any) -> None:
     (folder.root / "boxes.json").write_text(json.dumps(boxes))
 
 
+def _with_scaled_pose(folder: Any) -> None:
+    folder.write_matrix("frame-000001.pose.txt", np.diag([1.05, 1.05, 1.05, 1.0]))
+
+
+def _with_mirroring_pose(folder: Any) -> None:
+    folder.write_matrix("frame-000001.pose.txt", np.diag([1.0, 1.0, -1.0, 1.0]))
+
+
+BAD_FRAME: dict[Callable[[Any], None], str] = {
+    _without_pose: "pose file is missing",
+    _without_depth: "depth image is missing",
+    _with_nan_pose: "NaN or infinity",
+    _with_infinite_pose: "NaN or infinity",
+    _with_small_pose: "must be 4x4",
+    _with_transposed_pose: "last row",
+    _with_words_as_pose: "not a matrix of numbers",
+    _with_scaled_pose: "not rigid",
+    _with_mirroring_pose: "not rigid",
+    _with_truncated_color: "colour image: image cannot be decoded",
+    _with_truncated_depth: "depth image: image cannot be decoded",
+    _with_empty_depth: "depth image: image cannot be decoded",
+    _with_smaller_depth: "8 x 6 and 8 x 5, those of the other frames are 8 x 6 and 8 x 6",
+    _with_color_as_depth: "one-channel 16-bit",
+}
+
 BAD: dict[Callable[[Any], None], tuple[str, str]] = {
-    _without_pose: ("pose file is missing", "frame-000001.pose.txt"),
-    _without_depth: ("depth image is missing", "frame-000001.depth.png"),
     _without_intrinsics: ("intrinsics file is missing", "camera-intrinsics.txt"),
-    _with_nan_pose: ("NaN or infinity", "frame-000001.pose.txt"),
-    _with_infinite_pose: ("NaN or infinity", "frame-000001.pose.txt"),
-    _with_small_pose: ("must be 4x4", "frame-000001.pose.txt"),
-    _with_transposed_pose: ("last row", "frame-000001.pose.txt"),
-    _with_words_as_pose: ("not a matrix of numbers", "frame-000001.pose.txt"),
-    _with_truncated_color: ("cannot be decoded", "frame-000001.color.png"),
-    _with_truncated_depth: ("cannot be decoded", "frame-000001.depth.png"),
-    _with_empty_depth: ("cannot be decoded", "frame-000001.depth.png"),
-    _with_smaller_depth: ("the other frames are (6, 8)", "frame-000001.depth.png"),
-    _with_color_as_depth: ("one-channel 16-bit", "frame-000001.depth.png"),
     _without_valid_depth: ("no pixel of any frame has valid depth", "kitchen"),
     _with_bad_intrinsics: ("positive focals", "camera-intrinsics.txt"),
     _with_short_boxes: ("boxes.json needs", "boxes.json"),
 }
+
+
+@pytest.mark.parametrize("spoil", BAD_FRAME, ids=lambda spoil: spoil.__name__.strip("_"))
+def test_a_bad_frame_leaves_its_scene_and_is_told(
+    scene_folder: Any, spoil: Callable[[Any], None]
+) -> None:
+    spoil(scene_folder)
+    scene = RGBDFolder(scene_folder.root, min_frames=2).load("kitchen")
+    assert scene.frame_names == ("frame-000000", "frame-000002")
+    assert len(scene.images) == len(scene.depth) == len(scene.camera_to_world) == 2
+    assert [*scene.dropped_frames] == ["frame-000001"]
+    assert BAD_FRAME[spoil] in scene.dropped_frames["frame-000001"]
+    with pytest.raises(SceneError, match="2 of 3 frames are usable"):
+        RGBDFolder(scene_folder.root, min_frames=3).load("kitchen")
+
+
+def test_the_choice_is_made_among_good_frames(scene_folder: Any) -> None:
+    """First among those with a pose; again among the rest when one cannot be decoded."""
+    for index in range(3, 9):
+        for ending in ("color.png", "depth.png", "pose.txt"):
+            first = scene_folder.root / f"frame-000000.{ending}"
+            shutil.copy(first, scene_folder.root / f"frame-{index:06d}.{ending}")
+    source = RGBDFolder(scene_folder.root, num_frames=3, min_frames=7)
+    assert source.load("kitchen").frame_names == tuple(f"frame-00000{n}" for n in (0, 4, 8))
+    (scene_folder.root / "frame-000008.pose.txt").unlink()
+    assert source.load("kitchen").frame_names == tuple(f"frame-00000{n}" for n in (0, 3, 7))
+    (scene_folder.root / "frame-000003.color.png").write_bytes(b"")
+    scene = source.load("kitchen")
+    assert scene.frame_names == tuple(f"frame-00000{n}" for n in (0, 4, 7))
+    assert [*scene.dropped_frames] == ["frame-000008", "frame-000003"]
 
 
 @pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__.strip("_"))
@@ -180,8 +226,82 @@ def test_a_bad_scene_is_refused_with_its_name_file_and_reason(
     assert caught.value.path is not None and caught.value.path.endswith(file)
 
 
-def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected files like frame-000000"):
+def sens_reader_folder(root: Path, numbers: Sequence[int]) -> Path:
+    """A scene as ScanNet's SensReader writes it: numbers without padding, a folder per kind."""
+    for name in ("color", "depth", "pose", "intrinsic"):
+        (root / name).mkdir(parents=True)
+    for number in numbers:
+        Image.new("RGB", (16, 12), (number, 0, 0)).save(root / f"color/{number}.jpg")
+        Image.fromarray(np.full((6, 8), 2000, np.uint16)).save(root / f"depth/{number}.png")
+        np.savetxt(root / f"pose/{number}.txt", np.eye(4))
+    np.savetxt(root / "intrinsic/intrinsic_color.txt", np.diag([10.0, 10.0, 1.0, 1.0]))
+    np.savetxt(root / "intrinsic/intrinsic_depth.txt", np.diag([5.0, 5.0, 1.0, 1.0]))
+    return root
+
+
+def test_sens_reader_folders_are_read_in_order_of_number(tmp_path: Path) -> None:
+    sens_reader_folder(tmp_path / "scene0000_00", range(0, 240, 20))
+    source = RGBDFolder(tmp_path, num_frames=4)
+    assert source.scenes() == ["scene0000_00"]
+    scene = source.load("scene0000_00")
+    assert scene.frame_names == ("0", "60", "140", "220")
+    assert scene.color_intrinsics[0, 0] == 10 and scene.depth_intrinsics[0, 0] == 5
+
+
+@pytest.mark.parametrize(
+    ("ending", "values", "scale"),
+    [
+        (".png", np.full((6, 8), 8000, np.uint16), 4000),
+        (".npy", np.full((6, 8), 10000, np.uint16), 5000),
+        (".npy", np.full((6, 8), 2.0, np.float32), 5000),
+        (".npz", np.full((6, 8), 2.0, np.float64), 1000),
+        (".tiff", np.full((6, 8), 2.0, np.float32), 1000),
+    ],
+)
+def test_depth_has_a_scale_or_is_in_metres(
+    scene_folder: Any, ending: str, values: NDArray[Any], scale: float
+) -> None:
+    for name in scene_folder.names:
+        (scene_folder.root / f"{name}.depth.png").unlink()
+        path = scene_folder.root / f"{name}.depth{ending}"
+        if ending == ".npy":
+            np.save(path, values)
+        elif ending == ".npz":
+            np.savez_compressed(path, values)
+        else:
+            Image.fromarray(values).save(path)
+    settings = RGBDFolderConfig(root=str(scene_folder.root), depth_scale=scale)
+    scene = settings.open(scene_folder.root).load("kitchen")
+    assert scene.depth.dtype == np.float32 and (scene.depth == 2.0).all()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path: path.with_suffix(".npy").write_bytes(_npy_header((1 << 40, 1 << 20))),
+        lambda path: path.with_suffix(".npz").write_bytes(b"PK nothing"),
+        lambda path: path.with_suffix(".exr").write_bytes(b"v/1\x01"),
+    ],
+)
+def test_a_bad_array_drops_its_frame(scene_folder: Any, spoil: Callable[[Path], None]) -> None:
+    path = scene_folder.root / "frame-000001.depth.png"
+    path.unlink()
+    spoil(path)
+    scene = RGBDFolder(scene_folder.root, min_frames=2).load("kitchen")
+    assert scene.dropped_frames["frame-000001"].startswith("depth image: ")
+
+
+def _npy_header(shape: tuple[int, int]) -> bytes:
+    stream = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
+
+
+def test_a_folder_without_frames_says_what_is_understood_and_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "mesh.ply").write_bytes(b"ply")
+    with pytest.raises(DataError, match=r"7-Scenes: frame-000000.*Found notes/, 1 x \.ply"):
         RGBDFolder(tmp_path).scenes()
 
 

@@ -52,6 +52,7 @@ def config(tmp_path: Path, infos: dict[str, Any]) -> ScanNetConfig:
         frame_lists={"train": str(tmp_path / "infos.pkl")},
         boxes=(str(tmp_path / "boxes.json"),),
         num_frames=2,
+        min_frames=2,
     )
 
 
@@ -162,7 +163,18 @@ def test_an_unlisted_scene_is_refused(config: ScanNetConfig) -> None:
         ScanNet(config).load("scene0001_00")
 
 
-def test_a_listed_frame_without_image_is_named(config: ScanNetConfig) -> None:
+def test_a_listed_frame_without_image_is_left_out_and_told(config: ScanNetConfig) -> None:
     (Path(config.posed_images) / "scene0000_00" / f"{NAMES[4]}.jpg").unlink()
-    with pytest.raises(SceneError, match=f"frame {NAMES[4]} is listed but"):
-        ScanNet(config).load("scene0000_00")
+    scene = ScanNet(config).load("scene0000_00")
+    assert NAMES[4] not in scene.frame_names and len(scene.frame_names) == config.num_frames
+    assert scene.dropped_frames == {NAMES[4]: "is listed but has no colour file"}
+
+
+def test_a_folder_of_chosen_frames_only_gives_the_same_choice(config: ScanNetConfig) -> None:
+    chosen = ScanNet(config).load("scene0000_00").frame_names
+    folder = Path(config.posed_images) / "scene0000_00"
+    for path in folder.glob("*.jpg"):
+        if path.stem not in chosen:
+            path.unlink()
+    scene = ScanNet(config).load("scene0000_00")
+    assert (scene.frame_names, scene.dropped_frames) == (chosen, {})

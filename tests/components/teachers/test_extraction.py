@@ -31,6 +31,10 @@ class Rows:
         self.card = TeacherCard("rows", digest, "CC0", "none", 7)
         self.gain, self.calls = gain, 0
 
+    def seen(self, height: int, width: int) -> tuple[float, float]:
+        """The middle square of wide frames, all of others."""
+        return 1.0, min(1.0, height / width)
+
     def scene_features(self, scene: Scene) -> Tensor:
         self.calls += 1
         number = len(scene.images)
@@ -43,8 +47,10 @@ class Rows:
 class Rooms:
     """Three scenes; one of them is bad if asked for."""
 
-    def __init__(self, bad: str = "", frames: tuple[str, ...] = ("a", "b")) -> None:
-        self.bad, self.frames = bad, frames
+    def __init__(
+        self, bad: str = "", frames: tuple[str, ...] = ("a", "b"), wide: int = 4, shade: int = 10
+    ) -> None:
+        self.bad, self.frames, self.wide, self.shade = bad, frames, wide, shade
 
     def splits(self) -> list[str]:
         return ["all"]
@@ -56,9 +62,9 @@ class Rooms:
         if scene_id == self.bad:
             raise SceneError(scene_id, "depth is truncated")
         number = len(self.frames)
-        shade = 10 * self.scenes().index(scene_id)
+        shade = self.shade * self.scenes().index(scene_id)
         return Scene(
-            scene_id, self.frames, np.full((number, 4, 4, 3), shade, np.uint8),
+            scene_id, self.frames, np.full((number, 4, self.wide, 3), shade, np.uint8),
             np.ones((number, 4, 4), np.float32), np.eye(3, dtype=np.float32),
             np.eye(3, dtype=np.float32), np.tile(np.eye(4, dtype=np.float32), (number, 1, 1)),
             np.eye(4, dtype=np.float32),
@@ -190,3 +196,24 @@ def test_a_part_is_pooled_by_the_share_of_every_value_in_each_cell() -> None:
     values = torch.tensor([1.0, 2, 3, 4, 5, 6]).view(1, 6, 1, 1).expand(1, 6, 6, 1)
     found = pooled(values, 2, 5 / 6)[0, :, 0, 0]
     assert torch.allclose(found, torch.tensor([(1 + 2 + 1.5) / 2.5, (1.5 + 4 + 5) / 2.5]))
+
+
+def test_what_framing_cuts_of_the_students_view_is_told_and_refused(tmp_path: Path) -> None:
+    wide = Rooms(wide=5)
+    done = extract_scenes(Rows(), wide, ["hall"], tmp_path / "told", 2, max_cut=0.25)
+    assert done.cut == {"hall": pytest.approx(0.2)}
+    with pytest.raises(SceneError, match=r"cuts 20% of what the student sees.*framing: squash"):
+        extract_scenes(Rows(), wide, ["hall"], tmp_path / "refused", 2, max_cut=0.1)
+    left = extract_scenes(
+        Rows(), wide, ["hall"], tmp_path / "left", 2, max_cut=0.1, skip_bad_scenes=True
+    )
+    assert [*left.skipped] == ["hall"] and not left.written
+    both = extract_scenes(Rows(), wide, ["hall"], tmp_path / "both", 2, max_cut=0.1, resize="crop")
+    assert (both.written, both.cut) == (("hall",), {})
+
+
+def test_features_of_another_scene_of_the_same_name_are_not_kept(tmp_path: Path) -> None:
+    extract_scenes(Rows(), Rooms(), ["hall"], tmp_path, 2)
+    assert extract_scenes(Rows(), Rooms(), ["hall"], tmp_path, 2).kept == ("hall",)
+    with pytest.raises(DataError, match=r"looks otherwise.*choose another output folder"):
+        extract_scenes(Rows(), Rooms(shade=60), ["hall"], tmp_path, 2)

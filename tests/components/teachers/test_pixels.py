@@ -65,3 +65,19 @@ def test_squashing_keeps_both_ends() -> None:
     found = FrameSize(32, 32, 8, "squash")(columns)[0, 0, 0]
     assert found[0] < 0.03
     assert found[-1] > 0.97
+
+
+@pytest.mark.parametrize(
+    ("framing", "given", "seen"),
+    [
+        ("aspect", (480, 640), (1, 1)),
+        ("aspect", (968, 1296), (1, 1)),
+        ("aspect", (640, 480), (518 / 686, 1)),
+        ("squash", (640, 480), (1, 1)),
+        ("crop", (480, 640), (1, 518 / 691)),
+    ],
+)
+def test_what_is_seen_of_a_frame_is_known(
+    framing: Framing, given: tuple[int, int], seen: tuple[float, float]
+) -> None:
+    assert FrameSize(518, 518, 14, framing).seen(*given) == pytest.approx(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from threedrs_components.teachers.extraction import extract_scenes
+from threedrs_components.teachers.fingerprints import fingerprints
 from threedrs_components.teachers.precomputed.teacher import FeatureFile, on_grid
 from threedrs_components.teachers.registry import load_teacher
 from threedrs_platform.errors import CheckpointError, DataError
@@ -88,7 +90,8 @@ def test_the_layout_of_3drs_is_read(tmp_path: Path) -> None:
     stored = values(1, 2, 5 + 16, 6)
     (tmp_path / "hall").mkdir()
     np.savez_compressed(tmp_path / "hall" / "vggt.npz", feature=stored, ps_idx=5)
-    teacher = load_teacher("precomputed", str(tmp_path), teacher="vggt", licence="CC BY-NC 4.0")
+    settings = {"teacher": "vggt", "licence": "CC BY-NC 4.0", "frames": "assumed"}
+    teacher = load_teacher("precomputed", str(tmp_path), **settings)
     features = teacher.scene_features(room())
     np.testing.assert_array_equal(features.flatten(1, 2), stored[0, :, 5:])
     assert (teacher.grid, teacher.card.kind) == (4, "vggt")
@@ -120,8 +123,38 @@ def npz(folder: Path, **arrays: Any) -> Path:
     return folder
 
 
+def test_an_equal_number_of_frames_is_no_proof(tmp_path: Path) -> None:
+    folder = npz(tmp_path, feature=values(2, 16, 6))
+    with pytest.raises(
+        DataError, match=r"hall\.npz: does not say .* teachers\.\*\.frames: assumed"
+    ):
+        load_teacher("precomputed", str(folder)).scene_features(room())
+    teacher = load_teacher("precomputed", str(folder), frames="assumed")
+    assert teacher.scene_features(room()).shape == (2, 4, 4, 6)
+    assert "assumed" in teacher.card.preprocessing
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_fingerprints_of_images_say_which_frames_they_are(tmp_path: Path, suffix: str) -> None:
+    images = np.random.default_rng(1).integers(0, 255, (2, 2, 2, 3), dtype=np.uint8)
+    scene = dataclasses.replace(room(), images=images.repeat(32, 1).repeat(48, 2))
+    arrays = {"feature": values(2, 16, 6), "fingerprints": fingerprints(scene.images)}
+    if suffix == ".npz":
+        npz(tmp_path, **arrays)
+    else:
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        save_file(tensors, tmp_path / "hall.safetensors")
+    teacher = load_teacher("precomputed", str(tmp_path))
+    smaller = dataclasses.replace(scene, images=scene.images[:, ::2, ::2] // 2 * 2)
+    assert teacher.scene_features(smaller).shape == (2, 4, 4, 6)
+    swapped = dataclasses.replace(scene, images=scene.images[::-1])
+    with pytest.raises(DataError, match="frame 0 looks otherwise"):
+        teacher.scene_features(swapped)
+
+
 def test_another_number_of_frames_is_refused(tmp_path: Path) -> None:
-    teacher = load_teacher("precomputed", str(npz(tmp_path, feature=values(3, 16, 6))))
+    folder = npz(tmp_path, feature=values(3, 16, 6))
+    teacher = load_teacher("precomputed", str(folder), frames="assumed")
     with pytest.raises(DataError, match=r"scene hall: .*extract the features again"):
         teacher.scene_features(room())
 
@@ -144,7 +177,7 @@ def test_one_array_of_several_must_be_named(tmp_path: Path) -> None:
         load_teacher("precomputed", str(folder))
     with pytest.raises(DataError, match="no array 'third'; there are first, second"):
         load_teacher("precomputed", str(folder), key="third")
-    second = load_teacher("precomputed", str(folder), key="second")
+    second = load_teacher("precomputed", str(folder), key="second", frames="assumed")
     assert second.scene_features(room()).shape[-1] == 3
 
 
@@ -190,7 +223,7 @@ def test_the_files_it_hands_out_are_pooled_like_any_teachers(tmp_path: Path) -> 
     folder = tmp_path / "flare"
     folder.mkdir()
     npz(folder, arr_0=stored)
-    teacher = load_teacher("precomputed", str(folder), teacher="flare", layer=11)
+    teacher = load_teacher("precomputed", str(folder), teacher="flare", layer=11, frames="assumed")
     extract_scenes(teacher, Rooms(), ["hall"], tmp_path / "out", 8)
     found = FeatureFolder(tmp_path / "out").stored("hall")
     assert (found.header.teacher, found.header.layer) == ("flare", 11)

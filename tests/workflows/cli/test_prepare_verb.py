@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
@@ -44,9 +46,51 @@ def test_a_bad_scene_stops_the_command_unless_it_may_be_skipped(
 ) -> None:
     (rooms / "val00001" / "frame-000001.pose.txt").unlink()
     assert _prepare(rooms) == 2
-    assert "scene val00001: pose file is missing" in capsys.readouterr().err
+    assert "scene val00001: 2 of 3 frames are usable" in capsys.readouterr().err
     assert _prepare(rooms, "--on-bad-scene", "skip") == 0
-    assert "skipped val00001: pose file is missing" in capsys.readouterr().out
+    assert "skipped val00001: 2 of 3 frames are usable" in capsys.readouterr().out
+    assert _prepare(rooms, "--min-frames", "2") == 0
+    told = "scene val00001: 1 frames left out: 1 x pose file is missing (first frame-000001)"
+    assert told in capsys.readouterr().out
+
+
+def test_what_contradicts_itself_is_refused_or_told(
+    rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in rooms.glob("*/*.pose.txt"):
+        np.savetxt(path, np.linalg.inv(np.loadtxt(path)))
+    assert _prepare(rooms) == 2
+    assert "they are world-to-camera" in capsys.readouterr().err
+    assert _prepare(rooms, "--checks", "tell", "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert any("they are world-to-camera" in line for line in content["warnings"])
+    report = json.loads((rooms.parent / "out" / "preparation.json").read_text())
+    assert report["worst"] == content["checks"] and [*report["scenes"]] == ["val00000", "val00001"]
+
+
+def test_only_what_would_come_out_the_same_is_kept(
+    rooms: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other settings, another scene of the same name, or a damaged file: made again, and told."""
+
+    def made() -> list[str]:
+        return [str(path) for path in sorted((rooms.parent / "out").glob("*.safetensors"))]
+
+    def remade(*flags: str) -> list[str]:
+        assert _prepare(rooms, "--json", *flags) == 0
+        return list(json.loads(capsys.readouterr().out)["remade"])
+
+    assert remade() == []
+    before = [Path(path).stat().st_mtime_ns for path in made()]
+    assert remade("--on-bad-scene", "skip") == []
+    assert [Path(path).stat().st_mtime_ns for path in made()] == before
+    assert remade("--voxel", "0.2") == ["val00000", "val00001"]
+    shutil.rmtree(rooms / "val00001")
+    scene = make_scene(CONFIG, "val", 7)
+    write_scene(scene, rooms / "val00001", with_instances=False)
+    assert remade("--voxel", "0.2") == ["val00001"]
+    Path(made()[0]).write_bytes(b"damaged")
+    assert remade("--voxel", "0.2") == ["val00000"]
 
 
 def test_a_file_where_the_output_should_go_is_told(

@@ -89,11 +89,12 @@ def test_a_bad_scene_is_refused_with_its_file_and_a_cure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_scene(tmp_path / "hall")
-    pose = write_scene(tmp_path / "attic") / "frame-000001.pose.txt"
-    pose.unlink()
+    attic = write_scene(tmp_path / "attic")
+    (attic / "frame-000001.pose.txt").unlink()
     message = refusal(capsys, ["--scenes", str(tmp_path)], 2)
     assert message.startswith("scene attic:")
-    assert str(pose) in message and "--on-bad-scene skip" in message
+    assert "1 x pose file is missing (first frame-000001)" in message
+    assert str(attic) in message and "--on-bad-scene skip" in message
 
 
 def test_a_bad_scene_can_be_skipped_and_is_counted(

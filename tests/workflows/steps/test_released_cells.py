@@ -45,7 +45,7 @@ def scene() -> Scene:
         frame_names=("a", "b"),
         images=rng.integers(0, 255, (2, 48, 64, 3), dtype=np.uint8),
         depth=depth.astype(np.float32),
-        color_intrinsics=intrinsics,
+        color_intrinsics=np.array([[57, 0, 31.5], [0, 57, 23.5], [0, 0, 1]], np.float32),
         depth_intrinsics=intrinsics,
         camera_to_world=poses,
         axis_alignment=turn,

@@ -40,6 +40,7 @@ EXTRACT = ExtractParams(
     statistics_split="text",
     on_bad_scene="refuse",
 )
+REPORTS = ("bad_scenes.json", "preparation.json")
 PROBE = ProbeParams(probe=ProbeConfig(folds=2), fit_split="probe", test_split="val")
 
 
@@ -78,7 +79,7 @@ def test_several_processes_make_the_same_bytes(
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     one = run(prepare, PREPARE, "prepared", scenes=world).out
     two = run(prepare, PREPARE, "prepared by two", scenes=world, cpus=2).out
-    assert len(content(one)) == 9 and content(one) == content(two)
+    assert len(content(one)) == 10 and content(one) == content(two)
     features = run(extract, EXTRACT, "features", scenes=world, gpus=1).out
     again = run(extract, EXTRACT, "features by two", scenes=world, gpus=2).out
     assert content(features) == content(again)
@@ -95,7 +96,7 @@ def test_only_scenes_that_annotations_name_are_prepared(
     named = tuple(WrittenScenesConfig().open(world).scenes("val"))
     some = PREPARE.model_copy(update={"scene_ids": (*named, "scene9999_99")})
     made = content(run(prepare, some, "some", scenes=world).out)
-    assert made.keys() == {"bad_scenes.json", *(f"{each}.safetensors" for each in named)}
+    assert made.keys() == {*REPORTS, *(f"{each}.safetensors" for each in named)}
     none = PREPARE.model_copy(update={"scene_ids": ("scene9999_99",)})
     with pytest.raises(DataError, match="annotations name"):
         run(prepare, none, "none", scenes=world)
@@ -116,7 +117,7 @@ def test_a_bad_scene_stops_or_is_left_out(
         "skipped",
         scenes=broken,
     )
-    assert content(task.out).keys() == {"bad_scenes.json", f"{_good(broken)}.safetensors"}
+    assert content(task.out).keys() == {*REPORTS, f"{_good(broken)}.safetensors"}
     assert bad in task.recorder.warnings[0]  # type: ignore[attr-defined]
 
 

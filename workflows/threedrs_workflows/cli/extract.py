@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         frames=args.frames,
         device=args.device,
         on_bad_scene=args.on_bad_scene,
+        min_frames=args.min_frames,
+        depth_scale=args.depth_scale,
         workspace=args.workspace,
         database=args.db,
     )
@@ -113,6 +115,7 @@ def as_content(request: ExtractionRequest, outcome: Extraction) -> dict[str, Any
         "written": list(outcome.written),
         "kept": list(outcome.kept),
         "skipped": skipped_json(outcome.skipped),
+        "cut": outcome.cut,
     }
 
 
@@ -122,4 +125,7 @@ def as_text(content: dict[str, Any]) -> str:
         f"{len(content['written'])} scenes written to {content['out']}, "
         f"{len(content['kept'])} were there already"
     )
-    return "\n".join([done, *skipped_lines(content)])
+    cut = [
+        f"{scene}: framing cuts {lost:.0%} of its frames" for scene, lost in content["cut"].items()
+    ]
+    return "\n".join([done, *cut, *skipped_lines(content)])

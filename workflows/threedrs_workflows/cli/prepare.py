@@ -29,7 +29,9 @@ examples:
   workflows prepare --scenes room --out prepared --grid 4 --image-size 64 --frames 8 --json
   workflows prepare scannet --help      a ScanNet download becomes such scenes, boxes and lists
 
-Scenes that the output folder holds already are kept, so the same command goes on after a crash.
+Scenes that the output folder holds already are kept if they were made of the same files with the
+same settings, and made again if not; so the same command goes on after a crash. What was left out,
+and what the cross-checks of poses, cameras, depth and boxes found, stands in OUT/preparation.json.
 """
 
 
@@ -53,16 +55,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help='candidate boxes, {"scannet/SCENE": [[x, y, z, dx, dy, dz], ...]}',
     )
+    parser.add_argument(
+        "--checks",
+        choices=("refuse", "tell", "skip"),
+        default="refuse",
+        help="what a scene that contradicts itself is: a bad scene, only told, or not looked for",
+    )
     add_bad_scene_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepare, then say what each scene holds."""
     # Brings torch, which --help must not wait for.
+    from threedrs_components.scenes.rgbd_folder import RGBDFolder
     from threedrs_workflows.folders.preparation import prepare_folder
 
     config, progress = _config(args), progress_of(args)
-    outcome = prepare_folder(args.scenes, args.out, config, args.proposals, progress)
+    source = RGBDFolder(args.scenes, args.frames, args.min_frames, args.depth_scale)
+    outcome = prepare_folder(source, args.out, config, args.proposals, progress)
     content = as_content(args.out, outcome)
     emit(args, content, as_text(content))
     return 0
@@ -73,6 +83,9 @@ def as_content(out: Path, outcome: Preparation) -> dict[str, Any]:
     return {
         "out": str(out),
         "scenes": [vars(scene) for scene in outcome.scenes],
+        "remade": list(outcome.remade),
+        "checks": outcome.checks,
+        "warnings": list(outcome.warnings),
         "skipped": skipped_json(outcome.skipped),
     }
 
@@ -81,14 +94,26 @@ def as_text(content: dict[str, Any]) -> str:
     """A line per scene; the columns are the fields of `PreparedSummary`."""
     scenes = content["scenes"]
     rows = [[name.replace("_", " ") for name in scenes[0]], *([*each.values()] for each in scenes)]
-    return "\n".join([columns(rows, indent=""), *skipped_lines(content)])
+    lines = [columns(rows, indent=""), *_check_lines(content["checks"])]
+    if content["remade"]:
+        lines.append(f"made again, of other files or settings: {', '.join(content['remade'])}")
+    return "\n".join([*lines, *content["warnings"], *skipped_lines(content)])
+
+
+def _check_lines(checks: dict[str, Any]) -> list[str]:
+    """A line per cross-check: its range over all scenes."""
+    rows = [
+        [f"check: {name}", f"{ends['lowest']:.3g} to {ends['highest']:.3g}"]
+        for name, ends in checks.items()
+    ]
+    return [columns(rows, indent="")] if rows else []
 
 
 def _config(args: argparse.Namespace) -> Any:
     """The preparation asked for; a value out of range is a fault of its flag."""
     from pydantic import ValidationError
 
-    from threedrs_components.scenes.prepare_config import PrepareConfig
+    from threedrs_components.scenes.prepare_config import ChecksConfig, PrepareConfig
     from threedrs_platform.errors import ConfigError, Fault
 
     try:
@@ -99,6 +124,7 @@ def _config(args: argparse.Namespace) -> Any:
             voxel_m=args.voxel,
             num_frames=args.frames,
             on_bad_scene=args.on_bad_scene,
+            checks=ChecksConfig(mode=args.checks),
         )
     except ValidationError as error:
         flags = {"num_frames": "frames", "voxel_m": "voxel", "image_size": "image-size"}

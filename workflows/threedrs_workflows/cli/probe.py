@@ -11,6 +11,7 @@ from threedrs_workflows.cli.output import columns, emit, say
 from threedrs_workflows.cli.scene_arguments import (
     add_bad_scene_argument,
     add_scenes_argument,
+    positive_number,
     skipped_json,
 )
 
@@ -51,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive_integer,
         help="token rows and columns per frame; 14, or the model's own if coarser",
     )
-    parser.add_argument("--voxel", type=_metres, default=0.1, metavar="METRES", help="voxel edge")
+    parser.add_argument(
+        "--voxel", type=positive_number, default=0.1, metavar="METRES", help="voxel edge"
+    )
     parser.add_argument("--frames", type=_positive_integer, default=32, help="frames per scene")
     add_bad_scene_argument(parser, "count it")
     parser.add_argument(
@@ -77,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         voxel_m=args.voxel,
         frames=args.frames,
         on_bad_scene=args.on_bad_scene,
+        min_frames=args.min_frames,
+        depth_scale=args.depth_scale,
         picture=args.picture,
     )
     outcome = probe_scenes(request, lambda line: say(args, line))
@@ -140,13 +145,3 @@ def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
-
-
-def _metres(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a length in metres")
-    return value

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from threedrs_workflows.cli.output import say
+
+MILLIMETRES, MIN_FRAMES = 1000.0, 8
+"""Defaults of `RGBDFolderConfig`, whose module brings numpy, which --help must not wait for."""
 
 
 def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +23,31 @@ def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
     )
+    parser.add_argument(
+        "--depth-scale",
+        type=positive_number,
+        default=MILLIMETRES,
+        metavar="UNITS",
+        help="units of whole-number depth images per metre: 1000 (default), 4000, 5000",
+    )
+    parser.add_argument(
+        "--min-frames",
+        type=int,
+        default=MIN_FRAMES,
+        metavar="N",
+        help="frames that must be left of a scene that lost bad ones (default %(default)s)",
+    )
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return value
 
 
 def add_bad_scene_argument(parser: argparse.ArgumentParser, told: str = "say so") -> None:

@@ -38,6 +38,8 @@ class ExtractionRequest:
     frames: int
     device: str | None
     on_bad_scene: Literal["refuse", "skip"]
+    min_frames: int
+    depth_scale: float
     workspace: str | None
     database: str | None
 
@@ -53,7 +55,7 @@ def extract_folder(
         DataError: no scene is usable, or one is not and bad scenes are refused.
     """
     config = _checked(request)
-    source = RGBDFolder(request.scenes, request.frames)
+    source = RGBDFolder(request.scenes, request.frames, request.min_frames, request.depth_scale)
     scene_ids = source.scenes()
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
     teacher = config.at_grid(request.grid or PAPER_GRID).build(device)
@@ -63,6 +65,7 @@ def extract_folder(
         scene_ids,
         request.out,
         request.grid or min(PAPER_GRID, teacher.grid),
+        max_cut=config.max_cut,
         skip_bad_scenes=request.on_bad_scene == "skip",
         progress=progress,
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from threedrs_components.scenes.boxes import read_candidates
+from threedrs_components.scenes.preparation_report import REPORT, preparation_report
 from threedrs_components.scenes.prepared import (
     PrepareConfig,
     PreparedScene,
@@ -17,6 +21,7 @@ from threedrs_components.scenes.prepared import (
 )
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_platform.errors import DataError, SceneError, StorageError
+from threedrs_platform.records import Float32
 
 
 @dataclass(frozen=True)
@@ -38,22 +43,28 @@ class Preparation:
 
     scenes: tuple[PreparedSummary, ...]
     skipped: dict[str, str]
+    remade: tuple[str, ...]
+    """Scenes that `out` held, made of other files or with other settings"""
+    checks: dict[str, Any]
+    """Lowest and highest value of each cross-check"""
+    warnings: tuple[str, ...]
 
 
 def prepare_folder(
-    scenes: Path,
+    source: RGBDFolder,
     out: Path,
     config: PrepareConfig,
     proposals: Path | None,
     progress: Callable[[int, int, str], None],
 ) -> Preparation:
-    """Prepare every scene under a folder; scenes that `out` holds already are kept.
+    """Prepare every scene under a folder, and write what was found of them beside.
+
+    Scenes that `out` holds already are kept if their key says that the same would come out.
 
     Raises:
         DataError: a scene is unusable and bad scenes are refused, or no scene is usable.
         StorageError: `out` is no folder and cannot be made one.
     """
-    source = RGBDFolder(scenes)
     candidates = read_candidates(proposals) if proposals else {}
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -61,12 +72,16 @@ def prepare_folder(
         raise StorageError(f"{out}: cannot hold prepared scenes: {error.strerror}") from error
     done, summaries = PreparedScenes(out), []
     skipped: dict[str, str] = {}
+    remade: list[str] = []
     scene_ids = source.scenes("all")
     for number, scene_id in enumerate(scene_ids, start=1):
         try:
-            if scene_id not in done:
-                scene = source.load(scene_id)
-                write_prepared(prepare_scene(scene, candidates.get(scene_id), config), out)
+            own = candidates.get(scene_id)
+            key = _key(source.stamp(scene_id), config, own)
+            if scene_id not in done or _kept_key(done, scene_id) != key:
+                remade += [scene_id] if scene_id in done else []
+                prepared = prepare_scene(source.load(scene_id), own, config)
+                write_prepared(replace(prepared, key=key), out)
             summaries.append(summary(done[scene_id]))
         except SceneError as error:
             if config.on_bad_scene == "refuse":
@@ -74,8 +89,28 @@ def prepare_folder(
             skipped[scene_id] = error.reason
         progress(number, len(scene_ids), scene_id)
     if not summaries:
-        raise DataError(f"{scenes}: no scene is usable; the first: {next(iter(skipped.values()))}")
-    return Preparation(tuple(summaries), skipped)
+        first = next(iter(skipped.values()))
+        raise DataError(f"{source.root}: no scene is usable; the first: {first}")
+    report = preparation_report(out, [each.scene for each in summaries]) | {"skipped": skipped}
+    (out / REPORT).write_text(json.dumps(report, indent=1))
+    warnings = tuple(report["warnings"])
+    return Preparation(tuple(summaries), skipped, tuple(remade), report["worst"], warnings)
+
+
+def _key(stamp: str, config: PrepareConfig, proposals: Float32 | None) -> str:
+    """Of all that a prepared scene is made from, but not of what happens to other scenes."""
+    settings = config.model_dump(mode="json", exclude={"on_bad_scene"})
+    boxes = None if proposals is None else proposals.tolist()
+    content = json.dumps([stamp, settings, boxes], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _kept_key(done: PreparedScenes, scene_id: str) -> str | None:
+    """None if the file cannot be read."""
+    try:
+        return done[scene_id].key
+    except SceneError:
+        return None
 
 
 def summary(scene: PreparedScene) -> PreparedSummary:

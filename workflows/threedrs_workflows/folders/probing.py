@@ -18,10 +18,12 @@ from threedrs_components.probing.scene_probe import (
     distinct_frames,
     probe_scene,
 )
+from threedrs_components.scenes.cross_checks import geometry_checks
 from threedrs_components.scenes.frames import frame_tensor, resize_images
 from threedrs_components.scenes.geometry import cell_means
 from threedrs_components.scenes.picture import draw_correspondences
-from threedrs_components.scenes.prepare_config import Level
+from threedrs_components.scenes.preparation_report import scene_warnings
+from threedrs_components.scenes.prepare_config import ChecksConfig, Level
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.registry import STUDENTS, open_student
@@ -30,6 +32,7 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
 
+LIMITS = ChecksConfig()
 CURE = "repair it, or leave it out with --on-bad-scene skip"
 
 
@@ -46,6 +49,8 @@ class ProbeRequest:
     voxel_m: float
     frames: int
     on_bad_scene: Literal["refuse", "skip"]
+    min_frames: int
+    depth_scale: float
     picture: Path | None
 
 
@@ -68,7 +73,7 @@ def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeO
         ConfigError: the request cannot be met.
         DataError: no scene is usable, or one is not and bad scenes are refused.
     """
-    source = RGBDFolder(request.scenes, request.frames)
+    source = RGBDFolder(request.scenes, request.frames, request.min_frames, request.depth_scale)
     outcome = ProbeOutcome()
     scene_ids = source.scenes()
     features_of = _load_features(request)
@@ -81,6 +86,8 @@ def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeO
             outcome.skipped[scene_id] = error.reason
             report(f"skipped {error}")
             continue
+        for line in scene_warnings(scene_id, scene.dropped_frames, geometry_checks(scene, LIMITS)):
+            report(line)
         probe = _probe(scene, features_of, request)
         outcome.probes.append(probe)
         _report_scene(probe, request, report)

@@ -10,7 +10,7 @@ from pathlib import Path
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.scenes.source import SceneSource
-from threedrs_components.teachers.extraction import extract_each
+from threedrs_components.teachers.extraction import SceneOutcome, extract_each, reasons
 from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
@@ -43,9 +43,15 @@ def run(task: StepTask) -> None:
         task.scratch,
     )
     extracted = dict(over_gpus(task, extracting, scene_ids))
-    skipped = {scene_id: reason for scene_id, reason in sorted(extracted.items()) if reason}
+    skipped = reasons(extracted)
     for scene_id, reason in skipped.items():
         task.warn(f"skipped scene {scene_id}: {reason}")
+    if cut := {scene_id: each.cut for scene_id, each in sorted(extracted.items()) if each.cut}:
+        most = max(cut, key=cut.__getitem__)
+        task.warn(
+            f"{len(cut)} scenes: the teacher's framing cuts some of what the student sees, most of "
+            f"scene {most}: {cut[most]:.0%} (framing: squash cuts nothing)"
+        )
     statistics = splits[params.statistics_split]
     write_statistics(task.scratch, [each for each in statistics if each not in skipped])
     _publish(task.scratch, task.out)
@@ -67,8 +73,8 @@ class Extracting:
     gpus: float
     out: Path
 
-    def __call__(self) -> Work[str | None]:
-        """Build the teacher; what comes of a scene is the reason why it was skipped."""
+    def __call__(self) -> Work[SceneOutcome]:
+        """Build the teacher."""
         params, config = self.params, self.params.teacher.open(TeacherSettings)
         if self.teacher is not None:
             config = config.model_copy(update={"checkpoint": str(self.teacher)})
@@ -82,6 +88,8 @@ class Extracting:
             params.grid,
             area=params.area,
             num_frames=params.num_frames,
+            resize=params.resize,
+            max_cut=config.max_cut,
             skip_bad_scenes=params.on_bad_scene == "skip",
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_components.scenes.boxes import read_candidates
+from threedrs_components.scenes.preparation_report import REPORT, preparation_report
 from threedrs_components.scenes.prepared import prepare_scene, write_prepared
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_platform.errors import DataError, SceneError
@@ -19,9 +20,12 @@ from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.processes import cpu_processes
 
+MOST_TOLD = 50
+"""Warnings about scenes that are shown; all stand in the report."""
+
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes. Writes one file per scene and bad_scenes.json.
+    """Inputs: scenes. Writes one file per scene, preparation.json and bad_scenes.json.
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses none. A process for
     each CPU prepares them.
@@ -46,6 +50,12 @@ def run(task: StepTask) -> None:
             task.progress(number, total, scene_id)
     for path in sorted(task.scratch.glob("*.safetensors")):
         os.link(path, task.out / path.name)
+    report = preparation_report(task.out)
+    for warning in report["warnings"][:MOST_TOLD]:
+        task.warn(warning)
+    if len(report["warnings"]) > MOST_TOLD:
+        task.warn(f"{len(report['warnings']) - MOST_TOLD} warnings more stand in {REPORT}")
+    (task.out / REPORT).write_text(json.dumps(report, indent=1))
     (task.out / "bad_scenes.json").write_text(json.dumps(bad, indent=1, sort_keys=True))
     task.metric(Metric("scenes/skipped", len(bad), n=total, unit="scenes"))
 

@@ -257,6 +257,8 @@ class FLARE(Encoder):
 class FLARETeacher(FrameTeacher):
     """Reads one stage of FLARE, or the encoder beside stage 3."""
 
+    frame_size: FrameSize
+
     def __init__(self, model: Encoder, config: FLAREConfig, digest: str) -> None:
         self.model = model.eval().requires_grad_(False)
         self.config, sizes = config, model.sizes

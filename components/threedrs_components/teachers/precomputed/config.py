@@ -31,6 +31,10 @@ class PrecomputedConfig(TeacherSettings):
     key: str | None = None
     """Name of the array in .npz and .safetensors files; None takes `feature`, `arr_0` or the
     only one."""
+    frames: Literal["known", "assumed"] = "known"
+    """Features must say of which frames they are: by names, or by fingerprints of their images.
+    "assumed" takes those that say nothing for features of the scene's frames if there are as many;
+    cards and reports then say so."""
     rows: PositiveInt | None = None
     """Rows of the token grid; None finds them from the number of tokens."""
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from threedrs_components.teachers.fingerprints import check_images
 from threedrs_components.teachers.teacher import TeacherCard
 from threedrs_platform.errors import CheckpointError, DataError
 from threedrs_platform.records import FeatureMap, Scene
@@ -32,6 +33,13 @@ SPECIAL_TOKENS = "ps_idx"
 FRAME_NAMES = "frame_names"
 WIDE_GRIDS = {768: 24, 1036: 28}
 """Rows of grids that are no squares, by number of tokens: FLARE at 512 x 384, VGGT at 518 x 392."""
+FINGERPRINTS = "fingerprints"
+CURE = "or set teachers.*.frames: assumed, if you know that they are this scene's frames in order"
+MADE_ELSEWHERE = {
+    "known": "made elsewhere",
+    "assumed": "made elsewhere, where files do not say of which frames those are assumed",
+}
+"""Preprocessing, by what the configuration says of frames."""
 SAMPLED_BYTES = 1 << 16
 
 
@@ -44,6 +52,8 @@ class FeatureFile:
     frame_names: tuple[str, ...] | None
     """None where the file does not say"""
     special_tokens: int = 0
+    fingerprints: NDArray[np.uint8] | None = None
+    """[F, n] of the images, see `teachers/fingerprints.py`"""
 
 
 class PrecomputedTeacher:
@@ -58,7 +68,7 @@ class PrecomputedTeacher:
             config.teacher,
             folder_digest(self.root),
             config.licence,
-            "made elsewhere",
+            MADE_ELSEWHERE[config.frames],
             config.layer,
             f"precomputed {config.key or ''}".strip(),
         )
@@ -72,8 +82,30 @@ class PrecomputedTeacher:
         if scene.scene_id not in self._files:
             raise DataError(f"{self.root}: holds no features of scene {scene.scene_id}")
         found = self._features(scene.scene_id)
-        check_frames(_named(found, scene), scene.frame_names)
+        self._check_frames(found, scene)
         return torch.from_numpy(np.ascontiguousarray(found.features, dtype=np.float32))
+
+    def seen(self, height: int, width: int) -> tuple[float, float]:
+        """All of a frame, as far as is known."""
+        del height, width
+        return 1.0, 1.0
+
+    def _check_frames(self, found: FeatureMap, scene: Scene) -> None:
+        if self.config.frames == "assumed":
+            check_frames(_named(found, scene), scene.frame_names)
+            return
+        path = self._files[scene.scene_id]
+        try:
+            seen = check_images(found, scene.images)
+        except DataError as error:
+            raise DataError(f"{path}: {error}; {CURE}") from error
+        if found.frame_names or seen:
+            check_frames(_named(found, scene), scene.frame_names)
+            return
+        raise DataError(
+            f"{path}: does not say of which frames of scene {scene.scene_id} its features are, and "
+            f"an equal number is no proof: store their names as {FRAME_NAMES!r}; {CURE}"
+        )
 
     def _features(self, scene_id: str) -> FeatureMap:
         path = self._files[scene_id]
@@ -82,7 +114,7 @@ class PrecomputedTeacher:
             values = on_grid(stored, self.config.rows)
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
-        return FeatureMap(scene_id, stored.frame_names or (), values)
+        return FeatureMap(scene_id, stored.frame_names or (), values, stored.fingerprints)
 
 
 def on_grid(stored: FeatureFile, rows: int | None) -> NDArray[np.floating[Any]]:
@@ -175,7 +207,8 @@ def _read_arrow(path: Path, config: PrecomputedConfig) -> FeatureFile:
             f"{path}: features of teacher {header.teacher!r}, layer {header.layer}; asked for "
             f"{config.teacher!r}, layer {config.layer} (teachers.*.teacher and .layer)"
         )
-    return FeatureFile(stored.features.features, stored.features.frame_names)
+    found = stored.features
+    return FeatureFile(found.features, found.frame_names, fingerprints=found.fingerprints)
 
 
 def _read_npz(path: Path, config: PrecomputedConfig) -> FeatureFile:
@@ -185,9 +218,10 @@ def _read_npz(path: Path, config: PrecomputedConfig) -> FeatureFile:
             values = content[_key(path, config, [n for n in names if n not in _BESIDE])]
             special = int(content[SPECIAL_TOKENS]) if SPECIAL_TOKENS in names else 0
             frames = tuple(map(str, content[FRAME_NAMES])) if FRAME_NAMES in names else None
+            looks = content[FINGERPRINTS] if FINGERPRINTS in names else None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable .npz file of arrays: {error}") from error
-    return FeatureFile(values, frames, special)
+    return FeatureFile(values, frames, special, looks)
 
 
 def _read_safetensors(path: Path, config: PrecomputedConfig) -> FeatureFile:
@@ -199,9 +233,10 @@ def _read_safetensors(path: Path, config: PrecomputedConfig) -> FeatureFile:
             values = content.get_tensor(key).float().numpy()
             special = int(content.get_tensor(SPECIAL_TOKENS)) if SPECIAL_TOKENS in names else 0
             frames = json.loads(metadata[FRAME_NAMES]) if FRAME_NAMES in metadata else None
+            looks = content.get_tensor(FINGERPRINTS).numpy() if FINGERPRINTS in names else None
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable .safetensors file: {error}") from error
-    return FeatureFile(values, None if frames is None else tuple(frames), special)
+    return FeatureFile(values, None if frames is None else tuple(frames), special, looks)
 
 
 def _key(path: Path, config: PrecomputedConfig, names: list[str]) -> str:
@@ -216,7 +251,7 @@ def _key(path: Path, config: PrecomputedConfig, names: list[str]) -> str:
     return usual[0]
 
 
-_BESIDE = (SPECIAL_TOKENS, FRAME_NAMES)
+_BESIDE = (SPECIAL_TOKENS, FRAME_NAMES, FINGERPRINTS)
 READERS: dict[str, Callable[[Path, PrecomputedConfig], FeatureFile]] = {
     ".arrow": _read_arrow,
     ".npz": _read_npz,

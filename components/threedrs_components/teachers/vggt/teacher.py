@@ -74,6 +74,8 @@ class VGGTTeacher(FrameTeacher):
     Only the aggregator is loaded; a head is read from the checkpoint when it is first asked for.
     """
 
+    frame_size: FrameSize
+
     def __init__(
         self,
         aggregator: Aggregator,

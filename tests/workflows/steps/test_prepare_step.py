@@ -1,0 +1,80 @@
+"""Step "prepare" in a grid: what it finds of scenes is told and kept with the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.write import write_world
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
+from threedrs_components.teachers.colours import RGBConfig
+from threedrs_components.teachers.extraction import extract_scenes
+from threedrs_platform.compute.recorder import Recorder
+from threedrs_platform.config.kinds import choose
+from threedrs_platform.errors import SceneError
+from threedrs_platform.steps import StepTask
+from threedrs_platform.store.features import FeatureFolder
+from threedrs_workflows.steps import prepare
+from threedrs_workflows.steps.params.prepare import PrepareParams
+
+CONFIG = PrepareConfig(num_frames=4, image_size=16, on_bad_scene="skip")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """Two rooms: one lost a pose and a colour image, the other has poses the wrong way round."""
+    root = tmp_path / "world"
+    write_world(MicroWorldConfig(train=1, text=1, val=1, num_frames=8, image_size=32), root)
+    (root / "scenes/train00000/frame-000007.pose.txt").unlink()
+    (root / "scenes/train00000/frame-000002.color.png").write_bytes(b"")
+    for path in (root / "scenes/val00000").glob("*.pose.txt"):
+        np.savetxt(path, np.linalg.inv(np.loadtxt(path)))
+    return root
+
+
+def task(world: Path, root: Path, config: PrepareConfig) -> StepTask:
+    for folder in ("out", "scratch"):
+        (root / folder).mkdir()
+    scenes = RGBDFolderConfig(root=str(world), num_frames=4, min_frames=6)
+    params = PrepareParams(prepare=config, scenes=choose(scenes), trained_split="text")
+    inputs = {"scenes": world}
+    settings = params.remainder()
+    return StepTask(params.identity(), inputs, root / "out", root / "scratch", Recorder(), settings)
+
+
+def test_bad_frames_are_told_and_contradictions_are_bad_scenes(world: Path, tmp_path: Path) -> None:
+    step = task(world, tmp_path, CONFIG)
+    prepare.run(step)
+    report = json.loads((step.out / "preparation.json").read_text())
+    dropped = report["scenes"]["train00000"]["dropped_frames"]
+    assert [*dropped] == ["frame-000007", "frame-000002"]
+    assert (
+        report["scenes"]["train00000"]["checks"]["rotation error of poses"]["verdict"] == "passed"
+    )
+    assert "scene train00000: 2 frames left out" in report["warnings"][0]
+    bad = json.loads((step.out / "bad_scenes.json").read_text())
+    assert [*bad] == ["val00000"] and "they are world-to-camera" in bad["val00000"]
+
+
+def test_a_contradiction_stops_the_step_where_bad_scenes_are_refused(
+    world: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SceneError, match="they are world-to-camera"):
+        prepare.run(task(world, tmp_path, CONFIG.model_copy(update={"on_bad_scene": "refuse"})))
+
+
+def test_extraction_and_preparation_choose_the_same_frames(world: Path, tmp_path: Path) -> None:
+    step = task(world, tmp_path, CONFIG)
+    prepare.run(step)
+    names = PreparedScenes(step.out)["train00000"].frame_names
+    source = RGBDFolderConfig(root=str(world), num_frames=4, min_frames=6).open(world)
+    teacher = RGBConfig(grid=4).build()
+    extract_scenes(teacher, source, ["train00000"], tmp_path / "features", 4, num_frames=4)
+    assert FeatureFolder(tmp_path / "features")["train00000"].frame_names == names
+    assert names == ("frame-000000", "frame-000001", "frame-000004", "frame-000006")
