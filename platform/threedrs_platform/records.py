@@ -48,6 +48,8 @@ class Scene:
     axis_alignment: Float32
     """[4, 4] world to axis-aligned world (z up)"""
     objects: Boxes | None = None
+    has_geometry: bool = True
+    """False: colour alone. Depth is empty, and cameras say nothing."""
 
     def __post_init__(self) -> None:
         frames = len(self.frame_names)

@@ -49,6 +49,8 @@ class AnnotationFolder:
     """Decides unique / multiple where the annotations do not say it."""
     scene_proposals: Path | None = None
     """Folder of proposal files that is read where this one has none for a split."""
+    scenes: Path | None = None
+    """The scenes artifact: what was drawn with the scenes lies there."""
     oracle: bool = False
     """True boxes are the candidates."""
     needs_proposals: bool = True
@@ -104,5 +106,6 @@ class AnnotationPlaces(Config):
             box_file=Path(self.box_file) if self.box_file else None,
             label_map=read_label_map(Path(self.label_map)) if self.label_map else None,
             scene_proposals=scenes / "proposals",
+            scenes=scenes,
             oracle=oracle,
         )

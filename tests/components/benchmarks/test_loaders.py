@@ -165,10 +165,10 @@ def test_proposals_of_the_scenes_serve_where_the_annotations_have_none(
 
 def test_each_benchmark_is_asked_as_its_release_asks_it() -> None:
     limits = {name: _asked(name, "max_new_tokens", None) for name in BENCHMARKS}
-    assert limits == dict.fromkeys(BENCHMARKS, 512) | {"vsibench": 16}
+    assert limits == dict.fromkeys(BENCHMARKS, 512) | {"vsibench": 16, "revsi": 16}
     short = {name: _asked(name, "max_new_tokens", 64) for name in BENCHMARKS}
-    assert short == dict.fromkeys(BENCHMARKS, 64) | {"vsibench": 16}
-    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == ["vsibench"]
+    assert short == dict.fromkeys(BENCHMARKS, 64) | {"vsibench": 16, "revsi": 16}
+    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == ["vsibench", "revsi"]
     oracle = BenchmarksConfig(candidates="ground_truth")
     assert oracle.asking("scanqa").candidates == "ground_truth"
 
