@@ -11,7 +11,7 @@ from pydantic import Field
 
 from threedrs_components.scenes.settings import Progress, Role, SceneSettings
 from threedrs_components.scenes.videos.reader import Moments
-from threedrs_components.scenes.videos.records import SetName, draw_records, write_records
+from threedrs_components.scenes.videos.records import Drawn, SetName, draw_records, write_drawn
 from threedrs_platform.config import PLACE, Config
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
@@ -138,16 +138,21 @@ class VideosConfig(SceneSettings):
         for done, (name, each) in enumerate(self.sets().items()):
             progress(done, len(self.sets()), name)
             drawn = draw_records(name, Path(each.records), each.share, chance)
-            if drawn.bad and self.on_bad_record == "refuse":
-                at, reason = next(iter(drawn.bad.items()))
-                raise DataError(
-                    f"{each.records}: record {at}: {reason}; {len(drawn.bad)} of "
-                    f"{len(drawn.bad) + len(drawn.good)} drawn records are faulty; "
-                    "scenes.on_bad_record: skip leaves them out"
-                )
-            write_records(out / ANNOTATIONS / f"{name}_train.jsonl", drawn.good)
+            self._check(drawn, each)
+            write_drawn(out / ANNOTATIONS, name, drawn)
             metrics += [
                 Metric(f"records/{name}", len(drawn.good), n=drawn.total, unit="records"),
                 Metric(f"records/{name}/faulty", len(drawn.bad), n=drawn.total, unit="records"),
             ]
         return (*metrics, *super().write(out, role, progress))
+
+    def _check(self, drawn: Drawn, each: RecordsConfig) -> None:
+        if not drawn.bad and not drawn.good:
+            raise DataError(f"{each.records}: {each.share} of its {drawn.total} records is none")
+        if drawn.bad and (self.on_bad_record == "refuse" or not drawn.good):
+            at, reason = next(iter(drawn.bad.items()))
+            count = (
+                f"{len(drawn.bad)} of {len(drawn.bad) + len(drawn.good)} drawn records are faulty"
+            )
+            cure = "; scenes.on_bad_record: skip leaves them out" if drawn.good else ""
+            raise DataError(f"{each.records}: record {at}: {reason}; {count}{cure}")

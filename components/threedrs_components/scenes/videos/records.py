@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -89,17 +89,18 @@ def draw_records(name: SetName, path: Path, share: float, chance: random.Random)
     return drawn
 
 
-def write_records(path: Path, records: Iterable[TrainingRecord]) -> None:
-    """One JSON object per line."""
-    with path.open("w", encoding="utf-8") as out:
-        for record in records:
+def write_drawn(folder: Path, name: SetName, drawn: Drawn) -> None:
+    """Write `<name>_train.jsonl`, a record a line, and what is wrong with the others beside it."""
+    with (folder / f"{name}_train.jsonl").open("w", encoding="utf-8") as out:
+        for record in drawn.good:
             out.write(json.dumps(asdict(record)) + "\n")
+    (folder / f"{name}_faulty.json").write_text(json.dumps(drawn.bad, indent=1))
 
 
-def read_written(path: Path) -> dict[str, TrainingRecord]:
-    """What `write_records` wrote, by id."""
+def read_drawn(folder: Path, name: SetName) -> dict[str, TrainingRecord]:
+    """The records that `write_drawn` wrote, by id."""
     adapter = TypeAdapter(TrainingRecord)
-    with path.open(encoding="utf-8") as lines:
+    with (folder / f"{name}_train.jsonl").open(encoding="utf-8") as lines:
         records = [adapter.validate_json(line) for line in lines]
     return {record.id: record for record in records}
 

@@ -19,7 +19,7 @@ from threedrs_components.scenes.videos.reader import (
     read_clip,
     read_images,
 )
-from threedrs_components.scenes.videos.records import TrainingRecord, inside, read_written
+from threedrs_components.scenes.videos.records import TrainingRecord, inside, read_drawn
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Scene
 
@@ -39,8 +39,7 @@ class Videos:
         self._media: dict[str, Path] = {}
         self._records: dict[str, TrainingRecord] = {}
         for name, each in config.sets().items():
-            # Those who write the splits have drawn before; nobody else opens an empty artifact.
-            found = read_written(drawn / f"{name}_train.jsonl")
+            found = read_drawn(drawn, name)
             self._records |= found
             self._media |= dict.fromkeys(found, Path(each.media))
 
