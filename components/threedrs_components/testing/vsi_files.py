@@ -120,11 +120,10 @@ def spar_records(media: Path) -> list[dict[str, Any]]:
         Image.fromarray(image).save(media / name)
     marked = (
         (1, {"type": "distance_prediction_oc", "red_point": [[500, 500]]}),
-        (2, {"type": "distance_prediction_oo_mv", "red_point": [[100, 200]],
+        (2, {"type": "distance_prediction_oo_mv", "red_point": [[500, 600]],
              "blue_point": [[900, 800]], "point_img_idx": [[0, 1]]}),
         (3, {"type": "obj_spatial_relation_oc_mv", "red_bbox": [[400, 400, 600, 600]],
              "bbox_img_idx": [[1]]}),
-        (3, {"type": "room_size"}),
     )  # fmt: skip
     return [
         {

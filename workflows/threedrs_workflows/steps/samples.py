@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder
 from threedrs_components.benchmarks.asking import MissingScenes
 from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, write_samples
-from threedrs_components.scenes.splits import ALL, scenes_of
+from threedrs_components.scenes.splits import read_splits
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric, Sample
 from threedrs_platform.steps import StepTask
@@ -31,6 +32,7 @@ def run(task: StepTask) -> None:
     held_out = params.held_out.scenes(scenes) if params.held_out else frozenset()
     if held_out:
         (task.out / HELD_OUT_FILE).write_text(json.dumps(sorted(held_out)))
+    evaluated = list(_evaluated(params, folder, held_out))
     chosen: dict[str, Iterable[Sample]] = {
         "train": (
             sample
@@ -38,12 +40,8 @@ def run(task: StepTask) -> None:
             for sample in loader.open(Loader).samples(folder, params.wording, ANNOTATED)
             if sample.scene_id not in held_out
         ),
-        "evaluation": _evaluated(params, folder, held_out),
+        "evaluation": _askable(task, evaluated, read_splits(scenes), params.missing_scenes),
     }
-    present = frozenset(scenes_of(scenes, ALL))
-    chosen["evaluation"] = _askable(
-        task, list(chosen["evaluation"]), present, params.missing_scenes
-    )
     for name, samples in chosen.items():
         count = write_samples(task.out / f"{name}.jsonl", samples)
         task.metric(Metric(f"samples/{name}", count, n=count, unit="samples"))
@@ -64,16 +62,20 @@ def _evaluated(
 
 
 def _askable(
-    task: StepTask, samples: Sequence[Sample], present: Set[str], missing: MissingScenes
-) -> list[Sample]:
+    task: StepTask,
+    samples: Sequence[Sample],
+    splits: Mapping[str, Sequence[str]],
+    missing: MissingScenes,
+) -> Sequence[Sample]:
     """Samples whose scenes are there; how many are not, by benchmark and data set.
 
     Raises:
         DataError: some are not, and that is refused, or none is left.
     """
+    present = frozenset(chain.from_iterable(splits.values()))
     absent = [sample for sample in samples if sample.scene_id not in present]
     if not absent:
-        return list(samples)
+        return samples
     counts = Counter(_origin(sample) for sample in absent)
     asked = Counter(_origin(sample) for sample in samples)
     told = ", ".join(f"{counts[name]} of {asked[name]} of {name}" for name in sorted(counts))
