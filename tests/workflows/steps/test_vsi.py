@@ -15,7 +15,14 @@ from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.benchmarks.vsibench.questions import TASKS
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.testing.released_files import write_models
-from threedrs_components.testing.vsi_files import CLIPS, FRAMES, write_vsi
+from threedrs_components.testing.vsi_files import (
+    CLIPS,
+    FRAMES,
+    moving_square,
+    write_clip,
+    write_parquet,
+    write_vsi,
+)
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.tree import put_in
 from threedrs_platform.errors import DataError
@@ -142,3 +149,47 @@ def test_a_faulty_record_is_left_out_and_counted(data: Path, tmp_path: Path) -> 
     strict = experiment(data, scenes__spar=given, scenes__on_bad_record="refuse")
     with pytest.raises(DataError, match=r"record 4: '\.\./\.\./secret.jpg' leads out of"):
         OneCell(tmp_path / "strict").run(cell_steps(strict, 1, FileDigests())["scenes"])
+
+
+def test_revsi_sees_every_frame_of_its_clips(data: Path, tmp_path: Path) -> None:
+    root = tmp_path / "revsi"
+    (root / "3_frame").mkdir(parents=True)
+    for scene in ("s0", "s1"):
+        write_clip(root / "3_frame" / f"{scene}.mp4", moving_square(3))
+    kinds = {
+        "object_counting_single": "3",
+        "room_size_estimation_multiple": "20",
+        "route_planning": "B",
+    }
+    rows = [
+        {
+            "scene_id": scene,
+            "num_frames": 3,
+            "question": "How about it?",
+            "question_type": kind,
+            "options": ["A. left", "B. right"] if truth == "B" else None,
+            "ground_truth": truth,
+        }
+        for scene in ("s0", "s1")
+        for kind, truth in kinds.items()
+    ]
+    (root / "16_frame").mkdir()
+    write_parquet(root / "16_frame/test-00000-of-00001.parquet", rows)
+    changes: dict[str, Any] = {
+        "training__steps": 0, "scenes__root": str(root), "scenes__datasets": ["3_frame"],
+        "scenes__moments": "all", "scenes__num_frames": 3, "prepare__num_frames": 3,
+        "benchmarks__names": ["revsi"], "benchmarks__splits": {"revsi": "16_frame"},
+        "benchmarks__annotations": str(root),
+    }  # fmt: skip
+    cell = OneCell(tmp_path)
+    steps = cell_steps(experiment(data, **changes), 1, FileDigests())
+    for step in steps.values():
+        cell.run(step)
+    assert {
+        "revsi/average",
+        "revsi/average/route_planning",
+        "revsi/average/room_size",
+    } <= cell.measured
+    assert len(PreparedScenes(cell.run(steps["prepare"]))["3_frame.s0"].frame_names) == 3
+    with pytest.raises(ValueError, match="set both num_frames alike"):
+        experiment(data, **changes | {"prepare__num_frames": 2})
