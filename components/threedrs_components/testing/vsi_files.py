@@ -94,7 +94,7 @@ def questions() -> list[dict[str, Any]]:
         "route_planning",
         "obj_appearance_order",
     )
-    found = []
+    found: list[dict[str, Any]] = []
     for dataset, scene in CLIPS.items():
         for kind in (*numbers, *choices):
             found.append(

@@ -82,8 +82,8 @@ def test_what_is_no_whole_video_is_refused_by_its_scene(clip: Path, tmp_path: Pa
         out.mux(stream.encode())
     empty = tmp_path / "empty.mp4"
     with av.open(str(empty), "w") as out:
-        stream = out.add_stream("mpeg4", rate=24)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pictures = out.add_stream("mpeg4", rate=24)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
         out.start_encoding()
     head, table = content.index(b"mdat"), content.index(b"moov")
     assert head < table

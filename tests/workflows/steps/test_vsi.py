@@ -106,7 +106,7 @@ def test_questions_on_clips_that_are_not_there_never_count_as_wrong(
     folder = cell.run(steps["samples"])
     assert len(read_samples(folder / "evaluation.jsonl")) == 20
     found = {m.name: (m.value, m.n) for m in cell.recorders["samples"].metrics}
-    assert found["samples/left_out/vsibench/scannetpp"] == (10, 10)
+    assert found["samples/vsibench/scannetpp/left_out"] == (10, 10)
     (told,) = cell.recorders["samples"].warnings
     assert "10 of 10 of vsibench/scannetpp" in told
 
@@ -145,7 +145,7 @@ def test_a_faulty_record_is_left_out_and_counted(data: Path, tmp_path: Path) -> 
     cell = OneCell(tmp_path)
     cell.run(cell_steps(experiment(data, scenes__spar=given), 1, FileDigests())["scenes"])
     found = {m.name: (m.value, m.n) for m in cell.recorders["scenesstudent"].metrics}
-    assert found["records/spar"] == (4, 8) and found["records/spar/faulty"] == (4, 8)
+    assert found["scenes/spar/drawn"] == found["scenes/spar/skipped"] == (4, 8)
     strict = experiment(data, scenes__spar=given, scenes__on_bad_record="refuse")
     with pytest.raises(DataError, match=r"record 4: '\.\./\.\./secret.jpg' leads out of"):
         OneCell(tmp_path / "strict").run(cell_steps(strict, 1, FileDigests())["scenes"])

@@ -86,7 +86,7 @@ def _askable(
         )
     task.warn(f"left out, for their scenes are not there: {told}")
     for name, count in sorted(counts.items()):
-        task.metric(Metric(f"samples/left_out/{name}", count, n=asked[name], unit="samples"))
+        task.metric(Metric(f"samples/{name}/left_out", count, n=asked[name], unit="samples"))
     return [sample for sample in samples if sample.scene_id in present]
 
 

@@ -141,8 +141,8 @@ class VideosConfig(SceneSettings):
             self._check(drawn, each)
             write_drawn(out / ANNOTATIONS, name, drawn)
             metrics += [
-                Metric(f"records/{name}", len(drawn.good), n=drawn.total, unit="records"),
-                Metric(f"records/{name}/faulty", len(drawn.bad), n=drawn.total, unit="records"),
+                Metric(f"scenes/{name}/drawn", len(drawn.good), n=drawn.total, unit="samples"),
+                Metric(f"scenes/{name}/skipped", len(drawn.bad), n=drawn.total, unit="samples"),
             ]
         return (*metrics, *super().write(out, role, progress))
 
