@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 IMAGES = (".jpg", ".jpeg", ".png")
+MOST_PIXELS = 4096 * 4096
+"""Of a frame: a damaged header asks for more than there is memory."""
 Moments = Literal["spread", "all"]
 """spread: evenly over the clip, both ends included, as lmms-eval and VG-LLM choose; all: the clip
 holds what is to be seen, as those of ReVSI do, and no frame is left out."""
@@ -130,10 +132,14 @@ def _opened(scene_id: str, path: Path) -> Iterator[Any]:
         raise SceneError(scene_id, "no such video", path)
     try:
         with av.open(str(path)) as video:
-            if not video.streams.video:
-                raise SceneError(scene_id, "is no video: it has no pictures", path)
+            codec = video.streams.video[0].codec_context if video.streams.video else None
+            if codec is None:
+                raise SceneError(scene_id, "is no video: it has no pictures to decode", path)
+            if codec.width * codec.height > MOST_PIXELS:
+                size = f"{codec.width} x {codec.height}"
+                raise SceneError(scene_id, f"has frames of {size} pixels, as no clip has", path)
             yield video
-    except (OSError, av.error.FFmpegError) as error:
+    except (OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError) as error:
         raise SceneError(scene_id, f"is no video that can be read: {error}", path) from error
 
 
