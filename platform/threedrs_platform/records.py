@@ -52,6 +52,8 @@ class Scene:
     objects: Boxes | None = None
     dropped_frames: Mapping[str, str] = field(default_factory=dict)
     """Frames that are no part of it, though they were there or listed, and why"""
+    has_geometry: bool = True
+    """False: colour alone. Depth is empty, and cameras say nothing."""
 
     def __post_init__(self) -> None:
         frames = len(self.frame_names)

@@ -261,7 +261,7 @@ def test_a_folder_of_annotations_may_hold_any_benchmark(scenes: dict[str, Any], 
 
 
 def test_the_micro_world_writes_the_annotations_that_it_promises() -> None:
-    assert set(MicroWorldConfig.annotated) == set(FILES)
+    assert set(MicroWorldConfig().annotated) == set(FILES)
 
 
 @settings(max_examples=40, deadline=None)

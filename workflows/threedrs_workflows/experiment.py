@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
@@ -20,6 +20,7 @@ from threedrs_components.pretraining.teacher_config import TeacherPretraining, T
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
+from threedrs_components.scenes.videos.config import VideosConfig
 from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
@@ -73,6 +74,9 @@ class Experiment(ObjectivesConfig, Ingredients):
             raise ValueError(f"no student {name!r} in students{nearest_and_all(name, students)}")
         if students is not None and prepare is not None:
             _check_grid(students[name], prepare)
+        scenes = info.data.get("scenes")
+        if students is not None and scenes is not None and not scenes.has_geometry:
+            _check_colour_alone(name, students[name], scenes)
         return name
 
     @field_validator("prepare")
@@ -82,6 +86,11 @@ class Experiment(ObjectivesConfig, Ingredients):
         rendered = scenes.most_frames if scenes is not None else None
         if rendered is not None and prepare.num_frames > rendered:
             raise ValueError(f"num_frames {prepare.num_frames}: scenes have only {rendered} frames")
+        if scenes is not None and scenes.keeps_every_frame and prepare.num_frames != rendered:
+            raise ValueError(
+                f"num_frames {prepare.num_frames}: all frames of a clip are to be seen "
+                f"(scenes.moments: all), and there may be {rendered}; set both num_frames alike"
+            )
         return prepare
 
     @field_validator("teacher_pretraining")
@@ -137,6 +146,12 @@ class Experiment(ObjectivesConfig, Ingredients):
         student = _student(info)
         # One that reads a teacher is off where there is none, and a blind student has none.
         looks = objective.is_on and objective.visual_layers and not objective.reads_teacher
+        scenes = info.data.get("scenes")
+        if objective.is_on and objective.reads_geometry and scenes and not scenes.has_geometry:
+            raise ValueError(
+                f"scenes of kind {scenes.kind} have no depth and no cameras, so nothing "
+                "corresponds; set weight: 0"
+            )
         if student is not None and student.blind and looks:
             raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
         return objective
@@ -162,7 +177,7 @@ class Experiment(ObjectivesConfig, Ingredients):
             _check_splits(benchmarks, scenes)
         if scenes is not None and not held_out:
             _check_candidates(benchmarks, scenes)
-        if scenes is not None and benchmarks.annotations is None:
+        if scenes is not None:
             _check_annotations(benchmarks, scenes)
         return benchmarks
 
@@ -178,6 +193,18 @@ class Experiment(ObjectivesConfig, Ingredients):
             weights = ", ".join(f"{name}.weight" for name in OBJECTIVES)
             raise ValueError(
                 f"{training.steps} steps with nothing to learn: all of {weights} are off"
+            )
+        return training
+
+    @field_validator("training")
+    @classmethod
+    def _scenes_share_batches(cls, training: TrainingConfig, info: ValidationInfo) -> Any:
+        scenes, workers = info.data.get("scenes"), training.workers
+        alone = training.rounds(workers) * workers == training.scenes_per_step
+        if scenes is not None and scenes.frames_vary and training.steps and not alone:
+            raise ValueError(
+                f"scenes of kind {scenes.kind} have different numbers of frames, so each is a "
+                "batch of its own; set gradient_accumulation: null"
             )
         return training
 
@@ -272,6 +299,8 @@ def experiment_id(experiment: Experiment) -> str:
     if data["evaluation"] == EvaluationConfig().canonical(without=(CONDUCT,)):
         # As float32 students were evaluated before there was a choice: they keep their ids.
         del data["evaluation"]
+    if experiment.benchmarks.missing_scenes == "refuse":
+        del data["benchmarks"]["missing_scenes"]
     for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
         # A new objective that is off must give no cell another id.
         data.pop(name, None)
@@ -286,9 +315,9 @@ def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Training reads one split, the position probe is fitted on one, and one is evaluated."""
     if scenes.split_names is None:
         return
-    named = {*USUAL_SPLITS, *scenes.split_names}
     for name, split in benchmarks.splits.items():
-        # Its annotations may name scenes outside the lists: those get no prediction.
+        named = {*USUAL_SPLITS, *scenes.split_names, *BENCHMARKS[name].splits}
+        # Its annotations may name scenes outside the lists: see benchmarks.missing_scenes.
         if split not in named:
             raise ValueError(f"splits.{name}: no split {split!r}{did_you_mean(split, named)}")
     for split in (scenes.annotated_split, scenes.probe_split, benchmarks.split):
@@ -313,7 +342,14 @@ def _check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     """Without a folder of annotations there are only those that come with the scenes."""
     asked = dict.fromkeys((*benchmarks.names, *benchmarks.trained()))
     missing = [name for name in asked if name not in scenes.annotated]
-    if missing:
+    drawn = [name for name in missing if name in QUESTION_SETS]
+    if drawn:
+        sources = VideosConfig.hubs(drawn)
+        raise ValueError(
+            f"{', '.join(drawn)}: the questions come with scenes of kind videos, and scenes."
+            f"{drawn[0]} is not set; it needs {sources}"
+        )
+    if missing and benchmarks.annotations is None:
         others = f", only of {', '.join(scenes.annotated)}" if scenes.annotated else ""
         raise ValueError(
             f"scenes of kind {scenes.kind} have no annotations of {', '.join(missing)}{others}; "
@@ -324,6 +360,15 @@ def _check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
 def _student(info: ValidationInfo) -> StudentConfig | None:
     students, name = info.data.get("students"), info.data.get("student")
     return students[name] if students and name in students else None
+
+
+def _check_colour_alone(name: str, student: StudentConfig, scenes: AnyScenes) -> None:
+    """Without depth and cameras no token has a place in the room."""
+    if student.position_encoding:
+        raise ValueError(
+            f"scenes of kind {scenes.kind} have no depth and no cameras, so there is no position "
+            f"to encode: set students.{name}.position_encoding: false, and coord_input: region"
+        )
 
 
 def _check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:

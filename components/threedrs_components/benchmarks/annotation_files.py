@@ -50,6 +50,8 @@ class AnnotationFolder:
     """Decides unique / multiple where the annotations do not say it."""
     scene_proposals: Path | None = None
     """Folder of proposal files that is read where this one has none for a split."""
+    scenes: Path | None = None
+    """The scenes artifact: what was drawn with the scenes lies there."""
     oracle: bool = False
     """True boxes are the candidates."""
     needs_proposals: bool = True
@@ -119,5 +121,6 @@ class AnnotationPlaces(Config):
             box_file=tuple(map(Path, self.box_files())) or None,
             label_map=read_label_map(Path(self.label_map)) if self.label_map else None,
             scene_proposals=scenes / "proposals",
+            scenes=scenes,
             oracle=oracle,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -129,3 +130,11 @@ def refuse_repeats(ids: Iterable[str], file: Path | str) -> None:
             reason = f"{key!r} occurs twice, first in record {first_seen[key]}; ids must be unique"
             raise AnnotationError(file, index, "id", reason)
         first_seen[key] = index
+
+
+def is_amount(text: str) -> bool:
+    """Whether a text is a finite number, 0 or more."""
+    try:
+        return 0 <= float(text) < math.inf
+    except ValueError:
+        return False

@@ -9,6 +9,9 @@ from threedrs_platform.config import Config
 CandidateChoice = Literal["proposals", "ground_truth"]
 """Boxes among which an evaluated scene is grounded. ground_truth is an oracle: true boxes are
 easier than any published setting, so nothing falls back on them."""
+MissingScenes = Literal["refuse", "leave_out"]
+"""What is done about questions on scenes that are not there: none is asked at all, or they are left
+out of the score, counted and shown by data set. Never do they count as wrong."""
 MAX_NEW_TOKENS = 64
 
 

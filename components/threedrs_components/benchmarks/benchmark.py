@@ -30,6 +30,8 @@ class Benchmark(Config):
     """What a prediction of our own format may hold."""
     types: ClassVar[tuple[str, ...]] = ()
     """The question types of the field's tables, where records name theirs."""
+    splits: ClassVar[tuple[str, ...]] = ()
+    """Splits of its annotations beside train, val and test."""
     formats: ClassVar[tuple[EvaluatorFormat, ...]] = ()
     """Prediction files of other evaluators that are understood, besides our own."""
     uses_label_map: ClassVar[bool] = False

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, PositiveInt, create_model, field_validator
 
 from threedrs_components.benchmarks.annotation_files import AnnotationPlaces
-from threedrs_components.benchmarks.asking import Asking, CandidateChoice
+from threedrs_components.benchmarks.asking import Asking, CandidateChoice, MissingScenes
 from threedrs_components.benchmarks.loader import Loader
-from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
 from threedrs_components.benchmarks.scorer import DEFAULT_METRICS, Scorer, TextMetric
 from threedrs_components.benchmarks.wording import Wording
 from threedrs_platform.config import Config
@@ -17,26 +17,39 @@ from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
 
 def _known(name: str) -> str:
+    if name in QUESTION_SETS:
+        raise ValueError(f"{name} has no evaluation, it is learned: name it in benchmarks.training")
     if name not in BENCHMARKS:
         raise ValueError(f"no benchmark {name!r}{nearest_and_all(name, BENCHMARKS)}")
     return name
 
 
+def _learnable(name: str) -> str:
+    return name if name in QUESTION_SETS else _known(name)
+
+
 BenchmarkName = Annotated[str, AfterValidator(_known)]
+TrainingName = Annotated[str, AfterValidator(_learnable)]
+ASKED = (*BENCHMARKS, *QUESTION_SETS)
+"""Whatever has prompts."""
+
+
+def _loader(name: str) -> type[Loader]:
+    return QUESTION_SETS[name].loader if name in QUESTION_SETS else BENCHMARKS[name].loader
 
 
 def _templates(name: str) -> dict[str, str]:
     """Names under which a grid writes a benchmark's templates -> fields of its loader."""
-    fields = BENCHMARKS[name].loader.model_fields
+    fields = _loader(name).model_fields
     return {name + field.removeprefix("prompt"): field for field in fields if field != "kind"}
 
 
 def _template_fields() -> dict[str, Any]:
     return {
         key: (field.rebuild_annotation(), field.default)
-        for name in BENCHMARKS
+        for name in ASKED
         for key, own in _templates(name).items()
-        for field in (BENCHMARKS[name].loader.model_fields[own],)
+        for field in (_loader(name).model_fields[own],)
     }
 
 
@@ -60,14 +73,18 @@ class BenchmarksConfig(AnnotationPlaces):
     names: tuple[BenchmarkName, ...] = Field(
         default=("scanrefer", "scan2cap", "scanqa"), min_length=1
     )
-    training: tuple[BenchmarkName, ...] | None = None
-    """Those whose training split is learned; None is all of `names`."""
+    training: tuple[TrainingName, ...] | None = None
+    """Those whose training split is learned, and sets of questions that are never scored (spar,
+    llava_hound); None is all of `names`."""
     split: str = "val"
     """The split that is evaluated; training always reads "train"."""
     splits: dict[BenchmarkName, str] = Field(default_factory=dict)
     """Other splits for single benchmarks, e.g. {sqa3d: test}."""
     protocols: dict[BenchmarkName, str] = Field(default_factory=dict)
     """How a benchmark is scored, where it is not by its first protocol."""
+    missing_scenes: MissingScenes = "refuse"
+    """Questions on scenes that are not there: refuse to go on, or leave_out of the score, counted
+    and shown by data set. They never count as wrong."""
     candidates: CandidateChoice = "proposals"
     """Boxes among which an evaluated scene is grounded; ground_truth is an oracle."""
     max_new_tokens: PositiveInt | None = 64
@@ -113,7 +130,7 @@ class BenchmarksConfig(AnnotationPlaces):
     def idle_prompts(self) -> tuple[str, ...]:
         """Templates of benchmarks that are neither trained nor evaluated."""
         busy = {*self.names, *self.trained()}
-        return tuple(key for name in BENCHMARKS if name not in busy for key in _templates(name))
+        return tuple(key for name in ASKED if name not in busy for key in _templates(name))
 
     def places(self) -> AnnotationPlaces:
         """Where annotations lie that the scenes do not bring."""
@@ -126,7 +143,7 @@ class BenchmarksConfig(AnnotationPlaces):
     def loader(self, name: str) -> Loader:
         """The loader of one benchmark, with its templates."""
         templates = {own: getattr(self.prompts, key) for key, own in _templates(name).items()}
-        return BENCHMARKS[name].loader.model_validate(templates)
+        return _loader(name).model_validate(templates)
 
     def scorer(self, name: str) -> Scorer:
         """The scorer of one benchmark, by the protocol that is chosen."""

@@ -6,10 +6,14 @@ No step imports it: see `benchmark.py`.
 from __future__ import annotations
 
 from threedrs_components.benchmarks.benchmark import Benchmark
+from threedrs_components.benchmarks.llava_hound.config import LlavaHound
 from threedrs_components.benchmarks.multi3drefer.config import Multi3DRefer
+from threedrs_components.benchmarks.question_set import QuestionSet
+from threedrs_components.benchmarks.revsi.config import ReVSI
 from threedrs_components.benchmarks.scan2cap.config import Scan2Cap
 from threedrs_components.benchmarks.scanqa.config import ScanQA
 from threedrs_components.benchmarks.scanrefer.config import ScanRefer
+from threedrs_components.benchmarks.spar.config import Spar
 from threedrs_components.benchmarks.sqa3d.config import SQA3D
 from threedrs_components.benchmarks.vsibench.config import VSIBench
 from threedrs_platform.config.registry import Registry
@@ -25,8 +29,13 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         ScanQA,
         SQA3D,
         VSIBench,
+        ReVSI,
     ),
 )
+
+
+QUESTION_SETS: Registry[QuestionSet] = Registry("question set", (Spar, LlavaHound))
+"""What can be learned beside the training splits of benchmarks, and is never scored."""
 
 
 def benchmark_named(name: str) -> Benchmark:

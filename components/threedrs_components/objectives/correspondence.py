@@ -27,6 +27,7 @@ class CorrespondenceConfig(ObjectiveSettings):
 
     name: ClassVar[str] = "correspondence"
     per: ClassVar[Per] = "scene"
+    reads_geometry: ClassVar[bool] = True
 
     @property
     def visual_layers(self) -> tuple[int, ...]:

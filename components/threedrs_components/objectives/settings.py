@@ -47,6 +47,8 @@ class ObjectiveSettings(Config):
     held-out scenes, too, which come without targets."""
     reads_teacher: ClassVar[bool] = False
     """Whether it compares with a teacher's features, and so needs a teacher."""
+    reads_geometry: ClassVar[bool] = False
+    """Whether it needs to know where things are, and so depth and cameras."""
     shares: ClassVar[tuple[Share, ...]] = ()
 
     @property

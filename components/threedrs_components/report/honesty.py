@@ -85,6 +85,7 @@ def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     return (
         *notes,
         *_about_untold_teachers(cells),
+        *_about_colour_alone(params),
         *_about_layers(params),
         *_about_meteor(table, params),
         *_about_seeds(table),
@@ -110,6 +111,15 @@ def _about_acceptances(table: ResultTable) -> list[str]:
 def is_micro(flat: Mapping[str, Any]) -> bool:
     """Whether a cell's scenes are rendered by the micro world."""
     return flat.get("scenes.kind") == "micro"
+
+
+def _about_colour_alone(params: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not any(flat.get("scenes.kind") == "videos" for flat in params):
+        return []
+    return [
+        "Scenes of kind videos have no depth and no cameras: nothing was probed, so there is no "
+        "correspondence score and no position score."
+    ]
 
 
 def _about_untold_teachers(cells: Sequence[Traits]) -> list[str]:

@@ -157,7 +157,7 @@ def is_setup(name: str) -> bool:
 def tells(metric: Metric) -> bool:
     """Whether a metric of a shared step is worth a line: no count, unless it counts losses."""
     if metric.unit in ("scenes", "samples"):
-        return metric.name.endswith("/skipped") and metric.value > 0
+        return metric.name.endswith(("/skipped", "/left_out")) and metric.value > 0
     return metric.name.split("/")[-1] not in COUNTS
 
 

@@ -107,6 +107,8 @@ def prepare_scene(
 ) -> PreparedScene:
     """Reduce one scene; None says that nobody proposed candidates for it."""
     scene = choose_frames(scene, config.num_frames)
+    if not scene.has_geometry:
+        return _colour_alone(scene, config)
     limits = config.checks
     checks = () if limits.mode == "skip" else geometry_checks(scene, limits)
     if limits.mode == "refuse":
@@ -163,6 +165,36 @@ def _box_checks(
     hit, views = (weights > 0).flatten(1).any(1).numpy(), len(set(scene.frame_names))
     kinds = {"objects": hit[:objects], "proposals": hit[objects:]}
     return tuple(box_check(kind, held, views, limits) for kind, held in kinds.items() if len(held))
+
+
+def _colour_alone(scene: Scene, config: PrepareConfig) -> PreparedScene:
+    """A scene of which nothing is known but its frames: no token has a place in the room."""
+    images, size, cells = (
+        scene.images,
+        config.image_size,
+        (len(scene.images), config.grid, config.grid),
+    )
+    if config.resize == "crop":
+        rows, columns = centre_square(*images.shape[1:3])
+        images = images[:, rows, columns]
+    nowhere, weights = torch.zeros(*cells, 3), torch.zeros(0, *cells)
+    counts, boxes = torch.zeros(cells, dtype=torch.int32), torch.zeros(0, 6)
+    return PreparedScene(
+        scene_id=scene.scene_id,
+        frame_names=scene.frame_names,
+        labels=(),
+        images=torch.from_numpy(resize_images(images, size, size).copy()),
+        coordinates=nowhere,
+        counts=counts,
+        object_ids=torch.zeros(0, dtype=torch.int64),
+        boxes=boxes,
+        object_weights=weights,
+        proposals=boxes.clone(),
+        proposal_weights=weights.clone(),
+        pairs=token_pair_matrix(nowhere, counts > 0, grid=config.grid, voxel_m=config.voxel_m),
+        voxel_m=config.voxel_m,
+        has_proposals=False,
+    )
 
 
 def _framed(scene: Scene, config: PrepareConfig) -> tuple[UInt8, Tensor, Tensor]:
@@ -223,7 +255,12 @@ def _first_views(frame_names: tuple[str, ...]) -> Tensor:
 
 
 def choose_frames(scene: Scene, num_frames: int) -> Scene:
-    """Keep `num_frames` frames, evenly spread; the frame list is cut with everything else."""
+    """Keep `num_frames` frames, evenly spread; the frame list is cut with everything else.
+
+    Of colour alone there may be fewer: no frame is repeated.
+    """
+    if not scene.has_geometry:
+        num_frames = min(num_frames, len(scene.frame_names))
     if len(scene.frame_names) == num_frames:
         return scene
     return kept_frames(scene, uniform_choice(len(scene.frame_names), num_frames))

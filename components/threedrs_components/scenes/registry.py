@@ -13,6 +13,7 @@ from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import ScanNetConfig
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.scenes.source import SceneSource
+from threedrs_components.scenes.videos.config import VideosConfig
 from threedrs_platform.config.registry import Registry
 
 # fmt: off
@@ -20,6 +21,7 @@ AnyScenes = (
     MicroWorldConfig
     | RGBDFolderConfig
     | ScanNetConfig
+    | VideosConfig
 )
 # fmt: on
 ScenesConfig = Annotated[AnyScenes, Field(discriminator="kind")]

@@ -32,12 +32,24 @@ class SceneSettings(Config):
     """The split to fine-tune on."""
     probe_split: ClassVar[str] = "probe"
     """The split that the position probe is fitted on."""
-    annotated: ClassVar[tuple[str, ...]] = ()
-    """Benchmarks whose annotations come with the scenes."""
     mostly_unannotated: ClassVar[bool] = False
     """Whether annotations name few of the scenes, so that the others are better left alone."""
+    has_geometry: ClassVar[bool] = True
+    """Whether there are depth and cameras: without them nothing is probed."""
+    frames_vary: ClassVar[bool] = False
+    """Whether scenes have different numbers of frames, and so cannot share a batch."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
+
+    @property
+    def annotated(self) -> tuple[str, ...]:
+        """Benchmarks and sets of questions whose annotations come with the scenes."""
+        return ()
+
+    @property
+    def keeps_every_frame(self) -> bool:
+        """Whether all frames must be seen: the data set chose them."""
+        return False
 
     @property
     def has_proposals(self) -> bool:
@@ -56,6 +68,10 @@ class SceneSettings(Config):
 
     def data(self) -> Mapping[str, str]:
         """Paths of all files and folders outside that the scenes are read from, by setting."""
+        return {}
+
+    def sources(self) -> Mapping[str, str]:
+        """Where what a setting of `data` names can be fetched, for messages."""
         return {}
 
     def of_role(self, role: Role) -> Self:

@@ -73,6 +73,11 @@ def write_data(
         write_scannet(world, data)
     _write_sqa3d(data / "annotations")
     _write_label_map(data / "metadata/scannetv2-labels.combined.tsv")
+    write_models(data, teachers)
+
+
+def write_models(data: Path, teachers: Iterable[str] = ("vggt",)) -> None:
+    """Write tiny checkpoints of students and teachers where the presets look for them."""
     with _pixels_of_the_real_towers():
         for layout, name in STUDENTS.items():
             student_checkpoints.publish(layout, data / "models" / name)

@@ -10,6 +10,7 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.registry import SCENES
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.testing.scannet_files import write_scannet
+from threedrs_components.testing.vsi_files import write_vsi
 
 WORLD = MicroWorldConfig(train=6, text=2, val=2, num_frames=3, teacher_scenes=1)
 
@@ -52,9 +53,21 @@ def _scannet(folder: Path) -> dict[str, Any]:
     }
 
 
+def _videos(folder: Path) -> dict[str, Any]:
+    write_vsi(folder)
+    media, train = str(folder / "vg_llm/media"), folder / "vg_llm/train"
+    return {
+        "root": str(folder / "vsibench"),
+        "spar": {"records": str(train / "spar_7m.jsonl"), "media": media, "share": 0.03},
+        "llava_hound": {"records": str(train / "llava_hound_255k.json"), "media": media},
+        "num_frames": 3,
+    }
+
+
 WRITERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "micro": _micro,
     "rgbd_folder": _rgbd_folder,
     "scannet": _scannet,
+    "videos": _videos,
 }
 """By kind: writes data, and says the settings that lead to them."""

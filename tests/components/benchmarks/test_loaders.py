@@ -165,10 +165,10 @@ def test_proposals_of_the_scenes_serve_where_the_annotations_have_none(
 
 def test_each_benchmark_is_asked_as_its_release_asks_it() -> None:
     limits = {name: _asked(name, "max_new_tokens", None) for name in BENCHMARKS}
-    assert limits == dict.fromkeys(BENCHMARKS, 512) | {"vsibench": 16}
+    assert limits == dict.fromkeys(BENCHMARKS, 512) | {"vsibench": 16, "revsi": 16}
     short = {name: _asked(name, "max_new_tokens", 64) for name in BENCHMARKS}
-    assert short == dict.fromkeys(BENCHMARKS, 64) | {"vsibench": 16}
-    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == ["vsibench"]
+    assert short == dict.fromkeys(BENCHMARKS, 64) | {"vsibench": 16, "revsi": 16}
+    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == ["vsibench", "revsi"]
     oracle = BenchmarksConfig(candidates="ground_truth")
     assert oracle.asking("scanqa").candidates == "ground_truth"
 
@@ -357,3 +357,38 @@ def test_prediction_objects_are_paired_by_id(world: Path) -> None:
 def test_corners_in_any_order_give_centre_and_size() -> None:
     corners = [[x, y, z] for z in (3, 1) for x in (0, 2) for y in (5, 4)]
     assert CornerBox.around(corners) == (1, 4.5, 2, 2, 1, 2)
+
+
+@pytest.mark.parametrize("how", ["file", "column", "ids"])
+def test_vsi_bench_debiased_is_a_split(how: str, tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": name,
+            "dataset": "arkitscenes",
+            "scene_name": "41069025",
+            "question_type": "object_counting",
+            "question": "How many?",
+            "ground_truth": "3",
+            **({"pruned": name == "b"} if how == "column" else {}),
+        }
+        for name in ("a", "b", "c")
+    ]
+    kept = [row for row in rows if row["id"] != "b"] if how == "file" else rows
+    name = "test_debiased" if how == "file" else "test"
+    (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, kept)))
+    folder, loader = AnnotationFolder(tmp_path), BENCHMARKS["vsibench"].loader()
+    if how == "ids":
+        with pytest.raises(AnnotationError, match=r"no pruned_ids\.txt beside it"):
+            loader.samples(folder, Wording(), "test_debiased")
+        (tmp_path / "pruned_ids.txt").write_text("b\n")
+    found = loader.samples(folder, Wording(), "test_debiased")
+    assert [sample.sample_id for sample in found] == ["vsibench_a", "vsibench_c"]
+    assert {sample.scene_id for sample in found} == {"arkitscenes.41069025"}
+
+
+def test_a_scene_that_climbs_out_of_its_folder_is_refused_by_its_record(tmp_path: Path) -> None:
+    row = {"dataset": "scannet", "scene_name": "../s", "question_type": "object_counting"}
+    row |= {"question": "How many?", "ground_truth": "3"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row))
+    with pytest.raises(AnnotationError, match="is no name of a data set or scene"):
+        BENCHMARKS["vsibench"].loader().samples(AnnotationFolder(tmp_path), Wording(), "test")

@@ -105,3 +105,19 @@ def test_a_scene_seen_by_no_two_frames_is_reported_not_scored() -> None:
 def test_fitting_on_test_scenes_is_refused() -> None:
     with pytest.raises(DataError, match="fitted on"):
         metrics_of(lambda scene: scene.coordinates, test=[FIT[0]])
+
+
+def test_scenes_without_a_place_have_no_score_and_that_is_said() -> None:
+    nowhere = {
+        name: replace(
+            each,
+            counts=torch.zeros_like(each.counts),
+            boxes=each.boxes[:0],
+            object_weights=each.object_weights[:0],
+            pairs=token_pair_matrix(each.coordinates, each.counts < 0, grid=GRID),
+        )
+        for name, each in SCENES.items()
+    }
+    probe = probe_world(lambda each: each.coordinates, nowhere, FIT[:2], TEST[:2], CONFIG)
+    assert not probe.metrics and not probe.scores
+    assert probe.without_pairs == tuple(TEST[:2])

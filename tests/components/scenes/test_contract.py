@@ -77,7 +77,7 @@ def test_a_scene_is_whole_and_the_same_whenever_it_is_read(
     assert scene.scene_id == scene_id and frames > 1
     assert settings.most_frames is None or frames <= settings.most_frames
     assert scene.images.dtype == np.uint8 and scene.images.shape[0] == frames
-    assert scene.depth.dtype == np.float32 and (scene.depth > 0).any()
+    assert scene.depth.dtype == np.float32 and (scene.depth > 0).any() == settings.has_geometry
     rotations = scene.camera_to_world[:, :3, :3]
     identity = np.broadcast_to(np.eye(3), rotations.shape)
     np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), identity, atol=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.prediction import Continuation, predict_scene
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.source_code import CodeIndex
+from threedrs_platform.records import Sample
 
 EXAMINED = [*STUDENTS, *LAYOUTS]
 """Every kind in micro widths, and as a tiny checkpoint in each layout that it is published in."""
@@ -122,6 +124,25 @@ def test_questions_behind_one_prefix_are_what_each_is_alone(student: Student) ->
     together = states(batch_of(student))
     alone = [states(batch_of(student, slice(row, row + 1))) for row in range(3)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_any_number_of_frames_without_a_place_is_seen_and_asked(
+    frames: int, student: Student
+) -> None:
+    sizes = {"grid": student.grid, "image_size": student.image_size, "num_frames": frames}
+    scene = random_scene("scene", 0, objects=0, proposals=0, **sizes)
+    scene = replace(scene, counts=torch.zeros_like(scene.counts), has_proposals=False)
+    sample = Sample("q", "spar", "scene", "text", "where is red", answers=("near lamp",))
+    asked = [training_question(sample, scene, student.tokenizer)]
+    batch = collate([scene], [asked], [object_candidates(scene)], student.tokenizer)
+    output = student(batch.frames, batch.layout, batch.ids, batch.regions)
+    assert output.hidden[-1].shape[:4] == (1, frames, student.grid, student.grid)
+    assert output.states.isfinite().all()
+    elsewhere = replace(scene, coordinates=scene.coordinates + 3)
+    told = [predict_scene(student, each, [sample], 3) for each in (scene, elsewhere)]
+    assert told[0] == told[1] and told[0][0].text is not None
 
 
 @torch.no_grad()

@@ -68,6 +68,7 @@ def test_presets_of_a_checkout_are_its_own() -> None:
         "released_weights",
         "ross3d",
         "video_3d_llm",
+        "vsi",
     ]
 
 

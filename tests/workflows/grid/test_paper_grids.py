@@ -19,7 +19,7 @@ from threedrs_workflows.grid.cells import GridCell, load_cells
 FOLDER = Path(__file__).resolve().parents[3] / "workflows" / "grids"
 COUNTS = {
     "table1": (2, 13, 4),
-    "table2": (2, 13, 4),
+    "table2": (3, 13, 4),
     "table3": (6, 32, 8),
     "table4": (6, 33, 4),
     "table5": (3, 17, 4),
@@ -65,6 +65,9 @@ def test_submitting_names_all_that_is_missing_and_starts_nothing(
     told = capsys.readouterr().err
     for path in ("data/annotations", "data/models/VGGT-1B/model.safetensors"):
         assert f"{path}: no such file or folder" in told
+    assert main(["submit", str(FOLDER / "table2.yaml"), "--workspace", workspace]) == 2
+    told = capsys.readouterr().err
+    assert "spar_7m.jsonl: no such file or folder; fetch Hugging Face zd11024/VG-LLM-Data" in told
 
 
 def test_tiny_files_in_place_of_the_data_leave_nothing_absent(
@@ -136,19 +139,27 @@ def test_frames_are_combined_in_every_way() -> None:
     assert found == {(r, f) for r in ("squash", "crop") for f in ("student", "all_images")}
 
 
-def test_vsi_bench_sees_no_coordinates() -> None:
-    for cell in load_cells(FOLDER / "table2.yaml").cells:
+def test_vsi_bench_sees_no_coordinates_and_learns_the_same_with_and_without_a_teacher() -> None:
+    cells = load_cells(FOLDER / "table2.yaml").cells
+    assert {(c.experiment.teacher, c.experiment.trains()) for c in cells} == {
+        ("none", True),
+        ("vggt", True),
+        ("none", False),
+    }
+    for cell in cells:
+        assert cell.experiment.benchmarks.trained() == ("spar", "llava_hound")
         assert not cell.experiment.student_config().position_encoding
         assert cell.experiment.benchmarks.split_of("vsibench") == "test"
 
 
+@pytest.mark.parametrize("table", ["table2", "table5"])
 def test_a_preset_from_the_environment_runs_the_table_in_the_micro_world(
-    monkeypatch: pytest.MonkeyPatch,
+    table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESET", "micro")
     for name in ("GPUS", "GPU"):
         monkeypatch.setenv(name, "0")
-    grid = load_cells(FOLDER / "table5.yaml", smoke=True)
+    grid = load_cells(FOLDER / f"{table}.yaml", smoke=True)
     assert {cell.experiment.scenes.kind for cell in grid.cells} == {"micro"}
     assert {each.gpus for cell in grid.cells for each in cell.resources.values()} == {0}
 

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if args.diff is not None:
         return _diff(args, grid)
     from threedrs_platform.workspace import find_workspace
-    from threedrs_workflows.plan.binding import bind_cells
+    from threedrs_workflows.plan.binding import bind_cells, data_sources
     from threedrs_workflows.plan.costs import plan_cost
     from threedrs_workflows.plan.submission import plan_cells
 
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         text = plan_text(grid, plan, every_step=args.steps)
         parts = [text, cost_text(cost, grid), power_text(power), unhashed_text(unhashed)]
-        text = "\n\n".join(part for part in parts if part) + absent_text(absent)
+        text = "\n\n".join(part for part in parts if part) + absent_text(absent, data_sources(grid))
         content = {**plan_content(grid, plan), "cost": cost_content(cost, grid), "absent": absent}
         content["unhashed"] = {path: asdict(each) for path, each in unhashed.items()}
         if power is not None:
@@ -166,11 +166,11 @@ def _changed_code(plan: Plan) -> list[str]:
     return [*lines, hint, ""] if lines else []
 
 
-def absent_text(absent: Mapping[str, str]) -> str:
+def absent_text(absent: Mapping[str, str], sources: Mapping[str, str]) -> str:
     """What has to be brought before these steps can run; nothing if all is here."""
     if not absent:
         return ""
-    rows = [(path, setting) for path, setting in sorted(absent.items())]
+    rows = [(path, key, sources.get(key, "")) for path, key in sorted(absent.items())]
     head = f"{len(absent)} files or folders that the grid names are not here; submit needs them:"
     return "\n".join(["", "", head, columns(rows)])
 

@@ -33,9 +33,28 @@ def bind_cells(
     digests.absent = absent = dict[str, str]()
     cells = tuple(bind_cell(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
     if absent and need_data:
-        message = "no such file or folder"
-        raise ConfigError([Fault(f"{path}: {message}", each) for path, each in absent.items()])
+        sources = data_sources(grid)
+        raise ConfigError(
+            [
+                Fault(f"{path}: no such file or folder{told_source(sources, each)}", each)
+                for path, each in absent.items()
+            ]
+        )
     return cells
+
+
+def data_sources(grid: GridCells) -> dict[str, str]:
+    """Where what settings name can be fetched, as far as their scenes tell."""
+    return {
+        setting: source
+        for cell in grid.cells
+        for setting, source in cell.experiment.scenes.sources().items()
+    }
+
+
+def told_source(sources: Mapping[str, str], setting: str) -> str:
+    """Behind a path that is not there."""
+    return f"; fetch {sources[setting]}" if setting in sources else ""
 
 
 def bind_cell(cell: GridCell, seed: int, digests: FileDigests) -> Cell:

@@ -42,7 +42,7 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         steps["finetune"] = answering = _finetune(experiment, seed, shared)
     reads = {"scenes": shared.scenes, "prepared": shared.prepared, "student": answering}
     student = choose(experiment.student_config())
-    if not experiment.student_config().blind:
+    if not experiment.student_config().blind and experiment.scenes.has_geometry:
         steps["probe"] = _probe(experiment, "student", reads)
     benchmarks = experiment.benchmarks
     asking = {name: benchmarks.asking(name) for name in benchmarks.names}
@@ -101,7 +101,8 @@ class SharedSteps:
                 "features": self.features,
             }
             # Nothing to learn where a setting is to be chosen, or from frames nobody else sees.
-            if not self._experiment.held_out and self._experiment.alignment.frames == "student":
+            own = self._experiment.alignment.frames == "student"
+            if not self._experiment.held_out and own and self._experiment.scenes.has_geometry:
                 steps["probe_teacher"] = _probe(self._experiment, "teacher", inputs)
         return steps
 
@@ -142,7 +143,9 @@ class SharedSteps:
             inputs["teacher"] = self.teacher
         elif teacher.checkpoint is not None:
             weights = self._digests.of(teacher.checkpoint, "teachers.*.checkpoint")
-        splits = {scenes.annotated_split, scenes.probe_split, experiment.benchmarks.split}
+        splits = {scenes.annotated_split}
+        if scenes.has_geometry:  # else nobody probes the teacher
+            splits |= {scenes.probe_split, experiment.benchmarks.split}
         params = ExtractParams(
             teacher=choose(teacher),
             scenes=self._reader,
@@ -215,6 +218,7 @@ def samples_params(
         places=config.places(),
         content=dict(content or {}),
         held_out=held_out,
+        missing_scenes=config.missing_scenes,
     )
 
 

@@ -19,5 +19,6 @@ class VSIBench(Benchmark):
         "official": "thinking-in-space: letter or number before the first space",
         "lmms_eval": "newer lmms-eval: a number anywhere in the text, also in words; six digits",
     }
+    splits: ClassVar = ("test_debiased",)
     frames_only = True
     max_new_tokens = 16

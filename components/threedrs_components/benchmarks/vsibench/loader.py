@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from threedrs_components.benchmarks.annotation_files import (
@@ -13,7 +14,13 @@ from threedrs_components.benchmarks.annotations import parse_records, refuse_rep
 from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.vsibench.questions import NUMERIC, Question
 from threedrs_components.benchmarks.wording import Wording, template
+from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Sample
+
+DEBIASED = "test_debiased"
+"""The split of VSI-Bench-Debiased."""
+PRUNED_IDS = "pruned_ids.txt"
+"""Beside the questions: one id a line."""
 
 
 class VSIBenchLoader(Loader):
@@ -30,11 +37,15 @@ class VSIBenchLoader(Loader):
     )
 
     def locate(self, folder: AnnotationFolder, split: str) -> AnnotationFiles:
-        """The split's file in a folder: `vsibench_<split>` or `<split>`, JSON Lines or Parquet."""
-        names = [
-            f"{stem}{split}{end}" for stem in ("vsibench_", "") for end in (".jsonl", ".parquet")
+        """The split's file in a folder: `vsibench_<split>` or `<split>`, JSON Lines or Parquet, or
+        as the hub names it. Where there is no file of test_debiased, that of test is filtered."""
+        splits = (split, "test") if split == DEBIASED else (split,)
+        paths = [
+            folder.annotations(f"{stem}{each}{end}")
+            for each in splits
+            for stem in ("vsibench_", "")
+            for end in (".jsonl", ".parquet", "-00000-of-00001.parquet")
         ]
-        paths = [folder.annotations(name) for name in names]
         return AnnotationFiles((next((path for path in paths if path.is_file()), paths[0]),))
 
     def read(
@@ -43,13 +54,15 @@ class VSIBenchLoader(Loader):
         """One sample per question; ids are the file's, else positions."""
         [(path, values)] = parsed
         records = parse_records(values, Question, path)
+        if split == DEBIASED:
+            records = _debiased(records, path)
         ids = [record.id or str(index) for index, record in enumerate(records)]
         refuse_repeats(ids, path)
         return [
             Sample(
                 sample_id=f"{self.kind}_{name}",
                 benchmark=self.kind,
-                scene_id=record.scene_name,
+                scene_id=record.scene_id,
                 kind="text",
                 prompt=self._prompt(record, wording, split),
                 answers=(str(record.ground_truth),),
@@ -68,3 +81,21 @@ class VSIBenchLoader(Loader):
             return wording.render(self.prompt_number, split, question=record.question)
         options = "\n".join(record.options or ())
         return wording.render(self.prompt_choice, split, question=record.question, options=options)
+
+
+def _debiased(records: list[Question], path: Path) -> list[Question]:
+    """The questions that need looking.
+
+    Raises:
+        AnnotationError: nothing tells which these are.
+    """
+    if DEBIASED in path.stem:
+        return records
+    listed = path.with_name(PRUNED_IDS)
+    if listed.is_file():
+        pruned = set(listed.read_text(encoding="utf-8").split())
+        return [record for record in records if record.id not in pruned]
+    if all(record.pruned is None for record in records):
+        reason = f"no column pruned and no {PRUNED_IDS} beside it; get {DEBIASED}.parquet"
+        raise AnnotationError(path, "-", "pruned", reason)
+    return [record for record in records if not record.pruned]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from string import ascii_uppercase
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from threedrs_components.benchmarks.annotations import Identifier, Record
+from threedrs_components.benchmarks.annotations import Identifier, Record, is_amount
+from threedrs_components.scenes.clip_names import scene_of
 
 NUMERIC = {
     "object_counting": "object_counting",
@@ -51,22 +51,23 @@ class Question(Record):
     question: str
     options: list[str] | None = None
     ground_truth: Identifier | Annotated[float, Field(strict=True)]
+    pruned: bool | None = None
+    """Whether the debiased benchmark leaves it out: it can be answered without looking."""
+
+    @property
+    def scene_id(self) -> str:
+        """Of its clip."""
+        return scene_of(self.dataset, self.scene_name)
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:
+        scene_of(self.dataset, self.scene_name)
         truth, letters = str(self.ground_truth), ascii_uppercase[: len(self.options or ())]
         if self.question_type in NUMERIC:
-            if not _is_amount(truth):
+            if not is_amount(truth):
                 raise ValueError("ground_truth must be a number, 0 or more")
         elif not self.options:
             raise ValueError(f"options are needed for {self.question_type}")
         elif truth.upper() not in tuple(letters):
             raise ValueError(f"ground_truth {truth!r} is none of the options' letters {letters}")
         return self
-
-
-def _is_amount(text: str) -> bool:
-    try:
-        return 0 <= float(text) < math.inf
-    except ValueError:
-        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,8 +17,6 @@ class MicroWorldConfig(SceneSettings):
     """A world of rendered rooms: how many scenes of each split, and how they are seen."""
 
     kind: Literal["micro"] = "micro"
-    annotated: ClassVar[tuple[str, ...]] = ("scanrefer", "scan2cap", "multi3drefer", "scanqa")
-    """See `annotations.py`, which writes them."""
     seed: int = Field(default=0, ge=0)
     train: int = Field(default=600, ge=1)
     """Student scenes: vision tower and alignment may use all of them."""
@@ -41,6 +39,11 @@ class MicroWorldConfig(SceneSettings):
         if self.min_objects > self.max_objects:
             raise ValueError("min_objects must not exceed max_objects")
         return self
+
+    @property
+    def annotated(self) -> tuple[str, ...]:
+        """See `annotations.py`, which writes them."""
+        return ("scanrefer", "scan2cap", "multi3drefer", "scanqa")
 
     @property
     def has_proposals(self) -> bool:

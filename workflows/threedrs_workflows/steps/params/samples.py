@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from threedrs_components.benchmarks.annotation_files import AnnotationPlaces
-from threedrs_components.benchmarks.asking import CandidateChoice
+from threedrs_components.benchmarks.asking import CandidateChoice, MissingScenes
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.benchmarks.wording import Wording
 from threedrs_platform.config import Config
@@ -33,3 +33,4 @@ class SamplesParams(StepParams):
     content: dict[str, str] = {}  # noqa: RUF012
     """Digests of annotation files outside, by setting."""
     held_out: HeldOut | None = None
+    missing_scenes: MissingScenes = "refuse"

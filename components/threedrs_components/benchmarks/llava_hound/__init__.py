@@ -1,0 +1,1 @@
+"""LLaVA-Hound: questions about videos of the web, which keep a student general."""
