@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
-from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
@@ -19,8 +18,7 @@ from threedrs_components.pretraining.student_config import MicroPretrainingConfi
 from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_components.scenes.registry import AnyScenes, ScenesConfig
-from threedrs_components.scenes.videos.config import VideosConfig
+from threedrs_components.scenes.registry import ScenesConfig
 from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
@@ -28,6 +26,13 @@ from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config import CONDUCT, Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_workflows.experiment_checks import (
+    check_annotations,
+    check_candidates,
+    check_colour_alone,
+    check_grid,
+    check_splits,
+)
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
@@ -73,10 +78,10 @@ class Experiment(ObjectivesConfig, Ingredients):
         if students is not None and name not in students:
             raise ValueError(f"no student {name!r} in students{nearest_and_all(name, students)}")
         if students is not None and prepare is not None:
-            _check_grid(students[name], prepare)
+            check_grid(students[name], prepare)
         scenes = info.data.get("scenes")
         if students is not None and scenes is not None and not scenes.has_geometry:
-            _check_colour_alone(name, students[name], scenes)
+            check_colour_alone(name, students[name], scenes)
         return name
 
     @field_validator("prepare")
@@ -174,11 +179,11 @@ class Experiment(ObjectivesConfig, Ingredients):
     def _can_be_evaluated(cls, benchmarks: BenchmarksConfig, info: ValidationInfo) -> Any:
         scenes, held_out = info.data.get("scenes"), info.data.get("held_out", 0.0)
         if scenes is not None:
-            _check_splits(benchmarks, scenes)
+            check_splits(benchmarks, scenes)
         if scenes is not None and not held_out:
-            _check_candidates(benchmarks, scenes)
+            check_candidates(benchmarks, scenes)
         if scenes is not None:
-            _check_annotations(benchmarks, scenes)
+            check_annotations(benchmarks, scenes)
         return benchmarks
 
     @field_validator("training")
@@ -307,89 +312,6 @@ def experiment_id(experiment: Experiment) -> str:
     return sha256_text(canonical_json(data))[:12]
 
 
-USUAL_SPLITS = ("train", "val", "test")
-"""Of published annotations."""
-
-
-def _check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
-    """Training reads one split, the position probe is fitted on one, and one is evaluated."""
-    if scenes.split_names is None:
-        return
-    for name, split in benchmarks.splits.items():
-        named = {*USUAL_SPLITS, *scenes.split_names, *BENCHMARKS[name].splits}
-        # Its annotations may name scenes outside the lists: see benchmarks.missing_scenes.
-        if split not in named:
-            raise ValueError(f"splits.{name}: no split {split!r}{did_you_mean(split, named)}")
-    for split in (scenes.annotated_split, scenes.probe_split, benchmarks.split):
-        if split not in scenes.split_names:
-            lists = f"{len(scenes.split_names)} splits" if scenes.split_names else "no split"
-            near = nearest_and_all(split, scenes.split_names)
-            raise ValueError(f"split {split!r}: the scenes have {lists}, not this one{near}")
-
-
-def _check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
-    """Nothing falls back on true boxes; a micro world always comes with proposals."""
-    choosing = [name for name in benchmarks.names if BENCHMARKS[name]().about_boxes]
-    if benchmarks.candidates == "proposals" and choosing and not scenes.has_proposals:
-        raise ValueError(
-            f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "
-            "scenes.proposals (kind scannet), or set benchmarks.candidates: ground_truth, an "
-            "oracle that compares with no published number"
-        )
-
-
-def _check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
-    """Without a folder of annotations there are only those that come with the scenes."""
-    asked = dict.fromkeys((*benchmarks.names, *benchmarks.trained()))
-    missing = [name for name in asked if name not in scenes.annotated]
-    drawn = [name for name in missing if name in QUESTION_SETS]
-    if drawn:
-        sources = VideosConfig.hubs(drawn)
-        raise ValueError(
-            f"{', '.join(drawn)}: the questions come with scenes of kind videos, and scenes."
-            f"{drawn[0]} is not set; it needs {sources}"
-        )
-    if missing and benchmarks.annotations is None:
-        others = f", only of {', '.join(scenes.annotated)}" if scenes.annotated else ""
-        raise ValueError(
-            f"scenes of kind {scenes.kind} have no annotations of {', '.join(missing)}{others}; "
-            "set benchmarks.annotations to a folder that has them"
-        )
-
-
 def _student(info: ValidationInfo) -> StudentConfig | None:
     students, name = info.data.get("students"), info.data.get("student")
     return students[name] if students and name in students else None
-
-
-def _check_colour_alone(name: str, student: StudentConfig, scenes: AnyScenes) -> None:
-    """Without depth and cameras no token has a place in the room."""
-    if student.position_encoding:
-        raise ValueError(
-            f"scenes of kind {scenes.kind} have no depth and no cameras, so there is no position "
-            f"to encode: set students.{name}.position_encoding: false, and coord_input: region"
-        )
-
-
-def _check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
-    """Scenes must be prepared for the student, unless its own checkpoint decides its sizes."""
-    if student.size == "micro" and student.checkpoint is not None:
-        return
-    size, grid, patches = student.image_size, student.grid, student.patch_grid
-    if (prepare.image_size, prepare.grid) != (size, grid):
-        raise ValueError(
-            f"the student reads {size} pixels as {grid} x {grid} tokens, but prepare makes "
-            f"{prepare.image_size} pixels and {prepare.grid} x {prepare.grid}; "
-            "set prepare.image_size and prepare.grid to match"
-        )
-    if prepare.seen != student.covered:
-        wanted = "null" if student.covered == size else student.covered
-        raise ValueError(
-            f"the student's patches cover {student.covered} of {size} pixels, but prepare cuts "
-            f"{prepare.seen} of them into token cells; set prepare.covered: {wanted}"
-        )
-    if patches is not None and prepare.patch_grid != patches:
-        raise ValueError(
-            f"released object features read weights of {patches} x {patches} patches per frame; "
-            f"set prepare.patch_grid: {patches}, or the student's object_membership: share"
-        )

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import multiprocessing
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +37,8 @@ from threedrs_components.scenes.scannet_download.lists import (
 )
 from threedrs_components.scenes.scannet_download.masks import find_masks
 from threedrs_platform.compute.ray_tasks import RayCompute
-from threedrs_platform.errors import ConflictError, DataError, SceneError, StorageError
+from threedrs_platform.errors import ConflictError, DataError, SceneError
+from threedrs_platform.processes import spread
 from threedrs_platform.storage import storage_errors
 
 
@@ -181,24 +179,14 @@ def _outcomes(request: DownloadRequest, jobs: Sequence[SceneJob]) -> Generator[O
         compute = RayCompute(None if request.ray == "local" else request.ray, request.workers)
         with contextlib.closing(compute):
             yield from compute.each(attempt, jobs)
-    elif request.workers <= 1 or len(jobs) <= 1:
-        yield from map(attempt, jobs)
     else:
-        yield from _in_processes(jobs, min(request.workers, len(jobs)))
+        with contextlib.closing(spread(_attempting, jobs, request.workers)) as outcomes:
+            yield from (outcome for _, outcome in outcomes)
 
 
-def _in_processes(jobs: Sequence[SceneJob], workers: int) -> Generator[Outcome]:
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    try:
-        for future in as_completed([pool.submit(attempt, job) for job in jobs]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise StorageError(
-            "a worker process died, perhaps for want of memory; finished scenes are kept, so run "
-            "this again, with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _attempting() -> Callable[[SceneJob], Outcome]:
+    """What each process does with a job."""
+    return attempt
 
 
 class _Plan:

@@ -1,0 +1,93 @@
+"""What scenes, students and benchmarks of an experiment must agree on before anything starts."""
+
+from __future__ import annotations
+
+from threedrs_components.benchmarks.config import BenchmarksConfig
+from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.registry import AnyScenes
+from threedrs_components.scenes.videos.config import VideosConfig
+from threedrs_components.students.registry import StudentConfig
+from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
+
+USUAL_SPLITS = ("train", "val", "test")
+"""Of published annotations."""
+
+
+def check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Training reads one split, the position probe is fitted on one, and one is evaluated."""
+    if scenes.split_names is None:
+        return
+    for name, split in benchmarks.splits.items():
+        named = {*USUAL_SPLITS, *scenes.split_names, *BENCHMARKS[name].splits}
+        # Its annotations may name scenes outside the lists: see benchmarks.missing_scenes.
+        if split not in named:
+            raise ValueError(f"splits.{name}: no split {split!r}{did_you_mean(split, named)}")
+    for split in (scenes.annotated_split, scenes.probe_split, benchmarks.split):
+        if split not in scenes.split_names:
+            lists = f"{len(scenes.split_names)} splits" if scenes.split_names else "no split"
+            near = nearest_and_all(split, scenes.split_names)
+            raise ValueError(f"split {split!r}: the scenes have {lists}, not this one{near}")
+
+
+def check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Nothing falls back on true boxes; a micro world always comes with proposals."""
+    choosing = [name for name in benchmarks.names if BENCHMARKS[name]().about_boxes]
+    if benchmarks.candidates == "proposals" and choosing and not scenes.has_proposals:
+        raise ValueError(
+            f"{', '.join(choosing)} choose among proposals, and the scenes have none: give "
+            "scenes.proposals (kind scannet), or set benchmarks.candidates: ground_truth, an "
+            "oracle that compares with no published number"
+        )
+
+
+def check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
+    """Without a folder of annotations there are only those that come with the scenes."""
+    asked = dict.fromkeys((*benchmarks.names, *benchmarks.trained()))
+    missing = [name for name in asked if name not in scenes.annotated]
+    drawn = [name for name in missing if name in QUESTION_SETS]
+    if drawn:
+        sources = VideosConfig.hubs(drawn)
+        raise ValueError(
+            f"{', '.join(drawn)}: the questions come with scenes of kind videos, and scenes."
+            f"{drawn[0]} is not set; it needs {sources}"
+        )
+    if missing and benchmarks.annotations is None:
+        others = f", only of {', '.join(scenes.annotated)}" if scenes.annotated else ""
+        raise ValueError(
+            f"scenes of kind {scenes.kind} have no annotations of {', '.join(missing)}{others}; "
+            "set benchmarks.annotations to a folder that has them"
+        )
+
+
+def check_colour_alone(name: str, student: StudentConfig, scenes: AnyScenes) -> None:
+    """Without depth and cameras no token has a place in the room."""
+    if student.position_encoding:
+        raise ValueError(
+            f"scenes of kind {scenes.kind} have no depth and no cameras, so there is no position "
+            f"to encode: set students.{name}.position_encoding: false, and coord_input: region"
+        )
+
+
+def check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
+    """Scenes must be prepared for the student, unless its own checkpoint decides its sizes."""
+    if student.size == "micro" and student.checkpoint is not None:
+        return
+    size, grid, patches = student.image_size, student.grid, student.patch_grid
+    if (prepare.image_size, prepare.grid) != (size, grid):
+        raise ValueError(
+            f"the student reads {size} pixels as {grid} x {grid} tokens, but prepare makes "
+            f"{prepare.image_size} pixels and {prepare.grid} x {prepare.grid}; "
+            "set prepare.image_size and prepare.grid to match"
+        )
+    if prepare.seen != student.covered:
+        wanted = "null" if student.covered == size else student.covered
+        raise ValueError(
+            f"the student's patches cover {student.covered} of {size} pixels, but prepare cuts "
+            f"{prepare.seen} of them into token cells; set prepare.covered: {wanted}"
+        )
+    if patches is not None and prepare.patch_grid != patches:
+        raise ValueError(
+            f"released object features read weights of {patches} x {patches} patches per frame; "
+            f"set prepare.patch_grid: {patches}, or the student's object_membership: share"
+        )
