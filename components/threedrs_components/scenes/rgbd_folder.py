@@ -366,6 +366,11 @@ def read_pose(scene_id: str, path: Path) -> Float32:
 
 def read_intrinsics(scene_id: str, path: Path) -> Float32:
     """Read a 3x3 intrinsic matrix (or the upper left of a 4x4)."""
+    if not path.is_file():
+        lines = "585 0 320, 0 585 240, 0 0 1"
+        cure = f" (7-Scenes comes without; its three lines are {lines})"
+        told = cure if path.name == "camera-intrinsics.txt" else ""
+        raise SceneError(scene_id, f"camera intrinsics file is missing{told}", path)
     matrix = _read_matrix(scene_id, path, "camera intrinsics")
     if matrix.shape not in ((3, 3), (4, 4)):
         raise SceneError(scene_id, f"intrinsics must be 3x3 or 4x4, are {matrix.shape}", path)

@@ -80,6 +80,8 @@ def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0, view: View = T
 
 def tiny_teacher(kind: str, folder: Path, **fields: Any) -> TeacherSettings:
     """A teacher of any kind that can be built: with a tiny checkpoint where it needs weights."""
+    if kind == "flare":  # rendered frames are square, of which its own framing cuts a quarter
+        fields = {"framing": "squash", **fields}
     needs = TEACHERS[kind].weights is not None
     return teacher_config(
         kind, str(write_tiny_checkpoint(kind, folder)) if needs else None, **fields
