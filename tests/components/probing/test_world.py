@@ -118,6 +118,6 @@ def test_scenes_without_a_place_have_no_score_and_that_is_said() -> None:
         )
         for name, each in SCENES.items()
     }
-    probe = probe_world(lambda each: each.coordinates, nowhere, FIT[:2], TEST[:2], CONFIG)
-    assert not probe.metrics and not probe.scores
-    assert probe.without_pairs == tuple(TEST[:2])
+    found = probe(lambda each: each.coordinates, TEST[:2], nowhere)
+    assert not found.metrics and not found.scores
+    assert found.without_pairs == tuple(TEST[:2])

@@ -50,7 +50,11 @@ def record_files(experiment: Experiment) -> list[Path]:
     folder = AnnotationFolder(Path(benchmarks.annotations), oracle=True)
     wanted = {(name, TRAINED_ON) for name in benchmarks.trained()}
     wanted |= {(name, benchmarks.split_of(name)) for name in benchmarks.names}
-    located = (benchmarks.loader(name).locate(folder, split) for name, split in wanted)
+    located = (
+        benchmarks.loader(name).locate(folder, split)
+        for name, split in wanted
+        if name not in experiment.scenes.annotated  # those come with the scenes
+    )
     return sorted({path for files in located for path in files.records})
 
 

@@ -95,7 +95,7 @@ def check_grids(root: Path, folder: Path | None = None) -> Iterator[GridState]:
             else:
                 absent = {*map(Path, digests.absent or {})} | records
                 missing = sorted(os.path.relpath(each, root) for each in absent)
-                yield GridState(path.stem, tuple(missing), _sources_of(missing))
+                yield GridState(path.stem, tuple(missing), sources_of(missing))
 
 
 def _absent_records(experiment: Experiment) -> Iterator[Path]:
@@ -104,7 +104,7 @@ def _absent_records(experiment: Experiment) -> Iterator[Path]:
     return (folder / path.name for path in record_files(experiment) if not path.is_file())
 
 
-def _sources_of(paths: Sequence[str]) -> tuple[str, ...]:
+def sources_of(paths: Sequence[str]) -> tuple[str, ...]:
     """Sources with a file at, above or below one of the paths."""
 
     def is_of(source: Source, path: str) -> bool:
