@@ -21,9 +21,10 @@ SMALL = {
     "training.steps": 2,
     "probe.folds": 2,
     "benchmarks.max_new_tokens": 2,
-    "teachers.flare.framing": "squash",  # frames are square: its own framing cuts a quarter
 }
 """Sizes are made small; how training is executed stays as the preset says."""
+SQUARE_FRAMES = {"teachers.flare.framing": "squash"}
+"""For grids with FLARE, whose own framing cuts a quarter of the tiny worlds' frames."""
 
 
 def environment(data: Path, gpus: int) -> dict[str, str]:
@@ -34,7 +35,8 @@ def environment(data: Path, gpus: int) -> dict[str, str]:
 
 def arguments(workspace: Path, *more: str, grid: Path = TABLE4) -> list[str]:
     """What to tell `workflows`."""
-    sets = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
+    settings = SMALL | (SQUARE_FRAMES if grid == TABLE4 else {})
+    sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
     return ["submit", str(grid), "--workspace", str(workspace), "--ray", "local", *sets, *more]
 
 
