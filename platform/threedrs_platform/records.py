@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -48,6 +50,8 @@ class Scene:
     axis_alignment: Float32
     """[4, 4] world to axis-aligned world (z up)"""
     objects: Boxes | None = None
+    dropped_frames: Mapping[str, str] = field(default_factory=dict)
+    """Frames that are no part of it, though they were there or listed, and why"""
 
     def __post_init__(self) -> None:
         frames = len(self.frame_names)

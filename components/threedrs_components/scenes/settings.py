@@ -36,6 +36,8 @@ class SceneSettings(Config):
     """Benchmarks whose annotations come with the scenes."""
     mostly_unannotated: ClassVar[bool] = False
     """Whether annotations name few of the scenes, so that the others are better left alone."""
+    package: ClassVar[tuple[str, str] | None] = None
+    """An optional package that reads them, by import name, and what pip is to be told."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
 
