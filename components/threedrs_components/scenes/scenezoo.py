@@ -41,9 +41,9 @@ class ScenezooConfig(SceneSettings):
     """As downloaded: holds `data/` (ScanNet++), or `raw/` with its metadata.csv (ARKitScenes)."""
     split_files: Annotated[dict[str, str], PLACE] = Field(default_factory=dict)
     """A file of scene ids for each split, one a line. None: all scenes there are, as "all"."""
-    sensor: Literal["iphone", "lowres_wide", "mov", "wide"] | None = None
-    """Whose frames. ScanNet++: iphone. ARKitScenes: lowres_wide (256 x 192, if not said), mov
-    (1920 x 1440), wide (the same with the depth of its upsampling benchmark)."""
+    sensor: Literal["iphone", "lowres_wide", "mov"] | None = None
+    """Whose frames. ScanNet++: iphone. ARKitScenes: lowres_wide (256 x 192, if not said), or mov,
+    the video (1920 x 1440) that many downloads leave out."""
     rotate_to_up: bool = True
     """Whether frames of ARKitScenes, and their cameras, are turned until the sky is above. Those
     of ScanNet++ stay as they are."""
@@ -146,11 +146,10 @@ class Scenezoo:
     def _library(self) -> Any:
         try:
             import scenezoo
-            from open3d import utility
+
+            return scenezoo.get_dataset(self._adapter.library, self._root, offline=True)
         except ImportError as error:
             raise ConfigError([Fault(_cure(error), "scenes.kind")]) from error
-        utility.set_verbosity_level(utility.VerbosityLevel.Error)
-        return scenezoo.get_dataset(self._adapter.library, self._root, offline=True)
 
     def _folder(self, scene_id: str) -> Path:
         if not SCENE_ID.fullmatch(scene_id):
@@ -216,7 +215,7 @@ class Scenezoo:
         if not (folder / self._adapter.annotations.format(scene=scene_id)).is_file():
             return None
         with _faults_of(scene_id, folder):
-            ids, labels, boxes = self._adapter.objects(self._library, scene_id)
+            ids, labels, boxes = self._adapter.objects(self._library, scene_id, folder)
         if not np.isfinite(boxes).all():
             raise SceneError(scene_id, "boxes of annotated objects are not finite", folder)
         return Boxes(ids, labels, boxes)
@@ -226,12 +225,16 @@ Objects = tuple[tuple[int, ...], tuple[str, ...], Float32]
 """Ids, labels, and boxes [K, 6]."""
 
 
-def objects_of_vertices(library: Any, scene_id: str) -> Objects:
+def objects_of_vertices(library: Any, scene_id: str, folder: Path) -> Objects:
     """Boxes round the annotated vertices, as ScanNet's released boxes are made.
 
-    The library's own boxes are all lost when a single object has no vertex left.
+    The library's own boxes are all lost when a single object has no vertex left, and Open3D, with
+    which it reads meshes, writes to the terminal.
     """
-    vertices = np.asarray(library.get_mesh(scene_id).vertices)
+    from scenezoo.ops import read_ply
+
+    mesh = read_ply(folder / "scans/mesh_aligned_0.05.ply")["vertex"]
+    vertices = np.stack([mesh[axis] for axis in "xyz"], axis=1)
     instances = library.get_segmentation(scene_id, multilabel=True)
     if len(instances.labels) != len(vertices):
         raise ValueError(
@@ -246,8 +249,9 @@ def objects_of_vertices(library: Any, scene_id: str) -> Objects:
     return tuple(ids.tolist()), tuple(instances.id_to_name[each] for each in ids.tolist()), boxes
 
 
-def objects_of_corners(library: Any, scene_id: str) -> Objects:
+def objects_of_corners(library: Any, scene_id: str, folder: Path) -> Objects:
     """Axis-aligned boxes round the corners of oriented ones."""
+    del folder
     oriented, names = library.get_boxes(scene_id)
     corners = np.array([box.get_box_points() for box in oriented.values()]).reshape(-1, 8, 3)
     boxes = _boxes(corners.min(axis=1), corners.max(axis=1))
@@ -267,7 +271,7 @@ class Adapter:
     """Folders that hold a folder for each scene."""
     annotations: str
     """File of a scene that has objects."""
-    objects: Callable[[Any, str], Objects]
+    objects: Callable[[Any, str, Path], Objects]
 
 
 ADAPTERS: Mapping[str, Adapter] = {
@@ -281,7 +285,7 @@ ADAPTERS: Mapping[str, Adapter] = {
     ),
     "arkitscenes": Adapter(
         library="arkitscenes",
-        sensors=("lowres_wide", "mov", "wide"),
+        sensors=("lowres_wide", "mov"),
         needed="raw/metadata.csv",
         parents=("raw/Training", "raw/Validation"),
         annotations="{scene}_3dod_annotation.json",
