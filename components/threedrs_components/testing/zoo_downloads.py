@@ -145,7 +145,6 @@ def write_arkitscenes(
     fold: str = "Training",
     sky: str = "Up",
     without_pose: Sequence[int] = (),
-    video: bool = False,
 ) -> Path:
     """Write `raw/<fold>/<scene>` and its line of metadata.csv; objects are turned by `YAW`.
 
@@ -156,7 +155,6 @@ def write_arkitscenes(
         fold: Training or Validation.
         sky: where in the frame it is: Up, Left, Down or Right.
         without_pose: numbers of frames between two lines of the trajectory.
-        video: write the .mov as well, its frames as small as the others.
 
     Returns:
         the scene's folder.
@@ -180,8 +178,6 @@ def write_arkitscenes(
             turn = Rotation.from_matrix(pose[:3, :3]).as_rotvec()
             lines.append(" ".join(f"{value:.9f}" for value in (time, *turn, *pose[:3, 3])))
     (folder / "lowres_wide.traj").write_text("\n".join(lines) + "\n")
-    if video:
-        write_video(folder / f"{scene_id}.mov", list(film.images))
     boxes = [_oriented(label, box) for label, box in zip_objects(film.objects)]
     (folder / f"{scene_id}_3dod_annotation.json").write_text(
         json.dumps({"skipped": False, "data": boxes})
