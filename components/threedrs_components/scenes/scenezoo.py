@@ -160,55 +160,61 @@ class Scenezoo:
             raise SceneError(scene_id, "no such scene folder", folders[0])
         return found[0]
 
-    def _frames(self, scene_id: str, items: Sequence[str], indices: Any = None) -> Any:
+    def _frames(self, scene_id: str, items: Sequence[str], numbers: Any = None) -> Any:
         """What the library calls a FrameBatch, of some frames or all that have a pose."""
         return self._library.get_frames(
             scene_id,
             source=self._config.sensor or self._adapter.sensors[0],
-            indices=indices,
+            indices=numbers,
             items=items,
             rotate_to_up=self._config.rotate_to_up,
         )
 
-    def _posed(self, scene_id: str) -> tuple[NDArray[np.int64], dict[str, str]]:
-        """Numbers of the frames that have a rigid pose, and why others are left out by name."""
+    def _posed(self, scene_id: str) -> tuple[dict[int, str], dict[str, str]]:
+        """Names of the frames that have a rigid pose by number, and why others are left out."""
         frames = self._frames(scene_id, ("world_to_camera",))
+        names = np.array([Path(key).stem for key in frames.frame_keys])
         rigid = _rigid(frames.world_to_camera)
         reason = "pose is not rigid: its rotation scales, shears or mirrors"
-        names = (Path(key).stem for key in frames.frame_keys)
-        dropped = {name: reason for name, good in zip(names, rigid, strict=True) if not good}
-        return frames.indices[rigid], dropped
+        good = zip(frames.indices[rigid].tolist(), names[rigid].tolist(), strict=True)
+        return dict(good), dict.fromkeys(names[~rigid].tolist(), reason)
 
     def _read(
-        self, scene_id: str, folder: Path, good: NDArray[np.int64], dropped: dict[str, str]
+        self, scene_id: str, folder: Path, good: dict[int, str], dropped: dict[str, str]
     ) -> Any:
         """Frames chosen from the good ones; again without those that turn out not to be."""
         while True:
             if len(good) < self._config.min_frames:
-                message = f"{len(good)} frames with a pose, min_frames is {self._config.min_frames}"
-                told = next(iter(dropped.values()), None)
-                raise SceneError(scene_id, f"{message}; {told}" if told else message, folder)
-            chosen = good[np.unique(uniform_choice(len(good), self._config.num_frames))]
+                few = f"{len(good)} frames can be used, min_frames is {self._config.min_frames}"
+                raise SceneError(scene_id, "; ".join([few, *dropped.values()][:2]), folder)
+            numbers = np.array([*good])
+            chosen = numbers[np.unique(uniform_choice(len(good), self._config.num_frames))]
             try:
-                with _faults_of(scene_id, folder):
-                    return self._frames(scene_id, ITEMS, chosen)
+                return self._whole(scene_id, folder, chosen)
             except SceneError:
                 bad = self._unreadable(scene_id, folder, chosen)
                 if not bad or len(bad) == len(chosen):
                     raise
-            dropped |= {f"frame {number}": reason for number, reason in bad.items()}
-            good = good[~np.isin(good, list(bad))]
+            dropped |= {good.pop(number): reason for number, reason in bad.items()}
 
     def _unreadable(self, scene_id: str, folder: Path, chosen: NDArray[np.int64]) -> dict[int, str]:
         """Numbers of the frames that cannot be read alone either, and why."""
         bad: dict[int, str] = {}
-        for number in chosen:
+        for number in chosen.tolist():
             try:
-                with _faults_of(scene_id, folder):
-                    self._frames(scene_id, ITEMS, [number])
+                self._whole(scene_id, folder, np.array([number]))
             except SceneError as error:
-                bad[int(number)] = error.reason
+                bad[number] = error.reason
         return bad
+
+    def _whole(self, scene_id: str, folder: Path, numbers: NDArray[np.int64]) -> Any:
+        """Some frames with all that a scene needs of them."""
+        with _faults_of(scene_id, folder):
+            frames = self._frames(scene_id, ITEMS, numbers)
+        cameras = np.concatenate([frames.rgb_intrinsics, frames.depth_intrinsics])
+        if not np.isfinite(cameras).all() or (cameras[:, [0, 1], [0, 1]] <= 0).any():
+            raise SceneError(scene_id, "intrinsics need finite values and positive focals", folder)
+        return frames
 
     def _objects(self, scene_id: str, folder: Path) -> Boxes | None:
         """Objects of a scene that has annotations: those of test scenes are not published."""

@@ -188,12 +188,15 @@ def test_a_bad_frame_leaves_its_scene_and_is_told(apple: ScenezooConfig, tmp_pat
     folder = tmp_path / "copy/raw/Training" / APPLE
     frame_file(folder, "lowres_depth", 4).write_bytes(b"no image")
     frame_file(folder, "lowres_wide_intrinsics", 5).unlink()
+    frame_file(folder, "lowres_wide_intrinsics", 1).write_text("256 192 nan 200 128 96")
     scene = load(copy)
-    assert len(scene.frame_names) == 4
-    assert scene.dropped_frames.keys() == {"frame 4", "frame 5"}
-    assert "Cannot decode image" in scene.dropped_frames["frame 4"]
-    with pytest.raises(SceneError, match="4 frames with a pose, min_frames is 5"):
-        load(copy, min_frames=5)
+    depth, blind, lost = (f"{APPLE}_{5000 + number / 60:.3f}" for number in (4, 1, 5))
+    assert len(scene.frame_names) == 3
+    assert scene.dropped_frames.keys() == {depth, blind, lost}
+    assert "Cannot decode image" in scene.dropped_frames[depth]
+    assert "positive focals" in scene.dropped_frames[blind]
+    with pytest.raises(SceneError, match="3 frames can be used, min_frames is 4; "):
+        load(copy, min_frames=4)
 
 
 @needs_scenezoo
@@ -234,7 +237,7 @@ DAMAGED = {
     ),
     "plus: groups in a list": ("scans/segments_anno.json", instead("[]"), "TypeError"),
     "apple: six columns": ("lowres_wide.traj", instead("1 2 3 4 5 6\n"), "trajectory"),
-    "apple: no pose": ("lowres_wide.traj", instead(""), "0 frames with a pose"),
+    "apple: no pose": ("lowres_wide.traj", instead(""), "0 frames can be used"),
     "apple: no depth": ("lowres_depth", shutil.rmtree, "FileNotFoundError"),
     "apple: boxes without a centre": (
         f"{APPLE}_3dod_annotation.json",
