@@ -41,4 +41,5 @@ def seen_by(shared: Float32, own: Float32, frames: Pixels, *, repeat_edge: bool)
 def _nearest(size: int, own: Float32, shared: Float32) -> NDArray[np.int64]:
     """Where pixels of one camera lie in another along an axis, each (focal length, centre)."""
     rays = (np.arange(size) - float(shared[1])) / float(shared[0])
-    return np.rint(rays * float(own[0]) + float(own[1])).astype(np.int64)
+    places: NDArray[np.int64] = np.rint(rays * float(own[0]) + float(own[1])).astype(np.int64)
+    return places
