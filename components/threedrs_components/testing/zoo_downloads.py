@@ -90,14 +90,13 @@ def shoot(num_frames: int, *, sky_left: bool = False, zoom: float = 0.0, seed: i
         for pose, camera in zip(poses, own, strict=True)
     ]
     return Film(
-        *(np.concatenate([getattr(shot, name) for shot in shots]) for name in _RENDERED),
+        images=np.concatenate([each.images for each in shots]),
+        depth=np.concatenate([each.depth for each in shots]),
+        points=np.concatenate([each.points for each in shots]),
         intrinsics=own,
         camera_to_world=poses,
         objects=layout.objects(),
     )
-
-
-_RENDERED = ("images", "depth", "points")
 
 
 def write_scannetpp(
@@ -178,17 +177,13 @@ def write_arkitscenes(
             turn = Rotation.from_matrix(pose[:3, :3]).as_rotvec()
             lines.append(" ".join(f"{value:.9f}" for value in (time, *turn, *pose[:3, 3])))
     (folder / "lowres_wide.traj").write_text("\n".join(lines) + "\n")
-    boxes = [_oriented(label, box) for label, box in zip_objects(film.objects)]
+    objects = zip(film.objects.labels, film.objects.boxes, strict=True)
+    boxes = [_oriented(label, box) for label, box in objects]
     (folder / f"{scene_id}_3dod_annotation.json").write_text(
         json.dumps({"skipped": False, "data": boxes})
     )
     _add_metadata(root / "raw/metadata.csv", scene_id, fold, sky)
     return folder
-
-
-def zip_objects(objects: Boxes) -> list[tuple[str, Float32]]:
-    """Label and box of each."""
-    return list(zip(objects.labels, objects.boxes, strict=True))
 
 
 def write_video(path: Path, images: Sequence[UInt8], rate: int = 60) -> None:

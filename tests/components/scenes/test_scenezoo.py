@@ -221,7 +221,7 @@ def instead(text: str) -> Callable[[Path], object]:
     return lambda path: path.write_text(text)
 
 
-DAMAGED = {
+DAMAGED: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "plus: no depth": ("iphone/depth.bin", Path.unlink, "FileNotFoundError"),
     "plus: empty depth": ("iphone/depth.bin", instead(""), "DataFormatError"),
     "plus: no video": ("iphone/rgb.mkv", Path.unlink, "FileNotFoundError"),
