@@ -34,6 +34,8 @@ LITERALS, MOST_IN_TOKEN, MOST_IN_BYTE = 0xF0, 15, 255
 """LZ4: a token whose literals are not fewer than 15, and what its length goes on with."""
 FACES = (0, 1, 3, 0, 3, 2, 4, 5, 7, 4, 7, 6, 0, 1, 5, 0, 5, 4, 2, 3, 7, 2, 7, 6)
 """Triangles of a box whose corners count like bits."""
+QUARTER_TURNS = {"Up": 0, "Left": 1, "Down": 2, "Right": 3}
+"""Of the sensor, clockwise, until the sky is there."""
 YAW = np.pi / 6
 """By which ARKitScenes' boxes are turned here."""
 
@@ -69,19 +71,19 @@ class Film:
         )
 
 
-def shoot(num_frames: int, *, sky_left: bool = False, zoom: float = 0.0, seed: int = 0) -> Film:
+def shoot(num_frames: int, *, sky: str = "Up", zoom: float = 0.0, seed: int = 0) -> Film:
     """A room as the devices see it.
 
     Args:
         num_frames: F.
-        sky_left: the device is held upright, so that its sensor has the sky on the left.
+        sky: where in the frame it is: Up, Left, Down or Right. Held upright, a device has it Left.
         zoom: share by which the focal length moves from the first frame to the last.
         seed: of the room and the cameras.
     """
     rng = scene_generator(seed, "train", 0)
     layout = random_layout(rng, 4, 6)
     poses = random_cameras(rng, layout, num_frames)
-    if sky_left:
+    for _ in range(QUARTER_TURNS[sky]):
         poses = poses[:, :, [1, 0, 2, 3]] * np.array([1, -1, 1, 1], np.float32)
     own = np.tile(intrinsics(HEIGHT, WIDTH, FIELD_OF_VIEW), (num_frames, 1, 1))
     own[:, [0, 1], [0, 1]] *= np.linspace(1 - zoom / 2, 1 + zoom / 2, num_frames)[:, None]
@@ -152,7 +154,7 @@ def write_arkitscenes(
         root: of all scenes.
         scene_id: digits, in the data set.
         fold: Training or Validation.
-        sky: where in the frame it is: Up, Left, Down or Right.
+        sky: where in the frame it is, see `shoot`.
         without_pose: numbers of frames between two lines of the trajectory.
 
     Returns:

@@ -19,6 +19,7 @@ from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import prepare_scene, scene_points
 from threedrs_components.scenes.scenezoo import ScenezooConfig
 from threedrs_components.testing.zoo_downloads import (
+    QUARTER_TURNS,
     YAW,
     Film,
     shoot,
@@ -48,7 +49,7 @@ def plus_film() -> Film:
 
 @pytest.fixture(scope="module")
 def apple_film() -> Film:
-    return shoot(FRAMES, sky_left=True, seed=1)
+    return shoot(FRAMES, sky="Left", seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,16 @@ def test_arkitscenes_is_turned_until_the_sky_is_above_or_left_as_it_was(
     as_recorded = load(apple, sensor=sensor, rotate_to_up=False)
     assert as_recorded.depth.shape == (len(KEPT), 192, 256)
     assert error_m(as_recorded, apple_film.points[KEPT]) < MILLIMETRE
+
+
+@needs_scenezoo
+@pytest.mark.parametrize("sky", QUARTER_TURNS)
+def test_wherever_the_sky_is_it_comes_above(sky: str, tmp_path: Path) -> None:
+    film = shoot(2, sky=sky, seed=2)
+    write_arkitscenes(film, tmp_path, APPLE, sky=sky)
+    scene = load(settings("arkitscenes", tmp_path, APPLE))
+    assert (scene.camera_to_world[:, 2, 1] < -0.5).all()
+    assert error_m(scene, np.rot90(film.points, -QUARTER_TURNS[sky], axes=(1, 2))) < MILLIMETRE
 
 
 @needs_scenezoo

@@ -63,7 +63,7 @@ def test_a_scene_of_scannetpp_is_prepared(tmp_path: Path) -> None:
 
 
 def test_a_bad_scene_of_arkitscenes_is_named_and_the_good_one_kept(tmp_path: Path) -> None:
-    film = shoot(3, sky_left=True)
+    film = shoot(3, sky="Left")
     write_arkitscenes(film, tmp_path, GOOD, sky="Left")
     folder = write_arkitscenes(film, tmp_path, BAD, fold="Validation", sky="Left")
     (folder / "lowres_wide.traj").write_text("lost")
