@@ -48,7 +48,7 @@ LOCKED := import json, sys; \
 
 lock: | $(BIN)/python
 	@$(PIP) install --dry-run --ignore-installed --report $(VENV)/lock.json \
-	  --editable ".[dashboards,dev]"
+	  --editable ".[dashboards,dev,scenes]"
 	@$(BIN)/python -c '$(LOCKED)' < $(VENV)/lock.json > $(VENV)/locked.txt
 	@mv $(VENV)/locked.txt constraints.txt
 

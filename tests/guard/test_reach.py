@@ -121,7 +121,10 @@ def of_scenes(kind: str, data: Path) -> dict[str, Any]:
     if kind == "micro":
         return {}
     folder = data / f"scenes-{kind}"
-    scenes = tiny_scenes(kind, folder).canonical()
+    chosen = tiny_scenes(kind, folder)
+    if chosen.package is not None:
+        pytest.importorskip(chosen.package[0], reason=f"pip install {chosen.package[1]}")
+    scenes = chosen.canonical()
     elsewhere = {
         "students": {"llava": {"kind": "llava_video", "checkpoint": str(data / "student")}},
         "benchmarks.annotations": str(data / "world"),

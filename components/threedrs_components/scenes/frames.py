@@ -113,6 +113,10 @@ def uniform_choice(available: int, wanted: int) -> NDArray[np.int64]:
     return np.linspace(0, available - 1, wanted, dtype=np.int64)
 
 
+RIGID = 0.02
+"""Most that a pose may be off: poses rounded to three digits pass, a scale of 1.02 does not."""
+
+
 def rotation_error(camera_to_world: Float32) -> NDArray[np.float64]:
     """How far poses [F, 4, 4] are from rigid: largest entry of R R^T - 1 each, infinite if
     mirrored. A scale of 1 + e shows as 2 e."""

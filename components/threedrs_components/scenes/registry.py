@@ -11,6 +11,7 @@ from pydantic import Field
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import ScanNetConfig
+from threedrs_components.scenes.scenezoo import ScenezooConfig
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.scenes.source import SceneSource
 from threedrs_components.scenes.videos.config import VideosConfig
@@ -22,6 +23,7 @@ AnyScenes = (
     | RGBDFolderConfig
     | ScanNetConfig
     | VideosConfig
+    | ScenezooConfig
 )
 # fmt: on
 ScenesConfig = Annotated[AnyScenes, Field(discriminator="kind")]

@@ -20,6 +20,7 @@ from threedrs_components.scenes.folder_styles import (
 )
 from threedrs_components.scenes.frames import (
     MILLIMETRES,
+    RIGID,
     UnreadableImage,
     drops_told,
     read_color,
@@ -35,8 +36,6 @@ from threedrs_platform.records import Boxes, Float32, Scene, UInt8
 
 MIN_FRAMES = 8
 """A quarter of the paper's frames per scene."""
-RIGID = 0.02
-"""Most that a pose may be off: poses rounded to three digits pass, a scale of 1.02 does not."""
 NOT_RIGID = "pose is not rigid: its rotation scales, shears or mirrors; divide the scale out of it"
 Read = Callable[[str], tuple[NDArray[Any], ...]]
 """A frame's name to its arrays, each an image."""

@@ -38,6 +38,8 @@ class SceneSettings(Config):
     """Whether there are depth and cameras: without them nothing is probed."""
     frames_vary: ClassVar[bool] = False
     """Whether scenes have different numbers of frames, and so cannot share a batch."""
+    package: ClassVar[tuple[str, str] | None] = None
+    """An optional package that reads them, by import name, and what pip is to be told."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
 

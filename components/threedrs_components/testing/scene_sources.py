@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.scene import make_scene
 from threedrs_components.scenes.registry import SCENES
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.vsi_files import write_vsi
+from threedrs_components.testing.zoo_downloads import Film, write_arkitscenes
 
 WORLD = MicroWorldConfig(train=6, text=2, val=2, num_frames=3, teacher_scenes=1)
 
@@ -64,10 +66,28 @@ def _videos(folder: Path) -> dict[str, Any]:
     }
 
 
+def _scenezoo(folder: Path) -> dict[str, Any]:
+    lists: dict[str, str] = {}
+    for split, fold in (("train", "Training"), ("val", "Validation")):
+        rooms = [make_scene(WORLD, split, index) for index in range(getattr(WORLD, split))]
+        for room in rooms:
+            write_arkitscenes(Film.of(room), folder, room.scene_id, fold=fold)
+        lists[split] = str(folder / f"{split}.txt")
+        Path(lists[split]).write_text("\n".join(room.scene_id for room in rooms))
+    return {
+        "dataset": "arkitscenes",
+        "root": str(folder),
+        "split_files": lists,
+        "num_frames": 2,
+        "min_frames": 2,
+    }
+
+
 WRITERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     "micro": _micro,
     "rgbd_folder": _rgbd_folder,
     "scannet": _scannet,
     "videos": _videos,
+    "scenezoo": _scenezoo,
 }
 """By kind: writes data, and says the settings that lead to them."""

@@ -33,6 +33,7 @@ NUMERIC_PACKAGES = {
     "numpy": "numpy",
     "pyarrow": "pyarrow",
     "safetensors": "safetensors",
+    "scenezoo": "scenezoo",
     "scipy": "scipy",
     "tokenizers": "tokenizers",
     "torch": "torch",

@@ -22,7 +22,10 @@ def settings(
 ) -> SceneSettings:
     kind: str = request.param
     assert kind in WRITERS, f"say in testing/scene_sources.py how scenes of kind {kind} are written"
-    return tiny_scenes(kind, tmp_path_factory.mktemp(kind))
+    chosen = tiny_scenes(kind, tmp_path_factory.mktemp(kind))
+    if chosen.package is not None:
+        pytest.importorskip(chosen.package[0], reason=f"pip install {chosen.package[1]}")
+    return chosen
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.errors import ConfigError
 from threedrs_workflows.grid import packages
 from threedrs_workflows.grid.cells import expand
-from threedrs_workflows.grid.packages import refuse_missing_packages
+from threedrs_workflows.grid.packages import refuse_missing_packages, refuse_missing_readers
 
 GRID = """
 version: 1
@@ -34,3 +34,15 @@ def test_a_cell_that_trains_nothing_needs_nothing(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
     untrained = ("training.steps=0",)
     refuse_missing_packages([expand(load_document(GRID), sets=untrained).base])
+
+
+def test_scenes_that_an_optional_package_reads_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = "{kind: scenezoo, dataset: arkitscenes, root: R, split_files: {train: T, val: V}}"
+    changes = (f"scenes={scenes}", "benchmarks.annotations=A", "benchmarks.candidates=ground_truth")
+    experiment = expand(load_document(GRID), sets=changes).base
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError) as refused:
+        refuse_missing_readers([experiment, experiment])
+    cure = "pip install 'threedrs[scenes]'"
+    assert str(refused.value) == f"scenes.kind: needs the package scenezoo: {cure}"
+    refuse_missing_readers([expand(load_document(GRID)).base])

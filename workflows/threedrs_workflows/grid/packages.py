@@ -15,10 +15,23 @@ def refuse_missing_packages(experiments: Iterable[Experiment]) -> None:
     Raises:
         ConfigError: lists each setting whose package is not installed, with the cure.
     """
-    wanted = dict.fromkeys(need for each in experiments for need in _needs(each))
+    _refuse(need for each in experiments for need in _needs(each))
+
+
+def refuse_missing_readers(experiments: Iterable[Experiment]) -> None:
+    """Check that this machine has what reads the scenes: keys of steps hold its version.
+
+    Raises:
+        ConfigError: names the package that is not installed, with the cure.
+    """
+    packages = (each.scenes.package for each in experiments)
+    _refuse(("scenes.kind", *package) for package in packages if package is not None)
+
+
+def _refuse(needs: Iterable[tuple[str, str, str]]) -> None:
     faults = [
         Fault(f"needs the package {package}: pip install {source}", path)
-        for path, package, source in wanted
+        for path, package, source in dict.fromkeys(needs)
         if find_spec(package) is None
     ]
     if faults:

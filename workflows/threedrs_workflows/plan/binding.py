@@ -12,6 +12,7 @@ from threedrs_platform.steps import JSON, Cell, Resources, StepSpec
 from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, GridCells
 from threedrs_workflows.grid.file import StepResources
+from threedrs_workflows.grid.packages import refuse_missing_readers
 from threedrs_workflows.plan.cell_steps import cell_steps
 
 
@@ -29,7 +30,9 @@ def bind_cells(
 
     Raises:
         ConfigError: checkpoints or data that experiments name are not here; all of them at once.
+            Or an optional package is not, with which scenes are read.
     """
+    refuse_missing_readers(cell.experiment for cell in grid.cells)
     digests.absent = absent = dict[str, str]()
     cells = tuple(bind_cell(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
     if absent and need_data:

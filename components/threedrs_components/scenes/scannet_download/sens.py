@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from threedrs_components.scenes.frames import MILLIMETRES
+from threedrs_components.scenes.frames import MILLIMETRES, RIGID, rotation_error
 from threedrs_components.scenes.unreadable import scene_errors
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Float32
@@ -37,8 +37,6 @@ FOCALS = 0.1, 20.0
 """Focal lengths, in widths of the image, of any camera that films rooms."""
 SLACK = 1 << 16
 """Bytes that a compressed frame may have beyond its pixels."""
-RIGID = 1e-2
-"""How far a rotation may be from orthogonal."""
 
 
 @dataclass(frozen=True)
@@ -258,11 +256,9 @@ def is_rigid(matrix: Float32, within: float = RIGID) -> bool:
     """Whether [4, 4] is a rotation and a translation, all finite."""
     if not np.isfinite(matrix).all() or np.abs(matrix[3] - (0, 0, 0, 1)).max() > within:
         return False
-    rotation = matrix[:3, :3].astype(np.float64)
-    if np.abs(rotation).max() > 1 + within or np.abs(matrix[:3, 3]).max() > FARTHEST_M:
+    if np.abs(matrix[:3, :3]).max() > 1 + within or np.abs(matrix[:3, 3]).max() > FARTHEST_M:
         return False  # and nothing overflows below
-    away = np.abs(rotation @ rotation.T - np.eye(3)).max()
-    return bool(away <= within and np.linalg.det(rotation) > 0)
+    return bool(rotation_error(matrix[None])[0] <= within)
 
 
 def _encoded(image: Image.Image) -> bytes:
