@@ -317,3 +317,12 @@ def test_what_trains_is_no_part_of_a_cell_that_trains_nothing(changes: dict[str,
 def test_nothing_is_validated_where_nothing_is_trained() -> None:
     with pytest.raises(ConfigError, match=r"nothing is trained \(steps: 0\)"):
         experiment(training__steps=0, training__validate_every=5, held_out=0.2)
+
+
+def test_settings_that_came_later_give_cells_from_before_no_other_id() -> None:
+    before = identity()
+    assert before == "18a04b151f05"  # of this tree before prepare.checks and its like existed
+    assert identity(prepare__checks={"mode": "tell"}) != before
+    assert identity(benchmarks__missing_scenes="leave_out") != before
+    distilled = identity(teacher="vggt")
+    assert identity(teacher="vggt", teachers__vggt__max_cut=0.5) != distilled

@@ -304,12 +304,36 @@ def experiment_id(experiment: Experiment) -> str:
     if data["evaluation"] == EvaluationConfig().canonical(without=(CONDUCT,)):
         # As float32 students were evaluated before there was a choice: they keep their ids.
         del data["evaluation"]
-    if experiment.benchmarks.missing_scenes == "refuse":
-        del data["benchmarks"]["missing_scenes"]
+    _drop_later_defaults(experiment, data)
     for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
         # A new objective that is off must give no cell another id.
         data.pop(name, None)
     return sha256_text(canonical_json(data))[:12]
+
+
+LATER = {
+    "scenes": ("min_frames",),
+    "prepare": ("checks",),
+    "teacher": ("max_cut",),
+    "benchmarks": ("missing_scenes",),
+}
+"""Settings that there were not always: at their defaults they are no part of an id, so that cells
+from before keep theirs."""
+
+
+def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
+    sections = {
+        "scenes": experiment.scenes,
+        "prepare": experiment.prepare,
+        "teacher": experiment.teacher_config(),
+        "benchmarks": experiment.benchmarks,
+    }
+    for section, names in LATER.items():
+        config = sections[section]
+        for name in names:
+            field = None if config is None else type(config).model_fields.get(name)
+            if field is not None and getattr(config, name) == field.default:
+                del data[section][name]
 
 
 def _student(info: ValidationInfo) -> StudentConfig | None:
