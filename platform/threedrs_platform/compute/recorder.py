@@ -230,7 +230,7 @@ def _redirected_thread(file: TextIO) -> Iterator[None]:
         yield
     finally:
         for stream in streams:
-            del stream.files[me]
+            stream.files.pop(me, None)  # under --json both are one stream
 
 
 def _thread_output(name: str) -> ThreadOutput:

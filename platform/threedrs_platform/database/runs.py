@@ -21,7 +21,7 @@ from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_jso
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.states import RunState, StepState
-from threedrs_platform.steps import JSON, Cell, StepSpec
+from threedrs_platform.steps import JSON, Cell
 
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
@@ -211,14 +211,16 @@ class Runs:
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
-    def steps(self, run_id: str, role: str) -> list[StepSpec]:
-        """The steps of one role in the cells of a run, each once."""
-        links = select(_links.c.step_key).distinct()
-        links = links.where(_links.c.run_id == run_id, _links.c.role == role)
+    def params_of(self, run_id: str, role: str) -> list[Mapping[str, JSON]]:
+        """Parameters of the steps of one role in the cells of a run, each step once."""
+        asked = select(schema.steps.c.spec_json).where(
+            schema.steps.c.key.in_(
+                select(_links.c.step_key).where(_links.c.run_id == run_id, _links.c.role == role)
+            )
+        )
         with self.database.read() as connection:
-            keys = connection.execute(links).scalars().all()
-            specs = load_specs(connection, set(keys))
-        return [specs[key] for key in sorted(keys)]
+            specs = connection.execute(asked.order_by(schema.steps.c.key)).scalars()
+            return [json.loads(spec).get("params", {}) for spec in specs]
 
     def cells(self, run_id: str) -> list[Cell]:
         """The cells of a run in the order of its grid, with their steps rebuilt."""

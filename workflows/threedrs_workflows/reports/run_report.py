@@ -65,8 +65,8 @@ def _about_annotations(database: Database, run_id: str) -> list[str]:
     """Which revisions of the annotations the numbers are of: another one gives other numbers."""
     digests = {
         name.removeprefix(RECORDS): digest[:12]
-        for step in Runs(database).steps(run_id, "samples")
-        for name, digest in step.params.get("content", {}).items()
+        for params in Runs(database).params_of(run_id, "samples")
+        for name, digest in params.get("content", {}).items()
         if name.startswith(RECORDS)
     }
     if not digests:
