@@ -125,13 +125,28 @@ def of_scenes(kind: str, data: Path) -> dict[str, Any]:
     if chosen.package is not None:
         pytest.importorskip(chosen.package[0], reason=f"pip install {chosen.package[1]}")
     scenes = chosen.canonical()
+    start = {"kind": "llava_video", "checkpoint": str(data / "student")}
+    if not chosen.has_geometry:
+        return {"scenes": scenes, **colour_alone(start, folder)}
     elsewhere = {
-        "students": {"llava": {"kind": "llava_video", "checkpoint": str(data / "student")}},
+        "students": {"llava": start},
         "benchmarks.annotations": str(data / "world"),
         "benchmarks.box_file": str(data / "metadata/scannet_gt_box.json"),
         "benchmarks.candidates": "ground_truth",
     }
     return {"scenes": scenes, **elsewhere}
+
+
+def colour_alone(start: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What goes with scenes that have neither depth nor cameras."""
+    return {
+        "students": {"llava": {**start, "position_encoding": False, "coord_input": "region"}},
+        "training.gradient_accumulation": None,
+        "benchmarks.names": ["vsibench"],
+        "benchmarks.training": ["spar", "llava_hound"],
+        "benchmarks.splits": {"vsibench": "test"},
+        "benchmarks.annotations": str(folder / "vsibench"),
+    }
 
 
 def of_benchmark(kind: str, data: Path) -> dict[str, Any]:
@@ -140,6 +155,7 @@ def of_benchmark(kind: str, data: Path) -> dict[str, Any]:
         **of_scenes("rgbd_folder", data),
         "benchmarks.annotations": str(data / "annotated"),
         "benchmarks.names": list(dict.fromkeys(["scanqa", kind])),
+        "benchmarks.missing_scenes": "leave_out",  # ReVSI's scenes are clips of their own
     }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,7 +26,6 @@ from threedrs_platform.store.features import (
     write_features,
 )
 
-Resize = Literal["squash", "crop"]
 """What the student sees of a frame: all of it, or its middle square; see `prepare.resize`."""
 ROUNDING = 0.01
 """Share that whole patches and pixels may cut."""
@@ -53,7 +51,7 @@ class SceneOutcome:
     skipped: str | None = None
     """Why it was left out; None of one that has features."""
     cut: float = 0.0
-    """Share of what the student sees of it that the teacher does not."""
+    """Share of its frames that the teacher does not see."""
 
 
 def reasons(outcomes: Mapping[str, SceneOutcome]) -> dict[str, str]:
@@ -146,7 +144,6 @@ def extract_scenes(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
-    resize: Resize = "squash",
     max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -162,7 +159,6 @@ def extract_scenes(
         grid,
         area=area,
         num_frames=num_frames,
-        resize=resize,
         max_cut=max_cut,
         skip_bad_scenes=skip_bad_scenes,
     ):
@@ -187,15 +183,14 @@ def extract_each(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
-    resize: Resize = "squash",
     max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
 ) -> Iterator[tuple[str, SceneOutcome]]:
     """Write the features of every scene that `out` does not hold yet.
 
     With `num_frames` the teacher sees the frames that scenes prepared with as many have; of `area`
-    see `pooled`. `resize` says what the student sees of a frame: a scene is unusable if the teacher
-    cuts more than `max_cut` of it. Yields each scene when it is done.
+    see `pooled`. A scene is unusable if the teacher cuts more than `max_cut` of its frames. Yields
+    each scene when it is done.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -209,7 +204,7 @@ def extract_each(
         try:
             scene = source.load(scene_id)
             scene = scene if num_frames is None else choose_frames(scene, num_frames)
-            check_cut(scene_id, share_cut(teacher, scene, resize), max_cut)
+            check_cut(scene_id, share_cut(teacher, scene), max_cut)
             return scene
         except SceneError as error:
             if not skip_bad_scenes:
@@ -226,17 +221,16 @@ def extract_each(
                 _check_same_extraction(path, header, grid, scene)
             else:
                 write_features(path, extract_scene(teacher, scene, grid, area), header)
-            yield scene_id, SceneOutcome(cut=share_cut(teacher, scene, resize))
+            yield scene_id, SceneOutcome(cut=share_cut(teacher, scene))
 
 
-def share_cut(teacher: Teacher, scene: Scene, resize: Resize) -> float:
-    """Share of what the student sees of a scene's frames that the teacher's framing cuts off."""
-    height, width = scene.images.shape[1:3]
-    student = (1.0, 1.0) if resize == "squash" else (min(1, width / height), min(1, height / width))
-    kept = [
-        min(1.0, ours / its) for ours, its in zip(teacher.seen(height, width), student, strict=True)
-    ]
-    lost = 1 - kept[0] * kept[1]
+def share_cut(teacher: Teacher, scene: Scene) -> float:
+    """Share of a scene's frames that the teacher's framing cuts off.
+
+    Whatever the student cuts itself: its features are to serve every student.
+    """
+    rows, columns = teacher.seen(*scene.images.shape[1:3])
+    lost = 1 - rows * columns
     return lost if lost > ROUNDING else 0.0
 
 
@@ -249,9 +243,10 @@ def check_cut(scene_id: str, lost: float, limit: float) -> None:
     if lost > limit:
         raise SceneError(
             scene_id,
-            f"the teacher's framing cuts {lost:.0%} of what the student sees of its frames, so "
-            f"features would lie under other tokens; at most {limit:.0%} are allowed "
-            "(teachers.*.max_cut). Set teachers.*.framing: squash, which cuts nothing",
+            f"the teacher's framing cuts {lost:.0%} of its frames, so that features would lie "
+            f"under other tokens; at most {limit:.0%} are allowed (teachers.*.max_cut). Set "
+            "teachers.*.framing: squash, which cuts nothing; or a higher limit for a student that "
+            "sees the same part (prepare.resize: crop)",
         )
 
 

@@ -34,8 +34,8 @@ class TeacherSettings(Config):
     layer: int = -1
     """Block whose output is the feature; -1 is the last, after the final LayerNorm if any."""
     max_cut: float = Field(default=0.1, ge=0, le=1)
-    """Share of what the student sees of a frame that the teacher's framing may cut off; a scene
-    that loses more is a bad one. Portrait frames lose a quarter to "aspect"."""
+    """Share of a frame that the teacher's framing may cut off; a scene that loses more is a bad
+    one. Portrait frames lose a quarter to "aspect"."""
     licence: str = ""
     """Terms of the weights, kept with every feature file, e.g. "CC BY-NC 4.0"."""
 

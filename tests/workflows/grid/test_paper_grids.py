@@ -177,7 +177,7 @@ def test_gpus_that_the_workers_cannot_share_out_are_refused() -> None:
     with pytest.raises(ConfigError) as told:
         load_cells(FOLDER / "table4.yaml", sets=("training.workers=4",))
     (fault,) = told.value.faults
-    assert fault.path == "steps.finetune.gpus" and fault.line == 22
+    assert fault.path == "steps.finetune.gpus" and fault.line == 23
     assert "8 GPUs for training.workers: 4" in fault.message
     assert "set training.workers: 8, or gpus: 4" in fault.message
 

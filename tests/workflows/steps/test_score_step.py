@@ -12,7 +12,7 @@ import pytest
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.prediction_files import write_predictions
-from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.benchmarks.sample_files import read_samples, write_samples
 from threedrs_components.metrics.meteor.data import ABSENT
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
@@ -109,6 +109,14 @@ def test_missing_predictions_are_counted_and_announced(asked: Path, tmp_path: Pa
     assert reports.metrics["scanqa/missing"].value == len(questions) - 1
     assert reports.metrics["scanqa/em@1"].value == pytest.approx(100 / len(questions))
     assert any(text.startswith("scanrefer: ") for text in reports.warnings)
+
+
+def test_a_benchmark_of_which_no_scene_is_here_has_no_score(asked: Path, tmp_path: Path) -> None:
+    kept = [sample for sample in all_samples(asked) if sample.benchmark != "scanqa"]
+    write_samples((tmp_path / "evaluation.jsonl"), kept)
+    reports = scored(tmp_path, tmp_path, map(perfect, kept))
+    assert reports.warnings == ["scanqa has no score: none of its scenes is here"]
+    assert not any(name.startswith("scanqa/") for name in reports.metrics)
 
 
 def test_answers_that_cannot_be_read_are_warnings(asked: Path, tmp_path: Path) -> None:

@@ -152,7 +152,6 @@ class SharedSteps:
             weights=weights,
             grid=experiment.prepare.grid,
             area=experiment.teacher_area(),
-            resize=experiment.prepare.resize,
             num_frames=experiment.prepare.num_frames,
             splits=tuple(sorted(splits)),
             statistics_split=scenes.annotated_split,

@@ -49,7 +49,7 @@ def run(task: StepTask) -> None:
     if cut := {scene_id: each.cut for scene_id, each in sorted(extracted.items()) if each.cut}:
         most = max(cut, key=cut.__getitem__)
         task.warn(
-            f"{len(cut)} scenes: the teacher's framing cuts some of what the student sees, most of "
+            f"{len(cut)} scenes: the teacher's framing cuts off some of their frames, most of "
             f"scene {most}: {cut[most]:.0%} (framing: squash cuts nothing)"
         )
     statistics = splits[params.statistics_split]
@@ -88,7 +88,6 @@ class Extracting:
             params.grid,
             area=params.area,
             num_frames=params.num_frames,
-            resize=params.resize,
             max_cut=config.max_cut,
             skip_bad_scenes=params.on_bad_scene == "skip",
         )

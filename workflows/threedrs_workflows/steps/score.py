@@ -35,6 +35,9 @@ def run(task: StepTask) -> None:
     metrics: list[Metric] = []
     for done, scorer in enumerate(scorers):
         task.progress(done, len(scorers), scorer.kind)
+        if not samples[scorer.kind]:
+            task.warn(f"{scorer.kind} has no score: none of its scenes is here")
+            continue
         evaluation = scorer.evaluate(samples[scorer.kind], predictions[scorer.kind])
         for said in (*evaluation.warnings, *evaluation.unread):
             task.warn(f"{scorer.kind}: {said}")

@@ -19,8 +19,6 @@ class ExtractParams(StepParams):
     grid: int
     area: float = 1.0
     """Share of a frame's height and width that the grid covers."""
-    resize: Literal["squash", "crop"] = "squash"
-    """What the student sees of a frame."""
     num_frames: int
     splits: tuple[str, ...]
     statistics_split: str
