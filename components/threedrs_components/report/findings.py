@@ -62,7 +62,14 @@ class Finding:
         return f"{self.claim}: {self.verdict}. {self.evidence}.{caveat}"
 
 
-POSITION = ("*acc@0.25/position", "*acc@0.25", "*/f1@0.25", "*/em@1", "*accuracy*")
+POSITION = (
+    "*acc@0.25/position",
+    "*acc@0.25",
+    "*/f1@0.25",
+    "*/em@1",
+    "*accuracy*",
+    "vsibench/average",
+)
 """Metrics that need 3D position, cleanest first."""
 ATTRIBUTES = ("*acc@0.25/attribute",)
 SCORE = ("probe/score",)
