@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from threedrs_components.scenes.cross_checks import Check
 from threedrs_components.scenes.frames import drops_told
-from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
+from threedrs_components.scenes.prepared import FOUND, PreparedScenes
 
 REPORT = "preparation.json"
 """File of the report beside prepared scenes."""
@@ -21,16 +21,17 @@ def preparation_report(folder: Path, scene_ids: Iterable[str] | None = None) -> 
     `worst` holds for each check its lowest and highest value, `warnings` a line for each scene that
     lost frames or contradicts itself and was let pass.
     """
-    prepared = PreparedScenes(folder)
-    wanted = prepared.scenes() if scene_ids is None else scene_ids
+    wanted = PreparedScenes(folder).scenes() if scene_ids is None else scene_ids
     scenes, warnings = {}, []
     values: dict[str, dict[str, float]] = {}
-    for scene in (prepared[scene_id] for scene_id in wanted):
-        scenes[scene.scene_id] = _of_scene(scene)
-        warnings += scene_warnings(scene.scene_id, scene.dropped_frames, scene.checks)
-        for check in scene.checks:
+    for scene_id in wanted:
+        found = json.loads((folder / f"{scene_id}{FOUND}").read_text())
+        checks = [Check(**each) for each in found["checks"]]
+        scenes[scene_id] = {**found, "checks": {each.pop("name"): each for each in found["checks"]}}
+        warnings += scene_warnings(scene_id, found["dropped_frames"], checks)
+        for check in checks:
             if check.value is not None:
-                values.setdefault(check.name, {})[scene.scene_id] = check.value
+                values.setdefault(check.name, {})[scene_id] = check.value
     return {
         "scenes": scenes,
         "dropped_frames": sum(len(each["dropped_frames"]) for each in scenes.values()),
@@ -47,15 +48,6 @@ def scene_warnings(
     if dropped_frames:
         told.insert(0, f"{len(dropped_frames)} frames left out: {drops_told(dropped_frames)}")
     return [f"scene {scene_id}: {each}" for each in told]
-
-
-def _of_scene(scene: PreparedScene) -> dict[str, Any]:
-    checks = [asdict(check) for check in scene.checks]
-    return {
-        "frames": len(set(scene.frame_names)),
-        "dropped_frames": dict(scene.dropped_frames),
-        "checks": {check.pop("name"): check for check in checks},
-    }
 
 
 def _ends(values: dict[str, float]) -> dict[str, Any]:

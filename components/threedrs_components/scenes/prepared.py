@@ -79,9 +79,9 @@ class PreparedScene:
     has_proposals: bool = True
     """Whether a list of proposals, maybe an empty one, was there"""
     dropped_frames: Mapping[str, str] = field(default_factory=dict)
-    """Frames that are no part of the scene, and why"""
+    """Frames that are no part of the scene, and why; lies beside the file, not in it"""
     checks: tuple[Check, ...] = ()
-    """What was found of contradictions"""
+    """What was found of contradictions; lies beside the file, not in it"""
     key: str = ""
     """Of whatever it was made from, where somebody keeps account of that"""
 
@@ -100,6 +100,8 @@ PATCH_TENSORS = ("object_patches", "proposal_patches")
 """Written only with prepare.patch_grid."""
 METADATA = "scene"
 """Name of the metadata of a prepared file."""
+FOUND = ".found.json"
+"""Ending of the file with what a preparation found of a scene."""
 
 
 def prepare_scene(
@@ -277,8 +279,18 @@ def scene_points(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def write_prepared(prepared: PreparedScene, root: Path) -> Path:
-    """Write `<root>/<scene_id>.safetensors`; a reader never sees half a file."""
+    """Write `<root>/<scene_id>.safetensors`; a reader never sees half a file.
+
+    What was found on the way goes into a file beside it, before: limits and wording of checks must
+    not make other bytes of what training reads.
+    """
     root.mkdir(parents=True, exist_ok=True)
+    found = {
+        "frames": len(set(prepared.frame_names)),
+        "dropped_frames": dict(prepared.dropped_frames),
+        "checks": [asdict(check) for check in prepared.checks],
+    }
+    (root / f"{prepared.scene_id}{FOUND}").write_text(json.dumps(found))
     path = root / f"{prepared.scene_id}.safetensors"
     metadata = {
         "scene_id": prepared.scene_id,
@@ -286,8 +298,6 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "labels": json.dumps(prepared.labels),
         "voxel_m": json.dumps(prepared.voxel_m),
         "has_proposals": json.dumps(prepared.has_proposals),
-        "dropped_frames": json.dumps(dict(prepared.dropped_frames)),
-        "checks": json.dumps([asdict(check) for check in prepared.checks]),
         "key": prepared.key,
     }
     given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
@@ -344,8 +354,6 @@ class PreparedScenes:
             pairs=PairMatrix.from_arrays(pairs) if pairs else None,
             voxel_m=float(metadata["voxel_m"]),
             has_proposals=bool(json.loads(metadata.get("has_proposals", "true"))),
-            dropped_frames=json.loads(metadata.get("dropped_frames", "{}")),
-            checks=tuple(Check(**each) for each in json.loads(metadata.get("checks", "[]"))),
             key=metadata.get("key", ""),
             **tensors,
         )

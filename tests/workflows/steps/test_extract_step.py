@@ -62,7 +62,7 @@ def test_features_of_both_splits_and_statistics_of_one(
     statistics = read_statistics(step.out)
     assert statistics.scene_ids == tuple(text)
     assert (statistics.mean == feature_statistics(stored, text).mean).all()
-    assert json.loads((step.out / "bad_scenes.json").read_text()) == {}
+    assert json.loads((step.out / "bad_scenes.json").read_text()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine with a GPU grants it")

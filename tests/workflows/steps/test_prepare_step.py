@@ -10,7 +10,7 @@ import pytest
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
-from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.prepare_config import ChecksConfig, PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.teachers.colours import RGBConfig
@@ -48,18 +48,33 @@ def task(world: Path, root: Path, config: PrepareConfig) -> StepTask:
     return StepTask(params.identity(), inputs, root / "out", root / "scratch", Recorder(), settings)
 
 
-def test_bad_frames_are_told_and_contradictions_are_bad_scenes(world: Path, tmp_path: Path) -> None:
+def test_bad_frames_are_told_and_contradictions_are_bad_scenes(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     step = task(world, tmp_path, CONFIG)
     prepare.run(step)
-    report = json.loads((step.out / "preparation.json").read_text())
-    dropped = report["scenes"]["train00000"]["dropped_frames"]
-    assert [*dropped] == ["frame-000007", "frame-000002"]
-    assert (
-        report["scenes"]["train00000"]["checks"]["rotation error of poses"]["verdict"] == "passed"
-    )
-    assert "scene train00000: 2 frames left out" in report["warnings"][0]
-    bad = json.loads((step.out / "bad_scenes.json").read_text())
-    assert [*bad] == ["val00000"] and "they are world-to-camera" in bad["val00000"]
+    report = json.loads(capsys.readouterr().out)
+    found = report["scenes"]["train00000"]
+    assert [*found["dropped_frames"]] == ["frame-000007", "frame-000002"]
+    assert found["checks"]["rotation error of poses"]["verdict"] == "passed"
+    told = step.recorder
+    assert isinstance(told, Recorder)
+    assert any("scene train00000: 2 frames left out" in warning for warning in told.warnings)
+    measured = {metric.name: metric.value for metric in told.metrics}
+    assert measured["scenes/agreement_of_overlapping_views/lowest"] > 0.9
+    assert json.loads((step.out / "bad_scenes.json").read_text()) == ["val00000"]
+    assert any("they are world-to-camera" in warning for warning in told.warnings)
+
+
+def test_other_limits_that_a_scene_passes_make_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    def made(name: str, config: PrepareConfig) -> dict[str, bytes]:
+        (tmp_path / name).mkdir()
+        step = task(world, tmp_path / name, config)
+        prepare.run(step)
+        return {path.name: path.read_bytes() for path in step.out.iterdir()}
+
+    looser = ChecksConfig(min_agreement=0.6)
+    assert made("usual", CONFIG) == made("looser", CONFIG.model_copy(update={"checks": looser}))
 
 
 def test_a_contradiction_stops_the_step_where_bad_scenes_are_refused(

@@ -55,7 +55,7 @@ def run(task: StepTask) -> None:
     statistics = splits[params.statistics_split]
     write_statistics(task.scratch, [each for each in statistics if each not in skipped])
     _publish(task.scratch, task.out)
-    (task.out / "bad_scenes.json").write_text(json.dumps(skipped, sort_keys=True))
+    (task.out / "bad_scenes.json").write_text(json.dumps(sorted(skipped)))
     done = len(scene_ids) - len(skipped)
     task.metric(Metric("scenes/extracted", done, n=done, unit="scenes"))
     task.metric(Metric("scenes/skipped", len(skipped), n=done, unit="scenes"))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from threedrs_components.scenes.boxes import read_candidates
-from threedrs_components.scenes.preparation_report import REPORT, preparation_report
+from threedrs_components.scenes.preparation_report import preparation_report
 from threedrs_components.scenes.prepared import prepare_scene, write_prepared
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_platform.errors import DataError, SceneError
@@ -21,11 +23,11 @@ from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.processes import cpu_processes
 
 MOST_TOLD = 50
-"""Warnings about scenes that are shown; all stand in the report."""
+"""Warnings about scenes that are shown; all stand in the log."""
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes. Writes one file per scene, preparation.json and bad_scenes.json.
+    """Inputs: scenes. Writes one file per scene, and the ids of bad ones into bad_scenes.json.
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses none. A process for
     each CPU prepares them.
@@ -37,7 +39,7 @@ def run(task: StepTask) -> None:
         raise DataError("none of the scenes that the annotations name is among the scenes")
     missing = [each for each in scene_ids if not _path(task.scratch, each).is_file()]
     done, total = len(scene_ids) - len(missing), len(scene_ids)
-    bad: dict[str, str] = {}
+    bad: list[str] = []
     prepare = Preparing(params, task.inputs["scenes"], task.scratch)
     task.progress(done, total)
     with closing(spread(prepare, missing, cpu_processes(task))) as prepared:
@@ -45,18 +47,13 @@ def run(task: StepTask) -> None:
             if error is not None:
                 if params.prepare.on_bad_scene == "refuse":
                     raise error
-                bad[scene_id] = str(error)
+                bad.append(scene_id)
                 task.warn(f"skipped {error}")
             task.progress(number, total, scene_id)
     for path in sorted(task.scratch.glob("*.safetensors")):
         os.link(path, task.out / path.name)
-    report = preparation_report(task.out)
-    for warning in report["warnings"][:MOST_TOLD]:
-        task.warn(warning)
-    if len(report["warnings"]) > MOST_TOLD:
-        task.warn(f"{len(report['warnings']) - MOST_TOLD} warnings more stand in {REPORT}")
-    (task.out / REPORT).write_text(json.dumps(report, indent=1))
-    (task.out / "bad_scenes.json").write_text(json.dumps(bad, indent=1, sort_keys=True))
+    _tell(task, preparation_report(task.scratch))
+    (task.out / "bad_scenes.json").write_text(json.dumps(sorted(bad)))
     task.metric(Metric("scenes/skipped", len(bad), n=total, unit="scenes"))
 
 
@@ -86,6 +83,23 @@ class Preparing:
             return None
 
         return prepare
+
+
+def _tell(task: StepTask, report: Mapping[str, Any]) -> None:
+    """What was found of the scenes, into the log and the database.
+
+    Not into the artifact: another limit or wording would make all that reads it run again.
+    """
+    print(json.dumps(report))
+    warnings = report["warnings"]
+    for warning in warnings[:MOST_TOLD]:
+        task.warn(warning)
+    if len(warnings) > MOST_TOLD:
+        task.warn(f"{len(warnings) - MOST_TOLD} warnings more stand in the log of this step")
+    for name, found in report["worst"].items():
+        for end in ("lowest", "highest"):
+            metric = f"scenes/{re.sub('[^a-z]+', '_', name.lower())}/{end}"
+            task.metric(Metric(metric, found[end], n=found["scenes"], unit=""))
 
 
 def read_proposals(world: Path) -> dict[str, Float32]:
