@@ -26,18 +26,18 @@ _work: Callable[[Any], Any] | None = None
 
 
 def spread(
-    make: Make[T, U], items: Sequence[T], processes: int
+    make: Make[T, U], items: Sequence[T], processes: int, *, gpus: bool = False
 ) -> Generator[tuple[T, U], None, None]:
     """Each item with what the work made of it, in the order in which they are done.
 
     One process works here, in the order of the items. Several are started anew (nothing is forked),
-    take items as they become free, and end with this process or with the iteration. Of the GPUs
-    that this process sees each of them sees one, in turn.
+    take items as they become free, and end with this process or with the iteration.
 
     Args:
         make: must be picklable, as items and results must; see `Make`.
         items: what to work on.
         processes: how many at most.
+        gpus: let each of several see one GPU of those that this process sees, in turn.
 
     Raises:
         StepFailed: a process was killed from outside, most often for want of memory.
@@ -51,7 +51,7 @@ def spread(
     context = multiprocessing.get_context("spawn")
     places: SimpleQueue[str | None] = context.SimpleQueue()
     for number in range(processes):
-        places.put(_gpu_of(number))
+        places.put(_gpu_of(number) if gpus else None)
     pool = ProcessPoolExecutor(processes, context, _start, (make, places, os.getpid()))
     waiting: dict[Future[U], T] = {}
     rest = iter(items)
@@ -80,9 +80,11 @@ def _ended(waiting: dict[Future[U], T]) -> Iterator[tuple[T, U]]:
 
 
 def _gpu_of(number: int) -> str | None:
-    """The GPU of a process among those that are visible here, None where nobody says which are."""
+    """The GPU of a process among those that are visible here, None where they are pretended."""
+    if fake_gpus():
+        return None
     names = [name for name in os.environ.get(VISIBLE_GPUS, "").split(",") if name]
-    return names[number % len(names)] if names and not fake_gpus() else None
+    return names[number % len(names)] if names else str(number)
 
 
 def _start(make: Make[T, U], places: SimpleQueue[str | None], parent: int) -> None:

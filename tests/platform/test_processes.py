@@ -36,16 +36,19 @@ class Noting:
         return item * item, os.environ.get(VISIBLE_GPUS)
 
 
-def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VISIBLE_GPUS, "4,7")
+@pytest.mark.parametrize(("visible", "seen"), [("4,7", {"4", "7"}), ("", {"0", "1"})])
+def test_two_processes_do_what_one_does(
+    visible: str, seen: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VISIBLE_GPUS, visible)
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     alone = dict(spread(Noting(tmp_path / "one"), range(10), 1))
-    shared = dict(spread(Noting(tmp_path / "two"), range(10), 2))
+    shared = dict(spread(Noting(tmp_path / "two"), range(10), 2, gpus=True))
     assert {each: value for each, (value, _) in shared.items()} == {
         each: value for each, (value, _) in alone.items()
     }
-    assert {gpu for _, gpu in shared.values()} == {"4", "7"}
+    assert {gpu for _, gpu in shared.values()} == seen
     assert [path.name for path in (tmp_path / "one").iterdir()] == [str(os.getpid())]
     assert len([*(tmp_path / "two").iterdir()]) == 2
 

@@ -312,9 +312,9 @@ def experiment_id(experiment: Experiment) -> str:
 
 
 LATER = {
-    "scenes": ("min_frames",),
+    "scenes": ("min_frames", "depth_scale"),
     "prepare": ("checks",),
-    "teacher": ("max_cut",),
+    "teacher": ("max_cut", "frames"),
     "benchmarks": ("missing_scenes",),
 }
 """Settings that there were not always: at their defaults they are no part of an id, so that cells

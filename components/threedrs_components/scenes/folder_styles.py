@@ -34,8 +34,14 @@ class FolderStyle:
     pose_folder: str = ""
 
     def colors(self, folder: Path) -> dict[str, Path]:
-        """Colour files of a folder by frame name, in order of their numbers."""
-        return dict(sorted(self._colors(folder), key=lambda item: frame_order(item[0])))
+        """Colour files of a folder by frame name, in order of their numbers.
+
+        Of two files of a frame the first by name counts, so .jpg before .png.
+        """
+        found: dict[str, Path] = {}
+        for name, path in sorted(self._colors(folder), key=lambda item: item[1].name):
+            found.setdefault(name, path)
+        return dict(sorted(found.items(), key=lambda item: frame_order(item[0])))
 
     def depths(self, folder: Path) -> dict[str, Path]:
         """Depth files of a folder by frame name; of several endings the usual one."""

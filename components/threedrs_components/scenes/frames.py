@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from threedrs_platform.records import Float32, Scene, UInt8
+from threedrs_platform.storage import storage_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,13 +64,11 @@ def _depth_values(path: Path) -> NDArray[Any]:
         )
     if path.suffix not in (".npy", ".npz"):
         return np.asarray(_decoded(path))
-    try:
+    with _damage(path, "array cannot be read"):
         # A map is as large as the file at most, whatever the header says.
         if path.suffix == ".npy":
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
         return _only_array(path)
-    except Exception as error:  # a dozen kinds, of numpy, zipfile and zlib, for damaged files
-        raise UnreadableImage(f"array cannot be read ({error})") from error
 
 
 def _only_array(path: Path) -> NDArray[Any]:
@@ -171,9 +171,20 @@ def frame_tensor(images: UInt8) -> Tensor:
 
 
 def _decoded(path: Path) -> Image.Image:
+    with _damage(path, "image cannot be decoded"), Image.open(path) as image:
+        image.load()
+        return image
+
+
+@contextmanager
+def _damage(path: Path, what: str) -> Iterator[None]:
+    """Damaged files raise a dozen kinds, of Pillow, numpy, zipfile and zlib. A disk that fails to
+    deliver is another matter: its frame must not be left out of a result that is kept."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"image cannot be decoded ({error})") from error
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and (fault := storage_error(error, f"read {path}")):
+            raise fault from error
+        raise UnreadableImage(f"{what} ({error})") from error

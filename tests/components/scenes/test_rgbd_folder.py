@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shutil
@@ -12,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from threedrs_components.scenes import frames
 from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
-from threedrs_platform.errors import DataError, SceneError
+from threedrs_platform.errors import DataError, SceneError, StorageError
 
 
 def test_one_scene_folder_is_a_source_of_one_scene(scene_folder: Any) -> None:
@@ -319,3 +321,23 @@ def test_real_frames_are_read(redkitchen: Path) -> None:
     assert scene.depth[scene.depth > 0].min() > 0.3 and scene.depth.max() < 10
     assert 0.0 < (scene.depth == 0).mean() < 0.5
     np.testing.assert_allclose(scene.depth_intrinsics[0], [585, 0, 320])
+
+
+def test_a_disk_that_fails_is_no_bad_frame(
+    scene_folder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the frame would be left out of a result that is kept as that of the whole scene."""
+
+    def fail(path: Path) -> Any:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(frames.Image, "open", fail)
+    with pytest.raises(StorageError, match="input/output error"):
+        RGBDFolder(scene_folder.root, min_frames=1).load("kitchen")
+
+
+def test_of_two_colour_files_of_a_frame_the_first_by_name_counts(scene_folder: Any) -> None:
+    white = np.full((6, 8, 3), 255, np.uint8)
+    Image.fromarray(white).save(scene_folder.root / "frame-000001.color.jpg")
+    scene = RGBDFolder(scene_folder.root).load("kitchen")
+    assert len(scene.frame_names) == 3 and (scene.images[1] == 255).all()

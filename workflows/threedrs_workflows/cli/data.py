@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from threedrs_workflows.cli.output import columns, emit, say
 from threedrs_workflows.sources.catalogue import Source, catalogue, source_named
 
 if TYPE_CHECKING:
-    from threedrs_workflows.sources.check import GridState
+    from threedrs_workflows.sources.check import FileState, GridState
 
 SUMMARY = "what real data, students and teachers to fetch, and whether they are here and right"
 
@@ -118,16 +119,13 @@ def _check(args: argparse.Namespace, folder: str) -> int:
         "files": [asdict(file) for file in files],
         "grids": [{**asdict(grid), "can_run": grid.can_run} for grid in grids],
     }
-    file_rows = [
-        (each.state, each.path, (each.sha256 or "")[:12] or "-", each.note) for each in files
-    ]
     grid_rows = [(each.grid, "can run" if each.can_run else _hindrance(each)) for each in grids]
     states = Counter(each.state for each in files)
     told = ", ".join(f"{states[state]} {state}" for state in ("present", "missing", "wrong"))
     able = sum(each.can_run for each in grids)
     lines = [
         f"files under {folder} ({told}); state, path, sha256:",
-        columns(file_rows),
+        columns(_rows(files)),
         f"grids ({able} of {len(grids)} can run):",
         columns(grid_rows),
     ]
@@ -137,6 +135,11 @@ def _check(args: argparse.Namespace, folder: str) -> int:
     return 0 if able == len(grids) else MISSING
 
 
+def _rows(files: Iterable[FileState]) -> list[tuple[str, ...]]:
+    """State, path, first digits of the sha256, and what there is to say."""
+    return [(each.state, each.path, (each.sha256 or "")[:12] or "-", each.note) for each in files]
+
+
 def _hindrance(grid: GridState) -> str:
     """What a grid waits for: sources by name, or paths where none has them."""
     lacks = ", ".join(grid.sources or grid.missing)
@@ -144,10 +147,14 @@ def _hindrance(grid: GridState) -> str:
 
 
 def _fetch(args: argparse.Namespace, name: str, folder: str) -> int:
+    from threedrs_workflows.sources.check import check_files
     from threedrs_workflows.sources.fetch import fetch
 
     source = source_named(name)
     say(args, f"{name}: {source.size or 'of unknown size'}, licence: {source.licence}")
     got = fetch(name, Path(folder))
-    emit(args, {"source": name, "folder": str(got)}, f"{name} lies in {got}. {source.how}".strip())
-    return 0
+    files = [each for each in check_files(Path(folder)) if each.source == name]
+    text = [f"{name} lies in {got}. {source.how}".strip(), columns(_rows(files))]
+    content = {"source": name, "folder": str(got), "files": [asdict(each) for each in files]}
+    emit(args, content, "\n".join(text))
+    return WRONG if any(each.state == "wrong" for each in files) else 0

@@ -21,6 +21,7 @@ from threedrs_components.scenes.prepared import (
 )
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_platform.errors import DataError, SceneError, StorageError
+from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.records import Float32
 
 
@@ -70,6 +71,7 @@ def prepare_folder(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{out}: cannot hold prepared scenes: {error.strerror}") from error
+    code = CodeIndex().digest(f"{prepare_scene.__module__}:{prepare_scene.__name__}").modules
     done, summaries = PreparedScenes(out), []
     skipped: dict[str, str] = {}
     remade: list[str] = []
@@ -77,7 +79,7 @@ def prepare_folder(
     for number, scene_id in enumerate(scene_ids, start=1):
         try:
             own = candidates.get(scene_id)
-            key = _key(source.stamp(scene_id), config, own)
+            key = _key(code, source.stamp(scene_id), config, own)
             if scene_id not in done or _kept_key(done, scene_id) != key:
                 remade += [scene_id] if scene_id in done else []
                 prepared = prepare_scene(source.load(scene_id), own, config)
@@ -97,11 +99,11 @@ def prepare_folder(
     return Preparation(tuple(summaries), skipped, tuple(remade), report["worst"], warnings)
 
 
-def _key(stamp: str, config: PrepareConfig, proposals: Float32 | None) -> str:
-    """Of all that a prepared scene is made from, but not of what happens to other scenes."""
+def _key(code: str, stamp: str, config: PrepareConfig, proposals: Float32 | None) -> str:
+    """Of all that a prepared scene is made from and by, but not of what happens to others."""
     settings = config.model_dump(mode="json", exclude={"on_bad_scene"})
     boxes = None if proposals is None else proposals.tolist()
-    content = json.dumps([stamp, settings, boxes], sort_keys=True)
+    content = json.dumps([code, stamp, settings, boxes], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

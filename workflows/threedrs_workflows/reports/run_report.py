@@ -63,15 +63,15 @@ def run_report(
 
 def _about_annotations(database: Database, run_id: str) -> list[str]:
     """Which revisions of the annotations the numbers are of: another one gives other numbers."""
-    digests = {
-        name.removeprefix(RECORDS): digest[:12]
+    found = {
+        (name.removeprefix(RECORDS), digest[:12])
         for params in Runs(database).params_of(run_id, "samples")
         for name, digest in params.get("content", {}).items()
         if name.startswith(RECORDS)
     }
-    if not digests:
+    if not found:
         return []
-    listed = ", ".join(f"{name} {digests[name]}" for name in sorted(digests))
+    listed = ", ".join(f"{name} {digest}" for name, digest in sorted(found))
     return [f"annotation files, by the first digits of their sha256: {listed}"]
 
 

@@ -12,7 +12,8 @@ from threedrs_platform.processes import spread
 from threedrs_platform.steps import StepTask
 
 SCENES_AT_ONCE = 4
-"""What a process with a GPU takes at a time: the next scene is read while it works on one."""
+"""What a process with a GPU takes at a time, where there are enough: the next scene is read while
+it works on one."""
 U = TypeVar("U")
 Work = Callable[[Sequence[str]], Iterator[tuple[str, U]]]
 """Works on scenes one by one; yields each with what came of it."""
@@ -45,8 +46,9 @@ def over_gpus(
             task.progress(done, total, scene_id)
             yield scene_id, result
         return
-    batches = [scene_ids[at : at + SCENES_AT_ONCE] for at in range(0, total, SCENES_AT_ONCE)]
-    with closing(spread(_AtOnce(make), batches, processes)) as finished:
+    size = max(1, min(SCENES_AT_ONCE, total // processes))
+    batches = [scene_ids[at : at + size] for at in range(0, total, size)]
+    with closing(spread(_AtOnce(make), batches, processes, gpus=True)) as finished:
         for batch, results in finished:
             done += len(batch)
             task.progress(done, total, f"{batch[-1]}, on {processes} GPUs")
