@@ -69,7 +69,9 @@ class PrepareConfig(Config):
     """Rows and columns of vision patches per frame before pooling, R: what students with
     object_membership "released" pool object features from. None keeps no weights of patches."""
     voxel_m: float = Field(default=0.1, gt=0)
+    """Edge of the voxels that tell which pixels see the same place, in metres."""
     num_frames: int = Field(default=8, ge=1)
+    """Frames of a scene that the student sees, evenly chosen."""
     checks: ChecksConfig = ChecksConfig()
     """Limits of the cross-checks."""
     on_bad_scene: Literal["refuse", "skip"] = "refuse"

@@ -36,6 +36,7 @@ class ScanNetConfig(SceneSettings):
     proposals: Annotated[tuple[str, ...], PLACE] = ()
     """Candidate boxes per scene in the same form, e.g. scannet_val_pred_box.json."""
     num_frames: int = Field(default=32, ge=1)
+    """Frames per scene, evenly chosen among those that are listed."""
     min_frames: int = Field(default=MIN_FRAMES, ge=1)
     """Frames that must be left of a scene that lost some; see `RGBDFolderConfig`."""
 

@@ -26,7 +26,6 @@ from threedrs_platform.store.features import (
     write_features,
 )
 
-"""What the student sees of a frame: all of it, or its middle square; see `prepare.resize`."""
 ROUNDING = 0.01
 """Share that whole patches and pixels may cut."""
 

@@ -11,7 +11,9 @@ from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.scene import make_scene
 from threedrs_components.scenes.micro.write import write_scene
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_workflows.cli import main
+from threedrs_workflows.cli.scene_arguments import MILLIMETRES, MIN_FRAMES
 
 CONFIG = MicroWorldConfig(image_size=16, num_frames=3)
 
@@ -106,3 +108,8 @@ def test_a_value_out_of_range_names_its_flag(
 ) -> None:
     assert _prepare(rooms, "--voxel", "0") == 2
     assert "--voxel: Input should be greater than 0" in capsys.readouterr().err
+
+
+def test_defaults_of_flags_are_those_of_grids() -> None:
+    settings = RGBDFolderConfig(root="rooms")
+    assert (settings.depth_scale, settings.min_frames) == (MILLIMETRES, MIN_FRAMES)

@@ -21,7 +21,8 @@ def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="a posed RGB-D scene folder (7-Scenes or ScanNet file names), or a folder of them",
+        help="a posed RGB-D scene folder (file names of 7-Scenes, ScanNet or SensReader), or a "
+        "folder of them",
     )
     parser.add_argument(
         "--depth-scale",
@@ -32,11 +33,18 @@ def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--min-frames",
-        type=int,
+        type=positive_count,
         default=MIN_FRAMES,
         metavar="N",
         help="frames that must be left of a scene that lost bad ones (default %(default)s)",
     )
+
+
+def positive_count(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)
 
 
 def positive_number(text: str) -> float:
