@@ -101,8 +101,9 @@ def _write_scene(folder: Path, seed: int) -> np.ndarray:
         np.savetxt(folder / f"{name}.txt", pose)
     np.savetxt(folder / "intrinsic.txt", [[1170, 0, 648], [0, 1170, 484], [0, 0, 1]])
     np.savetxt(folder / "depth_intrinsic.txt", [[577, 0, 320], [0, 577, 240], [0, 0, 1]])
-    boxes = np.concatenate([rng.uniform(1, 5, (80, 3)), rng.uniform(0.3, 1.5, (80, 3))], 1)
-    boxes = boxes.astype(np.float32)
+    centres = rng.uniform((0, 0.5, 1.0), (1, 4.5, 2.0), (80, 3))
+    centres[:, 0] = np.round(centres[:, 0]) * ROOM[0]  # at one of two walls
+    boxes = np.concatenate([centres, rng.uniform(0.3, 1.5, (80, 3))], 1).astype(np.float32)
     write_scene_boxes(folder / "boxes.json", Boxes((*range(30),), ("thing",) * 30, boxes[:30]))
     return boxes[30:]
 
