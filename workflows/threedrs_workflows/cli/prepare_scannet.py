@@ -41,6 +41,7 @@ the annotation: scenes in which an object has lost all its vertices, which the r
 out, are kept as {id: box}.
 
 The same command goes on after a crash: finished scenes are kept unless settings or inputs changed.
+Streams may be deleted then: a changed annotation or new masks make boxes and proposals anew.
 Lists are made from all finished scenes in --out, so scenes can be added later. What was found is in
 OUT/scannet/preparation.json.
 

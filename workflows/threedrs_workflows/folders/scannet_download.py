@@ -118,6 +118,9 @@ def convert_download(request: DownloadRequest, progress: Progress) -> Conversion
         everything = converted_scenes(request.data)
         ours = {job.files.scene_id for job in jobs}
         others = [scene for scene in everything if scene.scene not in ours]
+        for scene in everything:
+            if scene.scene in bad:
+                bad[scene.scene] += "; lists hold it as it was made before"
         config = request.config.canonical()
         result = Conversion(
             made=tuple(made),
@@ -243,6 +246,8 @@ class _Plan:
 
     def _wanted(self) -> list[str]:
         if self._request.scenes is not None:
+            if not self._request.scenes:
+                raise DataError("no scene is asked for: what --scenes names is empty")
             return list(dict.fromkeys(self._request.scenes))
         scenes = self._download.scenes()
         if self._listed:
@@ -298,13 +303,14 @@ def _report(
     request: DownloadRequest, result: Conversion, everything: Sequence[ConvertedScene]
 ) -> dict[str, Any]:
     """What `preparation.json` says: every scene of DATA, and the bad ones, of earlier calls too."""
-    bad = _bad_before(request.data) | result.bad
     whole = {scene.scene for scene in everything}
+    before = _bad_before(request.data).items()
+    bad = {scene: why for scene, why in before if scene not in whole} | result.bad
     return {
         "root": str(request.root),
         "settings": request.config.canonical(),
         "scenes": {scene.scene: figures(scene) for scene in everything},
-        "bad": {scene: why for scene, why in sorted(bad.items()) if scene not in whole},
+        "bad": dict(sorted(bad.items())),
     }
 
 
