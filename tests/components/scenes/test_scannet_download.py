@@ -16,16 +16,16 @@ from threedrs_components.scenes.boxes import read_scene_boxes
 from threedrs_components.scenes.embodiedscan import FrameList
 from threedrs_components.scenes.png import depth_png
 from threedrs_components.scenes.rgbd_folder import load_folder
-from threedrs_components.scenes.scannet_download.convert import (
-    ConversionConfig,
-    SceneJob,
-    convert_scene,
-    finished,
-    read_record,
-)
+from threedrs_components.scenes.scannet_download.convert import convert_scene
 from threedrs_components.scenes.scannet_download.layout import Download, SceneFiles, read_splits
 from threedrs_components.scenes.scannet_download.masks import read_proposals
 from threedrs_components.scenes.scannet_download.ply import read_vertices
+from threedrs_components.scenes.scannet_download.scene_record import (
+    ConversionConfig,
+    SceneJob,
+    finished,
+    read_record,
+)
 from threedrs_components.scenes.scannet_download.sens import SensorStream
 from threedrs_components.testing.scannet_download import (
     Truth,
@@ -396,7 +396,7 @@ def test_without_its_stream_a_scene_gets_the_boxes_and_masks_of_now(job: SceneJo
     content = json.loads(job.files.groups.read_text())
     content["segGroups"][1]["label"] = "throne"
     job.files.groups.write_text(json.dumps(content))
-    job.masks.unlink()
+    aside = job.masks.rename(job.masks.with_suffix(".aside"))
     assert finished(job) is None
     now = convert_scene(dataclasses.replace(job, masks=None))
     assert "throne" in read_scene_boxes(SCENE, job.folder / "boxes.json")[0].labels
@@ -404,6 +404,8 @@ def test_without_its_stream_a_scene_gets_the_boxes_and_masks_of_now(job: SceneJo
     assert now.boxes_with_points == made.boxes_with_points
     assert {path.name: path.read_bytes() for path in job.folder.glob("0*")} == frames
     assert finished(job) == now
+    aside.rename(job.masks)
+    assert finished(job) is None and convert_scene(job).proposals == made.proposals
 
 
 def test_without_its_stream_a_scene_that_cannot_be_made_stays_as_it_is(job: SceneJob) -> None:

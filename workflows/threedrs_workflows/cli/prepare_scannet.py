@@ -194,7 +194,7 @@ def _request(args: argparse.Namespace) -> DownloadRequest:
     """What is asked for; a value out of range is a fault of its flag."""
     from pydantic import ValidationError
 
-    from threedrs_components.scenes.scannet_download.convert import ConversionConfig
+    from threedrs_components.scenes.scannet_download.scene_record import ConversionConfig
     from threedrs_platform.errors import ConfigError, Fault
     from threedrs_workflows.folders.scannet_download import DownloadRequest
 

@@ -14,13 +14,7 @@ from typing import Any
 
 from threedrs_components.benchmarks.label_map import read_label_map
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
-from threedrs_components.scenes.scannet_download.convert import (
-    ConversionConfig,
-    ConvertedScene,
-    SceneJob,
-    convert_scene,
-    finished,
-)
+from threedrs_components.scenes.scannet_download.convert import convert_scene
 from threedrs_components.scenes.scannet_download.layout import (
     LABELS,
     Download,
@@ -36,6 +30,12 @@ from threedrs_components.scenes.scannet_download.lists import (
     list_names,
 )
 from threedrs_components.scenes.scannet_download.masks import find_masks
+from threedrs_components.scenes.scannet_download.scene_record import (
+    ConversionConfig,
+    ConvertedScene,
+    SceneJob,
+    finished,
+)
 from threedrs_platform.compute.ray_tasks import RayCompute
 from threedrs_platform.errors import ConflictError, DataError, SceneError
 from threedrs_platform.processes import spread
