@@ -146,9 +146,9 @@ def test_a_picture_that_claims_to_be_huge_costs_no_other_scene(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = root / "scans/train00000/train00000.sens"
-    content = stream.read_bytes()
-    size = content.index(b"\xff\xc0") + 5
-    stream.write_bytes(content[:size] + b"\xff\xff\xff\xff" + content[size + 4 :])
+    whole = stream.read_bytes()
+    size = whole.index(b"\xff\xc0") + 5
+    stream.write_bytes(whole[:size] + b"\xff\xff\xff\xff" + whole[size + 4 :])
     content = told(root, capsys)
     assert content["made"] == 2 and "DecompressionBomb" in content["bad"]["train00000"]
 

@@ -118,9 +118,8 @@ def convert_download(request: DownloadRequest, progress: Progress) -> Conversion
         everything = converted_scenes(request.data)
         ours = {job.files.scene_id for job in jobs}
         others = [scene for scene in everything if scene.scene not in ours]
-        for scene in everything:
-            if scene.scene in bad:
-                bad[scene.scene] += "; lists hold it as it was made before"
+        for name in bad.keys() & {scene.scene for scene in everything}:
+            bad[name] += "; lists hold it as it was made before"
         config = request.config.canonical()
         result = Conversion(
             made=tuple(made),
