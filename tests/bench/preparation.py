@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from threedrs_components.scenes.boxes import write_box_lists, write_scene_boxes
-from threedrs_components.scenes.frames import write_png
+from threedrs_components.scenes.png import write_png
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.settings import PROPOSALS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from threedrs_components.json_files import read_json
 from threedrs_components.scenes.boxes import SCENE_PREFIX
-from threedrs_components.scenes.unreadable import UNREADABLE, said
+from threedrs_components.scenes.scene_names import is_scene_id
+from threedrs_components.scenes.unreadable import UNREADABLE, machine_fault, said
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Float32
 
@@ -69,7 +70,7 @@ def read_frame_lists(path: Path) -> dict[str, FrameList]:
 def _scene_id(name: str) -> str:
     """The scene that a sample_idx names: a folder of the posed images, and none elsewhere."""
     scene = name.removeprefix(SCENE_PREFIX)
-    if scene in ("", ".", "..") or any(character in scene for character in "/\\\0"):
+    if not is_scene_id(scene):
         raise ValueError(f"sample_idx {name!r} names no folder of a scene")
     return scene
 
@@ -87,13 +88,17 @@ def _frame_list(entry: Mapping[str, Any]) -> FrameList:
 
 
 def _content(path: Path) -> Any:
+    if path.suffix == ".json":
+        return read_json(path)
     try:
-        if path.suffix == ".json":
-            return json.loads(path.read_bytes())
         with path.open("rb") as stream:
             return _DataUnpickler(stream).load()
+    except MemoryError as error:  # a pickle says itself how much it wants
+        reason = "it asks for more memory than there is: it is damaged, or this machine too small"
+        raise DataError(f"{path}: cannot be read: {reason}") from error
     except UNREADABLE as error:
-        raise DataError(f"{path}: cannot be read: {said(error)}") from error
+        fault = machine_fault(error, path)
+        raise fault or DataError(f"{path}: cannot be read: {said(error)}") from error
 
 
 class _DataUnpickler(pickle.Unpickler):

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from threedrs_components.scenes.embodiedscan import read_frame_lists
-from threedrs_components.scenes.scannet_download.convert import (
+from threedrs_components.scenes.scannet_download.convert import convert_scene
+from threedrs_components.scenes.scannet_download.layout import SceneFiles
+from threedrs_components.scenes.scannet_download.scene_record import (
     ConversionConfig,
     ConvertedScene,
     SceneJob,
-    convert_scene,
 )
-from threedrs_components.scenes.scannet_download.layout import SceneFiles
 from threedrs_components.testing.scannet_download import write_scannet_download
 from threedrs_platform.errors import DataError
 

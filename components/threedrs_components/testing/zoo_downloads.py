@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from threedrs_components.scenes.frames import depth_to_millimetres, write_png
+from threedrs_components.scenes.frames import depth_to_millimetres
 from threedrs_components.scenes.micro.render import render
 from threedrs_components.scenes.micro.rooms import (
     intrinsics,
@@ -23,6 +23,7 @@ from threedrs_components.scenes.micro.rooms import (
     scene_generator,
 )
 from threedrs_components.scenes.micro.scene import MicroScene
+from threedrs_components.scenes.png import write_png
 from threedrs_platform.records import Boxes, Float32, UInt8
 
 WIDTH, HEIGHT = 256, 192

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from pathlib import Path
@@ -9,12 +10,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from threedrs_components.scenes import embodiedscan
 from threedrs_components.scenes.boxes import read_box_lists, read_candidates
 from threedrs_components.scenes.embodiedscan import read_frame_lists
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.scenes.scannet import AllImages, ScanNet, ScanNetConfig
 from threedrs_components.scenes.splits import scenes_of
-from threedrs_platform.errors import AnnotationError, ConfigError, DataError, SceneError
+from threedrs_platform.errors import (
+    AnnotationError,
+    ConfigError,
+    DataError,
+    SceneError,
+    StorageError,
+)
 
 NAMES = [f"{index * 10:05d}" for index in range(5)]
 
@@ -100,6 +108,46 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path.write_bytes(pickle.dumps({"data_list": [print]}))
     with pytest.raises(DataError, match=r"refuses to load builtins.print"):
         read_frame_lists(path)
+
+
+@pytest.mark.parametrize("name", ["..", "", "a/b", "x y"])
+def test_a_list_names_no_scene_that_is_no_folder(
+    infos: dict[str, Any], name: str, tmp_path: Path
+) -> None:
+    infos["data_list"][0]["sample_idx"] = f"scannet/{name}"
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps(infos))
+    with pytest.raises(DataError, match="names no folder of a scene"):
+        read_frame_lists(tmp_path / "other.pkl")
+
+
+def test_a_key_twice_in_a_json_list_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "infos.json"
+    path.write_text('{"data_list": [], "data_list": []}')
+    with pytest.raises(DataError, match="'data_list' occurs twice"):
+        read_frame_lists(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), StorageError, "Input/output error"),
+        (MemoryError(), DataError, "it is damaged, or this machine too small"),
+    ],
+)
+def test_a_failing_disk_and_a_lack_of_memory_are_told_from_damage(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: Exception,
+    kind: type[Exception],
+    reason: str,
+) -> None:
+    def load(unpickler: pickle.Unpickler) -> None:
+        raise error
+
+    monkeypatch.setattr(embodiedscan._DataUnpickler, "load", load)
+    (tmp_path / "infos.pkl").write_bytes(b"")
+    with pytest.raises(kind, match=reason):
+        read_frame_lists(tmp_path / "infos.pkl")
 
 
 def test_a_list_without_its_keys_says_which_are_needed(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +14,18 @@ from PIL import Image
 
 from threedrs_components.scenes.boxes import read_scene_boxes
 from threedrs_components.scenes.embodiedscan import FrameList
+from threedrs_components.scenes.png import depth_png
 from threedrs_components.scenes.rgbd_folder import load_folder
-from threedrs_components.scenes.scannet_download.convert import (
-    ConversionConfig,
-    SceneJob,
-    convert_scene,
-    finished,
-)
+from threedrs_components.scenes.scannet_download.convert import convert_scene
 from threedrs_components.scenes.scannet_download.layout import Download, SceneFiles, read_splits
 from threedrs_components.scenes.scannet_download.masks import read_proposals
 from threedrs_components.scenes.scannet_download.ply import read_vertices
-from threedrs_components.scenes.scannet_download.png import depth_png
+from threedrs_components.scenes.scannet_download.scene_record import (
+    ConversionConfig,
+    SceneJob,
+    finished,
+    read_record,
+)
 from threedrs_components.scenes.scannet_download.sens import SensorStream
 from threedrs_components.testing.scannet_download import (
     Truth,
@@ -300,14 +302,17 @@ def test_a_test_scene_needs_no_annotation_and_stays_as_it_was_scanned(job: Scene
 
 
 def test_infos_decide_which_frames_are_listed(job: SceneJob, truth: Truth) -> None:
-    names = ("00005", "00020")
+    names = ("00005", *(f"{index:05d}" for index in range(20, 28)))
     matrix = truth.alignment.astype(np.float32)
     intrinsics = load_folder_intrinsics(job)
     listed = FrameList(names, matrix, intrinsics)
     scene = convert_scene(dataclasses.replace(job, listed=listed))
-    assert scene.listed == list(names) and scene.frames == 5
+    assert scene.listed == list(names) and scene.frames == 12
     for wrong, reason in (
-        (dataclasses.replace(listed, frame_names=("00010",)), "frame 00010, which has no pose"),
+        (
+            dataclasses.replace(listed, frame_names=(*names[:7], "00003", "00010")),
+            "2 of 9 frames that EmbodiedScan lists have no pose .first 00003.; 8 must be left",
+        ),
         (dataclasses.replace(listed, frame_names=("00310",)), "lists frame 00310, the stream has"),
         (
             dataclasses.replace(listed, axis_alignment=np.eye(4, dtype=np.float32)),
@@ -317,6 +322,18 @@ def test_infos_decide_which_frames_are_listed(job: SceneJob, truth: Truth) -> No
     ):
         with pytest.raises(SceneError, match=reason):
             convert_scene(dataclasses.replace(job, listed=wrong))
+
+
+def test_a_listed_frame_without_a_pose_is_left_out_and_said(job: SceneJob, truth: Truth) -> None:
+    names = [f"{index:05d}" for index in range(2, 11)]
+    alignment = truth.alignment.astype(np.float32)
+    listed = FrameList(tuple(names), alignment, load_folder_intrinsics(job))
+    long = dataclasses.replace(listed, frame_names=(*names, "00020"))
+    scene = convert_scene(dataclasses.replace(job, listed=long))
+    assert scene.listed == ["00002", *names[2:-1], "00020"]
+    assert scene.remarks == [
+        "2 of 10 frames that EmbodiedScan lists have no pose (first 00003) and are left out"
+    ]
 
 
 def load_folder_intrinsics(job: SceneJob) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -340,10 +357,74 @@ def test_a_scene_is_finished_until_its_inputs_or_settings_change(job: SceneJob) 
     assert finished(job) is None
 
 
-def test_a_finished_scene_outlives_its_stream(job: SceneJob) -> None:
+def test_a_corrected_alignment_is_noticed_though_masks_have_a_file_of_the_same_name(
+    written: tuple[Path, dict[str, Truth]], job: SceneJob
+) -> None:
+    text = written[0] / "mask3d_text" / f"{SCENE}.txt"
+    job = dataclasses.replace(job, masks=text)
+    made = convert_scene(job)
+    assert finished(job) == made
+    path = job.files.alignment
+    path.write_text(path.read_text().replace("axisAlignment = ", "axisAlignment =  "))
+    assert finished(job) is None
+
+
+def test_a_changed_mask_that_the_text_lists_is_noticed(
+    written: tuple[Path, dict[str, Truth]], job: SceneJob, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(written[0] / "mask3d_text", tmp_path / "text")
+    job = dataclasses.replace(job, masks=folder / f"{SCENE}.txt")
+    made = convert_scene(job)
+    assert finished(job) == made
+    mask = next((folder / "pred_mask").iterdir())
+    mask.write_bytes(mask.read_bytes() + b"\n")
+    assert finished(job) is None
+
+
+def test_a_finished_scene_outlives_its_stream_and_inputs(job: SceneJob) -> None:
     made = convert_scene(job)
     job.files.stream.unlink()
+    job.files.groups.unlink()
     assert finished(job) == made
+
+
+def test_without_its_stream_a_scene_gets_the_boxes_and_masks_of_now(job: SceneJob) -> None:
+    assert job.masks is not None
+    made = convert_scene(job)
+    frames = {path.name: path.read_bytes() for path in job.folder.glob("0*")}
+    job.files.stream.unlink()
+    content = json.loads(job.files.groups.read_text())
+    content["segGroups"][1]["label"] = "throne"
+    job.files.groups.write_text(json.dumps(content))
+    aside = job.masks.rename(job.masks.with_suffix(".aside"))
+    assert finished(job) is None
+    now = convert_scene(dataclasses.replace(job, masks=None))
+    assert "throne" in read_scene_boxes(SCENE, job.folder / "boxes.json")[0].labels
+    assert (now.proposals, now.boxes, now.listed) == (None, made.boxes, made.listed)
+    assert now.boxes_with_points == made.boxes_with_points
+    assert {path.name: path.read_bytes() for path in job.folder.glob("0*")} == frames
+    assert finished(job) == now
+    aside.rename(job.masks)
+    assert finished(job) is None and convert_scene(job).proposals == made.proposals
+
+
+def test_without_its_stream_a_scene_that_cannot_be_made_stays_as_it_is(job: SceneJob) -> None:
+    made = convert_scene(job)
+    job.files.stream.unlink()
+    with pytest.raises(SceneError, match="other settings would need it"):
+        convert_scene(dataclasses.replace(job, config=ConversionConfig(frame_step=5)))
+    job.files.groups.write_text("[]")
+    with pytest.raises(SceneError, match="a JSON object was expected"):
+        convert_scene(job)
+    assert read_record(job.folder) == made and not list(job.out.glob(".*"))
+
+
+def test_a_picture_that_claims_to_be_huge_costs_its_scene_and_no_more(job: SceneJob) -> None:
+    content = job.files.stream.read_bytes()
+    start = content.index(b"\xff\xc0") + 5  # of the first frame's height and width
+    job.files.stream.write_bytes(content[:start] + b"\xff\xff\xff\xff" + content[start + 4 :])
+    with pytest.raises(SceneError, match="colour of frame 0 cannot be read: DecompressionBomb"):
+        convert_scene(job)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "..", "", "x\0y"])

@@ -46,6 +46,7 @@ def test_a_download_becomes_what_the_presets_read(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = told(root, capsys)
+    assert content["schema"] == "workflows.prepare-scannet/1"
     assert content["made"] == 3 and not content["bad"]
     assert content["scenes"]["val00000"]["proposals"] == len(
         json.loads((root / "../data/metadata/scannet_val_pred_box.json").read_text())[
@@ -132,6 +133,41 @@ def test_without_a_usable_scene_nothing_is_listed(
     assert prepare(root, "--scenes", "scene0000_00") == 2
     assert "no scene is usable; the first, scene0000_00: has no folder" in capsys.readouterr().err
     assert not (root.parent / "data/metadata").exists()
+
+
+def test_an_empty_list_of_scenes_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = root / "empty.txt"
+    empty.write_text("\n")
+    assert prepare(root, "--scenes", str(empty)) == 2
+    assert "no scene is asked for: what --scenes names is empty" in capsys.readouterr().err
+
+
+def test_a_picture_that_claims_to_be_huge_costs_no_other_scene(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = root / "scans/train00000/train00000.sens"
+    whole = stream.read_bytes()
+    size = whole.index(b"\xff\xc0") + 5
+    stream.write_bytes(whole[:size] + b"\xff\xff\xff\xff" + whole[size + 4 :])
+    content = told(root, capsys)
+    assert content["made"] == 2 and "DecompressionBomb" in content["bad"]["train00000"]
+
+
+def test_without_streams_annotations_are_followed_and_a_bad_one_leaves_the_scene(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.move(root / "mask", root / "later")
+    assert told(root, capsys)["scenes"]["val00000"]["proposals"] is None
+    for stream in root.glob("scans/*/*.sens"):
+        stream.unlink()
+    shutil.move(root / "later", root / "mask")
+    (root / "scans/train00001/train00001.aggregation.json").write_text("[]")
+    content = told(root, capsys)
+    assert (content["made"], content["kept"]) == (1, 1)
+    assert content["scenes"]["val00000"]["proposals"] > 0
+    assert content["bad"]["train00001"].endswith("; lists hold it as it was made before")
+    report = json.loads((root.parent / "data/scannet/preparation.json").read_text())
+    assert sorted(report["scenes"]) == SCENES and list(report["bad"]) == ["train00001"]
 
 
 def test_splits_must_come_from_somewhere(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,7 @@ def _run_verb(first: argparse.Namespace) -> int:
     )
     module.add_arguments(parser)
     rest = ["--help"] if first.help else rest
-    given = argparse.Namespace(**_defaults(), verb=first.verb)
+    given = argparse.Namespace(**_defaults(), verb=name.replace(" ", "-"))
     for name in _defaults():
         if hasattr(first, name):
             setattr(given, name, getattr(first, name))

@@ -41,6 +41,7 @@ the annotation: scenes in which an object has lost all its vertices, which the r
 out, are kept as {id: box}.
 
 The same command goes on after a crash: finished scenes are kept unless settings or inputs changed.
+Streams may be deleted then: a changed annotation or new masks make boxes and proposals anew.
 Lists are made from all finished scenes in --out, so scenes can be added later. What was found is in
 OUT/scannet/preparation.json.
 
@@ -193,7 +194,7 @@ def _request(args: argparse.Namespace) -> DownloadRequest:
     """What is asked for; a value out of range is a fault of its flag."""
     from pydantic import ValidationError
 
-    from threedrs_components.scenes.scannet_download.convert import ConversionConfig
+    from threedrs_components.scenes.scannet_download.scene_record import ConversionConfig
     from threedrs_platform.errors import ConfigError, Fault
     from threedrs_workflows.folders.scannet_download import DownloadRequest
 

@@ -14,13 +14,7 @@ from typing import Any
 
 from threedrs_components.benchmarks.label_map import read_label_map
 from threedrs_components.scenes.embodiedscan import FrameList, read_frame_lists
-from threedrs_components.scenes.scannet_download.convert import (
-    ConversionConfig,
-    ConvertedScene,
-    SceneJob,
-    convert_scene,
-    finished,
-)
+from threedrs_components.scenes.scannet_download.convert import convert_scene
 from threedrs_components.scenes.scannet_download.layout import (
     LABELS,
     Download,
@@ -36,6 +30,12 @@ from threedrs_components.scenes.scannet_download.lists import (
     list_names,
 )
 from threedrs_components.scenes.scannet_download.masks import find_masks
+from threedrs_components.scenes.scannet_download.scene_record import (
+    ConversionConfig,
+    ConvertedScene,
+    SceneJob,
+    finished,
+)
 from threedrs_platform.compute.ray_tasks import RayCompute
 from threedrs_platform.errors import ConflictError, DataError, SceneError
 from threedrs_platform.processes import spread
@@ -118,6 +118,8 @@ def convert_download(request: DownloadRequest, progress: Progress) -> Conversion
         everything = converted_scenes(request.data)
         ours = {job.files.scene_id for job in jobs}
         others = [scene for scene in everything if scene.scene not in ours]
+        for name in bad.keys() & {scene.scene for scene in everything}:
+            bad[name] += "; lists hold it as it was made before"
         config = request.config.canonical()
         result = Conversion(
             made=tuple(made),
@@ -243,6 +245,8 @@ class _Plan:
 
     def _wanted(self) -> list[str]:
         if self._request.scenes is not None:
+            if not self._request.scenes:
+                raise DataError("no scene is asked for: what --scenes names is empty")
             return list(dict.fromkeys(self._request.scenes))
         scenes = self._download.scenes()
         if self._listed:
@@ -298,13 +302,14 @@ def _report(
     request: DownloadRequest, result: Conversion, everything: Sequence[ConvertedScene]
 ) -> dict[str, Any]:
     """What `preparation.json` says: every scene of DATA, and the bad ones, of earlier calls too."""
-    bad = _bad_before(request.data) | result.bad
     whole = {scene.scene for scene in everything}
+    before = _bad_before(request.data).items()
+    bad = {scene: why for scene, why in before if scene not in whole} | result.bad
     return {
         "root": str(request.root),
         "settings": request.config.canonical(),
         "scenes": {scene.scene: figures(scene) for scene in everything},
-        "bad": {scene: why for scene, why in sorted(bad.items()) if scene not in whole},
+        "bad": dict(sorted(bad.items())),
     }
 
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from threedrs_components.scenes.boxes import write_box_lists, write_scene_boxes
 from threedrs_components.scenes.frames import (
     depth_to_millimetres,
-    write_png,
 )
 from threedrs_components.scenes.micro.annotations import Records, annotate, write_annotations
 from threedrs_components.scenes.micro.control import (
@@ -29,6 +28,7 @@ from threedrs_components.scenes.micro.control import (
 from threedrs_components.scenes.micro.proposals import propose
 from threedrs_components.scenes.micro.rooms import scene_generator
 from threedrs_components.scenes.micro.scene import MicroScene, make_scene, scene_name
+from threedrs_components.scenes.png import write_png
 from threedrs_components.scenes.settings import Role
 from threedrs_platform.records import Float32
 

@@ -2,212 +2,146 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import shutil
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from threedrs_components.scenes.boxes import write_scene_boxes
-from threedrs_components.scenes.embodiedscan import FrameList
-from threedrs_components.scenes.frames import MILLIMETRES, NO_READING
+from threedrs_components.scenes.frames import depth_to_millimetres, read_depth
+from threedrs_components.scenes.png import depth_png
+from threedrs_components.scenes.rgbd_folder import MIN_FRAMES
 from threedrs_components.scenes.scannet_download.alignment import aligned, read_alignment
+from threedrs_components.scenes.scannet_download.box_points import BoxPoints
 from threedrs_components.scenes.scannet_download.instances import Instances, read_instances
-from threedrs_components.scenes.scannet_download.layout import SceneFiles, stamp_of
 from threedrs_components.scenes.scannet_download.masks import Proposals, read_proposals
 from threedrs_components.scenes.scannet_download.ply import read_vertices
-from threedrs_components.scenes.scannet_download.png import depth_png
-from threedrs_components.scenes.scannet_download.sens import SensorStream
-from threedrs_platform.config import Config
+from threedrs_components.scenes.scannet_download.scene_record import (
+    RECORD,
+    ConvertedScene,
+    SceneJob,
+    read_record,
+)
+from threedrs_components.scenes.scannet_download.sens import SensorStream, is_rigid
+from threedrs_components.scenes.unreadable import scene_errors
 from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Boxes, Float32
 from threedrs_platform.storage import storage_errors
 
-RECORD = "conversion.json"
-"""Stands in a finished scene folder, and tells what it was made of and what it holds."""
-FORMAT = 1
-"""Of the record and the files beside it; a scene of another format is made again."""
-POINTS_A_SIDE = 30
-"""Rows of depth that boxes are held against, and about as many columns."""
-NEAR_M = 0.05
-"""A point so close to a box counts as in it: depth is noisy and surfaces are boundaries."""
+BOXES = "boxes.json"
 FEWEST_BOXES, LEAST_SHARE = 4, 0.5
 """Of so many boxes at least this share must hold a point of the frames."""
 SAME_MATRIX, SAME_FOCAL = 1e-3, 1e-2
 """How far EmbodiedScan's alignment, and its intrinsics in focal lengths, may be from the scan's."""
 
 
-class ConversionConfig(Config):
-    """What is taken from a download."""
-
-    frame_step: int = Field(default=10, ge=1)
-    """Every so many frames of the stream, counted from the first, with or without a pose."""
-    jpeg: Literal["stored", "reencode"] = "stored"
-    """Colour as the stream has it, or encoded again as the released script does."""
-    max_proposals: int = Field(default=50, ge=1)
-    """Masks of Mask3D that are read, in the order of their file."""
-
-
-@dataclass(frozen=True)
-class SceneJob:
-    """One scene to convert."""
-
-    files: SceneFiles
-    split: str
-    out: Path
-    """The folder of posed images; gets one folder for the scene."""
-    config: ConversionConfig
-    listed: FrameList | None = None
-    """What EmbodiedScan says of the scene; without it the frames with a pose are listed."""
-    masks: Path | None = None
-    labels: frozenset[str] | None = None
-    """Names that the label table knows."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the scene goes."""
-        return self.out / self.files.scene_id
-
-    def settings(self) -> str:
-        """Digest of all that is decided for the scene; not of its files."""
-        listed = self.listed
-        said = listed and [
-            listed.frame_names,
-            listed.axis_alignment.tolist(),
-            listed.depth_intrinsics.tolist(),
-        ]
-        decided = [FORMAT, self.config.identity(), self.split, said]
-        return hashlib.sha256(json.dumps(decided).encode()).hexdigest()[:12]
-
-    def inputs(self) -> dict[str, list[int]]:
-        """Size and time of change of every input file that is there."""
-        stamp = self.files.stamp() | stamp_of([self.masks] if self.masks else [])
-        return {name: list(values) for name, values in stamp.items()}
-
-
-@dataclass(frozen=True)
-class ConvertedScene:
-    """What a converted scene holds; JSON-ready."""
-
-    scene: str
-    split: str
-    settings: str
-    config: dict[str, Any]
-    inputs: dict[str, list[int]]
-    frames_in_stream: int
-    frames: int
-    """Written, with or without a pose."""
-    without_pose: int
-    listed: list[str]
-    """Names of the frames that a student may see."""
-    axis_alignment: list[list[float]]
-    depth_intrinsics: list[list[float]]
-    boxes: dict[str, list[float]]
-    """Centre and size of each object by its id in the annotation."""
-    vanished: list[int]
-    """Objects without a vertex of their own."""
-    unknown_labels: list[str]
-    proposals: list[list[float]] | None
-    """None where no file of masks was given."""
-    empty_masks: int
-    boxes_with_points: float | None
-    """Share of the boxes that hold a point of the frames' depth."""
-    remarks: list[str]
-    seconds: float
-
-
-def finished(job: SceneJob) -> ConvertedScene | None:
-    """The scene as it stands, if it was made whole by these settings of these inputs.
-
-    A scene whose stream has been removed since is kept: nothing could make it again.
-    """
-    found = read_record(job.folder)
-    if found is None or found.settings != job.settings():
-        return None
-    return found if found.inputs == job.inputs() or not job.files.stream.is_file() else None
-
-
-def read_record(folder: Path) -> ConvertedScene | None:
-    """What a converted scene folder says of itself; None of one that is unfinished or no such."""
-    try:
-        return ConvertedScene(**json.loads((folder / RECORD).read_bytes()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
 def convert_scene(job: SceneJob) -> ConvertedScene:
     """Write a scene whole or not at all; what stood in its place is replaced, or made unfinished.
 
+    Without its stream a scene that was made by the same settings keeps its frames, and gets boxes
+    and proposals of the files that are there now. If it cannot, it stays as it is.
+
     Raises:
         SceneError: a file is missing, damaged, or of another scene.
-        StorageError: the output cannot be written.
+        StorageError: a file cannot be read for reasons of the machine, or the output not written.
     """
     began = time.monotonic()
-    partial = job.out / f".{job.files.scene_id}.{uuid.uuid4().hex}"
-    with storage_errors(f"write {job.folder}"):
-        try:
+    before = None if job.files.stream.is_file() else _made_before(job)
+    with storage_errors(f"write {job.folder}"), _partial_folder(job) as partial:
+        if before is None:
             (job.folder / RECORD).unlink(missing_ok=True)
-            partial.mkdir(parents=True)
-            scene = _Conversion(job, partial).run()
-            scene = dataclasses.replace(scene, seconds=round(time.monotonic() - began, 2))
-            (partial / RECORD).write_text(json.dumps(dataclasses.asdict(scene)) + "\n")
+        scene = _Conversion(job, partial, before).run()
+        scene = dataclasses.replace(scene, seconds=round(time.monotonic() - began, 2))
+        (partial / RECORD).write_text(json.dumps(dataclasses.asdict(scene)) + "\n")
+        if before is None:
             if job.folder.exists():
                 shutil.rmtree(job.folder)
             partial.rename(job.folder)
-            return scene
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        else:  # the record last: killed before, it has the old inputs, and this is done again
+            for name in (BOXES, RECORD):
+                if (partial / name).is_file():
+                    (partial / name).replace(job.folder / name)
+        return scene
+
+
+def _made_before(job: SceneJob) -> ConvertedScene:
+    """The scene that still has its frames though the stream is gone."""
+    found = read_record(job.folder)
+    if found is None or found.settings != job.settings():
+        reason = "stream is missing"
+        if found is not None:
+            reason += "; the scene stays as it is, other settings would need it"
+        raise SceneError(job.files.scene_id, reason, job.files.stream)
+    return found
+
+
+@contextlib.contextmanager
+def _partial_folder(job: SceneJob) -> Iterator[Path]:
+    """A folder beside the scene's that nobody else knows, and that does not stay."""
+    partial = job.out / f".{job.files.scene_id}.{uuid.uuid4().hex}"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Film:
+    """What a scene has of its stream."""
+
+    frames_in_stream: int
+    frames: int
+    without_pose: int
+    listed: list[str]
+    depth_intrinsics: Float32
+    """[3, 3]"""
+    remarks: list[str]
 
 
 class _Conversion:
     """The conversion of one scene into a folder that nobody else knows yet."""
 
-    def __init__(self, job: SceneJob, folder: Path) -> None:
-        self.job, self.files, self.folder = job, job.files, folder
+    def __init__(self, job: SceneJob, folder: Path, before: ConvertedScene | None) -> None:
+        self.job, self.files, self.folder, self.before = job, job.files, folder, before
+        self.inputs = job.inputs()
+        if before is not None:
+            self.inputs["stream"] = before.inputs["stream"]
         self.remarks: list[str] = []
 
     def run(self) -> ConvertedScene:
         """Annotations first, for they are quickly found to be wrong; then the stream."""
         alignment = self._alignment()
         instances, proposals = self._boxes(alignment)
-        with SensorStream(self.files.scene_id, self.files.stream) as stream:
-            header = stream.header
-            depth_intrinsics = self._depth_intrinsics(header.depth_intrinsics)
-            share = _Share(instances.objects.boxes, alignment, depth_intrinsics)
-            names, posed = self._frames(stream, share)
-            for name, matrix in (
-                ("intrinsic.txt", header.color_intrinsics),
-                ("depth_intrinsic.txt", header.depth_intrinsics),
-            ):
-                _write_matrix(self.folder / name, matrix)
-        if stream.remark:
-            self.remarks.append(stream.remark)
-        self._check_share(share)
         boxes = instances.objects
+        points = BoxPoints(boxes.boxes, alignment)
+        film = self._film(points) if self.before is None else self._film_before(self.before, points)
+        self._check_share(points)
         if self._is_annotated:
             extra = {"axis_alignment": alignment.tolist()}
-            write_scene_boxes(self.folder / "boxes.json", boxes, **extra)
+            write_scene_boxes(self.folder / BOXES, boxes, **extra)
         known = self.job.labels
         return ConvertedScene(
             scene=self.files.scene_id,
             split=self.job.split,
             settings=self.job.settings(),
             config=self.job.config.canonical(),
-            inputs=self.job.inputs(),
-            frames_in_stream=header.num_frames,
-            frames=len(names),
-            without_pose=len(names) - len(posed),
-            listed=self._listed(posed),
+            inputs=self.inputs,
+            frames_in_stream=film.frames_in_stream,
+            frames=film.frames,
+            without_pose=film.without_pose,
+            listed=film.listed,
             axis_alignment=alignment.tolist(),
-            depth_intrinsics=depth_intrinsics.tolist(),
+            depth_intrinsics=film.depth_intrinsics.tolist(),
             boxes={
                 str(key): box
                 for key, box in zip(boxes.object_ids, boxes.boxes.tolist(), strict=True)
@@ -216,8 +150,9 @@ class _Conversion:
             unknown_labels=sorted(set(boxes.labels) - known) if known is not None else [],
             proposals=None if proposals is None else proposals.boxes.tolist(),
             empty_masks=proposals.empty if proposals else 0,
-            boxes_with_points=share.value(),
-            remarks=self.remarks,
+            boxes_with_points=points.share(),
+            stream_remarks=film.remarks,
+            remarks=[*self.remarks, *film.remarks],
             seconds=0.0,
         )
 
@@ -269,7 +204,49 @@ class _Conversion:
             raise self._fault("its depth intrinsics are not those of the EmbodiedScan list")
         return given
 
-    def _frames(self, stream: SensorStream, share: _Share) -> tuple[list[str], list[str]]:
+    def _film(self, points: BoxPoints) -> _Film:
+        """Write what is wanted of the stream."""
+        with SensorStream(self.files.scene_id, self.files.stream) as stream:
+            header = stream.header
+            depth_intrinsics = self._depth_intrinsics(header.depth_intrinsics)
+            names, posed = self._frames(stream, points, depth_intrinsics)
+            for name, matrix in (
+                ("intrinsic.txt", header.color_intrinsics),
+                ("depth_intrinsic.txt", header.depth_intrinsics),
+            ):
+                _write_matrix(self.folder / name, matrix)
+        listed, remark = self._listed(posed)
+        return _Film(
+            frames_in_stream=header.num_frames,
+            frames=len(names),
+            without_pose=len(names) - len(posed),
+            listed=listed,
+            depth_intrinsics=depth_intrinsics,
+            remarks=[text for text in (stream.remark, remark) if text],
+        )
+
+    def _film_before(self, before: ConvertedScene, points: BoxPoints) -> _Film:
+        """What was written of the stream before it was removed."""
+        intrinsics = np.array(before.depth_intrinsics, dtype=np.float32)
+        folder = self.job.folder
+        for path in sorted(folder.glob("[0-9]*.txt")):
+            with scene_errors(self.files.scene_id, path, "frame written before"):
+                pose = np.loadtxt(path).reshape(4, 4).astype(np.float32)
+                if is_rigid(pose):
+                    depth = depth_to_millimetres(read_depth(path.with_suffix(".png")))
+                    points.add(depth, pose, intrinsics)
+        return _Film(
+            frames_in_stream=before.frames_in_stream,
+            frames=before.frames,
+            without_pose=before.without_pose,
+            listed=before.listed,
+            depth_intrinsics=intrinsics,
+            remarks=before.stream_remarks,
+        )
+
+    def _frames(
+        self, stream: SensorStream, points: BoxPoints, depth_intrinsics: Float32
+    ) -> tuple[list[str], list[str]]:
         """Write the wanted frames; returns the names of all, and of those with a pose."""
         wanted = set(range(0, stream.header.num_frames, self.job.config.frame_step))
         if self.job.listed is not None:
@@ -285,7 +262,7 @@ class _Conversion:
             names.append(name)
             if frame.has_pose:
                 posed.append(name)
-                share.add(depth, frame.pose)
+                points.add(depth, frame.pose, depth_intrinsics)
         if not posed:
             raise self._fault("no frame has a pose", self.files.stream)
         return names, posed
@@ -297,55 +274,30 @@ class _Conversion:
             raise self._fault(f"EmbodiedScan lists frame {name}, the stream has {frames}")
         return index
 
-    def _listed(self, posed: list[str]) -> list[str]:
+    def _listed(self, posed: list[str]) -> tuple[list[str], str]:
+        """Frames that a student may see, and what is to be said of the others."""
         if self.job.listed is None:
-            return posed
-        lost = sorted(set(self.job.listed.frame_names) - set(posed))
-        if lost:
-            raise self._fault(f"EmbodiedScan lists frame {lost[0]}, which has no pose")
-        return list(self.job.listed.frame_names)
+            return posed, ""
+        names = self.job.listed.frame_names
+        having_pose = set(posed)
+        left = [name for name in names if name in having_pose]
+        if len(left) == len(names):
+            return left, ""
+        first = next(name for name in names if name not in having_pose)
+        lost = f"{len(names) - len(left)} of {len(names)} frames that EmbodiedScan lists have no "
+        lost += f"pose (first {first})"
+        if len(left) < MIN_FRAMES:
+            raise self._fault(f"{lost}; {MIN_FRAMES} must be left", self.files.stream)
+        return left, f"{lost} and are left out"
 
-    def _check_share(self, share: _Share) -> None:
-        value = share.value()
-        if value is not None and len(share.boxes) >= FEWEST_BOXES and value < LEAST_SHARE:
+    def _check_share(self, points: BoxPoints) -> None:
+        value = points.share()
+        if value is not None and len(points.boxes) >= FEWEST_BOXES and value < LEAST_SHARE:
             raise self._fault(
                 f"only {value:.0%} of its boxes hold a point of its frames: mesh, alignment or "
                 "stream are of another scene",
                 self.files.mesh,
             )
-
-
-class _Share:
-    """Which boxes hold a point of the frames' depth."""
-
-    def __init__(self, boxes: Float32, alignment: NDArray[np.float64], intrinsics: Float32) -> None:
-        self.boxes = boxes
-        self._low = boxes[:, :3] - boxes[:, 3:] / 2 - NEAR_M
-        self._high = boxes[:, :3] + boxes[:, 3:] / 2 + NEAR_M
-        self._found = np.zeros(len(boxes), dtype=bool)
-        self._alignment, self._inverse = alignment, np.linalg.inv(intrinsics)
-
-    def add(self, depth: NDArray[np.uint16], pose: Float32) -> None:
-        """Look at some points of a frame."""
-        left = np.flatnonzero(~self._found)
-        height, width = depth.shape
-        every = max(1, min(height, width) // POINTS_A_SIDE)
-        rows, columns = np.mgrid[0:height:every, 0:width:every]
-        z = depth[rows, columns].astype(np.float64)
-        valid = (z > 0) & (z < NO_READING)
-        if not len(left) or not valid.any():
-            return
-        pixels = np.stack([columns[valid], rows[valid], np.ones(valid.sum())])
-        local = self._inverse @ pixels * (z[valid] / MILLIMETRES)
-        to_world = self._alignment @ pose
-        points = (to_world[:3, :3] @ local).T + to_world[:3, 3]
-        for box in left:
-            inside = (points >= self._low[box]) & (points <= self._high[box])
-            self._found[box] = inside.all(axis=1).any()
-
-    def value(self) -> float | None:
-        """Share of the boxes; None of no boxes."""
-        return round(float(self._found.mean()), 3) if len(self._found) else None
 
 
 def _write_matrix(path: Path, matrix: Float32) -> None:

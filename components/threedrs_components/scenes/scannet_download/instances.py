@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threedrs_components.json_files import read_json
 from threedrs_components.scenes.unreadable import scene_errors
 from threedrs_platform.records import Boxes, Float32
 
@@ -53,7 +53,7 @@ def read_instances(
 
 
 def _of_scene(path: Path, scene_id: str) -> dict[str, Any]:
-    content = json.loads(path.read_bytes())
+    content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"a JSON object was expected, this is a {type(content).__name__}")
     named = content.get("sceneId", scene_id)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from threedrs_components.scenes.scene_names import is_scene_id
 from threedrs_platform.errors import DataError, SceneError
 
 SPLITS = ("train", "val", "test")
-SCENE = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
-"""What may name a scene: a folder's name that climbs nowhere."""
 LABELS = "scannetv2-labels.combined.tsv"
 MESH, SEGMENTS = "_vh_clean_2.ply", "_vh_clean_2.0.010000.segs.json"
 GROUPS = (".aggregation.json", "_vh_clean.aggregation.json")
@@ -52,19 +51,13 @@ class SceneFiles:
         """Axis alignment, and what else is known of the scan."""
         return self._named(".txt")
 
-    def stamp(self) -> dict[str, tuple[int, int]]:
-        """Size and time of change of every input that is there."""
-        paths = (self.stream, self.mesh, self.segments, self.groups, self.alignment)
-        return stamp_of(paths)
+    def by_role(self) -> dict[str, Path]:
+        """Every input."""
+        roles = ("stream", "mesh", "segments", "groups", "alignment")
+        return {role: getattr(self, role) for role in roles}
 
     def _named(self, ending: str) -> Path:
         return self.folder / (self.scene_id + ending)
-
-
-def stamp_of(paths: Iterable[Path]) -> dict[str, tuple[int, int]]:
-    """Name, size and time of change of files that are there."""
-    stats = {path.name: path.stat() for path in paths if path.is_file()}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
 class Download:
@@ -84,7 +77,7 @@ class Download:
             for name in FOLDERS
             if (self.root / name).is_dir()
             for folder in (self.root / name).iterdir()
-            if SCENE.fullmatch(folder.name)
+            if is_scene_id(folder.name)
             and any((folder / (folder.name + ending)).is_file() for ending in (".sens", MESH))
         }
         return sorted(found)
@@ -95,7 +88,7 @@ class Download:
         Raises:
             SceneError: its name would climb out of the download, or it has no folder.
         """
-        if not SCENE.fullmatch(scene_id):
+        if not is_scene_id(scene_id):
             raise SceneError(scene_id, "is no name of a scene, which is one folder's")
         for name in FOLDERS:
             folder = self.root / name / scene_id

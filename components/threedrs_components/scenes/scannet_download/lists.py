@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.scenes.boxes import SCENE_PREFIX
-from threedrs_components.scenes.scannet_download.convert import ConvertedScene, read_record
 from threedrs_components.scenes.scannet_download.layout import LABELS, SPLITS
+from threedrs_components.scenes.scannet_download.scene_record import ConvertedScene, read_record
 from threedrs_platform.errors import DataError
 from threedrs_platform.storage import write_atomically
 

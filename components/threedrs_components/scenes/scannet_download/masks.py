@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from threedrs_components.scenes.unreadable import scene_errors
+from threedrs_components.scenes.zipped_arrays import zipped_array
 from threedrs_platform.errors import SceneError
-
-LARGEST_ARRAY = 1 << 28
-"""Bytes of one array of a mask file; a real one has some millions."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,15 @@ def find_masks(folder: Path, scene_id: str) -> Path | None:
     """The file of a scene's masks in a folder of either form."""
     places = (folder / f"{scene_id}.mask.npz", folder / f"{scene_id}.txt")
     return next((path for path in places if path.is_file()), None)
+
+
+def mask_inputs(path: Path, most: int) -> dict[str, Path]:
+    """The file of masks and the first of those that it lists; alone if it lists none soundly."""
+    listed: list[Path] = []
+    if path.suffix != ".npz":
+        with contextlib.suppress(OSError, ValueError, SceneError):
+            listed = _listed_files("", path, most)
+    return {"masks": path} | {f"mask {number}": each for number, each in enumerate(listed)}
 
 
 def read_proposals(scene_id: str, path: Path, aligned: NDArray[np.float64], most: int) -> Proposals:
@@ -61,17 +68,17 @@ def read_proposals(scene_id: str, path: Path, aligned: NDArray[np.float64], most
 def _sparse(scene_id: str, path: Path, num_vertices: int, most: int) -> Iterator[NDArray[np.int64]]:
     """Vertices of each mask of a matrix [masks, vertices] that SciPy saved."""
     with zipfile.ZipFile(path) as archive:
-        form = _array(archive, "format").item()
+        form = zipped_array(archive, "format").item()
         form = form.decode("ascii") if isinstance(form, bytes) else str(form)
-        masks, vertices = (int(side) for side in _array(archive, "shape").tolist())
+        masks, vertices = (int(side) for side in zipped_array(archive, "shape").tolist())
         if vertices != num_vertices:
             reason = f"masks are of {vertices} vertices, the mesh has {num_vertices}"
             raise SceneError(scene_id, reason, path)
-        values = _array(archive, "data")
+        values = zipped_array(archive, "data")
         if form == "coo":
-            rows, columns = _array(archive, "row"), _array(archive, "col")
+            rows, columns = zipped_array(archive, "row"), zipped_array(archive, "col")
         elif form in ("csr", "csc"):
-            inner, starts = _array(archive, "indices"), _array(archive, "indptr")
+            inner, starts = zipped_array(archive, "indices"), zipped_array(archive, "indptr")
             outer = _expanded(starts, masks if form == "csr" else vertices, len(values))
             rows, columns = (outer, inner) if form == "csr" else (inner, outer)
         else:
@@ -107,36 +114,9 @@ def _indices(array: NDArray[np.generic], size: int) -> NDArray[np.int64]:
     return places
 
 
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
-    """One array of an npz; its header is held against what the archive holds."""
-    entry = archive.getinfo(f"{name}.npy")
-    if entry.file_size > LARGEST_ARRAY:
-        raise ValueError(f"{name} claims {entry.file_size} bytes")
-    with archive.open(entry) as stream:
-        content = stream.read(entry.file_size)
-    source = io.BytesIO(content)
-    version = np.lib.format.read_magic(source)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    shape, _, dtype = read[version](source)
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if dtype.hasobject or size != len(content) - source.tell():
-        raise ValueError(f"{name} claims shape {shape} of {dtype}, which is not what it holds")
-    return np.frombuffer(content, dtype, offset=source.tell()).reshape(shape)
-
-
 def _listed(scene_id: str, path: Path, num_vertices: int, most: int) -> Iterator[NDArray[np.int64]]:
     """Vertices of each mask of a list of files, a line each: file, label, score."""
-    lines = [words for words in (line.split() for line in path.read_text().splitlines()) if words]
-    root = path.parent.resolve()
-    for words in lines[:most]:
-        if len(words) != 3:
-            raise ValueError(f"line {' '.join(words)[:80]!r} is not: file, label, score")
-        target = (root / words[0]).resolve()
-        if not target.is_relative_to(root):
-            raise SceneError(scene_id, f"mask {words[0]!r} lies outside its folder", path)
+    for target in _listed_files(scene_id, path, most):
         with scene_errors(scene_id, target, "mask"):
             values = np.array(target.read_bytes().split())
             if len(values) != num_vertices:
@@ -144,3 +124,17 @@ def _listed(scene_id: str, path: Path, num_vertices: int, most: int) -> Iterator
             if not np.isin(values, (b"0", b"1")).all():
                 raise ValueError("each line of a mask must be 0 or 1")
             yield np.flatnonzero(values == b"1")
+
+
+def _listed_files(scene_id: str, path: Path, most: int) -> list[Path]:
+    lines = [words for words in (line.split() for line in path.read_text().splitlines()) if words]
+    root = path.parent.resolve()
+    targets = []
+    for words in lines[:most]:
+        if len(words) != 3:
+            raise ValueError(f"line {' '.join(words)[:80]!r} is not: file, label, score")
+        target = (root / words[0]).resolve()
+        if not target.is_relative_to(root):
+            raise SceneError(scene_id, f"mask {words[0]!r} lies outside its folder", path)
+        targets.append(target)
+    return targets
