@@ -20,7 +20,6 @@ _CURES = {
     errno.EACCES: "permission denied; choose a --workspace you may write to",
     errno.EPERM: "operation not permitted; choose a --workspace you may write to",
     errno.EIO: "the disk reports an input/output error",
-    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
     errno.ESTALE: "the network file system lost the file handle; try again",
 }
 

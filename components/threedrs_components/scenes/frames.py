@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from threedrs_components.scenes.unreadable import machine_fault
+from threedrs_components.scenes.zipped_arrays import only_array
 from threedrs_platform.records import Float32, Scene, UInt8
-from threedrs_platform.storage import storage_error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +27,6 @@ DEPTH_ENDINGS = (".png", ".npy", ".npz", ".tiff", ".tif", ".exr")
 """Endings of depth files, the usual one first; the last is recognised in order to be refused."""
 MOST_REASONS = 3
 """Reasons for dropped frames that a message lists."""
-MOST_BYTES = 1 << 28
-"""Of one unpacked depth image."""
 
 
 class UnreadableImage(ValueError):
@@ -68,26 +65,7 @@ def _depth_values(path: Path) -> NDArray[Any]:
         # A map is as large as the file at most, whatever the header says.
         if path.suffix == ".npy":
             return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        return _only_array(path)
-
-
-def _only_array(path: Path) -> NDArray[Any]:
-    """The one array of an .npz file.
-
-    Raises:
-        ValueError: it has several, or one that is too large.
-    """
-    with zipfile.ZipFile(path) as content:
-        members = content.infolist()
-        if len(members) != 1 or members[0].file_size > MOST_BYTES:
-            raise ValueError(f"expected one array of at most {MOST_BYTES >> 20} MiB")
-        unpacked = content.read(members[0])
-    stream = io.BytesIO(unpacked)
-    old = np.lib.format.read_magic(stream) == (1, 0)
-    header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-    shape, by_column, dtype = header(stream)
-    values = np.frombuffer(unpacked, dtype, offset=stream.tell())
-    return values.reshape(shape, order="F" if by_column else "C")
+        return only_array(path)
 
 
 def read_gray(path: Path) -> UInt8:
@@ -96,11 +74,6 @@ def read_gray(path: Path) -> UInt8:
     if values.ndim != 2 or values.dtype != np.uint8:
         raise UnreadableImage("expected a one-channel 8-bit image")
     return values
-
-
-def write_png(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Write pixels as PNG, lightly compressed: speed matters more than size."""
-    Image.fromarray(pixels).save(path, compress_level=1)
 
 
 def depth_to_millimetres(depth: Float32) -> NDArray[np.uint16]:
@@ -178,13 +151,10 @@ def _decoded(path: Path) -> Image.Image:
 
 @contextmanager
 def _damage(path: Path, what: str) -> Iterator[None]:
-    """Damaged files raise a dozen kinds, of Pillow, numpy, zipfile and zlib. A disk that fails to
-    deliver is another matter: its frame must not be left out of a result that is kept."""
+    """Damaged files raise a dozen kinds, of Pillow, numpy, zipfile and zlib."""
     try:
         yield
-    except MemoryError:
-        raise
     except Exception as error:
-        if isinstance(error, OSError) and (fault := storage_error(error, f"read {path}")):
+        if (fault := machine_fault(error, path)) is not None:
             raise fault from error
         raise UnreadableImage(f"{what} ({error})") from error

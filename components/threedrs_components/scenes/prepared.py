@@ -37,6 +37,7 @@ from threedrs_components.scenes.geometry import (
 from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
 from threedrs_components.scenes.prepare_config import ChecksConfig, Level
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
+from threedrs_components.scenes.unreadable import machine_fault
 from threedrs_components.scenes.voxels import narrowly_binned
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
@@ -346,6 +347,8 @@ class PreparedScenes:
                 stored = held.intersection(PAIR_ARRAYS)
                 pairs = {name: content.get_tensor(name).numpy() for name in stored}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            if (fault := machine_fault(error, path)) is not None:
+                raise fault from error
             raise SceneError(scene_id, f"prepared file cannot be read: {error}", path) from error
         return PreparedScene(
             scene_id=scene_id,

@@ -332,7 +332,7 @@ def test_a_disk_that_fails_is_no_bad_frame(
         raise OSError(errno.EIO, "Input/output error", str(path))
 
     monkeypatch.setattr(frames.Image, "open", fail)
-    with pytest.raises(StorageError, match="input/output error"):
+    with pytest.raises(StorageError, match="Input/output error"):
         RGBDFolder(scene_folder.root, min_frames=1).load("kitchen")
 
 
