@@ -86,6 +86,10 @@ class ScenezooConfig(SceneSettings):
         """Those that have a file."""
         return tuple(self.split_files)
 
+    def scene_of(self, name: str) -> str:
+        """With the data set before it, unless it is there."""
+        return name if "." in name else f"{self.dataset}.{name}"
+
     def data(self) -> Mapping[str, str]:
         """The download, and the lists."""
         lists = {f"scenes.split_files.{split}": path for split, path in self.split_files.items()}

@@ -73,6 +73,10 @@ class SceneSettings(Config):
         """The splits, where a setting lists them."""
         return None
 
+    def scene_of(self, name: str) -> str:
+        """Scene id of what annotations call a scene."""
+        return name
+
     def data(self) -> Mapping[str, str]:
         """Paths of all files and folders outside that the scenes are read from, by setting."""
         return {}

@@ -153,6 +153,22 @@ def test_what_the_machine_does_wrong_is_no_fault_of_the_clip(
         read_clip("s", clip, most=4)
 
 
+def test_records_are_read_as_annotation_files_are(tmp_path: Path) -> None:
+    path = tmp_path / "hound.json"
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]
+    record = {"id": 1, "conversations": turns, "video": "v"}
+    path.write_bytes(json.dumps([record]).encode("utf-16"))
+    assert draw_records("llava_hound", path, 1.0, random.Random(0)).good[0].answer == "That."
+    for text, told in (
+        (json.dumps(record), "is no list of records"),
+        ('[{"id": 1, "id": 2}]', "'id' occurs twice"),
+        ("[" * 100_000, "nested too deeply"),
+    ):
+        path.write_text(text)
+        with pytest.raises(AnnotationError, match=told):
+            draw_records("llava_hound", path, 1.0, random.Random(0))
+
+
 def test_pyav_is_needed_where_a_clip_is_a_video_file(tmp_path: Path) -> None:
     write_images(tmp_path / "scannet/s1", 2)
     config = VideosConfig(root=str(tmp_path))

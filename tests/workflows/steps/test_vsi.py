@@ -125,9 +125,10 @@ def test_scans_of_a_data_set_answer_for_its_clips(dataset: str, data: Path, tmp_
         "benchmarks__missing_scenes": "leave_out", "benchmarks__candidates": "ground_truth",
     }  # fmt: skip
     cell = OneCell(tmp_path)
-    folder = cell.run(cell_steps(experiment(data, **changes), 1, FileDigests())["samples"])
-    samples = read_samples(folder / "evaluation.jsonl")
+    steps = cell_steps(experiment(data, **changes), 1, FileDigests())
+    samples = read_samples(cell.run(steps["samples"]) / "evaluation.jsonl")
     assert {sample.tags["dataset"] for sample in samples} == {dataset} and len(samples) == 10
+    assert f"{dataset}.{CLIPS[dataset]}" in steps["prepare"].params["scene_ids"]
 
 
 def test_the_debiased_benchmark_is_a_split(data: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def annotated_scenes(experiment: Experiment) -> tuple[str, ...] | None:
             return None
         if not named:
             return None
-        found |= named
+        found |= set(map(experiment.scenes.scene_of, named))
     return tuple(sorted(found)) or None
 
 

@@ -103,8 +103,8 @@ def _pruned_ids(listed: Path, known: set[str | None]) -> set[str]:
         raise AnnotationError(listed, "-", "file", "holds no id")
     if unknown:
         reason = (
-            f"{len(unknown)} of its {len(pruned)} ids are of no question here, e.g. "
-            f"{unknown[0]!r}: the questions are of another revision, or without ids; get {DEBIASED}.parquet"
+            f"{len(unknown)} of its {len(pruned)} ids are of no question, e.g. {unknown[0]!r}: "
+            f"questions of another revision, or without ids? get {DEBIASED}.parquet"
         )
         raise AnnotationError(listed, "-", "id", reason)
     return pruned
