@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from threedrs_components.benchmarks.annotations import read_values
+from threedrs_components.record_files import read_values
 from threedrs_components.scenes.videos.marks import marks_of
 from threedrs_platform.errors import AnnotationError, DataError
 
