@@ -25,6 +25,7 @@ from threedrs_components.scenes.videos.source import find_clips
 from threedrs_components.testing.scene_sources import tiny_scenes
 from threedrs_components.testing.vsi_files import write_clip
 from threedrs_platform.errors import AnnotationError, DataError, SceneError, StorageError
+from threedrs_platform.identity.source_code import code_digest
 
 needs_av = pytest.mark.skipif(
     find_spec("av") is None, reason="PyAV is not installed: pip install av"
@@ -171,12 +172,19 @@ def test_records_are_read_as_annotation_files_are(tmp_path: Path) -> None:
 
 def test_pyav_is_needed_where_a_clip_is_a_video_file(tmp_path: Path) -> None:
     write_images(tmp_path / "scannet/s1", 2)
+    (tmp_path / "scannet/._s1.mp4").touch()
     config = VideosConfig(root=str(tmp_path))
     assert config.package is None
     (tmp_path / "scannet/s2.MP4").write_bytes(b"x")
     assert config.package == ("av", "'threedrs[video]'")
     assert VideosConfig(root=str(tmp_path), datasets=("arkitscenes",)).package is None
     assert VideosConfig(root=str(tmp_path / "nowhere")).package is None
+
+
+@needs_av
+def test_what_decodes_clips_is_part_of_keys() -> None:
+    assert "av" in code_digest(f"{VideosConfig.__module__}:VideosConfig").packages
+    assert "av" not in code_digest(f"{PrepareConfig.__module__}:PrepareConfig").packages
 
 
 def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def holds_videos(root: Path, datasets: Sequence[str] | None) -> bool:
     try:
         folders = root.iterdir() if datasets is None else (root / name for name in datasets)
         files = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
-        return any(path.suffix.lower() in VIDEOS for path in files)
+        return any(path.suffix.lower() in VIDEOS and path.name[0] != "." for path in files)
     except OSError:
         return False
 
