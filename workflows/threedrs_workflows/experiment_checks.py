@@ -5,8 +5,7 @@ from __future__ import annotations
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
 from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_components.scenes.registry import AnyScenes
-from threedrs_components.scenes.videos.config import VideosConfig
+from threedrs_components.scenes.registry import SCENES, AnyScenes
 from threedrs_components.students.registry import StudentConfig
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
@@ -47,9 +46,10 @@ def check_annotations(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
     missing = [name for name in asked if name not in scenes.annotated]
     drawn = [name for name in missing if name in QUESTION_SETS]
     if drawn:
-        sources = VideosConfig.hubs(drawn)
+        kind = next(kind for kind in SCENES if drawn[0] in SCENES[kind].question_sets)
+        sources = "; ".join(SCENES[kind].question_sets[name] for name in drawn)
         raise ValueError(
-            f"{', '.join(drawn)}: the questions come with scenes of kind videos, and scenes."
+            f"{', '.join(drawn)}: the questions come with scenes of kind {kind}, and scenes."
             f"{drawn[0]} is not set; it needs {sources}"
         )
     if missing and benchmarks.annotations is None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from threedrs_components.benchmarks.annotations import Box, read_values
+from threedrs_components.benchmarks.annotations import Box
 from threedrs_components.benchmarks.boxes import ObjectBoxes, boxes_by_id
 from threedrs_components.benchmarks.label_map import LabelMap, read_label_map
+from threedrs_components.record_files import read_values
 from threedrs_components.scenes.boxes import read_box_lists
 from threedrs_platform.config import PLACE, Config
 

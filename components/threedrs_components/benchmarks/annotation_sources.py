@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFiles, AnnotationFolder
-from threedrs_components.benchmarks.annotations import read_values
 from threedrs_components.benchmarks.benchmark import Benchmark
 from threedrs_components.benchmarks.boxes import ObjectBoxes
 from threedrs_components.benchmarks.label_map import read_label_map
+from threedrs_components.record_files import read_values
 from threedrs_components.scenes.boxes import parse_box_lists
 from threedrs_platform.errors import AnnotationError
 

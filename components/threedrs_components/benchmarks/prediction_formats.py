@@ -12,13 +12,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks.annotations import read_table
 from threedrs_components.benchmarks.benchmark import Benchmark
 from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat, PredictionFile
 from threedrs_components.benchmarks.prediction_files import PredictionLine, parse_predictions
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.text_results import TEXT_FORMATS, text_format
 from threedrs_components.json_files import read_json, read_lines
+from threedrs_components.record_files import read_table
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, Fault
 

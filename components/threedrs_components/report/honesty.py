@@ -8,6 +8,7 @@ from typing import Any
 
 from threedrs_components.report.table import ResultTable
 from threedrs_components.report.traits import LAST, Traits, traits
+from threedrs_components.scenes.registry import SCENES
 from threedrs_platform.database.measurements import flatten
 
 FEW_SEEDS = 5
@@ -114,11 +115,12 @@ def is_micro(flat: Mapping[str, Any]) -> bool:
 
 
 def _about_colour_alone(params: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not any(flat.get("scenes.kind") == "videos" for flat in params):
-        return []
+    kinds = {str(flat.get("scenes.kind")) for flat in params}
+    without = sorted(kind for kind in kinds if kind in SCENES and not SCENES[kind].has_geometry)
     return [
-        "Scenes of kind videos have no depth and no cameras: nothing was probed, so there is no "
+        f"Scenes of kind {kind} have no depth and no cameras: nothing was probed, so there is no "
         "correspondence score and no position score."
+        for kind in without
     ]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from threedrs_components.scenes.scene_names import RULE, is_name
 
 SCANNET = "scannet"
 """Its scenes keep their names, so that posed frames of ScanNet answer for its clips, too."""
-_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
 def scene_of(dataset: str, name: str) -> str:
@@ -16,14 +15,6 @@ def scene_of(dataset: str, name: str) -> str:
         ValueError: a name that is no file's name, or leads out of its folder.
     """
     for what in (dataset, name):
-        if not _SAFE.fullmatch(what):
-            raise ValueError(
-                f"{what!r} is no name of a data set or scene: letters, digits, _ and -"
-            )
+        if not is_name(what):
+            raise ValueError(f"{what!r} is no name of a data set or scene: {RULE}")
     return name if dataset == SCANNET else f"{dataset}.{name}"
-
-
-def dataset_of(scene_id: str) -> str:
-    """The data set in a scene id."""
-    dataset, dot, _ = scene_id.partition(".")
-    return dataset if dot else SCANNET

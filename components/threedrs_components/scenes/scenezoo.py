@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,18 +11,19 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from threedrs_components.scenes.clip_names import scene_of
 from threedrs_components.scenes.frames import RIGID, rotation_error, uniform_choice
 from threedrs_components.scenes.one_camera import seen_by, shared_camera
+from threedrs_components.scenes.scene_names import is_name
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.scenes.splits import ALL, chosen_split
+from threedrs_components.scenes.unreadable import machine_fault
 from threedrs_platform.config import PLACE
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene
 
-SCENE_ID = re.compile(r"[A-Za-z0-9_-]+")
-"""Names of folders, and nothing that leads out of them."""
 ITEMS = ("rgb", "depth", "rgb_intrinsics", "depth_intrinsics", "world_to_camera")
 
 
@@ -31,14 +31,15 @@ class ScenezooConfig(SceneSettings):
     """A data set among those whose adapters are held against files that our own tests write.
 
     The world of a scene is that of its data set: metres, z up, walls turned as they were scanned.
+    Scenes are called as benchmarks about videos of both call them: `arkitscenes.41069025`.
     """
 
     kind: Literal["scenezoo"] = "scenezoo"
     dataset: Literal["scannetpp", "arkitscenes"]
     root: Annotated[str, PLACE]
     """As downloaded: holds `data/` (ScanNet++), or `raw/` with its metadata.csv (ARKitScenes)."""
-    split_files: Annotated[dict[str, str], PLACE] = Field(default_factory=dict)
-    """A file of scene ids for each split, one a line. None: all scenes there are, as "all"."""
+    split_files: Annotated[dict[str, str], PLACE]
+    """A file of names of scenes for each split, one a line; train and val are needed."""
     sensor: Literal["iphone", "lowres_wide", "mov"] | None = None
     """Whose frames. ScanNet++: iphone. ARKitScenes: lowres_wide (256 x 192, if not said), or mov,
     the video (1920 x 1440) that many downloads leave out."""
@@ -53,7 +54,14 @@ class ScenezooConfig(SceneSettings):
     annotated_split: ClassVar[str] = "train"
     probe_split: ClassVar[str] = "train"
     mostly_unannotated: ClassVar[bool] = True
-    package: ClassVar[tuple[str, str] | None] = ("scenezoo", "'threedrs[scenes]'")
+
+    @field_validator("split_files")
+    @classmethod
+    def _usual_splits(cls, files: dict[str, str]) -> dict[str, str]:
+        missing = [split for split in ("train", "val") if split not in files]
+        if missing:
+            raise ValueError(f"needs a file of names for {' and '.join(missing)}")
+        return files
 
     @model_validator(mode="after")
     def _sensor_is_its(self) -> Self:
@@ -69,9 +77,18 @@ class ScenezooConfig(SceneSettings):
         return self.num_frames
 
     @property
+    def package(self) -> tuple[str, str]:
+        """Scenezoo itself."""
+        return ("scenezoo", "'threedrs[scenes]'")
+
+    @property
     def split_names(self) -> tuple[str, ...]:
         """Those that have a file."""
         return tuple(self.split_files)
+
+    def scene_of(self, name: str) -> str:
+        """With the data set before it, unless it is there."""
+        return name if "." in name else f"{self.dataset}.{name}"
 
     def data(self) -> Mapping[str, str]:
         """The download, and the lists."""
@@ -98,7 +115,10 @@ class Scenezoo:
         needed = self._root / self._adapter.needed
         if not needed.exists():
             raise DataError(f"{needed}: missing; {config.dataset} is read as it was downloaded")
-        self._splits = {name: _ids(Path(path)) for name, path in config.split_files.items()}
+        self._splits = {
+            split: [scene_of(config.dataset, name) for name in _names(Path(path))]
+            for split, path in config.split_files.items()
+        }
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
@@ -106,13 +126,8 @@ class Scenezoo:
 
     def scenes(self, split: str) -> Sequence[str]:
         """Scene ids of a split, sorted."""
-        if split != ALL:
-            return chosen_split(self._splits, split, "scenes.split_files")
-        if self._splits:
-            return sorted({scene for ids in self._splits.values() for scene in ids})
-        parents = (self._root / parent for parent in self._adapter.parents)
-        folders = (each for parent in parents if parent.is_dir() for each in parent.iterdir())
-        return sorted(each.name for each in folders if SCENE_ID.fullmatch(each.name))
+        every = sorted({scene for ids in self._splits.values() for scene in ids})
+        return chosen_split({ALL: every, **self._splits}, split, "scenes.split_files")
 
     def load(self, scene_id: str) -> Scene:
         """Read one scene at frames evenly chosen from those that have a pose."""
@@ -150,18 +165,25 @@ class Scenezoo:
             raise ConfigError([Fault(_cure(error), "scenes.kind")]) from error
 
     def _folder(self, scene_id: str) -> Path:
-        if not SCENE_ID.fullmatch(scene_id):
-            raise SceneError(scene_id, "no name of a scene: letters, digits, - and _ only")
-        folders = [self._root / parent / scene_id for parent in self._adapter.parents]
+        name = self._name(scene_id)
+        folders = [self._root / parent / name for parent in self._adapter.parents]
         found = [folder for folder in folders if folder.is_dir()]
         if not found:
             raise SceneError(scene_id, "no such scene folder", folders[0])
         return found[0]
 
+    def _name(self, scene_id: str) -> str:
+        """What the data set and the library call a scene."""
+        dataset, _, name = scene_id.partition(".")
+        if dataset != self._config.dataset or not is_name(name):
+            wanted = f"{self._config.dataset}.<folder>"
+            raise SceneError(scene_id, f"no name of a scene: it would be {wanted}")
+        return name
+
     def _frames(self, scene_id: str, items: Sequence[str], numbers: Any = None) -> Any:
         """What the library calls a FrameBatch, of some frames or all that have a pose."""
         return self._library.get_frames(
-            scene_id,
+            self._name(scene_id),
             source=self._config.sensor or self._adapter.sensors[0],
             indices=numbers,
             items=items,
@@ -216,10 +238,11 @@ class Scenezoo:
 
     def _objects(self, scene_id: str, folder: Path) -> Boxes | None:
         """Objects of a scene that has annotations: those of test scenes are not published."""
-        if not (folder / self._adapter.annotations.format(scene=scene_id)).is_file():
+        name = self._name(scene_id)
+        if not (folder / self._adapter.annotations.format(scene=name)).is_file():
             return None
         with _faults_of(scene_id, folder):
-            ids, labels, boxes = self._adapter.objects(self._library, scene_id, folder)
+            ids, labels, boxes = self._adapter.objects(self._library, name, folder)
         if not np.isfinite(boxes).all():
             raise SceneError(scene_id, "boxes of annotated objects are not finite", folder)
         return Boxes(ids, labels, boxes)
@@ -300,24 +323,37 @@ ADAPTERS: Mapping[str, Adapter] = {
 
 @contextmanager
 def _faults_of(scene_id: str, folder: Path) -> Iterator[None]:
-    """Whatever the library raises is the scene's fault: of damaged files it raises everything."""
+    """What the library raises is the scene's fault, for of damaged files it raises everything; but
+    not where memory or disk are behind it, which it wraps."""
     try:
         yield
     except ConfigError:
         raise
     except Exception as error:
+        for cause in _causes(error):
+            if fault := machine_fault(cause, folder):
+                raise fault from error
         reason = f"scenezoo: {type(error).__name__}: {error}"
         raise SceneError(scene_id, reason, folder) from error
 
 
-def _ids(path: Path) -> list[str]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those behind it, apart from FFmpeg's: of damaged videos it says, in numbers of
+    the system, that memory or rights are short."""
+    while error is not None:
+        if not type(error).__module__.startswith("av."):
+            yield error
+        error = error.__cause__ or error.__context__
+
+
+def _names(path: Path) -> list[str]:
     try:
         lines = [line.strip() for line in path.read_text().splitlines()]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a list of scene ids: {error}") from error
+        raise DataError(f"{path}: not a list of names of scenes: {error}") from error
     for number, line in enumerate(lines, 1):
-        if line and not SCENE_ID.fullmatch(line):
-            raise DataError(f"{path}: line {number}: {line!r} is no scene id")
+        if line and not is_name(line):
+            raise DataError(f"{path}: line {number}: {line!r} is no name of a scene")
     return sorted({line for line in lines if line})
 
 

@@ -38,10 +38,15 @@ class SceneSettings(Config):
     """Whether there are depth and cameras: without them nothing is probed."""
     frames_vary: ClassVar[bool] = False
     """Whether scenes have different numbers of frames, and so cannot share a batch."""
-    package: ClassVar[tuple[str, str] | None] = None
-    """An optional package that reads them, by import name, and what pip is to be told."""
+    question_sets: ClassVar[Mapping[str, str]] = {}
+    """Sets of questions that can come with the scenes, and where these are fetched."""
     has_all_images: ClassVar[bool] = False
     """Whether there are images beside those of the frame list."""
+
+    @property
+    def package(self) -> tuple[str, str] | None:
+        """An optional package that reads them, by import name, and what pip is to be told."""
+        return None
 
     @property
     def annotated(self) -> tuple[str, ...]:
@@ -67,6 +72,10 @@ class SceneSettings(Config):
     def split_names(self) -> tuple[str, ...] | None:
         """The splits, where a setting lists them."""
         return None
+
+    def scene_of(self, name: str) -> str:
+        """Scene id of what annotations call a scene."""
+        return name
 
     def data(self) -> Mapping[str, str]:
         """Paths of all files and folders outside that the scenes are read from, by setting."""

@@ -29,6 +29,7 @@ from threedrs_platform.identity.syntax import WHOLE, read_syntax
 
 NUMERIC_PACKAGES = {
     "PIL": "pillow",
+    "av": "av",
     "deepspeed": "deepspeed",
     "numpy": "numpy",
     "pyarrow": "pyarrow",
@@ -41,6 +42,8 @@ NUMERIC_PACKAGES = {
     "transformers": "transformers",
 }
 """Packages whose version can change a number: distribution name by import name."""
+OPTIONAL_PACKAGES = frozenset({"av"})
+"""Those that a step can do without, depending on its data: absent, they change no number."""
 
 ANALYSIS_VERSION = 2
 """Part of every memo. Raise it when `syntax`, `imports` or `ModuleSource` change."""
@@ -107,7 +110,11 @@ class CodeIndex:
             imported = {module for name in reached for module in self._source(name).modules}
             tops = {module.partition(".")[0] for module in imported}
             packages = sorted(NUMERIC_PACKAGES[top] for top in tops & NUMERIC_PACKAGES.keys())
-            versions = {package: package_version(package) for package in packages}
+            versions = {
+                package: package_version(package)
+                for package in packages
+                if package not in OPTIONAL_PACKAGES or importlib.util.find_spec(package)
+            }
             self._digests[starts] = CodeDigest(sha256_text(lines), versions)
         return self._digests[starts]
 

@@ -9,6 +9,7 @@ import pytest
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFiles
 from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.revsi.scorer import ReVSIScorer
 from threedrs_components.benchmarks.scanqa.config import ScanQA
 from threedrs_components.benchmarks.scanqa.loader import question_class
 from threedrs_components.benchmarks.scanqa.scorer import ScanQAScorer
@@ -348,6 +349,18 @@ def test_letters_that_cannot_be_read_are_said_beside_the_score() -> None:
     assert (unread.count, unread.of) == (10, 11)
     assert unread.examples == ("'(A)'", "'**A**'", "'A)'")
     assert found.as_json()["unread"][0]["count"] == 10
+
+
+def test_revsi_says_what_it_cannot_read_and_what_the_commonest_answer_gets() -> None:
+    samples = [spatial(str(n), "route_planning", "AAB"[n], 4) for n in range(3)]
+    samples += [spatial(str(n), "object_abs_distance", "3") for n in (3, 4)]
+    answers = {"0": "(A)", "1": "A", "2": "A", "3": "about 3", "4": "3"}
+    found = ReVSIScorer(protocol="lmms_eval").evaluate(samples, said(**answers))
+    assert [(each.count, each.of) for each in found.unread] == [(1, 3), (1, 2)]
+    average = found.metrics["average"]
+    assert average.value == pytest.approx(100 * (1 / 3 + 1 / 2) / 2)
+    assert average.majority == pytest.approx(100 * (2 / 3 + 1) / 2) and average.chance is None
+    assert found.per_type["route_planning"]["average"].chance == 25
 
 
 @pytest.mark.parametrize(("protocol", "unread"), [("official", 3), ("lmms_eval", 1)])

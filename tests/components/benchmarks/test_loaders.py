@@ -386,6 +386,26 @@ def test_vsi_bench_debiased_is_a_split(how: str, tmp_path: Path) -> None:
     assert {sample.scene_id for sample in found} == {"arkitscenes.41069025"}
 
 
+@pytest.mark.parametrize(
+    ("ids", "listed", "told"),
+    [
+        (("a", "b"), "b\n77\n", "1 of its 2 ids are of no question, e.g. '77'"),
+        ((None, None), "b\n", "1 of its 1 ids are of no question, e.g. 'b'"),
+        (("a", "b"), "\n", "holds no id"),
+    ],
+)
+def test_a_list_of_pruned_ids_that_is_of_other_questions_is_refused(
+    ids: tuple[str | None, ...], listed: str, told: str, tmp_path: Path
+) -> None:
+    row = {"dataset": "scannet", "scene_name": "s", "question_type": "object_counting"}
+    row |= {"question": "How many?", "ground_truth": "3"}
+    (tmp_path / "test.jsonl").write_text("\n".join(json.dumps(row | {"id": each}) for each in ids))
+    (tmp_path / "pruned_ids.txt").write_text(listed)
+    loader = BENCHMARKS["vsibench"].loader()
+    with pytest.raises(AnnotationError, match=rf"pruned_ids\.txt.*{told}"):
+        loader.samples(AnnotationFolder(tmp_path), Wording(), "test_debiased")
+
+
 def test_a_scene_that_climbs_out_of_its_folder_is_refused_by_its_record(tmp_path: Path) -> None:
     row = {"dataset": "scannet", "scene_name": "../s", "question_type": "object_counting"}
     row |= {"question": "How many?", "ground_truth": "3"}

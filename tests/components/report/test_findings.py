@@ -12,6 +12,7 @@ from threedrs_components.report.honesty import honesty_notes
 from threedrs_components.report.roles import Role, assign_roles
 from threedrs_components.report.table import result_table
 from threedrs_components.report.traits import traits
+from threedrs_components.scenes.registry import SCENES
 from threedrs_platform.database.measurements import RunResults, SceneTotal, SceneTotals, flatten
 from threedrs_platform.testing.fake_results import fake_results
 
@@ -208,6 +209,19 @@ def test_the_micro_world_brings_its_notes_and_real_scenes_do_not() -> None:
     real = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": "scannet"}}})
     (only,) = honesty_notes(result_table(real))
     assert only.startswith("Only 1 seed")
+
+
+def test_scenes_without_geometry_are_told_whatever_their_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def notes(kind: str) -> str:
+        results = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": kind}}})
+        return " ".join(honesty_notes(result_table(results)))
+
+    assert "Scenes of kind videos have no depth" in notes("videos")
+    assert "no depth" not in notes("scannet") + notes("of a plugin")
+    monkeypatch.setattr(SCENES["scannet"], "has_geometry", False)
+    assert "Scenes of kind scannet have no depth" in notes("scannet")
 
 
 MICRO = {"scenes": {"kind": "micro"}}

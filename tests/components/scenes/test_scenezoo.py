@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import socket
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from threedrs_components.scenes.clip_names import scene_of
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import prepare_scene, scene_points
 from threedrs_components.scenes.scenezoo import ScenezooConfig
@@ -27,7 +29,7 @@ from threedrs_components.testing.zoo_downloads import (
     write_scannetpp,
     write_video,
 )
-from threedrs_platform.errors import ConfigError, DataError, SceneError
+from threedrs_platform.errors import ConfigError, DataError, SceneError, StorageError
 from threedrs_platform.records import Scene
 
 PLUS, APPLE = "0a7cc12c0e", "41069021"
@@ -68,7 +70,8 @@ def apple(apple_film: Film, tmp_path_factory: pytest.TempPathFactory) -> Scenezo
 
 def settings(dataset: str, root: Path, scene_id: str, **more: Any) -> ScenezooConfig:
     (root / "train.txt").write_text(f"{scene_id}\n\n")
-    lists = {"train": str(root / "train.txt")}
+    (root / "val.txt").write_text("")
+    lists = {split: str(root / f"{split}.txt") for split in ("train", "val")}
     given = {"dataset": dataset, "root": str(root), "split_files": lists, "min_frames": 2, **more}
     return ScenezooConfig.model_validate(given)
 
@@ -278,12 +281,48 @@ def test_whatever_the_library_raises_is_the_scenes_fault(
     name, harm, reason = DAMAGED[damage]
     config, scene_id = (plus, PLUS) if damage.startswith("plus") else (apple, APPLE)
     copy = copied(config, tmp_path)
-    folder = copy.open(tmp_path)._folder(scene_id)
+    folder = copy.open(tmp_path)._folder(scene_of(config.dataset, scene_id))
     harm(folder / name)
     with pytest.raises(SceneError, match=reason) as refused:
         load(copy, num_frames=2)
-    assert refused.value.scene_id == scene_id
+    assert refused.value.scene_id == scene_of(config.dataset, scene_id)
     assert capfd.readouterr() == ("", "")
+
+
+class Library:
+    """Fails at the first file of a scene."""
+
+    def __init__(self, error: Exception, wrapped: bool) -> None:
+        self.error, self.wrapped = error, wrapped
+
+    def get_frames(self, *_: Any, **how: Any) -> None:
+        if not self.wrapped:
+            raise self.error
+        try:
+            raise self.error
+        except Exception as error:
+            raise RuntimeError("Cannot decode image") from error
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (MemoryError(), StorageError),
+        (OSError(errno.EIO, "Input/output error"), StorageError),
+        (OSError(errno.EMFILE, "Too many open files"), StorageError),
+        (FileNotFoundError(errno.ENOENT, "No such file"), SceneError),
+        (OSError("broken data stream"), SceneError),
+        (ValueError("x"), SceneError),
+    ],
+)
+def test_the_machines_faults_are_not_the_scenes(
+    error: Exception, blamed: type[Exception], wrapped: bool, apple: ScenezooConfig
+) -> None:
+    source = apple.open(Path())
+    vars(source)["_library"] = Library(error, wrapped)
+    with pytest.raises(blamed):
+        source.load(f"arkitscenes.{APPLE}")
 
 
 @needs_scenezoo
@@ -293,7 +332,7 @@ def test_nothing_is_fetched(apple: ScenezooConfig, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(socket, "getaddrinfo", refused)
     monkeypatch.setattr(socket.socket, "connect", refused)
-    assert load(apple, num_frames=2).scene_id == APPLE
+    assert load(apple, num_frames=2).scene_id == f"arkitscenes.{APPLE}"
 
 
 def test_arkitscenes_without_its_metadata_is_refused(tmp_path: Path) -> None:
@@ -301,26 +340,40 @@ def test_arkitscenes_without_its_metadata_is_refused(tmp_path: Path) -> None:
         settings("arkitscenes", tmp_path, APPLE).open(tmp_path)
 
 
-def test_scenes_without_lists_are_those_that_are_there(apple: ScenezooConfig) -> None:
-    source = apple.model_copy(update={"split_files": {}}).open(Path())
-    assert source.splits() == ["all"] and source.scenes("all") == [APPLE]
-
-
-@pytest.mark.parametrize("scene_id", ["../41069021", "..", "/etc", "a/b", ""])
-def test_a_scene_id_leads_nowhere_else(
-    scene_id: str, apple: ScenezooConfig, tmp_path: Path
+def test_scenes_are_called_as_questions_about_their_videos_call_them(
+    plus: ScenezooConfig, apple: ScenezooConfig
 ) -> None:
-    with pytest.raises(SceneError, match="no name of a scene"):
-        apple.open(tmp_path).load(scene_id)
-    (tmp_path / "val.txt").write_text(f"{APPLE}\n{scene_id or ' x y '}\n")
+    for config, name in ((plus, PLUS), (apple, APPLE)):
+        source = config.open(Path())
+        assert source.splits() == ["all", "train", "val"]
+        assert source.scenes("all") == source.scenes("train") == [scene_of(config.dataset, name)]
+
+
+@pytest.mark.parametrize("lists", [None, {}, {"train": "T"}])
+def test_lists_of_train_and_val_are_demanded(lists: dict[str, str] | None) -> None:
+    given = {"dataset": "scannetpp", "root": "x"} | (
+        {} if lists is None else {"split_files": lists}
+    )
+    with pytest.raises(ValidationError, match="split_files"):
+        ScenezooConfig.model_validate(given)
+
+
+@pytest.mark.parametrize("name", ["../41069021", "..", "/etc", "a/b", "", "41069021.x"])
+def test_a_scene_id_leads_nowhere_else(name: str, apple: ScenezooConfig, tmp_path: Path) -> None:
+    for scene_id in (name, f"arkitscenes.{name}", APPLE, f"scannetpp.{APPLE}"):
+        with pytest.raises(SceneError, match="no name of a scene"):
+            apple.open(tmp_path).load(scene_id)
+    (tmp_path / "val.txt").write_text(f"{APPLE}\n{name or ' x y '}\n")
     lists = {"val": str(tmp_path / "val.txt")}
-    with pytest.raises(DataError, match=r"val.txt: line 2: .* is no scene id"):
+    with pytest.raises(DataError, match=r"val.txt: line 2: .* is no name of a scene"):
         apple.model_copy(update={"split_files": lists}).open(tmp_path)
 
 
 def test_a_sensor_of_the_other_data_set_is_refused() -> None:
     with pytest.raises(ValidationError, match="scannetpp has none; it has iphone"):
-        ScenezooConfig(dataset="scannetpp", root="x", sensor="mov")
+        ScenezooConfig(
+            dataset="scannetpp", root="x", split_files={"train": "T", "val": "V"}, sensor="mov"
+        )
 
 
 def test_without_the_extra_it_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from threedrs_components.scenes.clip_names import dataset_of, scene_of
+from threedrs_components.scenes.clip_names import scene_of
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import prepare_scene, scene_pairs
 from threedrs_components.scenes.videos.config import VideosConfig
@@ -23,7 +24,8 @@ from threedrs_components.scenes.videos.records import draw_records, inside
 from threedrs_components.scenes.videos.source import find_clips
 from threedrs_components.testing.scene_sources import tiny_scenes
 from threedrs_components.testing.vsi_files import write_clip
-from threedrs_platform.errors import AnnotationError, DataError, SceneError
+from threedrs_platform.errors import AnnotationError, DataError, SceneError, StorageError
+from threedrs_platform.identity.source_code import code_digest
 
 needs_av = pytest.mark.skipif(
     find_spec("av") is None, reason="PyAV is not installed: pip install av"
@@ -120,6 +122,71 @@ def test_a_clip_whose_end_is_missing_is_refused(tmp_path: Path) -> None:
         read_clip("s", cut, most=32)
 
 
+class Disk:
+    """A file on it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __enter__(self) -> Disk:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def read(self, size: int) -> bytes:
+        raise self.error
+
+
+@needs_av
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "output error"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (MemoryError(), "memory"),
+    ],
+)
+def test_what_the_machine_does_wrong_is_no_fault_of_the_clip(
+    error: Exception, told: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "open", lambda *_: Disk(error))
+    with pytest.raises(StorageError, match=told):
+        read_clip("s", clip, most=4)
+
+
+def test_records_are_read_as_annotation_files_are(tmp_path: Path) -> None:
+    path = tmp_path / "hound.json"
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "That."}]
+    record = {"id": 1, "conversations": turns, "video": "v"}
+    path.write_bytes(json.dumps([record]).encode("utf-16"))
+    assert draw_records("llava_hound", path, 1.0, random.Random(0)).good[0].answer == "That."
+    for text, told in (
+        (json.dumps(record), "is no list of records"),
+        ('[{"id": 1, "id": 2}]', "'id' occurs twice"),
+        ("[" * 100_000, "nested too deeply"),
+    ):
+        path.write_text(text)
+        with pytest.raises(AnnotationError, match=told):
+            draw_records("llava_hound", path, 1.0, random.Random(0))
+
+
+def test_pyav_is_needed_where_a_clip_is_a_video_file(tmp_path: Path) -> None:
+    write_images(tmp_path / "scannet/s1", 2)
+    (tmp_path / "scannet/._s1.mp4").touch()
+    config = VideosConfig(root=str(tmp_path))
+    assert config.package is None
+    (tmp_path / "scannet/s2.MP4").write_bytes(b"x")
+    assert config.package == ("av", "'threedrs[video]'")
+    assert VideosConfig(root=str(tmp_path), datasets=("arkitscenes",)).package is None
+    assert VideosConfig(root=str(tmp_path / "nowhere")).package is None
+
+
+@needs_av
+def test_what_decodes_clips_is_part_of_keys() -> None:
+    assert "av" in code_digest(f"{VideosConfig.__module__}:VideosConfig").packages
+    assert "av" not in code_digest(f"{PrepareConfig.__module__}:PrepareConfig").packages
+
+
 def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "av", None)
@@ -133,7 +200,6 @@ def test_clips_of_different_data_sets_never_share_a_name(tmp_path: Path) -> None
         write_images(tmp_path / dataset / "s1", 2)
     found = find_clips(tmp_path, None)
     assert sorted(found) == ["arkitscenes.s1", "s1", "scannetpp.s1"]
-    assert [dataset_of(each) for each in sorted(found)] == ["arkitscenes", "scannet", "scannetpp"]
     assert list(find_clips(tmp_path, ("scannet",))) == ["s1"]
     (tmp_path / "scannet/s1.mp4").write_bytes(b"x")
     with pytest.raises(DataError, match="scene s1 is also"):

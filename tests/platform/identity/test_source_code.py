@@ -1,8 +1,9 @@
 """The code digest must follow every way in which code can be reached, and nothing else."""
 
+import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,22 @@ def test_a_numeric_package_that_is_not_installed_is_an_error(
         CodeError, match="imaginary-package is imported by a step but not installed"
     ):
         train(package, "import imaginary\n")
+
+
+def test_a_package_that_a_step_can_do_without_counts_where_it_is(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_code, "package_version", lambda name: f"{name} 1")
+    write(package / "steps/train.py", "import av\n")
+    monkeypatch.setattr(importlib.util, "find_spec", has_av(True))
+    assert code_digest(ENTRY).packages == {"av": "av 1"}
+    monkeypatch.setattr(importlib.util, "find_spec", has_av(False))
+    assert code_digest(ENTRY).packages == {}
+
+
+def has_av(there: bool) -> Callable[[str], object]:
+    found = importlib.util.find_spec
+    return lambda name: (found("json") if there else None) if name == "av" else found(name)
 
 
 def test_unchanged_files_are_not_parsed_again(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from threedrs_platform.config.strict_yaml import load_document
@@ -46,3 +48,16 @@ def test_scenes_that_an_optional_package_reads_name_it(monkeypatch: pytest.Monke
     cure = "pip install 'threedrs[scenes]'"
     assert str(refused.value) == f"scenes.kind: needs the package scenezoo: {cure}"
     refuse_missing_readers([expand(load_document(GRID)).base])
+
+
+def test_clips_that_are_video_files_need_pyav_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    grid = f"version: 1\nname: x\nenv: {{DATA: {tmp_path}}}\nbase: {{preset: vsi}}\n"
+    experiment = expand(load_document(grid)).base
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
+    (tmp_path / "vsibench/scannet/scene0011_00").mkdir(parents=True)
+    refuse_missing_readers([experiment])
+    (tmp_path / "vsibench/scannet/scene0011_01.mp4").touch()
+    with pytest.raises(ConfigError, match=r"needs the package av: pip install 'threedrs\[video\]'"):
+        refuse_missing_readers([experiment])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
 from threedrs_components.students.registry import STUDENTS
 from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.released_files import write_data
@@ -15,8 +16,13 @@ from threedrs_platform.errors import StorageError
 from threedrs_workflows.cli import main
 from threedrs_workflows.cli.data import MISSING, WRONG
 from threedrs_workflows.sources import fetch
-from threedrs_workflows.sources.catalogue import catalogue
+from threedrs_workflows.sources.catalogue import catalogue, sources_of_kind
 from threedrs_workflows.sources.check import GridState, check_files, check_grids, sources_of
+
+MADE_ELSEWHERE = ("precomputed",)
+"""Features that somebody has made of his own model."""
+QUESTIONS = {"scenes", "annotations", "training data"}
+"""Groups of sources that hold questions."""
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +48,31 @@ def test_everything_a_grid_lacks_has_a_source(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_model_has_a_source() -> None:
-    told = " ".join(source.origin for source in catalogue().values())
-    for kind in TEACHERS:
-        weights = TEACHERS[kind].weights
-        assert weights is None or kind == "precomputed" or kind in catalogue(), kind
+    """A new kind gets a source of its name in catalogue.yaml, or its name in `kinds` of one."""
+    groups = {
+        "students": [*STUDENTS],
+        "teachers": [kind for kind in TEACHERS if TEACHERS[kind].weights],
+        "questions": [*BENCHMARKS, *QUESTION_SETS],
+    }
+    for group, kinds in groups.items():
+        allowed = QUESTIONS if group == "questions" else {group}
+        for kind in kinds:
+            found = [catalogue()[name] for name in sources_of_kind(kind)]
+            assert kind in MADE_ELSEWHERE or {source.group for source in found} & allowed, kind
+
+
+def test_every_kind_that_a_source_names_is_one() -> None:
+    known = {*STUDENTS, *TEACHERS, *BENCHMARKS, *QUESTION_SETS}
+    for name, source in catalogue().items():
+        assert known.issuperset(source.kinds), name
+        assert source.group not in ("students", "teachers") or known & {name, *source.kinds}, name
+
+
+def test_a_source_of_a_student_names_the_repository_that_its_kind_does() -> None:
     for kind in STUDENTS:
-        assert STUDENTS[kind].published.keys() and told
+        told = " ".join(STUDENTS[kind].published.values())
+        hubs = [catalogue()[name].hub for name in sources_of_kind(kind)]
+        assert any(hub and hub.repository in told for hub in hubs), kind
 
 
 def test_a_whole_folder_lets_its_grids_run(data: Path, grids: dict[str, GridState]) -> None:

@@ -45,7 +45,8 @@ def prepared(scenes: ScenezooConfig, folder: Path, on_bad_scene: str = "skip") -
 
 def settings(dataset: str, root: Path, *scene_ids: str) -> ScenezooConfig:
     (root / "train.txt").write_text("\n".join(scene_ids))
-    lists = {"train": str(root / "train.txt")}
+    (root / "val.txt").write_text("")
+    lists = {split: str(root / f"{split}.txt") for split in ("train", "val")}
     given = {"dataset": dataset, "root": str(root), "split_files": lists, "min_frames": 2}
     return ScenezooConfig.model_validate(given)
 
@@ -54,7 +55,7 @@ def test_a_scene_of_scannetpp_is_prepared(tmp_path: Path) -> None:
     film = shoot(3)
     write_scannetpp(film, tmp_path, "0a7cc12c0e")
     out = prepared(settings("scannetpp", tmp_path, "0a7cc12c0e"), tmp_path / "step")
-    scene = PreparedScenes(out)["0a7cc12c0e"]
+    scene = PreparedScenes(out)["scannetpp.0a7cc12c0e"]
     assert scene.labels == (*film.objects.labels, "part")
     assert scene.frame_names == ("frame_000000", "frame_000001", "frame_000002")
     low, high = film.points.min(axis=(0, 1, 2)), film.points.max(axis=(0, 1, 2))
@@ -69,8 +70,9 @@ def test_a_bad_scene_of_arkitscenes_is_named_and_the_good_one_kept(tmp_path: Pat
     (folder / "lowres_wide.traj").write_text("lost")
     scenes = settings("arkitscenes", tmp_path, GOOD, BAD)
     out = prepared(scenes, tmp_path / "step")
-    assert PreparedScenes(out).scenes() == [GOOD]
+    assert PreparedScenes(out).scenes() == [f"arkitscenes.{GOOD}"]
     bad = json.loads((out / "bad_scenes.json").read_text())
-    assert bad.keys() == {BAD} and "Invalid ARKitScenes trajectory" in bad[BAD]
+    assert bad.keys() == {f"arkitscenes.{BAD}"}
+    assert "Invalid ARKitScenes trajectory" in bad[f"arkitscenes.{BAD}"]
     with pytest.raises(SceneError, match=BAD):
         prepared(scenes, tmp_path / "refused", on_bad_scene="refuse")

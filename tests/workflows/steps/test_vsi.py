@@ -111,6 +111,26 @@ def test_questions_on_clips_that_are_not_there_never_count_as_wrong(
     assert "10 of 10 of vsibench/scannetpp" in told
 
 
+@pytest.mark.parametrize("dataset", ["scannetpp", "arkitscenes"])
+def test_scans_of_a_data_set_answer_for_its_clips(dataset: str, data: Path, tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.txt").write_text(CLIPS[dataset] if name == "val" else "")
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/metadata.csv").touch()
+    (tmp_path / "data").mkdir()
+    lists = {name: str(tmp_path / f"{name}.txt") for name in ("train", "val")}
+    scans = {"kind": "scenezoo", "dataset": dataset, "root": str(tmp_path), "split_files": lists}
+    changes: dict[str, Any] = {
+        "scenes": scans, "training__steps": 0, "teacher": "none", "benchmarks__training": [],
+        "benchmarks__missing_scenes": "leave_out", "benchmarks__candidates": "ground_truth",
+    }  # fmt: skip
+    cell = OneCell(tmp_path)
+    steps = cell_steps(experiment(data, **changes), 1, FileDigests())
+    samples = read_samples(cell.run(steps["samples"]) / "evaluation.jsonl")
+    assert {sample.tags["dataset"] for sample in samples} == {dataset} and len(samples) == 10
+    assert f"{dataset}.{CLIPS[dataset]}" in steps["prepare"].params["scene_ids"]
+
+
 def test_the_debiased_benchmark_is_a_split(data: Path, tmp_path: Path) -> None:
     cell = OneCell(tmp_path)
     settings = experiment(data, benchmarks__splits={"vsibench": "test_debiased"})

@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder
-from threedrs_components.benchmarks.annotations import bare_scene, read_table
+from threedrs_components.benchmarks.annotations import bare_scene
+from threedrs_components.record_files import read_table
 from threedrs_platform.errors import DataError
 from threedrs_workflows.experiment import Experiment
 
@@ -37,7 +38,7 @@ def annotated_scenes(experiment: Experiment) -> tuple[str, ...] | None:
             return None
         if not named:
             return None
-        found |= named
+        found |= set(map(experiment.scenes.scene_of, named))
     return tuple(sorted(found)) or None
 
 

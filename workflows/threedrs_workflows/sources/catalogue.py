@@ -50,6 +50,9 @@ class Source(Config):
 
     what: str
     group: Literal["scenes", "annotations", "training data", "students", "teachers"]
+    kinds: tuple[str, ...] = ()
+    """Kinds of student, teacher, benchmark or set of questions that read it, as a grid calls them,
+    where they are not called as the source is."""
     origin: str
     """Where it is."""
     licence: str
@@ -75,6 +78,11 @@ def catalogue() -> dict[str, Source]:
     """Everything the grids read, by name, in the order of the file."""
     document = load_document(CATALOGUE)
     return validate(Catalogue, document.data, document).sources
+
+
+def sources_of_kind(kind: str) -> tuple[str, ...]:
+    """Sources that a kind of student, teacher, benchmark or set of questions reads."""
+    return tuple(name for name, each in catalogue().items() if kind in (name, *each.kinds))
 
 
 def source_named(name: str) -> Source:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from threedrs_components.benchmarks.annotations import read_values
+from threedrs_components.record_files import read_values
 from threedrs_platform.errors import ConfigError, ThreedrsError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.recipes import sha256_file

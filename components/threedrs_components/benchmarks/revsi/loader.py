@@ -10,8 +10,9 @@ from threedrs_components.benchmarks.annotation_files import (
     Parsed,
 )
 from threedrs_components.benchmarks.annotations import parse_records
+from threedrs_components.benchmarks.clip_questions import CHOICE_PROMPT
 from threedrs_components.benchmarks.loader import Loader
-from threedrs_components.benchmarks.revsi.questions import NUMERIC, Question
+from threedrs_components.benchmarks.revsi.questions import Question
 from threedrs_components.benchmarks.wording import Wording, template
 from threedrs_platform.records import Sample
 
@@ -20,10 +21,7 @@ class ReVSILoader(Loader):
     """Reads ReVSI. A split is a number of frames: their questions differ, too."""
 
     kind: Literal["revsi"] = "revsi"
-    prompt_choice: Annotated[str, template("question", "options")] = (
-        "These are frames of a video.\n{question}\nOptions:\n{options}\n"
-        "Answer with the option's letter from the given choices directly."
-    )
+    prompt_choice: Annotated[str, template("question", "options")] = CHOICE_PROMPT
     prompt_number: Annotated[str, template("question")] = (
         "These are frames of a video.\n{question}\n"
         "Answer the question using a single integer or decimal number."
@@ -51,7 +49,7 @@ class ReVSILoader(Loader):
                 benchmark=self.kind,
                 scene_id=record.clip,
                 kind="text",
-                prompt=self._prompt(record, wording, split),
+                prompt=record.prompt(wording, split, self.prompt_choice, self.prompt_number),
                 answers=(str(record.ground_truth),),
                 question_type=record.question_type,
                 tags={
@@ -61,9 +59,3 @@ class ReVSILoader(Loader):
             )
             for index, record in enumerate(parse_records(values, Question, path))
         ]
-
-    def _prompt(self, record: Question, wording: Wording, split: str) -> str:
-        if record.question_type in NUMERIC:
-            return wording.render(self.prompt_number, split, question=record.question)
-        options = "\n".join(record.options or ())
-        return wording.render(self.prompt_choice, split, question=record.question, options=options)

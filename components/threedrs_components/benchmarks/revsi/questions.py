@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from string import ascii_uppercase
-from typing import Literal, Self, get_args
+from typing import ClassVar, Literal, get_args
 
-from pydantic import model_validator
-
-from threedrs_components.benchmarks.annotations import Identifier, Record, is_amount
+from threedrs_components.benchmarks.annotations import Identifier
+from threedrs_components.benchmarks.clip_questions import ClipQuestion
 from threedrs_components.scenes.clip_names import scene_of
 
 NumberType = Literal[
@@ -44,29 +42,16 @@ TASKS: dict[str, tuple[str, ...]] = {
 """The seven tasks, each with its kinds of question."""
 
 
-class Question(Record):
+class Question(ClipQuestion):
     """One record."""
 
+    numeric: ClassVar = NUMERIC
     scene_id: Identifier
     num_frames: Identifier
     """Of its clip: the truth was checked for what these frames show."""
     question_type: NumberType | ChoiceType
-    question: str
-    options: list[str] | None = None
-    ground_truth: Identifier | float
 
     @property
     def clip(self) -> str:
         """The scene of its clip, which lies in a folder for each number of frames."""
         return scene_of(f"{self.num_frames}_frame", self.scene_id)
-
-    @model_validator(mode="after")
-    def _answerable(self) -> Self:
-        truth, letters = str(self.ground_truth), ascii_uppercase[: len(self.options or ())]
-        if self.question_type in NUMERIC:
-            if not is_amount(truth):
-                raise ValueError("ground_truth must be a number, 0 or more")
-        elif truth.upper() not in tuple(letters):
-            raise ValueError(f"ground_truth {truth!r} is none of the options' letters {letters}")
-        scene_of(f"{self.num_frames}_frame", self.scene_id)
-        return self

@@ -11,10 +11,11 @@ from threedrs_components.benchmarks.annotation_files import (
     Parsed,
 )
 from threedrs_components.benchmarks.annotations import parse_records, refuse_repeats
+from threedrs_components.benchmarks.clip_questions import CHOICE_PROMPT
 from threedrs_components.benchmarks.loader import Loader
-from threedrs_components.benchmarks.vsibench.questions import NUMERIC, Question
+from threedrs_components.benchmarks.vsibench.questions import Question
 from threedrs_components.benchmarks.wording import Wording, template
-from threedrs_platform.errors import AnnotationError
+from threedrs_platform.errors import AnnotationError, DataError
 from threedrs_platform.records import Sample
 
 DEBIASED = "test_debiased"
@@ -27,10 +28,7 @@ class VSIBenchLoader(Loader):
     """Reads VSI-Bench."""
 
     kind: Literal["vsibench"] = "vsibench"
-    prompt_choice: Annotated[str, template("question", "options")] = (
-        "These are frames of a video.\n{question}\nOptions:\n{options}\n"
-        "Answer with the option's letter from the given choices directly."
-    )
+    prompt_choice: Annotated[str, template("question", "options")] = CHOICE_PROMPT
     prompt_number: Annotated[str, template("question")] = (
         "These are frames of a video.\n{question}\n"
         "Please answer the question using a single word or phrase."
@@ -62,9 +60,9 @@ class VSIBenchLoader(Loader):
             Sample(
                 sample_id=f"{self.kind}_{name}",
                 benchmark=self.kind,
-                scene_id=record.scene_id,
+                scene_id=record.clip,
                 kind="text",
-                prompt=self._prompt(record, wording, split),
+                prompt=record.prompt(wording, split, self.prompt_choice, self.prompt_number),
                 answers=(str(record.ground_truth),),
                 question_type=record.question_type,
                 tags={
@@ -76,26 +74,37 @@ class VSIBenchLoader(Loader):
             for name, record in zip(ids, records, strict=True)
         ]
 
-    def _prompt(self, record: Question, wording: Wording, split: str) -> str:
-        if record.question_type in NUMERIC:
-            return wording.render(self.prompt_number, split, question=record.question)
-        options = "\n".join(record.options or ())
-        return wording.render(self.prompt_choice, split, question=record.question, options=options)
-
 
 def _debiased(records: list[Question], path: Path) -> list[Question]:
     """The questions that need looking.
 
     Raises:
-        AnnotationError: nothing tells which these are.
+        AnnotationError: nothing tells which these are, or a list that is of other questions.
     """
     if DEBIASED in path.stem:
         return records
     listed = path.with_name(PRUNED_IDS)
     if listed.is_file():
-        pruned = set(listed.read_text(encoding="utf-8").split())
+        pruned = _pruned_ids(listed, {record.id for record in records})
         return [record for record in records if record.id not in pruned]
     if all(record.pruned is None for record in records):
         reason = f"no column pruned and no {PRUNED_IDS} beside it; get {DEBIASED}.parquet"
         raise AnnotationError(path, "-", "pruned", reason)
     return [record for record in records if not record.pruned]
+
+
+def _pruned_ids(listed: Path, known: set[str | None]) -> set[str]:
+    try:
+        pruned = set(listed.read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{listed}: cannot be read: {error}") from error
+    unknown = sorted(pruned - known)
+    if not pruned:
+        raise AnnotationError(listed, "-", "file", "holds no id")
+    if unknown:
+        reason = (
+            f"{len(unknown)} of its {len(pruned)} ids are of no question, e.g. {unknown[0]!r}: "
+            f"questions of another revision, or without ids? get {DEBIASED}.parquet"
+        )
+        raise AnnotationError(listed, "-", "id", reason)
+    return pruned

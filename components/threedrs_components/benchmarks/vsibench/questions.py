@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from string import ascii_uppercase
-from typing import Annotated, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
-
-from threedrs_components.benchmarks.annotations import Identifier, Record, is_amount
+from threedrs_components.benchmarks.annotations import Identifier
+from threedrs_components.benchmarks.clip_questions import ClipQuestion
 from threedrs_components.scenes.clip_names import scene_of
 
 NUMERIC = {
@@ -26,6 +24,7 @@ CHOICE = {
 TASK_OF = {**NUMERIC, **CHOICE}
 TASKS = tuple(dict.fromkeys(TASK_OF.values()))
 """The eight tasks in the order the paper prints them."""
+KINDS_OF = {task: tuple(kind for kind in TASK_OF if TASK_OF[kind] == task) for task in TASKS}
 
 QuestionType = Literal[
     "object_counting",
@@ -41,33 +40,18 @@ QuestionType = Literal[
 ]
 
 
-class Question(Record):
+class Question(ClipQuestion):
     """One record."""
 
+    numeric: ClassVar = NUMERIC
     id: Identifier | None = None
     dataset: str
     scene_name: Identifier
     question_type: QuestionType
-    question: str
-    options: list[str] | None = None
-    ground_truth: Identifier | Annotated[float, Field(strict=True)]
     pruned: bool | None = None
     """Whether the debiased benchmark leaves it out: it can be answered without looking."""
 
     @property
-    def scene_id(self) -> str:
+    def clip(self) -> str:
         """Of its clip."""
         return scene_of(self.dataset, self.scene_name)
-
-    @model_validator(mode="after")
-    def _answerable(self) -> Self:
-        scene_of(self.dataset, self.scene_name)
-        truth, letters = str(self.ground_truth), ascii_uppercase[: len(self.options or ())]
-        if self.question_type in NUMERIC:
-            if not is_amount(truth):
-                raise ValueError("ground_truth must be a number, 0 or more")
-        elif not self.options:
-            raise ValueError(f"options are needed for {self.question_type}")
-        elif truth.upper() not in tuple(letters):
-            raise ValueError(f"ground_truth {truth!r} is none of the options' letters {letters}")
-        return self

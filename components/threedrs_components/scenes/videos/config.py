@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from threedrs_components.scenes.settings import Progress, Role, SceneSettings
-from threedrs_components.scenes.videos.reader import Moments
+from threedrs_components.scenes.videos.reader import Moments, holds_videos
 from threedrs_components.scenes.videos.records import Drawn, SetName, draw_records, write_drawn
 from threedrs_platform.config import PLACE, Config
 from threedrs_platform.errors import DataError
@@ -70,6 +70,20 @@ class VideosConfig(SceneSettings):
     probe_split: ClassVar[str] = "train"
     has_geometry: ClassVar[bool] = False
     frames_vary: ClassVar[bool] = True
+    question_sets: ClassVar[Mapping[str, str]] = {
+        name: "; ".join(
+            f"{setting}: Hugging Face {hub}"
+            for setting, hub in HUBS.items()
+            if f".{name}." in setting
+        )
+        for name in ("spar", "llava_hound")
+    }
+
+    @property
+    def package(self) -> tuple[str, str] | None:
+        """PyAV, where a clip that is here is a video file."""
+        is_video = holds_videos(Path(self.root), self.datasets)
+        return ("av", "'threedrs[video]'") if is_video else None
 
     @property
     def most_frames(self) -> int:
@@ -111,15 +125,6 @@ class VideosConfig(SceneSettings):
     def sources(self) -> Mapping[str, str]:
         """On the hub."""
         return {setting: f"Hugging Face {hub}" for setting, hub in HUBS.items()}
-
-    @staticmethod
-    def hubs(names: Sequence[str]) -> str:
-        """What sets of records are fetched from."""
-        return "; ".join(
-            f"{setting}: Hugging Face {hub}"
-            for setting, hub in HUBS.items()
-            if setting.split(".")[1] in names
-        )
 
     def open(self, written: Path) -> Videos:
         """The clips under the root, and the records that `write` has drawn."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from threedrs_components.scenes.frames import UnreadableImage, read_color, uniform_choice
+from threedrs_components.scenes.unreadable import machine_fault
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Float32, Scene, UInt8
 
@@ -53,6 +54,7 @@ def read_clip(scene_id: str, path: Path, most: int, moments: Moments = "spread")
 
     Raises:
         SceneError: no video, without frames, cut off, or with more frames than are to be seen.
+        StorageError: memory or disk failed.
         DataError: a video, and PyAV is not installed.
     """
     if path.is_dir():
@@ -120,6 +122,16 @@ def _stacked(scene_id: str, images: Sequence[UInt8], path: Path) -> UInt8:
     return np.stack(images)
 
 
+def holds_videos(root: Path, datasets: Sequence[str] | None) -> bool:
+    """Whether a clip under a folder of data sets is a video file, as far as it can be read."""
+    try:
+        folders = root.iterdir() if datasets is None else (root / name for name in datasets)
+        files = (path for folder in folders if folder.is_dir() for path in folder.iterdir())
+        return any(path.suffix.lower() in VIDEOS and path.name[0] != "." for path in files)
+    except OSError:
+        return False
+
+
 @contextmanager
 def _opened(scene_id: str, path: Path) -> Iterator[Any]:
     """A video that is open; what FFmpeg says against it becomes the scene's fault."""
@@ -128,10 +140,10 @@ def _opened(scene_id: str, path: Path) -> Iterator[Any]:
     except ImportError as error:
         message = "videos need PyAV: pip install 'threedrs[video]', or give folders of images"
         raise DataError(f"{path}: {message}") from error
-    if not path.is_file():
-        raise SceneError(scene_id, "no such video", path)
     try:
-        with av.open(str(path)) as video:
+        # Through a file of Python's the disk speaks for itself: FFmpeg says of damaged videos, too,
+        # in numbers of the system, that memory or rights are short.
+        with path.open("rb") as file, av.open(file) as video:
             codec = video.streams.video[0].codec_context if video.streams.video else None
             if codec is None:
                 raise SceneError(scene_id, "is no video: it has no pictures to decode", path)
@@ -139,7 +151,12 @@ def _opened(scene_id: str, path: Path) -> Iterator[Any]:
                 size = f"{codec.width} x {codec.height}"
                 raise SceneError(scene_id, f"has frames of {size} pixels, as no clip has", path)
             yield video
+    except FileNotFoundError as error:
+        raise SceneError(scene_id, "no such video", path) from error
     except (OSError, ValueError, OverflowError, MemoryError, av.error.FFmpegError) as error:
+        fault = None if isinstance(error, av.error.FFmpegError) else machine_fault(error, path)
+        if fault is not None:
+            raise fault from error
         raise SceneError(scene_id, f"is no video that can be read: {error}", path) from error
 
 

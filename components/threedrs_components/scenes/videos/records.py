@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from threedrs_components.record_files import read_values
 from threedrs_components.scenes.videos.marks import marks_of
 from threedrs_platform.errors import AnnotationError, DataError
 
@@ -154,19 +155,7 @@ def _type_of(spar_info: str | None) -> str:
 
 
 def _whole(path: Path) -> list[Any]:
-    if path.suffix == ".parquet":
-        from pyarrow import ArrowException, parquet
-
-        try:
-            rows: list[Any] = parquet.read_table(path).to_pylist()
-        except (OSError, ArrowException) as error:
-            reason = f"cannot be read as Parquet: {error}"
-            raise AnnotationError(path, "-", "file", reason) from error
-        return rows
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AnnotationError(path, "-", "file", f"cannot be read as JSON: {error}") from error
+    values = read_values(path)
     if not isinstance(values, list):
         raise AnnotationError(path, "-", "file", "is no list of records")
     return values
