@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from threedrs_components.scenes.micro.furniture import CATEGORIES, COLOR_NAMES
 from threedrs_components.scenes.micro.instances import read_instances
 from threedrs_components.scenes.micro.language import vocabulary
 from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.scenes.splits import scenes_of
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample, UInt8
 
@@ -71,7 +71,7 @@ def read_frames(world: Path) -> tuple[MicroFrames, MicroFrames]:
         DataError: the world has too few training scenes.
         SceneError: a scene cannot be read.
     """
-    scenes: list[str] = json.loads((world / "splits.json").read_text())["train"]
+    scenes = scenes_of(world, "train")
     held_out = max(1, round(HELD_OUT_SHARE * len(scenes)))
     if len(scenes) <= held_out:
         raise DataError(f"{world}: {len(scenes)} training scenes are too few to hold any out")

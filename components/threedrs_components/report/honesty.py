@@ -8,7 +8,6 @@ from typing import Any
 
 from threedrs_components.report.table import ResultTable
 from threedrs_components.report.traits import LAST, Traits, traits
-from threedrs_components.scenes.registry import SCENES
 from threedrs_platform.database.measurements import flatten
 
 FEW_SEEDS = 5
@@ -76,6 +75,11 @@ MICRO_NOTES = (
 )
 
 
+COLOUR_ALONE = frozenset({"videos"})
+"""Kinds of scenes without geometry. A test holds them against the registry, which would cost every
+table a second."""
+
+
 def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     """The notes that apply to this run."""
     params = [flatten(row.replicates[0].params) for row in table.rows]
@@ -90,8 +94,25 @@ def honesty_notes(table: ResultTable) -> tuple[str, ...]:
         *_about_layers(params),
         *_about_meteor(table, params),
         *_about_seeds(table),
+        *_about_unanswered(table),
         *_about_acceptances(table),
     )
+
+
+def _about_unanswered(table: ResultTable) -> list[str]:
+    """Questions without an answer, most often because their scene could not be prepared."""
+    notes = []
+    for name in (each.name for each in table.columns if each.name.endswith("/missing")):
+        entries = [row.entries[name] for row in table.rows]
+        most = max((value for each in entries for value in each.values.values()), default=0)
+        if most:
+            benchmark = name.partition("/")[0]
+            asked = max(each.n[-1] for each in entries if each.n)
+            notes.append(
+                f"{benchmark}: up to {most:.0f} of {asked} questions have no answer and count as "
+                "wrong; the warnings of the steps say which scenes were left out."
+            )
+    return notes
 
 
 def _about_acceptances(table: ResultTable) -> list[str]:
@@ -116,7 +137,7 @@ def is_micro(flat: Mapping[str, Any]) -> bool:
 
 def _about_colour_alone(params: Sequence[Mapping[str, Any]]) -> list[str]:
     kinds = {str(flat.get("scenes.kind")) for flat in params}
-    without = sorted(kind for kind in kinds if kind in SCENES and not SCENES[kind].has_geometry)
+    without = sorted(kinds & COLOUR_ALONE)
     return [
         f"Scenes of kind {kind} have no depth and no cameras: nothing was probed, so there is no "
         "correspondence score and no position score."

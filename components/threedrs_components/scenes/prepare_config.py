@@ -36,6 +36,8 @@ class ChecksConfig(Config):
     within 5 % of the depth there."""
     max_gain: float = Field(default=0.1, gt=0)
     """How much more views may agree under another reading of poses or depth than as they are."""
+    usual_view_error: float = Field(default=0.02, gt=0)
+    """Median relative error of depth between views; beyond it a warning. Sensors give 0.005."""
     min_boxes_hit: float = Field(default=0.5, ge=0, le=1)
     """Share of a scene's boxes, or proposals, that hold any pixel."""
     usual_extent_m: tuple[float, float] = (0.5, 40.0)

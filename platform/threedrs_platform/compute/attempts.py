@@ -25,6 +25,7 @@ from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancell
 from threedrs_platform.errors import (
     ArtifactError,
     CheckpointError,
+    ConfigError,
     DataError,
     StepFailed,
     StorageError,
@@ -220,7 +221,7 @@ def classify(error: BaseException) -> FailureClass:
         return FailureClass(error.failure)
     if isinstance(error, StorageError):
         return FailureClass.STORAGE
-    if isinstance(error, DataError | CheckpointError):
+    if isinstance(error, DataError | CheckpointError | ConfigError):
         return FailureClass.DATA
     if is_out_of_memory(error):
         return FailureClass.OOM

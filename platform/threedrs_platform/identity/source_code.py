@@ -42,7 +42,7 @@ NUMERIC_PACKAGES = {
     "transformers": "transformers",
 }
 """Packages whose version can change a number: distribution name by import name."""
-OPTIONAL_PACKAGES = frozenset({"av"})
+OPTIONAL_PACKAGES = frozenset({"av", "scenezoo"})
 """Those that a step can do without, depending on its data: absent, they change no number."""
 
 ANALYSIS_VERSION = 2

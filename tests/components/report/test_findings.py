@@ -8,7 +8,7 @@ import pytest
 
 from threedrs_components.report.document import make_report
 from threedrs_components.report.findings import Finding, Verdict, summary
-from threedrs_components.report.honesty import honesty_notes
+from threedrs_components.report.honesty import COLOUR_ALONE, honesty_notes
 from threedrs_components.report.roles import Role, assign_roles
 from threedrs_components.report.table import result_table
 from threedrs_components.report.traits import traits
@@ -211,17 +211,23 @@ def test_the_micro_world_brings_its_notes_and_real_scenes_do_not() -> None:
     assert only.startswith("Only 1 seed")
 
 
-def test_scenes_without_geometry_are_told_whatever_their_kind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_scenes_without_geometry_are_told() -> None:
     def notes(kind: str) -> str:
         results = fake_results({"baseline": {1: {}}}, {"baseline": {"scenes": {"kind": kind}}})
         return " ".join(honesty_notes(result_table(results)))
 
     assert "Scenes of kind videos have no depth" in notes("videos")
     assert "no depth" not in notes("scannet") + notes("of a plugin")
-    monkeypatch.setattr(SCENES["scannet"], "has_geometry", False)
-    assert "Scenes of kind scannet have no depth" in notes("scannet")
+    assert {kind for kind in SCENES if not SCENES[kind].has_geometry} == COLOUR_ALONE
+
+
+def test_unanswered_questions_are_told() -> None:
+    answered, silent = {"vsibench/missing": 0.0}, {"vsibench/missing": 10.0}
+    results = fake_results({"baseline": {1: answered}, "other": {1: silent}})
+    told = [note for note in honesty_notes(result_table(results, ("*",))) if "no answer" in note]
+    assert len(told) == 1 and told[0].startswith("vsibench: up to 10 of ")
+    fine = fake_results({"baseline": {1: answered}})
+    assert not any("no answer" in n for n in honesty_notes(result_table(fine, ("*",))))
 
 
 MICRO = {"scenes": {"kind": "micro"}}

@@ -142,6 +142,17 @@ def test_boxes_of_another_frame_than_the_scene_are_refused(index: int) -> None:
         prepare_scene(aligned, None, SETTINGS)
 
 
+def test_views_that_agree_less_than_sensors_do_are_worth_a_look() -> None:
+    scene = micro_room(0)
+    wide = scene.depth_intrinsics.copy()
+    wide[[0, 1], [0, 1]] *= 1.25
+    checks = prepare_scene(
+        dataclasses.replace(scene, depth_intrinsics=wide, color_intrinsics=wide), None, SETTINGS
+    ).checks
+    [check] = [each for each in checks if each.name.startswith("median relative error")]
+    assert check.verdict == "warning" and "focal lengths" in check.advice
+
+
 def test_what_is_told_only_is_kept_beside_the_scene(tmp_path: Path) -> None:
     scene = dataclasses.replace(_depth_times(5)(micro_room(0)), dropped_frames={"x": "pose lost"})
     settings = SETTINGS.model_copy(update={"checks": ChecksConfig(mode="tell")})

@@ -12,7 +12,14 @@ from threedrs_platform.compute.attempts import (
     execute,
 )
 from threedrs_platform.compute.recorder import read_json_lines
-from threedrs_platform.errors import AnnotationError, SceneError, StepFailed, StorageError
+from threedrs_platform.errors import (
+    AnnotationError,
+    ConfigError,
+    Fault,
+    SceneError,
+    StepFailed,
+    StorageError,
+)
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.states import FailureClass
@@ -158,6 +165,7 @@ def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
     [
         (SceneError("s", "no depth"), FailureClass.DATA),
         (AnnotationError("f", 1, "id", "missing"), FailureClass.DATA),
+        (ConfigError([Fault("no accelerator here")]), FailureClass.DATA),
         (StorageError("full"), FailureClass.STORAGE),
         (OSError(28, "No space left on device"), FailureClass.STORAGE),
         (Exception("I/O error: No space left on device (os error 28)"), FailureClass.STORAGE),

@@ -99,7 +99,7 @@ def test_every_teacher_yields_features_of_a_folder(
     arguments = flags(rooms, weights, tmp_path / "out", "--teacher", kind, "--grid", "2")
     if kind == "flare":  # frames are square, of which its own framing cuts a quarter
         assert main(arguments) == 2
-        assert "framing cuts 25% of what the student sees" in capsys.readouterr().err
+        assert "framing cuts 25% of its frames" in capsys.readouterr().err
         arguments += ["--set", "framing=squash"]
     written = outcome(capsys, arguments)["written"]
     assert len(written) == 3

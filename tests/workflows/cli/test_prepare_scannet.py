@@ -93,6 +93,17 @@ def test_finished_scenes_are_kept_and_later_ones_join_the_lists(
     assert (other["made"], other["others"], other["others_of_other_settings"]) == (1, 2, 2)
 
 
+def test_a_finished_scene_of_which_a_file_was_emptied_is_made_again(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(root, capsys)
+    images = root.parent / "data/scannet/posed_images"
+    next((images / "val00000").glob("*.jpg")).write_bytes(b"")
+    next((images / "train00000").glob("*.png")).unlink()
+    content = told(root, capsys)
+    assert (content["made"], content["kept"]) == (2, 1)
+
+
 def test_an_unfinished_scene_is_made_again_and_what_a_killed_call_left_is_removed(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

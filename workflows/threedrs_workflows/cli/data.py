@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +119,10 @@ def _check(args: argparse.Namespace, folder: str) -> int:
         "files": [asdict(file) for file in files],
         "grids": [{**asdict(grid), "can_run": grid.can_run} for grid in grids],
     }
-    grid_rows = [(each.grid, "can run" if each.can_run else _hindrance(each)) for each in grids]
+    wrong = {each.source for each in files if each.state == "wrong"}
+    grid_rows = [
+        (each.grid, _doubts(each, wrong) if each.can_run else _hindrance(each)) for each in grids
+    ]
     states = Counter(each.state for each in files)
     told = ", ".join(f"{states[state]} {state}" for state in ("present", "missing", "wrong"))
     able = sum(each.can_run for each in grids)
@@ -138,6 +141,12 @@ def _check(args: argparse.Namespace, folder: str) -> int:
 def _rows(files: Iterable[FileState]) -> list[tuple[str, ...]]:
     """State, path, first digits of the sha256, and what there is to say."""
     return [(each.state, each.path, (each.sha256 or "")[:12] or "-", each.note) for each in files]
+
+
+def _doubts(grid: GridState, wrong: Collection[str]) -> str:
+    """That a grid can run, and on which files that are not the published ones."""
+    doubtful = [name for name in grid.reads if name in wrong]
+    return f"can run, on wrong files of {', '.join(doubtful)}" if doubtful else "can run"
 
 
 def _hindrance(grid: GridState) -> str:

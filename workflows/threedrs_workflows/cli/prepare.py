@@ -128,8 +128,9 @@ def _config(args: argparse.Namespace) -> Any:
         )
     except ValidationError as error:
         flags = {"num_frames": "frames", "voxel_m": "voxel", "image_size": "image-size"}
+        names = [str(next(iter(fault["loc"]), "covered")) for fault in error.errors()]
         faults = [
-            Fault(fault["msg"], path=f"--{flags.get(str(fault['loc'][0]), fault['loc'][0])}")
-            for fault in error.errors()
+            Fault(fault["msg"], path=f"--{flags.get(name, name)}")
+            for name, fault in zip(names, error.errors(), strict=True)
         ]
         raise ConfigError(faults) from error

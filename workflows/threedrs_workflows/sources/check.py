@@ -53,6 +53,8 @@ class GridState:
     """Files and folders that it names and that are not there, under the folder of the data."""
     sources: tuple[str, ...] = ()
     """Sources of the catalogue that these are of."""
+    reads: tuple[str, ...] = ()
+    """Sources of all that it names, whether it is there or not."""
     faults: tuple[str, ...] = ()
     """What else stops it."""
 
@@ -94,8 +96,14 @@ def check_grids(root: Path, folder: Path | None = None) -> Iterator[GridState]:
                 yield GridState(path.stem, faults=(str(error),))
             else:
                 absent = {*map(Path, digests.absent or {})} | records
+                present = {*map(Path, digests.unhashed)} | {
+                    file for each in experiments for file in record_files(each)
+                }
                 missing = sorted(os.path.relpath(each, root) for each in absent)
-                yield GridState(path.stem, tuple(missing), sources_of(missing))
+                named = [*missing, *(os.path.relpath(each, root) for each in present)]
+                yield GridState(
+                    path.stem, tuple(missing), sources_of(missing), reads=sources_of(named)
+                )
 
 
 def _absent_records(experiment: Experiment) -> Iterator[Path]:
@@ -121,6 +129,9 @@ def _state(source: str, file: SourceFile, path: Path) -> FileState:
         return FileState(source, file.path, "missing")
     if path.is_dir():
         return _folder(source, file, path)
+    if not path.is_file() or file.scenes is not None:
+        wanted = "a file" if file.scenes is None else "a folder"
+        return FileState(source, file.path, "wrong", f"is not {wanted}, as it should be")
     size = path.stat().st_size
     if file.bytes is not None and size != file.bytes:
         note = f"{size:,} bytes, the published file has {file.bytes:,}"
@@ -129,13 +140,13 @@ def _state(source: str, file: SourceFile, path: Path) -> FileState:
     if file.sha256 is not None and digest is not None and digest != file.sha256:
         note = "another content than the published file has (sha256)"
         return FileState(source, file.path, "wrong", note, size, sha256=digest)
-    if file.records is None:
+    if file.records is None and path.suffix != ".json":
         return FileState(source, file.path, "present", "", size, sha256=digest)
     try:
         records = _records(path)
     except ThreedrsError as error:
         return FileState(source, file.path, "wrong", str(error), size, sha256=digest)
-    if records == file.records:
+    if file.records in (None, records):
         return FileState(source, file.path, "present", "", size, records, digest)
     note = f"{records:,} records, the published revision has {file.records:,}"
     return FileState(source, file.path, "wrong", note, size, records, digest)

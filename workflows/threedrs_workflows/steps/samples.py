@@ -79,7 +79,9 @@ def _askable(
     counts = Counter(_origin(sample) for sample in absent)
     asked = Counter(_origin(sample) for sample in samples)
     told = ", ".join(f"{counts[name]} of {asked[name]} of {name}" for name in sorted(counts))
-    if missing == "refuse" or len(absent) == len(samples):
+    if len(absent) == len(samples):
+        raise DataError(f"no question is about a scene that is there: {told}; get these scenes")
+    if missing == "refuse":
         raise DataError(
             f"questions on scenes that are not there: {told}, e.g. {absent[0].scene_id}; get these "
             "scenes, or set benchmarks.missing_scenes: leave_out to score the others alone"

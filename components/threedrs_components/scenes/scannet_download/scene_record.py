@@ -116,7 +116,16 @@ def finished(job: SceneJob) -> ConvertedScene | None:
     inputs = job.inputs()
     if "stream" not in inputs:
         inputs = found.inputs | inputs
-    return found if found.inputs == inputs else None
+    return found if found.inputs == inputs and _is_whole(job.folder, found) else None
+
+
+def _is_whole(folder: Path, scene: ConvertedScene) -> bool:
+    """Whether nobody has taken or emptied a file of it since."""
+    for ending in (".jpg", ".png"):
+        sizes = [path.stat().st_size for path in folder.glob(f"*{ending}")]
+        if len(sizes) != scene.frames or not all(sizes):
+            return False
+    return True
 
 
 def read_record(folder: Path) -> ConvertedScene | None:
