@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from threedrs_components.scenes import frames
 from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
 from threedrs_platform.errors import DataError, SceneError, StorageError
 
@@ -331,7 +330,7 @@ def test_a_disk_that_fails_is_no_bad_frame(
     def fail(path: Path) -> Any:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(frames.Image, "open", fail)
+    monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(StorageError, match="Input/output error"):
         RGBDFolder(scene_folder.root, min_frames=1).load("kitchen")
 
