@@ -104,6 +104,15 @@ def test_a_finished_scene_of_which_a_file_was_emptied_is_made_again(
     assert (content["made"], content["kept"]) == (2, 1)
 
 
+def test_a_file_where_data_should_go_is_told(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    flags = ["--root", str(root), "--out", str(tmp_path / "file"), "--workers", "1"]
+    assert main(["prepare", "scannet", *flags]) == 75
+    assert "a file is in the way" in capsys.readouterr().err
+
+
 def test_an_unfinished_scene_is_made_again_and_what_a_killed_call_left_is_removed(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

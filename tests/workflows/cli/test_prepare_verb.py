@@ -113,3 +113,12 @@ def test_a_value_out_of_range_names_its_flag(
 def test_defaults_of_flags_are_those_of_grids() -> None:
     settings = RGBDFolderConfig(root="rooms")
     assert (settings.depth_scale, settings.min_frames) == (MILLIMETRES, MIN_FRAMES)
+
+
+def test_proposals_of_other_scenes_are_refused(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "boxes.json").write_text('{"scannet/scene9999_00": [[0, 0, 0, 1, 1, 1]]}')
+    flags = ("--proposals", str(tmp_path / "boxes.json"))
+    assert _prepare(rooms, *flags) == 2
+    assert "holds boxes of none of the scenes; of scene9999_00" in capsys.readouterr().err

@@ -67,6 +67,11 @@ def prepare_folder(
         StorageError: `out` is no folder and cannot be made one.
     """
     candidates = read_candidates(proposals) if proposals else {}
+    scene_ids = source.scenes("all")
+    if proposals and not candidates.keys() & set(scene_ids):
+        raise DataError(
+            f"{proposals}: holds boxes of none of the scenes; of {', '.join([*candidates][:3])}"
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -75,7 +80,6 @@ def prepare_folder(
     done, summaries = PreparedScenes(out), []
     skipped: dict[str, str] = {}
     remade: list[str] = []
-    scene_ids = source.scenes("all")
     for number, scene_id in enumerate(scene_ids, start=1):
         try:
             own = candidates.get(scene_id)

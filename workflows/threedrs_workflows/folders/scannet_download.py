@@ -37,7 +37,7 @@ from threedrs_components.scenes.scannet_download.scene_record import (
     finished,
 )
 from threedrs_platform.compute.ray_tasks import RayCompute
-from threedrs_platform.errors import ConflictError, DataError, SceneError
+from threedrs_platform.errors import ConflictError, DataError, SceneError, StorageError
 from threedrs_platform.processes import spread
 from threedrs_platform.storage import storage_errors
 
@@ -286,7 +286,10 @@ def _alone(data: Path) -> Generator[None]:
     images = data / POSED_IMAGES
     with contextlib.ExitStack() as stack:
         with storage_errors(f"write {images}"):
-            images.mkdir(parents=True, exist_ok=True)
+            try:
+                images.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise StorageError(f"{images}: cannot be made, a file is in the way") from error
             lock = stack.enter_context((images.parent / ".lock").open("w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
