@@ -13,6 +13,8 @@ from threedrs_platform.records import Sample
 
 _SAMPLE = TypeAdapter(Sample)
 
+LEFT_OUT_FILE = "left_out.json"
+"""Beside predictions: ids of evaluated scenes that nobody was asked about, as they are unusable."""
 HELD_OUT_FILE = "held_out.json"
 """Beside samples: names the scenes that training may look at without training on them."""
 

@@ -6,6 +6,7 @@ With PyAV the clips are videos, without it folders of images: those are read the
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,30 @@ def test_scans_of_a_data_set_answer_for_its_clips(dataset: str, data: Path, tmp_
     samples = read_samples(cell.run(steps["samples"]) / "evaluation.jsonl")
     assert {sample.tags["dataset"] for sample in samples} == {dataset} and len(samples) == 10
     assert f"{dataset}.{CLIPS[dataset]}" in steps["prepare"].params["scene_ids"]
+
+
+@pytest.mark.parametrize("missing", ["refuse", "leave_out"])
+def test_questions_on_a_clip_that_cannot_be_read_never_count_as_wrong(
+    missing: str, data: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "data"
+    shutil.copytree(data, broken)
+    clip = next((broken / "vsibench/scannet").iterdir())
+    if clip.is_dir():
+        pytest.skip("PyAV is not installed, and folders of images have no such fault")
+    clip.write_bytes(b"")
+    cell = OneCell(tmp_path / "cell")
+    changes = {"training__steps": 0, "benchmarks__missing_scenes": missing}
+    steps = cell_steps(experiment(broken, **changes), 1, FileDigests())
+    if missing == "refuse":
+        with pytest.raises(DataError, match="10 questions are about 1 scenes that could not be"):
+            cell.run(steps["predict"])
+        return
+    cell.run(steps["score"])
+    measured = {metric.name: metric for metric in cell.recorders["score"].metrics}
+    assert measured["vsibench/average"].n == 20 and measured["vsibench/missing"].value == 0
+    (told,) = cell.recorders["predict"].warnings
+    assert "left out: 10 questions" in told
 
 
 def test_the_debiased_benchmark_is_a_split(data: Path, tmp_path: Path) -> None:

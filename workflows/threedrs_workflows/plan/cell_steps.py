@@ -46,7 +46,12 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
         steps["probe"] = _probe(experiment, "student", reads)
     benchmarks = experiment.benchmarks
     asking = {name: benchmarks.asking(name) for name in benchmarks.names}
-    predict = PredictParams(student=student, evaluation=experiment.evaluation, asking=asking)
+    predict = PredictParams(
+        student=student,
+        evaluation=experiment.evaluation,
+        asking=asking,
+        missing_scenes=benchmarks.missing_scenes,
+    )
     steps["predict"] = predict.step("predict", {**reads, "samples": shared.samples})
     answers = {"samples": shared.samples, "predictions": steps["predict"]}
     steps["score"] = score_params(benchmarks).step("score", answers)

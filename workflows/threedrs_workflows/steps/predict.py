@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
-from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
+from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, LEFT_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.ahead import ahead, in_memory
 from threedrs_components.scenes.prepared import PreparedScenes
@@ -32,17 +33,33 @@ def run(task: StepTask) -> None:
     each GPU answers the questions about its scenes.
     """
     params, prepared = PredictParams.of(task), PreparedScenes(task.inputs["prepared"])
-    scene_ids = sorted(_by_scene(task.inputs["samples"]))
-    for scene_id in scene_ids:
-        if scene_id not in prepared:
-            task.warn(f"scene {scene_id} was not prepared; its samples get no prediction")
-    answerable = [scene_id for scene_id in scene_ids if scene_id in prepared]
+    by_scene = _by_scene(task.inputs["samples"])
+    answerable = [scene_id for scene_id in sorted(by_scene) if scene_id in prepared]
+    if unusable := sorted(by_scene.keys() - set(answerable)):
+        _leave_out(task, params, {scene_id: len(by_scene[scene_id]) for scene_id in unusable})
     missing = [each for each in answerable if not _path(task.scratch, each).is_file()]
     answering = Answering(params, task.inputs, task.scratch, task.settings.get("gpus") or 0)
     for _ in over_gpus(task, answering, missing):
         pass
     answers = (read_predictions(_path(task.scratch, scene_id)) for scene_id in answerable)
     write_predictions(task.out / "predictions.jsonl", [each for part in answers for each in part])
+
+
+def _leave_out(task: StepTask, params: PredictParams, questions: Mapping[str, int]) -> None:
+    """Refuse scenes that could not be prepared, or note them for the score: they are not wrong.
+
+    Raises:
+        DataError: they are refused.
+    """
+    told = f"{sum(questions.values())} questions are about {len(questions)} scenes that could not "
+    told += f"be prepared, e.g. {next(iter(questions))}"
+    if params.missing_scenes == "refuse":
+        raise DataError(
+            f"{told}; the warnings of step prepare say why. Mend these scenes, or set "
+            "benchmarks.missing_scenes: leave_out to score the others alone"
+        )
+    task.warn(f"left out: {told}")
+    (task.out / LEFT_OUT_FILE).write_text(json.dumps([*questions]))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from threedrs_components.benchmarks.prediction_files import read_predictions
-from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.benchmarks.sample_files import LEFT_OUT_FILE, read_samples
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.metrics.meteor.data import ABSENT
 from threedrs_platform.errors import AnnotationError
@@ -29,8 +29,10 @@ def run(task: StepTask) -> None:
     if missing and not any(scorer.uses_meteor for scorer in scorers):
         task.warn(f"METEOR is left out: no {', '.join(missing)}; pip install 'threedrs[eval]'")
     samples: dict[str, list[Sample]] = {scorer.kind: [] for scorer in scorers}
+    left_out = _left_out(task.inputs["predictions"])
     for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):
-        samples[sample.benchmark].append(sample)
+        if sample.scene_id not in left_out:
+            samples[sample.benchmark].append(sample)
     predictions = predictions_by_benchmark(task.inputs["predictions"], samples)
     metrics: list[Metric] = []
     for done, scorer in enumerate(scorers):
@@ -49,6 +51,12 @@ def run(task: StepTask) -> None:
     table = [asdict(metric) for metric in metrics]
     (task.out / "metrics.json").write_text(json.dumps(table, indent=1), encoding="utf-8")
     task.progress(len(scorers), len(scorers))
+
+
+def _left_out(predictions: Path) -> frozenset[str]:
+    """Scenes that nobody was asked about."""
+    path = predictions / LEFT_OUT_FILE
+    return frozenset(json.loads(path.read_text())) if path.is_file() else frozenset()
 
 
 def predictions_by_benchmark(

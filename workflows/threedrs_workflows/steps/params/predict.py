@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threedrs_components.benchmarks.asking import Asking
+from threedrs_components.benchmarks.asking import Asking, MissingScenes
 from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
@@ -15,3 +15,5 @@ class PredictParams(StepParams):
     evaluation: EvaluationConfig = EvaluationConfig()
     asking: dict[str, Asking]
     """By benchmark."""
+    missing_scenes: MissingScenes = "refuse"
+    """What questions on a scene do that could not be prepared."""
