@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -72,3 +74,47 @@ def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
 def test_nothing_to_do_makes_nothing(tmp_path: Path) -> None:
     assert [*spread(Noting(tmp_path), [], 4)] == []
     assert [*tmp_path.iterdir()] == []
+
+
+ORPHANAGE = """
+import os, sys, time
+from pathlib import Path
+from threedrs_platform.processes import spread
+
+class Slow:
+    def __call__(self):
+        Path(sys.argv[1], str(os.getpid())).touch()
+        return time.sleep
+
+if __name__ == "__main__":
+    list(spread(Slow(), [600, 600], 2))
+"""
+
+
+def test_processes_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script, notes = tmp_path / "orphanage.py", tmp_path / "notes"
+    script.write_text(ORPHANAGE)
+    notes.mkdir()
+    parent = subprocess.Popen([sys.executable, str(script), str(notes)])
+    try:
+        _wait_until(lambda: len([*notes.iterdir()]) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    children = [Path("/proc", path.name) for path in notes.iterdir()]
+    _wait_until(lambda: not any(_is_alive(child) for child in children))
+
+
+def _is_alive(process: Path) -> bool:
+    """Where nobody collects it, what is left of an ended process is a zombie."""
+    try:
+        return ") Z " not in (process / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _wait_until(holds: Callable[[], bool], patience_s: float = 30.0) -> None:
+    until = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.1)

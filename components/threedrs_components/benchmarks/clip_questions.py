@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
@@ -30,13 +31,13 @@ class ClipQuestion(Record):
     ground_truth: Identifier | Annotated[float, Field(strict=True)]
 
     @property
+    @abstractmethod
     def clip(self) -> str:
         """The scene of its clip.
 
         Raises:
             ValueError: it names none.
         """
-        raise NotImplementedError
 
     @model_validator(mode="after")
     def _answerable(self) -> Self:

@@ -23,7 +23,7 @@ from threedrs_components.scenes.videos.reader import read_clip
 from threedrs_components.scenes.videos.records import draw_records, inside
 from threedrs_components.scenes.videos.source import find_clips
 from threedrs_components.testing.scene_sources import tiny_scenes
-from threedrs_components.testing.vsi_files import write_clip
+from threedrs_components.testing.vsi_files import HOUND_RECORDS, SPAR_RECORDS, write_clip
 from threedrs_platform.errors import AnnotationError, DataError, SceneError, StorageError
 from threedrs_platform.identity.source_code import code_digest
 
@@ -360,6 +360,23 @@ def test_records_are_scenes_with_their_own_images(tmp_path: Path) -> None:
     assert set(views.values()) <= {1, 2, 3}
     one = next(name for name in views if views[name] < 3)
     assert tuple(source.load(one).images[0][55, 64]) == (255, 0, 0), "the red point is painted"
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_one_seed_draws_spar_first_and_then_llava_hound(seed: int, tmp_path: Path) -> None:
+    """As VG-LLM, whose sets share the state of one generator."""
+    settings = tiny_scenes("videos", tmp_path)
+    assert isinstance(settings, VideosConfig) and settings.llava_hound is not None
+    half = settings.llava_hound.model_copy(update={"share": 0.5})
+    written = tmp_path / "written"
+    written.mkdir()
+    chosen = settings.model_copy(update={"seed": seed, "llava_hound": half})
+    chosen.write(written, "student", lambda *_: None)
+    chance = random.Random(seed)
+    spar = chance.sample(range(SPAR_RECORDS), int(SPAR_RECORDS * 0.03))
+    hound = chance.sample(range(HOUND_RECORDS), HOUND_RECORDS // 2)
+    wanted = {f"spar_{at:07d}" for at in spar} | {f"llava_hound_{at:07d}" for at in hound}
+    assert set(chosen.open(written).scenes("train")) == wanted
 
 
 def test_an_image_that_is_missing_is_its_records_fault(tmp_path: Path) -> None:
