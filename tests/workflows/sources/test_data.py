@@ -133,6 +133,8 @@ def test_the_verb(
     assert "workflows prepare scannet" in capsys.readouterr().out
     assert main(["data", "scanet"]) == 2
     assert "did you mean 'scannet'" in capsys.readouterr().err
+    assert main(["data", "chek", str(tmp_path)]) == 2
+    assert "did you mean 'check'" in capsys.readouterr().err
     assert main(["data", "check", str(tmp_path / "nowhere")]) == 2
     assert main(["data", "check", str(tmp_path), "--json"]) == MISSING
     told = json.loads(capsys.readouterr().out)

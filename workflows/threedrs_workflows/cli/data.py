@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.output import columns, emit, say
 from threedrs_workflows.sources.catalogue import Source, catalogue, source_named
@@ -49,6 +50,9 @@ def run(args: argparse.Namespace) -> int:
         return _check(args, *_arguments(args, "DIR"))
     if args.what == FETCH:
         return _fetch(args, *_arguments(args, "NAME DIR"))
+    if args.what is not None and args.what not in catalogue():
+        hint = did_you_mean(args.what, (CHECK, FETCH, *catalogue()))
+        raise ConfigError([Fault(f"no source {args.what!r}{hint}")])
     if args.rest:
         raise ConfigError([Fault(f"{args.what} takes no further argument", args.rest[0])])
     if args.what is None:
