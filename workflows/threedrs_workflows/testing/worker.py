@@ -11,7 +11,8 @@ import json
 import sys
 from typing import Any
 
-from threedrs_platform.compute.in_process import InProcessCompute
+from threedrs_platform.compute.in_process import Compute, InProcessCompute
+from threedrs_platform.compute.open import open_compute
 from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
@@ -23,7 +24,15 @@ from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.plan.submission import plan_cells, record, replan
 
-DEFAULTS: dict[str, Any] = {"cells": 20, "seconds": 0.02, "lease_s": 60.0, "jobs": 2, "db": None}
+DEFAULTS: dict[str, Any] = {
+    "cells": 20,
+    "seconds": 0.02,
+    "lease_s": 60.0,
+    "jobs": 2,
+    "db": None,
+    "store": None,
+    "ray": "none",
+}
 
 
 def grid(ledger: str, options: dict[str, Any]) -> list[Cell]:
@@ -41,17 +50,25 @@ def work(workspace: Workspace, ledger: str, verb: str, options: dict[str, Any]) 
         plan = replan(workspace, run_id)
     chosen = SupervisorOptions(lease_s=options["lease_s"], poll_s=0.05)
     with interruptible() as stop:
-        compute = InProcessCompute(options["jobs"])
-        return Supervisor(workspace, compute, chosen, PlainDisplay(sys.stderr), stop=stop).run(
-            run_id, plan
-        )
+        compute = _compute(options)
+        supervisor = Supervisor(workspace, compute, chosen, PlainDisplay(sys.stderr), stop=stop)
+        try:
+            return supervisor.run(run_id, plan)
+        finally:
+            compute.close()
+
+
+def _compute(options: dict[str, Any]) -> Compute:
+    if options["ray"] == "none":  # threads are enough for steps that draw no random numbers
+        return InProcessCompute(options["jobs"])
+    return open_compute(options["ray"], jobs=options["jobs"])
 
 
 def main() -> int:
     """Entry of the process."""
     folder, ledger, verb, *rest = sys.argv[1:]
     options = DEFAULTS | (json.loads(rest[0]) if rest else {})
-    with find_workspace(folder, options["db"], environment={}) as workspace:
+    with find_workspace(folder, options["db"], options["store"], environment={}) as workspace:
         return EXIT_CODES[work(workspace, ledger, verb, options)]
 
 
