@@ -399,8 +399,8 @@ def main() -> int:
 
 def _row(tally: Tally) -> str:
     return (
-        f"{tally.faults:6} {tally.runs:5} {tally.ended:6} {tally.lost:5} {tally.twice:6} {tally.redone:7} "
-        f"{'yes' if not tally.differing else f'{tally.differing} NOT':>6}"
+        f"{tally.faults:6} {tally.runs:5} {tally.ended:6} {tally.lost:5} "
+        f"{tally.twice:6} {tally.redone:7} {'yes' if not tally.differing else f'{tally.differing} NOT':>6}"
     )
 
 
@@ -412,7 +412,8 @@ def _tell(args: argparse.Namespace, tallies: dict[str, Tally], root: Path) -> in
     else:
         print(", ".join(f"{name} {value}" for name, value in where.items()))
         print(
-            f"{'fault':18} {'faults':>6} {'runs':>5} {'ended':>6} {'lost':>5} {'twice':>6} {'redone':>7}  equal"
+            f"{'fault':18} {'faults':>6} {'runs':>5} {'ended':>6} {'lost':>5} "
+            f"{'twice':>6} {'redone':>7}  equal"
         )
         for name, tally in tallies.items():
             print(f"{name:18} {_row(tally)}")

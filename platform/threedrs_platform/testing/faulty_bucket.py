@@ -86,7 +86,7 @@ def _handler(bucket: FaultyBucket, upstream: tuple[str, int]) -> type[BaseHTTPRe
             self._answer(response.status, kept, response.read())
             connection.close()
 
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
