@@ -398,9 +398,10 @@ def main() -> int:
 
 
 def _row(tally: Tally) -> str:
+    equal = f"{tally.differing} NOT" if tally.differing else "yes"
     return (
         f"{tally.faults:6} {tally.runs:5} {tally.ended:6} {tally.lost:5} "
-        f"{tally.twice:6} {tally.redone:7} {'yes' if not tally.differing else f'{tally.differing} NOT':>6}"
+        f"{tally.twice:6} {tally.redone:7} {equal:>6}"
     )
 
 

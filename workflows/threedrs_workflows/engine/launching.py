@@ -29,6 +29,7 @@ class StepLauncher:
         self._run, self._purse = context, purse
         self._claimed: list[Attempt] = []
         """Attempts that wait for the transaction with their claims to end."""
+        self._counted = self._wants = 0
 
     def startable(self) -> list[str]:
         """The next ready steps that there is room and budget for; each launch takes of both."""
@@ -36,17 +37,26 @@ class StepLauncher:
         found: list[str] = []
         resources: list[Resources] = []
         chosen: list[PlannedStep] = []
+        refused: set[Resources] = set()  # what has no room now has none behind further steps
+        if self._is_full(()):
+            return found
         for key in self._run.schedule.ready():
             not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
             step = self._run.schedule.steps[key]
             wanted = step.spec.resources
             if not self._purse.allows(step, self._run.attempts.values(), chosen):
+                continue  # asked of every step: the purse remembers those that it holds back
+            if not_before > now or wanted in refused:
                 continue
-            if not_before <= now and self._has_room(wanted, resources):
-                found.append(key)
-                resources.append(wanted)
-                chosen.append(step)
-            if len(found) == LAUNCHES_PER_TURN:
+            if not self._has_room(wanted, resources):
+                refused.add(wanted)
+                if self._purse.budget is None and len(refused) == self._num_wants():
+                    break
+                continue
+            found.append(key)
+            resources.append(wanted)
+            chosen.append(step)
+            if len(found) == LAUNCHES_PER_TURN or self._is_full(chosen):
                 break
         return found
 
@@ -157,10 +167,19 @@ class StepLauncher:
         run.schedule.set(step.key, Phase.RUNNING)
         run.tell(step, "started", note)
 
-    def _has_room(self, wanted: Resources, before: Sequence[Resources]) -> bool:
+    def _num_wants(self) -> int:
+        """How many different resources the steps of the run want."""
+        steps = self._run.schedule.steps
+        if len(steps) != self._counted:
+            self._counted = len(steps)
+            self._wants = len({step.spec.resources for step in steps.values()})
+        return self._wants
+
+    def _is_full(self, chosen: Sequence[PlannedStep]) -> bool:
         jobs = self._run.options.jobs
-        if jobs is not None and len(self._run.attempts) + len(before) >= jobs:
-            return False
+        return jobs is not None and len(self._run.attempts) + len(chosen) >= jobs
+
+    def _has_room(self, wanted: Resources, before: Sequence[Resources]) -> bool:
         claimed = [attempt.request.resources for attempt in self._claimed]
         return self._run.compute.has_room(wanted, [*claimed, *before])
 
