@@ -204,6 +204,7 @@ class Database:
             try:
                 transaction.commit()
             except exc.DBAPIError as error:
+                connection.invalidate()  # or its next user may find itself in this transaction
                 # The answer may be lost of a commit that happened.
                 if not token or patience_with(error) is None or not self._has_happened(token):
                     raise

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
-from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.storage import storage_errors
 
@@ -122,7 +121,6 @@ def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
         return JournalStorage(_journal(file))
 
 
-@whole_turn
 def prepare_storage(workspace: StudyPlace) -> None:
     """Make room for Optuna's tables; without effect on journal files."""
     if _is_server(workspace):
@@ -196,7 +194,6 @@ def choice_text(choice: Any) -> Any:
     return str(choice) if isinstance(choice, list | tuple | dict) else choice
 
 
-@whole_turn
 def _runs(workspace: StudyPlace) -> list[str]:
     """Tuning runs with a storage of their own."""
     if not _is_server(workspace):
