@@ -9,6 +9,7 @@ from starlette.requests import Request
 from threedrs_platform.database.connection import Database, open_read_only
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.urls import file_url
 from threedrs_platform.errors import StorageError
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.workspace import Workspace
@@ -41,7 +42,7 @@ class Store:
                 f"no run has been submitted in {self.workspace.root} yet: "
                 "`workflows submit` starts one, --workspace names another folder"
             )
-        return f"sqlite:///{file}"
+        return file_url(file)
 
     @property
     def results(self) -> Results:

@@ -96,7 +96,7 @@ def _disk(root: Path) -> Finding:
 
 
 def _database(workspace: Workspace) -> Finding:
-    place = workspace.database.engine.url.render_as_string(hide_password=True)
+    place = workspace.database.place
     if (
         not workspace.database.is_sqlite
         and workspace.store_address.url == workspace.store_address.cache

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from threedrs_platform.compute.attempts import StoreAddress
-from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.runs import Runs
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import StorageError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import StepState
 
 ACCEPTED = "accepted: "
@@ -67,6 +68,7 @@ class Acceptances:
         every = self.every(in_force=True)  # few, and a plan asks for thousands of keys
         return {each.key: each for each in every if each.key in keys}
 
+    @whole_turn
     def every(self, *, in_force: bool = False) -> list[Acceptance]:
         """All acceptances, oldest first."""
         query = select(_table).order_by(_table.c.number)
@@ -75,6 +77,7 @@ class Acceptances:
         with self.database.read() as connection:
             return [_acceptance(row) for row in connection.execute(query)]
 
+    @whole_turn
     def add(self, proposals: Sequence[Proposal], why: str, who: str) -> None:
         """Record that proposals are accepted."""
         rows = [
@@ -94,6 +97,7 @@ class Acceptances:
         with self.database.write() as connection:
             connection.execute(insert(_table).values(accepted_at=now()), rows)
 
+    @whole_turn
     def take_back(self, numbers: Collection[int]) -> list[Acceptance]:
         """End acceptances that are in force. Returns them.
 
@@ -141,6 +145,7 @@ def accepted_why(reason: str) -> str:
     return reason.removeprefix(ACCEPTED) if reason.startswith(ACCEPTED) else ""
 
 
+@whole_turn
 def remember_code(database: Database, versions: Mapping[str, CodeParts]) -> None:
     """Keep what each digest of code was made of, to say later what has changed since.
 
@@ -153,6 +158,7 @@ def remember_code(database: Database, versions: Mapping[str, CodeParts]) -> None
         database.insert_new(connection, schema.code_versions, rows, first_seen=now())
 
 
+@whole_turn
 def code_parts(database: Database, digests: Collection[str]) -> dict[str, CodeParts]:
     """What digests of code were made of, as far as it is known."""
     table = schema.code_versions
@@ -161,6 +167,7 @@ def code_parts(database: Database, digests: Collection[str]) -> dict[str, CodePa
         return {row.digest: json.loads(row.parts_json) for row in connection.execute(query)}
 
 
+@whole_turn
 def first_seen(database: Database, digests: Collection[str]) -> dict[str, float]:
     """When digests of code were first planned, in seconds since 1970, as far as it is known."""
     table = schema.code_versions
@@ -169,6 +176,7 @@ def first_seen(database: Database, digests: Collection[str]) -> dict[str, float]
         return {row.digest: row.first_seen for row in connection.execute(query)}
 
 
+@whole_turn
 def known_code(database: Database, digests: Collection[str]) -> set[str]:
     """Those of the digests whose parts are kept."""
     column = schema.code_versions.c.digest

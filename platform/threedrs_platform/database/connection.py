@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import (
+    URL,
     Column,
     ColumnElement,
     Connection,
@@ -24,7 +25,6 @@ from sqlalchemy import (
     event,
     exc,
     inspect,
-    make_url,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -32,15 +32,24 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from threedrs_platform.database import schema
-from threedrs_platform.errors import ConfigError, Fault, StorageError
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.database.turns import (
+    HELD_PATIENCE_S,
+    PATIENCE_S,
+    STOP_PATIENCE_S,
+    TurnLost,
+    lock_holder,
+    patience_with,
+)
+from threedrs_platform.database.urls import SQLITE, database_url, read_only_url, sqlite_file
+from threedrs_platform.database.urls import sqlite_url as sqlite_url
+from threedrs_platform.errors import StorageError
+from threedrs_platform.shown_urls import without_secrets
 
-BUSY_TIMEOUT_MS = 30_000
+BUSY_TIMEOUT_MS = 2_000
+"""How long SQLite itself waits for a lock before we look who holds it."""
 IDLE_TRANSACTION_S = 30
-PATIENCE_S = 300.0
-"""How long to go on asking for SQLite's write lock (its queue is not fair, and disks stall), or for
-a PostgreSQL server that went away."""
 RECONNECT_S = 1.0
+FIRST_RETRY_S = 0.05
 CREATION_LOCK = 0x3D25
 """PostgreSQL advisory lock that serialises the creation of the tables."""
 
@@ -76,6 +85,11 @@ def _now_postgresql(element: now, compiler: SQLCompiler, **options: Any) -> str:
     return "extract(epoch from clock_timestamp())::double precision"
 
 
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+
+KEEP_TURNS_S = 86_400.0
+"""How long it is known what the last transaction of a writer was."""
 BEFORE_COMMIT = "threedrs_before_commit"
 """Key in a connection's `info` of what its transaction still has to write: name -> function."""
 
@@ -85,18 +99,75 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.is_sqlite = engine.dialect.name == "sqlite"
-        self._local = threading.local()  # the transaction of each thread
+        self.is_sqlite = engine.dialect.name == SQLITE
+        self._local = threading.local()  # the transaction and the patience of each thread
         self._one_writer = threading.Lock() if self.is_sqlite else contextlib.nullcontext()
         """Threads queue here, in turn, rather than in SQLite's busy loop."""
         self._has_worked = False
+        self._has_told = False
         self._inserts: dict[Table, Any] = {}
+        self._name = uuid.uuid4().hex
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Do something in whole transactions, again from the start while one of them is lost.
+
+        A server that restarts, a conflict, a lock: none of them is a reason to give up hours of
+        work. Within a transaction of this thread the work is a part of that one.
+
+        Raises:
+            TurnLost: patience is over.
+        """
+        if self._joined is not None:
+            return work()
+        began, delay = time.monotonic(), FIRST_RETRY_S
+        while True:
+            try:
+                return work()
+            except TurnLost as lost:
+                if time.monotonic() >= self._end(began, lost.patience_s):
+                    raise
+                self._wait(min(delay, RECONNECT_S), str(lost))
+                delay *= 2
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float, stop: threading.Event | None = None) -> Iterator[None]:
+        """Within it this thread waits at most so long for a database, and hardly after `stop`."""
+        before = self._patience
+        self._local.patience = (seconds, stop)
+        try:
+            yield
+        finally:
+            self._local.patience = before
+
+    @property
+    def _patience(self) -> tuple[float, threading.Event | None]:
+        return getattr(self._local, "patience", (PATIENCE_S, None))
+
+    def _end(self, began: float, limit_s: float) -> float:
+        """When a wait is over."""
+        seconds, stop = self._patience
+        if stop is not None and stop.is_set():
+            limit_s = min(limit_s, STOP_PATIENCE_S)
+        return began + min(seconds, limit_s)
+
+    def _wait(self, seconds: float, why: str) -> None:
+        if not self._has_told:
+            self._has_told = True
+            _LOG.warning("%s; waiting for it", why)
+        stop = self._patience[1]
+        if stop is None or stop.is_set():
+            time.sleep(seconds)
+        else:
+            stop.wait(seconds)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that may write; on SQLite it takes the write lock at once.
 
         Within it, further `write` and `read` of the same thread join it: all or nothing.
+
+        Raises:
+            TurnLost: nothing has happened, and the same again may succeed.
         """
         if self._joined is not None:
             yield self._joined
@@ -107,46 +178,108 @@ class Database:
             # A transaction that reads first and takes the lock later fails if others wrote between.
             self._begun("BEGIN IMMEDIATE") as connection,
         ):
+            pending = connection.info  # taken now: a lost connection has none
             self._local.connection = connection
             try:
                 yield connection
-                for write_rest in connection.info.pop(BEFORE_COMMIT, {}).values():
+                for write_rest in pending.pop(BEFORE_COMMIT, {}).values():
                     write_rest(connection)
             finally:
-                connection.info.pop(BEFORE_COMMIT, None)
+                pending.pop(BEFORE_COMMIT, None)
                 self._local.connection = None
 
     @contextlib.contextmanager
     def _begun(self, begin: str = "BEGIN") -> Iterator[Connection]:
-        """A connection in a transaction, committed at the end unless something is raised.
-
-        Beginning changes nothing, so it is tried again while others hold SQLite's lock, and while
-        a server that has answered before does not answer: a restart of the database is no reason
-        to give up hours of work.
-        """
+        """A connection in a transaction, committed at the end unless something is raised."""
         connection, transaction = self._begin(begin)
-        with connection, transaction:
-            self._has_worked = True
-            yield connection
+        self._has_worked = True
+        with connection:
+            try:
+                yield connection
+                token = "" if begin == "BEGIN" or self.is_sqlite else self._sign(connection)
+            except BaseException:
+                with contextlib.suppress(exc.SQLAlchemyError):  # what is lost need not be undone
+                    transaction.rollback()
+                raise
+            try:
+                transaction.commit()
+            except exc.DBAPIError as error:
+                connection.invalidate()  # or its next user may find itself in this transaction
+                # The answer may be lost of a commit that happened.
+                if not token or patience_with(error) is None or not self._has_happened(token):
+                    raise
+        self._has_told = False
 
     def _begin(self, begin: str) -> tuple[Connection, RootTransaction]:
-        end = time.monotonic() + PATIENCE_S
+        """Begin; this changes nothing, so it is tried again, alone, as long as patience lasts."""
+        began = time.monotonic()
         while True:
             try:
                 connection = self.engine.connect().execution_options(threedrs_begin=begin)
-            except exc.OperationalError:
-                if self.is_sqlite or not self._has_worked or time.monotonic() > end:
-                    raise
-            else:
                 try:
                     return connection, connection.begin()
-                except exc.OperationalError as error:
+                except BaseException:
                     connection.close()
-                    is_locked = "database is locked" in str(error.orig)
-                    if not (is_locked and self.is_sqlite) or time.monotonic() > end:
-                        raise
-            if not self.is_sqlite:  # SQLite has waited by itself, for its busy timeout
-                time.sleep(RECONNECT_S)
+                    raise
+            except exc.OperationalError as error:
+                if self.is_sqlite:
+                    self._wait_for_lock(error, began)
+                elif not self._has_worked or time.monotonic() >= self._end(began, PATIENCE_S):
+                    raise
+                else:
+                    self._wait(RECONNECT_S, _told("reach", self.engine, error))
+
+    def _wait_for_lock(self, error: exc.OperationalError, began: float) -> None:
+        """Say who holds SQLite's write lock, unless it is time to give up.
+
+        Raises:
+            StorageError: the holder is stopped, or the wait has lasted too long.
+            OperationalError: the error itself, if it tells of no lock.
+        """
+        if "database is locked" not in str(error.orig):
+            raise error
+        holder, is_stopped = lock_holder(sqlite_file(self.engine.url))
+        cure = ""
+        if is_stopped:
+            pid = holder.split()[1]
+            cure = f", which is stopped: `kill -CONT {pid}` lets it go on, `kill -9 {pid}` ends it"
+        why = f"the database {_place(self.engine)} is locked by {holder}{cure}"
+        if time.monotonic() >= self._end(began, HELD_PATIENCE_S if is_stopped else PATIENCE_S):
+            raise StorageError(why) from error
+        self._wait(0.0, why)  # SQLite has waited by itself, for its busy timeout
+
+    def _sign(self, connection: Connection) -> str:
+        """Write down in a PostgreSQL transaction that it has happened; returns its token."""
+        token, turns = uuid.uuid4().hex, schema.turns
+        if not self._is_signed:
+            connection.execute(turns.delete().where(turns.c.at < now() - KEEP_TURNS_S))
+            self._local.is_signed = True
+        row = {"writer": self._writer, "token": token, "at": now()}
+        connection.execute(self._upsert_turn(row, token=token, at=now()))
+        return token
+
+    def _has_happened(self, token: str) -> bool:
+        """Whether the transaction with a token was committed though its answer was lost.
+
+        Waits for the end of one that the server still has open: both write the same row.
+        """
+        row = {"writer": self._writer, "token": "", "at": now()}
+        ask = self._upsert_turn(row, at=now()).returning(schema.turns.c.token)
+        with self._begun() as connection:
+            return bool(connection.scalar(ask) == token)
+
+    def _upsert_turn(self, row: dict[str, Any], **changes: Any) -> Any:
+        insert = self._dialect_insert(schema.turns).values(row)
+        return insert.on_conflict_do_update(index_elements=["writer"], set_=changes)
+
+    @property
+    def _writer(self) -> str:
+        """Of this thread: its transactions follow one another."""
+        return f"{self._name}/{threading.get_ident()}"
+
+    @property
+    def _is_signed(self) -> bool:
+        return getattr(self._local, "is_signed", False)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -186,6 +319,11 @@ class Database:
         else:
             from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
         return insert(table)
+
+    @property
+    def place(self) -> str:
+        """Where the database is, for people: without a secret."""
+        return _place(self.engine)
 
     def close(self) -> None:
         """Close all connections."""
@@ -227,7 +365,7 @@ def open_read_only(url: str) -> Database:
         raise
     if revision != schema.REVISION:
         database.close()
-        place = database.engine.url.render_as_string(hide_password=True)
+        place = database.place
         raise StorageError(
             f"the database {place} has tables of version {revision}, this program reads "
             f"{schema.REVISION}; any `workflows` verb upgrades older ones (`workflows status`)"
@@ -246,22 +384,16 @@ def _bring_up_to_date(database: Database) -> None:
             upgrade(database.engine, revision)
 
 
-def sqlite_url(file: Path) -> str:
-    """URL of an SQLite file; makes its folder."""
-    with storage_errors(f"create the folder of {file}"):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{file.resolve()}"
-
-
 def _create_engine(url: str, read_only: bool = False) -> Engine:
-    if _dialect(url) != "sqlite":
-        return _postgresql_engine(url, read_only)
+    place = database_url(url)
+    if place.get_backend_name() != SQLITE:
+        return _postgresql_engine(place, read_only)
     # WAL: readers never wait. NORMAL: a crash loses no commit, a power failure the last ones.
     pragmas = [f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"]
     if read_only:
-        url, pragmas = _read_only_url(url), [*pragmas[:1], "query_only=ON"]
+        place, pragmas = read_only_url(place), [*pragmas[:1], "query_only=ON"]
     engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True
+        place, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True
     )
 
     @event.listens_for(engine, "connect")
@@ -280,33 +412,13 @@ def _create_engine(url: str, read_only: bool = False) -> Engine:
     return engine
 
 
-def _dialect(url: str) -> str:
-    """Kind of the database at a URL.
-
-    Raises:
-        ConfigError: no URL, or of a database that is not supported.
-    """
+def _postgresql_engine(url: URL, read_only: bool = False) -> Engine:
     try:
-        dialect = make_url(url).get_backend_name()
-    except exc.ArgumentError:
-        dialect = ""
-    if dialect not in ("sqlite", "postgresql"):
-        shown = "" if "@" in url else f" {url!r}"
-        message = (
-            f"the database{shown}: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
-        )
-        raise ConfigError([Fault(message)])
-    return dialect
-
-
-def _read_only_url(url: str) -> str:
-    """An SQLite URL that neither creates a file nor changes one."""
-    file = quote(make_url(url).database or "")
-    return f"sqlite:///file:{file}?mode=ro&uri=true"
-
-
-def _postgresql_engine(url: str, read_only: bool = False) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    except ModuleNotFoundError as error:
+        raise StorageError(
+            "PostgreSQL needs the package psycopg: pip install 'threedrs[postgresql]'"
+        ) from error
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, record: Any) -> None:
@@ -345,11 +457,23 @@ def _database_errors(doing: str, engine: Engine) -> Iterator[None]:
     """Turn an unreachable, read-only, full or damaged database into a `StorageError`."""
     try:
         yield
+    except exc.PendingRollbackError as error:  # somebody went on after a lost connection
+        raise TurnLost(f"cannot {doing} the database {_place(engine)}: {error}") from error
     except _STORAGE_FAULTS as error:
+        patience = patience_with(error)
+        if patience is not None:
+            raise TurnLost(_told(doing, engine, error), patience) from error
         if isinstance(error, _OUR_FAULTS):
             raise
-        place = engine.url.render_as_string(hide_password=True)
-        reason = str(error.orig).strip() or type(error.orig).__name__
-        cures = [cure for words, cure in _CURES.items() if words in reason]
-        reason = "; ".join([reason, *cures])
-        raise StorageError(f"cannot {doing} the database {place}: {reason}") from error
+        raise StorageError(_told(doing, engine, error)) from error
+
+
+def _told(doing: str, engine: Engine, error: exc.DBAPIError) -> str:
+    reason = without_secrets(str(error.orig).strip()) or type(error.orig).__name__
+    cures = [cure for words, cure in _CURES.items() if words in reason]
+    return f"cannot {doing} the database {_place(engine)}: {'; '.join([reason, *cures])}"
+
+
+def _place(engine: Engine) -> str:
+    """Where a database is, without a secret."""
+    return without_secrets(engine.url.render_as_string(hide_password=True))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import BEFORE_COMMIT, Database, now
+from threedrs_platform.database.turns import whole_turn
 
 # The lock of the run's row makes writers of one run take turns, on PostgreSQL, too.
 _COUNT = (
@@ -91,6 +92,7 @@ class _PendingEvents:
         connection.execute(_ADD, rows)
 
 
+@whole_turn
 def read_events(database: Database, run_id: str, after: int = 0) -> list[RecordedEvent]:
     """Events of a run with a number above `after`, in order."""
     table = schema.events

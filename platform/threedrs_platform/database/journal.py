@@ -21,6 +21,7 @@ from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.owners import is_dead, this_owner
 from threedrs_platform.database.results import write_measurements
 from threedrs_platform.database.step_rows import StepReader, StepRow, chunks
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import AttemptState, FailureClass, StepState
 
@@ -76,6 +77,7 @@ class Journal(StepReader):
         super().__init__(database)
         self.owner = owner or str(this_owner())
 
+    @whole_turn
     def claim(
         self,
         run_id: str,
@@ -121,6 +123,7 @@ class Journal(StepReader):
             append_events(connection, run_id, [started])
         return Claim(key, epoch)
 
+    @whole_turn
     def renew(self, lease_s: float) -> None:
         """Extend every lease this owner still holds."""
         held = and_(_steps.c.owner == self.owner, _steps.c.state == "running")
@@ -132,6 +135,7 @@ class Journal(StepReader):
                 .values(lease_until=now() + lease_s)
             )
 
+    @whole_turn
     def commit(
         self, run_id: str, claim: Claim, outcome: Outcome, finished: Sequence[CellKey] = ()
     ) -> bool:
@@ -159,6 +163,7 @@ class Journal(StepReader):
             finish_cells(connection, run_id, finished, StepState.SUCCEEDED)
         return True
 
+    @whole_turn
     def adopt(
         self,
         run_id: str,
@@ -196,6 +201,7 @@ class Journal(StepReader):
             finish_cells(connection, run_id, finished, StepState.SUCCEEDED)
         return True
 
+    @whole_turn
     def fail(
         self,
         run_id: str,
@@ -218,6 +224,7 @@ class Journal(StepReader):
             append_events(connection, run_id, [Event(kind, claim.key, payload)])
         return True
 
+    @whole_turn
     def release(
         self, run_id: str, claims: Iterable[Claim], why: str, state: StepState = StepState.PENDING
     ) -> None:
@@ -230,6 +237,7 @@ class Journal(StepReader):
                     event = Event("step.released", claim.key, {"attempt": claim.epoch, "why": why})
                     append_events(connection, run_id, [event])
 
+    @whole_turn
     def move(
         self,
         run_id: str,

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from threedrs_platform.database.acceptances import Acceptance, Acceptances, accepted_why
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.schema import attempts, step_inputs, steps
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
 
 
@@ -69,6 +70,7 @@ def lineage(database: Database, key: str) -> tuple[TracedStep, ...]:
     return tuple(found.values())
 
 
+@whole_turn
 def trace_step(database: Database, key: str) -> TracedStep:
     """One step with its inputs and attempts."""
     inputs = select(step_inputs).where(step_inputs.c.step_key == key).order_by(step_inputs.c.name)
@@ -94,6 +96,7 @@ def trace_step(database: Database, key: str) -> TracedStep:
     )
 
 
+@whole_turn
 def attempts_of(database: Database, keys: Sequence[str]) -> dict[str, tuple[AttemptRow, ...]]:
     """Attempts of steps, in every run, oldest first."""
     query = select(attempts).where(attempts.c.step_key.in_(keys)).order_by(attempts.c.n)

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, text, update
 
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.schema import outbox
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.storage import storage_errors
 
 DELIVERY_LOCK = 0x3D26
@@ -34,6 +35,7 @@ class Message:
     payload: Mapping[str, Any]
 
 
+@whole_turn
 def open_messages(
     database: Database, without: Collection[int] = (), limit: int = 500
 ) -> list[Message]:
@@ -52,6 +54,7 @@ def open_messages(
     return [Message(row.id, row.kind, row.run_id, json.loads(row.payload_json)) for row in rows]
 
 
+@whole_turn
 def count_open(database: Database) -> int:
     """How many messages wait."""
     query = select(func.count()).select_from(outbox).where(outbox.c.done_at.is_(None))
@@ -59,6 +62,7 @@ def count_open(database: Database) -> int:
         return int(connection.scalar(query) or 0)
 
 
+@whole_turn
 def mark_delivered(database: Database, messages: Sequence[Message]) -> None:
     """Note that messages need no delivery any more."""
     with database.write() as connection:
@@ -66,6 +70,7 @@ def mark_delivered(database: Database, messages: Sequence[Message]) -> None:
         connection.execute(update(outbox).where(mine).values(done_at=now()))
 
 
+@whole_turn
 def note_failure(database: Database, message: Message, cause: str, *, refused: bool) -> None:
     """Keep why a message was not delivered; refused `MOST_TRIES` times, it is set aside."""
     with database.write() as connection:
@@ -73,12 +78,14 @@ def note_failure(database: Database, message: Message, cause: str, *, refused: b
         connection.execute(mine.values(tries=outbox.c.tries + refused, error=cause))
 
 
+@whole_turn
 def try_again(database: Database) -> None:
     """Let messages that were set aside be tried anew."""
     with database.write() as connection:
         connection.execute(update(outbox).where(outbox.c.done_at.is_(None)).values(tries=0))
 
 
+@whole_turn
 def why_open(database: Database) -> str:
     """Why the oldest message that failed could not be delivered; "" if none has failed."""
     failed = outbox.c.done_at.is_(None) & outbox.c.error.is_not(None)

@@ -18,6 +18,7 @@ from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.database.runs import RunRow, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, steps
 from threedrs_platform.database.step_rows import History
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
 
 
@@ -134,6 +135,7 @@ def remaining_seconds(
     return total / len(running) if running else None
 
 
+@whole_turn
 def _steps(database: Database, run_id: str) -> list[_Step]:
     """Unique steps of a run in the order they were planned, with the titles of their cells."""
     mine = (
@@ -160,6 +162,7 @@ def _steps(database: Database, run_id: str) -> list[_Step]:
     return [_Step(row, tuple(titles[key])) for key, row in rows.items()]
 
 
+@whole_turn
 def _attempts(database: Database, run_id: str) -> dict[str, list[Any]]:
     """Attempts of a run by step, oldest first."""
     query = select(attempts).where(attempts.c.run_id == run_id).order_by(attempts.c.n)

@@ -34,6 +34,7 @@ from threedrs_platform.database.schema import (
     sample_scores,
     steps,
 )
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
@@ -96,6 +97,7 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
+@whole_turn
 def find_run_id(database: Database, wanted: str | None = None) -> str:
     """The id of the run that is meant.
 
@@ -140,6 +142,7 @@ class Results:
         run_id = find_run_id(self.database, wanted)
         return next(run for run in self.run_summaries() if run.run_id == run_id)
 
+    @whole_turn
     def run_summaries(self) -> list[RunSummary]:
         """All runs, newest first."""
         with self.database.read() as connection:
@@ -160,6 +163,7 @@ class Results:
             for row in found
         ]
 
+    @whole_turn
     def run_results(
         self,
         run_id: str,
@@ -185,6 +189,7 @@ class Results:
             measured[row.step_key][row.name] = Measurement(_metric(row), row.step_key)
         return RunResults(run, tuple(_cell(row, summaries, measured) for row in cell_rows))
 
+    @whole_turn
     def metric_names(self, run_id: str) -> list[str]:
         """What the steps of a run have measured, by the steps' own names."""
         of_run = select(cell_steps.c.step_key).where(_these(cell_steps, run_id))
@@ -196,6 +201,7 @@ class Results:
         """Per-sample scores of a run's cells summed by scene, each metric read when asked for."""
         return StoredSceneTotals(self.database, results)
 
+    @whole_turn
     def sample_scores(self, measurement: Measurement) -> dict[str, float]:
         """Sample id -> score behind one measurement; empty when none were reported."""
         query = select(sample_scores.c.sample_id, sample_scores.c.value).where(
@@ -206,6 +212,7 @@ class Results:
         with self.database.read() as connection:
             return {row.sample_id: row.value for row in connection.execute(query)}
 
+    @whole_turn
     def curves(self, step_key: str) -> list[CurvePoint]:
         """Training curves of one step, ordered by step and name; NaN where no number was logged."""
         query = (
@@ -358,6 +365,7 @@ class StoredSceneTotals(Mapping[CellMetric, Mapping[str, SceneTotal]]):
             self._known[metric] = self._read(metric)
         return self._known[metric]
 
+    @whole_turn
     def _read(self, metric: str) -> dict[str, dict[str, SceneTotal]]:
         keys = (sample_scores.c.step_key, sample_scores.c.scene_id)
         total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)

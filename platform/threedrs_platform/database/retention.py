@@ -9,6 +9,7 @@ from sqlalchemy import or_, select
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.turns import whole_turn
 
 _runs, _links, _steps = schema.runs, schema.cell_steps, schema.steps
 
@@ -23,6 +24,7 @@ class Needed:
     """Keys of steps whose scratch folder may be used again."""
 
 
+@whole_turn
 def needed(database: Database, keep_runs: int, younger_than_s: float) -> Needed:
     """What the newest runs, all running runs and recent steps hold.
 
@@ -45,6 +47,7 @@ def needed(database: Database, keep_runs: int, younger_than_s: float) -> Needed:
         return Needed(digests, set(connection.scalars(unfinished)))
 
 
+@whole_turn
 def known_digests(database: Database) -> dict[str, str]:
     """Kind and label of a step by the digest of its artifact, for all succeeded steps."""
     query = select(_steps.c.output_digest, _steps.c.kind, _steps.c.label).where(

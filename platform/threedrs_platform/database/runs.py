@@ -18,6 +18,7 @@ from threedrs_platform.database.journal import CellKey, finish_cells
 from threedrs_platform.database.owners import is_dead
 from threedrs_platform.database.results import find_run_id
 from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_json, step_row
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.states import RunState, StepState
@@ -67,6 +68,7 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self.database = database
 
+    @whole_turn
     def submit(
         self,
         submission: Submission,
@@ -90,6 +92,7 @@ class Runs:
             post(connection, run_id, "run.submitted", counts)
         return run_id
 
+    @whole_turn
     def replan(
         self,
         run_id: str,
@@ -107,6 +110,7 @@ class Runs:
             counts = {"steps": len(entries), "to_run": sum(entry.to_run for entry in entries)}
             append_events(connection, run_id, [Event("run.resumed", None, counts)])
 
+    @whole_turn
     def extend(
         self,
         run_id: str,
@@ -130,6 +134,7 @@ class Runs:
             self._write_links(connection, run_id, links)
             append_events(connection, run_id, [Event("run.extended", None, {"cells": len(cells)})])
 
+    @whole_turn
     def start(self, run_id: str, owner: str, lease_s: float) -> None:
         """Become the supervisor of a run.
 
@@ -152,6 +157,7 @@ class Runs:
                 )
             append_events(connection, run_id, [Event("run.started", None, {"owner": owner})])
 
+    @whole_turn
     def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> None:
         """Write a run's outcome and give up its lease."""
         mine = and_(_runs.c.id == run_id, or_(_runs.c.owner == owner, _runs.c.owner.is_(None)))
@@ -172,6 +178,7 @@ class Runs:
                 append_events(connection, run_id, [Event("run.finished", None, payload)])
                 post(connection, run_id, "run.finished", payload)
 
+    @whole_turn
     def set_option(self, run_id: str, name: str, value: JSON) -> None:
         """Change one of the options that a run was submitted with."""
         options = {**self.get(run_id).options, name: value}
@@ -179,6 +186,7 @@ class Runs:
         with self.database.write() as connection:
             connection.execute(change.values(options_json=json.dumps(options)))
 
+    @whole_turn
     def finish_cells(
         self, run_id: str, finished: Sequence[CellKey], state: StepState, why: str = ""
     ) -> None:
@@ -187,11 +195,13 @@ class Runs:
             with self.database.write() as connection:
                 finish_cells(connection, run_id, finished, state, why)
 
+    @whole_turn
     def tell(self, run_id: str, events: Sequence[Event]) -> None:
         """Add events to a run's stream."""
         with self.database.write() as connection:
             append_events(connection, run_id, events)
 
+    @whole_turn
     def get(self, run_id: str) -> RunRow:
         """One run, by whatever `find_run_id` understands.
 
@@ -205,12 +215,14 @@ class Runs:
                 row = connection.execute(query, {"run": find_run_id(self.database, run_id)}).one()
         return _run(row)
 
+    @whole_turn
     def recent(self, limit: int = 20) -> list[RunRow]:
         """The newest runs, newest first."""
         query = _RUNS.order_by(_runs.c.created_at.desc()).limit(limit)
         with self.database.read() as connection:
             return [_run(row) for row in connection.execute(query)]
 
+    @whole_turn
     def params_of(self, run_id: str, role: str) -> list[Mapping[str, JSON]]:
         """Parameters of the steps of one role in the cells of a run, each step once."""
         asked = select(schema.steps.c.spec_json).where(
@@ -222,6 +234,7 @@ class Runs:
             specs = connection.execute(asked.order_by(schema.steps.c.key)).scalars()
             return [json.loads(spec).get("params", {}) for spec in specs]
 
+    @whole_turn
     def cells(self, run_id: str) -> list[Cell]:
         """The cells of a run in the order of its grid, with their steps rebuilt."""
         cells = select(_cells).where(_cells.c.run_id == run_id).order_by(_cells.c.position)
@@ -249,12 +262,14 @@ class Runs:
             for row in rows
         ]
 
+    @whole_turn
     def step_keys(self, run_id: str) -> set[str]:
         """Keys of all steps that a run's cells need."""
         query = select(_links.c.step_key).where(_links.c.run_id == run_id).distinct()
         with self.database.read() as connection:
             return set(connection.scalars(query))
 
+    @whole_turn
     def cell_states(self, run_id: str) -> dict[CellKey, StepState]:
         """State of every cell of a run."""
         wanted = (_cells.c.cell_id, _cells.c.seed, _cells.c.state)
@@ -265,6 +280,7 @@ class Runs:
                 for row in connection.execute(query)
             }
 
+    @whole_turn
     def request_cancel(self, run_id: str, cells: Sequence[CellKey] | None = None) -> None:
         """Ask the supervisor to cancel a run, or some of its cells."""
         with self.database.write() as connection:
@@ -281,6 +297,7 @@ class Runs:
             what = {"cells": None if cells is None else [asdict(cell) for cell in cells]}
             append_events(connection, run_id, [Event("run.cancel_requested", None, what)])
 
+    @whole_turn
     def cancelled(self, run_id: str) -> tuple[bool, set[CellKey]]:
         """Whether the run is to be cancelled, and which of its cells are."""
         with self.database.read() as connection:
@@ -289,6 +306,7 @@ class Runs:
             rows = connection.execute(select(_cells.c.cell_id, _cells.c.seed).where(mine)).all()
         return bool(whole), {CellKey(row.cell_id, row.seed) for row in rows}
 
+    @whole_turn
     def wanted_elsewhere(self, run_id: str) -> set[str]:
         """Keys of steps that live cells of other running runs need."""
         query = (

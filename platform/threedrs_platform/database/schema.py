@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a fresh database is created directly in this state."""
 
 metadata = MetaData()
@@ -223,3 +223,13 @@ outbox = Table(
     Column("error", Text),
     Index("outbox_open", "done_at", "id"),
 )
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("writer", String, primary_key=True),
+    Column("token", String, nullable=False),
+    Column("at", Float, nullable=False),
+)
+"""The last transaction of each writer (PostgreSQL): tells whether one happened whose answer was
+lost."""

@@ -12,12 +12,14 @@ from sqlalchemy import and_, func, literal, select
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.journal import Claim
+from threedrs_platform.database.turns import whole_turn
 
 _attempts, _steps = schema.attempts, schema.steps
 PER_SCENE = "training/seconds_per_scene"
 """The metric that training reports."""
 
 
+@whole_turn
 def gpu_seconds(database: Database, run_id: str, without: Collection[Claim] = ()) -> float:
     """Seconds times GPUs of all attempts of a run, failed and lost ones too.
 
@@ -59,6 +61,7 @@ class Measured:
     """Seconds per scene of training, where it trained."""
 
 
+@whole_turn
 def measured_steps(database: Database, limit: int = 500) -> list[Measured]:
     """The newest steps on GPUs that succeeded."""
     rate = and_(schema.metrics.c.step_key == _steps.c.key, schema.metrics.c.name == PER_SCENE)

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.owners import is_dead
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Resources, StepSpec
@@ -91,6 +92,7 @@ class StepReader:
         found = self._find(_BY_CONTENT, content_keys)
         return {row.content_key: row for row in found if row.content_key}
 
+    @whole_turn
     def history(self) -> dict[tuple[str, str], History]:
         """Mean cost of succeeded steps by kind and label, and by kind alone under label ""."""
         cost = (func.count(), func.avg(_steps.c.seconds), func.avg(_steps.c.output_bytes))
@@ -107,6 +109,7 @@ class StepReader:
             for kind, label, count, seconds, size in rows
         }
 
+    @whole_turn
     def input_digests(self, keys: Collection[str]) -> dict[str, dict[str, str | None]]:
         """Digests of what steps have read, by step and name of the input."""
         table = schema.step_inputs
@@ -117,6 +120,7 @@ class StepReader:
                     found.setdefault(row.step_key, {})[row.name] = row.digest
         return found
 
+    @whole_turn
     def recipes(self, kinds: Collection[str], limit: int = 2000) -> list[tuple[StepRow, Any]]:
         """Steps of some kinds with their recipes, newest first."""
         query = (
@@ -129,6 +133,7 @@ class StepReader:
             rows = connection.execute(query).all()
         return [(_row(row[:-1]), json.loads(row.recipe_json)) for row in rows]
 
+    @whole_turn
     def recipes_of(self, keys: Collection[str]) -> dict[str, Any]:
         """Recipes of the known ones among the keys."""
         query = select(_steps.c.key, _steps.c.recipe_json).where(_steps.c.key.in_(_VALUES))
@@ -139,10 +144,14 @@ class StepReader:
                 for row in connection.execute(query, {"wanted": chunk})
             }
 
-    def _find(self, query: Select[Any], values: Collection[str]) -> Iterator[StepRow]:
+    @whole_turn
+    def _find(self, query: Select[Any], values: Collection[str]) -> list[StepRow]:
         with self.database.read() as connection:
-            for chunk in chunks(values):
-                yield from map(_row, connection.execute(query, {"wanted": chunk}).all())
+            return [
+                _row(row)
+                for chunk in chunks(values)
+                for row in connection.execute(query, {"wanted": chunk})
+            ]
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from threedrs_platform.database.connection import sqlite_url
+from threedrs_platform.database.urls import sqlite_url
 
 POSTGRES_VARIABLE = "THREEDRS_TEST_POSTGRES"
 

@@ -8,6 +8,8 @@ from threedrs_platform.database.journal import Journal
 from threedrs_platform.errors import StorageError
 
 RENEWALS_PER_LEASE = 4
+AGAIN_S = 1.0
+"""Pause after a renewal that failed."""
 
 
 class Heartbeat:
@@ -33,9 +35,11 @@ class Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._over.wait(self._lease_s / RENEWALS_PER_LEASE):
+        pause_s = self._lease_s / RENEWALS_PER_LEASE
+        while not self._over.wait(min(pause_s, AGAIN_S) if self.missed else pause_s):
             try:
-                self._journal.renew(self._lease_s)
+                with self._journal.database.patience(0.0):
+                    self._journal.renew(self._lease_s)
                 self.missed = 0
             except StorageError:
                 self.missed += 1  # the epoch decides at the commit whether it mattered

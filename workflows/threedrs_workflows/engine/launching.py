@@ -70,6 +70,10 @@ class StepLauncher:
                 step, content = self._run.schedule.steps[key], contents[key]
                 self._decide(step, rows[key], content, twins.get(content))
 
+    def forget(self) -> None:
+        """Drop the claims of a turn that did not happen."""
+        self._claimed.clear()
+
     def submit(self) -> None:
         """Begin the claimed attempts, now that their claims are committed."""
         for attempt in self._claimed:

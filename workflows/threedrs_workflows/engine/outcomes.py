@@ -5,7 +5,7 @@ step given up.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
 from threedrs_platform.database.journal import Claim, Outcome
@@ -24,7 +24,6 @@ class OutcomeHandler:
 
     def __init__(self, context: RunContext) -> None:
         self._run = context
-        self._repairs: Counter[str] = Counter()
         self.out_of_storage = ""
         """Why the run cannot go on, once storage has failed."""
 
@@ -53,7 +52,7 @@ class OutcomeHandler:
     def time_out(self, attempt: Attempt) -> None:
         """Stop an attempt that took longer than its step allows."""
         if attempt.handle is not None:
-            self._run.compute.cancel(attempt.handle)
+            self._run.later(partial(self._run.compute.cancel, attempt.handle))
         del self._run.attempts[attempt.step.key]
         limit = attempt.step.spec.resources.timeout_s
         self._retry_or_fail(attempt, FailureClass.INFRA, f"took longer than its limit of {limit} s")
@@ -64,7 +63,7 @@ class OutcomeHandler:
         finishing = run.schedule.finishing(step.key)
         outcome = _outcome(attempt, report)
         if run.workspace.journal.commit(run.run_id, attempt.claim, outcome, finishing):
-            run.cleaner.remove(run.workspace.scratch(step.key))
+            run.later(partial(run.cleaner.remove, run.workspace.scratch(step.key)))
             run.schedule.done(step.key, outcome.digest)
             run.tell(step, "done", f"{report.seconds:.1f} s")
         else:
@@ -74,12 +73,13 @@ class OutcomeHandler:
     def _repair_inputs(self, attempt: Attempt, report: AttemptReport) -> None:
         """Send the steps that made damaged inputs back to work; this step waits for them again."""
         run, step = self._run, attempt.step
-        self._repairs[step.key] += 1
-        if self._repairs[step.key] > MAX_INPUT_REPAIRS:
+        run.repairs[step.key] = run.repairs.get(step.key, 0) + 1
+        if run.repairs[step.key] > MAX_INPUT_REPAIRS:
             self._give_up(step, attempt.claim, FailureClass.INFRA, report.message)
             return
         run.workspace.journal.release(run.run_id, [attempt.claim], report.message)
-        run.observer.warning(f"{step.name}: {report.message}; rebuilding")
+        text = f"{step.name}: {report.message}; rebuilding"
+        run.later(partial(run.observer.warning, text))
         run.schedule.set(step.key, Phase.WAITING)
         for name in report.bad_inputs:
             upstream = step.inputs[name]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, StepSpec
+from threedrs_workflows.engine.undo import Undoable
 
 RETRIES: Mapping[FailureClass, int] = {
     FailureClass.BUG: 0,
@@ -37,16 +37,24 @@ class RetryPolicy:
 
     retries: Mapping[FailureClass, int] = field(default_factory=lambda: RETRIES)
     backoff_s: float = BACKOFF_S
-    _used: Counter[tuple[str, FailureClass]] = field(default_factory=Counter)
+    _used: Undoable[tuple[str, FailureClass], int] = field(default_factory=Undoable)
+
+    def mark(self) -> None:
+        """Begin a turn that may have to be taken back."""
+        self._used.mark()
+
+    def roll_back(self) -> None:
+        """Go back to the last mark."""
+        self._used.roll_back()
 
     def decide(
         self, spec: StepSpec, key: str, failure: FailureClass, settings: Mapping[str, JSON]
     ) -> Retry | None:
         """The next try of a step, None if it has failed for good."""
-        used = self._used[key, failure]
+        used = self._used.get((key, failure), 0)
         if used >= self.retries[failure]:
             return None
-        self._used[key, failure] += 1
+        self._used[key, failure] = used + 1
         if failure is FailureClass.OOM:
             halved = halve_micro_batch(spec.params, settings)
             if halved is not None:

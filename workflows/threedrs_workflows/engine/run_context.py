@@ -7,9 +7,11 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Compute, Handle
@@ -23,6 +25,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import Retry, RetryPolicy
 from threedrs_workflows.engine.schedule import Phase, Schedule
+from threedrs_workflows.engine.undo import Undoable
 from threedrs_workflows.plan.plan import PlannedStep
 
 
@@ -50,6 +53,8 @@ class Attempt:
     handle: Handle | None = None
     began: float = field(default_factory=time.monotonic)
     deadline: float | None = None
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    """What its step has reported and nobody has passed on."""
 
 
 @dataclass
@@ -65,16 +70,61 @@ class RunContext:
     schedule: Schedule
     tally: Counter[str]
     cleaner: ScratchCleaner
-    attempts: dict[str, Attempt] = field(default_factory=dict)
-    waiting_retries: dict[str, tuple[float, Retry]] = field(default_factory=dict)
+    attempts: Undoable[str, Attempt] = field(default_factory=Undoable)
+    waiting_retries: Undoable[str, tuple[float, Retry]] = field(default_factory=Undoable)
     """Step key -> when it is tried again at the earliest, and what that attempt changes."""
     feed: CellFeed = field(default_factory=CellFeed)
     """Where more cells come from while the run goes on."""
+    repairs: Undoable[str, int] = field(default_factory=Undoable)
+    """Step key -> how often it found its inputs damaged."""
+    _effects: list[Callable[[], object]] = field(default_factory=list)
+    _is_in_turn: bool = False
+
+    def turn(self, work: Callable[[], None]) -> None:
+        """Do all that `work` does, here and in the database, in one transaction, or nothing.
+
+        It is done again while the database loses it. What it left for `later` follows.
+
+        Raises:
+            StorageError: the database stays away.
+        """
+        marked = (self.schedule, self.attempts, self.waiting_retries, self.repairs, self.retries)
+
+        def whole() -> None:
+            self._effects.clear()
+            for each in marked:
+                each.mark()
+            try:
+                with self.workspace.database.write():
+                    work()
+            except BaseException:
+                for each in marked:
+                    each.roll_back()
+                raise
+
+        self._is_in_turn = True
+        try:
+            self.workspace.database.patiently(whole)
+        finally:
+            self._is_in_turn = False
+        for effect in self._effects:
+            effect()
+
+    def later(self, effect: Callable[[], object]) -> None:
+        """Do what cannot be undone once the turn's transaction has happened; at once outside."""
+        if self._is_in_turn:
+            self._effects.append(effect)
+        else:
+            effect()
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""
-        self.tally[what] += 1
-        self.observer.step(step, what, message)
+
+        def told() -> None:
+            self.tally[what] += 1
+            self.observer.step(step, what, message)
+
+        self.later(told)
 
     def settings(self, step: PlannedStep) -> Mapping[str, JSON]:
         """The step's settings, changed by its last retry if there was one."""
@@ -100,7 +150,7 @@ class RunContext:
         if blocked:
             self.tell(step, "blocked", f"{len(blocked)} steps depend on it")
         if self.options.fail_fast:
-            self.feed.close()
+            self.later(self.feed.close)
             self.drop(list(self.schedule.cells), "stopped by --fail-fast", StepState.FAILED)
 
     def drop(self, cells: Iterable[CellKey], why: str, state: StepState) -> None:
@@ -116,21 +166,24 @@ class RunContext:
             self.schedule.set(key, Phase.CANCELLED)
             attempt = self.attempts.get(key)
             if attempt is not None and attempt.handle is not None:
-                self.compute.cancel(attempt.handle)
+                self.later(partial(self.compute.cancel, attempt.handle))
         self.workspace.runs.finish_cells(self.run_id, ended, state, why)
 
     def show_progress(self, attempt: Attempt) -> None:
         """Pass on what a running step has reported since the last look."""
-        for line in attempt.tail.new_lines():
+        attempt.lines += attempt.tail.new_lines()
+        for line in attempt.lines:
             if line["kind"] == "progress":
                 progress = Progress(line["done"], line["total"], line["note"])
-                self.observer.progress(attempt.step, progress)
+                self.later(partial(self.observer.progress, attempt.step, progress))
             elif line["kind"] == "curve":
-                self.feed.curve(attempt.step.key, line["step"], line["values"])
+                key = attempt.step.key
+                self.later(partial(self.feed.curve, key, line["step"], line["values"]))
             elif line["kind"] == "warning":
                 self.tell(attempt.step, "warning", line["message"])
                 event = Event("step.warning", attempt.step.key, {"message": line["message"]})
                 self.workspace.runs.tell(self.run_id, [event])
+        self.later(attempt.lines.clear)
 
 
 class ScratchCleaner:

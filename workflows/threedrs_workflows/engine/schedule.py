@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from threedrs_platform.database.journal import CellKey
 from threedrs_platform.states import RunState, StepState
+from threedrs_workflows.engine.undo import Undoable
 from threedrs_workflows.plan.plan import Plan, PlannedStep
 
 UNKNOWN_SECONDS = 1.0
@@ -38,13 +39,13 @@ class Schedule:
 
     def __init__(self, plan: Plan) -> None:
         self.steps: dict[str, PlannedStep] = {}
-        self.digests: dict[str, str] = {}
-        self.cells: dict[CellKey, StepState] = {}
+        self.digests: Undoable[str, str] = Undoable()
+        self.cells: Undoable[CellKey, StepState] = Undoable()
         self._users: dict[str, set[str]] = {}
         self._needs: dict[CellKey, set[str]] = {}
         self._cells_of: dict[str, set[CellKey]] = {}
-        self._missing: dict[CellKey, int] = {}
-        self._phase: dict[str, Phase] = {}
+        self._missing: Undoable[CellKey, int] = Undoable()
+        self._phase: Undoable[str, Phase] = Undoable()
         self._priority: dict[str, tuple[int, float, int]] = {}
         self._ready: set[str] = set()
         self._open = 0
@@ -77,6 +78,18 @@ class Schedule:
                 self.done(step.key, step.output_digest)
         for step in opened:
             self._refresh_waiting(step.key)
+
+    def mark(self) -> None:
+        """Begin a turn that may have to be taken back."""
+        for each in (self.digests, self.cells, self._missing, self._phase):
+            each.mark()
+
+    def roll_back(self) -> None:
+        """Go back to the last mark."""
+        for each in (self.digests, self.cells, self._missing, self._phase):
+            each.roll_back()
+        self._ready = {key for key, phase in self._phase.items() if phase is Phase.READY}
+        self._open = sum(not phase.is_final for phase in self._phase.values())
 
     @property
     def is_finished(self) -> bool:

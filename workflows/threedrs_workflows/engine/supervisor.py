@@ -9,13 +9,18 @@ without a claim that is written down.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
-from threedrs_platform.compute.in_process import Compute
+from threedrs_platform.compute.attempts import AttemptReport
+from threedrs_platform.compute.in_process import Compute, Handle
 from threedrs_platform.database.retention import scratch_folders
+from threedrs_platform.database.turns import PATIENCE_S, STOP_PATIENCE_S
+from threedrs_platform.errors import StorageError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.engine.budget import Budget, Purse
@@ -84,25 +89,36 @@ class _RunLoop:
         self._launcher = StepLauncher(context, self._purse)
         self._outcomes = OutcomeHandler(context)
         self._next_look = 0.0
+        self._ended: list[tuple[Handle, AttemptReport]] = []
+        """Reports of attempts, kept until the turn that handles them has happened."""
 
     def work(self) -> RunState:
         """Start the run, turn until it is finished or stopped, and write its state."""
-        run, journal = self._run, self._run.workspace.journal
-        run.workspace.runs.start(run.run_id, journal.owner, run.options.lease_s)
-        state = RunState.INTERRUPTED
-        try:
-            with Heartbeat(journal, run.options.lease_s):
-                self._begin()
-                while not self._is_finished and not self._stop.is_set():
-                    self._turn()
-                    if self._is_out_of_budget:
-                        state = RunState.PAUSED
-                        break
-                if self._is_finished:
-                    state = run.schedule.outcome()
-        finally:
+        run, database = self._run, self._run.workspace.database
+        with database.patience(PATIENCE_S, self._stop):
+            run.workspace.runs.start(run.run_id, run.workspace.journal.owner, run.options.lease_s)
+            try:
+                state = self._work()
+            except StorageError:
+                # This error is the one to tell; what stays away need not be waited for again.
+                with database.patience(STOP_PATIENCE_S), contextlib.suppress(StorageError):
+                    self._end(RunState.INTERRUPTED)
+                raise
+            except BaseException:
+                self._end(RunState.INTERRUPTED)
+                raise
             self._end(state)
         return state
+
+    def _work(self) -> RunState:
+        run = self._run
+        with Heartbeat(run.workspace.journal, run.options.lease_s):
+            self._begin()
+            while not self._is_finished and not self._stop.is_set():
+                self._turn()
+                if self._is_out_of_budget:
+                    return RunState.PAUSED
+        return run.schedule.outcome() if self._is_finished else RunState.INTERRUPTED
 
     @property
     def _is_finished(self) -> bool:
@@ -120,7 +136,7 @@ class _RunLoop:
     def _begin(self) -> None:
         """Take over what the plan found done, and show the run."""
         run, schedule = self._run, self._run.schedule
-        self._take_over(self._plan)
+        run.turn(partial(self._take_over, self._plan))
         for folder in scratch_folders(run.workspace.root / "scratch"):
             if folder.name in schedule.digests:  # a supervisor died after its commit
                 run.cleaner.remove(folder)
@@ -130,48 +146,57 @@ class _RunLoop:
     def _take_over(self, plan: Plan) -> None:
         """Write down what a plan found done, and the cells that it completes."""
         run, schedule = self._run, self._run.schedule
-        with run.workspace.database.write():
-            for step in plan.steps:
-                if step.hit and step.twin is not None:
-                    inputs = schedule.inputs(step.key)
-                    run.workspace.journal.adopt(
-                        run.run_id, step.key, step.twin, inputs, reason=step.reason
-                    )
-            done = [cell for cell in plan.links if schedule.cells[cell] is StepState.SUCCEEDED]
-            run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
+        for step in plan.steps:
+            if step.hit and step.twin is not None:
+                inputs = schedule.inputs(step.key)
+                run.workspace.journal.adopt(
+                    run.run_id, step.key, step.twin, inputs, reason=step.reason
+                )
+        done = [cell for cell in plan.links if schedule.cells[cell] is StepState.SUCCEEDED]
+        run.workspace.runs.finish_cells(run.run_id, done, StepState.SUCCEEDED)
 
     def _take_in(self) -> None:
         """Give up cells that show no promise, and take in the ones that come instead."""
         run = self._run
         for cell, why in run.feed.given_up().items():
-            run.drop([cell], why, StepState.CANCELLED)
+            run.turn(partial(run.drop, [cell], why, StepState.CANCELLED))
         plan = run.feed.more(run.schedule)
         if plan is not None:
             run.schedule.add(plan)
-            self._take_over(plan)
+            run.turn(partial(self._take_over, plan))
 
     def _turn(self) -> None:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
         self._take_in()
-        ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
+        self._ended += run.compute.wait(run.options.poll_s if run.attempts else 0.0)
         if time.monotonic() >= self._next_look:
             self._look_around()
-        if ended or self._launcher.startable():
-            with run.workspace.database.write():
-                for handle, report in ended:
-                    attempt = run.attempts.get(handle.step_key)
-                    if attempt is not None and attempt.handle == handle:
-                        del run.attempts[handle.step_key]
-                        self._outcomes.handle(attempt, report)
-                    # else it timed out before, and nobody waits for it any more
-                if ended:
-                    self._purse.count(run.attempts.values())
-                self._start()
+        if self._ended or self._launcher.startable():
+            run.turn(self._handle_and_start)
+            self._ended.clear()
             self._launcher.submit()  # only now: nothing may run without a claim that is committed
         self._outcomes.check_storage()
         if not run.attempts and not run.schedule.is_finished:
             self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
+
+    def _handle_and_start(self) -> None:
+        """The part of a turn that is one transaction."""
+        self._launcher.forget()
+        self._handle_ended()
+        self._start()
+
+    def _handle_ended(self) -> None:
+        """Handle the reports of attempts that ended."""
+        run = self._run
+        for handle, report in self._ended:
+            attempt = run.attempts.get(handle.step_key)
+            if attempt is not None and attempt.handle == handle:
+                del run.attempts[handle.step_key]
+                self._outcomes.handle(attempt, report)
+            # else it timed out before, and nobody waits for it any more
+        if self._ended:
+            self._purse.count(run.attempts.values())
 
     def _start(self) -> None:
         """Start steps until there is no room or none is ready; reusing one may ready others."""
@@ -188,13 +213,13 @@ class _RunLoop:
         for attempt in list(run.attempts.values()):
             run.show_progress(attempt)
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
-                self._outcomes.time_out(attempt)
+                run.turn(partial(self._outcomes.time_out, attempt))
         whole, cells = run.workspace.runs.cancelled(run.run_id)
         if whole:
             run.feed.close()
         if whole or cells:
             chosen = list(run.schedule.cells) if whole else sorted(cells, key=lambda c: c.cell_id)
-            run.drop(chosen, "cancelled", StepState.CANCELLED)
+            run.turn(partial(run.drop, chosen, "cancelled", StepState.CANCELLED))
         elsewhere = [k for k in run.schedule.steps if run.schedule.phase(k) is Phase.ELSEWHERE]
         for key, row in run.workspace.journal.rows(elsewhere).items():
             if row.state is not StepState.RUNNING or row.is_abandoned:
@@ -203,10 +228,16 @@ class _RunLoop:
     def _end(self, state: RunState) -> None:
         """Stop what runs, give its claims back, and write the state of the run."""
         run, journal = self._run, self._run.workspace.journal
-        claims = [attempt.claim for attempt in run.attempts.values()]
-        if claims:
-            run.compute.close()  # first: a claim given back while its attempt runs would run twice
-            journal.release(run.run_id, claims, "interrupted")
-        counts = {str(phase): count for phase, count in run.schedule.counts().items()}
-        run.workspace.runs.finish(run.run_id, journal.owner, state, {"steps": counts})
-        run.observer.finished(state)
+        try:
+            if (
+                self._ended
+            ):  # of a turn that did not happen; what else failed in it, it was not they
+                run.turn(self._handle_ended)
+            claims = [attempt.claim for attempt in run.attempts.values()]
+            if claims:
+                run.compute.close()  # first: a claim given back while its attempt runs runs twice
+                journal.release(run.run_id, claims, "interrupted")
+            counts = {str(phase): count for phase, count in run.schedule.counts().items()}
+            run.workspace.runs.finish(run.run_id, journal.owner, state, {"steps": counts})
+        finally:
+            run.observer.finished(state)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from threedrs_platform.database import schema
 from threedrs_platform.errors import StorageError
+from threedrs_platform.shown_urls import without_secrets
 
 
 def alembic_config() -> Config:
@@ -30,7 +31,7 @@ def upgrade(engine: Engine, found: str, to: str = schema.REVISION) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found and found not in known:
         raise StorageError(
-            f"the database {engine.url.render_as_string(hide_password=True)} has tables of version "
+            f"the database {without_secrets(str(engine.url))} has tables of version "
             f"{found}, which this program does not know; use a newer program or another --db"
         )
     with engine.connect() as connection:

@@ -1,0 +1,62 @@
+"""URLs of databases: built from parts, and shown without their secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from sqlalchemy import URL, exc, make_url
+
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.storage import storage_errors
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+
+def database_url(url: str) -> URL:
+    """A database's URL in its parts; PostgreSQL is spoken to through psycopg.
+
+    Raises:
+        ConfigError: no URL, or of a database that is not supported.
+    """
+    try:
+        found = make_url(url)
+        dialect = found.get_backend_name()
+    except exc.ArgumentError:
+        found, dialect = URL.create("none"), ""
+    if dialect not in (SQLITE, POSTGRESQL):
+        shown = "" if "@" in url or "=" in url else f" {url!r}"
+        message = (
+            f"the database{shown}: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME"
+        )
+        raise ConfigError([Fault(message)])
+    return found.set(drivername="postgresql+psycopg") if dialect == POSTGRESQL else found
+
+
+def sqlite_url(file: Path) -> str:
+    """URL of an SQLite file; makes its folder."""
+    with storage_errors(f"create the folder of {file}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+    return file_url(file)
+
+
+def file_url(file: Path) -> str:
+    """URL of an SQLite file, whatever its folders are called, for us, MLflow and Optuna."""
+    path = str(file.resolve())
+    if not set(path) & set("?#%"):
+        return f"sqlite:///{path}"
+    return f"sqlite:///file:{quote(path)}?uri=true"
+
+
+def read_only_url(url: URL) -> URL:
+    """An SQLite URL that neither creates a file nor changes one."""
+    file = url.database or ""
+    if not file.startswith("file:"):
+        file = f"file:{quote(file)}"
+    return url.set(database=file, query={**url.query, "mode": "ro", "uri": "true"})
+
+
+def sqlite_file(url: URL) -> Path:
+    """The file behind an SQLite URL."""
+    file = url.database or ""
+    return Path(unquote(file.removeprefix("file:")) if file.startswith("file:") else file)
