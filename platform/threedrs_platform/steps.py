@@ -89,7 +89,12 @@ class StepRecorder(Protocol):
 
 @dataclass(frozen=True)
 class StepTask:
-    """All that a running step sees of the world."""
+    """All that a running step sees of the world.
+
+    An attempt begins with what earlier ones left sealed in their scratch folders, and with nothing
+    else: no report, no curve, no file without a seal. A step checks what it finds
+    (`sealed.keep_sound`), and reports again what belongs to the state that it goes on from.
+    """
 
     params: dict[str, JSON]
     inputs: dict[str, Path]
@@ -97,7 +102,8 @@ class StepTask:
     out: Path
     """An empty folder; its content becomes the artifact."""
     scratch: Path
-    """Survives failed attempts of the same step; deleted after commit."""
+    """This attempt's own. What is written with `threedrs_platform.sealed` survives in the next
+    attempt's folder, which it must not be changed in place for; all is deleted after commit."""
     recorder: StepRecorder
     settings: dict[str, JSON] = field(default_factory=dict)
     """How to run; without effect on the result."""

@@ -7,6 +7,7 @@ position, no question needs a second view.
 from __future__ import annotations
 
 import random
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ from threedrs_components.training.objective import Totals, TrainingModule
 from threedrs_components.training.prediction import predict_scene
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.records import Metric, Prediction
+from threedrs_platform.sealed import Warn
 
 CELL_PIXELS = 2
 """The tower is supervised at cells of 2 x 2 pixels."""
@@ -103,6 +105,7 @@ def pretrain_student(
     out: Path,
     scratch: Path,
     progress: Progress,
+    warn: Warn = warnings.warn,
 ) -> list[Metric]:
     """Train both stages, write the student to `out`, and say how good it is on held-out frames.
 
@@ -113,6 +116,7 @@ def pretrain_student(
         out: folder for the student.
         scratch: folder where a half-done stage survives a killed process.
         progress: told steps done, all steps, and a note.
+        warn: told of a state in `scratch` that is damaged.
     """
     frames, held_out = read_frames(world)
     # What fine-tuning will freeze has to be learnt here.
@@ -120,8 +124,8 @@ def pretrain_student(
     with seeded(config.seed):
         student = micro_student(student_config, micro_texts(), config.seed)
         tower = Tower(student).train()
-    metrics = _train_tower(config, tower, frames, held_out, scratch, progress)
-    metrics += _train_language(config, student, frames, held_out, scratch, progress)
+    metrics = _train_tower(config, tower, frames, held_out, scratch, progress, warn)
+    metrics += _train_language(config, student, frames, held_out, scratch, progress, warn)
     save_student(student.eval(), out)
     return metrics
 
@@ -133,6 +137,7 @@ def _train_tower(
     held_out: MicroFrames,
     scratch: Path,
     progress: Progress,
+    warn: Warn,
 ) -> list[Metric]:
     def loss_of(step: int) -> Tensor:
         rows = torch.tensor(_choose(config.seed, "tower", step, len(frames), config.tower_images))
@@ -143,9 +148,9 @@ def _train_tower(
         config.tower_steps,
         config.tower_learning_rate,
         config.checkpoint_every,
-        scratch / "tower.pt",
+        scratch,
     )
-    run_stage(stage, module, loss_of, progress)
+    run_stage(stage, module, loss_of, progress, warn)
     return tower_quality(module.eval(), held_out, config.evaluation_frames)
 
 
@@ -156,6 +161,7 @@ def _train_language(
     held_out: MicroFrames,
     scratch: Path,
     progress: Progress,
+    warn: Warn,
 ) -> list[Metric]:
     _freeze_tower(student, True)
     objectives = [each.build(student) for each in (TextConfig(), GroundingConfig())]
@@ -171,9 +177,9 @@ def _train_language(
         config.language_steps,
         config.language_learning_rate,
         config.checkpoint_every,
-        scratch / "language.pt",
+        scratch,
     )
-    run_stage(stage, module, loss_of, progress)
+    run_stage(stage, module, loss_of, progress, warn)
     _freeze_tower(student, False)
     return language_quality(student.eval(), held_out, config.evaluation_frames)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,13 +19,15 @@ from threedrs_components.randomness import seeded
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.teachers.weights import UNREADABLE
 from threedrs_components.training.stages import schedule
+from threedrs_platform import sealed
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.records import Metric
 
 if TYPE_CHECKING:
     from threedrs_components.pretraining.teacher_config import TeacherPretraining
 
-CHECKPOINT = "pretraining.pt"
+STEM = "pretraining"
+"""Of the names of checkpoints."""
 QUALITY = "quality.json"
 TRAIN, HELD_OUT = "train", "val"
 """Splits of the teacher's world."""
@@ -63,6 +66,7 @@ def pretrain_teacher(
     resume_dir: Path | None = None,
     progress: Progress = lambda done, total, note: None,
     log: Log = lambda step, values: None,
+    warn: sealed.Warn = warnings.warn,
 ) -> list[Metric]:
     """Train a teacher and measure it on scenes that it has not seen.
 
@@ -72,13 +76,14 @@ def pretrain_teacher(
         out: receives the weights, their config.json, and quality.json.
         resume_dir: where checkpoints go and are looked for; None trains without.
         progress: called with (steps done, all steps, note).
-        log: called with (step, parts of the loss).
+        log: called with (step, parts of the loss), for steps before a resume, too.
+        warn: told of a checkpoint that is damaged; the one before is gone on from.
 
     Returns:
         The metrics of quality.json.
     """
     task, train, held_out = _prepare(config, world_root, progress)
-    _optimise(config, task, train, resume_dir, progress, log)
+    _optimise(config, task, train, resume_dir, progress, log, warn)
     metrics = task.quality(train, held_out)
     out.mkdir(parents=True, exist_ok=True)
     task.save(out)
@@ -107,14 +112,17 @@ def _optimise(
     resume_dir: Path | None,
     progress: Progress,
     log: Log,
+    warn: sealed.Warn,
 ) -> None:
     optimizer = make_optimizer(config, task.module)
-    checkpoint = resume_dir / CHECKPOINT if resume_dir else None
-    start = 0
-    if checkpoint is not None and checkpoint.is_file():
-        start = _resume(checkpoint, task.module, optimizer, config.fingerprint())
+    newest = sealed.newest_sound(resume_dir, STEM, warn) if resume_dir else None
+    curve: list[dict[str, float]] = []
+    if newest is not None:
+        curve = _resume(newest, task.module, optimizer, config.fingerprint())
+    for step, values in enumerate(curve, start=1):
+        log(step, values)
     task.module.train()
-    for step in range(start, config.steps):
+    for step in range(len(curve), config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step, config.steps, config.warmup_ratio)
         loss, parts = task.loss(*draw(config, step, train))
@@ -123,10 +131,11 @@ def _optimise(
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(task.module.parameters(), config.clip)
         optimizer.step()
-        log(step + 1, {"loss": float(loss.detach()), **parts})
+        curve.append({"loss": float(loss.detach()), **parts})
+        log(step + 1, curve[-1])
         progress(step + 1, config.steps, "pretraining")
-        if checkpoint and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            _checkpoint(checkpoint, step + 1, task.module, optimizer, config.fingerprint())
+        if resume_dir and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
+            _checkpoint(resume_dir, curve, task.module, optimizer, config.fingerprint())
     task.module.eval()
 
 
@@ -150,17 +159,24 @@ def make_optimizer(config: TeacherPretraining, module: nn.Module) -> torch.optim
 
 
 def _checkpoint(
-    path: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, recipe: str
+    folder: Path,
+    curve: list[dict[str, float]],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: str,
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    """Write the state after as many steps as the curve has points."""
     state = {"model": module.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save({"step": step, "recipe": recipe, **state}, partial)
-    partial.replace(path)
+    content = {"curve": curve, "recipe": recipe, **state}
+    path = sealed.numbered(folder, STEM, len(curve))
+    sealed.write_sealed(path, lambda partial: torch.save(content, partial))
+    sealed.forget_older(folder, STEM)
 
 
-def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, recipe: str) -> int:
-    """Load a checkpoint of the same recipe; the step to go on from."""
+def _resume(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, recipe: str
+) -> list[dict[str, float]]:
+    """Load a checkpoint of the same recipe; the curve of its steps."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
@@ -169,7 +185,7 @@ def _resume(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, rec
         raise DataError(f"{path}: a checkpoint of another configuration; use another folder")
     module.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    return [*state["curve"]]
 
 
 def _check_finite(loss: float, step: int) -> None:

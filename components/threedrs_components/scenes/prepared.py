@@ -41,6 +41,7 @@ from threedrs_components.scenes.unreadable import machine_fault
 from threedrs_components.scenes.voxels import narrowly_binned
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Boxes, Float32, Scene, UInt8
+from threedrs_platform.sealed import write_sealed
 
 
 @dataclass(frozen=True)
@@ -280,19 +281,18 @@ def scene_points(scene: Scene) -> tuple[Tensor, Tensor]:
 
 
 def write_prepared(prepared: PreparedScene, root: Path) -> Path:
-    """Write `<root>/<scene_id>.safetensors`; a reader never sees half a file.
+    """Write `<root>/<scene_id>.safetensors`, sealed; a reader never sees half a file.
 
     What was found on the way goes into a file beside it, before: limits and wording of checks must
     not make other bytes of what training reads.
     """
-    root.mkdir(parents=True, exist_ok=True)
     found = {
         "frames": len(set(prepared.frame_names)),
         "dropped_frames": dict(prepared.dropped_frames),
         "checks": [asdict(check) for check in prepared.checks],
     }
-    (root / f"{prepared.scene_id}{FOUND}").write_text(json.dumps(found))
-    path = root / f"{prepared.scene_id}.safetensors"
+    path, beside = prepared_files(root, prepared.scene_id)
+    write_sealed(beside, lambda partial: partial.write_text(json.dumps(found)))
     metadata = {
         "scene_id": prepared.scene_id,
         "frame_names": json.dumps(prepared.frame_names),
@@ -306,10 +306,15 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
     if prepared.pairs is not None:
         arrays = prepared.pairs.arrays()
         tensors |= {name: torch.from_numpy(array) for name, array in arrays.items()}
-    unfinished = path.with_suffix(".unfinished")
     # Under one name: safetensors writes several in an order that differs from process to process.
-    save_file(tensors, unfinished, {METADATA: json.dumps(metadata, sort_keys=True)})
-    return unfinished.replace(path)
+    content = {METADATA: json.dumps(metadata, sort_keys=True)}
+    write_sealed(path, lambda partial: save_file(tensors, partial, content))
+    return path
+
+
+def prepared_files(root: Path, scene_id: str) -> tuple[Path, Path]:
+    """Where a prepared scene lies, and what was found of it."""
+    return root / f"{scene_id}.safetensors", root / f"{scene_id}{FOUND}"
 
 
 class PreparedScenes:

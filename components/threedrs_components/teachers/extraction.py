@@ -18,6 +18,7 @@ from threedrs_components.teachers.fingerprints import check_images, fingerprints
 from threedrs_components.teachers.teacher import Teacher, TeacherCard
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import FeatureMap, Scene
+from threedrs_platform.sealed import drop_contradicted
 from threedrs_platform.store.features import (
     FeatureHeader,
     check_frames,
@@ -41,6 +42,8 @@ class Extraction:
     """Bad scenes that were left out, with the reason."""
     cut: dict[str, float]
     """Scenes of whose frames the teacher does not see all that the student sees: the share."""
+    damaged: tuple[str, ...]
+    """What is to be told of files that were there, and were made again."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,10 @@ def extract_scenes(
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> Extraction:
-    """`extract_each` for all of the scenes."""
+    """`extract_each` for all of the scenes; files that were damaged since are made again."""
+    damaged: list[str] = []
+    for scene_id in scene_ids:
+        drop_contradicted(feature_path(out, scene_id), damaged.append)
     there = {scene_id for scene_id in scene_ids if feature_path(out, scene_id).exists()}
     outcomes: dict[str, SceneOutcome] = {}
     for scene_id, outcome in extract_each(
@@ -170,6 +176,7 @@ def extract_scenes(
         kept=tuple(each for each in done if each in there),
         skipped=reasons(outcomes),
         cut={scene_id: each.cut for scene_id, each in outcomes.items() if each.cut},
+        damaged=tuple(damaged),
     )
 
 

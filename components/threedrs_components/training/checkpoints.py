@@ -1,23 +1,25 @@
-"""Training checkpoints: folders that exist whole or not at all; only the newest is kept.
+"""Training checkpoints: sealed folders that exist whole or not at all; the two newest are kept.
 
-The next one is whole before the last one goes, so that the disk must have room for two.
+The next one is whole before the oldest goes, so that the disk must have room for three.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from threedrs_components.training.config import TrainingConfig
+from threedrs_platform import sealed
 from threedrs_platform.errors import CheckpointError, StorageError
 
-_NAME = re.compile(r"step-(\d{7})")
+STEM = "step"
+_TOGETHER = sealed.KEPT + 1
+"""Checkpoints that lie on the disk while one is written."""
 _UNFINISHED = "unfinished-"
 PROGRESS_FILE = "progress.pt"
 MOMENT_BYTES = 8
@@ -37,14 +39,21 @@ class Progress:
     """Sums since the last report."""
     identity: str
     """Fingerprint of everything that decides the weights."""
+    reports: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    """All reports up to here: a training that goes on has the curve of its past."""
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The complete checkpoint with the highest step."""
-    if not folder.is_dir():
-        return None
-    complete = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    return max(complete, key=lambda path: path.name, default=None)
+    return next(iter(sealed.states(folder, STEM)), None)
+
+
+def forget_damaged(folder: Path, warn: sealed.Warn) -> None:
+    """See to it that the newest checkpoint is as it was written, if any is.
+
+    Called once, before the ranks start and read it.
+    """
+    sealed.newest_sound(folder, STEM, warn)
 
 
 def weight_bytes(parameters: Iterable[nn.Parameter]) -> int:
@@ -77,8 +86,8 @@ def check_room(folder: Path, training: TrainingConfig, checkpoint: int, student:
         StorageError: with the bytes that are needed and free.
     """
     _forget_unfinished(folder)
-    together = min(2, max(training.steps - 1, 0) // training.checkpoint_every)
-    missing = together - (newest_checkpoint(folder) is not None)
+    together = min(_TOGETHER, max(training.steps - 1, 0) // training.checkpoint_every)
+    missing = together - len(sealed.states(folder, STEM)[: sealed.KEPT])
     needed = checkpoint * max(0, missing) + student
     what = f"{together} checkpoints of {in_gb(checkpoint)} and a student of {in_gb(student)}"
     _refuse_without(folder, needed, what)
@@ -92,7 +101,7 @@ def write_checkpoint(
     barrier: Callable[[], None],
     size: int,
 ) -> Path:
-    """Write beside the older one, rename, then delete that.
+    """Write beside the older ones, seal, rename, then delete all but the one before.
 
     Args:
         folder: of the checkpoints, shared by all ranks.
@@ -105,22 +114,21 @@ def write_checkpoint(
     Raises:
         StorageError: they are not free; the older checkpoint stays.
     """
-    target = folder / f"step-{progress.step:07d}"
+    target = sealed.numbered(folder, STEM, progress.step)
     unfinished = folder / f"{_UNFINISHED}{target.name}"
     if is_first_rank:
         _forget_unfinished(folder)
-        _refuse_without(folder, size, f"a checkpoint of {in_gb(size)}, the one of before kept,")
+        _refuse_without(folder, size, f"a checkpoint of {in_gb(size)}, those of before kept,")
         unfinished.mkdir(parents=True)
         torch.save(vars(progress), unfinished / PROGRESS_FILE)
     barrier()
     save(unfinished)
     barrier()
     if is_first_rank:
+        sealed.seal_folder(unfinished)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
-        for older in folder.iterdir():
-            if older != target and _NAME.fullmatch(older.name):
-                shutil.rmtree(older, ignore_errors=True)
+        sealed.forget_older(folder, STEM)
     barrier()
     return target
 

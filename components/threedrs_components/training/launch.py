@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 import uuid
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -22,9 +23,11 @@ import torch
 from torch import distributed
 
 from threedrs_components.devices import backend_for, device_for
+from threedrs_components.training.checkpoints import forget_damaged
 from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
 from threedrs_platform.errors import ConfigError, Fault, StepFailed, ThreedrsError
+from threedrs_platform.sealed import Warn
 
 TIMEOUT = datetime.timedelta(minutes=30)
 """How long a rank waits for the others before it gives up."""
@@ -39,6 +42,7 @@ def train_here(
     checkpoint_dir: Path,
     out: Path,
     gpus: float = 0,
+    warn: Warn = warnings.warn,
 ) -> TrainingSummary:
     """Train with `training.workers` processes.
 
@@ -51,11 +55,13 @@ def train_here(
         checkpoint_dir: shared by all ranks.
         out: folder for the trained student.
         gpus: how many were given; one for each worker, or none to train on the CPU.
+        warn: told of a checkpoint that is damaged; training falls back to the one before.
 
     Raises:
         ConfigError: GPUs were given, but not one for each worker.
         StepFailed: a rank died without a word.
     """
+    forget_damaged(checkpoint_dir, warn)
     size = inputs.training.workers
     if size == 1 and not inputs.training.strategy.startswith("deepspeed"):
         return train(

@@ -142,7 +142,8 @@ def train(
     Args:
         inputs: student, data, losses, loop.
         report: called on the first rank with steps done and mean values since the last call.
-        checkpoint_dir: shared by all ranks; must survive for a resume.
+        checkpoint_dir: shared by all ranks; must survive for a resume. The newest checkpoint in it
+            is trusted: see `checkpoints.forget_damaged`.
         out: folder for the trained student.
         world: this process among others; with more than one the process group must exist.
         device: where to train.
@@ -206,11 +207,17 @@ class _Run:
         self.meter = Meter(module.student.device)
 
     def resume(self) -> int:
-        """Continue from the newest checkpoint; returns its step, 0 without one."""
+        """Continue from the newest checkpoint, and report its past again.
+
+        Returns its step, 0 without one.
+        """
         newest = newest_checkpoint(self.checkpoint_dir)
         if newest is not None:
             self.progress = read_progress(newest, self.progress.identity)
             self.strategy.load(newest)
+            if self.world.rank == 0:
+                for step, values in self.progress.reports:
+                    self.report(step, values)
         return self.progress.step
 
     def to_end(self) -> None:
@@ -290,6 +297,7 @@ class _Run:
             values |= self.validation.values(self.module)
         values |= self.meter.read()
         self.last_report, self.progress.window = values, {}
+        self.progress.reports.append((self.progress.step, values))
         if self.world.rank == 0:
             self.report(self.progress.step, values)
 

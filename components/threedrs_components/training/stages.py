@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from threedrs_platform import sealed
 from threedrs_platform.errors import CheckpointError, StepFailed
 
 CLIP = 1.0
@@ -25,28 +26,33 @@ class Stage:
     steps: int
     learning_rate: float
     checkpoint_every: int
-    state: Path
-    """File that survives a failed attempt."""
+    states: Path
+    """Folder in which sealed states survive a failed attempt, the two newest."""
 
 
 def run_stage(
-    stage: Stage, module: nn.Module, loss_of: Callable[[int], Tensor], progress: Progress
+    stage: Stage,
+    module: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    progress: Progress,
+    warn: sealed.Warn,
 ) -> float:
     """AdamW over the module's trainable parameters; returns the last loss.
 
     Args:
         stage: its settings.
-        module: restored from the state file if there is one.
+        module: restored from the newest sound state, if there is one.
         loss_of: the loss at a step; a pure function of step and weights.
         progress: told steps done, all steps, and the loss.
+        warn: told of a state that is damaged; the one before is gone on from.
 
     Raises:
-        CheckpointError: the state file does not fit.
+        CheckpointError: the state does not fit.
         StepFailed: the loss is no longer finite; no state of that step is written.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, weight_decay=0.0, fused=True)
-    first = _restore(stage, module, optimizer)
+    first = _restore(stage, module, optimizer, warn)
     value = math.nan
     for step in range(first, stage.steps):
         for group in optimizer.param_groups:
@@ -80,25 +86,27 @@ def schedule(step: int, steps: int, warmup_ratio: float, *, from_zero: bool = Fa
 
 
 def _keep(stage: Stage, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    stage.state.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = stage.state.with_suffix(".unfinished")
     content = {
         "step": step,
         "steps": stage.steps,
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    torch.save(content, unfinished)
-    unfinished.replace(stage.state)
+    path = sealed.numbered(stage.states, stage.name, step)
+    sealed.write_sealed(path, lambda partial: torch.save(content, partial))
+    sealed.forget_older(stage.states, stage.name)
 
 
-def _restore(stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    if not stage.state.is_file():
+def _restore(
+    stage: Stage, module: nn.Module, optimizer: torch.optim.Optimizer, warn: sealed.Warn
+) -> int:
+    state = sealed.newest_sound(stage.states, stage.name, warn)
+    if state is None:
         return 0
     try:
-        content = torch.load(stage.state, weights_only=True)
+        content = torch.load(state, weights_only=True)
         module.load_state_dict(content["module"])
         optimizer.load_state_dict(content["optimizer"])
     except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-        raise CheckpointError(f"{stage.state}: cannot be continued: {error}") from error
+        raise CheckpointError(f"{state}: cannot be continued: {error}") from error
     return int(content["step"])

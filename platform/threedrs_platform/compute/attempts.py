@@ -12,16 +12,16 @@ import importlib
 import os
 import re
 import resource
-import shutil
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled, captured_output
+from threedrs_platform.compute.scratch import attempt_folders
 from threedrs_platform.errors import (
     ArtifactError,
     CheckpointError,
@@ -69,7 +69,7 @@ class AttemptRequest:
     resources: Resources
     store: StoreAddress
     scratch: str
-    """Folder of this step; outlives the attempt."""
+    """Folder of this step; outlives the attempt, which makes a folder of its own in it."""
     log_file: str
     live_file: str
     own_process: bool = False
@@ -119,9 +119,7 @@ def execute(
     try:
         with storage_errors(f"write the log {request.log_file}"):
             Path(request.log_file).parent.mkdir(parents=True, exist_ok=True)
-            Path(request.scratch).mkdir(parents=True, exist_ok=True)
-            curve_file = Path(request.scratch) / "curves.jsonl"
-            recorder = Recorder(Path(request.live_file), curve_file, is_cancelled)
+            recorder = Recorder(Path(request.live_file), is_cancelled)
         with captured_output(Path(request.log_file), request.own_process):
             report = _execute(request, recorder)
     except BaseException as error:  # every failure becomes a value: the supervisor decides
@@ -142,10 +140,8 @@ def execute(
 
 def _execute(request: AttemptRequest, recorder: Recorder) -> AttemptReport:
     store = _open_store(request.store)
-    scratch = Path(request.scratch)
-    out = scratch / f"out-{request.attempt}"
     inputs = _checkout(store, request.inputs)
-    with _step_folders(scratch, out) as work:
+    with attempt_folders(Path(request.scratch), request.attempt) as (out, work):
         pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
         function = load_entry(request.entry)
         settings = dict(request.settings)
@@ -191,20 +187,6 @@ def _checkout(store: ArtifactStore, inputs: Mapping[str, str]) -> dict[str, Path
     if bad:
         raise _BadInputs(tuple(bad), "; ".join(reasons))
     return folders
-
-
-@contextlib.contextmanager
-def _step_folders(scratch: Path, out: Path) -> Iterator[Path]:
-    """An empty output folder, removed again on failure, and the step's lasting work folder."""
-    work = scratch / "work"
-    with storage_errors(f"create {out}"):
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        work.mkdir(exist_ok=True)
-    try:
-        yield work
-    finally:
-        shutil.rmtree(out, ignore_errors=True)
 
 
 def _failure_report(error: BaseException) -> AttemptReport:

@@ -53,21 +53,12 @@ class Recorder:
 
     live_file: Path | None = None
     """JSON lines: progress, warnings and curve points while the step runs."""
-    curve_file: Path | None = None
-    """JSON lines of curve points; shared by the attempts of a step, so a resumed step keeps
-    the part of the curve that its predecessor drew."""
     is_cancelled: Callable[[], bool] = lambda: False
     metrics: list[Metric] = field(default_factory=list)
     scores: list[SampleScore] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     _curves: dict[tuple[int, str], float] = field(default_factory=dict)
     _last_write: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.curve_file is not None:
-            cut_off_torn_line(self.curve_file)  # an attempt before this one may have been killed
-            for line in read_json_lines(self.curve_file):
-                self._keep_curve(line["step"], line["values"])
 
     def progress(self, done: int, total: int, note: str) -> None:
         """Write a progress line, at most ten a second and always the last."""
@@ -89,12 +80,10 @@ class Recorder:
         self.scores.extend(scores)
 
     def curve(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep curve points, on disk at once."""
+        """Keep curve points, and show them live."""
         self._stop_if_cancelled()
         plain = {name: float(value) for name, value in values.items()}
-        self._keep_curve(step, plain)
-        if self.curve_file is not None:
-            _append_line(self.curve_file, {"step": step, "values": plain})
+        self._curves |= {(step, name): value for name, value in plain.items()}
         self._write_live(kind="curve", step=step, values=plain)
 
     def warn(self, message: str) -> None:
@@ -108,10 +97,6 @@ class Recorder:
         return [
             CurvePoint(step, name, self._curves[step, name]) for step, name in sorted(self._curves)
         ]
-
-    def _keep_curve(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._curves[step, name] = value
 
     def _stop_if_cancelled(self) -> None:
         if self.is_cancelled():

@@ -8,7 +8,6 @@ lies their mean and deviation, computed once by the extraction and read by train
 from __future__ import annotations
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from threedrs_platform.errors import ArtifactCorrupt, ArtifactMissing, DataError, StorageError
 from threedrs_platform.records import FeatureMap
+from threedrs_platform.sealed import write_sealed
 
 SUFFIX = ".arrow"
 HEADER = b"threedrs.features"
@@ -57,7 +57,7 @@ def feature_path(root: Path, scene_id: str) -> Path:
 
 
 def write_features(path: Path, features: FeatureMap, header: FeatureHeader) -> None:
-    """Write float16 features and their header; the file appears whole or not at all.
+    """Write float16 features and their header, sealed; the file appears whole or not at all.
 
     Raises:
         DataError: the values are not float16, or the frame names do not count the frames.
@@ -75,14 +75,14 @@ def write_features(path: Path, features: FeatureMap, header: FeatureHeader) -> N
             f"{len(values)} frames of features"
         )
     batch = _record_batch(features, values, header)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(partial: Path) -> None:
         with pa.OSFile(str(partial), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        partial.replace(path)
+
+    try:
+        write_sealed(path, write)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot write features: {error}") from error
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from threedrs_platform.errors import DataError, StorageError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.sealed import keep_sound, write_sealed
 from threedrs_platform.steps import StepTask
 
 
@@ -70,10 +71,12 @@ def draw(task: StepTask) -> None:
 def resumable(task: StepTask) -> None:
     """Log ten points, crashing once in the middle; the second attempt goes on where it stopped."""
     mark = task.scratch / "done"
-    first = int(mark.read_text()) if mark.exists() else 0
-    for step in range(first, 10):
+    first = int(mark.read_text()) if keep_sound(mark, task.warn) else 0
+    for step in range(10):
         task.log(step, {"loss": float(10 - step)})
-        mark.write_text(str(step + 1))
+        if step < first:
+            continue
+        write_sealed(mark, lambda file, done=step + 1: file.write_text(str(done)))
         if step == 4 and first == 0:
             raise ConnectionError("the network hiccuped")
     noop(task)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from threedrs_components.pretraining.registry import TEACHER_PRETRAININGS, pretraining_of
-from threedrs_components.pretraining.teacher import CHECKPOINT, draw, pretrain_teacher
+from threedrs_components.pretraining.teacher import draw, pretrain_teacher
 from threedrs_components.pretraining.teacher_config import TeacherPretraining, TeacherRecipe
 from threedrs_components.pretraining.teacher_world import camera_centres, pose_encoding, read_world
 from threedrs_components.pretraining.vggt.pretraining import pose_distance
@@ -124,7 +124,7 @@ def test_a_resumed_training_gives_the_same_weights(name: str, world: Path, tmp_p
         config, world, tmp_path / "resumed", resume_dir=scratch,
         log=lambda step, values: steps.append(step),
     )  # fmt: skip
-    assert steps == [5, 6]
+    assert steps == [1, 2, 3, 4, 5, 6]
     assert weights(tmp_path / "resumed") == weights(tmp_path / "undisturbed")
 
 
@@ -136,7 +136,7 @@ def test_another_seed_gives_other_weights(world: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_recipe_is_refused(world: Path, tmp_path: Path) -> None:
     pretrain_teacher(recipe("vggt", steps=2), world, tmp_path / "a", resume_dir=tmp_path)
-    with pytest.raises(DataError, match=rf"{CHECKPOINT}: a checkpoint of another configuration"):
+    with pytest.raises(DataError, match="0000002: a checkpoint of another configuration"):
         pretrain_teacher(recipe("vggt", steps=3), world, tmp_path / "b", resume_dir=tmp_path)
 
 
@@ -150,10 +150,14 @@ def test_how_often_checkpoints_are_made_does_not_forbid_a_resume(
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
 
 
-def test_an_unreadable_checkpoint_names_the_cure(world: Path, tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"half")
-    with pytest.raises(DataError, match=rf"{CHECKPOINT}: unreadable; delete it to start over"):
-        pretrain_teacher(recipe("vggt"), world, tmp_path / "out", resume_dir=tmp_path)
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(world: Path, tmp_path: Path) -> None:
+    config, states, told = recipe("vggt", steps=2), tmp_path / "states", []
+    config = config.model_copy(update={"checkpoint_every": 1})
+    pretrain_teacher(config, world, tmp_path / "a", resume_dir=states)
+    (states / "pretraining-0000002").write_bytes(b"half")
+    pretrain_teacher(config, world, tmp_path / "b", resume_dir=states, warn=told.append)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert len(told) == 1 and told[0].startswith("pretraining-0000002: damaged")
 
 
 def test_a_training_that_diverges_stops_and_says_so(world: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from threedrs_components.training.checkpoints import (
     Progress,
     check_room,
     checkpoint_bytes,
+    forget_damaged,
     newest_checkpoint,
     weight_bytes,
     write_checkpoint,
@@ -80,6 +81,28 @@ def test_a_training_without_room_is_refused_before_it_starts(
     check_room(folder, TRAINING.model_copy(update={"checkpoint_every": 10}), 10**9, 10**8)
 
 
+def test_the_two_newest_are_kept(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        write(tmp_path, step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-0000004", "step-0000006"]
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path: Path) -> None:
+    first, second = write(tmp_path, 4), write(tmp_path, 8)
+    told: list[str] = []
+    forget_damaged(tmp_path, told.append)
+    assert newest_checkpoint(tmp_path) == second and not told
+    content = bytearray((second / "weights").read_bytes())
+    content[50] ^= 1
+    (second / "weights").write_bytes(content)
+    forget_damaged(tmp_path, told.append)
+    assert newest_checkpoint(tmp_path) == first
+    assert "step-0000008: damaged" in told[0] and len(told) == 1
+    (first / "weights").unlink()
+    forget_damaged(tmp_path, told.append)
+    assert newest_checkpoint(tmp_path) is None and len(told) == 2
+
+
 def test_a_training_that_goes_on_needs_room_for_one_more(
     tmp_path: Path, free: Callable[[int], None]
 ) -> None:
@@ -94,7 +117,7 @@ def test_the_last_whole_checkpoint_outlives_a_full_disk(
     free(100)
     first = write(tmp_path, 4)
     free(99)
-    with pytest.raises(StorageError, match="the one of before kept"):
+    with pytest.raises(StorageError, match="those of before kept"):
         write(tmp_path, 8)
     assert newest_checkpoint(tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
@@ -104,5 +127,4 @@ def test_what_a_killed_attempt_left_makes_room(tmp_path: Path) -> None:
     left = tmp_path / "unfinished-step-0000002"
     left.mkdir()
     write(tmp_path, 4)
-    second = write(tmp_path, 8)
-    assert [path.name for path in tmp_path.iterdir()] == [second.name]
+    assert not left.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +30,10 @@ from threedrs_components.testing.synthetic import (
     random_student,
     write_random_features,
 )
+from threedrs_components.training.checkpoints import forget_damaged, newest_checkpoint
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData
+from threedrs_components.training.launch import train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError, StepFailed
@@ -114,8 +117,66 @@ def test_a_resumed_run_ends_in_the_same_bits(inputs: TrainingInputs, tmp_path: P
         assert torch.equal(tensor, expected[name]), name
     assert lasting(rest[6]) == lasting(undisturbed[6])
     assert sorted(path.name for path in (tmp_path / "broken/checkpoints").iterdir()) == [
-        "step-0000004"
+        "step-0000002",
+        "step-0000004",
     ]
+
+
+def test_a_resumed_run_tells_its_whole_curve_once(inputs: TrainingInputs, tmp_path: Path) -> None:
+    _, undisturbed = run(inputs, tmp_path / "whole")
+    steps: list[int] = []
+    with pytest.raises(Stopped):
+        run(inputs, tmp_path / "broken", stop_after=5)
+    train_here(
+        inputs,
+        report=lambda step, _: steps.append(step),
+        checkpoint_dir=tmp_path / "broken/checkpoints",
+        out=tmp_path / "broken/out",
+    )
+    assert steps == list(undisturbed)
+
+
+def test_a_flipped_bit_in_a_checkpoint_never_changes_the_weights(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    run(inputs, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        run(inputs, tmp_path / "broken", stop_after=5)
+    newest, before = (tmp_path / "broken/checkpoints" / f"step-000000{step}" for step in (4, 2))
+    chance, files = random.Random(0), [path for path in sorted(newest.iterdir())]
+    told: list[str] = []
+    for _ in range(70):
+        file = chance.choices(files, [path.stat().st_size for path in files])[0]
+        trial = tmp_path / "trial"
+        shutil.copytree(newest, trial / newest.name)
+        flip(trial / newest.name / file.name, chance)
+        forget_damaged(trial, told.append)
+        assert newest_checkpoint(trial) is None
+        shutil.rmtree(trial)
+    assert len(told) == 70
+    for left, damaged in ((2, [newest]), (0, [newest, before])):
+        folder = tmp_path / str(left)
+        shutil.copytree(tmp_path / "broken/checkpoints", folder / "checkpoints")
+        for each in damaged:
+            flip(folder / "checkpoints" / each.name / "state.pt", chance)
+        told.clear()
+        summary = train_here(
+            inputs,
+            report=lambda step, values: None,
+            checkpoint_dir=folder / "checkpoints",
+            out=folder / "out",
+            warn=told.append,
+        )
+        assert summary.resumed_from == left and len(told) == len(damaged)
+        expected = weights(tmp_path / "whole")
+        for name, tensor in weights(folder).items():
+            assert torch.equal(tensor, expected[name]), name
+
+
+def flip(path: Path, chance: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
 
 
 def test_every_loss_is_reported_and_gradients_flow(inputs: TrainingInputs, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_killed_training_ends_where_an_undisturbed_one_does(
     whole = run(setting, tmp_path / "whole")
     run(setting, tmp_path / "killed", stop_at=3)
     resumed = run(setting, tmp_path / "killed")
-    assert len(resumed["losses"]) == 2, "it goes on from the checkpoint of step 2"
+    assert len(resumed["losses"]) == 4, "of its past, up to the checkpoint, and its own"
     assert resumed["losses"][-1] == pytest.approx(whole["losses"][-1], rel=1e-6)
     before = load_file(tmp_path / "student/model.safetensors")
     assert resumed["weights"].keys() == before.keys()

@@ -12,6 +12,7 @@ from threedrs_platform.compute.attempts import (
     execute,
 )
 from threedrs_platform.compute.recorder import read_json_lines
+from threedrs_platform.compute.scratch import attempt_folders
 from threedrs_platform.errors import (
     AnnotationError,
     ConfigError,
@@ -22,6 +23,7 @@ from threedrs_platform.errors import (
 )
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.identity.source_code import code_digest
+from threedrs_platform.sealed import is_sound, keep_sound, seal_folder, write_sealed
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 from threedrs_platform.storage import storage_error
@@ -143,9 +145,37 @@ def test_scratch_survives_a_failed_attempt(store: LocalStore) -> None:
     assert [(p.step, p.value) for p in second.curves] == [(i, 10.0 - i) for i in range(10)]
 
 
+def test_a_new_attempt_takes_over_what_is_sealed_and_nothing_else(tmp_path: Path) -> None:
+    with attempt_folders(tmp_path, 1) as (_, zombie):
+        write_sealed(zombie / "scenes" / "a", lambda file: file.write_text("whole"))
+        (zombie / "state").mkdir()
+        (zombie / "state" / "weights").write_text("1")
+        seal_folder(zombie / "state")
+        (zombie / "plain").write_text("cut")
+    with attempt_folders(tmp_path, 2) as (_, heir):
+        assert is_sound(heir / "scenes" / "a") and is_sound(heir / "state")
+        assert not (heir / "plain").exists()
+        write_sealed(zombie / "scenes" / "a", lambda file: file.write_text("of a zombie"))
+        assert (heir / "scenes" / "a").read_text() == "whole"
+        (heir / "scenes" / "a").write_text("")
+    with attempt_folders(tmp_path, 3) as (_, last):
+        told: list[str] = []
+        assert not keep_sound(last / "scenes" / "a", told.append)
+        assert told[0].startswith("a: damaged") and not (last / "scenes" / "a").exists()
+    assert [path.name[:9] for path in tmp_path.iterdir()] == ["attempt-3"]
+
+
+def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> None:
+    with attempt_folders(tmp_path, 2) as (_, heir):
+        write_sealed(heir / "a", lambda file: file.write_text("whole"))
+        with attempt_folders(tmp_path, 1):
+            pass
+        assert is_sound(heir / "a")
+
+
 def test_unfinished_output_is_removed(store: LocalStore) -> None:
     run(store, "fail")
-    assert not list((store.root.parent / "scratch").glob("out-*"))
+    assert not list((store.root.parent / "scratch").rglob("out"))
     assert list(store.digests()) == []
 
 

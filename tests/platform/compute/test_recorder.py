@@ -46,22 +46,6 @@ def test_a_line_that_is_still_being_written_is_left_for_later(tmp_path: Path) ->
     assert tail.new_lines() == [{"kind": "b"}]
 
 
-def test_a_resumed_step_keeps_the_curve_of_its_predecessor(tmp_path: Path) -> None:
-    file = tmp_path / "curves.jsonl"
-    first = Recorder(curve_file=file)
-    for step in range(5):
-        first.curve(step, {"loss": 10.0 + step})
-    with file.open("a") as torn:
-        torn.write('{"step": 5, "val')
-    second = Recorder(curve_file=file)
-    second.curve(4, {"loss": 4.0})
-    second.curve(5, {"loss": 5.0})
-    assert [(p.step, p.value) for p in second.curves] == [
-        (0, 10.0), (1, 11.0), (2, 12.0), (3, 13.0), (4, 4.0), (5, 5.0),
-    ]  # fmt: skip
-    assert Recorder(curve_file=file).curves == second.curves
-
-
 def test_a_metric_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="metric acc is nan"):
         task(Recorder(), tmp_path).metric(Metric("acc", float("nan"), 1))

@@ -31,6 +31,7 @@ from threedrs_platform.config.kinds import choose
 from threedrs_platform.errors import DataError, StepFailed
 from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.sealed import take_over
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.plan.cell_steps import samples_params, score_params
 from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples, score
@@ -171,6 +172,7 @@ def test_a_resumed_training_tells_the_same_as_an_undisturbed_one(
     cost = "training/seconds_per_scene"
     told = [{n: m for n, m in r.metrics.items() if n != cost} for r in (undisturbed, reports)]
     assert told[0] == told[1] and told[0]["training/loss"].n == 4
+    assert list(reports.curves) == list(undisturbed.curves)
     assert reports.metrics[cost].n < undisturbed.metrics[cost].n  # it did resume
 
 
@@ -243,10 +245,12 @@ def test_answers_are_as_long_as_the_benchmark_allows(world: Path, tmp_path: Path
 
 def test_a_loss_that_is_not_finite_ends_a_stage(tmp_path: Path) -> None:
     module = torch.nn.Linear(1, 1)
-    stage = Stage("tower", 3, 1e-3, 1, tmp_path / "tower.pt")
+    stage = Stage("tower", 3, 1e-3, 1, tmp_path)
     with pytest.raises(StepFailed, match="tower_learning_rate"):
-        run_stage(stage, module, lambda step: module.weight.sum() * torch.nan, lambda *_: None)
-    assert not stage.state.exists()
+        run_stage(
+            stage, module, lambda step: module.weight.sum() * torch.nan, lambda *_: None, print
+        )
+    assert not list(stage.states.iterdir())
 
 
 def test_real_weights_are_pointed_at(world: Path, tmp_path: Path) -> None:
@@ -268,7 +272,9 @@ def test_pretraining_resumes_into_the_same_student(world: Path, tmp_path: Path) 
     )
     start = PretrainParams(student=STUDENT, student_pretraining=recipe)
     step, _ = task(tmp_path, "student", start, {"scenes": world / "scenes"})
-    (step.scratch / "tower.pt").write_bytes((world / "student-scratch/tower.pt").read_bytes())
+    take_over(world / "student-scratch", step.scratch)
+    for path in step.scratch.glob("language-*"):
+        path.unlink()
     pretrain.run(step)
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (step.out / name).read_bytes() == (world / "student" / name).read_bytes(), name

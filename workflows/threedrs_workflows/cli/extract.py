@@ -116,6 +116,7 @@ def as_content(request: ExtractionRequest, outcome: Extraction) -> dict[str, Any
         "kept": list(outcome.kept),
         "skipped": skipped_json(outcome.skipped),
         "cut": outcome.cut,
+        "damaged": list(outcome.damaged),
     }
 
 
@@ -128,4 +129,4 @@ def as_text(content: dict[str, Any]) -> str:
     cut = [
         f"{scene}: framing cuts {lost:.0%} of its frames" for scene, lost in content["cut"].items()
     ]
-    return "\n".join([done, *cut, *skipped_lines(content)])
+    return "\n".join([done, *content["damaged"], *cut, *skipped_lines(content)])

@@ -16,6 +16,7 @@ from threedrs_components.scenes.prepared import (
     PreparedScene,
     PreparedScenes,
     prepare_scene,
+    prepared_files,
     scene_pairs,
     write_prepared,
 )
@@ -23,6 +24,7 @@ from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_platform.errors import DataError, SceneError, StorageError
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.records import Float32
+from threedrs_platform.sealed import drop_contradicted
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,13 @@ def prepare_folder(
     done, summaries = PreparedScenes(out), []
     skipped: dict[str, str] = {}
     remade: list[str] = []
+    damaged: list[str] = []
     for number, scene_id in enumerate(scene_ids, start=1):
         try:
             own = candidates.get(scene_id)
             key = _key(code, source.stamp(scene_id), config, own)
+            for path in prepared_files(out, scene_id):
+                drop_contradicted(path, damaged.append)
             if scene_id not in done or _kept_key(done, scene_id) != key:
                 remade += [scene_id] if scene_id in done else []
                 prepared = prepare_scene(source.load(scene_id), own, config)
@@ -99,7 +104,7 @@ def prepare_folder(
         raise DataError(f"{source.root}: no scene is usable; the first: {first}")
     report = preparation_report(out, [each.scene for each in summaries]) | {"skipped": skipped}
     (out / REPORT).write_text(json.dumps(report, indent=1))
-    warnings = tuple(report["warnings"])
+    warnings = (*damaged, *report["warnings"])
     return Preparation(tuple(summaries), skipped, tuple(remade), report["worst"], warnings)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from threedrs_components.teachers.extraction import SceneOutcome, extract_each, 
 from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
+from threedrs_platform.sealed import keep_sound, require_sound
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.features import write_statistics
+from threedrs_platform.store.features import STATISTICS, feature_path, write_statistics
 from threedrs_workflows.steps.params.extract import ExtractParams
 from threedrs_workflows.steps.processes import Work, over_gpus
 
@@ -35,6 +37,8 @@ def run(task: StepTask) -> None:
     scene_ids = sorted({scene_id for found in splits.values() for scene_id in found})
     if not scene_ids:
         raise DataError("none of the scenes that the annotations name is among the scenes")
+    for scene_id in scene_ids:
+        keep_sound(feature_path(task.scratch, scene_id), task.warn)
     extracting = Extracting(
         params,
         task.inputs["scenes"],
@@ -54,7 +58,7 @@ def run(task: StepTask) -> None:
         )
     statistics = splits[params.statistics_split]
     write_statistics(task.scratch, [each for each in statistics if each not in skipped])
-    _publish(task.scratch, task.out)
+    _publish(task, [each for each in scene_ids if each not in skipped])
     (task.out / "bad_scenes.json").write_text(json.dumps(sorted(skipped)))
     done = len(scene_ids) - len(skipped)
     task.metric(Metric("scenes/extracted", done, n=done, unit="scenes"))
@@ -99,8 +103,10 @@ def open_source(params: ExtractParams, written: Path) -> SceneSource:
     return scenes.open(written) if params.frames == "student" else scenes.open_all_images(written)
 
 
-def _publish(scratch: Path, out: Path) -> None:
-    """Everything finished; what a killed attempt left half written has a name with a dot."""
-    for path in sorted(scratch.iterdir()):
-        if not path.name.startswith("."):
-            os.link(path, out / path.name)
+def _publish(task: StepTask, scene_ids: Sequence[str]) -> None:
+    """The features of all scenes, if they are as they were written, and their statistics."""
+    for scene_id in scene_ids:
+        path = feature_path(task.scratch, scene_id)
+        require_sound(path)
+        os.link(path, task.out / path.name)
+    os.link(task.scratch / STATISTICS, task.out / STATISTICS)

@@ -27,7 +27,7 @@ def run(task: StepTask) -> None:
     """Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
 
     Writes the trained student. Checkpoints lie in the scratch folder: a later attempt goes on from
-    the newest.
+    the newest that is sound, and reports the curve up to there again.
     """
     inputs = training_inputs(task)
 
@@ -41,7 +41,9 @@ def run(task: StepTask) -> None:
         cpus, memory = task.settings.get("cpus", workers), task.settings.get("memory_gib")
         launch = partial(train_on_ray, resources=GroupResources(cpus, gpus, memory))
     checkpoints = task.scratch / "checkpoints"
-    summary = launch(inputs, report=report, checkpoint_dir=checkpoints, out=task.out)
+    summary = launch(
+        inputs, report=report, checkpoint_dir=checkpoints, out=task.out, warn=task.warn
+    )
     _report_cost(task, inputs, summary)
 
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from threedrs_components.benchmarks.asking import Asking
@@ -21,6 +22,7 @@ from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Prediction, Sample
+from threedrs_platform.sealed import keep_sound, require_sound, write_sealed
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.processes import Work, over_gpus
@@ -37,12 +39,15 @@ def run(task: StepTask) -> None:
     answerable = [scene_id for scene_id in sorted(by_scene) if scene_id in prepared]
     if unusable := sorted(by_scene.keys() - set(answerable)):
         _leave_out(task, params, {scene_id: len(by_scene[scene_id]) for scene_id in unusable})
-    missing = [each for each in answerable if not _path(task.scratch, each).is_file()]
+    missing = [each for each in answerable if not keep_sound(_path(task.scratch, each), task.warn)]
     answering = Answering(params, task.inputs, task.scratch, task.settings.get("gpus") or 0)
     for _ in over_gpus(task, answering, missing):
         pass
-    answers = (read_predictions(_path(task.scratch, scene_id)) for scene_id in answerable)
-    write_predictions(task.out / "predictions.jsonl", [each for part in answers for each in part])
+    answers: list[Prediction] = []
+    for scene_id in answerable:
+        require_sound(_path(task.scratch, scene_id))
+        answers += read_predictions(_path(task.scratch, scene_id))
+    write_predictions(task.out / "predictions.jsonl", answers)
 
 
 def _leave_out(task: StepTask, params: PredictParams, questions: Mapping[str, int]) -> None:
@@ -88,9 +93,8 @@ class Answering:
                 for scene_id, scene in zip(scene_ids, read, strict=True):
                     answers = predict_benchmarks(student, scene, by_scene[scene_id], asking)
                     _refuse_overflow(answers, scene_id, params.evaluation.dtype)
-                    unfinished = _path(self.out, scene_id).with_suffix(".unfinished")
-                    write_predictions(unfinished, answers)
-                    unfinished.replace(_path(self.out, scene_id))
+                    write = partial(write_predictions, predictions=answers)
+                    write_sealed(_path(self.out, scene_id), write)
                     yield scene_id, None
 
         return answer

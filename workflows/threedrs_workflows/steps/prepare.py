@@ -13,11 +13,12 @@ from typing import Any
 
 from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.preparation_report import preparation_report
-from threedrs_components.scenes.prepared import prepare_scene, write_prepared
+from threedrs_components.scenes.prepared import prepare_scene, prepared_files, write_prepared
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.processes import spread
 from threedrs_platform.records import Float32, Metric
+from threedrs_platform.sealed import keep_sound, require_sound
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.processes import cpu_processes
@@ -37,7 +38,7 @@ def run(task: StepTask) -> None:
     scene_ids = [each for each in source.scenes("all") if params.concerns(each)]
     if not scene_ids:
         raise DataError("none of the scenes that the annotations name is among the scenes")
-    missing = [each for each in scene_ids if not _path(task.scratch, each).is_file()]
+    missing = [each for each in scene_ids if not _is_prepared(task, each)]
     done, total = len(scene_ids) - len(missing), len(scene_ids)
     bad: list[str] = []
     prepare = Preparing(params, task.inputs["scenes"], task.scratch)
@@ -50,9 +51,12 @@ def run(task: StepTask) -> None:
                 bad.append(scene_id)
                 task.warn(f"skipped {error}")
             task.progress(number, total, scene_id)
-    for path in sorted(task.scratch.glob("*.safetensors")):
+    usable = sorted({*scene_ids} - {*bad})
+    for scene_id in usable:
+        path, _ = prepared_files(task.scratch, scene_id)
+        require_sound(path)
         os.link(path, task.out / path.name)
-    _tell(task, preparation_report(task.scratch))
+    _tell(task, preparation_report(task.scratch, usable))
     (task.out / "bad_scenes.json").write_text(json.dumps(sorted(bad)))
     task.metric(Metric("scenes/skipped", len(bad), n=total, unit="scenes"))
 
@@ -107,5 +111,6 @@ def read_proposals(world: Path) -> dict[str, Float32]:
     return read_candidates(*sorted((world / PROPOSALS).glob("*.json")))
 
 
-def _path(folder: Path, scene_id: str) -> Path:
-    return folder / f"{scene_id}.safetensors"
+def _is_prepared(task: StepTask, scene_id: str) -> bool:
+    """Whether an earlier attempt did it, and all of it is as it was written."""
+    return all(keep_sound(path, task.warn) for path in prepared_files(task.scratch, scene_id))

@@ -30,6 +30,7 @@ def run(task: StepTask) -> None:
         task.out,
         task.scratch,
         task.progress,
+        task.warn,
     )
     for metric in metrics:
         task.metric(metric)

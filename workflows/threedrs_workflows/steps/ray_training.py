@@ -16,10 +16,12 @@ from typing import Any
 import torch
 
 from threedrs_components.devices import backend_for, device_for
+from threedrs_components.training.checkpoints import forget_damaged
 from threedrs_components.training.launch import root_cause
 from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
 from threedrs_platform.errors import StepFailed
+from threedrs_platform.sealed import Warn
 
 POLL_S = 0.5
 SETTINGS = {
@@ -62,16 +64,19 @@ def train_on_ray(
     checkpoint_dir: Path,
     out: Path,
     resources: GroupResources,
+    warn: Warn,
 ) -> TrainingSummary:
     """Train with Ray's TorchTrainer; checkpoints are ours, in `checkpoint_dir`.
 
     The workers leave their reports in a file, which this process reads while it waits;
-    `checkpoint_dir` and `out` must be folders that all workers reach.
+    `checkpoint_dir` and `out` must be folders that all workers reach. A damaged checkpoint is told
+    to `warn`, and training falls back to the one before.
 
     Raises:
         StepFailed: the cluster had no room for the group.
     """
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
+    forget_damaged(checkpoint_dir, warn)
     mailbox = checkpoint_dir / f"reports-{time.time_ns()}.jsonl"
     settings = {
         "inputs": inputs,

@@ -18,6 +18,7 @@ def run(task: StepTask) -> None:
         resume_dir=task.scratch,
         progress=task.progress,
         log=task.log,
+        warn=task.warn,
     )
     for metric in metrics:
         task.metric(metric)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from threedrs_platform.records import Metric
+from threedrs_platform.sealed import keep_sound, write_sealed
 from threedrs_platform.steps import StepTask
 
 POINTS = 10
@@ -21,14 +22,15 @@ POINTS = 10
 def train(task: StepTask) -> None:
     """Take `params["seconds"]` for the whole curve, then measure."""
     mark = task.scratch / "point"
-    first = int(mark.read_text()) if mark.exists() else 0
+    first = int(mark.read_text()) if keep_sound(mark, task.warn) else 0
     distance = abs(math.log2(task.params["weight"] / 2)) + (task.params["layers"] != [1])
-    for point in range(first, POINTS):
-        time.sleep(task.params["seconds"] / POINTS)
-        mark.write_text(str(point + 1))
-        if point == 0:
-            with Path(task.params["ledger"]).open("a") as ledger:
-                ledger.write(json.dumps([task.params["cell"], task.params["seed"]]) + "\n")
+    for point in range(POINTS):
+        if point >= first:
+            time.sleep(task.params["seconds"] / POINTS)
+            write_sealed(mark, lambda file, done=point + 1: file.write_text(str(done)))
+            if point == 0:
+                with Path(task.params["ledger"]).open("a") as ledger:
+                    ledger.write(json.dumps([task.params["cell"], task.params["seed"]]) + "\n")
         task.log(point + 1, {"validation/loss": distance + 1 / (point + 1)})
     if task.params.get("broken"):
         raise ValueError("these settings are broken")

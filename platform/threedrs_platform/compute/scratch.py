@@ -1,0 +1,54 @@
+"""The folders of an attempt: nobody else writes there, however long an older attempt lives on."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from threedrs_platform.sealed import take_over
+from threedrs_platform.storage import storage_errors
+
+_NAME = re.compile(r"attempt-(\d+)-[0-9a-f]+")
+
+
+@contextlib.contextmanager
+def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
+    """An empty output folder, removed at the end, and a folder for unfinished work, which stays.
+
+    Into the latter comes what earlier attempts left sealed, newest first; their folders go. An
+    attempt that was stopped and wakes finds its folder gone, or writes where nobody looks: its
+    claim is stale, so nothing of it is wanted any more.
+
+    Args:
+        scratch: of the step on these inputs; shared by its attempts.
+        attempt: number of the claim; a higher one has taken the step over.
+    """
+    own = scratch / f"attempt-{attempt}-{uuid.uuid4().hex[:8]}"
+    out, work = own / "out", own / "work"
+    with storage_errors(f"create {own}"):
+        # Numbered alike: left by a database that has been lost since.
+        earlier = [(number, path) for number, path in _attempts(scratch) if number <= attempt]
+        out.mkdir(parents=True)
+        work.mkdir()
+        for _, folder in earlier:
+            take_over(folder / "work", work)
+        for number, folder in earlier:
+            if number < attempt:
+                shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield out, work
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _attempts(scratch: Path) -> list[tuple[int, Path]]:
+    """Number and folder of every attempt, the newest first."""
+    if not scratch.is_dir():
+        return []
+    found = ((_NAME.fullmatch(path.name), path) for path in scratch.iterdir())
+    numbers = [(int(match[1]), path) for match, path in found if match is not None]
+    return sorted(numbers, key=lambda each: each[0], reverse=True)
