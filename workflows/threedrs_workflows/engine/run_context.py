@@ -86,6 +86,11 @@ class RunContext:
         retry = self.waiting_retries.get(step.key)
         return retry[1].note if retry else ""
 
+    def wants_fresh_process(self, step: PlannedStep) -> bool:
+        """Whether the last attempt ran out of memory, of which its process may still hold some."""
+        retry = self.waiting_retries.get(step.key)
+        return retry is not None and retry[1].fresh_process
+
     def wait_for_others(self, key: str) -> None:
         """Leave a step to the supervisor that has it, and look at it now and then."""
         self.schedule.set(key, Phase.ELSEWHERE)
