@@ -74,6 +74,8 @@ class AttemptRequest:
     live_file: str
     own_process: bool = False
     """Whether the process executes nothing but this, so that all its output is the step's."""
+    fresh_process: bool = False
+    """Whether a process that has executed anything before will not do: memory ran out there."""
     modules: tuple[str, ...] = ()
     """Of the components that the parameters choose: their code is part of the digest."""
 

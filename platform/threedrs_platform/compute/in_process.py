@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
+from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -49,11 +50,23 @@ class Compute(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
-        """Attempts that ended; waits for the first of them at most `timeout_s`."""
+        """Attempts that ended; waits for the first of them at most `timeout_s`.
+
+        Raises:
+            ClusterLost: all that ran here is gone; see `restore`.
+        """
         ...
 
     def cancel(self, handle: Handle) -> None:
         """Stop an attempt; it still shows up in `wait`."""
+        ...
+
+    def restore(self) -> bool:
+        """Try to bring back what was lost; whether it is back.
+
+        Raises:
+            ClusterLost: it will not come back.
+        """
         ...
 
     def close(self) -> None:
@@ -65,6 +78,12 @@ def one_thread_per_step(environment: dict[str, str] | os._Environ[str]) -> None:
     """Set the thread counts of numeric libraries, unless the user has set them."""
     for name in THREAD_VARIABLES:
         environment.setdefault(name, "1")
+
+
+NO_MEMORY = AttemptReport(
+    failure=FailureClass.OOM, message="memory ran out, and not enough was left to say more"
+)
+"""The report of a thread that left none: only want of memory keeps it from that."""
 
 
 @dataclass
@@ -101,21 +120,32 @@ class InProcessCompute:
         handle = Handle(request.step_key, request.attempt)
         running = _Running(threading.Thread(target=self._run, args=(handle, request), daemon=True))
         self._running[handle] = running
-        running.thread.start()
+        try:
+            running.thread.start()
+        except RuntimeError:  # there is no memory for its stack
+            self._ended.put((handle, NO_MEMORY))
         return handle
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         """Take the reports of attempts that ended."""
+        # Looked up first: whoever has ended by now has left a report by now, or never will.
+        silent = [handle for handle, each in self._running.items() if not each.thread.is_alive()]
         ended = []
         try:
-            ended.append(self._ended.get(timeout=timeout_s))
+            ended.append(self._ended.get(timeout=0 if silent else timeout_s))
             while True:
                 ended.append(self._ended.get_nowait())
         except queue.Empty:
             pass
+        reported = {handle for handle, _ in ended}
+        ended += [(handle, NO_MEMORY) for handle in silent if handle not in reported]
         for handle, _ in ended:
             del self._running[handle]
         return ended
+
+    def restore(self) -> bool:
+        """This process is never lost without its supervisor."""
+        return True
 
     def cancel(self, handle: Handle) -> None:
         """Ask the step to stop at its next report."""

@@ -6,17 +6,29 @@ values (requests and reports), and starts no sooner than the first attempt is su
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
+import signal
+import subprocess
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
+from threedrs_platform.compute.clusters import (
+    ClusterLost,
+    load_ray,
+    why_silent,
+    within,
+)
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
 from threedrs_platform.compute.ray_groups import remove_orphans
+from threedrs_platform.compute.ray_reaper import start_reaper
 from threedrs_platform.errors import StorageError
 from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.states import FailureClass
@@ -32,6 +44,17 @@ TOTALS_AGE_S = 5.0
 SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
 """How long after the loss of a step its worker group may turn up without an owner."""
 QUEUED_S, MAX_AHEAD = 0.2, 8.0
+LOOK_EVERY_S = 2.0
+"""How often a cluster is asked whether it is still there."""
+SILENCE_S = 30.0
+"""How long a cluster elsewhere may be silent before its attempts are given back."""
+PATIENCE_S = 600.0
+"""How long a lost cluster is waited for."""
+MAX_RESTARTS, RESTARTS_WITHIN_S = 5, 3600.0
+"""How often a local Ray is started again, and within what time."""
+SHUTDOWN_S = 60.0
+OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GIVEN_BACK = "its part of the cluster is gone"
 
 
 def run_attempt(request: AttemptRequest) -> AttemptReport:
@@ -60,6 +83,13 @@ class RayCompute:
         """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
         self._sweep_until = self._swept = 0.0
+        self._node: Any = None
+        """Processes that a local Ray consists of."""
+        self._looked, self._silent_since = 0.0, float("inf")
+        self._gone = ""
+        """Why the cluster is lost, from when that is known until it is restored."""
+        self._restarts: deque[float] = deque()
+        self._reaper: subprocess.Popen[bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -85,6 +115,8 @@ class RayCompute:
         CPU: workers would idle otherwise until we have taken in their last reports. A worker group
         waits here, not in Ray's queue, where it would give up after a while.
         """
+        if self._gone:
+            return False
         self._sweep()
         used = [*before, *(each for _, each in self._running.values())]
         if not used:
@@ -106,11 +138,14 @@ class RayCompute:
             "name": f"{request.kind} {request.label}".strip(),
             **self._held(request.resources),
         }
+        if request.fresh_process:  # Ray reuses a process for the same environment only
+            name = f"{request.step_key}-{request.attempt}"
+            options["runtime_env"] = {"env_vars": {"THREEDRS_ATTEMPT": name}}
         reference = self._with(options).remote(replace(request, own_process=True))
         self._running[reference] = (handle, request.resources)
         return handle
 
-    def _held(self, resources: Resources) -> dict[str, float]:
+    def _held(self, resources: Resources) -> dict[str, Any]:
         """What the task itself holds: nothing, where a worker group takes it all."""
         if resources.workers > 1:
             return {"num_cpus": 0, "num_gpus": 0}
@@ -118,14 +153,23 @@ class RayCompute:
         return held | ({"memory": int(resources.memory_gib * GIB)} if resources.memory_gib else {})
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
-        """Collect tasks that ended."""
+        """Collect tasks that ended.
+
+        Raises:
+            ClusterLost: the cluster is gone, with all that ran.
+        """
+        if self._gone:
+            raise ClusterLost(f"{self.name} is lost: {self._gone}")
         if not self._running:
+            self._look()
             return []
         self._sweep()
         waiting = list(self._running)
         ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        if not ended:
+            self._look()
         return [self._collect(reference) for reference in ended]
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -160,11 +204,69 @@ class RayCompute:
     def close(self) -> None:
         """Kill what runs, and stop Ray if it was started here."""
         for handle, _ in list(self._running.values()):
-            self.cancel(handle)
+            if not self._gone:
+                self.cancel(handle)
+        self._let_go(self._is_ours)
+
+    def restore(self) -> bool:
+        """Start a lost local Ray again; join a lost cluster if it answers again.
+
+        Returns:
+            Whether it is back; if not, ask again in a moment.
+
+        Raises:
+            ClusterLost: it was lost too often, or has been waited for long enough.
+        """
+        now = time.monotonic()
+        if self._address is None:
+            while self._restarts and now - self._restarts[0] > RESTARTS_WITHIN_S:
+                self._restarts.popleft()
+            if len(self._restarts) >= MAX_RESTARTS:
+                raise ClusterLost(f"{self.name} was lost {MAX_RESTARTS + 1} times: {self._gone}")
+            self._restarts.append(now)
+        elif (why := why_silent(self._address)) is not None:
+            if now - self._silent_since < PATIENCE_S:
+                return False
+            raise ClusterLost(f"{self.name} has not come back in {PATIENCE_S / 60:g} min: {why}")
+        self._let_go(True)
+        self._gone, self._silent_since, self._totals = "", float("inf"), (0.0, {})
+        self._connect()
+        return True
+
+    def _let_go(self, shut_down: bool) -> None:
         self._running.clear()
-        if self._is_ours and self._ray is not None:
-            self._ray.shutdown()
-        self._ray, self._is_ours = None, False
+        self._cancelled.clear()
+        if shut_down and self._ray is not None:
+            # Not in a thread while all is well: Ray's own handlers want the main one.
+            if self._gone:
+                within(SHUTDOWN_S, self._ray.shutdown)
+            else:
+                self._ray.shutdown()
+        if shut_down and self._reaper is not None:
+            assert self._reaper.stdin is not None
+            self._reaper.stdin.close()
+            self._reaper.wait()
+            self._reaper = None
+        self._ray, self._node, self._is_ours = None, None, False
+
+    def _look(self) -> None:
+        """Ask now and then whether the cluster is still there; note it if it is lost."""
+        now = time.monotonic()
+        if self._ray is None or now - self._looked < LOOK_EVERY_S:
+            return
+        self._looked = now
+        why = self._trouble()
+        self._silent_since = min(self._silent_since, now) if why else float("inf")
+        if why and (self._address is None or now - self._silent_since >= SILENCE_S):
+            self._gone = why
+
+    def _trouble(self) -> str | None:
+        """What is wrong with the cluster right now."""
+        if self._address is not None:
+            return why_silent(self._address)
+        dead = self._node.dead_processes() if self._node is not None else []
+        vital = [name for name, _ in dead if name in ("raylet", "gcs_server")]
+        return f"its {vital[0]} has ended" if vital else None
 
     def _collect(self, reference: Any) -> tuple[Handle, AttemptReport]:
         handle, resources = self._running.pop(reference)
@@ -184,6 +286,14 @@ class RayCompute:
         if handle in self._cancelled or isinstance(error, exceptions.TaskCancelledError):
             return AttemptReport(cancelled=True, message="cancelled")
         reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, exceptions.LocalRayletDiedError):
+            self._gone = "its raylet has ended"
+        elif not isinstance(error, exceptions.RayTaskError):
+            self._gone = self._trouble() or ""
+        if self._gone:
+            self._silent_since = min(self._silent_since, time.monotonic())
+        if self._gone or isinstance(error, exceptions.NodeDiedError):
+            return AttemptReport(cancelled=True, message=GIVEN_BACK)
         if isinstance(error, exceptions.OutOfMemoryError):
             return AttemptReport(failure=FailureClass.OOM, message=reason)
         if isinstance(error, exceptions.RayTaskError):
@@ -215,7 +325,8 @@ class RayCompute:
         """Total resources, looked up now and then: a cluster may grow."""
         self._connect()
         age, totals = self._totals
-        if time.monotonic() - age > TOTALS_AGE_S or not totals:
+        is_old = time.monotonic() - age > TOTALS_AGE_S and self._trouble() is None
+        if is_old or not totals:
             totals = self._ray.cluster_resources()
             self._totals = (time.monotonic(), totals)
         return totals
@@ -226,13 +337,13 @@ class RayCompute:
         one_thread_per_step(os.environ)
         if self._address is None:
             _use_private_token(os.environ)
-        import ray
-
+        ray = load_ray()
         if not ray.is_initialized():
             self._is_ours = True
-            self._start(ray)
+            with _signals_kept():
+                self._start(ray)
         _keep_off_stdout(ray)
-        self._ray = ray
+        self._ray, self._node = ray, ray._private.worker._global_node
         # No retries by Ray: the journal must see every attempt, and decides by class of failure.
         self._task, self._tasks = ray.remote(max_retries=0)(run_attempt), {}
 
@@ -248,11 +359,28 @@ class RayCompute:
                     object_store_memory=LOCAL_OBJECT_STORE_BYTES,
                     **quiet,
                 )
+                session = ray._private.worker._global_node.get_session_dir_path()
+                self._reaper = start_reaper(session)
             else:
                 # Workers of a local Ray inherit our environment; those of a cluster are told.
                 ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             raise StorageError(f"cannot start {self.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put our handlers back: Ray's own ends the process on SIGTERM, with the run left as it is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # nor can Ray set any here
+        return
+    before = [(number, signal.getsignal(number)) for number in OUR_SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _keep_off_stdout(ray: Any) -> None:

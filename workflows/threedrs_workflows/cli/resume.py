@@ -15,6 +15,7 @@ from threedrs_workflows.cli.supervision import (
     BUDGET,
     add_supervision_arguments,
     budget_of,
+    refuse_wrong_ray,
     work,
 )
 from threedrs_workflows.engine.budget import Budget
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if args.budget is not None:
             _set_budget(workspace, found, args.budget)
+        refuse_wrong_ray(args)
         plan = replan(workspace, found.id)
         return work(args, workspace, found.id, plan)
 

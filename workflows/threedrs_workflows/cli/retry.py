@@ -7,7 +7,7 @@ import argparse
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.supervision import add_supervision_arguments, work
+from threedrs_workflows.cli.supervision import add_supervision_arguments, refuse_wrong_ray, work
 from threedrs_workflows.plan.submission import replan
 
 SUMMARY = "try the failed steps of a run again"
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
             what = f"failed steps of class {args.failure}" if args.failure else "failed steps"
             emit(args, {"run": found.id, "retried": []}, f"run {found.id} has no {what}")
             return 0
+        refuse_wrong_ray(args)
         plan = replan(workspace, found.id, leave=failed.keys() - chosen)
         return work(args, workspace, found.id, plan)
 

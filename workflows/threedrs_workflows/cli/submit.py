@@ -11,7 +11,13 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.supervision import BUDGET, add_supervision_arguments, chosen_ray, work
+from threedrs_workflows.cli.supervision import (
+    BUDGET,
+    add_supervision_arguments,
+    chosen_ray,
+    refuse_wrong_ray,
+    work,
+)
 from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.grid.cells import GridCells
 from threedrs_workflows.grid.packages import refuse_missing_packages
@@ -62,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
+        refuse_wrong_ray(args, bool(plan.misses))
         trains = any(step.spec.kind == "finetune" for step in plan.misses)
         if trains and chosen_ray(args) in ("local", "none"):
             refuse_missing_packages(cell.experiment for cell in grid.cells)

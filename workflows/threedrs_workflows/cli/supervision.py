@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from threedrs_platform.compute.open import open_compute
+from threedrs_platform.compute.open import check_ray, open_compute
 from threedrs_platform.database.runs import RunRow
 from threedrs_platform.database.spending import gpu_seconds
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
@@ -43,6 +43,19 @@ DEFAULT_RAY = "local"
 def chosen_ray(args: argparse.Namespace) -> str:
     """Where steps run: `local`, `none`, or the address of a cluster."""
     return args.ray or os.environ.get("THREEDRS_RAY") or DEFAULT_RAY
+
+
+def refuse_wrong_ray(args: argparse.Namespace, needed: bool = True) -> None:
+    """Tell before anything is recorded that `--ray` names nothing that can be used.
+
+    Args:
+        needed: whether anything is to be executed: what is done needs no cluster.
+
+    Raises:
+        ConfigError: it is no address.
+        ClusterLost: no cluster answers there.
+    """
+    check_ray(chosen_ray(args), needed)
 
 
 BUDGET = "budget"
@@ -152,7 +165,7 @@ def supervise(
     finally:
         compute.close()
     if state is RunState.INTERRUPTED:
-        say(args, f"interrupted; what is done is kept\n{hint}")
+        say(args, f"interrupted by {stop.by}; what is done is kept\n{hint}")
     elif tracker is not None and (plan.misses or feed is not None):
         say(args, tracker.finish() or "MLflow is up to date")
     return state, supervisor.tally
@@ -163,23 +176,43 @@ def resume_hint(run_id: str) -> str:
     return f"go on with: workflows resume {run_id}"
 
 
+class Interruption(threading.Event):
+    """Is set when somebody wants the run to stop, and knows how that was said."""
+
+    by = "Ctrl-C"
+
+
 @contextlib.contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set; a second one ends the process at once."""
-    stop = threading.Event()
+def interruptible() -> Iterator[Interruption]:
+    """An event that Ctrl-C, SIGTERM and a terminal that hangs up set; a second one of these ends
+    the process at once."""
+    stop = Interruption()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
             os._exit(128 + number)
+        if number != signal.SIGINT:
+            stop.by = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            _forget_terminal()
         stop.set()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, on_signal) for number in numbers]
     try:
         yield stop
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def _forget_terminal() -> None:
+    """Write no more to a terminal that is gone: each word would be an error."""
+    for number in (1, 2):
+        if os.isatty(number):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def _summary(

@@ -18,6 +18,7 @@ from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import (
     EXIT_CODES,
     add_supervision_arguments,
+    refuse_wrong_ray,
     supervise,
 )
 from threedrs_workflows.cli.tune_output import (
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     with find_workspace(args.workspace, args.db) as workspace:
         if args.dry_run:
             return _show_search(args, workspace, tuning)
+        refuse_wrong_ray(args)
         return _work(args, workspace, grid, tuning)
 
 

@@ -76,9 +76,9 @@ class StepLauncher:
 
     def submit(self) -> None:
         """Begin the claimed attempts, now that their claims are committed."""
-        for attempt in self._claimed:
+        claimed, self._claimed = self._claimed, []  # what fails now is never begun later
+        for attempt in claimed:
             attempt.handle = self._run.compute.submit(attempt.request)
-        self._claimed.clear()
 
     def _decide(
         self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None
@@ -162,6 +162,7 @@ class StepLauncher:
             scratch=str(run.workspace.scratch(step.key, content_key)),
             log_file=log_file.format(attempt=claim.epoch),
             live_file=str(live_file),
+            fresh_process=run.wants_fresh_process(step),
         )
         attempt = Attempt(claim, step, request, content_key, LiveTail(live_file))
         if step.spec.resources.timeout_s:

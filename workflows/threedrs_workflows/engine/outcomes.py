@@ -19,6 +19,10 @@ MAX_INPUT_REPAIRS = 2
 """How often one step may find its inputs damaged before it counts as failed."""
 
 
+MAX_GIVEN_BACK = 8
+"""How often one step may lose its machine before the step itself is suspected."""
+
+
 class OutcomeHandler:
     """Handles the outcomes of one run's attempts."""
 
@@ -44,8 +48,7 @@ class OutcomeHandler:
             # Not raised here: reports of other attempts are still to be committed in this turn.
             self.out_of_storage = f"{step.name}: {report.message}"
         elif report.cancelled and report.failure is None:
-            journal.release(run.run_id, [claim], report.message)
-            run.schedule.set(step.key, Phase.READY)
+            self._give_back(attempt, report.message)
         else:
             self._retry_or_fail(attempt, report.failure or FailureClass.BUG, report.message)
 
@@ -87,6 +90,18 @@ class OutcomeHandler:
                 why = "artifact missing or corrupt"
                 run.workspace.journal.invalidate(run.run_id, upstream, why)
                 run.schedule.undo(upstream)
+
+    def _give_back(self, attempt: Attempt, why: str) -> None:
+        """Undo an attempt that ended through no fault of its step: it costs no try."""
+        run, step = self._run, attempt.step
+        run.given_back[step.key] = run.given_back.get(step.key, 0) + 1
+        if run.given_back[step.key] > MAX_GIVEN_BACK:
+            message = f"{why}, {MAX_GIVEN_BACK + 1} times under this step"
+            self._give_up(step, attempt.claim, FailureClass.INFRA, message)
+            return
+        run.workspace.journal.release(run.run_id, [attempt.claim], why)
+        run.schedule.set(step.key, Phase.READY)
+        run.tell(step, "returned", why)
 
     def _retry_or_fail(self, attempt: Attempt, failure: FailureClass, message: str) -> None:
         run, step = self._run, attempt.step

@@ -29,6 +29,7 @@ class Retry:
     delay_s: float
     settings: Mapping[str, JSON]
     note: str
+    fresh_process: bool = False
 
 
 @dataclass
@@ -58,8 +59,8 @@ class RetryPolicy:
         if failure is FailureClass.OOM:
             halved = halve_micro_batch(spec.params, settings)
             if halved is not None:
-                return Retry(0.0, halved, "micro-batch halved at the same effective batch")
-            return Retry(0.0, settings, "again after running out of memory")
+                return Retry(0.0, halved, "micro-batch halved at the same effective batch", True)
+            return Retry(0.0, settings, "again after running out of memory", True)
         return Retry(self.backoff_s * 2**used, settings, f"again after {failure} failure")
 
 

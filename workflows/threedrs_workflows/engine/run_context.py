@@ -77,6 +77,8 @@ class RunContext:
     """Where more cells come from while the run goes on."""
     repairs: Undoable[str, int] = field(default_factory=Undoable)
     """Step key -> how often it found its inputs damaged."""
+    given_back: Undoable[str, int] = field(default_factory=Undoable)
+    """Step key -> how often its attempt was stopped though nobody had cancelled it."""
     _effects: list[Callable[[], object]] = field(default_factory=list)
     _is_in_turn: bool = False
 
@@ -88,7 +90,8 @@ class RunContext:
         Raises:
             StorageError: the database stays away.
         """
-        marked = (self.schedule, self.attempts, self.waiting_retries, self.repairs, self.retries)
+        counts = (self.waiting_retries, self.repairs, self.given_back)
+        marked = (self.schedule, self.attempts, self.retries, *counts)
 
         def whole() -> None:
             self._effects.clear()
@@ -135,6 +138,11 @@ class RunContext:
         """Why the step's next attempt is not its first; empty if it is."""
         retry = self.waiting_retries.get(step.key)
         return retry[1].note if retry else ""
+
+    def wants_fresh_process(self, step: PlannedStep) -> bool:
+        """Whether the last attempt ran out of memory, of which its process may still hold some."""
+        retry = self.waiting_retries.get(step.key)
+        return retry is not None and retry[1].fresh_process
 
     def wait_for_others(self, key: str) -> None:
         """Leave a step to the supervisor that has it, and look at it now and then."""

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
+from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.in_process import Compute, Handle
+from threedrs_platform.database.events import Event
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.database.turns import PATIENCE_S, STOP_PATIENCE_S
 from threedrs_platform.errors import StorageError
@@ -169,7 +171,11 @@ class _RunLoop:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
         self._take_in()
-        self._ended += run.compute.wait(run.options.poll_s if run.attempts else 0.0)
+        try:
+            self._ended += run.compute.wait(run.options.poll_s if run.attempts else 0.0)
+        except ClusterLost as lost:
+            self._outlast(lost)
+            return
         if time.monotonic() >= self._next_look:
             self._look_around()
         if self._ended or self._launcher.startable():
@@ -197,6 +203,31 @@ class _RunLoop:
             # else it timed out before, and nobody waits for it any more
         if self._ended:
             self._purse.count(run.attempts.values())
+
+    def _outlast(self, lost: ClusterLost) -> None:
+        """Give back what ran on a cluster that is gone, and go on when it is there again.
+
+        Raises:
+            ClusterLost: it does not come back; the run can be resumed.
+        """
+        run = self._run
+        attempts = list(run.attempts.values())
+
+        def give_back() -> None:
+            for attempt in attempts:
+                del run.attempts[attempt.step.key]
+                self._outcomes.handle(attempt, AttemptReport(cancelled=True, message=str(lost)))
+            event = Event("cluster.lost", None, {"why": str(lost), "attempts": len(attempts)})
+            run.workspace.runs.tell(run.run_id, [event])
+
+        run.turn(give_back)
+        told = f"{len(attempts)} attempts are given back, which costs them no try"
+        run.observer.warning(f"{lost}; {told}; waiting for it")
+        while not run.compute.restore():
+            if self._stop.wait(run.options.poll_s):
+                return
+            self._look_around()
+        run.observer.warning(f"{run.compute.name} is there again")
 
     def _start(self) -> None:
         """Start steps until there is no room or none is ready; reusing one may ready others."""
@@ -229,9 +260,7 @@ class _RunLoop:
         """Stop what runs, give its claims back, and write the state of the run."""
         run, journal = self._run, self._run.workspace.journal
         try:
-            if (
-                self._ended
-            ):  # of a turn that did not happen; what else failed in it, it was not they
+            if self._ended:  # of a turn that did not happen; what failed in it was not they
                 run.turn(self._handle_ended)
             claims = [attempt.claim for attempt in run.attempts.values()]
             if claims:
