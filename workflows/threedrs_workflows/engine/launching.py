@@ -36,7 +36,7 @@ class StepLauncher:
         found: list[str] = []
         resources: list[Resources] = []
         chosen: list[PlannedStep] = []
-        for key in self._run.schedule.ready():
+        for key in self._run.ready():
             not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
             step = self._run.schedule.steps[key]
             wanted = step.spec.resources

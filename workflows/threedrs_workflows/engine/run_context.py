@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class SupervisorOptions:
     jobs: int | None = None
     """Most attempts at a time; None = as many as the compute holds."""
     fail_fast: bool = False
+    max_failures: int | None = None
+    """Failed steps after which nothing new starts; None = never."""
     lease_s: float = 60.0
     poll_s: float = 0.2
     """Longest wait before looking at progress, cancellations and other supervisors."""
@@ -70,6 +72,17 @@ class RunContext:
     """Step key -> when it is tried again at the earliest, and what that attempt changes."""
     feed: CellFeed = field(default_factory=CellFeed)
     """Where more cells come from while the run goes on."""
+    takes: Callable[[PlannedStep], bool] = lambda step: True
+    """Whether a step is for this supervisor. Others are left to workers that take them."""
+    comes_to_rest: bool = False
+    """Whether nothing new starts: paused, or too much has failed."""
+
+    def ready(self) -> list[str]:
+        """Steps that may start here, the next one first."""
+        if self.comes_to_rest:
+            return []
+        schedule = self.schedule
+        return [key for key in schedule.ready() if self.takes(schedule.steps[key])]
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""

@@ -47,6 +47,7 @@ def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Pl
     ]
     _remember_code(workspace, plan)
     workspace.runs.replan(run_id, plan.links, entries)
+    workspace.runs.pause(run_id, False)
     return plan
 
 
