@@ -155,8 +155,12 @@ class Runs:
                 )
             append_events(connection, run_id, [Event("run.started", None, {"owner": owner})])
 
-    def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> None:
-        """Write a run's outcome and give up its lease; of `WORKERS` only the first one does."""
+    def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> bool:
+        """Write a run's outcome and give up its lease; of `WORKERS` only the first one does.
+
+        Returns:
+            Whether it was written.
+        """
         mine = and_(_runs.c.id == run_id, or_(_runs.c.owner == owner, _runs.c.owner.is_(None)))
         if owner == WORKERS:
             shared = (_runs.c.owner == WORKERS, _runs.c.state == "running")
@@ -173,10 +177,12 @@ class Runs:
                     cancel_requested=False,
                 )
             )
-            if connection.execute(end).rowcount == 1:
-                payload = {"state": state, **summary}
-                append_events(connection, run_id, [Event("run.finished", None, payload)])
-                post(connection, run_id, "run.finished", payload)
+            if connection.execute(end).rowcount != 1:
+                return False
+            payload = {"state": state, **summary}
+            append_events(connection, run_id, [Event("run.finished", None, payload)])
+            post(connection, run_id, "run.finished", payload)
+        return True
 
     def join(self, run_id: str, lease_s: float) -> None:
         """Work on a run beside other workers, or tell that one still does.
@@ -187,7 +193,9 @@ class Runs:
         row = self.get(run_id)
         others = row.owner if is_dead(row.owner) else WORKERS
         free = or_(
-            _runs.c.owner.is_(None), _runs.c.lease_until < now(), _runs.c.owner.in_([others, WORKERS])
+            _runs.c.owner.is_(None),
+            _runs.c.lease_until < now(),
+            _runs.c.owner.in_([others, WORKERS]),
         )
         take = (
             update(_runs)

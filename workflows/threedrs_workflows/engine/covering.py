@@ -1,4 +1,4 @@
-"""In which order cells are worked on: of a big grid, every pair of values of two axes comes early."""
+"""The order of cells: in a big grid every pair of values of two axes comes early."""
 
 from __future__ import annotations
 
