@@ -311,17 +311,14 @@ def finish_cells(
     why: str = "",
 ) -> None:
     """Set the final state of cells, as events and in the outbox, too."""
-    if not finished:
+    payloads = []
+    for cell in finished:
+        row = {"run": run_id, "cell": cell.cell_id, "of_seed": cell.seed, "new_state": state}
+        if connection.execute(_END_CELL, row).rowcount:  # else another worker has told it
+            payload = {"cell": cell.cell_id, "seed": cell.seed}
+            payloads.append({**payload, "why": why} if why else payload)
+    if not payloads:
         return
-    rows = [
-        {"run": run_id, "cell": cell.cell_id, "of_seed": cell.seed, "new_state": state}
-        for cell in finished
-    ]
-    connection.execute(_END_CELL, rows)
-    payloads = [
-        {"cell": cell.cell_id, "seed": cell.seed, **({"why": why} if why else {})}
-        for cell in finished
-    ]
     told = [Event(f"cell.{state}", None, payload) for payload in payloads]
     append_events(connection, run_id, told)
     post(connection, run_id, "cell.finished", *({**each, "state": state} for each in payloads))
@@ -442,6 +439,7 @@ _END_CELL = (
         schema.cells.c.run_id == bindparam("run"),
         schema.cells.c.cell_id == bindparam("cell"),
         schema.cells.c.seed == bindparam("of_seed"),
+        schema.cells.c.state != bindparam("new_state"),
     )
     .values(state=bindparam("new_state"))
 )

@@ -27,6 +27,9 @@ from threedrs_platform.steps import JSON, Cell
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
 _CELL_KEY = ("run_id", "cell_id", "seed")
+_OPTIONS = select(_runs.c.options_json).where(_runs.c.id == bindparam("run"))
+WORKERS = "workers|0||shared"
+"""Owner of a run that several workers share: none of them needs to outlive the others."""
 _RUNS = select(_runs, func.coalesce(_runs.c.lease_until < now(), True).label("expired"))
 
 
@@ -158,9 +161,16 @@ class Runs:
             append_events(connection, run_id, [Event("run.started", None, {"owner": owner})])
 
     @whole_turn
-    def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> None:
-        """Write a run's outcome and give up its lease."""
+    def finish(self, run_id: str, owner: str, state: RunState, summary: Mapping[str, Any]) -> bool:
+        """Write a run's outcome and give up its lease; of `WORKERS` only the first one does.
+
+        Returns:
+            Whether it was written.
+        """
         mine = and_(_runs.c.id == run_id, or_(_runs.c.owner == owner, _runs.c.owner.is_(None)))
+        if owner == WORKERS:
+            shared = (_runs.c.owner == WORKERS, _runs.c.state == "running")
+            mine = and_(_runs.c.id == run_id, *shared)
         with self.database.write() as connection:
             end = (
                 update(_runs)
@@ -173,17 +183,88 @@ class Runs:
                     cancel_requested=False,
                 )
             )
-            if connection.execute(end).rowcount == 1:
-                payload = {"state": state, **summary}
-                append_events(connection, run_id, [Event("run.finished", None, payload)])
-                post(connection, run_id, "run.finished", payload)
+            if connection.execute(end).rowcount != 1:
+                return False
+            payload = {"state": state, **summary}
+            append_events(connection, run_id, [Event("run.finished", None, payload)])
+            post(connection, run_id, "run.finished", payload)
+        return True
+
+    @whole_turn
+    def join(self, run_id: str, lease_s: float) -> None:
+        """Work on a run beside other workers, or tell that one still does.
+
+        Raises:
+            ConflictError: a supervisor has the run for itself.
+        """
+        row = self.get(run_id)
+        others = row.owner if is_dead(row.owner) else WORKERS
+        free = or_(
+            _runs.c.owner.is_(None),
+            _runs.c.lease_until < now(),
+            _runs.c.owner.in_([others, WORKERS]),
+        )
+        take = (
+            update(_runs)
+            .where(_runs.c.id == run_id, _runs.c.state == "running", free)
+            .values(owner=WORKERS, lease_until=now() + lease_s)
+        )
+        with self.database.write() as connection:
+            joined = connection.execute(take).rowcount == 1
+        if not joined and self.get(run_id).state is RunState.RUNNING:
+            raise ConflictError(
+                f"run {run_id} is being worked on by {row.owner}, which shares it with no workers; "
+                f"`workflows wait {run_id}` waits for it"
+            )
+
+    @whole_turn
+    def reopen(self, run_id: str) -> None:
+        """Make a run that has ended one that workers can join again.
+
+        Raises:
+            ConflictError: somebody works on it.
+        """
+        row = self.get(run_id)
+        if row.has_live_owner:
+            raise ConflictError(f"run {run_id} is being worked on by {row.owner}")
+        again = update(_runs).where(_runs.c.id == run_id)
+        with self.database.write() as connection:
+            connection.execute(
+                again.values(state="running", owner=None, lease_until=None, finished_at=None)
+            )
+
+    @whole_turn
+    def pause(self, run_id: str, wanted: bool) -> None:
+        """Ask whoever works on a run to start nothing more, or take that back."""
+        if self.is_paused(run_id) != wanted:
+            self.set_option(run_id, "pause", wanted)
+            asked = Event("run.pause_requested" if wanted else "run.pause_taken_back")
+            self.tell(run_id, [asked])
+
+    @whole_turn
+    def is_paused(self, run_id: str) -> bool:
+        """Whether nothing more of a run is to start."""
+        with self.database.read() as connection:
+            told = connection.scalar(_OPTIONS, {"run": run_id})
+        return '"pause": true' in (told or "") and bool(json.loads(told or "{}").get("pause"))
+
+    @whole_turn
+    def opened_at(self, run_id: str) -> float:
+        """When a run was submitted, or resumed last: tries before that count no more."""
+        events = schema.events.c
+        asked = select(func.max(events.at)).where(
+            events.run_id == run_id, events.type.in_(["run.submitted", "run.resumed"])
+        )
+        with self.database.read() as connection:
+            return float(connection.scalar(asked) or 0.0)
 
     @whole_turn
     def set_option(self, run_id: str, name: str, value: JSON) -> None:
         """Change one of the options that a run was submitted with."""
-        options = {**self.get(run_id).options, name: value}
         change = update(_runs).where(_runs.c.id == run_id)
         with self.database.write() as connection:
+            options = {**json.loads(connection.scalar(_OPTIONS, {"run": run_id}) or "{}")}
+            options[name] = value
             connection.execute(change.values(options_json=json.dumps(options)))
 
     @whole_turn

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.runs import WORKERS, RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.slurm.jobs import cancel_jobs
 
 SUMMARY = "stop a run, or give up some of its cells"
 
@@ -38,9 +40,12 @@ def run(args: argparse.Namespace) -> int:
             return 0
         workspace.runs.request_cancel(found.id, chosen)
         state: str = "cancelling"
-        if not found.has_live_owner and chosen is None:
-            _cancel_here(workspace, found.id)
+        if chosen is None and (not found.has_live_owner or found.owner == WORKERS):
+            # Workers have no spokesman who could end the run; each sees that it has ended.
+            _cancel_here(workspace, found)
             state = RunState.CANCELLED
+        if chosen is None and (told := cancel_jobs(found)):
+            say(args, told)
     what = "run " + found.id if chosen is None else f"{len(chosen)} cells of run {found.id}"
     emit(args, {"run": found.id, "state": state, "cells": args.cells}, f"{what}: {state}")
     return 0
@@ -65,12 +70,13 @@ def find_cells(cells: Sequence[Cell], wanted: Sequence[str]) -> list[CellKey]:
     return found
 
 
-def _cancel_here(workspace: Workspace, run_id: str) -> None:
+def _cancel_here(workspace: Workspace, run: RunRow) -> None:
     """Nobody works on the run: put its open cells and the steps only it needs to rest."""
-    runs, journal = workspace.runs, workspace.journal
+    runs, journal, run_id = workspace.runs, workspace.journal, run.id
     idle = runs.step_keys(run_id) - runs.wanted_elsewhere(run_id)
     journal.move(run_id, idle, StepState.CANCELLED, "cancelled")
     states = runs.cell_states(run_id)
     pending = [cell for cell, state in states.items() if state is StepState.PENDING]
     runs.finish_cells(run_id, pending, StepState.CANCELLED, "cancelled")
-    runs.finish(run_id, journal.owner, RunState.CANCELLED, {})
+    owner = WORKERS if run.owner == WORKERS else journal.owner
+    runs.finish(run_id, owner, RunState.CANCELLED, {})

@@ -20,6 +20,7 @@ from threedrs_platform.states import AttemptState, RunState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json
 from threedrs_workflows.cli.run_cells import steps_called
+from threedrs_workflows.slurm.scripts import jobs_folder
 
 SUMMARY = "the events of a run, or the output of a step's attempts"
 
@@ -28,6 +29,7 @@ examples:
   workflows logs                              events of the newest run
   workflows logs finetune@teacher=vggt        last attempt of this step, for every seed
   workflows logs RUN 3f9a12bc --attempt 1     the first attempt of a step, by its key
+  workflows logs RUN --slurm                  what its Slurm jobs printed
   workflows logs finetune@teacher=vggt -f     go on until the attempt ends
 """
 
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="default: the newest")
     parser.add_argument("step", nargs="?", metavar="STEP[@CELL]", help="a kind, role or key")
     parser.add_argument("--attempt", type=int, metavar="N", help="default: the last")
+    parser.add_argument("--slurm", action="store_true", help="what the run's Slurm jobs printed")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
 
 
@@ -48,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     """Print events or logs."""
     with find_workspace(args.workspace, args.db) as workspace:
         results, step = _chosen(Results(workspace.database), args.run, args.step)
-        if step is None:
+        if args.slurm:
+            _job_logs(args, workspace.root, results.run.run_id)
+        elif step is None:
             _events(args, workspace.database, results.run.run_id)
         else:
             _logs(args, workspace.database, steps_called(results, step))
@@ -85,6 +90,19 @@ def _events(args: argparse.Namespace, database: Database, run_id: str) -> None:
         if over or not args.follow:
             return
         time.sleep(FOLLOW_S)
+
+
+def _job_logs(args: argparse.Namespace, root: Path, run_id: str) -> None:
+    files = sorted(jobs_folder(root, run_id).glob("*.log"), key=lambda file: file.stat().st_mtime)
+    texts = {str(file): file.read_text(encoding="utf-8", errors="replace") for file in files}
+    if args.json:
+        jobs = [{"log_file": file, "text": text} for file, text in texts.items()]
+        print_json("logs", {"run": run_id, "jobs": jobs})
+        return
+    for file, text in texts.items():
+        print(f"==> {file} <==\n{text.rstrip()}")
+    if not texts:
+        print(f"no Slurm job of run {run_id} has printed anything")
 
 
 def _is_worked_on(database: Database, run_id: str) -> bool:

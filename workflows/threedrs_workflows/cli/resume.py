@@ -11,6 +11,7 @@ from threedrs_platform.errors import ConfigError, ConflictError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
     add_supervision_arguments,
@@ -28,6 +29,7 @@ EXAMPLES = """\
 examples:
   workflows resume              the last run
   workflows resume teachers-20260801-101500-3f2a
+  workflows resume RUN --slurm          submits jobs for what is left
   workflows resume RUN --budget 40      GPU-hours that the run may spend in all
 
 Long steps go on from their last checkpoint. Steps whose code was edited since are planned anew.
@@ -45,10 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a new cap on what the run may spend, with what it has spent already",
     )
     add_supervision_arguments(parser)
+    add_slurm_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan the run's cells again and work on what is left."""
+    asked = asked_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         found = workspace.runs.get(args.run)
         if found.has_live_owner:
@@ -68,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
             _set_budget(workspace, found, args.budget)
         refuse_wrong_ray(args)
         plan = replan(workspace, found.id)
+        if args.slurm and plan.misses:
+            workspace.runs.reopen(found.id)
+            return work_on_slurm(args, workspace, found.id, plan, asked)
         return work(args, workspace, found.id, plan)
 
 

@@ -14,6 +14,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import columns, duration, emit
+from threedrs_workflows.slurm.jobs import Jobs, jobs_of
 
 SUMMARY = "how far a run is: counts, time left, failing cells with their cause"
 
@@ -26,6 +27,9 @@ examples:
 """
 
 WATCH_S = 2.0
+SLURM_WATCH_S = 10.0
+"""Where each look asks Slurm's controller, too."""
+QUEUED = "queued"
 MOST_SHOWN = 8
 """Failed steps that are listed; the rest is counted."""
 
@@ -43,15 +47,20 @@ def run(args: argparse.Namespace) -> int:
         if args.list:
             return _list(args, workspace.database)
         run_id = Results(workspace.database).find_run(args.run).run_id
-        look = run_progress(workspace.database, run_id)
-        while args.watch and look.run.state is RunState.RUNNING and look.run.has_live_owner:
+        look, jobs = _look(workspace.database, run_id)
+        while args.watch and state_of(look, jobs) in (RunState.RUNNING, QUEUED):
             if not args.json:
                 clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
-                print(clear + status_text(look), flush=True)
-            time.sleep(WATCH_S)
-            look = run_progress(workspace.database, run_id)
-        emit(args, status_content(look), status_text(look))
+                print(clear + status_text(look, jobs), flush=True)
+            time.sleep(WATCH_S if jobs is None else SLURM_WATCH_S)
+            look, jobs = _look(workspace.database, run_id)
+        emit(args, status_content(look, jobs), status_text(look, jobs))
     return 0
+
+
+def _look(database: Database, run_id: str) -> tuple[RunProgress, Jobs | None]:
+    look = run_progress(database, run_id)
+    return look, jobs_of(look.run)
 
 
 def _list(args: argparse.Namespace, database: Database) -> int:
@@ -67,12 +76,12 @@ def _clock(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def status_content(look: RunProgress) -> dict[str, Any]:
+def status_content(look: RunProgress, jobs: Jobs | None = None) -> dict[str, Any]:
     """The status as JSON."""
     return {
         "run": look.run.id,
         "name": look.run.name,
-        "state": state_of(look),
+        "state": state_of(look, jobs),
         "created_at": look.run.created_at,
         "finished_at": look.run.finished_at,
         "cells": _named(look.cells),
@@ -82,12 +91,16 @@ def status_content(look: RunProgress) -> dict[str, Any]:
         "running": [_running_content(step) for step in look.running],
         "failed": [_failed_content(step) for step in look.failed],
         "untracked": look.untracked,
+        "slurm": None if jobs is None else jobs.as_json(),
     }
 
 
-def state_of(look: RunProgress) -> str:
-    """The run's state; "interrupted" also where its supervisor died without a word."""
+def state_of(look: RunProgress, jobs: Jobs | None = None) -> str:
+    """The run's state; "interrupted" also where its supervisor died without a word, "queued" where
+    its workers wait in Slurm's queue."""
     if look.run.state is RunState.RUNNING and not look.run.has_live_owner:
+        if jobs is not None and jobs.may_work:
+            return QUEUED
         return str(RunState.INTERRUPTED)
     return str(look.run.state)
 
@@ -115,16 +128,19 @@ def _failed_content(step: FailedStep) -> dict[str, Any]:
     return {**vars(step), "cells": list(step.cells)}
 
 
-def status_text(look: RunProgress) -> str:
+def status_text(look: RunProgress, jobs: Jobs | None = None) -> str:
     """The status for people."""
-    lines = [f"{look.run.id}: {state_of(look)}{_when(look)}", *_counts(look)]
+    state = state_of(look, jobs)
+    lines = [f"{look.run.id}: {state}{_when(look)}", *_counts(look)]
+    if jobs is not None:
+        lines.append(f"  {jobs.text()}")
     if look.running:
         lines += ["running", columns([_running_row(step) for step in look.running])]
     if look.failed:
         lines += ["failed", *map(_failed_line, look.failed[:MOST_SHOWN])]
         if len(look.failed) > MOST_SHOWN:
             lines.append(f"  and {len(look.failed) - MOST_SHOWN} more; --json lists them all")
-    return "\n".join([*lines, *_advice(look)])
+    return "\n".join([*lines, *_advice(look, state)])
 
 
 def _when(look: RunProgress) -> str:
@@ -174,11 +190,11 @@ def _cells(titles: tuple[str, ...]) -> str:
     return titles[0] if len(titles) == 1 else f"{len(titles)} cells"
 
 
-def _advice(look: RunProgress) -> list[str]:
+def _advice(look: RunProgress, state: str) -> list[str]:
     lines = []
-    if state_of(look) == RunState.PAUSED:
+    if state == RunState.PAUSED and not look.run.options.get("pause"):
         lines.append(f"its budget is spent: workflows resume {look.run.id} --budget GPU_HOURS")
-    if state_of(look) == RunState.INTERRUPTED:
+    elif state in (RunState.INTERRUPTED, RunState.PAUSED):
         lines.append(f"go on with: workflows resume {look.run.id}")
     if look.failed:
         lines.append(f"see a log with: workflows logs {look.run.id} {look.failed[0].key[:12]}")

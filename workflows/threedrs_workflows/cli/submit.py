@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from threedrs_platform.database.runs import Submission
-from threedrs_platform.steps import Cell
+from threedrs_platform.steps import JSON, Cell
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
     add_supervision_arguments,
@@ -25,6 +26,7 @@ from threedrs_workflows.plan.binding import bind_cells
 from threedrs_workflows.plan.costs import Assumptions, plan_cost
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.plan.submission import plan_cells, record, refuse_other_kinds, until
+from threedrs_workflows.slurm.jobs import SLURM_STEPS
 
 SUMMARY = "run a grid; what is done already is not done again"
 
@@ -36,6 +38,7 @@ examples:
   workflows submit ablations.yaml --until extract      up to the teachers' features
   workflows submit ablations.yaml --refresh finetune@baseline
   workflows submit ablations.yaml --ray none           in this process instead of on Ray
+  workflows submit ablations.yaml --slurm --slurm-options "--partition=gpu --account=me"
 
 Ctrl-C stops the run and keeps what is done; `workflows resume RUN` goes on.
 """
@@ -55,12 +58,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="compute these steps again; may be repeated",
     )
+    parser.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of several runs, steps of the one with the highest start first; default: 0",
+    )
     add_supervision_arguments(parser)
+    add_slurm_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
-    grid = grid_of(args)
+    grid, asked = grid_of(args), asked_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         plan = _plan(args, workspace, grid)
         if args.dry_run:
@@ -70,10 +81,12 @@ def run(args: argparse.Namespace) -> int:
             return 0
         refuse_wrong_ray(args, bool(plan.misses))
         trains = any(step.spec.kind == "finetune" for step in plan.misses)
-        if trains and chosen_ray(args) in ("local", "none"):
+        if trains and not args.slurm and chosen_ray(args) in ("local", "none"):
             refuse_missing_packages(cell.experiment for cell in grid.cells)
         args.no_report |= bool(args.until or args.only)
         run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
+        if args.slurm and plan.misses:
+            return work_on_slurm(args, workspace, run_id, plan, asked)
         return work(args, workspace, run_id, plan)
 
 
@@ -93,7 +106,20 @@ def _submission(
 ) -> Submission:
     names = ("smoke", "sets", "where", "until", "only", "refresh")
     options = {name: getattr(args, name) for name in names}
+    options |= {name: vars(args)[name] for name in ("priority", "max_failures") if vars(args)[name]}
+    if steps := _slurm_settings(grid):
+        options[SLURM_STEPS] = steps
     if grid.gpu_hours is not None:
         expected = plan_cost(workspace, grid, plan, Assumptions()).expected_seconds
         options[BUDGET] = Budget(grid.gpu_hours, expected).as_option()
     return Submission(grid.name, str(args.file.resolve()), grid.source_text, options)
+
+
+def _slurm_settings(grid: GridCells) -> dict[str, JSON]:
+    """What the grid's `steps:` say of Slurm, by kind of step."""
+    return {
+        kind: resources.slurm.as_option()
+        for cell in grid.cells
+        for kind, resources in cell.resources.items()
+        if resources.slurm is not None
+    }

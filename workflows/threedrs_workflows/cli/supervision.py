@@ -79,6 +79,12 @@ def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
         help="finish what does not depend on a failed step (this is the default)",
     )
     failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
+    failing.add_argument(
+        "--max-failures",
+        type=int,
+        metavar="N",
+        help="start nothing more after N failed steps; `resume` goes on",
+    )
     parser.add_argument(
         "--no-report", action="store_true", help="do not print the table of results at the end"
     )
@@ -89,12 +95,12 @@ def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan
     budget = budget_of(workspace.runs.get(run_id))
     hint = resume_hint(run_id)
     state, tally = supervise(args, workspace, run_id, plan, hint, budget=budget)
-    text = "" if args.json or args.no_report else _results(workspace, run_id, state)
+    text = ended_text(args, workspace, run_id, state)
     summary = _summary(workspace, run_id, state, plan, tally)
     if budget is not None:
         spent = gpu_seconds(workspace.database, run_id) / HOUR
         summary["budget"] = {"gpu_hours": budget.gpu_hours, "spent": spent}
-        if state is RunState.PAUSED:
+        if state is RunState.PAUSED and not workspace.runs.is_paused(run_id):
             text = _paused_text(workspace, run_id, plan, budget, spent)
     emit(args, summary, text or f"run {run_id} {state}")
     return EXIT_CODES[state]
@@ -104,6 +110,12 @@ def budget_of(run: RunRow) -> Budget | None:
     """What a run was submitted with, or given since."""
     told = run.options.get(BUDGET)
     return None if told is None else Budget(**dict(told))
+
+
+def max_failures_of(run: RunRow) -> int | None:
+    """Failed steps after which workers of a run start nothing more."""
+    told: int | None = run.options.get("max_failures")
+    return told
 
 
 def _paused_text(
@@ -143,10 +155,11 @@ def supervise(
     Returns:
         How it ended, and how often each thing happened to a step.
     """
-    if args.jobs is not None and args.jobs < 1:
-        raise ConfigError([Fault("expected at least 1", "--jobs")])
+    for flag, value in (("--jobs", args.jobs), ("--max-failures", args.max_failures)):
+        if value is not None and value < 1:
+            raise ConfigError([Fault("expected at least 1", flag)])
     compute = open_compute(chosen_ray(args), args.jobs)
-    options = SupervisorOptions(args.jobs, args.fail_fast)
+    options = SupervisorOptions(args.jobs, args.fail_fast, args.max_failures)
     tracker = start_tracker(workspace, run_id)
     try:
         with interruptible() as stop:
@@ -247,9 +260,9 @@ def _summary(
     }
 
 
-def _results(workspace: Workspace, run_id: str, state: RunState) -> str:
-    """The table of results, if any cell has some."""
-    if state not in (RunState.SUCCEEDED, RunState.PARTIAL):
+def ended_text(args: argparse.Namespace, workspace: Workspace, run_id: str, state: RunState) -> str:
+    """What people are shown at the end: the table of results, if any cell has some."""
+    if args.json or args.no_report or state not in (RunState.SUCCEEDED, RunState.PARTIAL):
         return ""
     try:
         return table_text(workspace, run_id, terminal_width())

@@ -12,7 +12,18 @@ from pathlib import Path
 
 _GROUPS = {
     "Write a grid": ("validate", "plan", "accept", "accepted"),
-    "Run it": ("submit", "tune", "status", "logs", "wait", "cancel", "resume", "retry"),
+    "Run it": (
+        "submit",
+        "tune",
+        "status",
+        "logs",
+        "wait",
+        "pause",
+        "cancel",
+        "resume",
+        "retry",
+        "work",
+    ),
     "Read the results": ("results", "compare", "trace", "report", "ui"),
     "Real data, and one step by hand": ("data", "prepare", "extract", "probe", "score"),
     "Look after the workspace": ("verify", "gc", "doctor"),
@@ -37,7 +48,7 @@ Examples
 
 `workflows VERB --help` says more about each. A grid is a YAML file; ablations.yaml explains itself.
 Exit codes: 0 done, 1 internal error, 2 a file or flag is wrong, 3 some cells failed or scenes are
-bad, 4 all failed, 5 cancelled, 6 paused by its budget, 7 somebody else holds it, 8 verification
+bad, 4 all failed, 5 cancelled, 6 paused, 7 somebody else holds it, 8 verification
 failed, 10 work to do, 75 try again later.
 """
 

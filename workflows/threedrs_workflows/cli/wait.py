@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import time
 
-from threedrs_platform.database.runs import RunRow
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.slurm_runs import POLL_S, RunWatch
 from threedrs_workflows.cli.supervision import EXIT_CODES, resume_hint
 
 SUMMARY = "wait until a run is over; the exit code says how it ended"
@@ -19,7 +19,6 @@ examples:
   workflows wait RUN --timeout 600   exit 75 if it still runs after ten minutes
 """
 
-POLL_S = 0.5
 STILL_RUNNING = 75
 
 
@@ -33,25 +32,25 @@ def run(args: argparse.Namespace) -> int:
     """Poll the journal."""
     end = None if args.timeout is None else time.monotonic() + args.timeout
     with find_workspace(args.workspace, args.db) as workspace:
-        found = _wait(workspace, workspace.runs.get(args.run).id, end)
-    code, text = _outcome(found)
+        watch = _wait(workspace, workspace.runs.get(args.run).id, end)
+        code, text = _outcome(watch)
+        found = watch.run
     emit(args, {"run": found.id, "state": found.state, "exit": code}, text)
     return code
 
 
-def _wait(workspace: Workspace, run_id: str, end: float | None) -> RunRow:
-    while True:
-        found = workspace.runs.get(run_id)
-        over = found.state is not RunState.RUNNING or not found.has_live_owner
-        if over or (end is not None and time.monotonic() >= end):
-            return found
+def _wait(workspace: Workspace, run_id: str, end: float | None) -> RunWatch:
+    watch = RunWatch(workspace, run_id)
+    while watch.goes_on() and (end is None or time.monotonic() < end):
         time.sleep(POLL_S)
+    return watch
 
 
-def _outcome(found: RunRow) -> tuple[int, str]:
+def _outcome(watch: RunWatch) -> tuple[int, str]:
+    found = watch.run
     if found.state is not RunState.RUNNING:
         return EXIT_CODES[found.state], f"run {found.id}: {found.state}"
-    if found.has_live_owner:
+    if watch.goes_on():
         return STILL_RUNNING, f"run {found.id} is still running"
     text = f"run {found.id}: its process is gone\n{resume_hint(found.id)}"
     return EXIT_CODES[RunState.INTERRUPTED], text

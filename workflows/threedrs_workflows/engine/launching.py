@@ -15,6 +15,7 @@ from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.steps import Resources
 from threedrs_platform.store.artifacts import Health
 from threedrs_workflows.engine.budget import Purse
+from threedrs_workflows.engine.earlier_tries import EarlierTries
 from threedrs_workflows.engine.run_context import Attempt, RunContext
 from threedrs_workflows.engine.schedule import Phase
 from threedrs_workflows.plan.plan import PlannedStep
@@ -27,6 +28,7 @@ class StepLauncher:
 
     def __init__(self, context: RunContext, purse: Purse) -> None:
         self._run, self._purse = context, purse
+        self._earlier = EarlierTries(context)
         self._claimed: list[Attempt] = []
         """Attempts that wait for the transaction with their claims to end."""
         self._counted = self._wants = 0
@@ -40,7 +42,7 @@ class StepLauncher:
         refused: set[Resources] = set()  # what has no room now has none behind further steps
         if self._is_full(()):
             return found
-        for key in self._run.schedule.ready():
+        for key in self._run.ready():
             not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
             step = self._run.schedule.steps[key]
             wanted = step.spec.resources
@@ -74,6 +76,22 @@ class StepLauncher:
         """Drop the claims of a turn that did not happen."""
         self._claimed.clear()
 
+    def follow(self, keys: Sequence[str]) -> bool:
+        """Take over what others did with ready steps that are not for here; whether that is news.
+
+        Args:
+            keys: in an order in which inputs come first.
+        """
+        news = False
+        for key, row in self._run.workspace.journal.rows(keys).items():
+            step = self._run.schedule.steps[key]
+            if row.state is StepState.SUCCEEDED and row.content_key == self._content_key(key):
+                self._take_result(step, row)
+            elif row.state is StepState.FAILED:
+                self._give_up(step, row)
+            news = news or self._run.schedule.phase(key).is_final
+        return news
+
     def submit(self) -> None:
         """Begin the claimed attempts, now that their claims are committed."""
         claimed, self._claimed = self._claimed, []  # what fails now is never begun later
@@ -84,6 +102,9 @@ class StepLauncher:
         self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None
     ) -> None:
         journal, run_id = self._run.workspace.journal, self._run.run_id
+        can_start = row.state is StepState.PENDING or row.is_abandoned
+        if can_start and self._earlier.must_wait(step, row):
+            return
         if row.state is StepState.SUCCEEDED:
             if row.content_key == content_key:
                 self._take_result(step, row)
@@ -93,12 +114,15 @@ class StepLauncher:
             self._run.wait_for_others(step.key)
             self._run.tell(step, "waiting", "another submission works on it")
         elif row.state is StepState.FAILED:
-            self._run.fail(step, row.failure or FailureClass.BUG, row.message or "failed elsewhere")
+            self._give_up(step, row)
         elif row.state in (StepState.BLOCKED, StepState.CANCELLED):
             # Another run gave it up; this one wants it, and its inputs are there.
             journal.move(run_id, [step.key], StepState.PENDING, row.reason, [row.state])
         elif twin is None or twin.key == step.key or not self._adopt(step, twin):
             self._claim(step, row, content_key)
+
+    def _give_up(self, step: PlannedStep, row: StepRow) -> None:
+        self._run.fail(step, row.failure or FailureClass.BUG, row.message or "failed elsewhere")
 
     def _take_result(self, step: PlannedStep, row: StepRow) -> None:
         """Use the result that another supervisor or an earlier run committed for this very step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -56,6 +57,27 @@ class RetryPolicy:
         if used >= self.retries[failure]:
             return None
         self._used[key, failure] = used + 1
+        return self._retry(spec, failure, used, settings)
+
+    def learn(
+        self, spec: StepSpec, key: str, failed: Counter[FailureClass], last: FailureClass
+    ) -> Retry:
+        """Count what has failed elsewhere, too; the next try after all that.
+
+        Args:
+            failed: all failed tries of the step in this submission, also those counted here.
+            last: class of the newest of them.
+        """
+        for failure, count in failed.items():
+            self._used[key, failure] = max(self._used.get((key, failure), 0), count)
+        settings: Mapping[str, JSON] = spec.settings
+        for _ in range(failed[FailureClass.OOM] - (last is FailureClass.OOM)):
+            settings = halve_micro_batch(spec.params, settings) or settings
+        return self._retry(spec, last, max(failed[last] - 1, 0), settings)
+
+    def _retry(
+        self, spec: StepSpec, failure: FailureClass, used: int, settings: Mapping[str, JSON]
+    ) -> Retry:
         if failure is FailureClass.OOM:
             halved = halve_micro_batch(spec.params, settings)
             if halved is not None:

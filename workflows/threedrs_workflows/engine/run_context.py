@@ -36,6 +36,8 @@ class SupervisorOptions:
     jobs: int | None = None
     """Most attempts at a time; None = as many as the compute holds."""
     fail_fast: bool = False
+    max_failures: int | None = None
+    """Failed steps after which nothing new starts; None = never."""
     lease_s: float = 60.0
     poll_s: float = 0.2
     """Longest wait before looking at progress, cancellations and other supervisors."""
@@ -79,6 +81,12 @@ class RunContext:
     """Step key -> how often it found its inputs damaged."""
     given_back: Undoable[str, int] = field(default_factory=Undoable)
     """Step key -> how often its attempt was stopped though nobody had cancelled it."""
+    known_tries: Undoable[str, int] = field(default_factory=Undoable)
+    """Step key -> its newest attempt that this supervisor has learned of."""
+    takes: Callable[[PlannedStep], bool] = lambda step: True
+    """Whether a step is for this supervisor. Others are left to workers that take them."""
+    comes_to_rest: bool = False
+    """Whether nothing new starts: paused, or too much has failed."""
     _effects: list[Callable[[], object]] = field(default_factory=list)
     _is_in_turn: bool = False
 
@@ -90,7 +98,7 @@ class RunContext:
         Raises:
             StorageError: the database stays away.
         """
-        counts = (self.waiting_retries, self.repairs, self.given_back)
+        counts = (self.waiting_retries, self.repairs, self.given_back, self.known_tries)
         marked = (self.schedule, self.attempts, self.retries, *counts)
 
         def whole() -> None:
@@ -119,6 +127,13 @@ class RunContext:
             self._effects.append(effect)
         else:
             effect()
+
+    def ready(self) -> list[str]:
+        """Steps that may start here, the next one first."""
+        if self.comes_to_rest:
+            return []
+        schedule = self.schedule
+        return [key for key in schedule.ready() if self.takes(schedule.steps[key])]
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from threedrs_platform.database.journal import CellKey
 from threedrs_platform.states import RunState, StepState
+from threedrs_workflows.engine.covering import covering_order
 from threedrs_workflows.engine.undo import Undoable
 from threedrs_workflows.plan.plan import Plan, PlannedStep
 
@@ -46,7 +47,7 @@ class Schedule:
         self._cells_of: dict[str, set[CellKey]] = {}
         self._missing: Undoable[CellKey, int] = Undoable()
         self._phase: Undoable[str, Phase] = Undoable()
-        self._priority: dict[str, tuple[int, float, int]] = {}
+        self._priority: dict[str, tuple[int, int, float, int]] = {}
         self._ready: set[str] = set()
         self._open = 0
         self.hits = 0
@@ -58,7 +59,7 @@ class Schedule:
         What failed or was cancelled before is open again: the new cells want it.
         """
         users = {node.key: node.users for node in plan.graph.nodes.values()}
-        priorities = _priorities(plan, users, len(self.steps))
+        priorities = _priorities(plan, users, len(self.cells), len(self.steps))
         opened = [step for step in plan.steps if not self._keeps(step.key)]
         for node in plan.graph.nodes.values():
             self._users.setdefault(node.key, set()).update(node.users)
@@ -105,7 +106,7 @@ class Schedule:
         return Counter(self._phase.values())
 
     def ready(self) -> list[str]:
-        """Steps that can start, the most shared first, then the longest remaining path."""
+        """Steps that can start, cell by cell: the first cell has its table before others widen."""
         return sorted(self._ready, key=self._priority.__getitem__)
 
     def inputs(self, key: str) -> dict[str, str]:
@@ -220,18 +221,29 @@ class Schedule:
 
 
 def _priorities(
-    plan: Plan, users: dict[str, set[str]], first: int
-) -> dict[str, tuple[int, float, int]]:
-    """Sort keys: what most cells wait for first, then the longest predicted path, then order.
+    plan: Plan, users: dict[str, set[str]], first_cell: int, first: int
+) -> dict[str, tuple[int, int, float, int]]:
+    """Sort keys: the first cell that needs a step; of one cell what most cells wait for, then the
+    longest predicted path, then order.
 
     Args:
+        first_cell: place of the plan's first cell among all.
         first: place of the plan's first step in that order.
     """
+    places = {
+        CellKey(cell.cell_id, cell.seed): place
+        for place, cell in enumerate(covering_order(plan.cells), start=first_cell)
+    }
     path: dict[str, float] = {}
     for step in reversed(plan.steps):
         own = UNKNOWN_SECONDS if step.seconds is None else step.seconds
         path[step.key] = own + max((path[user] for user in users[step.key]), default=0.0)
     return {
-        step.key: (-step.cells, -path[step.key], index)
+        step.key: (
+            min((places[cell] for cell in plan.graph.nodes[step.key].cells), default=first_cell),
+            -step.cells,
+            -path[step.key],
+            index,
+        )
         for index, step in enumerate(plan.steps, start=first)
     }

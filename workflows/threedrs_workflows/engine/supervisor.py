@@ -75,12 +75,16 @@ class Supervisor:
             feed=self.feed,
         )
         try:
-            return _RunLoop(context, plan, self.stop, self.budget).work()
+            return self.loop(context, plan).work()
         finally:
             context.cleaner.close()
 
+    def loop(self, context: RunContext, plan: Plan) -> RunLoop:
+        """What works on one run."""
+        return RunLoop(context, plan, self.stop, self.budget)
 
-class _RunLoop:
+
+class RunLoop:
     """Works on one run, from the first look at its plan to the last word in the journal."""
 
     def __init__(
@@ -96,9 +100,9 @@ class _RunLoop:
 
     def work(self) -> RunState:
         """Start the run, turn until it is finished or stopped, and write its state."""
-        run, database = self._run, self._run.workspace.database
+        database = self._run.workspace.database
         with database.patience(PATIENCE_S, self._stop):
-            run.workspace.runs.start(run.run_id, run.workspace.journal.owner, run.options.lease_s)
+            self._start_run()
             try:
                 state = self._work()
             except StorageError:
@@ -118,9 +122,39 @@ class _RunLoop:
             self._begin()
             while not self._is_finished and not self._stop.is_set():
                 self._turn()
-                if self._is_out_of_budget:
-                    return RunState.PAUSED
-        return run.schedule.outcome() if self._is_finished else RunState.INTERRUPTED
+                rest = self._rest()
+                if rest is not None:
+                    return rest
+        return self._outcome() if self._is_finished else RunState.INTERRUPTED
+
+    def _start_run(self) -> None:
+        """Become the run's supervisor."""
+        run = self._run
+        owner = run.workspace.journal.owner
+        run.workspace.runs.start(run.run_id, owner, run.options.lease_s)
+
+    def _finish_run(self, state: RunState, counts: dict[str, int]) -> None:
+        """Write the state of the run and give it up."""
+        runs, owner = self._run.workspace.runs, self._run.workspace.journal.owner
+        runs.finish(self._run.run_id, owner, state, {"steps": counts})
+
+    def _outcome(self) -> RunState:
+        """The run's state, now that all is done that is to be done here."""
+        return self._run.schedule.outcome()
+
+    def _rest(self) -> RunState | None:
+        """Why the run stops here although steps are left; None if it goes on."""
+        run = self._run
+        if self._is_out_of_budget:
+            return RunState.PAUSED
+        if not run.comes_to_rest or run.attempts:
+            return None
+        return RunState.PARTIAL if self._failed_too_often else RunState.PAUSED
+
+    @property
+    def _failed_too_often(self) -> bool:
+        most = self._run.options.max_failures
+        return most is not None and self._run.schedule.counts()[Phase.FAILED] >= most
 
     @property
     def _is_finished(self) -> bool:
@@ -130,7 +164,7 @@ class _RunLoop:
     def _is_out_of_budget(self) -> bool:
         """Whether nothing runs, here or elsewhere, and no ready step fits into the budget."""
         schedule = self._run.schedule
-        ready = schedule.ready()
+        ready = self._run.ready()
         if self._run.attempts or not ready or not self._purse.held.issuperset(ready):
             return False
         return not schedule.counts()[Phase.ELSEWHERE]
@@ -245,6 +279,7 @@ class _RunLoop:
             run.show_progress(attempt)
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
                 run.turn(partial(self._outcomes.time_out, attempt))
+        run.comes_to_rest = self._failed_too_often or run.workspace.runs.is_paused(run.run_id)
         whole, cells = run.workspace.runs.cancelled(run.run_id)
         if whole:
             run.feed.close()
@@ -267,6 +302,6 @@ class _RunLoop:
                 run.compute.close()  # first: a claim given back while its attempt runs runs twice
                 journal.release(run.run_id, claims, "interrupted")
             counts = {str(phase): count for phase, count in run.schedule.counts().items()}
-            run.workspace.runs.finish(run.run_id, journal.owner, state, {"steps": counts})
+            self._finish_run(state, counts)
         finally:
             run.observer.finished(state)

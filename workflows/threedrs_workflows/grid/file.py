@@ -23,6 +23,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Resources
 from threedrs_workflows.grid.environment import fill_in
 from threedrs_workflows.grid.tune_section import Seeds, TuneSection
+from threedrs_workflows.slurm.settings import SlurmSettings
 
 VERSION = 1
 MOST_LETTERS = 80
@@ -50,6 +51,8 @@ class StepResources(Config):
     gpus: NonNegativeFloat = 0
     memory_gib: PositiveFloat | None = None
     timeout_s: PositiveFloat | None = None
+    slurm: SlurmSettings | None = None
+    """Of the Slurm jobs that do such steps, with `submit --slurm`."""
 
     def over(self, own: Resources) -> Resources:
         """As the engine takes them, where a step that is told nothing takes its `own`."""

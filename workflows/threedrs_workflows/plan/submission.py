@@ -47,6 +47,26 @@ def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Pl
     ]
     _remember_code(workspace, plan)
     workspace.runs.replan(run_id, plan.links, entries)
+    workspace.runs.pause(run_id, False)
+    return plan
+
+
+def plan_recorded(workspace: Workspace, run_id: str) -> Plan:
+    """A run's plan as it was recorded last, with what is done by now; changes nothing.
+
+    Raises:
+        ConfigError: the code here would make other steps of the run's cells, or it is a tuning run.
+    """
+    if tuned := workspace.runs.get(run_id).options.get("tune"):
+        raise ConfigError([Fault(f"run {run_id} is tuning {tuned}; workers cannot share that")])
+    plan = plan_cells(workspace, workspace.runs.cells(run_id))
+    recorded = workspace.runs.step_keys(run_id)
+    if other := sorted({step.spec.kind for step in plan.steps if step.key not in recorded}):
+        message = (
+            f"steps of run {run_id} were planned with other code than there is here: "
+            f"{', '.join(other)}; `workflows resume {run_id}` plans them anew"
+        )
+        raise ConfigError([Fault(message)])
     return plan
 
 

@@ -1,0 +1,107 @@
+"""What `submit`, `resume` and `wait` share about runs whose workers are Slurm jobs."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, field
+
+from threedrs_platform.database.runs import RunRow
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.states import RunState
+from threedrs_platform.workspace import Workspace
+from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.supervision import EXIT_CODES, ended_text, interruptible, resume_hint
+from threedrs_workflows.plan.plan import Plan
+from threedrs_workflows.slurm.jobs import Asked, Jobs, jobs_of, read_options, submit_jobs
+from threedrs_workflows.tracking.tracker import start_tracker
+
+POLL_S = 0.5
+QUEUE_POLL_S = 10.0
+"""Slurm's controller serves everybody: its queue is looked at less often than our journal."""
+
+
+def add_slurm_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of runs whose workers are Slurm jobs."""
+    group = parser.add_argument_group("on Slurm")
+    group.add_argument(
+        "--slurm", action="store_true", help="submit job arrays of workers instead of working here"
+    )
+    group.add_argument(
+        "--slurm-options",
+        metavar='"--OPTION=VALUE ..."',
+        help="of sbatch, for all jobs; the grid's steps.KIND.slurm says it per kind of step",
+    )
+    group.add_argument("--slurm-jobs", type=int, metavar="N", help="most jobs per array")
+    group.add_argument(
+        "--no-wait", action="store_true", help="return at once; `workflows wait` waits"
+    )
+
+
+def asked_of(args: argparse.Namespace) -> Asked:
+    """What the flags say.
+
+    Raises:
+        ConfigError: a flag without --slurm, or one that sbatch does not know.
+    """
+    named = ("slurm_options", "slurm_jobs", "no_wait")
+    alone = [name for name in named if getattr(args, name) and not args.slurm]
+    if alone:
+        flags = [f"--{name.replace('_', '-')}" for name in alone]
+        raise ConfigError([Fault("needs --slurm", flag) for flag in flags])
+    if args.slurm_jobs is not None and args.slurm_jobs < 1:
+        raise ConfigError([Fault("expected at least 1", "--slurm-jobs")])
+    return Asked(read_options(args.slurm_options), args.slurm_jobs)
+
+
+def work_on_slurm(
+    args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan, asked: Asked
+) -> int:
+    """Submit the jobs of a run and follow it to its end, or return at once."""
+    run = workspace.runs.get(run_id)
+    ids = submit_jobs(workspace, run, plan, asked)
+    say(args, f"run {run_id}: Slurm jobs {', '.join(ids)}")
+    if args.no_wait:
+        text = f"run {run_id} is queued; `workflows status {run_id}` and `wait` follow it"
+        emit(args, {"run": run_id, "state": "queued", "exit": 0, "slurm": {"jobs": ids}}, text)
+        return 0
+    tracker = start_tracker(workspace, run_id)
+    with interruptible() as stop:
+        watch = RunWatch(workspace, run_id)
+        while watch.goes_on() and not stop.wait(POLL_S):
+            pass
+    state = watch.run.state
+    if state is RunState.RUNNING:
+        code = EXIT_CODES[RunState.INTERRUPTED]
+        text = f"run {run_id} goes on in Slurm; `workflows cancel {run_id}` stops it"
+        if not stop.is_set():
+            text = f"run {run_id}: its Slurm jobs are gone\n{resume_hint(run_id)} --slurm"
+    else:
+        code, text = EXIT_CODES[state], ended_text(args, workspace, run_id, state)
+        if tracker is not None:
+            say(args, tracker.finish() or "MLflow is up to date")
+    emit(args, {"run": run_id, "state": state, "exit": code, "slurm": {"jobs": ids}}, text)
+    return code
+
+
+@dataclass
+class RunWatch:
+    """Looks at a run, and at the queue where only the queue knows whether the run goes on."""
+
+    workspace: Workspace
+    run_id: str
+    run: RunRow = field(init=False)
+    _jobs: Jobs | None = None
+    _look_again: float = 0.0
+
+    def goes_on(self) -> bool:
+        """Whether somebody works on the run, or a job of it waits to."""
+        self.run = self.workspace.runs.get(self.run_id)
+        if self.run.state is not RunState.RUNNING:
+            return False
+        if self.run.has_live_owner:
+            return True
+        if time.monotonic() >= self._look_again:
+            self._jobs = jobs_of(self.run)
+            self._look_again = time.monotonic() + QUEUE_POLL_S
+        return self._jobs is not None and self._jobs.may_work

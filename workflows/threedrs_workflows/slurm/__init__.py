@@ -1,0 +1,1 @@
+"""Slurm: job arrays whose tasks are plain workers, their scripts, and their place in the queue."""
