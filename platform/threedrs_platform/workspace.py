@@ -13,6 +13,7 @@ from threedrs_platform.compute.attempts import StoreAddress
 from threedrs_platform.database.connection import Database, open_database, sqlite_url
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.runs import Runs
+from threedrs_platform.database.store_identity import check_store, claim_store
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
@@ -51,9 +52,29 @@ class Workspace:
 
     @cached_property
     def store(self) -> ArtifactStore:
-        """The artifact store."""
+        """The artifact store.
+
+        Raises:
+            ConfigError: the database belongs to another one.
+        """
+        store = self._open_store()
+        check_store(self.database, store, self._is_home)
+        return store
+
+    def claim_store(self, adopt: bool = False) -> None:
+        """Write down that the database belongs to the store; `adopt` though it had another."""
+        claim_store(
+            self.database, self._open_store() if adopt else self.store, self._is_home, adopt
+        )
+
+    def _open_store(self) -> ArtifactStore:
         address = self.store_address
         return open_store(address.url, Path(address.cache), cache_bytes=address.cache_bytes)
+
+    @property
+    def _is_home(self) -> bool:
+        """Whether database and store both lie in this folder, so that they travel together."""
+        return not self.database_url and not self.artifacts_url
 
     @cached_property
     def code(self) -> CodeIndex:
