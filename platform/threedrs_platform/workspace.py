@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +13,17 @@ from threedrs_platform.compute.attempts import StoreAddress
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.runs import Runs
+from threedrs_platform.database.store_identity import check_store, claim_store
 from threedrs_platform.database.urls import sqlite_url
-from threedrs_platform.errors import StorageError
+from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.store.open import open_store
 
 DEFAULT_FOLDER = ".threedrs"
+CACHE_BYTES = 200_000_000_000
+CACHE_VARIABLE = "THREEDRS_CACHE_GB"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Workspace:
     root: Path
     database_url: str
     artifacts_url: str
+    cache_bytes: int = 0
+    """How much of a shared artifact store is kept here; 0 is `CACHE_BYTES`."""
 
     @cached_property
     def database(self) -> Database:
@@ -47,8 +53,29 @@ class Workspace:
 
     @cached_property
     def store(self) -> ArtifactStore:
-        """The artifact store."""
-        return open_store(self.store_address.url, Path(self.store_address.cache))
+        """The artifact store.
+
+        Raises:
+            ConfigError: the database belongs to another one.
+        """
+        store = self._open_store()
+        check_store(self.database, store, self._is_home)
+        return store
+
+    def claim_store(self, adopt: bool = False) -> None:
+        """Write down that the database belongs to the store; `adopt` though it had another."""
+        claim_store(
+            self.database, self._open_store() if adopt else self.store, self._is_home, adopt
+        )
+
+    def _open_store(self) -> ArtifactStore:
+        address = self.store_address
+        return open_store(address.url, Path(address.cache), cache_bytes=address.cache_bytes)
+
+    @property
+    def _is_home(self) -> bool:
+        """Whether database and store both lie in this folder, so that they travel together."""
+        return not self.database_url and not self.artifacts_url
 
     @cached_property
     def code(self) -> CodeIndex:
@@ -64,7 +91,7 @@ class Workspace:
     def store_address(self) -> StoreAddress:
         """How a worker finds the artifact store."""
         local = str(self.root / "artifacts")
-        return StoreAddress(self.artifacts_url or local, local)
+        return StoreAddress(self.artifacts_url or local, local, self.cache_bytes or CACHE_BYTES)
 
     @property
     def code_cache(self) -> Path:
@@ -110,6 +137,7 @@ def find_workspace(
 
     Raises:
         StorageError: the place exists but is not a folder.
+        ConfigError: THREEDRS_CACHE_GB is no positive number.
     """
     root = Path(folder or environment.get("THREEDRS_WORKSPACE") or DEFAULT_FOLDER).resolve()
     if root.exists() and not root.is_dir():
@@ -118,4 +146,16 @@ def find_workspace(
         root,
         database_url or environment.get("THREEDRS_DATABASE_URL") or "",
         artifacts_url or environment.get("THREEDRS_ARTIFACTS") or "",
+        _cache_bytes(environment.get(CACHE_VARIABLE, "")),
     )
+
+
+def _cache_bytes(gigabytes: str) -> int:
+    try:
+        size = float(gigabytes or 0)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf or (gigabytes and size == 0):
+        message = f"{CACHE_VARIABLE}={gigabytes!r} is no size; write a number of gigabytes, e.g. 50"
+        raise ConfigError([Fault(message)])
+    return int(size * 1e9)

@@ -20,6 +20,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from threedrs_platform.compute.finished import (
+    Finished,
+    finished_work,
+    keep_finished,
+    read_finished,
+)
 from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled, captured_output
 from threedrs_platform.compute.scratch import attempt_folders
 from threedrs_platform.errors import (
@@ -48,6 +54,8 @@ class StoreAddress:
 
     url: str
     cache: str
+    cache_bytes: int | None = None
+    """How much of a shared store is kept in the cache; None keeps all."""
 
 
 @dataclass(frozen=True)
@@ -142,21 +150,47 @@ def execute(
 
 def _execute(request: AttemptRequest, recorder: Recorder) -> AttemptReport:
     store = _open_store(request.store)
-    inputs = _checkout(store, request.inputs)
-    with attempt_folders(Path(request.scratch), request.attempt) as (out, work):
-        pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
-        function = load_entry(request.entry)
-        settings = dict(request.settings)
-        function(StepTask(dict(request.params), inputs, out, work, recorder, settings))
-        published = store.publish(out)
+    finished = _share_finished(request, store) or _work(request, recorder, store)
+    recorder.warnings[:] = finished.warnings
     return AttemptReport(
-        published.digest,
-        published.size,
-        published.files,
-        metrics=tuple(recorder.metrics),
-        scores=tuple(recorder.scores),
-        curves=tuple(recorder.curves),
+        finished.published.digest,
+        finished.published.size,
+        finished.published.files,
+        metrics=finished.metrics,
+        scores=finished.scores,
+        curves=finished.curves,
     )
+
+
+def _share_finished(request: AttemptRequest, store: ArtifactStore) -> Finished | None:
+    """Share what an earlier attempt finished and could not share, if there is such a thing."""
+    finished = read_finished(Path(request.scratch), request.code) if store.is_remote else None
+    if finished is not None:
+        try:
+            store.share(finished.published.digest)
+        except ArtifactError:  # its files are gone or damaged
+            return None
+    return finished
+
+
+def _work(request: AttemptRequest, recorder: Recorder, store: ArtifactStore) -> Finished:
+    """Call the step; before its result goes elsewhere it is kept here, so that it is made once."""
+    scratch = Path(request.scratch)
+    inputs = _checkout(store, request.inputs)
+    try:
+        with attempt_folders(scratch, request.attempt) as (out, work):
+            pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
+            function = load_entry(request.entry)
+            settings = dict(request.settings)
+            function(StepTask(dict(request.params), inputs, out, work, recorder, settings))
+            finished = finished_work(request.code, store.take(out), recorder)
+    finally:
+        for digest in request.inputs.values():
+            store.release(digest)
+    if store.is_remote:
+        keep_finished(scratch, finished)
+        store.share(finished.published.digest)
+    return finished
 
 
 def load_entry(entry: str) -> Callable[[StepTask], None]:
@@ -175,7 +209,8 @@ def load_entry(entry: str) -> Callable[[StepTask], None]:
 
 @lru_cache(maxsize=4)
 def _open_store(address: StoreAddress) -> ArtifactStore:
-    return open_store(address.url, Path(address.cache))
+    # Who sent this attempt has met the store already.
+    return open_store(address.url, Path(address.cache), True, address.cache_bytes)
 
 
 def _checkout(store: ArtifactStore, inputs: Mapping[str, str]) -> dict[str, Path]:

@@ -10,7 +10,9 @@ from sqlalchemy import or_, select
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.turns import whole_turn
+from threedrs_platform.states import RunState
 
+UNENDED = (RunState.RUNNING, RunState.INTERRUPTED, RunState.PAUSED)
 _runs, _links, _steps = schema.runs, schema.cell_steps, schema.steps
 
 
@@ -26,12 +28,12 @@ class Needed:
 
 @whole_turn
 def needed(database: Database, keep_runs: int, younger_than_s: float) -> Needed:
-    """What the newest runs, all running runs and recent steps hold.
+    """What the newest runs, all runs that go on or can be resumed, and recent steps hold.
 
     A step's inputs are steps of the same run, so the outputs of a run's steps are all it needs.
     """
     newest = select(_runs.c.id).order_by(_runs.c.created_at.desc()).limit(keep_runs)
-    kept = or_(_runs.c.id.in_(newest), _runs.c.state == "running")
+    kept = or_(_runs.c.id.in_(newest), _runs.c.state.in_(UNENDED))
     of_runs = (
         select(_steps.c.output_digest)
         .join(_links, _links.c.step_key == _steps.c.key)

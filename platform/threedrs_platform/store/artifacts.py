@@ -8,18 +8,20 @@ and an S3 bucket (`s3.py`).
     <root>/objects/ab/<digest>/STAMP            what the files were like when last verified
     <root>/objects/ab/<digest>/files/...
     <root>/{staging,quarantine,pins}/
+    <root>/IDENTITY                             which store this is
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +31,7 @@ from threedrs_platform.storage import storage_errors
 from threedrs_platform.store.manifest import (
     Manifest,
     check_digest,
+    is_digest,
     is_small,
     make_manifest,
     parse_manifest,
@@ -39,6 +42,12 @@ from threedrs_platform.store.manifest import (
 MANY_FILES = 32
 """Above this one `sync` of everything is faster than an fsync per file."""
 DEFAULT_GRACE_S = 24 * 3600.0
+STAGING_GRACE_S = 24 * 3600.0
+"""How old what an interrupted publication or download left must be to be removed."""
+ALWAYS_READ_BYTES = 256 << 20
+"""Up to this size an artifact is hashed by every process that checks it out: .2 s at most."""
+TRUST_S = 24 * 3600.0
+"""How long the last full check of a larger artifact is trusted by who checks it out."""
 
 
 class Health(StrEnum):
@@ -66,6 +75,11 @@ class Garbage:
     size: int
     kept: int
     in_grace: int
+    leftovers: int = 0
+    """Of interrupted publications and downloads, and what was set aside as damaged."""
+    leftover_bytes: int = 0
+    ignored: tuple[str, ...] = ()
+    """What lies in the store and is none of its own."""
 
 
 class ArtifactStore(Protocol):
@@ -83,6 +97,32 @@ class ArtifactStore(Protocol):
             ArtifactError: the folder holds a link or something that is neither file nor folder.
             StorageError: the storage is full, read-only or out of reach.
         """
+        ...
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether `take` leaves something to be done by `share`, which may fail."""
+        ...
+
+    def take(self, folder: Path) -> Published:
+        """First half of `publish`: keep the files where this machine can `share` them."""
+        ...
+
+    def share(self, digest: str) -> None:
+        """Second half of `publish`: let everybody have an artifact that was taken.
+
+        Raises:
+            ArtifactError: what was taken is gone or damaged.
+            StorageError: the storage is full or out of reach; it may be tried again.
+        """
+        ...
+
+    def identity(self, make: bool = True) -> str | None:
+        """The store's random name, which moves with it; None if it has none and none is made."""
+        ...
+
+    def release(self, digest: str) -> None:
+        """Say that what was checked out is no longer read: its copy may make room."""
         ...
 
     def checkout(self, digest: str) -> Path:
@@ -122,8 +162,12 @@ class ArtifactStore(Protocol):
 class LocalStore:
     """An artifact store in a folder."""
 
+    is_remote = False
+
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self._read_at: dict[str, float] = {}
+        """When this process last read all of an artifact, on its monotonic clock."""
 
     @property
     def url(self) -> str:
@@ -140,15 +184,42 @@ class LocalStore:
                 manifest = make_manifest(staged / "files")
                 digest = manifest.digest()
                 (staged / "MANIFEST.json").write_bytes(manifest.content())
-                self._seal(staged)
-                self._reveal(staged, digest)
+                self.adopt(staged, digest)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
         return Published(digest, manifest.size, len(manifest.files))
 
+    def take(self, folder: Path) -> Published:
+        """As `publish`: who sees the folder has it."""
+        return self.publish(folder)
+
+    def share(self, digest: str) -> None:
+        """Nothing is left to do once it was taken."""
+
+    def release(self, digest: str) -> None:
+        """Nothing: no copy was made."""
+
+    def identity(self, make: bool = True) -> str | None:
+        """The content of a file that is written once."""
+        file = self.root / "IDENTITY"
+        with storage_errors(f"name the store {self.root}"):
+            if make and not file.exists():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                partial = file.with_name(f".IDENTITY.{uuid.uuid4().hex}")
+                partial.write_text(uuid.uuid4().hex)
+                with contextlib.suppress(FileExistsError):  # another process was first
+                    os.link(partial, file)
+                partial.unlink()
+            try:
+                return file.read_text("ascii", "replace").strip()
+            except FileNotFoundError:
+                return None
+
     def checkout(self, digest: str) -> Path:
-        """The artifact's own folder, verified if it changed since it was last verified."""
+        """The artifact's own folder, read in full where its last full check is no proof."""
         health = self.stat_check(digest)
+        if health is Health.OK and self._is_to_be_read(digest):
+            health = self.verify(digest)
         if health is Health.MISSING:
             raise ArtifactMissing(f"artifact {digest[:12]} is not in {self.root}")
         if health is Health.CORRUPT:
@@ -167,8 +238,8 @@ class LocalStore:
         # Plain strings: a plan checks thousands of artifacts, and making Paths would cost the most.
         folder = os.path.join(self.root, "objects", check_digest(digest)[:2], digest)
         try:
-            with open(os.path.join(folder, "STAMP")) as stamp:
-                if stamp.read() == take_stamp(folder):
+            with open(os.path.join(folder, "STAMP"), "rb") as stamp:
+                if stamp.read() == take_stamp(folder).encode():
                     return Health.OK
         except (OSError, ArtifactError):
             pass  # files are gone, unreadable or not files at all: the full check says which
@@ -186,15 +257,15 @@ class LocalStore:
             intact = False
         with storage_errors(f"verify artifact {digest[:12]} in {self.root}"):
             if intact:
-                self._seal(folder)
+                self._seal_again(folder)
+                self._read_at[digest] = time.monotonic()
                 return Health.OK
             self._quarantine(folder)
         return Health.CORRUPT
 
     def digests(self) -> Iterator[str]:
         """Names of all object folders."""
-        for shelf in sorted((self.root / "objects").glob("??")):
-            yield from sorted(folder.name for folder in shelf.iterdir())
+        yield from (name for name, is_ours in self._entries() if is_ours)
 
     def pin(self, digest: str, pinned: bool = True) -> None:
         """Set or remove a pin file."""
@@ -206,24 +277,50 @@ class LocalStore:
             else:
                 file.unlink(missing_ok=True)
 
+    def pins(self) -> set[str]:
+        """What is pinned."""
+        pins = self.root / "pins"
+        return {file.name for file in pins.iterdir()} if pins.exists() else set()
+
     def gc(self, keep: set[str], grace_s: float = DEFAULT_GRACE_S, apply: bool = False) -> Garbage:
         """Mark by `keep` and pins, spare the young, rename and delete the rest."""
-        pins = self.root / "pins"
-        kept = keep | ({file.name for file in pins.iterdir()} if pins.exists() else set())
+        kept = keep | self.pins()
         garbage: list[str] = []
         size = in_grace = num_kept = 0
+        old = time.time() - grace_s
         for digest in list(self.digests()):
-            folder = self.folder(digest)
             if digest in kept:
                 num_kept += 1
-            elif time.time() - folder.stat().st_mtime < grace_s:
+            elif self._last_use(digest) > old:
                 in_grace += 1
             else:
+                its_size = self.size(digest)
+                if apply and not self.remove(digest, old):
+                    in_grace += 1
+                    continue
                 garbage.append(digest)
-                size += sum(status.st_size for _, status in walk_files(folder / "files"))
+                size += its_size
+        left = self.sweep(grace_s, apply)
+        return replace(left, digests=tuple(garbage), size=size, kept=num_kept, in_grace=in_grace)
+
+    def sweep(self, grace_s: float, apply: bool) -> Garbage:
+        """Remove what interrupted processes left, and what was set aside as damaged."""
+        leftovers = size = 0
+        for name, grace in (
+            ("staging", max(grace_s, STAGING_GRACE_S)),
+            ("quarantine", grace_s),
+        ):
+            place = self.root / name
+            for folder in sorted(place.iterdir()) if place.is_dir() else ():
+                if time.time() - _last_change(folder) < grace:
+                    continue
+                leftovers += 1
+                size += _disk_size(folder)
                 if apply:
-                    self._remove(folder)
-        return Garbage(tuple(garbage), size, num_kept, in_grace)
+                    with storage_errors(f"remove {folder}"):
+                        _delete(folder)
+        ignored = tuple(name for name, is_ours in self._entries() if not is_ours)
+        return Garbage((), 0, 0, 0, leftovers, size, ignored)
 
     def manifest(self, digest: str) -> Manifest:
         """The artifact's manifest, held against its digest."""
@@ -233,20 +330,81 @@ class LocalStore:
         """Where an artifact lives or would live."""
         return self.root / "objects" / check_digest(digest)[:2] / digest
 
+    def size(self, digest: str) -> int:
+        """Bytes of an artifact's files on disk."""
+        return _disk_size(self.folder(digest) / "files")
+
     def adopt(self, staged: Path, digest: str) -> None:
         """Make a verified staging folder (`files/` and `MANIFEST.json`) visible."""
         self._seal(staged)
         self._reveal(staged, digest)
+        self._read_at[digest] = time.monotonic()
+
+    def remove(self, digest: str, unless_used_since: float = math.inf) -> bool:
+        """Delete an artifact, unless it was published again meanwhile; whether it is gone.
+
+        It is renamed first: that is gone at once, and a crash leaves no half artifact.
+        """
+        folder = self.folder(digest)
+        with storage_errors(f"remove artifact {digest[:12]}"):
+            doomed = self.root / "staging" / uuid.uuid4().hex
+            doomed.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process removed it
+                os.rename(folder, doomed)
+                if doomed.stat().st_mtime > unless_used_since:
+                    # Its publisher touched it and relies on it; or it put its own by now.
+                    with contextlib.suppress(OSError):
+                        os.rename(doomed, folder)
+                        return False
+                shutil.rmtree(doomed)
+        return True
+
+    def _entries(self) -> Iterator[tuple[str, bool]]:
+        """What lies where artifacts lie: a digest, or the path of what is no artifact of ours."""
+        for shelf in sorted((self.root / "objects").glob("*")):
+            if not _is_folder(shelf):
+                yield str(shelf.relative_to(self.root)), False
+                continue
+            for folder in sorted(shelf.iterdir()):
+                ours = is_digest(folder.name) and _is_folder(folder)
+                yield folder.name if ours else str(folder.relative_to(self.root)), ours
+
+    def _last_use(self, digest: str) -> float:
+        try:
+            return self.folder(digest).stat().st_mtime
+        except FileNotFoundError:  # another process removes, too
+            return math.inf
+
+    def _is_to_be_read(self, digest: str) -> bool:
+        """Whether an artifact with an unchanged stamp is hashed: disks flip bits in silence."""
+        read_at = self._read_at.get(digest)
+        if read_at is not None and time.monotonic() - read_at < TRUST_S:
+            return False
+        entries = self.manifest(digest).files.values()
+        if is_small([entry.size for entry in entries]):
+            return False  # the stamp is of the content
+        if sum(entry.size for entry in entries) <= ALWAYS_READ_BYTES:
+            return True
+        return time.time() - (self.folder(digest) / "STAMP").stat().st_mtime > TRUST_S
 
     def _seal(self, folder: Path) -> None:
         (folder / "STAMP").write_text(take_stamp(folder))
+
+    def _seal_again(self, folder: Path) -> None:
+        """Remember a good check, unless the store is an archive that nobody may write to."""
+        try:
+            self._seal(folder)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                raise
 
     def _reveal(self, staged: Path, digest: str) -> None:
         final = self.folder(digest)
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists() and self.stat_check(digest) is Health.OK:
-            os.utime(final)  # used again: starts a new grace time
-            return
+            with contextlib.suppress(FileNotFoundError):  # a collection has just taken it
+                os.utime(final)  # used again: starts a new grace time
+                return
         try:
             os.rename(staged, final)
         except OSError as error:
@@ -260,12 +418,38 @@ class LocalStore:
         with contextlib.suppress(FileNotFoundError):  # another process found it, too
             os.rename(folder, place)
 
-    def _remove(self, folder: Path) -> None:
-        with storage_errors(f"remove artifact {folder.name[:12]}"):
-            doomed = self.root / "staging" / uuid.uuid4().hex
-            doomed.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder, doomed)  # gone at once; a crash below leaves no half artifact
-            shutil.rmtree(doomed)
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _disk_size(path: Path) -> int:
+    """Bytes of all files at a path, whatever else lies there; links are not followed."""
+    if not _is_folder(path):
+        return path.lstat().st_size if path.exists() or path.is_symlink() else 0
+    return sum(
+        os.lstat(os.path.join(folder, name)).st_size
+        for folder, _, names in os.walk(path)
+        for name in names
+    )
+
+
+def _last_change(path: Path) -> float:
+    """When the youngest thing below a path was made or changed, as far as it is still there."""
+    youngest = path.lstat().st_mtime
+    if _is_folder(path):
+        for folder, folders, names in os.walk(path):
+            for name in [*folders, *names]:
+                with contextlib.suppress(FileNotFoundError):
+                    youngest = max(youngest, os.lstat(os.path.join(folder, name)).st_mtime)
+    return youngest
+
+
+def _delete(path: Path) -> None:
+    if _is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _move(folder: Path, target: Path) -> None:

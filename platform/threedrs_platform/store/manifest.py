@@ -14,6 +14,9 @@ from threedrs_platform.identity.recipes import canonical_json, sha256_file
 
 DIGEST_LENGTH = 64
 SMALL_BYTES, FEW_FILES = 1 << 16, 8
+CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+CLUTTER_PREFIXES = ("._", ".nfs")
+"""What systems leave in folders that somebody looks at: no part of an artifact."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,14 @@ def check_relative(name: str) -> None:
         raise ArtifactCorrupt(f"manifest path {name!r} leaves the artifact's folder")
 
 
+def is_digest(text: str) -> bool:
+    """Whether it may name an artifact."""
+    return len(text) == DIGEST_LENGTH and set(text) <= set("0123456789abcdef")
+
+
 def check_digest(digest: str) -> str:
     """Refuse what is not a digest before it becomes part of a path."""
-    if len(digest) != DIGEST_LENGTH or not set(digest) <= set("0123456789abcdef"):
+    if not is_digest(digest):
         raise ArtifactMissing(f"{digest!r} is not an artifact digest")
     return digest
 
@@ -115,6 +123,11 @@ def is_small(sizes: Sequence[int]) -> bool:
     return len(sizes) <= FEW_FILES and sum(sizes) <= SMALL_BYTES
 
 
+def is_clutter(name: str) -> bool:
+    """Whether a system left a file of this name."""
+    return name in CLUTTER or name.startswith(CLUTTER_PREFIXES)
+
+
 def walk_files(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """All files below a folder with their status; refuses links and special files."""
     return ((Path(path), status) for path, status in _walk(str(root)))
@@ -125,6 +138,8 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
+                if is_clutter(entry.name):
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):

@@ -8,6 +8,18 @@ from threedrs_platform.store.artifacts import ArtifactStore, LocalStore
 from threedrs_platform.store.s3 import S3Store
 
 
-def open_store(url: str, cache: Path) -> ArtifactStore:
-    """The store at a folder or an `s3://bucket/prefix`; `cache` holds checkouts of the latter."""
-    return S3Store(url, LocalStore(cache)) if url.startswith("s3://") else LocalStore(Path(url))
+def open_store(
+    url: str, cache: Path, known: bool = False, cache_bytes: int | None = None
+) -> ArtifactStore:
+    """The store at a folder or an `s3://bucket/prefix`.
+
+    Args:
+        url: where it is.
+        cache: holds checkouts of what is not in a folder.
+        known: whether somebody has met it already; else an address that nobody answers is told at
+            once.
+        cache_bytes: what of them is kept, the most recently used; None keeps all.
+    """
+    if url.startswith("s3://"):
+        return S3Store(url, LocalStore(cache), known, cache_bytes)
+    return LocalStore(Path(url))

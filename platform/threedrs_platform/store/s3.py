@@ -2,32 +2,23 @@
 
     <prefix>/blobs/ab/<sha256>          written once; many artifacts may share a file
     <prefix>/manifests/<digest>.json    written last: an artifact exists once its manifest does
-    <prefix>/pins/<digest>
+    <prefix>/{pins,quarantine}/
+    <prefix>/identity                   which store this is
 
 Objects are put with `If-None-Match: *` and a SHA-256 checksum, so two writers cannot disagree.
-Whatever is read is verified and kept in a local store.
+Whatever is read is verified and kept in a local store, which is a cache of bounded size.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from threedrs_platform.errors import (
-    ArtifactCorrupt,
-    ArtifactMissing,
-    ConfigError,
-    Fault,
-    StorageError,
-)
-from threedrs_platform.identity.recipes import sha256_file
+from threedrs_platform.errors import ArtifactCorrupt, ArtifactMissing, StorageError
+from threedrs_platform.identity.recipes import sha256_file, sha256_text
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.store.artifacts import (
     DEFAULT_GRACE_S,
@@ -36,44 +27,92 @@ from threedrs_platform.store.artifacts import (
     LocalStore,
     Published,
 )
-from threedrs_platform.store.manifest import FileEntry, Manifest, check_digest, parse_manifest
+from threedrs_platform.store.bucket import Bucket, Stored
+from threedrs_platform.store.cache import BoundedCache
+from threedrs_platform.store.manifest import (
+    FileEntry,
+    Manifest,
+    check_digest,
+    is_digest,
+    parse_manifest,
+)
 
-PARALLEL_TRANSFERS = 16
-SINGLE_PUT_LIMIT = 4 << 30
-"""S3 takes at most 5 GB in one put; larger files go up in parts."""
+DOWNLOADS = 3
+"""How often a file is fetched whose bytes are not what their hash says."""
+SHARINGS = 5
+"""How often an artifact is sent whose files others remove meanwhile."""
+IDENTITY = "identity"
 
 
 class S3Store:
     """An artifact store under `s3://bucket/prefix`, with a local store as cache."""
 
-    def __init__(self, url: str, cache: LocalStore) -> None:
-        bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise ConfigError([Fault(f"{url!r} names no bucket; write s3://bucket/prefix")])
-        self.url = url.rstrip("/")
+    is_remote = True
+
+    def __init__(
+        self, url: str, cache: LocalStore, known: bool = False, cache_bytes: int | None = None
+    ) -> None:
+        """A store.
+
+        Args:
+            url: `s3://bucket/prefix`
+            cache: where checkouts are kept.
+            known: whether the bucket has answered somebody before.
+            cache_bytes: how much of it is kept; None keeps all.
+        """
+        self.bucket = Bucket(url, known)
+        self.url = self.bucket.url
         self.cache = cache
-        self._bucket, self._prefix = bucket, prefix.strip("/")
-        self._client = _client()
+        self._bounds = BoundedCache(cache, cache_bytes)
 
     def publish(self, folder: Path) -> Published:
-        """Store locally, send the files that the bucket lacks, then the manifest."""
-        published = self.cache.publish(folder)
-        manifest = self.cache.manifest(published.digest)
-        root = self.cache.folder(published.digest) / "files"
-        with self._reaching(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            list(pool.map(lambda item: self._send(root / item[0], item[1]), manifest.files.items()))
-            self._put(self._manifest_key(published.digest), manifest.content(), published.digest)
+        """Store locally, then share."""
+        published = self.take(folder)
+        self.share(published.digest)
         return published
+
+    def take(self, folder: Path) -> Published:
+        """Store in the cache, pinned until it is shared."""
+        published = self.cache.publish(folder)
+        self.cache.pin(published.digest)
+        return published
+
+    def share(self, digest: str) -> None:
+        """Send the files that the bucket lacks, then the manifest.
+
+        What the bucket has already is made young, for a collection may be about to remove it; and
+        what one has removed meanwhile is sent again.
+        """
+        root = self.cache.checkout(digest)
+        manifest = self.cache.manifest(digest)
+        items = list(manifest.files.items())
+        for _ in range(SHARINGS):
+            new = self.bucket.each(lambda item: self._send(root / item[0], item[1]), items)
+            name = _manifest_name(digest)
+            if not self.bucket.put(name, manifest.content(), digest) and not self.bucket.touch(
+                name
+            ):
+                continue
+            used_again = [entry for (_, entry), sent in zip(items, new, strict=True) if not sent]
+            if all(self.bucket.each(self._has, used_again)):
+                self.cache.pin(digest, pinned=False)
+                return
+        raise StorageError(f"cannot use {self.url}: others remove what is published to it")
 
     def checkout(self, digest: str) -> Path:
         """The cached copy, fetched and verified if it is not there."""
+        self._bounds.hold(digest)
         if self.cache.stat_check(digest) is not Health.OK:
             self._fetch(digest)
         return self.cache.checkout(digest)
 
+    def release(self, digest: str) -> None:
+        """Let the cached copy make room for others."""
+        self._bounds.release(digest)
+
     def contains(self, digest: str) -> bool:
         """Whether the bucket has the manifest."""
-        return self._head(self._manifest_key(check_digest(digest))) is not None
+        return self.bucket.look(_manifest_name(check_digest(digest))) is not None
 
     def stat_check(self, digest: str) -> Health:
         """Whether the manifest is there; what lies in the cache is checked by its stamps."""
@@ -86,208 +125,185 @@ class S3Store:
     def verify(self, digest: str) -> Health:
         """Read every byte in the bucket. A corrupt artifact's manifest is moved to quarantine."""
         try:
-            manifest = self._manifest(digest)
+            manifest = self.manifest(digest)
         except ArtifactMissing:
             return Health.MISSING
         except ArtifactCorrupt:
-            return self._quarantine(digest)
-        with self._reaching(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-            intact = all(pool.map(self._is_intact, manifest.files.values()))
-        return Health.OK if intact else self._quarantine(digest)
+            return self._quarantine(digest, [])
+        entries = list(manifest.files.values())
+        intact = self.bucket.each(self._is_intact, entries)
+        bad = [entry for entry, good in zip(entries, intact, strict=True) if not good]
+        return self._quarantine(digest, bad) if bad else Health.OK
 
     def digests(self) -> Iterator[str]:
         """Digests of all manifests."""
-        for key, _ in self._list("manifests/"):
-            yield key.rpartition("/")[2].removesuffix(".json")
+        yield from sorted(self._manifests())
 
     def pin(self, digest: str, pinned: bool = True) -> None:
         """Put or delete a pin object."""
-        key = self._key(f"pins/{check_digest(digest)}")
-        with self._reaching():
-            if pinned:
-                self._client.put_object(Bucket=self._bucket, Key=key, Body=b"")
-            else:
-                self._client.delete_object(Bucket=self._bucket, Key=key)
+        name = f"pins/{check_digest(digest)}"
+        if pinned:
+            self.bucket.put_mark(name)
+        else:
+            self.bucket.delete(name)
+
+    def identity(self, make: bool = True) -> str | None:
+        """The store's random name; the first who asks writes it."""
+        found = self.bucket.read(IDENTITY)
+        if found is None and make:
+            chosen = uuid.uuid4().hex
+            self.bucket.put(IDENTITY, chosen.encode(), sha256_text(chosen))
+            found = self.bucket.read(IDENTITY)
+        return None if found is None else found.decode("ascii", "replace")
 
     def gc(self, keep: set[str], grace_s: float = DEFAULT_GRACE_S, apply: bool = False) -> Garbage:
-        """Drop manifests first, then the blobs that no manifest names any more."""
-        kept = keep | {key.rpartition("/")[2] for key, _ in self._list("pins/")}
-        manifests = dict(self._list("manifests/"))
+        """Drop manifests first, then the blobs that no manifest names any more.
+
+        Others publish meanwhile, and make young what they use again: what is no longer as it was
+        listed is spared, and which blobs are named is asked after the last manifest was dropped.
+        """
         old = time.time() - grace_s
-        named = {key: key.rpartition("/")[2].removesuffix(".json") for key in manifests}
-        doomed = [
-            key for key, about in manifests.items() if named[key] not in kept and about[1] < old
-        ]
-        living: set[str] = set()
-        for key in manifests.keys() - set(doomed):
-            living |= {entry.sha256 for entry in self._manifest(named[key]).files.values()}
-        blobs = {
-            key: about[0]
-            for key, about in self._list("blobs/")
-            if key.rpartition("/")[2] not in living and about[1] < old
+        kept = keep | {name.rpartition("/")[2] for name, _ in self.bucket.list("pins/")}
+        blobs = {name: about for name, about in self.bucket.list("blobs/") if about.modified < old}
+        manifests = self._manifests()
+        doomed = [d for d, about in manifests.items() if d not in kept and about.modified < old]
+        if apply:
+            dropped = self._drop({_manifest_name(digest): manifests[digest] for digest in doomed})
+            doomed = [digest for digest in doomed if _manifest_name(digest) in dropped]
+            manifests = self._manifests() | {digest: manifests[digest] for digest in doomed}
+        living = self._named_files(manifests.keys() - set(doomed))
+        unnamed = {
+            name: about for name, about in blobs.items() if name.rpartition("/")[2] not in living
         }
         if apply:
-            for key in [*doomed, *blobs]:  # manifests first: none ever names a blob that is gone
-                with self._reaching():
-                    self._client.delete_object(Bucket=self._bucket, Key=key)
-        num_kept = sum(named[key] in kept for key in manifests)
-        in_grace = len(manifests) - len(doomed) - num_kept
-        garbage = tuple(sorted(named[key] for key in doomed))
-        return Garbage(garbage, sum(blobs.values()), num_kept, in_grace)
+            unnamed = self._drop(unnamed)
+        leftovers = {n: a for n, a in self.bucket.list("quarantine/") if a.modified < old}
+        local = self.cache.sweep(grace_s, apply)
+        if apply:
+            for name in leftovers:
+                self.bucket.delete(name)
+        num_kept = sum(digest in kept for digest in manifests)
+        return Garbage(
+            tuple(sorted(doomed)),
+            sum(about.size for about in unnamed.values()),
+            num_kept,
+            len(manifests) - len(doomed) - num_kept,
+            len(leftovers) + local.leftovers,
+            sum(about.size for about in leftovers.values()) + local.leftover_bytes,
+            local.ignored,
+        )
 
-    def _send(self, file: Path, entry: FileEntry) -> None:
-        key = self._blob_key(entry.sha256)
-        known = self._head(key)
-        if known is not None and known == entry.size:
-            return
-        if entry.size > SINGLE_PUT_LIMIT:
-            extra = {"ChecksumAlgorithm": "SHA256"}
-            # An upload in parts knows no `If-None-Match`; a second writer puts the same bytes.
-            self._client.upload_file(str(file), self._bucket, key, ExtraArgs=extra)
-            return
-        with file.open("rb") as content:
-            self._put(key, content, entry.sha256)
+    def manifest(self, digest: str) -> Manifest:
+        """An artifact's manifest in the bucket, held against its digest."""
+        content = self.bucket.read(_manifest_name(check_digest(digest)))
+        if content is None:
+            raise ArtifactMissing(f"artifact {digest[:12]} is not in {self.url}")
+        return parse_manifest(content, digest)
 
-    def _put(self, key: str, content: Any, sha256: str) -> None:
-        """Create an object; one that is there already has the same content."""
-        from botocore.exceptions import ClientError
+    def _send(self, file: Path, entry: FileEntry) -> bool:
+        """Put a file unless it is there; whether it was put."""
+        name = _blob_name(entry)
+        known = self.bucket.look(name)
+        if known is not None and known.size == entry.size and self.bucket.touch(name):
+            return False
+        if known is not None and known.size != entry.size:
+            self.bucket.delete(name)  # cut off by somebody; a put would leave it as it is
+        return self.bucket.put(name, file, entry.sha256)
 
-        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
-        try:
-            self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=content, ChecksumSHA256=checksum, IfNoneMatch="*"
-            )
-        except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 412:  # it is there already
-                raise
+    def _has(self, entry: FileEntry) -> bool:
+        return self.bucket.look(_blob_name(entry)) is not None
+
+    def _drop(self, listed: dict[str, Stored]) -> dict[str, Stored]:
+        """Delete objects that were not used since they were listed; those that were deleted."""
+
+        def drop(name: str) -> bool:
+            now = self.bucket.look(name)
+            if now is None or now.modified > listed[name].modified:
+                return False
+            self.bucket.delete(name)
+            return True
+
+        dropped = self.bucket.each(drop, list(listed))
+        return {name: listed[name] for name, gone in zip(listed, dropped, strict=True) if gone}
+
+    def _manifests(self) -> dict[str, Stored]:
+        """All manifests by digest; what is none is none of ours."""
+        named = {
+            name.rpartition("/")[2].removesuffix(".json"): about
+            for name, about in self.bucket.list("manifests/")
+        }
+        return {digest: about for digest, about in named.items() if is_digest(digest)}
+
+    def _named_files(self, digests: set[str]) -> set[str]:
+        def read(digest: str) -> set[str]:
+            try:
+                return {entry.sha256 for entry in self.manifest(digest).files.values()}
+            except (ArtifactMissing, ArtifactCorrupt):
+                return set()  # gone meanwhile, or for `verify` to find
+
+        return set().union(*self.bucket.each(read, sorted(digests)))
 
     def _fetch(self, digest: str) -> None:
-        manifest = self._manifest(digest)
+        manifest = self.manifest(digest)
+        self._bounds.make_room(manifest.size)
         with storage_errors(f"fetch artifact {digest[:12]} to {self.cache.root}"):
             staged = self.cache.root / "staging" / uuid.uuid4().hex
             staged.mkdir(parents=True)
             try:
-                with self._reaching(), ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool:
-                    items = manifest.files.items()
-                    list(pool.map(lambda item: self._get(staged / "files", *item), items))
+                items = list(manifest.files.items())
+                self.bucket.each(lambda item: self._get(staged / "files", *item), items)
                 (staged / "files").mkdir(exist_ok=True)
                 (staged / "MANIFEST.json").write_bytes(manifest.content())
                 self.cache.adopt(staged, digest)
-            except ArtifactCorrupt:
-                self._quarantine(digest)
+            except ArtifactCorrupt as error:
+                if self.verify(digest) is Health.OK:
+                    raise StorageError(f"{error}; the bucket's own bytes are sound") from error
                 raise
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
 
     def _get(self, root: Path, name: str, entry: FileEntry) -> None:
-        from botocore.exceptions import ClientError
-
+        """Download a file, again if it comes with other bytes than it has."""
         target = root / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._client.download_file(self._bucket, self._blob_key(entry.sha256), str(target))
-        except ClientError as error:
-            if _is_missing(error):
-                raise ArtifactMissing(f"{self.url} lacks the file {name} of an artifact") from error
-            raise
-        if sha256_file(target) != entry.sha256:
-            raise ArtifactCorrupt(f"{self.url}: file {name} does not match its hash")
-        target.chmod(0o444)
+        for _ in range(DOWNLOADS):
+            if not self.bucket.download(_blob_name(entry), target):
+                raise ArtifactMissing(f"{self.url} lacks the file {name} of an artifact")
+            if sha256_file(target) == entry.sha256:
+                target.chmod(0o444)
+                return
+        raise ArtifactCorrupt(f"{self.url}: file {name} does not match its hash")
 
     def _is_intact(self, entry: FileEntry) -> bool:
-        import hashlib
+        """Whether the bucket's bytes are right; what was damaged on the way to here proves nothing.
 
-        from botocore.exceptions import ClientError
-
-        digest = hashlib.sha256()
-        try:
-            body = self._client.get_object(Bucket=self._bucket, Key=self._blob_key(entry.sha256))
-        except ClientError as error:
-            if _is_missing(error):
+        Raises:
+            StorageError: they come damaged each time.
+        """
+        for _ in range(DOWNLOADS):
+            reading = self.bucket.read_hash(_blob_name(entry))
+            if reading is None:
                 return False
-            raise
-        for block in body["Body"].iter_chunks(1 << 20):
-            digest.update(block)
-        return digest.hexdigest() == entry.sha256
+            if reading.sha256 == entry.sha256:
+                return True
+            if reading.is_what_is_stored:
+                return False
+        raise StorageError(
+            f"cannot use {self.url}: {DOWNLOADS} times this machine received other bytes than the "
+            "bucket says it sent; what lies between damages them"
+        )
 
-    def _quarantine(self, digest: str) -> Health:
-        """Hide an artifact: its blobs are suspect, so those that do not match go too."""
-        with self._reaching():
-            source = self._manifest_key(digest)
-            place = self._key(f"quarantine/{digest}.{uuid.uuid4().hex[:8]}.json")
-            copy = {"Bucket": self._bucket, "Key": source}
-            with contextlib.suppress(ArtifactCorrupt):
-                for entry in self._manifest(digest).files.values():
-                    if not self._is_intact(entry):
-                        key = self._blob_key(entry.sha256)
-                        self._client.delete_object(Bucket=self._bucket, Key=key)
-            self._client.copy_object(Bucket=self._bucket, Key=place, CopySource=copy)
-            self._client.delete_object(Bucket=self._bucket, Key=source)
+    def _quarantine(self, digest: str, bad: list[FileEntry]) -> Health:
+        """Hide an artifact, and remove those of its blobs that are wrong."""
+        for entry in bad:
+            self.bucket.delete(_blob_name(entry))
+        place = f"quarantine/{digest}.{uuid.uuid4().hex[:8]}.json"
+        self.bucket.move(_manifest_name(digest), place)
         return Health.CORRUPT
 
-    def _manifest(self, digest: str) -> Manifest:
-        from botocore.exceptions import ClientError
 
-        with self._reaching():
-            try:
-                key = self._manifest_key(check_digest(digest))
-                body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                if _is_missing(error):
-                    raise ArtifactMissing(f"artifact {digest[:12]} is not in {self.url}") from error
-                raise
-        return parse_manifest(body, digest)
-
-    def _head(self, key: str) -> int | None:
-        """Size of an object, None if there is none."""
-        from botocore.exceptions import ClientError
-
-        with self._reaching():
-            try:
-                return int(self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
-            except ClientError as error:
-                if _is_missing(error):
-                    return None
-                raise
-
-    def _list(self, folder: str) -> Iterator[tuple[str, tuple[int, float]]]:
-        """Key, size and time of all objects of a folder."""
-        with self._reaching():
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=self._key(folder)):
-                for item in page.get("Contents", ()):
-                    yield item["Key"], (item["Size"], item["LastModified"].timestamp())
-
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}" if self._prefix else name
-
-    def _blob_key(self, sha256: str) -> str:
-        return self._key(f"blobs/{sha256[:2]}/{sha256}")
-
-    def _manifest_key(self, digest: str) -> str:
-        return self._key(f"manifests/{digest}.json")
-
-    @contextlib.contextmanager
-    def _reaching(self) -> Iterator[None]:
-        """Turn an unreachable or forbidden bucket into a `StorageError`. Shows no credentials."""
-        from boto3.exceptions import Boto3Error
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (BotoCoreError, ClientError, Boto3Error) as error:
-            raise StorageError(f"cannot use {self.url}: {error}") from error
+def _blob_name(entry: FileEntry) -> str:
+    return f"blobs/{entry.sha256[:2]}/{entry.sha256}"
 
 
-def _client() -> Any:
-    """An S3 client; endpoint, region and credentials come from boto3's usual environment."""
-    import boto3
-    from botocore.config import Config as BotoConfig
-
-    retries = {"max_attempts": 5, "mode": "standard"}
-    pool = BotoConfig(retries=retries, max_pool_connections=PARALLEL_TRANSFERS)
-    return boto3.client("s3", config=pool)
-
-
-def _is_missing(error: Any) -> bool:
-    return error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound")
+def _manifest_name(digest: str) -> str:
+    return f"manifests/{digest}.json"

@@ -1,8 +1,9 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from threedrs_platform.compute import attempts
 from threedrs_platform.compute.attempts import (
     AttemptReport,
     AttemptRequest,
@@ -216,3 +217,37 @@ def test_errors_are_classified(error: BaseException, failure: FailureClass) -> N
 def test_a_full_disk_told_by_a_library_names_its_cure() -> None:
     error = RuntimeError("Error while serializing: No space left on device (os error 28)")
     assert describe(error) == str(storage_error(OSError(28, ""), "write"))
+
+
+class Shared(LocalStore):
+    """A store whose second half is out of reach for a while."""
+
+    is_remote = True
+    refusals = 0
+    shared: ClassVar[list[str]] = []
+
+    def share(self, digest: str) -> None:
+        self.checkout(digest)
+        if Shared.refusals:
+            Shared.refusals -= 1
+            raise StorageError("cannot use s3://bucket: 503")
+        Shared.shared.append(digest)
+
+
+def test_what_could_not_be_uploaded_is_uploaded_by_the_next_attempt_and_not_made_again(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = Shared(store.root)
+    monkeypatch.setattr(attempts, "_open_store", lambda address: remote)
+    monkeypatch.setattr(Shared, "refusals", 1)
+    first = run(store, "measure", params={"value": 3.0})
+    assert first.failure is FailureClass.STORAGE
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts, "load_entry", lambda entry: pytest.fail("it was made again"))
+        second = run(store, "measure", 2, params={"value": 3.0})
+    assert second.digest is not None and Shared.shared == [second.digest]
+    assert [metric.value for metric in second.metrics] == [3.0]
+    assert len(second.scores) == 2 and len(second.curves) == 3
+    assert second.warnings == ("this is a fake",)
+    corrupt_file(remote.checkout(second.digest).parent / "MANIFEST.json")
+    assert run(store, "measure", 3, params={"value": 3.0}).digest == second.digest

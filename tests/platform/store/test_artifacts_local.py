@@ -200,3 +200,73 @@ def test_a_manifest_survives_being_written_down() -> None:
     manifest = Manifest({"a": FileEntry(3, "f" * 64)})
     assert parse_manifest(manifest.content(), manifest.digest()) == manifest
     assert manifest.size == 3
+
+
+def rot(file: Path) -> None:
+    """Flip a byte and leave all else of the file as it was."""
+    times = file.stat()
+    corrupt_file(file)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_flipped_bit_with_the_old_time_is_found_by_the_next_process_that_reads_it(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    digest = publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
+    rot(file_of(store, digest, "a"))
+    another_process = LocalStore(store.root)
+    assert another_process.stat_check(digest) is Health.OK  # a plan reads no content
+    with pytest.raises(ArtifactCorrupt):
+        another_process.checkout(digest)
+
+
+def test_a_large_artifact_is_read_once_a_day(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "ALWAYS_READ_BYTES", 1)
+    digest = publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
+    file = file_of(store, digest, "a")
+    rot(file)
+    assert LocalStore(store.root).checkout(digest) == file.parent
+    os.utime(file.parent.parent / "STAMP", (1, 1))
+    with pytest.raises(ArtifactCorrupt):
+        LocalStore(store.root).checkout(digest)
+
+
+def test_a_damaged_stamp_is_made_again(store: LocalStore, tmp_path: Path) -> None:
+    digest = publish(store, tmp_path, a="1")
+    (store.folder(digest) / "STAMP").write_bytes(b"\xff\x80")
+    assert store.stat_check(digest) is Health.OK
+
+
+def test_an_artifact_that_is_published_again_while_it_is_collected_stays(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = publish(store, tmp_path, a="1")
+    os.utime(store.folder(digest), (1, 1))
+    size = LocalStore.size
+
+    def published_meanwhile(self: LocalStore, each: str) -> int:
+        assert publish(LocalStore(store.root), tmp_path, a="1") == each
+        return size(self, each)
+
+    monkeypatch.setattr(LocalStore, "size", published_meanwhile)
+    assert store.gc(set(), grace_s=3600, apply=True).digests == ()
+    assert store.verify(digest) is Health.OK
+
+
+def test_what_interrupted_processes_left_goes_by_its_age(store: LocalStore, tmp_path: Path) -> None:
+    for name in ("staging", "quarantine"):
+        for age in ("old", "young"):
+            (store.root / name / age / "files").mkdir(parents=True)
+        for path in (store.root / name / "old" / "files", store.root / name / "old"):
+            os.utime(path, (1, 1))
+    assert store.gc(set(), grace_s=3600).leftovers == 2
+    assert store.gc(set(), grace_s=3600, apply=True).leftovers == 2
+    assert not list(store.root.glob("*/old")) and len(list(store.root.glob("*/young"))) == 2
+
+
+def test_a_store_keeps_its_name(store: LocalStore) -> None:
+    assert store.identity(make=False) is None
+    name = store.identity()
+    assert name and LocalStore(store.root).identity() == name

@@ -1,13 +1,19 @@
 """`verify` and `gc`: what they find, what they spare, what they say."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from threedrs_platform import diagnosis
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import sqlite_url
+from threedrs_platform.errors import ConfigError
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli import main
 from threedrs_workflows.testing.engine_bench import Engine
 
@@ -69,3 +75,55 @@ def test_scratch_of_unfinished_steps_stays(
 def test_a_workspace_that_is_not_there_yet_has_the_disk_above_it(tmp_path: Path) -> None:
     finding = diagnosis._disk(tmp_path / "not" / "there")
     assert "GB free" in finding.message
+
+
+def test_artifacts_of_a_run_that_can_be_resumed_are_kept(
+    done: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with done.workspace.database.write() as connection:
+        connection.execute(update(schema.runs).values(state="interrupted"))
+    kept = call(capsys, done, "gc", "--older-than", "0", "--keep-runs", "0", "--apply")[1]
+    assert (kept["kept"], kept["artifacts"]) == (1, [])
+
+
+def test_foreign_files_in_the_store_are_told_and_stop_nothing(
+    done: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = done.artifact("noop").parent
+    (folder / "files" / ".DS_Store").write_text("Finder was here")
+    (folder.parent / ".DS_Store").write_text("and here")
+    (folder.parent.parent / "link").symlink_to("/")
+    (folder.parent / ("0" * 64)).symlink_to("/")
+    assert call(capsys, done, "verify", "--deep")[0] == 0
+    content = call(capsys, done, "gc", "--older-than", "0", "--keep-runs", "0", "--apply")[1]
+    shelf = folder.parent.name
+    assert content["ignored"] == [
+        f"objects/{shelf}/.DS_Store",
+        f"objects/{shelf}/{'0' * 64}",
+        "objects/link",
+    ]
+    assert content["artifacts"] == [folder.name] and Path("/etc").is_dir()
+
+
+def test_a_second_store_on_one_database_is_refused(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "shared.db")
+    with find_workspace(str(tmp_path / "a"), url, environment={}) as first:
+        first.claim_store()
+    (tmp_path / "a").rename(tmp_path / "moved")
+    with find_workspace(str(tmp_path / "moved"), url, environment={}) as moved:
+        moved.claim_store()
+    with find_workspace(str(tmp_path / "b"), url, environment={}) as second:
+        with pytest.raises(ConfigError, match=r"another store than .*/b/artifacts"):
+            second.claim_store()
+        second.claim_store(adopt=True)
+        second.claim_store()
+
+
+def test_a_workspace_whose_artifacts_were_removed_goes_on(tmp_path: Path) -> None:
+    with find_workspace(str(tmp_path / "a"), environment={}) as first:
+        first.claim_store()
+    shutil.rmtree(tmp_path / "a" / "artifacts")
+    with find_workspace(str(tmp_path / "a"), environment={}) as again:
+        again.claim_store()
+    with find_workspace(str(tmp_path / "a"), environment={}) as once_more:
+        once_more.claim_store()

@@ -19,7 +19,8 @@ examples:
   workflows gc                              what would go
   workflows gc --keep-runs 5 --older-than 7d --apply
 
-Kept are the artifacts of the newest runs, of running runs, of recent steps, and pinned ones.
+Kept are the artifacts of the newest runs, of all that run or can be resumed, of recent steps, and
+pinned ones. What interrupted processes left, and what was set aside as damaged, goes by its age.
 Results in the database are never removed.
 """
 
@@ -53,7 +54,11 @@ def run(args: argparse.Namespace) -> int:
         f"{verb} {len(garbage.digests)} artifacts ({garbage.size / 1e6:.1f} MB) and "
         f"{len(scratch)} scratch folders; {garbage.kept} kept, {garbage.in_grace} too young"
     )
-    if not args.apply and (garbage.digests or scratch):
+    if garbage.leftovers:
+        text += f"; {verb} {garbage.leftovers} leftovers ({garbage.leftover_bytes / 1e6:.1f} MB)"
+    if garbage.ignored:
+        text += f"; no artifacts, left alone: {', '.join(garbage.ignored)}"
+    if not args.apply and (garbage.digests or scratch or garbage.leftovers):
         text += "; do it with --apply"
     content = {
         "applied": args.apply,
@@ -62,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
         "scratch": [folder.name for folder in scratch],
         "kept": garbage.kept,
         "in_grace": garbage.in_grace,
+        "leftovers": garbage.leftovers,
+        "leftover_bytes": garbage.leftover_bytes,
+        "ignored": list(garbage.ignored),
     }
     emit(args, content, text)
     return 0

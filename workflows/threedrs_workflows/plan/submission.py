@@ -22,7 +22,12 @@ def plan_cells(workspace: Workspace, cells: Sequence[Cell], refresh: Collection[
 
 
 def record(workspace: Workspace, submission: Submission, plan: Plan) -> str:
-    """Write a plan down as a run; returns the run's id."""
+    """Write a plan down as a run; returns the run's id.
+
+    Raises:
+        ConfigError: the database keeps its artifacts in another store.
+    """
+    workspace.claim_store()
     _remember_code(workspace, plan)
     return workspace.runs.submit(submission, plan.cells, plan.links, plan.entries())
 
