@@ -13,7 +13,7 @@ from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.grounding import GroundingConfig
 from threedrs_components.objectives.settings import Direction, ObjectiveSettings
 from threedrs_components.objectives.text import TextConfig
-from threedrs_platform.config import CONDUCT, Config
+from threedrs_platform.config import Config
 from threedrs_platform.config.kinds import Chosen, choose
 
 
@@ -37,16 +37,16 @@ class ObjectivesConfig(Config):
             if each.is_on and (has_teacher or not each.reads_teacher)
         )
 
-    def taking_part(self, *, has_teacher: bool) -> dict[str, Any]:
-        """JSON values of what has an effect.
+    def taking_part(self, losses: Mapping[str, Any], *, has_teacher: bool) -> dict[str, Any]:
+        """Those JSON values of all objectives, by name, that have an effect.
 
         Of an objective that is off the weight 0 is left, of one that lacks its teacher nothing.
         """
-        active = self.active(has_teacher=has_teacher)
+        active = {each.name for each in self.active(has_teacher=has_teacher)}
         return {
-            each.name: each.canonical(without=(CONDUCT,)) if each in active else {"weight": 0.0}
+            each.name: losses[each.name] if each.name in active else {"weight": 0.0}
             for each in self.objectives()
-            if each in active or not each.reads_teacher
+            if each.name in active or not each.reads_teacher
         }
 
 

@@ -34,6 +34,7 @@ from threedrs_workflows.grid.names import axis_values, cell_name
 from threedrs_workflows.grid.start import Workbench, base_tree
 from threedrs_workflows.grid.tune_arms import Tuning, make_tuning, section_faults
 from threedrs_workflows.grid.where import parse_where
+from threedrs_workflows.written import Written
 
 OTHER_METRICS = (
     "probe",
@@ -94,6 +95,8 @@ class GridCells:
     price: Price | None = None
     tuning: Tuning | None = None
     """What `workflows tune` would do, if the file has a section for it."""
+    written: Written = field(default_factory=Written, compare=False, repr=False)
+    """What was written of the cells' sections, which they share."""
 
     def compared_to(self) -> GridCell | None:
         """The cell that others are compared to, if it is among them."""
@@ -167,6 +170,7 @@ def expand(
         grid.file.budget.gpu_hours if grid.file.budget else None,
         grid.file.price,
         tuning,
+        bench.written,
     )
 
 
@@ -289,7 +293,7 @@ class _Assembly:
     def _canonical(self, draft: Draft) -> dict[str, Any]:
         experiment = self.bench.build(draft.choices).experiment
         assert experiment is not None
-        return canonical_experiment(experiment)
+        return canonical_experiment(experiment, self.bench.written)
 
     def _cell(
         self,

@@ -14,6 +14,7 @@ from threedrs_workflows.experiment import Experiment, experiment_id
 from threedrs_workflows.grid.axes import Assignment
 from threedrs_workflows.grid.file import ReadGrid, undotted_twice
 from threedrs_workflows.grid.presets import load_preset
+from threedrs_workflows.written import Written
 
 STARTING_POINT = {"scenes", "students", "student"}
 """What a base without a preset has to give itself."""
@@ -99,10 +100,13 @@ class Built:
 
 @dataclass
 class Workbench:
-    """Builds cells on a base; the same assignment is built once."""
+    """Builds cells on a base; the same assignment is built once, and so is an equal section."""
 
     base: Tree
+    written: Written = field(default_factory=Written)
     _built: dict[tuple[Any, ...], Built] = field(default_factory=dict)
+    _sections: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """Sections that were sound in some cell, by name and text of their data."""
 
     def build(self, choices: Assignment) -> Built:
         """The experiment with these choices."""
@@ -115,10 +119,20 @@ class Workbench:
         data = self.base.data
         for path, choice in choices.items():
             data = put_in(data, split_path(path), choice.value)
-        experiment, faults = Tree(data).build(Experiment)
-        if experiment is not None and not faults:
-            return Built(experiment, experiment.canonical())
-        return Built(None, data)
+        names = {name: (name, self._text(value)) for name, value in data.items()}
+        known = {name: self._sections.get(key, data[name]) for name, key in names.items()}
+        # What was sound in another cell is so here; how sections fit together is looked at anew.
+        experiment, faults = Tree(known).build(Experiment)
+        if experiment is None or faults:
+            return Built(None, data)
+        for name in Experiment.model_fields:
+            key = names.get(name, (name, ""))
+            # An equal object, which pydantic has copied: cells that share it are told apart sooner.
+            experiment.__dict__[name] = self._sections.setdefault(key, getattr(experiment, name))
+        return Built(experiment, self.written.canonical(experiment))
+
+    def _text(self, value: Any) -> str:
+        return self.written.once("text", lambda: repr(value), value)
 
     def faults(self, choices: Assignment) -> list[Fault]:
         """What is wrong with these choices, each fault where the value was written."""
@@ -135,7 +149,9 @@ class Workbench:
         """Identity of the cell with these choices, which must be without fault."""
         experiment = self.build(choices).experiment
         assert experiment is not None
-        return experiment_id(experiment)
+        return self.written.once(
+            "id", lambda: experiment_id(experiment, self.written), experiment
+        )
 
     def path_fault(self, path: str) -> str | None:
         """Why a dotted name is no setting; None when it is one."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder
 from threedrs_components.benchmarks.annotations import bare_scene
+from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.record_files import read_table
+from threedrs_components.scenes.registry import ScenesConfig
 from threedrs_platform.errors import DataError
-from threedrs_workflows.experiment import Experiment
 
 KEYS = ("scene_id", "scene", "scene_name", "video")
 """Under which the records of annotation files name their scene."""
@@ -22,7 +24,19 @@ _NAMED = re.compile(rb'"(?:%s)"\s*:\s*"([^"\\]+)"' % "|".join(KEYS).encode())
 TRAINED_ON = "train"
 
 
-def annotated_scenes(experiment: Experiment) -> tuple[str, ...] | None:
+class Annotated(Protocol):
+    """The sections that decide which annotation files are read: an experiment has them."""
+
+    @property
+    def scenes(self) -> ScenesConfig:
+        """What is annotated."""
+
+    @property
+    def benchmarks(self) -> BenchmarksConfig:
+        """Whose annotations."""
+
+
+def annotated_scenes(experiment: Annotated) -> tuple[str, ...] | None:
     """Scene ids, sorted, of the splits that are trained on and evaluated.
 
     None is all scenes: they are all annotated, or the annotations are not here or name none.
@@ -42,7 +56,7 @@ def annotated_scenes(experiment: Experiment) -> tuple[str, ...] | None:
     return tuple(sorted(found)) or None
 
 
-def record_files(experiment: Experiment) -> list[Path]:
+def record_files(experiment: Annotated) -> list[Path]:
     """Files outside with the records of the splits that are trained on and evaluated."""
     benchmarks = experiment.benchmarks
     if benchmarks.annotations is None:

@@ -13,7 +13,8 @@ from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, GridCells
 from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.grid.packages import refuse_missing_readers
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.plan.cell_steps import StepMaker
+from threedrs_workflows.written import Written
 
 
 def bind_cells(
@@ -34,7 +35,8 @@ def bind_cells(
     """
     refuse_missing_readers(cell.experiment for cell in grid.cells)
     digests.absent = absent = dict[str, str]()
-    cells = tuple(bind_cell(cell, seed, digests) for seed in grid.seeds for cell in grid.cells)
+    binder = _Binder(digests, grid.written)
+    cells = tuple(binder.cell(cell, seed) for seed in grid.seeds for cell in grid.cells)
     if absent and need_data:
         sources = data_sources(grid)
         raise ConfigError(
@@ -62,9 +64,24 @@ def told_source(sources: Mapping[str, str], setting: str) -> str:
 
 def bind_cell(cell: GridCell, seed: int, digests: FileDigests) -> Cell:
     """A cell under one seed, with its steps."""
-    experiment = cell.experiment.model_copy(update={"seed": seed})
-    steps = with_resources(cell_steps(experiment, seed, digests), cell.resources)
-    return Cell(cell.cell_id, cell.name, seed, canonical_experiment(experiment), steps, cell.label)
+    return _Binder(digests, Written()).cell(cell, seed)
+
+
+class _Binder:
+    """Gives cells their steps; what cells share stays one object."""
+
+    def __init__(self, digests: FileDigests, written: Written) -> None:
+        self._steps, self._written = StepMaker(digests, written), written
+        self._chosen: dict[tuple[tuple[str, StepResources], ...], _WithResources] = {}
+
+    def cell(self, cell: GridCell, seed: int) -> Cell:
+        """A cell under one seed, with its steps."""
+        resources = tuple(cell.resources.items())
+        if resources not in self._chosen:
+            self._chosen[resources] = _WithResources(cell.resources)
+        steps = self._chosen[resources].steps(self._steps.steps(cell.experiment, seed))
+        params = canonical_experiment(cell.experiment, self._written)
+        return Cell(cell.cell_id, cell.name, seed, params, steps, cell.label)
 
 
 def with_resources(
@@ -75,25 +92,37 @@ def with_resources(
     A step with a GPU gets another key: the same sums come out a little different there. A rehearsal
     on pretended GPUs has keys of its own.
     """
-    if not resources:
-        return dict(steps)
-    done: dict[int, StepSpec] = {}
+    return _WithResources(resources).steps(steps)
 
-    def change(step: StepSpec) -> StepSpec:
-        if id(step) not in done:
-            inputs = {name: change(read) for name, read in step.inputs.items()}
-            named = resources.get(step.kind)
-            chosen = named.over(step.resources) if named else step.resources
-            done[id(step)] = replace(
-                step,
-                inputs=inputs,
-                resources=chosen,
-                numerics=_numerics(chosen, step),
-                settings={**step.settings, **_told(chosen)},
-            )
-        return done[id(step)]
 
-    return {role: change(step) for role, step in steps.items()}
+class _WithResources:
+    """Gives steps the resources of their kind, each step once."""
+
+    def __init__(self, resources: Mapping[str, StepResources]) -> None:
+        self._resources = resources
+        self._done: dict[int, tuple[StepSpec, StepSpec]] = {}
+        """What was made of a step by the step's id, and the step, whose id it is while it lives."""
+
+    def steps(self, steps: Mapping[str, StepSpec]) -> dict[str, StepSpec]:
+        """All of them by role."""
+        if not self._resources:
+            return dict(steps)
+        return {role: self._change(step) for role, step in steps.items()}
+
+    def _change(self, step: StepSpec) -> StepSpec:
+        if id(step) in self._done:
+            return self._done[id(step)][0]
+        named = self._resources.get(step.kind)
+        chosen = named.over(step.resources) if named else step.resources
+        changed = replace(
+            step,
+            inputs={name: self._change(read) for name, read in step.inputs.items()},
+            resources=chosen,
+            numerics=_numerics(chosen, step),
+            settings={**step.settings, **_told(chosen)},
+        )
+        self._done[id(step)] = (changed, step)
+        return changed
 
 
 def _numerics(chosen: Resources, step: StepSpec) -> str:

@@ -6,13 +6,24 @@ so that cells share all that they can: scenes, teachers and features are made on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.metrics.meteor.data import ABSENT, installed_versions
-from threedrs_components.objectives.registry import choose_objectives
+from threedrs_components.pretraining.registry import pretraining_of
+from threedrs_components.pretraining.student_config import MicroPretrainingConfig
+from threedrs_components.pretraining.teacher_config import TeacherRecipe
+from threedrs_components.probing.config import ProbeConfig
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.registry import ScenesConfig
 from threedrs_components.scenes.settings import Role
+from threedrs_components.students.registry import StudentConfig
+from threedrs_components.teachers.registry import TeacherConfig
+from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
@@ -28,6 +39,7 @@ from threedrs_workflows.steps.params.samples import RECORDS, Evaluated, SamplesP
 from threedrs_workflows.steps.params.scenes import ScenesParams
 from threedrs_workflows.steps.params.score import ScoreParams
 from threedrs_workflows.steps.params.teacher import TeacherParams
+from threedrs_workflows.written import Written
 
 
 def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[str, StepSpec]:
@@ -36,60 +48,156 @@ def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[
     Raises:
         ConfigError: a checkpoint or data folder that the experiment names is not there.
     """
-    shared = SharedSteps(experiment, digests)
-    steps, answering = shared.by_role(), shared.student
-    if experiment.trains():
-        steps["finetune"] = answering = _finetune(experiment, seed, shared)
-    reads = {"scenes": shared.scenes, "prepared": shared.prepared, "student": answering}
-    student = choose(experiment.student_config())
-    if not experiment.student_config().blind and experiment.scenes.has_geometry:
-        steps["probe"] = _probe(experiment, "student", reads)
-    benchmarks = experiment.benchmarks
-    asking = {name: benchmarks.asking(name) for name in benchmarks.names}
-    predict = PredictParams(
-        student=student,
-        evaluation=experiment.evaluation,
-        asking=asking,
-        missing_scenes=benchmarks.missing_scenes,
-    )
-    steps["predict"] = predict.step("predict", {**reads, "samples": shared.samples})
-    answers = {"samples": shared.samples, "predictions": steps["predict"]}
-    steps["score"] = score_params(benchmarks).step("score", answers)
-    return steps
+    return StepMaker(digests).steps(experiment, seed)
+
+
+class StepMaker:
+    """Makes the steps of many cells; those that cells share are made once."""
+
+    def __init__(self, digests: FileDigests, written: Written | None = None) -> None:
+        self._digests, self._written = digests, written or Written()
+        self._shared: dict[Hashable, SharedSteps] = {}
+
+    def steps(self, experiment: Experiment, seed: int) -> dict[str, StepSpec]:
+        """Steps of one cell and seed by role.
+
+        Raises:
+            ConfigError: a checkpoint or data folder that the experiment names is not there.
+        """
+        shared = self._written.once("shared", lambda: self._of(experiment), self, experiment)
+        steps, answering = shared.by_role(), shared.student
+        if experiment.trains():
+            train = self._written.once(
+                "finetune", lambda: _finetune(experiment, shared, self._written), shared, experiment
+            )
+            params = {**train.params, "seed": seed}
+            steps["finetune"] = answering = replace(train, params=params)
+        steps |= shared.judged(answering)
+        return steps
+
+    def _of(self, experiment: Experiment) -> SharedSteps:
+        common = Common.of(experiment)
+        if common.key not in self._shared:
+            self._shared[common.key] = SharedSteps(common, self._digests)
+        return self._shared[common.key]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What of an experiment decides all of its steps but training: cells share those."""
+
+    scenes: ScenesConfig
+    prepare: PrepareConfig
+    benchmarks: BenchmarksConfig
+    student: str
+    student_config: StudentConfig
+    student_pretraining: MicroPretrainingConfig
+    teacher: str
+    teacher_config: TeacherConfig | None
+    teacher_recipe: TeacherRecipe | None
+    probe: ProbeConfig
+    evaluation: EvaluationConfig
+    held_out: float
+    teacher_area: float
+    frames: Literal["student", "all_images"]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Common:
+        """Of a cell."""
+        teacher = experiment.teacher_config()
+        untrained = teacher is not None and not teacher.is_ready
+        recipes = experiment.teacher_pretraining
+        return cls(
+            scenes=experiment.scenes,
+            prepare=experiment.prepare,
+            benchmarks=experiment.benchmarks,
+            student=experiment.student,
+            student_config=experiment.student_config(),
+            student_pretraining=experiment.student_pretraining,
+            teacher=experiment.teacher,
+            teacher_config=teacher,
+            teacher_recipe=recipes[experiment.teacher] if untrained else None,
+            probe=experiment.probe,
+            evaluation=experiment.evaluation,
+            held_out=experiment.held_out,
+            teacher_area=experiment.teacher_area(),
+            frames=experiment.alignment.frames,
+        )
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for cells that share the objects above; whoever holds it holds them."""
+        return tuple(
+            each if isinstance(each, str | float | None) else id(each)
+            for each in (getattr(self, name) for name in self.__dataclass_fields__)
+        )
 
 
 class SharedSteps:
     """Steps of a cell that do not depend on the seed or the losses: cells share them."""
 
-    def __init__(self, experiment: Experiment, digests: FileDigests) -> None:
-        self._experiment, self._digests = experiment, digests
-        self._reader = choose(experiment.scenes.reader())
+    def __init__(self, common: Common, digests: FileDigests) -> None:
+        self._common, self._digests = common, digests
+        self._reader = choose(common.scenes.reader())
         self.scenes = self._scenes("student")
-        trained = experiment.scenes.annotated_split
-        self._scene_ids = annotated_scenes(experiment)
+        trained = common.scenes.annotated_split
+        self._scene_ids = annotated_scenes(common)
         prepare = PrepareParams(
-            prepare=experiment.prepare,
+            prepare=common.prepare,
             scenes=self._reader,
             trained_split=trained,
             scene_ids=self._scene_ids,
         )
         self.prepared = prepare.step("prepare", {"scenes": self.scenes})
         content = {
-            name: digests.of(path, name) for name, path in experiment.benchmarks.places().named()
+            name: digests.of(path, name) for name, path in common.benchmarks.places().named()
         }
         content |= {
             f"{RECORDS}{path.name}": digests.of(str(path), "benchmarks.annotations")
-            for path in record_files(experiment)
+            for path in record_files(common)
             if path.is_file()
         }
-        samples = samples_params(experiment.benchmarks, content, _held_out(experiment))
+        samples = samples_params(common.benchmarks, content, self._held_out())
         self.samples = samples.step("samples", {"scenes": self.scenes})
         self.student = self._student()
         self.teacher = self._teacher()
         self.features = self._features()
+        self._by_role = self._named()
+        self._judging = self._judged()
 
     def by_role(self) -> dict[str, StepSpec]:
         """All of them by role."""
+        return dict(self._by_role)
+
+    def judged(self, student: StepSpec) -> dict[str, StepSpec]:
+        """What is found out about a student that training has made: its own steps, by role."""
+        steps = {}
+        for role, step in self._judging.items():
+            inputs = {name: student if name == "student" else each for name, each in step.inputs.items()}
+            if role == "score":
+                inputs["predictions"] = steps["predict"]
+            steps[role] = replace(step, inputs=inputs)
+        return steps
+
+    def _judged(self) -> dict[str, StepSpec]:
+        """As `judged`, of the student that training starts from."""
+        common, steps = self._common, dict[str, StepSpec]()
+        reads = {"scenes": self.scenes, "prepared": self.prepared, "student": self.student}
+        if not common.student_config.blind and common.scenes.has_geometry:
+            steps["probe"] = self._probe("student", reads)
+        benchmarks = common.benchmarks
+        predict = PredictParams(
+            student=choose(common.student_config),
+            evaluation=common.evaluation,
+            asking={name: benchmarks.asking(name) for name in benchmarks.names},
+            missing_scenes=benchmarks.missing_scenes,
+        )
+        steps["predict"] = predict.step("predict", {**reads, "samples": self.samples})
+        answers = {"samples": self.samples, "predictions": steps["predict"]}
+        steps["score"] = score_params(benchmarks).step("score", answers)
+        return steps
+
+    def _named(self) -> dict[str, StepSpec]:
         steps = {
             "scenes": self.scenes,
             "prepare": self.prepared,
@@ -106,13 +214,13 @@ class SharedSteps:
                 "features": self.features,
             }
             # Nothing to learn where a setting is to be chosen, or from frames nobody else sees.
-            own = self._experiment.alignment.frames == "student"
-            if not self._experiment.held_out and own and self._experiment.scenes.has_geometry:
-                steps["probe_teacher"] = _probe(self._experiment, "teacher", inputs)
+            own = self._common.frames == "student"
+            if not self._common.held_out and own and self._common.scenes.has_geometry:
+                steps["probe_teacher"] = self._probe("teacher", inputs)
         return steps
 
     def _scenes(self, role: Role) -> StepSpec:
-        scenes = self._experiment.scenes.of_role(role)
+        scenes = self._common.scenes.of_role(role)
         content = {
             setting: self._digests.of(path, setting) for setting, path in scenes.data().items()
         }
@@ -120,27 +228,28 @@ class SharedSteps:
         return params.step("scenes", {}, label=role)
 
     def _student(self) -> StepSpec:
-        student = self._experiment.student_config().start()
+        student = self._common.student_config.start()
         if student.checkpoint is not None:
-            setting = f"students.{self._experiment.student}.checkpoint"
+            setting = f"students.{self._common.student}.checkpoint"
             weights = self._digests.of(student.checkpoint, setting)
             return PretrainParams(student=choose(student), weights=weights).step("pretrain", {})
-        recipe = self._experiment.student_pretraining
+        recipe = self._common.student_pretraining
         params = PretrainParams(student=choose(student), student_pretraining=recipe)
         return params.step("pretrain", {"scenes": self.scenes})
 
     def _teacher(self) -> StepSpec | None:
-        recipe = self._experiment.pretraining_of_teacher()
-        if recipe is None:
+        teacher, settings = self._common.teacher_config, self._common.teacher_recipe
+        if teacher is None or settings is None:
             return None
+        recipe = pretraining_of(teacher, settings)
         inputs = {"scenes": self._scenes("teacher")}
         return TeacherParams(pretraining=choose(recipe)).step(
-            "teacher", inputs, label=self._experiment.teacher
+            "teacher", inputs, label=self._common.teacher
         )
 
     def _features(self) -> StepSpec | None:
-        experiment = self._experiment
-        teacher, scenes = experiment.teacher_config(), experiment.scenes
+        common = self._common
+        teacher, scenes = common.teacher_config, common.scenes
         if teacher is None:
             return None
         inputs, weights = {"scenes": self.scenes}, None
@@ -150,24 +259,65 @@ class SharedSteps:
             weights = self._digests.of(teacher.checkpoint, "teachers.*.checkpoint")
         splits = {scenes.annotated_split}
         if scenes.has_geometry:  # else nobody probes the teacher
-            splits |= {scenes.probe_split, experiment.benchmarks.split}
+            splits |= {scenes.probe_split, common.benchmarks.split}
         params = ExtractParams(
             teacher=choose(teacher),
             scenes=self._reader,
             weights=weights,
-            grid=experiment.prepare.grid,
-            area=experiment.teacher_area(),
-            num_frames=experiment.prepare.num_frames,
+            grid=common.prepare.grid,
+            area=common.teacher_area,
+            num_frames=common.prepare.num_frames,
             splits=tuple(sorted(splits)),
             statistics_split=scenes.annotated_split,
-            on_bad_scene=experiment.prepare.on_bad_scene,
-            frames=experiment.alignment.frames,
+            on_bad_scene=common.prepare.on_bad_scene,
+            frames=common.frames,
             scene_ids=self._scene_ids,
         )
-        return params.step("extract", inputs, label=experiment.teacher)
+        return params.step("extract", inputs, label=common.teacher)
+
+    def _probe(self, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:
+        common, of_student = self._common, "student" in inputs
+        params = ProbeParams(
+            probe=common.probe,
+            fit_split=common.scenes.probe_split,
+            test_split=common.benchmarks.split,
+            held_out=self._held_out(),
+            student=choose(common.student_config) if of_student else None,
+            evaluation=common.evaluation if of_student else None,
+        )
+        return params.step("probe", inputs, label=label)
+
+    def _held_out(self) -> HeldOut | None:
+        """Which scenes are taken out of training and evaluated, where some are."""
+        if not self._common.held_out:
+            return None
+        return HeldOut(share=self._common.held_out, split=self._common.scenes.annotated_split)
 
 
-def _finetune(experiment: Experiment, seed: int, shared: SharedSteps) -> StepSpec:
+def _finetune(experiment: Experiment, shared: SharedSteps, written: Written) -> StepSpec:
+    """Training under seed 0."""
+    student, training, scenes = (
+        experiment.student_config(),
+        experiment.training,
+        experiment.scenes,
+    )
+
+    def without_losses() -> StepSpec:
+        params = FinetuneParams(
+            student=choose(student),
+            training=training,
+            text_split=scenes.annotated_split,
+            seed=0,
+            objectives=(),
+        )
+        return params.step("finetune", {})
+
+    plain = written.once("training", without_losses, student, training, scenes)
+    losses = [
+        written.once("loss", partial(choose, each, each.modules()), each)
+        for each in experiment.active_objectives()
+    ]
+    named = {module for each in losses for module in (each.module, *each.more)}
     inputs = {
         "scenes": shared.scenes,
         "prepared": shared.prepared,
@@ -176,27 +326,20 @@ def _finetune(experiment: Experiment, seed: int, shared: SharedSteps) -> StepSpe
     }
     if shared.features is not None:
         inputs["features"] = shared.features
-    params = FinetuneParams(
-        student=choose(experiment.student_config()),
-        training=experiment.training,
-        text_split=experiment.scenes.annotated_split,
-        seed=seed,
-        objectives=choose_objectives(experiment.active_objectives()),
+    return replace(
+        plain,
+        params={
+            **plain.params,
+            "objectives": [written.once("told", each.identity, each) for each in losses],
+        },
+        settings={
+            **plain.settings,
+            "objectives": [written.once("rest", each.remainder, each) for each in losses],
+        },
+        modules=tuple(sorted({*plain.modules, *named})),
+        inputs=inputs,
+        resources=Resources(cpus=training.workers, workers=training.workers),
     )
-    workers = experiment.training.workers
-    return params.step("finetune", inputs, resources=Resources(cpus=workers, workers=workers))
-
-
-def _probe(experiment: Experiment, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:
-    params = ProbeParams(
-        probe=experiment.probe,
-        fit_split=experiment.scenes.probe_split,
-        test_split=experiment.benchmarks.split,
-        held_out=_held_out(experiment),
-        student=choose(experiment.student_config()) if "student" in inputs else None,
-        evaluation=experiment.evaluation if "student" in inputs else None,
-    )
-    return params.step("probe", inputs, label=label)
 
 
 def samples_params(
@@ -236,9 +379,3 @@ def score_params(config: BenchmarksConfig) -> ScoreParams:
     packages = versions if optional or any(scorer.uses_meteor for scorer in scorers) else {}
     return ScoreParams(scorers=tuple(map(choose, scorers)), packages=packages)
 
-
-def _held_out(experiment: Experiment) -> HeldOut | None:
-    """Which scenes are taken out of training and evaluated, where some are."""
-    if not experiment.held_out:
-        return None
-    return HeldOut(share=experiment.held_out, split=experiment.scenes.annotated_split)
