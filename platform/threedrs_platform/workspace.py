@@ -29,11 +29,13 @@ class Workspace:
     root: Path
     database_url: str
     artifacts_url: str
+    tracks: bool = True
+    """Whether what happens is told to MLflow, now or later."""
 
     @cached_property
     def database(self) -> Database:
         """The database, created on first use."""
-        return open_database(self.database_url or sqlite_url(self.root / "results.db"))
+        return open_database(self.database_url or sqlite_url(self.root / "results.db"), self.tracks)
 
     @cached_property
     def journal(self) -> Journal:
@@ -100,6 +102,11 @@ class Workspace:
         self.close()
 
 
+def is_off(environment: Mapping[str, str]) -> bool:
+    """Whether the user wants no tracking: THREEDRS_TRACKING=off."""
+    return environment.get("THREEDRS_TRACKING", "").lower() in ("off", "0", "no", "false")
+
+
 def find_workspace(
     folder: str | None = None,
     database_url: str | None = None,
@@ -118,4 +125,5 @@ def find_workspace(
         root,
         database_url or environment.get("THREEDRS_DATABASE_URL") or "",
         artifacts_url or environment.get("THREEDRS_ARTIFACTS") or "",
+        not is_off(environment),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import exc
 
+from threedrs_platform.database.owners import is_stopped
 from threedrs_platform.errors import StorageError
 
 if TYPE_CHECKING:
@@ -80,10 +81,9 @@ def lock_holder(file: Path) -> tuple[str, bool]:
         return "another process", False
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return f"process {pid}", False
-    return f"process {pid} ({' '.join(words).strip()[:80]})", state in "Tt"
+    return f"process {pid} ({' '.join(words).strip()[:80]})", is_stopped(pid)
 
 
 WRITE_LOCK_BYTE = 120

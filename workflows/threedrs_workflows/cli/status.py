@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
         if args.list:
             return _list(args, workspace.database)
         run_id = Results(workspace.database).find_run(args.run).run_id
-        look = run_progress(workspace.database, run_id)
+        look = run_progress(workspace.database, run_id, workspace.root)
         while args.watch and look.run.state is RunState.RUNNING and look.run.has_live_owner:
             if not args.json:
                 clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
                 print(clear + status_text(look), flush=True)
             time.sleep(WATCH_S)
-            look = run_progress(workspace.database, run_id)
+            look = run_progress(workspace.database, run_id, workspace.root)
         emit(args, status_content(look), status_text(look))
     return 0
 
@@ -128,10 +128,12 @@ def status_text(look: RunProgress) -> str:
 
 
 def _when(look: RunProgress) -> str:
+    if look.elapsed_s is None:
+        return " (the clock was set back meanwhile: nobody knows after how long)"
     if look.run.finished_at is not None:
-        return f" after {duration(look.run.finished_at - look.run.created_at)}"
+        return f" after {duration(look.elapsed_s)}"
     eta = f", about {duration(look.eta_s)} left" if look.eta_s is not None else ""
-    return f" for {duration(time.time() - look.run.created_at)}{eta}"
+    return f" for {duration(look.elapsed_s)}{eta}"
 
 
 def _counts(look: RunProgress) -> list[str]:
@@ -182,7 +184,7 @@ def _advice(look: RunProgress) -> list[str]:
         lines.append(f"go on with: workflows resume {look.run.id}")
     if look.failed:
         lines.append(f"see a log with: workflows logs {look.run.id} {look.failed[0].key[:12]}")
-    if look.untracked and look.run.finished_at is not None:
+    if look.untracked and (look.run.finished_at is not None or look.untracked_because):
         lines.append(f"MLflow lags behind by {look.untracked} messages; nothing is lost")
         if look.untracked_because:
             again = f"`workflows resume {look.run.id}` tries again"
