@@ -153,8 +153,9 @@ def _tracking(workspace: Workspace) -> Finding:
 def _ray(workspace: Workspace, ray: str) -> Finding:
     is_shared = workspace.store_address.url.startswith("s3://")
     if ray not in ("local", "none") and not is_shared:
+        place = without_secrets(workspace.store_address.url)
         message = (
-            f"{ray}: its nodes must see {without_secrets(workspace.store_address.url)} under the same path; "
+            f"{ray}: its nodes must see {place} under the same path; "
             "set THREEDRS_ARTIFACTS to s3://bucket/prefix otherwise"
         )
         return Finding("ray", Verdict.WARNING, message)
