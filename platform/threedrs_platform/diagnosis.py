@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from threedrs_platform.database.lineage import newest_artifacts
 from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.errors import ThreedrsError
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.states import RunState
 from threedrs_platform.storage import storage_errors
-from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.artifacts import Health, LocalStore
 from threedrs_platform.workspace import Workspace
 
 LOW_DISK_BYTES = 2 << 30
+NEWEST = 20
+"""How many artifacts that ought to be there are looked for."""
 PACKAGES = ("torch", "transformers", "ray", "mlflow", "sqlalchemy", "pyarrow", "pydantic")
 
 
@@ -108,8 +112,13 @@ def _database(workspace: Workspace) -> Finding:
 
 def _artifacts(workspace: Workspace) -> Finding:
     store = workspace.store
+    place = without_secrets(store.url)
     count = sum(1 for _ in store.digests())
-    message = f"{count} artifacts in {store.url}"
+    message = f"{count} artifacts in {place}"
+    newest = newest_artifacts(workspace.database, NEWEST)
+    if newest and all(store.stat_check(digest) is Health.MISSING for digest in newest):
+        message += f"; none of the last {len(newest)} that runs have made: is the store mounted?"
+        return Finding("artifacts", Verdict.WARNING if count else Verdict.FAILED, message)
     quarantine = workspace.root / "artifacts" / "quarantine"
     if isinstance(store, LocalStore) and quarantine.exists() and any(quarantine.iterdir()):
         message += f"; damaged ones in {quarantine}"
@@ -134,14 +143,19 @@ def _tracking(workspace: Workspace) -> Finding:
     if cause:
         message = f"{left} messages wait for MLflow; {cause}; `workflows resume` tries again"
         return Finding("tracking", Verdict.WARNING, message)
+    if left and not any(run.has_live_owner for run in workspace.runs.recent(100)):
+        message = f"{left} messages wait for MLflow and no run is there to deliver them; "
+        message += "`workflows resume` does"
+        return Finding("tracking", Verdict.WARNING, message)
     return Finding("tracking", Verdict.OK, f"{left} messages wait for MLflow")
 
 
 def _ray(workspace: Workspace, ray: str) -> Finding:
     is_shared = workspace.store_address.url.startswith("s3://")
     if ray not in ("local", "none") and not is_shared:
+        place = without_secrets(workspace.store_address.url)
         message = (
-            f"{ray}: its nodes must see {workspace.store_address.url} under the same path; "
+            f"{ray}: its nodes must see {place} under the same path; "
             "set THREEDRS_ARTIFACTS to s3://bucket/prefix otherwise"
         )
         return Finding("ray", Verdict.WARNING, message)

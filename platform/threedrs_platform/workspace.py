@@ -35,11 +35,13 @@ class Workspace:
     artifacts_url: str
     cache_bytes: int = 0
     """How much of a shared artifact store is kept here; 0 is `CACHE_BYTES`."""
+    tracks: bool = True
+    """Whether what happens is told to MLflow, now or later."""
 
     @cached_property
     def database(self) -> Database:
         """The database, created on first use."""
-        return open_database(self.database_url or sqlite_url(self.root / "results.db"))
+        return open_database(self.database_url or sqlite_url(self.root / "results.db"), self.tracks)
 
     @cached_property
     def journal(self) -> Journal:
@@ -127,6 +129,11 @@ class Workspace:
         self.close()
 
 
+def is_off(environment: Mapping[str, str]) -> bool:
+    """Whether the user wants no tracking: THREEDRS_TRACKING=off."""
+    return environment.get("THREEDRS_TRACKING", "").lower() in ("off", "0", "no", "false")
+
+
 def find_workspace(
     folder: str | None = None,
     database_url: str | None = None,
@@ -147,6 +154,7 @@ def find_workspace(
         database_url or environment.get("THREEDRS_DATABASE_URL") or "",
         artifacts_url or environment.get("THREEDRS_ARTIFACTS") or "",
         _cache_bytes(environment.get(CACHE_VARIABLE, "")),
+        not is_off(environment),
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -50,7 +48,7 @@ def show(request: Request) -> Response:
 def _one(request: Request) -> Response:
     store = store_of(request)
     run = store.run(query.text(request, "run"))
-    look = run_progress(store.database, run.run_id)
+    look = run_progress(store.database, run.run_id, store.workspace.root)
     state, words = query.choice(request, "state", ["", *StepState]), query.text(request, "find")
     pages = paging(request, "cells", count_cells(store.database, run.run_id, state, words))
     costs = costs_by_kind(store.database, run.run_id)
@@ -60,7 +58,7 @@ def _one(request: Request) -> Response:
         "run": run,
         "look": look,
         "state": _state(look),
-        "elapsed": (look.run.finished_at or time.time()) - look.run.created_at,
+        "elapsed": look.elapsed_s or 0.0,
         "live": LIVE_S if is_live else 0,
         "total": costs_of_runs(store.database, [run.run_id]).get(run.run_id, Cost()),
         "matrix": matrix(store.database, run.run_id, pages.first, pages.per_page, state, words),

@@ -90,6 +90,8 @@ _LOG = logging.getLogger(__name__)
 
 KEEP_TURNS_S = 86_400.0
 """How long it is known what the last transaction of a writer was."""
+KEEPS_MESSAGES = "threedrs_keeps_messages"
+"""Option of a connection: False where nobody wants to hear of what it writes."""
 BEFORE_COMMIT = "threedrs_before_commit"
 """Key in a connection's `info` of what its transaction still has to write: name -> function."""
 
@@ -290,6 +292,12 @@ class Database:
         with _database_errors("read", self.engine), self._begun() as connection:
             yield connection
 
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Connection]:
+        """A connection in no transaction, for what lasts as long as it does."""
+        with _database_errors("reach", self.engine), self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level="AUTOCOMMIT")
+
     @property
     def _joined(self) -> Connection | None:
         """The transaction that this thread is in."""
@@ -330,16 +338,18 @@ class Database:
         self.engine.dispose()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, keeps_messages: bool = True) -> Database:
     """Open a database, creating or upgrading its tables.
 
     Args:
         url: an SQLAlchemy URL, e.g. `sqlite:////path/results.db` or `postgresql+psycopg://...`.
+        keeps_messages: leave messages for trackers.
 
     Raises:
         StorageError: out of reach, read-only, full, or written by a newer version.
     """
-    database = Database(_create_engine(url))
+    engine = _create_engine(url)
+    database = Database(engine.execution_options(**{KEEPS_MESSAGES: keeps_messages}))
     try:
         _bring_up_to_date(database)
     except BaseException:

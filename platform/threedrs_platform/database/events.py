@@ -10,7 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from threedrs_platform.database import schema
-from threedrs_platform.database.connection import BEFORE_COMMIT, Database, now
+from threedrs_platform.database.connection import (
+    BEFORE_COMMIT,
+    KEEPS_MESSAGES,
+    Database,
+    now,
+)
 from threedrs_platform.database.turns import whole_turn
 
 # The lock of the run's row makes writers of one run take turns, on PostgreSQL, too.
@@ -108,7 +113,10 @@ def read_events(database: Database, run_id: str, after: int = 0) -> list[Recorde
 
 
 def post(connection: Connection, run_id: str, kind: str, *payloads: Mapping[str, Any]) -> None:
-    """Leave messages in the outbox, for trackers to deliver after the commit."""
+    """Leave messages in the outbox, for trackers to deliver after the commit; none where tracking
+    is off."""
+    if not connection.get_execution_options().get(KEEPS_MESSAGES, True):
+        return
     rows = [
         {"kind": kind, "run_id": run_id, "payload_json": json.dumps(dict(payload))}
         for payload in payloads

@@ -7,6 +7,7 @@ happens once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,12 @@ from threedrs_platform.database import schema
 from threedrs_platform.database.acceptances import SAME_INPUTS
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
-from threedrs_platform.database.owners import is_dead, this_owner
+from threedrs_platform.database.owners import is_at_work, is_dead, this_owner
 from threedrs_platform.database.results import write_measurements
 from threedrs_platform.database.step_rows import StepReader, StepRow, chunks
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.states import AttemptState, FailureClass, StepState
 
 _steps, _attempts, _inputs = schema.steps, schema.attempts, schema.step_inputs
@@ -76,6 +78,8 @@ class Journal(StepReader):
     def __init__(self, database: Database, owner: str | None = None) -> None:
         super().__init__(database)
         self.owner = owner or str(this_owner())
+        self._watched: dict[str, tuple[float | None, float]] = {}
+        """Step key -> end of its lease when it was first seen so, and when that was (monotonic)."""
 
     @whole_turn
     def claim(
@@ -99,6 +103,8 @@ class Journal(StepReader):
         mine = {"step": key, "me": self.owner, "dead": dead, "lease_s": lease_s}
         with self.database.write() as connection:
             lease = connection.scalar(_LEASE_OF, mine)
+            if not dead and seen is not None and self._is_renewed(seen, lease, lease_s):
+                return None
             epoch = connection.scalar(_TAKE, mine)
             if epoch is None:
                 return None
@@ -122,6 +128,21 @@ class Journal(StepReader):
             started = Event("step.started", key, {"attempt": epoch, "note": note})
             append_events(connection, run_id, [started])
         return Claim(key, epoch)
+
+    def _is_renewed(self, seen: StepRow, lease: float | None, lease_s: float) -> bool:
+        """Whether a running step's lease may still be renewed although the clock says it is over.
+
+        SQLite's clock is each client's own, and one of them may be wrong or jump. So an owner that
+        is at work on this machine has lost its lease only when it was not renewed for as long.
+        """
+        if not self.database.is_sqlite or seen.state is not StepState.RUNNING:
+            return False
+        if not is_at_work(seen.owner):
+            return False
+        at = time.monotonic()
+        if self._watched.get(seen.key, (None, 0.0))[0] != lease:
+            self._watched[seen.key] = (lease, at)
+        return at - self._watched[seen.key][1] < lease_s
 
     @whole_turn
     def renew(self, lease_s: float) -> None:
@@ -212,6 +233,7 @@ class Journal(StepReader):
     ) -> bool:
         """End an attempt as failed; the step goes back to pending if it is tried again."""
         state = StepState.FAILED if retry_in_s is None else StepState.PENDING
+        message = without_secrets(message)
         told = {"new_state": state, "why_class": failure, "why": message}
         with self.database.write() as connection:
             if not self._leave(connection, run_id, claim, _FAIL, told):
@@ -229,6 +251,7 @@ class Journal(StepReader):
         self, run_id: str, claims: Iterable[Claim], why: str, state: StepState = StepState.PENDING
     ) -> None:
         """Give claimed steps back unfinished (interrupt, cancel, bad input)."""
+        why = without_secrets(why)
         told = {"new_state": state, "why": why}
         with self.database.write() as connection:
             for claim in claims:

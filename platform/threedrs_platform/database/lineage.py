@@ -119,3 +119,16 @@ def attempts_of(database: Database, keys: Sequence[str]) -> dict[str, tuple[Atte
                 )
             )
     return {key: tuple(rows) for key, rows in found.items()}
+
+
+@whole_turn
+def newest_artifacts(database: Database, limit: int) -> list[str]:
+    """Digests of what the last steps that succeeded have made."""
+    query = (
+        select(steps.c.output_digest)
+        .where(steps.c.state == "succeeded", steps.c.output_digest.is_not(None))
+        .order_by(steps.c.updated_at.desc())
+        .limit(limit)
+    )
+    with database.read() as connection:
+        return [str(digest) for digest in connection.scalars(query)]

@@ -7,14 +7,16 @@ import fcntl
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, exc, func, select, text, update
 
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.schema import outbox
 from threedrs_platform.database.turns import whole_turn
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.storage import storage_errors
 
 DELIVERY_LOCK = 0x3D26
@@ -32,7 +34,18 @@ class Message:
     id: int
     kind: str
     run_id: str
-    payload: Mapping[str, Any]
+    text: str
+    """What it tells, as JSON."""
+
+    @cached_property
+    def payload(self) -> Mapping[str, Any]:
+        """What it tells.
+
+        Raises:
+            ValueError: the text is damaged.
+        """
+        told: Mapping[str, Any] = json.loads(self.text)
+        return told
 
 
 @whole_turn
@@ -51,7 +64,7 @@ def open_messages(
     query = select(outbox).where(wanted).order_by(outbox.c.id).limit(limit)
     with database.read() as connection:
         rows = connection.execute(query).all()
-    return [Message(row.id, row.kind, row.run_id, json.loads(row.payload_json)) for row in rows]
+    return [Message(row.id, row.kind, row.run_id, row.payload_json) for row in rows]
 
 
 @whole_turn
@@ -75,7 +88,9 @@ def note_failure(database: Database, message: Message, cause: str, *, refused: b
     """Keep why a message was not delivered; refused `MOST_TRIES` times, it is set aside."""
     with database.write() as connection:
         mine = update(outbox).where(outbox.c.id == message.id)
-        connection.execute(mine.values(tries=outbox.c.tries + refused, error=cause))
+        connection.execute(
+            mine.values(tries=outbox.c.tries + int(refused), error=without_secrets(cause))
+        )
 
 
 @whole_turn
@@ -94,8 +109,24 @@ def why_open(database: Database) -> str:
         return str(connection.scalar(query) or "")
 
 
+class DeliveryLock:
+    """The right to deliver, as long as it is held."""
+
+    def __init__(self, connection: Connection | None = None, is_mine: bool = True) -> None:
+        self._connection, self._is_mine = connection, is_mine
+
+    def __bool__(self) -> bool:
+        """Whether it is held still: a server that restarted has forgotten it."""
+        if self._is_mine and self._connection is not None:
+            try:
+                self._connection.execute(text("SELECT 1"))
+            except exc.DBAPIError:
+                self._is_mine = False
+        return self._is_mine
+
+
 @contextlib.contextmanager
-def sole_deliverer(database: Database, folder: Path) -> Iterator[bool]:
+def sole_deliverer(database: Database, folder: Path) -> Iterator[DeliveryLock]:
     """Whether this process may deliver; nobody else may as long as the block lasts.
 
     Args:
@@ -111,15 +142,17 @@ def sole_deliverer(database: Database, folder: Path) -> Iterator[bool]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                yield False
+                yield DeliveryLock(is_mine=False)
             else:
-                yield True
+                yield DeliveryLock()
         return
-    with database.read() as connection:  # the lock lives as long as this connection
+    # The lock lives as long as its connection, which is in no transaction: those may not idle.
+    with database.session() as connection:
         arguments = {"lock": DELIVERY_LOCK}
-        got = connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), arguments)
+        got = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:lock)"), arguments))
         try:
-            yield bool(got)
+            yield DeliveryLock(connection, got)
         finally:
             if got:
-                connection.execute(text("SELECT pg_advisory_unlock(:lock)"), arguments)
+                with contextlib.suppress(exc.DBAPIError):  # a lost session has let go of it
+                    connection.execute(text("SELECT pg_advisory_unlock(:lock)"), arguments)

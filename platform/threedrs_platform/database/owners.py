@@ -44,6 +44,28 @@ def is_dead(text: str | None) -> bool:
     return text is not None and parse_owner(text).is_dead()
 
 
+def is_at_work(text: str | None) -> bool:
+    """Whether the owner of a lease is provably another process of this machine that goes on.
+
+    Not one that is stopped, and not this process itself, which may have several owners.
+    """
+    if text is None:
+        return False
+    owner = parse_owner(text)
+    if owner.host != this_host() or owner.pid == os.getpid() or owner.is_dead():
+        return False
+    return not is_stopped(owner.pid)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by SIGSTOP or a debugger; only Linux tells."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in "Tt"
+
+
 def this_host() -> str:
     """Host name, boot and process namespace: only within these do process ids mean anything."""
     return "/".join([socket.gethostname(), _boot(), _namespace()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 
 from threedrs_platform.compute.recorder import Progress, read_json_lines
-from threedrs_platform.database.connection import Database
+from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.database.runs import RunRow, Runs
@@ -67,6 +66,8 @@ class RunProgress:
     """Messages that wait for their delivery to MLflow."""
     untracked_because: str = ""
     """Why one of them could not be delivered."""
+    elapsed_s: float | None = None
+    """Since the submission, until its end or now; None where the clock was set back meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,18 @@ class _Step:
     cells: tuple[str, ...]
 
 
-def run_progress(database: Database, run_id: str) -> RunProgress:
-    """Look at a run. Reads the database and the live files of running attempts."""
+def run_progress(database: Database, run_id: str, root: Path | None = None) -> RunProgress:
+    """Look at a run. Reads the database and the live files of running attempts.
+
+    Args:
+        root: the workspace's folder, which holds those files.
+    """
     run = Runs(database).get(run_id)
     found = _steps(database, run.id)
     tries = _attempts(database, run.id)
-    now = time.time()
+    at = _clock(database)
     running = [
-        _running(step, tries[step.row.key][-1], now)
+        _running(step, tries[step.row.key][-1], at, root)
         for step in found
         if step.row.state == StepState.RUNNING and tries.get(step.row.key)
     ]
@@ -105,7 +110,13 @@ def run_progress(database: Database, run_id: str) -> RunProgress:
         eta_s=remaining_seconds(found, running, Journal(database).history()),
         untracked=count_open(database),
         untracked_because=why_open(database),
+        elapsed_s=_elapsed(run, at),
     )
+
+
+def _elapsed(run: RunRow, at: float) -> float | None:
+    seconds = (run.finished_at or at) - run.created_at
+    return seconds if seconds >= 0 else None
 
 
 def remaining_seconds(
@@ -177,15 +188,21 @@ def _cell_states(database: Database, run_id: str) -> Mapping[StepState, int]:
     return Counter(Runs(database).cell_states(run_id).values())
 
 
-def _running(step: _Step, attempt: Any, now: float) -> RunningStep:
+@whole_turn
+def _clock(database: Database) -> float:
+    with database.read() as connection:
+        return float(connection.scalar(select(now())) or 0.0)
+
+
+def _running(step: _Step, attempt: Any, at: float, root: Path | None) -> RunningStep:
     return RunningStep(
         key=step.row.key,
         kind=step.row.kind,
         label=step.row.label,
         cells=step.cells,
         attempt=attempt.n,
-        elapsed_s=max(0.0, now - attempt.started_at),
-        progress=last_progress(live_file(attempt.log_file)),
+        elapsed_s=max(0.0, at - attempt.started_at),
+        progress=last_progress(live_file(attempt.log_file, root)),
         note=attempt.note or "",
     )
 
@@ -196,9 +213,23 @@ def _failed(step: _Step, tries: int) -> FailedStep:
     return FailedStep(row.key, row.kind, row.label, step.cells, row.failure or "", message, tries)
 
 
-def live_file(log_file: str | None) -> Path | None:
+def live_file(log_file: str | None, root: Path | None = None) -> Path | None:
     """The file of live lines beside an attempt's log."""
-    return Path(log_file).with_suffix(".jsonl") if log_file else None
+    return log_place(str(Path(log_file).with_suffix(".jsonl")), root) if log_file else None
+
+
+def log_place(log_file: str, root: Path | None) -> Path:
+    """Where an attempt's log is now: a workspace may have been moved or copied since.
+
+    Args:
+        log_file: as it was written down, `<workspace>/logs/<step>/<attempt>.log`.
+        root: the workspace's folder today.
+    """
+    written = Path(log_file)
+    if root is None:
+        return written
+    here = root / "logs" / written.parent.name / written.name
+    return here if here.exists() else written
 
 
 def last_progress(file: Path | None) -> Progress:

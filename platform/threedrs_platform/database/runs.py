@@ -15,7 +15,7 @@ from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.journal import CellKey, finish_cells
-from threedrs_platform.database.owners import is_dead
+from threedrs_platform.database.owners import is_at_work, is_dead
 from threedrs_platform.database.results import find_run_id
 from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_json, step_row
 from threedrs_platform.database.turns import whole_turn
@@ -62,7 +62,9 @@ class RunRow:
     @property
     def has_live_owner(self) -> bool:
         """Whether a supervisor works on the run, as far as anyone can tell."""
-        return self.owner is not None and not self.lease_expired and not is_dead(self.owner)
+        if self.owner is None or is_dead(self.owner):
+            return False
+        return not self.lease_expired or is_at_work(self.owner)
 
 
 class Runs:
@@ -146,7 +148,10 @@ class Runs:
         """
         row = self.get(run_id)
         dead = row.owner if is_dead(row.owner) else ""
-        free = or_(_runs.c.owner.is_(None), _runs.c.lease_until < now(), _runs.c.owner == dead)
+        # SQLite's clock is each client's own: one that is ahead must not take a run from its owner.
+        alive = row.owner if is_at_work(row.owner) else ""
+        expired = and_(_runs.c.lease_until < now(), _runs.c.owner != alive)
+        free = or_(_runs.c.owner.is_(None), expired, _runs.c.owner == dead)
         take = (
             update(_runs)
             .where(_runs.c.id == run_id, or_(free, _runs.c.owner == owner))

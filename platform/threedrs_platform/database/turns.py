@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import exc
 
+from threedrs_platform.database.owners import is_stopped
 from threedrs_platform.errors import StorageError
+from threedrs_platform.shown_urls import without_secrets
 
 if TYPE_CHECKING:
     from threedrs_platform.database.connection import Database
@@ -79,11 +81,11 @@ def lock_holder(file: Path) -> tuple[str, bool]:
     if pid is None:
         return "another process", False
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return f"process {pid}", False
-    return f"process {pid} ({' '.join(words).strip()[:80]})", state in "Tt"
+    command = without_secrets(" ".join(words.replace("\0", " ").split()))
+    return f"process {pid} ({command[:80]})", is_stopped(pid)
 
 
 WRITE_LOCK_BYTE = 120

@@ -42,16 +42,13 @@ def sqlite_url(file: Path) -> str:
 
 def file_url(file: Path) -> str:
     """URL of an SQLite file, whatever its folders are called, for us, MLflow and Optuna."""
-    path = str(file.resolve())
-    if not set(path) & set("?#%"):
-        return f"sqlite:///{path}"
-    return f"sqlite:///file:{quote(path)}?uri=true"
+    return URL.create(SQLITE, database=str(file.resolve())).render_as_string()
 
 
 def read_only_url(url: URL) -> URL:
     """An SQLite URL that neither creates a file nor changes one."""
     file = url.database or ""
-    if not file.startswith("file:"):
+    if "uri" not in url.query:
         file = f"file:{quote(file)}"
     return url.set(database=file, query={**url.query, "mode": "ro", "uri": "true"})
 
@@ -59,4 +56,4 @@ def read_only_url(url: URL) -> URL:
 def sqlite_file(url: URL) -> Path:
     """The file behind an SQLite URL."""
     file = url.database or ""
-    return Path(unquote(file.removeprefix("file:")) if file.startswith("file:") else file)
+    return Path(unquote(file.removeprefix("file:")) if "uri" in url.query else file)

@@ -7,6 +7,7 @@ again by their tags; one that was not finished is thrown away and written anew.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import RunResults, RunSummary
 from threedrs_platform.database.outbox import (
+    DeliveryLock,
     Message,
     count_open,
     mark_delivered,
@@ -25,6 +27,8 @@ from threedrs_platform.database.outbox import (
     sole_deliverer,
 )
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.urls import file_url
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.cells import CellWriter
 from threedrs_platform.tracking.evidence import Evidence
@@ -37,20 +41,10 @@ from threedrs_platform.tracking.names import (
     STATE,
     find_parent,
 )
+from threedrs_platform.tracking.places import ARTIFACTS, Target, mend_places
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where MLflow keeps its runs."""
-
-    uri: str
-    artifacts: Path | None = None
-    """Folder for attachments; None where the server decides."""
-    git_commit: str = ""
-    """The commit of the source tree, if it is one."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def local_target(workspace: Path, tracking_uri: str | None, git_commit: str = ""
     if tracking_uri:
         return Target(tracking_uri, git_commit=git_commit)
     folder = workspace.resolve()
-    return Target(f"sqlite:///{folder / 'mlflow.db'}", folder / "mlartifacts", git_commit)
+    return Target(file_url(folder / "mlflow.db"), folder / ARTIFACTS, git_commit)
 
 
 def deliver(
@@ -92,7 +86,7 @@ def deliver(
     with sole_deliverer(database, folder) as mine:
         try:
             while mine and (messages := open_messages(database, refused)):
-                written = _write(Results(database), messages, _Server(target), evidence)
+                written = _write(Results(database), messages, _Server(target), evidence, mine)
                 for message, problem in written:
                     if problem:
                         note_failure(database, message, problem, refused=True)
@@ -120,18 +114,23 @@ def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> s
     from mlflow.tracking import MlflowClient
 
     try:
+        mend_places(target)
         client = MlflowClient(target.uri)
         parent = find_parent(client, run)
         if parent is None:
             return f"MLflow does not know run {run.run_id} yet"
         client.log_artifacts(parent.info.run_id, str(folder), name)
     except MlflowException as error:
-        return f"MLflow: {str(error).splitlines()[0]}"
+        return without_secrets(f"MLflow: {str(error).splitlines()[0]}")
     return ""
 
 
 def _write(
-    results: Results, messages: Sequence[Message], server: _Server, evidence: Evidence
+    results: Results,
+    messages: Sequence[Message],
+    server: _Server,
+    evidence: Evidence,
+    mine: DeliveryLock,
 ) -> Iterator[tuple[Message, str]]:
     """Write messages run by run; yields each once it is written, or with why it cannot be.
 
@@ -145,6 +144,8 @@ def _write(
             continue
         writer: _RunWriter | None = None
         for message in group:
+            if not mine:  # another process delivers what is left
+                return
             problem = ""
             try:
                 if writer is None:
@@ -158,12 +159,14 @@ def _write(
 
 
 def _subject(message: Message) -> str:
-    cell, seed = message.payload.get("cell"), message.payload.get("seed")
-    return f"{message.run_id}, cell {cell} seed {seed}" if cell else message.run_id
+    with contextlib.suppress(ValueError):  # its text is damaged: that is what is to be told
+        cell, seed = message.payload.get("cell"), message.payload.get("seed")
+        return f"{message.run_id}, cell {cell} seed {seed}" if cell else message.run_id
+    return f"{message.run_id}, message {message.id}"
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    return without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class _Server:
@@ -175,6 +178,7 @@ class _Server:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self.target = target
+        mend_places(target)
         self.client: MlflowClient = MlflowClient(target.uri)
 
     def answer(self) -> None:

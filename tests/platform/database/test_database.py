@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -190,3 +191,47 @@ def test_a_url_of_no_known_database_is_a_wrong_flag(url: str) -> None:
     with pytest.raises(ConfigError, match="expected sqlite:///FILE or postgresql") as caught:
         open_database(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
+    folder = tmp_path / "100% ?#%20 @b&c"
+    url = sqlite_url(folder / "results.db")
+    open_database(url).close()
+    open_read_only(url).close()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert (folder / "results.db").exists()
+
+
+def test_postgresql_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StorageError, match=r"pip install 'threedrs\[postgresql\]'"):
+        open_database("postgresql://me@host/name")
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who holds a lock")
+def test_a_stopped_holder_of_the_lock_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sqlite_url(tmp_path / "results.db")
+    database = open_database(url)
+    program = (
+        "import sys, time\n"
+        "from threedrs_platform.database.connection import open_database\n"
+        f"with open_database({url!r}).write() as connection:\n"
+        "    print('begun', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline()
+        holder.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr("threedrs_platform.database.connection.HELD_PATIENCE_S", 0.0)
+        with (
+            pytest.raises(StorageError, match=f"locked by process {holder.pid} .* is stopped"),
+            database.write(),
+        ):
+            pass
+        holder.kill()
+    with database.write() as connection:
+        connection.execute(schema.artifacts.delete())
+    database.close()

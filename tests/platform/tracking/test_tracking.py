@@ -462,3 +462,51 @@ def test_names_are_made_fit_for_mlflow(name: str, tracked: str) -> None:
 def test_a_server_of_the_team_decides_about_files_itself(tmp_path: Path) -> None:
     assert local_target(tmp_path, "http://mlflow:5000").artifacts is None
     assert local_target(tmp_path, None).uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_a_copied_workspace_keeps_its_attachments_to_itself(
+    database: Database, target: Target, tmp_path: Path
+) -> None:
+    deliver(database, tmp_path, target, NotesAndFiles())
+    copy = tmp_path / "copy % of ?"
+    copy.mkdir()
+    shutil.copy(tmp_path / "mlflow.db", copy)
+    shutil.move(tmp_path / "mlartifacts", copy)
+    moved = local_target(copy, None)
+    with database.write() as connection:
+        connection.execute(text("UPDATE steps SET key = 'other-vggt' WHERE key = 'key-vggt-1'"))
+        connection.execute(
+            text("UPDATE cell_steps SET step_key = 'other-vggt' WHERE step_key = 'key-vggt-1'")
+        )
+    announce(database)
+    assert deliver(database, copy, moved, NotesAndFiles()).error == ""
+    assert not (tmp_path / "mlartifacts").exists()
+    for run in runs_of(moved).values():
+        assert run.info.artifact_uri.startswith(copy.as_uri())
+        assert MlflowClient(moved.uri).list_artifacts(run.info.run_id)
+
+
+def test_a_damaged_message_lets_the_others_pass(
+    database: Database, target: Target, tmp_path: Path
+) -> None:
+    with database.write() as connection:
+        connection.execute(text("UPDATE outbox SET payload_json = '{' WHERE id = 2"))
+    found = deliver(database, tmp_path, target)
+    assert (found.delivered, found.left) == (3, 1)
+    assert why_open(database).startswith("run-1, message 2: JSONDecodeError")
+
+
+def test_a_secret_of_a_server_is_not_kept(database: Database, tmp_path: Path) -> None:
+    server = Target("http://me:hunter2@127.0.0.1:1/?token=hunter2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        found = deliver(database, tmp_path, server)
+    assert found.left == 4 and "127.0.0.1" in found.error + why_open(database)
+    assert "hunter2" not in found.error + why_open(database)
+
+
+def test_what_happens_while_tracking_is_off_is_never_told(tmp_path: Path) -> None:
+    with Workspace(tmp_path, "", "", tracks=False) as workspace:
+        announce(workspace.database)
+    with Workspace(tmp_path, "", "") as workspace:
+        assert count_open(workspace.database) == 0

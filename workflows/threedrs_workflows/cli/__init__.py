@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_workflows.cli.output import print_json, stdout_for_results
 from threedrs_workflows.cli.verbs import help_text, verb_names
 
@@ -149,11 +150,12 @@ def _report(error: Exception, verb: str, as_json: bool) -> int:
     code = error.exit_code if isinstance(error, ThreedrsError) else INTERNAL_ERROR
     if os.environ.get("THREEDRS_DEBUG") == "1":
         traceback.print_exception(error, file=sys.stderr)
-    message = str(error)
+    message = without_secrets(str(error))
     if not expected:
-        message = f"internal error: {type(error).__name__}: {error}"
+        message = f"internal error: {type(error).__name__}: {message}"
     if as_json:
-        faults = [vars(fault) for fault in error.faults] if isinstance(error, ConfigError) else []
+        told = error.faults if isinstance(error, ConfigError) else []
+        faults = [{**vars(fault), "message": without_secrets(fault.message)} for fault in told]
         about = {"type": type(error).__name__, "message": message, "exit": code, "faults": faults}
         print_json(verb or "error", {"error": about})
         return code

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from threedrs_platform.errors import StorageError, ThreedrsError
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.storage import storage_errors
 
 LOOPBACK = "127.0.0.1"
@@ -100,7 +101,7 @@ def _wait_until_it_answers(server: Server, process: subprocess.Popen[bytes]) -> 
 
 def _last_words(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return "\n".join(lines[-3:]) or f"it printed nothing; see {log}"
+    return without_secrets("\n".join(lines[-3:])) or f"it printed nothing; see {log}"
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

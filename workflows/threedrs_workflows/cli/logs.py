@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from threedrs_platform.database.connection import Database
 from threedrs_platform.database.events import RecordedEvent, read_events
 from threedrs_platform.database.lineage import AttemptRow, attempts_of
 from threedrs_platform.database.measurements import RunResults, StepSummary
+from threedrs_platform.database.progress import log_place
 from threedrs_platform.database.results import Results
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import AttemptState, RunState
-from threedrs_platform.workspace import find_workspace
+from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import print_json
 from threedrs_workflows.cli.run_cells import steps_called
 from threedrs_workflows.slurm.scripts import jobs_folder
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         elif step is None:
             _events(args, workspace.database, results.run.run_id)
         else:
-            _logs(args, workspace.database, steps_called(results, step))
+            _logs(args, workspace, steps_called(results, step))
     return 0
 
 
@@ -127,10 +129,10 @@ def _short(name: str, value: Any) -> str:
 
 def _logs(
     args: argparse.Namespace,
-    database: Database,
+    workspace: Workspace,
     steps: Sequence[tuple[StepSummary, list[str]]],
 ) -> None:
-    tries = attempts_of(database, [step.key for step, _ in steps])
+    tries = _attempts(workspace, [step.key for step, _ in steps])
     chosen = [
         (step, cells, _pick(tries.get(step.key, ()), args.attempt, step)) for step, cells in steps
     ]
@@ -146,9 +148,19 @@ def _logs(
         if attempt is None:
             print(f"no attempt of {step.role} {step.key[:12]} yet: it is {step.state}")
         elif args.follow:
-            _follow(database, step.key, attempt)
+            _follow(workspace, step.key, attempt)
         else:
             print(_text(attempt).rstrip("\n"))
+
+
+def _attempts(workspace: Workspace, keys: Sequence[str]) -> dict[str, list[AttemptRow]]:
+    """Attempts by step, with their logs where they are in this workspace."""
+    return {
+        key: [
+            replace(each, log_file=str(log_place(each.log_file, workspace.root))) for each in tries
+        ]
+        for key, tries in attempts_of(workspace.database, keys).items()
+    }
 
 
 def _pick(tries: Sequence[AttemptRow], wanted: int | None, step: StepSummary) -> AttemptRow | None:
@@ -189,12 +201,12 @@ def _text(attempt: AttemptRow) -> str:
     return text or (f"{attempt.message}\n" if attempt.message else "nothing was printed\n")
 
 
-def _follow(database: Database, key: str, attempt: AttemptRow) -> None:
+def _follow(workspace: Workspace, key: str, attempt: AttemptRow) -> None:
     offset = 0
     while True:
-        current = next(each for each in attempts_of(database, [key])[key] if each.n == attempt.n)
+        current = next(each for each in _attempts(workspace, [key])[key] if each.n == attempt.n)
         running = current.state is AttemptState.RUNNING
-        over = not (running and _is_worked_on(database, attempt.run_id))
+        over = not (running and _is_worked_on(workspace.database, attempt.run_id))
         file = Path(attempt.log_file)
         if file.exists():
             with file.open("rb") as log:

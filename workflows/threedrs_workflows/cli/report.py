@@ -81,8 +81,8 @@ def write_report(workspace: Workspace, run_id: str, folder: Path) -> list[str]:
 def _track(workspace: Workspace, run: RunSummary, folder: Path) -> str:
     """Log the files with the run; says why not where that fails."""
     from threedrs_platform.tracking.delivery import attach_folder  # brings MLflow
-    from threedrs_workflows.tracking.tracker import is_off, target_of
+    from threedrs_workflows.tracking.tracker import target_of
 
-    if is_off(os.environ):
+    if not workspace.tracks:
         return "tracking is off"
     return attach_folder(target_of(workspace, os.environ), run, folder, IN_MLFLOW)

@@ -47,19 +47,19 @@ def run(args: argparse.Namespace) -> int:
         if args.list:
             return _list(args, workspace.database)
         run_id = Results(workspace.database).find_run(args.run).run_id
-        look, jobs = _look(workspace.database, run_id)
+        look, jobs = _look(workspace, run_id)
         while args.watch and state_of(look, jobs) in (RunState.RUNNING, QUEUED):
             if not args.json:
                 clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
                 print(clear + status_text(look, jobs), flush=True)
             time.sleep(WATCH_S if jobs is None else SLURM_WATCH_S)
-            look, jobs = _look(workspace.database, run_id)
+            look, jobs = _look(workspace, run_id)
         emit(args, status_content(look, jobs), status_text(look, jobs))
     return 0
 
 
-def _look(database: Database, run_id: str) -> tuple[RunProgress, Jobs | None]:
-    look = run_progress(database, run_id)
+def _look(workspace: Workspace, run_id: str) -> tuple[RunProgress, Jobs | None]:
+    look = run_progress(workspace.database, run_id, workspace.root)
     return look, jobs_of(look.run)
 
 
@@ -144,10 +144,12 @@ def status_text(look: RunProgress, jobs: Jobs | None = None) -> str:
 
 
 def _when(look: RunProgress) -> str:
+    if look.elapsed_s is None:
+        return " (the clock was set back meanwhile: nobody knows after how long)"
     if look.run.finished_at is not None:
-        return f" after {duration(look.run.finished_at - look.run.created_at)}"
+        return f" after {duration(look.elapsed_s)}"
     eta = f", about {duration(look.eta_s)} left" if look.eta_s is not None else ""
-    return f" for {duration(time.time() - look.run.created_at)}{eta}"
+    return f" for {duration(look.elapsed_s)}{eta}"
 
 
 def _counts(look: RunProgress) -> list[str]:
@@ -198,7 +200,7 @@ def _advice(look: RunProgress, state: str) -> list[str]:
         lines.append(f"go on with: workflows resume {look.run.id}")
     if look.failed:
         lines.append(f"see a log with: workflows logs {look.run.id} {look.failed[0].key[:12]}")
-    if look.untracked and look.run.finished_at is not None:
+    if look.untracked and (look.run.finished_at is not None or look.untracked_because):
         lines.append(f"MLflow lags behind by {look.untracked} messages; nothing is lost")
         if look.untracked_because:
             again = f"`workflows resume {look.run.id}` tries again"

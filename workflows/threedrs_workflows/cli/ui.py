@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from types import FrameType
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.shown_urls import without_secrets
+from threedrs_platform.tracking.places import mend_places
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.local_servers import Server, free_port, serving
 from threedrs_workflows.cli.output import print_json
@@ -62,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             servers.append(mlflow_server(workspace, free_port(args.mlflow_port)))
         addresses = {server.name: server.address for server in servers}
         if is_served and not args.no_mlflow:
-            addresses["mlflow"] = remote
+            addresses["mlflow"] = without_secrets(remote)
         with serving(servers) as processes:
             if args.json:
                 print_json("ui", {"addresses": addresses, "workspace": str(workspace.root)})
@@ -101,6 +103,7 @@ def dashboards_server(workspace: Workspace, port: int) -> Server:
 def mlflow_server(workspace: Workspace, port: int) -> Server:
     """MLflow's own pages over what this workspace tracks."""
     target = target_of(workspace, os.environ)
+    mend_places(target)
     settings = {"MLFLOW_BACKEND_STORE_URI": target.uri, **NO_JOBS, **QUIET}
     if target.artifacts is not None:
         settings["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = target.artifacts.as_uri()

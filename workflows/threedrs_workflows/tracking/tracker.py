@@ -23,9 +23,11 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.delivery import Delivery, Target, deliver, local_target
 from threedrs_platform.tracking.machine import MachineWatch
-from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_platform.workspace import Workspace, find_workspace, is_off
 
 POLL_S = 2.0
+LAST_TRIES = 5
+"""Looks after the end of a run at what is not delivered yet."""
 LOG_FILE = "tracking.log"
 QUIET: Mapping[str, str] = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -34,11 +36,6 @@ QUIET: Mapping[str, str] = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """Settings of MLflow that a user's own environment overrides."""
-
-
-def is_off(environment: Mapping[str, str]) -> bool:
-    """Whether the user wants no tracking: THREEDRS_TRACKING=off."""
-    return environment.get("THREEDRS_TRACKING", "").lower() in ("off", "0", "no", "false")
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def source_commit() -> str:
 
 def follow(workspace: Workspace, run_id: str, parent: int) -> None:
     """Deliver until the run is over and nothing waits, or the submitting process is gone."""
-    told = ""
+    told, looks = "", 0
     try_again(workspace.database)
     watch = MachineWatch(target_of(workspace, os.environ), Results(workspace.database), run_id)
     while True:
@@ -142,7 +139,8 @@ def follow(workspace: Workspace, run_id: str, parent: int) -> None:
             print(f"{delivery.left} messages wait: {delivery.error}", flush=True)
             payload = {"error": delivery.error, "left": delivery.left}
             workspace.runs.tell(run_id, [Event("tracking.failed", None, payload)])
-        if is_last:
+        looks += is_last
+        if is_last and (not delivery.left or looks == LAST_TRIES):
             return
         time.sleep(POLL_S)
 
