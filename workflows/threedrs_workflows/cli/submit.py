@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
+    refuse_wrong_ray(args, needed=False)
     grid = grid_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         plan = _plan(args, workspace, grid)

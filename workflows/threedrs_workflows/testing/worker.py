@@ -7,11 +7,13 @@ It works on a fixed grid of fake steps. Every execution leaves a line in the led
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
 
-from threedrs_platform.compute.in_process import InProcessCompute
+from threedrs_platform.compute.in_process import Compute, InProcessCompute
+from threedrs_platform.compute.open import open_compute
 from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
@@ -23,7 +25,14 @@ from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.plan.submission import plan_cells, record, replan
 
-DEFAULTS: dict[str, Any] = {"cells": 20, "seconds": 0.02, "lease_s": 60.0, "jobs": 2, "db": None}
+DEFAULTS: dict[str, Any] = {
+    "cells": 20,
+    "seconds": 0.02,
+    "lease_s": 60.0,
+    "jobs": 2,
+    "db": None,
+    "ray": "none",
+}
 
 
 def grid(ledger: str, options: dict[str, Any]) -> list[Cell]:
@@ -41,10 +50,11 @@ def work(workspace: Workspace, ledger: str, verb: str, options: dict[str, Any]) 
         plan = replan(workspace, run_id)
     chosen = SupervisorOptions(lease_s=options["lease_s"], poll_s=0.05)
     with interruptible() as stop:
-        compute = InProcessCompute(options["jobs"])
-        return Supervisor(workspace, compute, chosen, PlainDisplay(sys.stderr), stop=stop).run(
-            run_id, plan
-        )
+        jobs, ray = options["jobs"], options["ray"]
+        compute: Compute = InProcessCompute(jobs) if ray == "none" else open_compute(ray, jobs)
+        display = PlainDisplay(sys.stderr)
+        with contextlib.closing(compute):
+            return Supervisor(workspace, compute, chosen, display, stop=stop).run(run_id, plan)
 
 
 def main() -> int:
