@@ -13,8 +13,11 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import (
     BUDGET,
+    add_detachment,
     add_supervision_arguments,
     budget_of,
+    leave_to_cluster,
+    refuse_to_leave,
     refuse_wrong_ray,
     work,
 )
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a new cap on what the run may spend, with what it has spent already",
     )
     add_supervision_arguments(parser)
+    add_detachment(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if args.budget is not None:
             _set_budget(workspace, found, args.budget)
+        refuse_to_leave(args)
         refuse_wrong_ray(args)
+        if args.no_wait:
+            return leave_to_cluster(args, workspace, found.id)
         plan = replan(workspace, found.id)
         return work(args, workspace, found.id, plan)
 

@@ -36,6 +36,7 @@ examples:
   workflows submit ablations.yaml --until extract      up to the teachers' features
   workflows submit ablations.yaml --refresh finetune@baseline
   workflows submit ablations.yaml --ray none           in this process instead of on Ray
+  workflows submit ablations.yaml --ray HEAD:6379 --no-wait    leave it to a cluster and return
 
 Ctrl-C stops the run and keeps what is done; `workflows resume RUN` goes on.
 """
@@ -56,11 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute these steps again; may be repeated",
     )
     add_supervision_arguments(parser)
+    add_detachment(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
     refuse_wrong_ray(args, needed=False)
+    refuse_to_leave(args)
     grid = grid_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         plan = _plan(args, workspace, grid)
@@ -75,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
             refuse_missing_packages(cell.experiment for cell in grid.cells)
         args.no_report |= bool(args.until or args.only)
         run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
+        if args.no_wait and plan.misses:
+            return leave_to_cluster(args, workspace, run_id)
         return work(args, workspace, run_id, plan)
 
 
