@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from threedrs_platform.errors import StepFailed
 from threedrs_platform.fake_gpus import fake_gpus
+from threedrs_platform.memory import memory_killed, memory_marks
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -40,7 +41,8 @@ def spread(
         gpus: let each of several see one GPU of those that this process sees, in turn.
 
     Raises:
-        StepFailed: a process was killed from outside, most often for want of memory.
+        StepFailed: a process was killed from outside; of class `oom` if that was for want of
+            memory, or if nobody counts whether it was.
         Exception: what the work raised for the first item that failed; the others are given up.
     """
     processes = min(processes, len(items))
@@ -54,7 +56,7 @@ def spread(
         places.put(_gpu_of(number) if gpus else None)
     pool = ProcessPoolExecutor(processes, context, _start, (make, places, os.getpid()))
     waiting: dict[Future[U], T] = {}
-    rest = iter(items)
+    rest, before = iter(items), memory_marks()
     try:
         for item in rest:
             waiting[pool.submit(_call, item)] = item
@@ -63,10 +65,14 @@ def spread(
         while waiting:
             yield from _ended(waiting)
     except BrokenProcessPool as error:
+        message = f"one of {processes} processes was killed from outside"
+        killed = memory_killed(before, memory_marks(), None)
+        if before.are_kept and not killed:
+            raise StepFailed(message, "infra") from error
         raise StepFailed(
-            f"one of {processes} processes was killed from outside, most often for want of memory; "
+            f"{message}, {killed or 'most often for want of memory'}; "
             "fewer of them need less (steps.*.cpus, --workers)",
-            failure="oom",
+            "oom",
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from threedrs_platform import processes
 from threedrs_platform.errors import SceneError, StepFailed
+from threedrs_platform.memory import MemoryMarks
 from threedrs_platform.processes import VISIBLE_GPUS, spread
 
 
@@ -58,9 +60,19 @@ def test_two_processes_do_what_one_does(
 def test_faults_come_out_as_they_were_raised(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="attic: is haunted"):
         dict(spread(Noting(tmp_path), [5, 13, 6], 2))
-    with pytest.raises(StepFailed, match="memory") as failed:
+
+
+@pytest.mark.parametrize(
+    ("kills", "failure"), [((None, None), "oom"), ((2, 3), "oom"), ((2, 2), "infra")]
+)
+def test_a_killed_process_met_the_end_of_memory_if_the_kernel_says_so_or_counts_nothing(
+    kills: tuple[int, int], failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = iter(MemoryMarks(of_group=each) for each in kills)
+    monkeypatch.setattr(processes, "memory_marks", lambda: next(counted))
+    with pytest.raises(StepFailed, match="killed from outside") as failed:
         dict(spread(Noting(tmp_path), [5, 99, 6], 2))
-    assert failed.value.failure == "oom"
+    assert failed.value.failure == failure
 
 
 def test_who_stops_early_leaves_no_process(tmp_path: Path) -> None:

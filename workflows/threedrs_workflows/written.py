@@ -1,4 +1,4 @@
-"""What cells of a grid share, written out once: a cell differs from its neighbour in one section."""
+"""What cells of a grid share, written out once: neighbours differ in one section."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from threedrs_components.training.checkpoints import forget_damaged
 from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
 from threedrs_platform.errors import ConfigError, Fault, StepFailed, ThreedrsError
+from threedrs_platform.memory import MemoryMarks, is_out_of_memory, memory_killed, memory_marks
 from threedrs_platform.sealed import Warn
 
 TIMEOUT = datetime.timedelta(minutes=30)
@@ -76,10 +77,11 @@ def train_here(
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     store = checkpoint_dir / f"store-{uuid.uuid4().hex}"
     task = _Task(inputs, size, store.resolve(), checkpoint_dir, out, gpus)
+    before = memory_marks()
     ranks: list[_Rank] = []
     try:
         ranks += (_start(task, rank) for rank in range(size))
-        summary = _listen(ranks, report)
+        summary = _listen(ranks, report, before)
         for rank in ranks:
             rank.process.join(timeout=10)
         return summary
@@ -96,8 +98,9 @@ def root_cause(failures: Mapping[int, BaseException]) -> BaseException:
     Args:
         failures: by rank, at least one.
     """
+    hungry = [rank for rank in failures if is_out_of_memory(failures[rank])]
     ours = [rank for rank in failures if isinstance(failures[rank], ThreedrsError)]
-    rank = (ours or list(failures))[0]
+    rank = (hungry or ours or list(failures))[0]
     failures[rank].add_note(f"in rank {rank} of the training")
     return failures[rank]
 
@@ -136,7 +139,7 @@ def _start(task: _Task, number: int) -> _Rank:
     return _Rank(number, process, here)
 
 
-def _listen(ranks: Iterable[_Rank], report: Report) -> TrainingSummary:
+def _listen(ranks: Iterable[_Rank], report: Report, before: MemoryMarks) -> TrainingSummary:
     """Pass reports on until every rank has ended; the first rank's summary.
 
     Raises:
@@ -149,7 +152,7 @@ def _listen(ranks: Iterable[_Rank], report: Report) -> TrainingSummary:
     while running and time.monotonic() < last:
         for messages in wait(list(running), GRACE_S if failures else None):
             rank = running[cast(Connection, messages)]
-            content = _receive(rank)
+            content = _receive(rank, before)
             if isinstance(content, tuple):
                 report(*content)
                 continue
@@ -164,7 +167,9 @@ def _listen(ranks: Iterable[_Rank], report: Report) -> TrainingSummary:
     return summaries[0]
 
 
-def _receive(rank: _Rank) -> tuple[int, dict[str, float]] | TrainingSummary | BaseException:
+def _receive(
+    rank: _Rank, before: MemoryMarks
+) -> tuple[int, dict[str, float]] | TrainingSummary | BaseException:
     """A report, or how the rank ended."""
     try:
         content, where = rank.messages.recv()
@@ -172,8 +177,10 @@ def _receive(rank: _Rank) -> tuple[int, dict[str, float]] | TrainingSummary | Ba
         rank.process.join()
         code = rank.process.exitcode or 0
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        killed = "; the machine may be out of memory" if -code == signal.SIGKILL else ""
-        return StepFailed(f"rank {rank.number} of the training ended {how}{killed}", "infra")
+        message = f"rank {rank.number} of the training ended {how}"
+        if killed := memory_killed(before, memory_marks(), -code):
+            return StepFailed(f"{message}: {killed}", "oom")
+        return StepFailed(message, "infra")
     if isinstance(content, BaseException):
         content.add_note(where)
     return cast("tuple[int, dict[str, float]] | TrainingSummary | BaseException", content)

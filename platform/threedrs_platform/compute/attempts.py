@@ -7,7 +7,6 @@ reports every failure as a value too.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import os
 import re
@@ -38,6 +37,7 @@ from threedrs_platform.errors import (
     ThreedrsError,
 )
 from threedrs_platform.identity.source_code import pin_code
+from threedrs_platform.memory import is_out_of_memory
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, Resources, StepTask
@@ -133,6 +133,8 @@ def execute(
         with captured_output(Path(request.log_file), request.own_process):
             report = _execute(request, recorder)
     except BaseException as error:  # every failure becomes a value: the supervisor decides
+        if is_out_of_memory(error):  # what the step holds is needed to say so
+            traceback.clear_frames(error.__traceback__)
         report = _failure_report(error)
         _append_traceback(Path(request.log_file))
     seconds = time.monotonic() - began
@@ -260,18 +262,6 @@ def _storage_fault(error: BaseException, doing: str) -> StorageError | None:
         return storage_error(error, doing)
     found = re.search(r"\(os error (\d+)\)", str(error))
     return storage_error(OSError(int(found[1]), ""), doing) if found else None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of host or device ran out; torch's error is known by name, not imported."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "CUDA out of memory" in text or "can't allocate memory" in text
-    )
 
 
 def describe(error: BaseException) -> str:

@@ -55,6 +55,8 @@ def why_silent(address: str, patience_s: float = CONNECT_S + ANSWER_S) -> str | 
     Args:
         patience_s: how long to wait for it in all, starting Python's part of Ray not included.
     """
+    if address == "auto":
+        load_ray()  # takes seconds, in which nobody waits for the cluster
     found = within(patience_s / 2, lambda: _refusal(address, patience_s / 2))
     if found is None:
         return f"{address} does not answer within {patience_s / 2:g} s"
@@ -95,7 +97,6 @@ def _port(address: str) -> int:
 def _refusal(address: str, patience_s: float) -> tuple[str | None, str]:
     """Why no connection can be made, and the address with its name of `auto` looked up."""
     if address == "auto":
-        load_ray()
         from ray._private.services import canonicalize_bootstrap_address
 
         try:

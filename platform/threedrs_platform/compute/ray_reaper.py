@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 
 GRACE_S = 1.0
 
 
 def start_reaper(session: str) -> subprocess.Popen[bytes]:
-    """Start the process that outlives this one; it ends soon after its input is closed."""
+    """Start the process that outlives this one; it does its work when its input is closed."""
     return subprocess.Popen(
         [sys.executable, "-S", "-E", __file__, session],
         stdin=subprocess.PIPE,
@@ -31,23 +32,24 @@ def start_reaper(session: str) -> subprocess.Popen[bytes]:
     )
 
 
-def processes_in(folder: Path) -> list[int]:
-    """Processes that have a file below a folder open, but for this one."""
+def processes_in(folder: Path, spare: Container[int] = ()) -> list[int]:
+    """Processes that have a file below a folder open."""
     inside, found = f"{folder.resolve()}/", []
     for files in Path("/proc").glob("[0-9]*/fd"):
         pid = int(files.parent.name)
         with contextlib.suppress(OSError):  # of somebody else, or gone meanwhile
             opened = (os.readlink(each) for each in files.iterdir())
-            if pid != os.getpid() and any(name.startswith(inside) for name in opened):
+            if pid not in spare and any(name.startswith(inside) for name in opened):
                 found.append(pid)
     return found
 
 
 def main() -> None:
     """Entry of the process."""
+    spare = os.getpid(), os.getppid()  # the owner may only have closed its Ray
     sys.stdin.buffer.read()
     time.sleep(GRACE_S)
-    for pid in processes_in(Path(sys.argv[1])):
+    for pid in processes_in(Path(sys.argv[1]), spare):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 

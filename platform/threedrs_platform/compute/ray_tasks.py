@@ -31,6 +31,7 @@ from threedrs_platform.compute.ray_groups import remove_orphans
 from threedrs_platform.compute.ray_reaper import start_reaper
 from threedrs_platform.errors import StorageError
 from threedrs_platform.fake_gpus import fake_gpus
+from threedrs_platform.memory import MemoryMarks, is_out_of_memory, memory_killed, memory_marks
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 
@@ -78,6 +79,8 @@ class RayCompute:
         self._tasks: dict[tuple[tuple[str, Any], ...], Any] = {}
         self._is_ours = False
         self._running: dict[Any, tuple[Handle, Resources]] = {}
+        self._marks: dict[Handle, MemoryMarks] = {}
+        """Of this machine, when each attempt was submitted."""
         self._cancelled: set[Handle] = set()
         self._usual_s = QUEUED_S
         """Running mean of how long attempts take."""
@@ -143,6 +146,7 @@ class RayCompute:
             options["runtime_env"] = {"env_vars": {"THREEDRS_ATTEMPT": name}}
         reference = self._with(options).remote(replace(request, own_process=True))
         self._running[reference] = (handle, request.resources)
+        self._marks[handle] = memory_marks()
         return handle
 
     def _held(self, resources: Resources) -> dict[str, Any]:
@@ -236,6 +240,7 @@ class RayCompute:
     def _let_go(self, shut_down: bool) -> None:
         self._running.clear()
         self._cancelled.clear()
+        self._marks.clear()
         if shut_down and self._ray is not None:
             # Not in a thread while all is well: Ray's own handlers want the main one.
             if self._gone:
@@ -243,9 +248,9 @@ class RayCompute:
             else:
                 self._ray.shutdown()
         if shut_down and self._reaper is not None:
-            assert self._reaper.stdin is not None
-            self._reaper.stdin.close()
-            self._reaper.wait()
+            if not self._gone:
+                self._reaper.kill()
+            self._reaper.communicate()
             self._reaper = None
         self._ray, self._node, self._is_ours = None, None, False
 
@@ -277,6 +282,7 @@ class RayCompute:
             if resources.workers > 1:
                 self._sweep_until = time.monotonic() + SWEEP_S
         self._cancelled.discard(handle)
+        self._marks.pop(handle, None)
         self._usual_s += (report.seconds - self._usual_s) / 4
         return handle, report
 
@@ -297,9 +303,14 @@ class RayCompute:
         if isinstance(error, exceptions.OutOfMemoryError):
             return AttemptReport(failure=FailureClass.OOM, message=reason)
         if isinstance(error, exceptions.RayTaskError):
-            return AttemptReport(failure=FailureClass.BUG, message=str(error.cause or reason))
-        kind = type(error).__name__
-        return AttemptReport(failure=FailureClass.INFRA, message=f"{kind}: {reason}")
+            is_hungry = is_out_of_memory(error.cause) if error.cause else False
+            failure = FailureClass.OOM if is_hungry else FailureClass.BUG
+            return AttemptReport(failure=failure, message=str(error.cause or reason))
+        message = f"{type(error).__name__}: {reason}"
+        # What happened on another machine is in none of our counters; Ray's own watch is.
+        if killed := memory_killed(self._marks[handle], memory_marks(), None):
+            return AttemptReport(failure=FailureClass.OOM, message=f"{message}; {killed}")
+        return AttemptReport(failure=FailureClass.INFRA, message=message)
 
     def _sweep(self) -> None:
         """For a while after a step was lost, remove what is left of its worker group."""

@@ -18,6 +18,7 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import root_cause, train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
 from threedrs_platform.errors import ConfigError, SceneError, StepFailed
+from threedrs_platform.memory import MemoryMarks
 
 SUMMARY = TrainingSummary(1, 0, 0.0, 0.0, {})
 
@@ -79,6 +80,8 @@ def test_the_first_failure_is_told_with_its_rank() -> None:
     assert root_cause({0: lost, 3: scene}) is scene
     assert scene.__notes__ == ["in rank 3 of the training"]
     assert root_cause({1: lost}) is lost
+    hungry = MemoryError()
+    assert root_cause({0: scene, 1: hungry}) is hungry
 
 
 def killed(_: launch._Task, rank: int, messages: Any) -> None:
@@ -87,20 +90,23 @@ def killed(_: launch._Task, rank: int, messages: Any) -> None:
     signal.pause()
 
 
+@pytest.mark.parametrize(("kills", "failure"), [((0, 0), "infra"), ((4, 5), "oom")])
 def test_a_rank_that_is_killed_ends_the_training(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kills: tuple[int, int], failure: str
 ) -> None:
+    counted = iter(MemoryMarks(of_machine=each) for each in kills)
+    monkeypatch.setattr(launch, "memory_marks", lambda: next(counted))
     monkeypatch.setattr(launch, "_run_rank", killed)
     monkeypatch.setattr(launch, "GRACE_S", 0.1)
     monkeypatch.setattr("multiprocessing.get_context", forked)
-    with pytest.raises(StepFailed, match=r"rank 1 .* ended by SIGKILL; .* out of memory") as told:
+    with pytest.raises(StepFailed, match=r"rank 1 .* ended by SIGKILL") as told:
         train_here(
             inputs(workers=2, strategy="ddp"),
             report=lambda *_: None,
             checkpoint_dir=tmp_path,
             out=tmp_path,
         )
-    assert told.value.failure == "infra"
+    assert told.value.failure == failure
 
 
 def forked(_: str) -> Any:

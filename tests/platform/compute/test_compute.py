@@ -136,6 +136,17 @@ def test_ray_is_not_imported_before_the_first_attempt() -> None:
     assert ("ray" in sys.modules) == had
 
 
+def test_an_attempt_without_memory_for_a_report_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = InProcessCompute()
+    monkeypatch.setattr(compute, "_run", lambda *_: None)  # the thread ends without a word
+    bench = Bench(compute, tmp_path)
+    compute.submit(bench.request("noop"))
+    (report,) = bench.collect(1).values()
+    assert report.failure is FailureClass.OOM and compute.has_room(Resources())
+
+
 def test_a_step_uses_one_thread() -> None:
     InProcessCompute()
     assert os.environ["OMP_NUM_THREADS"]

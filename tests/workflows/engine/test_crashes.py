@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import select
 
@@ -49,6 +50,11 @@ class Arena:
         )
         self.processes.append(process)
         return process
+
+    def processes_of_ray(self, name: str) -> list[psutil.Process]:
+        """Children of the last worker, which has started a Ray."""
+        children = psutil.Process(self.processes[-1].pid).children()
+        return [child for child in children if child.name() == name]
 
     def wait_for_executions(self, count: int) -> None:
         """Until so many executions have begun."""
@@ -166,7 +172,7 @@ def test_a_zombie_that_wakes_after_its_lease_cannot_commit(arena: Arena) -> None
     assert arena.results() == EXPECTED
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_ends_the_run_cleanly(arena: Arena, number: signal.Signals) -> None:
     worker = arena.start(seconds=0.3)
     arena.wait_for_executions(3)
@@ -175,3 +181,37 @@ def test_an_interrupt_ends_the_run_cleanly(arena: Arena, number: signal.Signals)
     assert arena.state() is RunState.INTERRUPTED and arena.attempts("running") == []
     assert arena.start("resume", seconds=0.3).wait(PATIENCE_S) == 0
     assert arena.results() == EXPECTED
+
+
+@pytest.mark.ray
+def test_a_local_ray_that_dies_is_started_again_and_ends_at_once_with_its_owner(
+    tmp_path: Path,
+) -> None:
+    with fresh_database("sqlite", tmp_path) as url:
+        arena = Arena(tmp_path, url)
+        worker = arena.start(seconds=0.3, ray="local")
+        arena.wait_for_executions(3)
+        (raylet,) = arena.processes_of_ray("raylet")
+        raylet.kill()
+        arena.wait_for_executions(6)
+        assert arena.attempts("failed") == [] and arena.attempts("lost") != []
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE_S) == 130
+        assert "local Ray is lost: its raylet has ended; 2 attempts are" in worker.communicate()[1]
+        assert arena.state() is RunState.INTERRUPTED and arena.attempts("running") == []
+        heir = arena.start("resume")
+        heir.communicate()
+        assert heir.returncode == 0 and arena.results() == EXPECTED
+
+
+@pytest.mark.ray
+def test_nothing_of_a_local_ray_outlives_a_killed_owner(tmp_path: Path) -> None:
+    with fresh_database("sqlite", tmp_path) as url:
+        arena = Arena(tmp_path, url)
+        worker = arena.start(seconds=0.3, ray="local")
+        arena.wait_for_executions(2)
+        of_ray = psutil.Process(worker.pid).children(recursive=True)
+        worker.kill()
+        worker.communicate()
+        _, alive = psutil.wait_procs(of_ray, timeout=20)
+        assert [each.name() for each in alive] == []

@@ -1,6 +1,7 @@
 """What a supervisor does with success, failure, damage, cancellation and interruption."""
 
 import os
+import queue
 import threading
 import time
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from threedrs_platform.compute.attempts import AttemptRequest
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
+from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.in_process import Handle, InProcessCompute
 from threedrs_platform.database import schema
 from threedrs_platform.database.events import read_events
@@ -21,6 +23,7 @@ from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import Cell, Resources
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_platform.testing.store_contract import corrupt_file
+from threedrs_workflows.engine.outcomes import MAX_GIVEN_BACK
 from threedrs_workflows.testing.engine_bench import Engine, reasons
 
 
@@ -102,7 +105,16 @@ def test_a_retry_may_succeed_and_goes_on_where_it_stopped(engine: Engine) -> Non
     assert [(point.step, point.value) for point in points] == [(i, 10.0 - i) for i in range(10)]
 
 
-def test_out_of_memory_runs_the_same_batch_in_smaller_pieces(engine: Engine) -> None:
+def test_out_of_memory_runs_the_same_batch_in_smaller_pieces(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, submit = [], engine.compute.submit
+
+    def noting(request: AttemptRequest) -> Handle:
+        fresh.append(request.fresh_process)
+        return submit(request)
+
+    monkeypatch.setattr(engine.compute, "submit", noting)
     step = fake_step(
         "hungry",
         {"training": {"scenes_per_step": 8}},
@@ -110,6 +122,7 @@ def test_out_of_memory_runs_the_same_batch_in_smaller_pieces(engine: Engine) -> 
     )
     assert engine.submit([fake_cell("cell", {"train": step})]) is RunState.SUCCEEDED
     assert (engine.artifact("hungry") / "out.txt").read_text() == "8 scenes, 2 at a time"
+    assert fresh == [False, True, True]
     assert [attempt.note for attempt in engine.attempts()][1:] == [
         "micro-batch halved at the same effective batch"
     ] * 2
@@ -171,6 +184,62 @@ def test_no_more_than_the_wanted_number_run_at_a_time(
     monkeypatch.setattr(compute, "submit", counting)
     engine.submit(chains(6, 2), jobs=2)
     assert max(seen) == 2
+
+
+# --- a cluster that goes down --------------------------------------------------------------------
+
+
+class Fragile(InProcessCompute):
+    """Is lost once something has run, as often as it is told, and comes back when asked twice."""
+
+    def __init__(self, losses: int, comes_back: bool = True) -> None:
+        super().__init__(2)
+        self.losses, self.comes_back, self.asked = losses, comes_back, 0
+
+    def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
+        if self._running and self.losses:
+            self.losses -= 1
+            for running in self._running.values():
+                running.thread.join()
+            self._running.clear()
+            self._ended = queue.SimpleQueue()
+            raise ClusterLost("local Ray is lost: its raylet has ended")
+        return super().wait(timeout_s)
+
+    def restore(self) -> bool:
+        self.asked += 1
+        if not self.comes_back:
+            raise ClusterLost("it has not come back")
+        return self.asked % 2 == 0
+
+
+def test_a_lost_cluster_costs_no_step_a_try(engine: Engine) -> None:
+    engine.compute = Fragile(losses=6)
+    assert engine.submit(chains(2, 2)) is RunState.SUCCEEDED
+    assert {attempt.failure for attempt in engine.attempts()} == {None}
+    assert engine.told.what("link").count("retry") == 0
+    lost = event_types(engine).count("cluster.lost")
+    assert lost == 6 and engine.compute.asked == 12
+    assert "local Ray is lost: its raylet has ended; 2 attempts are given back" in str(
+        engine.told.warnings
+    )
+
+
+def test_a_cluster_that_stays_away_leaves_a_run_that_can_be_resumed(engine: Engine) -> None:
+    engine.compute = Fragile(losses=1, comes_back=False)
+    with pytest.raises(StorageError, match="has not come back"):
+        engine.submit(chains(2, 2))
+    assert engine.workspace.runs.get(engine.run_id).state is RunState.INTERRUPTED
+    assert {attempt.state for attempt in engine.attempts()} == {"lost"}
+    engine.compute = InProcessCompute(2)
+    assert engine.resume() is RunState.SUCCEEDED
+
+
+def test_a_step_that_takes_its_machine_along_each_time_is_given_up(engine: Engine) -> None:
+    engine.compute = Fragile(losses=100)
+    assert engine.submit(chains(1, 1)) is RunState.FAILED
+    assert "times under this step" in str(engine.row("link").message)
+    assert len(engine.attempts()) == MAX_GIVEN_BACK + 1
 
 
 # --- early cutoff, damage, refresh ---------------------------------------------------------------

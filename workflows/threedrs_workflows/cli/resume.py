@@ -14,8 +14,11 @@ from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
+    add_detachment,
     add_supervision_arguments,
     budget_of,
+    leave_to_cluster,
+    refuse_to_leave,
     refuse_wrong_ray,
     work,
 )
@@ -48,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_supervision_arguments(parser)
     add_slurm_arguments(parser)
+    add_detachment(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if args.budget is not None:
             _set_budget(workspace, found, args.budget)
+        refuse_to_leave(args)
         refuse_wrong_ray(args)
+        if args.no_wait and not args.slurm:
+            return leave_to_cluster(args, workspace, found.id)
         plan = replan(workspace, found.id)
         if args.slurm and plan.misses:
             workspace.runs.reopen(found.id)

@@ -33,9 +33,6 @@ def add_slurm_arguments(parser: argparse.ArgumentParser) -> None:
         help="of sbatch, for all jobs; the grid's steps.KIND.slurm says it per kind of step",
     )
     group.add_argument("--slurm-jobs", type=int, metavar="N", help="most jobs per array")
-    group.add_argument(
-        "--no-wait", action="store_true", help="return at once; `workflows wait` waits"
-    )
 
 
 def asked_of(args: argparse.Namespace) -> Asked:
@@ -44,7 +41,7 @@ def asked_of(args: argparse.Namespace) -> Asked:
     Raises:
         ConfigError: a flag without --slurm, or one that sbatch does not know.
     """
-    named = ("slurm_options", "slurm_jobs", "no_wait")
+    named = ("slurm_options", "slurm_jobs")
     alone = [name for name in named if getattr(args, name) and not args.slurm]
     if alone:
         flags = [f"--{name.replace('_', '-')}" for name in alone]

@@ -12,7 +12,7 @@ from threedrs_platform.database.connection import Database
 from threedrs_platform.database.progress import FailedStep, RunningStep, RunProgress, run_progress
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState, StepState
-from threedrs_platform.workspace import find_workspace
+from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import columns, duration, emit
 from threedrs_workflows.slurm.jobs import Jobs, jobs_of
 

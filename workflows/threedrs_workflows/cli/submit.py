@@ -14,8 +14,11 @@ from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
+    add_detachment,
     add_supervision_arguments,
     chosen_ray,
+    leave_to_cluster,
+    refuse_to_leave,
     refuse_wrong_ray,
     work,
 )
@@ -39,6 +42,7 @@ examples:
   workflows submit ablations.yaml --refresh finetune@baseline
   workflows submit ablations.yaml --ray none           in this process instead of on Ray
   workflows submit ablations.yaml --slurm --slurm-options "--partition=gpu --account=me"
+  workflows submit ablations.yaml --ray HEAD:6379 --no-wait    leave it to a cluster and return
 
 Ctrl-C stops the run and keeps what is done; `workflows resume RUN` goes on.
 """
@@ -67,10 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_supervision_arguments(parser)
     add_slurm_arguments(parser)
+    add_detachment(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
+    refuse_wrong_ray(args, needed=False)
+    refuse_to_leave(args)
     grid, asked = grid_of(args), asked_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         plan = _plan(args, workspace, grid)
@@ -87,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
         if args.slurm and plan.misses:
             return work_on_slurm(args, workspace, run_id, plan, asked)
+        if args.no_wait and plan.misses:
+            return leave_to_cluster(args, workspace, run_id)
         return work(args, workspace, run_id, plan)
 
 

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from threedrs_components.training.checkpoints import forget_damaged
 from threedrs_components.training.launch import root_cause
 from threedrs_components.training.loop import Report, TrainingInputs, TrainingSummary, train
 from threedrs_components.training.strategies import World
-from threedrs_platform.errors import StepFailed
+from threedrs_platform.errors import StepFailed, ThreedrsError
+from threedrs_platform.memory import MemoryMarks, is_out_of_memory, memory_killed, memory_marks
 from threedrs_platform.sealed import Warn
 
 POLL_S = 0.5
@@ -148,14 +149,46 @@ def _fit(settings: dict[str, Any], workers: int, resources: GroupResources) -> N
             failure_config=failures(max_failures=0, controller_failure_limit=0),
         ),
     )
+    before = memory_marks()
     try:
         trainer.fit()
     except WorkerGroupError as error:
-        raise root_cause(error.worker_failures or {0: error}) from error
+        raise cause_of_loss(error.worker_failures or {0: error}, before) from error
     except ControllerError as error:
         wanted = ", ".join(f"{amount:g} {name}" for name, amount in part.items())
         message = f"no group of {workers} workers with {wanted} each: {error.controller_failure}"
         raise StepFailed(message, "infra") from error
+
+
+def cause_of_loss(failures: Mapping[int, BaseException], before: MemoryMarks) -> BaseException:
+    """What went wrong with a group: an error of a rank, else the loss of one, which is no bug.
+
+    Args:
+        failures: by rank, at least one.
+        before: counters of memory when the group began.
+    """
+    cause = root_cause(failures)
+    if isinstance(cause, ThreedrsError) or is_out_of_memory(cause):
+        return cause
+    lost = {rank: error for rank, error in failures.items() if _is_lost(error)}
+    if not lost and not all(map(_misses_peer, failures.values())):
+        return next(error for error in failures.values() if not _misses_peer(error))
+    rank, error = next(iter((lost or failures).items()))
+    reason = str(error).strip().partition("\n")[0]
+    message = f"rank {rank} of the training was lost: {type(error).__name__}: {reason}"
+    killed = memory_killed(before, memory_marks(), None)
+    return StepFailed(f"{message}; {killed}" if killed else message, "oom" if killed else "infra")
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether Ray, not the rank, says how it ended: its own errors of workers, nodes and health."""
+    return type(error).__module__.startswith("ray.") and not hasattr(error, "cause")
+
+
+def _misses_peer(error: BaseException) -> bool:
+    """Whether a rank only tells that another one is gone."""
+    gone = "closed by peer", "reset by peer", "remote process has terminated"
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in gone)
 
 
 def _cpus_of_cluster() -> float:

@@ -7,6 +7,7 @@ It works on a fixed grid of fake steps. Every execution leaves a line in the led
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
@@ -50,18 +51,11 @@ def work(workspace: Workspace, ledger: str, verb: str, options: dict[str, Any]) 
         plan = replan(workspace, run_id)
     chosen = SupervisorOptions(lease_s=options["lease_s"], poll_s=0.05)
     with interruptible() as stop:
-        compute = _compute(options)
-        supervisor = Supervisor(workspace, compute, chosen, PlainDisplay(sys.stderr), stop=stop)
-        try:
-            return supervisor.run(run_id, plan)
-        finally:
-            compute.close()
-
-
-def _compute(options: dict[str, Any]) -> Compute:
-    if options["ray"] == "none":  # threads are enough for steps that draw no random numbers
-        return InProcessCompute(options["jobs"])
-    return open_compute(options["ray"], jobs=options["jobs"])
+        jobs, ray = options["jobs"], options["ray"]
+        compute: Compute = InProcessCompute(jobs) if ray == "none" else open_compute(ray, jobs)
+        display = PlainDisplay(sys.stderr)
+        with contextlib.closing(compute):
+            return Supervisor(workspace, compute, chosen, display, stop=stop).run(run_id, plan)
 
 
 def main() -> int:

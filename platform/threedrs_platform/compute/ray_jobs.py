@@ -1,0 +1,119 @@
+"""A supervisor as a job of the cluster itself, which goes on when the submitting process ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from threedrs_platform.compute.clusters import ClusterLost, load_ray, within
+from threedrs_platform.errors import ConfigError, Fault
+
+PACKAGES = (
+    "threedrs_platform",
+    "threedrs_components",
+    "threedrs_workflows",
+    "threedrs_dashboards",
+)
+"""Shipped with the job as they are here; Ray keeps each content once."""
+PASSED_ON = ("THREEDRS_DATABASE_URL", "THREEDRS_ARTIFACTS", "THREEDRS_TRACKING")
+PASSED_ON += ("MLFLOW_TRACKING_URI",)
+ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+CONNECT_S = 30.0
+COMMAND = "import sys; from threedrs_workflows.cli import main; sys.exit(main())"
+NO_JOBS = (
+    "takes no jobs: its dashboard does not run. Start the head with "
+    "`ray start --head --include-dashboard=true` (pip install 'ray[default]'), or stay with the "
+    "run: leave out --no-wait"
+)
+
+
+class RayJobs:
+    """The jobs of one cluster."""
+
+    def __init__(self, address: str) -> None:
+        """Find the cluster's job server.
+
+        Raises:
+            ClusterLost: it has none.
+        """
+        self._client = within(CONNECT_S, lambda: _client(address))
+        if self._client is None:
+            raise ClusterLost(f"Ray at {address} {NO_JOBS}")
+
+    def supervise(self, run_id: str, words: Sequence[str], environment: Mapping[str, str]) -> str:
+        """Have a run supervised by a job, unless one does that already; returns the job's id.
+
+        Args:
+            words: of the command line after `workflows`.
+            environment: variables that it needs.
+        """
+        number = 1
+        while (state := self._state(name := _job_id(run_id, number))) in ENDED:
+            number += 1
+        if state is None:
+            self._client.submit_job(
+                entrypoint=shlex.join([sys.executable, "-c", COMMAND, *words]),
+                submission_id=name,
+                runtime_env={"py_modules": _folders(), "env_vars": dict(environment)},
+                metadata={"run": run_id},
+            )
+        return name
+
+    def ended(self, job: str) -> str | None:
+        """The last words of a job that is over, None of one that is not."""
+        if self._state(job) not in ENDED:
+            return None
+        return "\n".join(str(self._client.get_job_logs(job)).strip().splitlines()[-5:])
+
+    def _state(self, job: str) -> str | None:
+        try:
+            return str(self._client.get_job_status(job).value)
+        except RuntimeError:  # of the job server: it knows no such job
+            return None
+
+
+def passed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that a supervisor on the cluster needs.
+
+    Raises:
+        ConfigError: one holds a password, which every user of the cluster would see.
+    """
+    found = {name: environment[name] for name in PASSED_ON if environment.get(name)}
+    faults = [
+        Fault(
+            "holds a password, which the cluster would show to all its users; "
+            "keep it in ~/.pgpass or the environment of the head",
+            name,
+        )
+        for name, value in found.items()
+        if urlsplit(value).password or "password=" in value
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _client(address: str) -> Any:
+    load_ray()
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, ValueError, RuntimeError):
+        return None
+
+
+def _job_id(run_id: str, number: int) -> str:
+    """The same for everybody who wants this run supervised."""
+    return f"threedrs-{run_id}" + (f"-{number}" if number > 1 else "")
+
+
+def _folders() -> list[str]:
+    specs = [importlib.util.find_spec(name) for name in PACKAGES]
+    return [str(Path(str(spec.origin)).parent) for spec in specs if spec is not None]
