@@ -84,6 +84,12 @@ class RunContext:
         schedule = self.schedule
         return [key for key in schedule.ready() if self.takes(schedule.steps[key])]
 
+    @property
+    def failed_too_often(self) -> bool:
+        """Whether more steps have failed than the run is to stand."""
+        most = self.options.max_failures
+        return most is not None and self.tally["failed"] >= most
+
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""
         self.tally[what] += 1
@@ -112,6 +118,7 @@ class RunContext:
         self.tell(step, "failed", f"{failure}: {message}")
         if blocked:
             self.tell(step, "blocked", f"{len(blocked)} steps depend on it")
+        self.comes_to_rest |= self.failed_too_often
         if self.options.fail_fast:
             self.feed.close()
             self.drop(list(self.schedule.cells), "stopped by --fail-fast", StepState.FAILED)

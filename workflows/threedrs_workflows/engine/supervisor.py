@@ -131,12 +131,7 @@ class RunLoop:
             return RunState.PAUSED
         if not run.comes_to_rest or run.attempts:
             return None
-        return RunState.PARTIAL if self._failed_too_often else RunState.PAUSED
-
-    @property
-    def _failed_too_often(self) -> bool:
-        most = self._run.options.max_failures
-        return most is not None and self._run.schedule.counts()[Phase.FAILED] >= most
+        return RunState.PARTIAL if run.failed_too_often else RunState.PAUSED
 
     @property
     def _is_finished(self) -> bool:
@@ -223,7 +218,7 @@ class RunLoop:
             run.show_progress(attempt)
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
                 self._outcomes.time_out(attempt)
-        run.comes_to_rest = self._failed_too_often or run.workspace.runs.is_paused(run.run_id)
+        run.comes_to_rest = run.failed_too_often or run.workspace.runs.is_paused(run.run_id)
         whole, cells = run.workspace.runs.cancelled(run.run_id)
         if whole:
             run.feed.close()
