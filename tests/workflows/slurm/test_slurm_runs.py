@@ -19,17 +19,11 @@ GRID = Path(__file__).parents[3] / "ablations.yaml"
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, with the commands of a Slurm that starts processes here."""
-    commands, jobs = tmp_path / "bin", tmp_path / "jobs"
-    for folder in (commands, jobs, tmp_path / "here"):
-        folder.mkdir()
-    for name in ("sbatch", "squeue", "scancel", "scontrol"):
-        script = commands / name
-        script.write_text(
-            f'#!/bin/sh\nexec {sys.executable} {slurm_stand_in.__file__} {name} "$@"\n'
-        )
-        script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    monkeypatch.setenv("SLURM_STAND_IN", str(jobs))
+    (tmp_path / "here").mkdir()
+    environment = {"PATH": os.environ["PATH"]}
+    jobs = slurm_stand_in.install(tmp_path / "slurm", environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("THREEDRS_TRACKING", "off")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     for name in ("THREEDRS_WORKSPACE", "THREEDRS_DATABASE_URL", "THREEDRS_ARTIFACTS"):
@@ -53,9 +47,9 @@ def here() -> Workspace:
 def test_a_run_is_done_by_jobs_and_ends_as_any_other(
     slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bind(monkeypatch, fans(3, ledger=str(slurm.parent / "ledger"), seconds=0.2))
+    bind(monkeypatch, fans(3, ledger=str(slurm.parents[1] / "ledger"), seconds=0.05))
     assert on_slurm("--slurm-jobs", "2") == 0
-    assert (slurm.parent / "ledger").read_text().count("\n") == 5
+    assert (slurm.parents[1] / "ledger").read_text().count("\n") == 5
     capsys.readouterr()
     assert main(["status"]) == 0
     assert "slurm jobs 1: " in capsys.readouterr().out

@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """A stand-in for Slurm's commands, for tests without its daemons: job arrays are processes here.
 
-Linked as sbatch, squeue, scancel and scontrol into a folder of the PATH. It knows what workflows
+`install` puts sbatch, squeue, scancel and scontrol on the PATH. It knows what workflows
 uses: `#SBATCH` lines, arrays, requeue with a count of restarts, signals to a job's script, states.
 Jobs lie as folders in $SLURM_STAND_IN: `state`, `pid` and what `sbatch` was told.
 """
@@ -14,10 +13,28 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import MutableMapping
 from pathlib import Path
 
 ROOT = Path(os.environ.get("SLURM_STAND_IN", "/nonexistent"))
 GONE = ("COMPLETED", "FAILED", "CANCELLED")
+
+
+VERBS = ("sbatch", "squeue", "scancel", "scontrol")
+
+
+def install(folder: Path, environment: MutableMapping[str, str]) -> Path:
+    """Put the commands into a new folder and on the PATH; returns the folder of the jobs."""
+    commands, jobs = folder / "bin", folder / "jobs"
+    for each in (commands, jobs):
+        each.mkdir(parents=True)
+    for name in VERBS:
+        script = commands / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {name} "$@"\n')
+        script.chmod(0o755)
+    environment["PATH"] = f"{commands}:{environment['PATH']}"
+    environment["SLURM_STAND_IN"] = str(jobs)
+    return jobs
 
 
 def sbatch(words: list[str]) -> None:
@@ -122,9 +139,6 @@ def kill(folder: Path, everything: bool) -> None:
 
 
 if __name__ == "__main__":
-    verb, arguments = Path(sys.argv[0]).name, sys.argv[1:]
-    if verb not in ("sbatch", "squeue", "scancel", "scontrol"):
-        verb, arguments = arguments[0], arguments[1:]
-    {"sbatch": sbatch, "task": task, "squeue": squeue, "scancel": scancel, "scontrol": scontrol}[
-        verb
-    ](arguments)
+    {each.__name__: each for each in (sbatch, task, squeue, scancel, scontrol)}[sys.argv[1]](
+        sys.argv[2:]
+    )
