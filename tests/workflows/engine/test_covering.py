@@ -7,7 +7,13 @@ from threedrs_workflows.engine.covering import covering_order
 def grid(*axes: int, seeds: int = 1) -> list[Cell]:
     """A product of axes with so many values each."""
     return [
-        Cell(str(values), "", seed, {"a": {str(i): v for i, v in enumerate(values)}, "seed": seed}, {})
+        Cell(
+            str(values),
+            "",
+            seed,
+            {"a": {str(i): v for i, v in enumerate(values)}, "seed": seed},
+            {},
+        )
         for seed in range(seeds)
         for values in product(*(range(n) for n in axes))
     ]
