@@ -61,10 +61,8 @@ class RetryPolicy:
         for failure, count in failed.items():
             self._used[key, failure] = max(self._used[key, failure], count)
         settings: Mapping[str, JSON] = spec.settings
-        for _ in range(failed[FailureClass.OOM]):
+        for _ in range(failed[FailureClass.OOM] - (last is FailureClass.OOM)):
             settings = halve_micro_batch(spec.params, settings) or settings
-        if last is FailureClass.OOM:
-            return Retry(0.0, settings, "again after running out of memory")
         return self._retry(spec, last, max(failed[last] - 1, 0), settings)
 
     def _retry(

@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,12 +77,19 @@ class RunContext:
     comes_to_rest: bool = False
     """Whether nothing new starts: paused, or too much has failed."""
 
+    gives_way_in: Collection[str] = ()
+    """Kinds of steps that runs of a higher priority have ready: none of them starts here."""
+
     def ready(self) -> list[str]:
         """Steps that may start here, the next one first."""
         if self.comes_to_rest:
             return []
-        schedule = self.schedule
-        return [key for key in schedule.ready() if self.takes(schedule.steps[key])]
+        steps = self.schedule.steps
+        return [
+            key
+            for key in self.schedule.ready()
+            if steps[key].spec.kind not in self.gives_way_in and self.takes(steps[key])
+        ]
 
     @property
     def failed_too_often(self) -> bool:
