@@ -125,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's; unknown flags are faults."""
-        parsed, unknown = self.parse_known_args(args, namespace)
+        parsed, unknown = self.parse_known_args(_joined(args), namespace)
         if unknown:
             flags = [flag for action in self._actions for flag in action.option_strings]
             hints = [
@@ -143,6 +143,17 @@ class _Parser(argparse.ArgumentParser):
         """A usage error, with the line that shows the usage."""
         usage = " ".join(self.format_usage().split())
         raise ConfigError([Fault(f"{self.prog}: {message}\n{usage}")])
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Words with the value of `--slurm-options` in one: argparse takes `--a=b` alone for a flag."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] == "--slurm-options":
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _report(error: Exception, verb: str, as_json: bool) -> int:

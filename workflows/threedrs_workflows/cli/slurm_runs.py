@@ -13,7 +13,14 @@ from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import EXIT_CODES, ended_text, interruptible, resume_hint
 from threedrs_workflows.plan.plan import Plan
-from threedrs_workflows.slurm.jobs import Asked, Jobs, jobs_of, read_options, submit_jobs
+from threedrs_workflows.slurm.jobs import (
+    Asked,
+    Jobs,
+    cancel_jobs,
+    jobs_of,
+    read_options,
+    submit_jobs,
+)
 from threedrs_workflows.tracking.tracker import start_tracker
 
 POLL_S = 0.5
@@ -75,6 +82,7 @@ def work_on_slurm(
             text = f"run {run_id}: its Slurm jobs are gone\n{resume_hint(run_id)} --slurm"
     else:
         code, text = EXIT_CODES[state], ended_text(args, workspace, run_id, state)
+        cancel_jobs(watch.run)  # those that still wait in the queue would find nothing to do
         if tracker is not None:
             say(args, tracker.finish() or "MLflow is up to date")
     emit(args, {"run": run_id, "state": state, "exit": code, "slurm": {"jobs": ids}}, text)

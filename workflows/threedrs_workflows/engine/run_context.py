@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -128,12 +128,25 @@ class RunContext:
         else:
             effect()
 
+    gives_way_in: Collection[str] = ()
+    """Kinds of steps that runs of a higher priority have ready: none of them starts here."""
+
     def ready(self) -> list[str]:
         """Steps that may start here, the next one first."""
         if self.comes_to_rest:
             return []
-        schedule = self.schedule
-        return [key for key in schedule.ready() if self.takes(schedule.steps[key])]
+        steps = self.schedule.steps
+        return [
+            key
+            for key in self.schedule.ready()
+            if steps[key].spec.kind not in self.gives_way_in and self.takes(steps[key])
+        ]
+
+    @property
+    def failed_too_often(self) -> bool:
+        """Whether more steps have failed than the run is to stand."""
+        most = self.options.max_failures
+        return most is not None and self.tally["failed"] >= most
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""
@@ -172,6 +185,7 @@ class RunContext:
         self.tell(step, "failed", f"{failure}: {message}")
         if blocked:
             self.tell(step, "blocked", f"{len(blocked)} steps depend on it")
+        self.comes_to_rest |= self.failed_too_often
         if self.options.fail_fast:
             self.later(self.feed.close)
             self.drop(list(self.schedule.cells), "stopped by --fail-fast", StepState.FAILED)

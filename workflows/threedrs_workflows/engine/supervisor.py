@@ -26,6 +26,7 @@ from threedrs_platform.errors import StorageError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.engine.budget import Budget, Purse
+from threedrs_workflows.engine.ending import Ending
 from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.heartbeat import Heartbeat
 from threedrs_workflows.engine.launching import StepLauncher
@@ -94,6 +95,7 @@ class RunLoop:
         self._purse = Purse(context.workspace, context.run_id, budget)
         self._launcher = StepLauncher(context, self._purse)
         self._outcomes = OutcomeHandler(context)
+        self._ending = Ending(context, self._purse)
         self._next_look = 0.0
         self._ended: list[tuple[Handle, AttemptReport]] = []
         """Reports of attempts, kept until the turn that handles them has happened."""
@@ -102,7 +104,7 @@ class RunLoop:
         """Start the run, turn until it is finished or stopped, and write its state."""
         database = self._run.workspace.database
         with database.patience(PATIENCE_S, self._stop):
-            self._start_run()
+            self._ending.start()
             try:
                 state = self._work()
             except StorageError:
@@ -120,54 +122,12 @@ class RunLoop:
         run = self._run
         with Heartbeat(run.workspace.journal, run.options.lease_s):
             self._begin()
-            while not self._is_finished and not self._stop.is_set():
+            while not self._ending.is_reached and not self._stop.is_set():
                 self._turn()
-                rest = self._rest()
+                rest = self._ending.rest()
                 if rest is not None:
                     return rest
-        return self._outcome() if self._is_finished else RunState.INTERRUPTED
-
-    def _start_run(self) -> None:
-        """Become the run's supervisor."""
-        run = self._run
-        owner = run.workspace.journal.owner
-        run.workspace.runs.start(run.run_id, owner, run.options.lease_s)
-
-    def _finish_run(self, state: RunState, counts: dict[str, int]) -> None:
-        """Write the state of the run and give it up."""
-        runs, owner = self._run.workspace.runs, self._run.workspace.journal.owner
-        runs.finish(self._run.run_id, owner, state, {"steps": counts})
-
-    def _outcome(self) -> RunState:
-        """The run's state, now that all is done that is to be done here."""
-        return self._run.schedule.outcome()
-
-    def _rest(self) -> RunState | None:
-        """Why the run stops here although steps are left; None if it goes on."""
-        run = self._run
-        if self._is_out_of_budget:
-            return RunState.PAUSED
-        if not run.comes_to_rest or run.attempts:
-            return None
-        return RunState.PARTIAL if self._failed_too_often else RunState.PAUSED
-
-    @property
-    def _failed_too_often(self) -> bool:
-        most = self._run.options.max_failures
-        return most is not None and self._run.schedule.counts()[Phase.FAILED] >= most
-
-    @property
-    def _is_finished(self) -> bool:
-        return self._run.schedule.is_finished and self._run.feed.is_over
-
-    @property
-    def _is_out_of_budget(self) -> bool:
-        """Whether nothing runs, here or elsewhere, and no ready step fits into the budget."""
-        schedule = self._run.schedule
-        ready = self._run.ready()
-        if self._run.attempts or not ready or not self._purse.held.issuperset(ready):
-            return False
-        return not schedule.counts()[Phase.ELSEWHERE]
+        return self._ending.outcome() if self._ending.is_reached else RunState.INTERRUPTED
 
     def _begin(self) -> None:
         """Take over what the plan found done, and show the run."""
@@ -279,7 +239,8 @@ class RunLoop:
             run.show_progress(attempt)
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
                 run.turn(partial(self._outcomes.time_out, attempt))
-        run.comes_to_rest = self._failed_too_often or run.workspace.runs.is_paused(run.run_id)
+        run.comes_to_rest = run.failed_too_often or run.workspace.runs.is_paused(run.run_id)
+        run.gives_way_in = run.workspace.runs.kinds_ahead(run.run_id)
         whole, cells = run.workspace.runs.cancelled(run.run_id)
         if whole:
             run.feed.close()
@@ -301,7 +262,6 @@ class RunLoop:
             if claims:
                 run.compute.close()  # first: a claim given back while its attempt runs runs twice
                 journal.release(run.run_id, claims, "interrupted")
-            counts = {str(phase): count for phase, count in run.schedule.counts().items()}
-            self._finish_run(state, counts)
+            self._ending.write(state)
         finally:
             run.observer.finished(state)

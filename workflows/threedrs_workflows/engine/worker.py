@@ -13,7 +13,10 @@ from functools import partial
 
 from threedrs_platform.database.runs import WORKERS
 from threedrs_platform.states import RunState, StepState
+from threedrs_workflows.engine.budget import Purse
+from threedrs_workflows.engine.ending import Ending
 from threedrs_workflows.engine.heartbeat import RENEWALS_PER_LEASE
+from threedrs_workflows.engine.launching import StepLauncher
 from threedrs_workflows.engine.run_context import RunContext
 from threedrs_workflows.engine.schedule import Phase
 from threedrs_workflows.engine.supervisor import RunLoop, Supervisor
@@ -73,56 +76,60 @@ class Worker(Supervisor):
 class _WorkerLoop(RunLoop):
     def __init__(self, worker: Worker, context: RunContext, plan: Plan) -> None:
         super().__init__(context, plan, worker.stop, worker.budget)
-        self._worker, self._share = worker, worker.share
+        self._worker = worker
+        self._shared = self._ending = _SharedEnding(worker, context, self._purse, self._launcher)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._shared.follow()
+
+    def _look_around(self) -> None:
+        super()._look_around()
+        self._purse.count(self._run.attempts.values())
+        self._shared.join()
+        self._shared.follow()
+        if self._shared.is_out_of_time:
+            self._stop.set()
+
+
+class _SharedEnding(Ending):
+    def __init__(
+        self, worker: Worker, context: RunContext, purse: Purse, launcher: StepLauncher
+    ) -> None:
+        super().__init__(context, purse)
+        self._worker, self._share, self._launcher = worker, worker.share, launcher
         self._began = self._busy_at = time.monotonic()
         self._joins_at = 0.0
         self._ended_elsewhere: RunState | None = None
 
-    def _start_run(self) -> None:
-        self._join()
+    def start(self) -> None:
+        """Join the run."""
+        self.join()
 
-    def _join(self) -> None:
-        """Tell from time to time that the run is worked on; see whether somebody has ended it."""
+    def join(self) -> None:
+        """Tell from time to time that the run is worked on; come to rest if somebody ended it."""
         run, runs = self._run, self._run.workspace.runs
         if time.monotonic() >= self._joins_at:
             runs.join(run.run_id, run.options.lease_s)
             self._joins_at = time.monotonic() + run.options.lease_s / RENEWALS_PER_LEASE
         state = runs.get(run.run_id).state
         self._ended_elsewhere = None if state is RunState.RUNNING else state
-
-    def _begin(self) -> None:
-        super()._begin()
-        self._follow()
-
-    def _look_around(self) -> None:
-        super()._look_around()
-        self._join()
-        run = self._run
-        if self._ended_elsewhere is RunState.CANCELLED:
+        if state is RunState.CANCELLED:
             whole = list(run.schedule.cells)
             run.turn(partial(run.drop, whole, "cancelled", StepState.CANCELLED))
-        elif self._ended_elsewhere is not None:
+        elif state is not RunState.RUNNING:
             run.comes_to_rest = True
-        self._purse.count(run.attempts.values())
-        self._follow()
-        if self._share.max_time_s is not None and self._age_s >= self._share.max_time_s:
-            self._stop.set()
 
-    @property
-    def _age_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Take over what others did with steps that are not for this worker."""
-        run = self._run
-        while True:
+        run, news = self._run, True
+        while news:
             others = [
                 key
                 for key, step in run.schedule.steps.items()
                 if run.schedule.phase(key) is Phase.READY and not run.takes(step)
             ]
-            if not others or not self._follow_steps(others):
-                return
+            news = bool(others) and self._follow_steps(others)
 
     def _follow_steps(self, keys: list[str]) -> bool:
         news = False
@@ -135,10 +142,16 @@ class _WorkerLoop(RunLoop):
         return news
 
     @property
-    def _is_finished(self) -> bool:
+    def is_out_of_time(self) -> bool:
+        """Whether the worker has stayed as long as it may."""
+        most_s = self._share.max_time_s
+        return most_s is not None and time.monotonic() - self._began >= most_s
+
+    @property
+    def is_reached(self) -> bool:
         """Whether nothing is left that this worker could do."""
         run = self._run
-        return super()._is_finished or not (
+        return super().is_reached or not (
             run.attempts
             or any(
                 not run.schedule.phase(key).is_final and run.takes(step)
@@ -146,29 +159,31 @@ class _WorkerLoop(RunLoop):
             )
         )
 
-    def _rest(self) -> RunState | None:
-        state = super()._rest()
+    def outcome(self) -> RunState:
+        """The run's state, RUNNING where others have something left to do."""
+        self.follow()
+        schedule = self._run.schedule
+        return super().outcome() if schedule.is_finished else RunState.RUNNING
+
+    def rest(self) -> RunState | None:
+        """Why the worker leaves although it has steps left."""
+        state = super().rest()
         if state is not None:
             return self._ended_elsewhere or state
         return RunState.RUNNING if self._idles_too_long() else None
 
     def _idles_too_long(self) -> bool:
-        run = self._run
-        if run.attempts or self._launcher.startable():
+        if self._run.attempts or self._launcher.startable():
             self._busy_at = time.monotonic()
             return False
         waited_s, most_s = time.monotonic() - self._busy_at, self._share.max_idle_s
         self._worker.was_idle = most_s is not None and waited_s >= most_s
         return self._worker.was_idle
 
-    def _outcome(self) -> RunState:
-        self._follow()
-        schedule = self._run.schedule
-        return super()._outcome() if schedule.is_finished else RunState.RUNNING
-
-    def _finish_run(self, state: RunState, counts: dict[str, int]) -> None:
+    def write(self, state: RunState) -> None:
         """Write how the run ended, if it did; of several workers that find so, the first."""
-        self._worker.outcome = state
+        run, self._worker.outcome = self._run, state
         if state not in (RunState.RUNNING, RunState.INTERRUPTED):
-            runs, run_id = self._run.workspace.runs, self._run.run_id
-            self._worker.wrote_the_end = runs.finish(run_id, WORKERS, state, {"steps": counts})
+            counts = {str(phase): count for phase, count in run.schedule.counts().items()}
+            finish = run.workspace.runs.finish
+            self._worker.wrote_the_end = finish(run.run_id, WORKERS, state, {"steps": counts})

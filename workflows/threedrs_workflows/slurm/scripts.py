@@ -12,7 +12,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.slurm.groups import Group
 
 MOST_RETURNS = 50
-"""How often a job comes again because others had nothing for it; preemptions are not counted."""
+"""After so many returns, preemptions among them, a job that finds nothing to do ends for good."""
 IDLE_CPU_S, IDLE_GPU_S = 600, 60
 """How long a job waits for steps of others before it makes room in the queue."""
 
