@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,15 +75,20 @@ class Recipe:
     def content_key(self, digests: Mapping[str, str]) -> str:
         """The content key, given the digest of every input's artifact."""
         assert digests.keys() == self.inputs.keys(), (digests, self.inputs)
-        return sha256_text("content:" + canonical_json({**self.plain, "inputs": dict(digests)}))
+        return sha256_text("content:" + self._text(digests))
 
     def json(self) -> str:
         """Canonical JSON of the recipe, as kept in the journal."""
-        return self._json
+        return self._text(self.inputs)
+
+    def _text(self, inputs: Mapping[str, str]) -> str:
+        before, after = self._around
+        return "".join((*before, canonical_json(dict(inputs)), *after))
 
     @cached_property
-    def _json(self) -> str:
-        return canonical_json(self.plain)
+    def _around(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Canonical JSON before and after the inputs, in parts that other recipes share."""
+        return _around(self, Fragments())
 
     @cached_property
     def plain(self) -> dict[str, Any]:
@@ -95,17 +100,59 @@ class Recipe:
         }
 
 
-def make_recipe(spec: StepSpec, code: CodeDigest, inputs: Mapping[str, str]) -> Recipe:
+class Fragments:
+    """Canonical JSON of values that many recipes share, by the values themselves: made once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[str, JSON, JSON]] = {}
+
+    def of(self, value: JSON) -> tuple[str, JSON]:
+        """A value's canonical JSON, and the value as it comes back from there.
+
+        Raises:
+            TypeError, ValueError: it has no canonical form.
+        """
+        if not isinstance(value, dict | list):
+            text = canonical_json(value)
+            return text, json.loads(text)
+        known = self._known.get(id(value))
+        if known is None:
+            text = canonical_json(value)
+            # With the value itself: an id names an object only while it lives.
+            known = self._known[id(value)] = (text, json.loads(text), value)
+        return known[0], known[1]
+
+
+def _around(recipe: Recipe, fragments: Fragments) -> tuple[Sequence[str], Sequence[str]]:
+    before = canonical_json({"code": recipe.code, "entry": recipe.entry})[:-1]
+    kind = canonical_json({"kind": recipe.kind, "numerics": recipe.numerics})[1:-1]
+    after = [f',{kind},"packages":', fragments.of(recipe.packages)[0], ',"params":{']
+    for number, name in enumerate(sorted(recipe.params)):
+        comma = "," if number else ""
+        after += [f"{comma}{canonical_json(name)}:", fragments.of(recipe.params[name])[0]]
+    return [f'{before},"inputs":'], [*after, f'}},"version":{canonical_json(recipe.version)}}}']
+
+
+def make_recipe(
+    spec: StepSpec,
+    code: CodeDigest,
+    inputs: Mapping[str, str],
+    fragments: Fragments | None = None,
+) -> Recipe:
     """The recipe of a step, given its code digest and the recipe keys of its inputs.
+
+    Args:
+        fragments: of other recipes, whose parameters this one may share.
 
     Raises:
         TypeError, ValueError: a parameter has no canonical form; the message names the step.
     """
+    fragments = fragments or Fragments()
     try:
-        params = json.loads(canonical_json(dict(spec.params)))
+        params = {name: fragments.of(value)[1] for name, value in spec.params.items()}
     except (TypeError, ValueError) as error:
         raise type(error)(f"step {spec.kind} {spec.label}: parameters: {error}") from error
-    return Recipe(
+    recipe = Recipe(
         spec.kind,
         spec.version,
         spec.entry,
@@ -115,3 +162,5 @@ def make_recipe(spec: StepSpec, code: CodeDigest, inputs: Mapping[str, str]) -> 
         spec.numerics,
         inputs,
     )
+    recipe.__dict__["_around"] = _around(recipe, fragments)
+    return recipe

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from threedrs_platform.database.journal import CellKey
-from threedrs_platform.identity.recipes import CodeDigest, Recipe, make_recipe
+from threedrs_platform.identity.recipes import CodeDigest, Fragments, Recipe, make_recipe
 from threedrs_platform.steps import Cell, StepSpec
 
 
@@ -42,7 +43,8 @@ class GraphBuilder:
     """Gives every step its key, once per distinct step however many cells share it."""
 
     def __init__(self, code: Callable[[str, Sequence[str]], CodeDigest]) -> None:
-        self._code = code
+        self._code = cache(code)
+        self._fragments = Fragments()
         self._nodes: dict[str, Node] = {}
         self._key_of: dict[int, str] = {}
         self._alive: list[StepSpec] = []
@@ -64,7 +66,8 @@ class GraphBuilder:
         if known is not None:
             return known
         inputs = {name: self.key(spec.inputs[name]) for name in sorted(spec.inputs)}
-        recipe = make_recipe(spec, self._code(spec.entry, spec.modules), inputs)
+        code = self._code(spec.entry, spec.modules)
+        recipe = make_recipe(spec, code, inputs, self._fragments)
         key = recipe.key()
         if key not in self._nodes:
             self._nodes[key] = Node(key, spec, recipe)

@@ -295,7 +295,8 @@ def _explain(steps: Sequence[PlannedStep], journal: Journal, code: CodeIndex) ->
     if not open_steps:
         return list(steps)
     known = journal.recipes({step.spec.kind for step in open_steps})
-    today = {step.recipe.code: code.details(step.spec.entry, step.spec.modules) for step in steps}
+    specs = {step.recipe.code: step.spec for step in steps}
+    today = {digest: code.details(spec.entry, spec.modules) for digest, spec in specs.items()}
     before = code_parts(journal.database, {recipe["code"] for _, recipe in known} - today.keys())
     predecessors = Predecessors(
         known, {step.key: step.recipe for step in steps}, (before | today).get
