@@ -33,7 +33,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Digests]:
         )
         for seed, name in (("1", "first"), ("2", "another"))
     ]
-    return [json.loads(process.communicate(timeout=280)[0]) for process in processes]
+    try:
+        return [json.loads(process.communicate(timeout=280)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.mark.parametrize("kind", KINDS)
