@@ -22,7 +22,7 @@ Digests = dict[str, list[str]]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> list[Digests]:
-    """Digests of all kinds of step, twice: in folders of other names, with other hashes of words."""
+    """Digests of all kinds of step, twice: in other folders, with other hashes of words."""
     module = "threedrs_workflows.testing.step_digests"
     processes = [
         subprocess.Popen(
