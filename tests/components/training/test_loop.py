@@ -126,7 +126,7 @@ def test_a_resumed_run_tells_its_whole_curve_once(inputs: TrainingInputs, tmp_pa
     _, undisturbed = run(inputs, tmp_path / "whole")
     steps: list[int] = []
     with pytest.raises(Stopped):
-        run(inputs, tmp_path / "broken", stop_after=5)
+        run(inputs, tmp_path / "broken", stop_after=6)
     train_here(
         inputs,
         report=lambda step, _: steps.append(step),
@@ -141,7 +141,7 @@ def test_a_flipped_bit_in_a_checkpoint_never_changes_the_weights(
 ) -> None:
     run(inputs, tmp_path / "whole")
     with pytest.raises(Stopped):
-        run(inputs, tmp_path / "broken", stop_after=5)
+        run(inputs, tmp_path / "broken", stop_after=6)
     newest, before = (tmp_path / "broken/checkpoints" / f"step-000000{step}" for step in (4, 2))
     chance, files = random.Random(0), [path for path in sorted(newest.iterdir())]
     told: list[str] = []

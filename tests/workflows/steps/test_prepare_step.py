@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import ChecksConfig, PrepareConfig
-from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.prepared import FOUND, PreparedScenes
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.extraction import extract_scenes
@@ -93,3 +94,20 @@ def test_extraction_and_preparation_choose_the_same_frames(world: Path, tmp_path
     extract_scenes(teacher, source, ["train00000"], tmp_path / "features", 4, num_frames=4)
     assert FeatureFolder(tmp_path / "features")["train00000"].frame_names == names
     assert names == ("frame-000000", "frame-000001", "frame-000004", "frame-000006")
+
+
+def test_a_damaged_scene_of_an_earlier_attempt_is_made_again(world: Path, tmp_path: Path) -> None:
+    step = task(world, tmp_path, CONFIG)
+    prepare.run(step)
+    whole = {path.name: path.read_bytes() for path in step.out.iterdir()}
+    scene, other = sorted(whole)[1:3]
+    (step.scratch / scene).unlink()  # the artifact shares its bytes
+    (step.scratch / scene).write_bytes(b"")
+    found = (step.scratch / other).with_suffix(FOUND)
+    found.write_text(found.read_text()[:20])
+    again = replace(step, out=tmp_path / "again", recorder=Recorder())
+    again.out.mkdir()
+    prepare.run(again)
+    assert {path.name: path.read_bytes() for path in again.out.iterdir()} == whole
+    damaged = [told for told in again.recorder.warnings if "damaged" in told]
+    assert [told.partition(":")[0] for told in damaged] == [scene, found.name]

@@ -148,6 +148,17 @@ def test_finetuning_and_prediction_answer_every_sample(
     wanted = {s.sample_id for s in read_samples(world / "samples/evaluation.jsonl")}
     assert answered == wanted
     assert not reports.warnings
+    first, second, *_ = sorted(step.scratch.glob("*.jsonl"))
+    lines = first.read_text().splitlines(keepends=True)
+    assert len(lines) > 1
+    first.write_text("".join(lines[:-1]))  # cut at a line end: each line is as it should be
+    second.write_text("")
+    again = replace(step, out=world / "predictions again")
+    again.out.mkdir()
+    predict.run(again)
+    assert len(reports.warnings) == 2 and "damaged" in reports.warnings[0]
+    told = [(folder / "predictions.jsonl").read_text() for folder in (step.out, again.out)]
+    assert told[0] == told[1]
     monkeypatch.setenv(FAKE_GPUS, "2")
     step, _ = task(world, "spread predictions", predict_params(), inputs)
     predict.run(replace(step, settings={**step.settings, "gpus": 2}))
