@@ -13,8 +13,11 @@ from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.supervision import (
     BUDGET,
+    add_detachment,
     add_supervision_arguments,
     chosen_ray,
+    job_server,
+    leave_to_cluster,
     refuse_wrong_ray,
     work,
 )
@@ -63,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
     refuse_wrong_ray(args, needed=False)
-    refuse_to_leave(args)
     grid = grid_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         plan = _plan(args, workspace, grid)
@@ -77,9 +79,10 @@ def run(args: argparse.Namespace) -> int:
         if trains and chosen_ray(args) in ("local", "none"):
             refuse_missing_packages(cell.experiment for cell in grid.cells)
         args.no_report |= bool(args.until or args.only)
+        jobs = job_server(args) if plan.misses else None
         run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
-        if args.no_wait and plan.misses:
-            return leave_to_cluster(args, workspace, run_id)
+        if jobs is not None:
+            return leave_to_cluster(args, workspace, run_id, jobs)
         return work(args, workspace, run_id, plan)
 
 
