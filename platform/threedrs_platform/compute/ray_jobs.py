@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shlex
 import sys
@@ -103,6 +104,9 @@ def _client(address: str) -> Any:
     load_ray()
     from ray.job_submission import JobSubmissionClient
 
+    for name in ("dashboard_sdk", "job.sdk"):
+        logging.getLogger(f"ray.dashboard.modules.{name}").setLevel(logging.WARNING)
+    logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, ValueError, RuntimeError):

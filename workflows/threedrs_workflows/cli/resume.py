@@ -17,8 +17,8 @@ from threedrs_workflows.cli.supervision import (
     add_detachment,
     add_supervision_arguments,
     budget_of,
+    job_server,
     leave_to_cluster,
-    refuse_to_leave,
     refuse_wrong_ray,
     work,
 )
@@ -74,10 +74,9 @@ def run(args: argparse.Namespace) -> int:
             return 0
         if args.budget is not None:
             _set_budget(workspace, found, args.budget)
-        refuse_to_leave(args)
         refuse_wrong_ray(args)
-        if args.no_wait and not args.slurm:
-            return leave_to_cluster(args, workspace, found.id)
+        if (jobs := job_server(args)) is not None:
+            return leave_to_cluster(args, workspace, found.id, jobs)
         plan = replan(workspace, found.id)
         if args.slurm and plan.misses:
             workspace.runs.reopen(found.id)

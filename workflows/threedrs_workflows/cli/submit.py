@@ -17,8 +17,8 @@ from threedrs_workflows.cli.supervision import (
     add_detachment,
     add_supervision_arguments,
     chosen_ray,
+    job_server,
     leave_to_cluster,
-    refuse_to_leave,
     refuse_wrong_ray,
     work,
 )
@@ -77,7 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
     refuse_wrong_ray(args, needed=False)
-    refuse_to_leave(args)
     grid, asked = grid_of(args), asked_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
         plan = _plan(args, workspace, grid)
@@ -91,11 +90,12 @@ def run(args: argparse.Namespace) -> int:
         if trains and not args.slurm and chosen_ray(args) in ("local", "none"):
             refuse_missing_packages(cell.experiment for cell in grid.cells)
         args.no_report |= bool(args.until or args.only)
+        jobs = job_server(args) if plan.misses else None
         run_id = record(workspace, _submission(args, workspace, grid, plan), plan)
         if args.slurm and plan.misses:
             return work_on_slurm(args, workspace, run_id, plan, asked)
-        if args.no_wait and plan.misses:
-            return leave_to_cluster(args, workspace, run_id)
+        if jobs is not None:
+            return leave_to_cluster(args, workspace, run_id, jobs)
         return work(args, workspace, run_id, plan)
 
 

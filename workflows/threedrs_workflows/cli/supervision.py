@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.open import check_ray, open_compute
@@ -30,6 +30,9 @@ from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.reports.kept_table import table_text
 from threedrs_workflows.tracking.tracker import start_tracker
+
+if TYPE_CHECKING:
+    from threedrs_platform.compute.ray_jobs import RayJobs
 
 EXIT_CODES = {
     RunState.SUCCEEDED: 0,
@@ -105,37 +108,38 @@ def add_detachment(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def refuse_to_leave(args: argparse.Namespace) -> None:
-    """Tell before anything is recorded that a run cannot be left to a cluster.
+def job_server(args: argparse.Namespace) -> RayJobs | None:
+    """Where a run is left to, None if this process stays with it; asked before one is recorded.
 
     Raises:
         ConfigError: there is no cluster to leave it to, or it would show a password.
+        ClusterLost: the cluster takes no jobs.
     """
-    if args.no_wait and not args.slurm:
-        if chosen_ray(args) in ("local", "none"):
-            message = "needs a cluster to leave the run to: --ray ADDRESS or --slurm"
-            raise ConfigError([Fault(message, "--no-wait")])
-        _environment_of_job(args)
+    if not args.no_wait or args.slurm:
+        return None
+    if chosen_ray(args) in ("local", "none"):
+        message = "needs a cluster to leave the run to: --ray ADDRESS or --slurm"
+        raise ConfigError([Fault(message, "--no-wait")])
+    _environment_of_job(args)
 
 
-def leave_to_cluster(args: argparse.Namespace, workspace: Workspace, run_id: str) -> int:
+def leave_to_cluster(
+    args: argparse.Namespace, workspace: Workspace, run_id: str, jobs: RayJobs
+) -> int:
     """Have the cluster supervise a run; returns once it does.
 
     Raises:
-        ClusterLost: the cluster takes no jobs, or the job has ended before it began with the run.
+        ClusterLost: the job has ended before it began with the run.
     """
-    from threedrs_platform.compute.ray_jobs import RayJobs
-
     address = chosen_ray(args)
-    jobs = RayJobs(address)
     words = ["resume", run_id, "--ray", address, "--workspace", str(workspace.root), "--wait"]
     words += ["--jobs", str(args.jobs)] if args.jobs else []
     words += ["--fail-fast"] if args.fail_fast else []
     job = jobs.supervise(run_id, words, _environment_of_job(args))
     end = time.monotonic() + JOB_BEGINS_S
-    while not workspace.runs.get(run_id).has_live_owner and time.monotonic() < end:
+    while not (row := workspace.runs.get(run_id)).has_live_owner and time.monotonic() < end:
         if (last_words := jobs.ended(job)) is not None:
-            if workspace.runs.get(run_id).state is not RunState.INTERRUPTED:
+            if row.state not in (RunState.RUNNING, RunState.INTERRUPTED):
                 break  # quick work
             raise ClusterLost(
                 f"job {job} has ended without beginning with the run; the workspace "

@@ -1,0 +1,78 @@
+"""A run is left to a cluster: one job at a time for each, and no password on its way."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from threedrs_platform.compute import ray_jobs
+from threedrs_platform.compute.clusters import ClusterLost
+from threedrs_platform.compute.ray_jobs import RayJobs, passed_on
+from threedrs_platform.errors import ConfigError
+
+
+class FakeClient:
+    """The job server of a cluster."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, str] = {}
+        self.asked: list[dict[str, Any]] = []
+
+    def get_job_status(self, job: str) -> SimpleNamespace:
+        if job not in self.jobs:
+            raise RuntimeError(f"Job {job} does not exist.")
+        return SimpleNamespace(value=self.jobs[job])
+
+    def submit_job(self, **asked: Any) -> None:
+        self.asked.append(asked)
+        self.jobs[asked["submission_id"]] = "PENDING"
+
+    def get_job_logs(self, _: str) -> str:
+        return "one\ntwo\n"
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
+    made = FakeClient()
+    monkeypatch.setattr(ray_jobs, "_client", lambda _: made)
+    return made
+
+
+def test_a_run_has_one_job_at_a_time(client: FakeClient) -> None:
+    jobs = RayJobs("head:6379")
+    assert jobs.supervise("grid-1", ["resume", "grid-1"], {}) == "threedrs-grid-1"
+    assert jobs.supervise("grid-1", ["resume", "grid-1"], {}) == "threedrs-grid-1"
+    assert len(client.asked) == 1 and jobs.ended("threedrs-grid-1") is None
+    client.jobs["threedrs-grid-1"] = "FAILED"
+    assert jobs.ended("threedrs-grid-1") == "one\ntwo"
+    assert jobs.supervise("grid-1", ["resume", "grid-1"], {}) == "threedrs-grid-1-2"
+
+
+def test_a_job_brings_its_code_along(client: FakeClient) -> None:
+    RayJobs("head:6379").supervise("grid-1", ["resume", "grid 1"], {"A": "b"})
+    (asked,) = client.asked
+    assert asked["entrypoint"].endswith("resume 'grid 1'")
+    modules = asked["runtime_env"]["py_modules"]
+    assert [each.rpartition("/")[2] for each in modules] == list(ray_jobs.PACKAGES)
+    assert asked["runtime_env"]["env_vars"] == {"A": "b"}
+
+
+def test_a_cluster_without_a_job_server_says_how_to_get_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_jobs, "_client", lambda _: None)
+    with pytest.raises(ClusterLost, match="ray start --head --include-dashboard=true"):
+        RayJobs("head:6379")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+psycopg://me:secret@db/runs", "postgresql://db/runs?password=secret"]
+)
+def test_no_password_is_passed_on(url: str) -> None:
+    with pytest.raises(ConfigError, match="THREEDRS_DATABASE_URL: holds a password") as told:
+        passed_on({"THREEDRS_DATABASE_URL": url})
+    assert "secret" not in str(told.value)
+    clean = {"THREEDRS_DATABASE_URL": "postgresql://me@db/runs", "HOME": "/home/me"}
+    assert list(passed_on(clean)) == ["THREEDRS_DATABASE_URL"]
