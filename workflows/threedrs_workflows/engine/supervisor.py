@@ -80,7 +80,7 @@ class _RunLoop:
         self, context: RunContext, plan: Plan, stop: threading.Event, budget: Budget | None
     ) -> None:
         self._run, self._plan, self._stop = context, plan, stop
-        self._purse = Purse(context.workspace, context.run_id, budget)
+        self._purse = Purse(context.workspace, context.run_id, budget, context.feed)
         self._launcher = StepLauncher(context, self._purse)
         self._outcomes = OutcomeHandler(context)
         self._next_look = 0.0
@@ -99,7 +99,7 @@ class _RunLoop:
                         state = RunState.PAUSED
                         break
                 if self._is_finished:
-                    state = run.schedule.outcome()
+                    state = run.feed.outcome(run.schedule.outcome())
         finally:
             self._end(state)
         return state
@@ -170,7 +170,7 @@ class _RunLoop:
                 self._start()
             self._launcher.submit()  # only now: nothing may run without a claim that is committed
         self._outcomes.check_storage()
-        if not run.attempts and not run.schedule.is_finished:
+        if not run.attempts and not self._is_finished:
             self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
 
     def _start(self) -> None:
