@@ -30,6 +30,7 @@ from threedrs_workflows.cli.tune_output import (
 )
 from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.grid.cells import GridCells
+from threedrs_workflows.grid.packages import refuse_missing_readers
 from threedrs_workflows.grid.tune_arms import Tuning, with_budget
 from threedrs_workflows.plan.submission import plan_cells
 from threedrs_workflows.tuning.partners import submission_name
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """Ask, run and tell trials until the budget is spent; print and write what was found."""
     grid = grid_of(args)
     tuning = _tuning(args, grid)
+    refuse_missing_readers(cell.experiment for cell in grid.cells)
     with find_workspace(args.workspace, args.db) as workspace:
         if args.dry_run:
             return _show_search(args, workspace, tuning)
