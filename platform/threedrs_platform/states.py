@@ -59,3 +59,5 @@ class FailureClass(StrEnum):
     OOM = "oom"
     INFRA = "infra"
     STORAGE = "storage"
+    DIVERGED = "diverged"
+    """Training left the finite numbers: an answer about its settings, the same the next time."""

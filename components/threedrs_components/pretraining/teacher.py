@@ -192,7 +192,8 @@ def _check_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise StepFailed(
             f"teacher pretraining diverged: the loss is {loss} at step {step}; "
-            "lower teacher_pretraining's learning_rate"
+            "lower teacher_pretraining's learning_rate",
+            "diverged",
         )
 
 

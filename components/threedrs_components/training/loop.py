@@ -261,7 +261,8 @@ class _Run:
         if not (math.isfinite(values[LOSS]) and math.isfinite(norm)):
             raise StepFailed(
                 f"training diverged at step {step}: loss {values[LOSS]}, gradient norm {norm}; "
-                "lower training.learning_rate or a loss weight, or raise training.warmup_ratio"
+                "lower training.learning_rate or a loss weight, or raise training.warmup_ratio",
+                "diverged",
             )
         self._remember(values, norm, rate)
         self.progress.step = step + 1

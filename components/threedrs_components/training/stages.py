@@ -66,7 +66,8 @@ def run_stage(
         if not math.isfinite(value):
             raise StepFailed(
                 f"{stage.name} pretraining diverged: the loss is {value} at step {step}; "
-                f"lower student_pretraining.{stage.name}_learning_rate"
+                f"lower student_pretraining.{stage.name}_learning_rate",
+                "diverged",
             )
         progress(step + 1, stage.steps, f"{stage.name}: loss {value:.3f}")
         if (step + 1) % stage.checkpoint_every == 0 or step + 1 == stage.steps:

@@ -12,7 +12,7 @@ from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table
-from threedrs_platform.database.studies import FACTS, load_study, read_study, study_names
+from threedrs_platform.database.studies import FACTS, find_studies, load_study, read_study
 from threedrs_platform.database.trials import StudyView, TrialRow
 from threedrs_platform.workspace import Workspace
 
@@ -27,8 +27,8 @@ def show(request: Request) -> Response:
     name = query.text(request, "study")
     if name:
         return _one(request, name)
-    studies = current_studies(store_of(request).workspace)
-    context = {"title": "Tuning", "studies": studies}
+    studies, damages = current_studies(store_of(request).workspace)
+    context = {"title": "Tuning", "studies": studies, "damages": damages}
     return respond(request, "studies.html", context, tables={"studies": _studies_table(studies)})
 
 
@@ -59,12 +59,17 @@ def _one(request: Request, name: str) -> Response:
     )
 
 
-def current_studies(workspace: Workspace) -> list[StudyView]:
-    """Every study of a workspace but those that another one replaces, without importance."""
-    studies = [load_study(workspace, name) for name in study_names(workspace)]
+def current_studies(workspace: Workspace) -> tuple[list[StudyView], list[str]]:
+    """Every study of a workspace but those that another one replaces, without importance.
+
+    Returns:
+        The studies, and what is wrong with those that cannot be read.
+    """
+    names, damages = find_studies(workspace)
+    studies = [load_study(workspace, name) for name in names]
     # A study that is being made at this moment has no facts yet.
     views = [read_study(each, False) for each in studies if FACTS in each.user_attrs]
-    return [view for view in views if not view.replaced_by]
+    return [view for view in views if not view.replaced_by], damages
 
 
 def _charts(study: StudyView, metric: int) -> list[Chart]:

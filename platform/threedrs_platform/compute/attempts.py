@@ -7,6 +7,7 @@ reports every failure as a value too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import re
@@ -45,6 +46,11 @@ from threedrs_platform.storage import storage_error, storage_errors
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.store.open import open_store
 
+_CAME_UP_SHORT = re.compile(
+    r"inline_container\.cc.*(unexpected pos|file write failed)|basic_ios::clear: iostream error"
+    r"|^\d+ requested and \d+ written$"
+)
+"""What torch's zip writer and numpy say of a file that could not be written whole."""
 MESSAGE_LENGTH = 2000
 
 
@@ -240,7 +246,7 @@ def classify(error: BaseException) -> FailureClass:
     """The class of a failure, which decides whether the step is tried again."""
     if isinstance(error, StepFailed):
         return FailureClass(error.failure)
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError) or _full_disk(error, "") is not None:
         return FailureClass.STORAGE
     if isinstance(error, DataError | CheckpointError | ConfigError):
         return FailureClass.DATA
@@ -254,14 +260,34 @@ def classify(error: BaseException) -> FailureClass:
 
 
 def _storage_fault(error: BaseException, doing: str) -> StorageError | None:
-    """What storage is to blame for, in an OSError or in the text of one that passed through Rust.
+    """What storage is to blame for."""
+    if isinstance(error, OSError) and (found := storage_error(error, doing)) is not None:
+        return found
+    return _full_disk(error, doing)
 
-    safetensors and Arrow tell of a full disk as `I/O error: ... (os error 28)` in errors of theirs.
+
+def _full_disk(error: BaseException, doing: str) -> StorageError | None:
+    """A disk that took no more, wherever in an error's chain of causes a library says so.
+
+    safetensors tells of it as `I/O error: ... (os error 28)`, torch and numpy write that they came
+    up short, not why.
     """
-    if isinstance(error, OSError) and error.errno is not None:
-        return storage_error(error, doing)
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return storage_error(OSError(int(found[1]), ""), doing) if found else None
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    for each in links:
+        number = each.errno if isinstance(each, OSError) else None
+        text = str(each)
+        if number is None and (found := re.search(r"\((?:os error|errno) (\d+)\)", text)):
+            number = int(found[1])
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            if number == code or (number is None and os.strerror(code) in text):
+                return storage_error(OSError(code, ""), doing)
+    if any(_CAME_UP_SHORT.search(str(each)) for each in links):
+        return StorageError(f"cannot {doing}: the disk took only a part of a file; is it full?")
+    return None
 
 
 def describe(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_jso
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
-from threedrs_platform.states import RunState, StepState
+from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import JSON, Cell
 
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
@@ -327,6 +327,20 @@ class Runs:
         return _run(row)
 
     @whole_turn
+    def find(self, run_id: str) -> RunRow | None:
+        """The run of this very id, None if the database does not have it."""
+        with self.database.read() as connection:
+            row = connection.execute(_RUNS.where(_runs.c.id == run_id)).one_or_none()
+        return None if row is None else _run(row)
+
+    @whole_turn
+    def named(self, name: str) -> list[RunRow]:
+        """All runs of one name, oldest first."""
+        query = _RUNS.where(_runs.c.name == name).order_by(_runs.c.created_at)
+        with self.database.read() as connection:
+            return [_run(row) for row in connection.execute(query)]
+
+    @whole_turn
     def recent(self, limit: int = 20) -> list[RunRow]:
         """The newest runs, newest first."""
         query = _RUNS.order_by(_runs.c.created_at.desc()).limit(limit)
@@ -379,6 +393,21 @@ class Runs:
         query = select(_links.c.step_key).where(_links.c.run_id == run_id).distinct()
         with self.database.read() as connection:
             return set(connection.scalars(query))
+
+    @whole_turn
+    def failures(self, run_id: str) -> dict[CellKey, set[FailureClass]]:
+        """Why steps of a run's cells failed; cells without a failed step are not among them."""
+        query = (
+            select(_links.c.cell_id, _links.c.seed, _steps.c.failure)
+            .join(_steps, _steps.c.key == _links.c.step_key)
+            .where(_links.c.run_id == run_id, _steps.c.state == "failed")
+        )
+        found: dict[CellKey, set[FailureClass]] = {}
+        with self.database.read() as connection:
+            for cell_id, seed, failure in connection.execute(query):
+                known = found.setdefault(CellKey(cell_id, seed), set())
+                known.add(FailureClass(failure or FailureClass.BUG))
+        return found
 
     @whole_turn
     def cell_states(self, run_id: str) -> dict[CellKey, StepState]:

@@ -7,8 +7,10 @@ dashboards read them and say what mattered. Optuna is imported only when a study
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -16,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
-from threedrs_platform.errors import ConfigError, Fault, StorageError
+from threedrs_platform.errors import ConfigError, DataError, Fault, StorageError
 from threedrs_platform.storage import storage_errors
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.storages.journal import JournalFileBackend
     from optuna.trial import FrozenTrial
 
     from threedrs_platform.database.connection import Database
@@ -33,6 +34,8 @@ FACTS = "threedrs"
 """User attribute of a study that holds its `StudyFacts`."""
 CELL, SECONDS, REASON, MEASURED = "cell_id", "seconds", "reason", "measured"
 """User attributes of a trial: its cell, how long it took, why it ended early, its other metrics."""
+RUN = "run_id"
+"""User attribute of a trial: the run whose process works on it, or ended it."""
 KEYS = "step_keys"
 """User attribute of a trial: seed and role -> key of the step, of the steps that measure it."""
 OUT_OF_DATE = "out_of_date"
@@ -79,15 +82,37 @@ def journal_file(root: Path, run: str) -> Path:
     return tuning_folder(root, run) / "study.journal"
 
 
-def study_names(workspace: StudyPlace) -> list[str]:
-    """All studies of a workspace, by name. Creates nothing."""
+def find_studies(workspace: StudyPlace) -> tuple[list[str], list[str]]:
+    """All studies of a workspace by name, and what is wrong with storages that cannot be read.
+
+    Creates nothing.
+    """
     import optuna
 
     names: list[str] = []
+    damages: list[str] = []
     for run in _runs(workspace):
-        storage = open_storage(workspace, run)
-        names += optuna.get_all_study_names(storage)
-    return sorted(names)
+        try:
+            names += optuna.get_all_study_names(open_storage(workspace, run))
+        except DataError as error:
+            damages.append(str(error))
+    return sorted(names), damages
+
+
+def study_names(workspace: StudyPlace, run: str = "") -> list[str]:
+    """Studies of one tuning run, or all that can be read. Creates nothing.
+
+    Raises:
+        DataError: its journal is damaged.
+    """
+    import optuna
+
+    if not run:
+        return find_studies(workspace)[0]
+    if not (_is_server(workspace) or journal_file(workspace.root, run).exists()):
+        return []
+    known = optuna.get_all_study_names(open_storage(workspace, run)) if _runs(workspace) else []
+    return sorted(name for name in known if name.startswith(f"{run}/"))
 
 
 def load_study(workspace: StudyPlace, name: str) -> Study:
@@ -95,19 +120,24 @@ def load_study(workspace: StudyPlace, name: str) -> Study:
 
     Raises:
         ConfigError: there is none.
+        DataError: its journal is damaged.
     """
     import optuna
 
-    known = study_names(workspace)
-    if name not in known:
-        raise ConfigError([Fault(f"there is no study {name!r}{did_you_mean(name, known)}")])
-    storage = open_storage(workspace, name.partition("/")[0])
-    return optuna.load_study(study_name=name, storage=storage)
+    run = name.partition("/")[0]
+    if run not in ("", "..") and name in study_names(workspace, run):
+        return optuna.load_study(study_name=name, storage=open_storage(workspace, run))
+    hint = did_you_mean(name, study_names(workspace))
+    raise ConfigError([Fault(f"there is no study {name!r}{hint}")])
 
 
 def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
-    """Storage of a tuning run's studies, created if need be."""
-    from optuna.storages import JournalStorage, RDBStorage
+    """Storage of a tuning run's studies, created if need be.
+
+    Raises:
+        DataError: its journal is damaged.
+    """
+    from optuna.storages import RDBStorage
 
     if _is_server(workspace):
         from sqlalchemy.pool import NullPool  # nobody closes an Optuna storage: keep nothing open
@@ -118,7 +148,45 @@ def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
     file = journal_file(workspace.root, run)
     with storage_errors(f"write {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(_journal(file))
+        return _read_journal(file)
+
+
+@contextlib.contextmanager
+def exclusively(workspace: StudyPlace, run: str) -> Iterator[None]:
+    """One process of all that work on a tuning run at a time: to ask for trials and to end them.
+
+    The kernel or the server gives the lock of a killed process back. Not reentrant.
+    """
+    if _is_server(workspace):
+        with _advisory_lock(workspace, run):
+            yield
+        return
+    file = tuning_folder(workspace.root, run) / "study.turn"
+    with storage_errors(f"lock {file}"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = file.open("w")
+        fcntl.flock(held, fcntl.LOCK_EX)
+    with held:
+        yield
+
+
+@contextlib.contextmanager
+def _advisory_lock(workspace: StudyPlace, run: str) -> Iterator[None]:
+    """Of a session, in no transaction: the server ends transactions that do nothing for long."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    key = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], signed=True)
+    with workspace.database.engine.connect() as connection:
+        session = connection.execution_options(isolation_level="AUTOCOMMIT")
+        session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        try:
+            yield
+        finally:
+            try:
+                session.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+            except DBAPIError:  # the session is gone, and its lock with it
+                session.invalidate()
 
 
 def prepare_storage(workspace: StudyPlace) -> None:
@@ -174,6 +242,7 @@ def _row(trial: FrozenTrial, choices: Mapping[str, list[Any]]) -> TrialRow:
         # Optuna gives a pruned trial its last intermediate value for a value
         values=tuple(trial.values or ()) if trial.state.name == "COMPLETE" else (),
         cell_id=str(given.get(CELL, "")),
+        run_id=str(given.get(RUN, "")),
         seconds=given.get(SECONDS),
         reason=str(given.get(REASON, "")),
         intermediate=dict(trial.intermediate_values),
@@ -210,11 +279,19 @@ def _is_server(workspace: StudyPlace) -> bool:
     return bool(workspace.database_url) and not workspace.database_url.startswith("sqlite")
 
 
-def _journal(file: Path) -> JournalFileBackend:
+def _read_journal(file: Path) -> BaseStorage:
+    from optuna.exceptions import OptunaError
+    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     lock: Any = KernelLock(file)  # Optuna's own lock is a file that a killed process leaves behind
-    return JournalFileBackend(str(file), lock_obj=lock)
+    try:
+        return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+    except (OptunaError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as e:
+        raise DataError(
+            f"{file}: the journal of this tuning run is damaged ({type(e).__name__}: {e}); restore "
+            "it, or move it away: the search then starts anew and finds its trainings done"
+        ) from e
 
 
 class KernelLock:

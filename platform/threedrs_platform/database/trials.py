@@ -36,7 +36,7 @@ class StudyFacts:
     choices: Mapping[str, list[Any]] = field(default_factory=dict)
     """Setting -> values in the order in which Optuna numbers them, for lists and the like."""
     run_id: str = ""
-    """The submission whose cells the trials are."""
+    """The submission that began the study; others may have worked on it, too."""
     watched: str = ""
     """The curve that pruning looks at, with a minus where Optuna is told its negative; empty
     without a pruner."""
@@ -67,6 +67,8 @@ class TrialRow:
     values: tuple[float, ...] = ()
     """One per metric; empty unless the trial is complete."""
     cell_id: str = ""
+    run_id: str = ""
+    """The run that has its cells; empty in studies of earlier versions: that of the study."""
     seconds: float | None = None
     reason: str = ""
     """Why it was pruned or failed."""

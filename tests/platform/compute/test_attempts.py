@@ -1,7 +1,13 @@
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from threedrs_platform.compute import attempts
 from threedrs_platform.compute.attempts import (
@@ -16,6 +22,7 @@ from threedrs_platform.compute.recorder import read_json_lines
 from threedrs_platform.compute.scratch import attempt_folders
 from threedrs_platform.errors import (
     AnnotationError,
+    CheckpointError,
     ConfigError,
     Fault,
     SceneError,
@@ -191,6 +198,12 @@ def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
     assert report.cancelled and report.failure is None
 
 
+def told_of(error: Exception, cause: Exception) -> Exception:
+    """An error that was raised for another one."""
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "failure"),
     [
@@ -200,6 +213,16 @@ def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
         (StorageError("full"), FailureClass.STORAGE),
         (OSError(28, "No space left on device"), FailureClass.STORAGE),
         (Exception("I/O error: No space left on device (os error 28)"), FailureClass.STORAGE),
+        (OSError(122, "Disk quota exceeded"), FailureClass.STORAGE),
+        (OSError("1048576 requested and 262144 written"), FailureClass.STORAGE),
+        (RuntimeError("write(): fd 3 failed with No space left on device"), FailureClass.STORAGE),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+            FailureClass.STORAGE,
+        ),
+        (told_of(CheckpointError("no state"), OSError(28, "No space left")), FailureClass.STORAGE),
+        (told_of(ValueError("no layer 3"), PermissionError(13, "denied")), FailureClass.BUG),
+        (ValueError("3 requested and 2 written about"), FailureClass.BUG),
         (OSError(12, "Cannot allocate memory"), FailureClass.OOM),
         (FileNotFoundError(2, "no such file"), FailureClass.BUG),
         (RuntimeError("CUDA out of memory. Tried to allocate"), FailureClass.OOM),
@@ -207,11 +230,52 @@ def test_a_cancelled_attempt_says_so(store: LocalStore) -> None:
         (type("OutOfMemoryError", (RuntimeError,), {})("cuda"), FailureClass.OOM),
         (ConnectionResetError("reset"), FailureClass.INFRA),
         (StepFailed("said so", "infra"), FailureClass.INFRA),
+        (StepFailed("the loss is nan", "diverged"), FailureClass.DIVERGED),
         (KeyError("x"), FailureClass.BUG),
     ],
 )
 def test_errors_are_classified(error: BaseException, failure: FailureClass) -> None:
     assert classify(error) is failure
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system is not permitted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _write_torch(file: Path) -> None:
+    torch.save(torch.zeros(1 << 18), file)
+
+
+def _write_safetensors(file: Path) -> None:
+    save_file({"x": torch.zeros(1 << 18)}, file)
+
+
+def _write_numpy(file: Path) -> None:
+    np.save(file, np.zeros(1 << 18))
+
+
+def _write_arrow(file: Path) -> None:
+    batch = pa.record_batch([pa.array(np.zeros(1 << 18))], names=["x"])
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+@pytest.mark.parametrize("write", [_write_torch, _write_safetensors, _write_numpy, _write_arrow])
+def test_a_disk_that_runs_full_under_a_writer_is_storage(
+    tiny_disk: Path, write: Callable[[Path], None]
+) -> None:
+    with pytest.raises(Exception) as caught:
+        write(tiny_disk / "file.npy")
+    assert classify(caught.value) is FailureClass.STORAGE
+    assert "full" in describe(caught.value)
 
 
 def test_a_full_disk_told_by_a_library_names_its_cure() -> None:

@@ -14,6 +14,7 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.testing import tuning_worker
 from threedrs_workflows.testing.tuning_worker import FakeTrials, session_of
+from threedrs_workflows.tuning.arm_study import Chosen
 from threedrs_workflows.tuning.session import Session
 
 SPACE: dict[str, Any] = {
@@ -68,10 +69,12 @@ def trials(ledger: Path) -> FakeTrials:
 def tune(workspace: Workspace, trials: FakeTrials) -> Tune:
     """Tunes a grid with fake trials to the end."""
 
-    def work(path: Path, seconds: float = 0.0) -> tuple[Session, list[StudyView]]:
+    def work(
+        path: Path, seconds: float = 0.0, again: Chosen | None = None
+    ) -> tuple[Session, list[StudyView]]:
         trials.seconds = seconds
         workspace.code.forget()
-        session = session_of(workspace, load_cells(path), trials)
+        session = session_of(workspace, load_cells(path), trials, again)
         if not session.tuner.is_over:
             tuning_worker.work(workspace, session)
         return session, [study.view() for study in session.studies]

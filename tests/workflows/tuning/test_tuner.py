@@ -14,15 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from threedrs_platform.database.owners import this_owner
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.database.trials import StudyView
 from threedrs_platform.errors import ConfigError, ConflictError
-from threedrs_platform.states import StepState
+from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.plan.submission import replan
 from threedrs_workflows.testing.fake_training import POINTS
 from threedrs_workflows.testing.tuning_worker import FakeTrials, session_of
+from threedrs_workflows.tuning.arm_study import ArmStudy
 from threedrs_workflows.tuning.session import Session, TrainingCounts, count_trainings
+from threedrs_workflows.tuning.trial_cells import TrialCells
 
 Tune = Callable[..., tuple[Session, list[StudyView]]]
 Write = Callable[..., Path]
@@ -32,6 +36,24 @@ def begun(ledger: Path) -> Counter[str]:
     """How often each cell and seed began from the start."""
     lines = ledger.read_text().splitlines() if ledger.exists() else []
     return Counter(f"{cell}/{seed}" for cell, seed in map(json.loads, lines))
+
+
+def processes(
+    count: int, workspace: Workspace, path: Path, ledger: Path, seconds: float
+) -> list[subprocess.Popen[bytes]]:
+    """Tuning workers that begin together."""
+    command = [sys.executable, "-m", "threedrs_workflows.testing.tuning_worker"]
+    command += [str(workspace.root), str(path), str(ledger), str(seconds)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    started = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+    for process in started:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.close()
+        process.stdout.close()
+    return started
 
 
 def test_every_trial_of_the_budget_is_a_cell_and_runs_once(
@@ -164,14 +186,115 @@ def test_a_metric_that_nothing_measures_is_refused_with_the_nearest(
         tune(write(metric="scanrefer/acc@0.26", trials=1))
 
 
-def test_two_processes_do_not_tune_the_same(
+def test_processes_that_tune_the_same_share_one_budget(
+    write: Write, tune: Tune, workspace: Workspace, ledger: Path
+) -> None:
+    for round_, count in enumerate((2, 3)):
+        path = write(trials=6, held_out=0.2 + round_ / 10)
+        together = processes(count, workspace, path, ledger, 0.3)
+        assert [process.wait(60) for process in together] == [0] * count
+        _, (outcome,) = tune(path, seconds=0.3)  # finds nothing left to do
+        assert [row.number for row in outcome.trials] == list(range(6))
+        assert outcome.counts == {"complete": 6}
+        assert len({row.run_id for row in outcome.trials}) > 1, "both had trials"
+        for row in outcome.trials:
+            assert row.cell_id in {each.cell_id for each in workspace.runs.cell_states(row.run_id)}
+    assert set(begun(ledger).values()) == {1}
+
+
+def test_what_a_killed_partner_left_is_gone_on_with_by_the_other(
+    write: Write, workspace: Workspace, ledger: Path, tune: Tune
+) -> None:
+    path = write(trials=6, parallel=1)
+    first, second = processes(2, workspace, path, ledger, 0.5)
+    end = time.monotonic() + 60
+    while len(begun(ledger)) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    first.kill()
+    assert first.wait() and second.wait(60) == 0
+    _, (outcome,) = tune(path, seconds=0.5)
+    assert outcome.counts == {"complete": 6}
+    assert set(begun(ledger).values()) == {1}, "the killed trial went on"
+
+
+def test_a_trial_that_was_taken_over_is_ended_by_its_heir_alone(
     write: Write, workspace: Workspace, trials: FakeTrials
 ) -> None:
-    path = write(trials=2)
+    path = write(trials=1)
+    sleeper = session_of(workspace, load_cells(path), trials)
+    asleep = sleeper.studies[0].ask()
+    assert asleep is not None
+    workspace.runs.finish(sleeper.run_id, workspace.journal.owner, RunState.INTERRUPTED, {})
+    submission = Submission("demo-tune", "grid.yaml", "", {"tune": "another"})
+    heir_id = workspace.runs.submit(submission, [], {}, [])
+    tuning = load_cells(path).tuning
+    assert tuning is not None
+    heir = ArmStudy(TrialCells(workspace, tuning, trials), tuning.arms[0], heir_id)
+    taken = heir.ask()
+    assert taken is not None and taken.number == asleep.number and taken.values == asleep.values
+    sleeper.studies[0].complete(asleep, [1.0], {})
+    assert sleeper.studies[0].view().counts == {"running": 1}
+    heir.complete(taken, [2.0], {})
+    sleeper.studies[0].fail(asleep, "it slept")
+    assert not sleeper.studies[0].report(asleep, 1, 0.5)
+    (row,) = heir.view().trials
+    assert (row.values, row.run_id) == ((2.0,), heir_id)
+
+
+def test_a_search_that_another_process_works_on_is_not_renewed_under_it(
+    write: Write, workspace: Workspace, trials: FakeTrials
+) -> None:
+    path = write(trials=3)
     session = session_of(workspace, load_cells(path), trials)
-    workspace.runs.start(session.run_id, workspace.journal.owner, 60)
-    with pytest.raises(ConflictError, match="is tuning this already"):
+    done, running = session.studies[0].ask(), session.studies[0].ask()
+    assert done is not None and running is not None
+    session.studies[0].remember_cells(done, "0a", {"0/finetune": "of other code"})
+    session.studies[0].complete(done, [1.0], {})
+    workspace.runs.finish(session.run_id, workspace.journal.owner, RunState.INTERRUPTED, {})
+    workspace.runs.start(session.run_id, str(this_owner()), 60)
+    with pytest.raises(ConflictError, match="1 trial of all would be measured again, and run demo"):
         session_of(workspace, load_cells(path), trials)
+
+
+def test_a_failed_trial_is_tried_again_under_its_number(
+    write: Write, workspace: Workspace, trials: FakeTrials, tune: Tune, tmp_path: Path
+) -> None:
+    path = write(trials=2, parallel=1)
+    trials.broken_while = str(tmp_path / "broken")
+    Path(trials.broken_while).touch()
+    first, (before,) = tune(path)
+    assert before.counts == {"fail": 2}
+    assert workspace.runs.get(first.run_id).state is RunState.FAILED
+    Path(trials.broken_while).unlink()
+    _, (untouched,) = tune(path)
+    assert untouched.counts == {"fail": 2}
+    _, (after,) = tune(path, again=lambda trial: trial.number == 1)
+    assert [row.state for row in after.trials] == ["fail", "complete"]
+    _, (after,) = tune(path, again=lambda trial: True)
+    assert [row.state for row in after.trials] == ["complete", "complete"]
+    assert [row.params for row in after.trials] == [row.params for row in before.trials]
+
+
+def test_diverged_trainings_are_answers_and_end_no_search(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    space = {"alignment.weight": {"float": [30.0, 40.0]}}
+    session, (outcome,) = tune(write(space=space, trials=5, parallel=1))
+    assert outcome.counts == {"pruned": 5} and not session.tuner.stopped
+    assert all("the loss is nan" in row.reason for row in outcome.trials)
+    assert workspace.runs.get(session.run_id).state is RunState.SUCCEEDED
+
+
+def test_a_call_in_which_all_trials_were_pruned_is_no_cancellation(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    space = {"alignment.weight": {"categorical": [2.0, 9.0, 9.5]}}
+    grid = {"space": space, "sampler": "grid", "pruner": "median", "startup_trials": 1,
+            "parallel": 1}  # fmt: skip
+    tune(write(**grid, trials=1))
+    session, (outcome,) = tune(write(**grid, trials=3), seconds=0.3)
+    assert outcome.counts == {"complete": 1, "pruned": 2}
+    assert workspace.runs.get(session.run_id).state is RunState.SUCCEEDED
 
 
 def test_resume_points_at_tune(tune: Tune, write: Write, workspace: Workspace) -> None:
@@ -184,9 +307,7 @@ def test_kill_9_loses_no_trial_and_repeats_none(
     write: Write, tune: Tune, workspace: Workspace, ledger: Path
 ) -> None:
     path = write(trials=8)
-    command = [sys.executable, "-m", "threedrs_workflows.testing.tuning_worker"]
-    command += [str(workspace.root), str(path), str(ledger), "0.2"]
-    process = subprocess.Popen(command)
+    (process,) = processes(1, workspace, path, ledger, 0.2)
     end = time.monotonic() + 60
     while len(begun(ledger)) < 4 and time.monotonic() < end:
         time.sleep(0.02)

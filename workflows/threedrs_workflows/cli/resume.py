@@ -22,6 +22,7 @@ from threedrs_workflows.cli.supervision import (
     refuse_wrong_ray,
     work,
 )
+from threedrs_workflows.cli.tune import go_on
 from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.plan.submission import plan_cells, replan
 from threedrs_workflows.tracking.tracker import start_tracker
@@ -64,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
                 f"run {found.id} is being worked on by {found.owner}; "
                 f"`workflows wait {found.id}` waits for it"
             )
+        if "tune" in found.options:
+            if args.budget is not None:
+                _set_budget(workspace, found, args.budget)
+            return go_on(args, workspace, workspace.runs.get(found.id))
         if found.state in (RunState.PARTIAL, RunState.FAILED):
             say(args, f"run {found.id} is over; its failed steps are tried again")
         elif found.state is RunState.SUCCEEDED and _nothing_is_left(workspace, found):
@@ -94,6 +99,4 @@ def _set_budget(workspace: Workspace, run: RunRow, gpu_hours: float) -> None:
 
 def _nothing_is_left(workspace: Workspace, run: RunRow) -> bool:
     """Whether every result of the run is there, of today's code."""
-    if "tune" in run.options:
-        return False
     return not plan_cells(workspace, workspace.runs.cells(run.id)).misses

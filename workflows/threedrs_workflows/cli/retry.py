@@ -8,6 +8,7 @@ from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.supervision import add_supervision_arguments, refuse_wrong_ray, work
+from threedrs_workflows.cli.tune import go_on
 from threedrs_workflows.plan.submission import replan
 
 SUMMARY = "try the failed steps of a run again"
@@ -16,6 +17,8 @@ EXAMPLES = """\
 examples:
   workflows retry                    the last run
   workflows retry RUN --class oom    only steps that ran out of memory
+
+Of a tuning run the failed trials are measured again, under their numbers.
 """
 
 
@@ -35,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     """Work on the run again if it has failed steps."""
     with find_workspace(args.workspace, args.db) as workspace:
         found = workspace.runs.get(args.run)
+        if "tune" in found.options:
+            return go_on(args, workspace, found, failed=True)
         failed = failed_steps(workspace, found.id)
         chosen = {key for key, failure in failed.items() if args.failure in (None, failure)}
         if not chosen:

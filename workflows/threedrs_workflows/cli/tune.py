@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from threedrs_platform.database.runs import Submission
+from threedrs_platform.database.runs import RunRow, Submission
 from threedrs_platform.database.trials import out_of_date_notes
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState
@@ -16,8 +16,10 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import (
+    BUDGET,
     EXIT_CODES,
     add_supervision_arguments,
+    budget_of,
     refuse_wrong_ray,
     supervise,
 )
@@ -27,12 +29,15 @@ from threedrs_workflows.cli.tune_output import (
     search_content,
     search_text,
 )
+from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.grid.cells import GridCells
-from threedrs_workflows.grid.tune_arms import Tuning
+from threedrs_workflows.grid.packages import refuse_missing_readers
+from threedrs_workflows.grid.tune_arms import Tuning, with_budget
 from threedrs_workflows.plan.submission import plan_cells
+from threedrs_workflows.tuning.partners import submission_name
 
 if TYPE_CHECKING:
-    from threedrs_workflows.tuning.arm_study import ArmStudy
+    from threedrs_workflows.tuning.arm_study import ArmStudy, Chosen
 
 SUMMARY = "search for the best settings of a grid, on held-out training scenes"
 
@@ -45,8 +50,10 @@ examples:
   workflows tune ablations.yaml --trials 40     go on with a larger budget
   workflows tune ablations.yaml -n              show what would be searched
 
-Trials share steps with each other and with the grid, and run at most once. At the end the best
-settings stand in a grid file of their own, which `workflows submit` takes.
+Trials share steps with each other and with the grid, and run at most once. The same command on
+another machine helps: both share one budget of trials. A trial whose training diverged counts as
+one; `workflows retry RUN` tries failed trials again. At the end the best settings stand in a grid
+file of their own, which `workflows submit` takes.
 """
 
 
@@ -65,16 +72,16 @@ def run(args: argparse.Namespace) -> int:
     """Ask, run and tell trials until the budget is spent; print and write what was found."""
     grid = grid_of(args)
     tuning = _tuning(args, grid)
+    refuse_missing_readers(cell.experiment for cell in grid.cells)
     with find_workspace(args.workspace, args.db) as workspace:
         if args.dry_run:
             return _show_search(args, workspace, tuning)
         refuse_wrong_ray(args)
-        return _work(args, workspace, grid, tuning)
+        budget = None if grid.gpu_hours is None else Budget(grid.gpu_hours)
+        return _work(args, workspace, grid, tuning, budget)
 
 
 def _tuning(args: argparse.Namespace, grid: GridCells) -> Tuning:
-    from threedrs_workflows.tuning.session import with_budget
-
     if grid.tuning is None:
         message = "has no `tune:` section; `workflows tune --help` shows where to find an example"
         raise ConfigError([Fault(message, file=str(args.file))])
@@ -83,6 +90,30 @@ def _tuning(args: argparse.Namespace, grid: GridCells) -> Tuning:
         if value is not None and value < 1:
             raise ConfigError([Fault("expected at least 1", f"--{flag}")])
     return with_budget(grid.tuning, args.trials, args.parallel)
+
+
+def go_on(
+    args: argparse.Namespace, workspace: Workspace, found: RunRow, *, failed: bool = False
+) -> int:
+    """Go on with a tuning run that `resume` or `retry` name, as it was asked for the last time.
+
+    Args:
+        failed: try failed trials again; all, or those that failed as `args.failure` says.
+
+    Raises:
+        ConfigError: the grid file searches something else by now.
+    """
+    from threedrs_workflows.tuning import session as sessions
+
+    said = {name: found.options[name] for name in ("smoke", "sets", "where")}
+    args = argparse.Namespace(**{**vars(args), **said, "file": Path(found.grid_file)})
+    grid = grid_of(args)
+    if grid.tuning is None or grid.tuning.run != found.options["tune"]:
+        message = f"no longer searches what run {found.id} did ({found.options['tune']})"
+        raise ConfigError([Fault(message, file=found.grid_file)])
+    tuning = with_budget(grid.tuning, sessions.known_trials(workspace, grid.tuning), None)
+    again = sessions.failed_trials(workspace, tuning, args.failure) if failed else None
+    return _work(args, workspace, grid, tuning, budget_of(found), again)
 
 
 def _show_search(args: argparse.Namespace, workspace: Workspace, tuning: Tuning) -> int:
@@ -100,22 +131,29 @@ def _show_search(args: argparse.Namespace, workspace: Workspace, tuning: Tuning)
     return 0
 
 
-def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tuning: Tuning) -> int:
+def _work(
+    args: argparse.Namespace,
+    workspace: Workspace,
+    grid: GridCells,
+    tuning: Tuning,
+    budget: Budget | None,
+    again: Chosen | None = None,
+) -> int:
     from threedrs_workflows.tuning import session as sessions
     from threedrs_workflows.tuning.files import write_files
 
     options = {"tune": tuning.run, "smoke": args.smoke, "sets": args.sets, "where": args.where}
-    submission = Submission(
-        f"{grid.name}-tune", str(args.file.resolve()), grid.source_text, options
-    )
-    session = sessions.open_session(workspace, tuning, submission)
+    file, name = str(args.file.resolve()), submission_name(tuning.grid)
+    submission = Submission(name, file, grid.source_text, options)
+    session = sessions.open_session(workspace, tuning, submission, again=again)
     if session.is_resumed:
         say(args, _standing(tuning, session.studies))
     state = RunState.SUCCEEDED
     if not session.tuner.is_over:
-        plan = plan_cells(workspace, [])
-        hint = f"go on with: {tune_line(args)}"
-        state, _ = supervise(args, workspace, session.run_id, plan, hint, session.tuner)
+        workspace.runs.set_option(session.run_id, BUDGET, budget and budget.as_option())
+        plan, hint = plan_cells(workspace, []), f"go on with: {tune_line(args)}"
+        tuner = session.tuner
+        state, _ = supervise(args, workspace, session.run_id, plan, hint, tuner, budget)
     studies = [study.view() for study in session.studies]
     files = write_files(workspace, tuning, studies)
     trainings = sessions.count_trainings(workspace, session.run_id)
@@ -137,6 +175,11 @@ def _work(args: argparse.Namespace, workspace: Workspace, grid: GridCells, tunin
     )
     if session.tuner.stopped:
         parts.append(f"stopped early: {session.tuner.stopped}")
+    if state is RunState.PAUSED and budget is not None:
+        parts.append(
+            f"paused: the budget of {budget.gpu_hours:g} GPU-hours holds no further step; go on "
+            f"with: workflows resume {session.run_id} --budget GPU_HOURS"
+        )
     if files.grid is not None:
         parts.append(f"trials: {files.trials}\nplots:  {files.plots}")
         parts.append(f"submit the best settings with: {submit_line(args, files.grid)}")

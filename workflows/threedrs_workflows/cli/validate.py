@@ -9,8 +9,9 @@ from threedrs_platform.config.faults import shown
 from threedrs_platform.config.paths import split_path
 from threedrs_platform.config.tree import get_in
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
-from threedrs_workflows.cli.output import columns, emit
+from threedrs_workflows.cli.output import columns, emit, say
 from threedrs_workflows.grid.cells import GridCell, GridCells
+from threedrs_workflows.grid.packages import missing_meteor
 
 SUMMARY = "check a grid file: its cells, or every mistake with line and column"
 
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the cells."""
     grid = grid_of(args)
     content = grid_content(grid)
+    if missing := missing_meteor(cell.experiment for cell in grid.cells):
+        say(args, f"this machine could not run it: {missing}")
     if args.settings:
         content["settings"] = _settings(grid)
     emit(args, content, _text(args, grid))

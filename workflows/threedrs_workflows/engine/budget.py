@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threedrs_platform.database.spending import gpu_seconds
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.run_context import Attempt
 from threedrs_workflows.plan.plan import PlannedStep
 
@@ -36,8 +37,11 @@ class Budget:
 class Purse:
     """Counts what a run has spent and decides what may start; without a budget everything may."""
 
-    def __init__(self, workspace: Workspace, run_id: str, budget: Budget | None) -> None:
+    def __init__(
+        self, workspace: Workspace, run_id: str, budget: Budget | None, feed: CellFeed
+    ) -> None:
         self._workspace, self._run_id, self.budget = workspace, run_id, budget
+        self._feed = feed
         self.spent_s = 0.0
         """Of attempts that have ended."""
         self.held: set[str] = set()
@@ -47,7 +51,8 @@ class Purse:
         """Look up what attempts that have ended took."""
         if self.budget is not None:
             own = [attempt.claim for attempt in running]
-            self.spent_s = gpu_seconds(self._workspace.database, self._run_id, own)
+            runs = (self._run_id, *self._feed.partners)
+            self.spent_s = sum(gpu_seconds(self._workspace.database, run, own) for run in runs)
 
     def allows(
         self, step: PlannedStep, running: Iterable[Attempt], before: Iterable[PlannedStep]

@@ -31,7 +31,7 @@ class Ending:
 
     def outcome(self) -> RunState:
         """The run's state, now that nothing is left to do."""
-        return self._run.schedule.outcome()
+        return self._run.feed.outcome(self._run.schedule.outcome())
 
     def rest(self) -> RunState | None:
         """Why the run stops here although steps are left; None if it goes on."""

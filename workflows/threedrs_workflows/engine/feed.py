@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from threedrs_platform.database.journal import CellKey
+from threedrs_platform.states import RunState
 from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.plan.plan import Plan
 
@@ -30,6 +31,15 @@ class CellFeed:
     def given_up(self) -> Mapping[CellKey, str]:
         """Cells to give up, each with the reason; every cell is named once."""
         return {}
+
+    @property
+    def partners(self) -> Collection[str]:
+        """Other runs that spend from the same budget."""
+        return ()
+
+    def outcome(self, state: RunState) -> RunState:
+        """How the run has ended, given what the states of its cells say."""
+        return state
 
     def close(self) -> None:
         """Feed no more cells: the run was cancelled, or stops at a failure."""

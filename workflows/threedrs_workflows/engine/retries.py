@@ -16,6 +16,7 @@ RETRIES: Mapping[FailureClass, int] = {
     FailureClass.INFRA: 3,
     FailureClass.OOM: 2,
     FailureClass.STORAGE: 0,
+    FailureClass.DIVERGED: 0,
 }
 """How often a step is tried again in one submission, by what went wrong."""
 

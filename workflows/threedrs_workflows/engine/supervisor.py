@@ -92,7 +92,7 @@ class RunLoop:
         self, context: RunContext, plan: Plan, stop: threading.Event, budget: Budget | None
     ) -> None:
         self._run, self._plan, self._stop = context, plan, stop
-        self._purse = Purse(context.workspace, context.run_id, budget)
+        self._purse = Purse(context.workspace, context.run_id, budget, context.feed)
         self._launcher = StepLauncher(context, self._purse)
         self._outcomes = OutcomeHandler(context)
         self._ending = Ending(context, self._purse)
@@ -177,7 +177,7 @@ class RunLoop:
             self._ended.clear()
             self._launcher.submit()  # only now: nothing may run without a claim that is committed
         self._outcomes.check_storage()
-        if not run.attempts and not run.schedule.is_finished:
+        if not run.attempts and not self._ending.is_reached:
             self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
 
     def _handle_and_start(self) -> None:

@@ -33,6 +33,7 @@ from threedrs_workflows.grid.file import (
 from threedrs_workflows.grid.names import axis_values, cell_name
 from threedrs_workflows.grid.start import Workbench, base_tree
 from threedrs_workflows.grid.tune_arms import Tuning, make_tuning, section_faults
+from threedrs_workflows.grid.tune_section import HIGHEST_SEED
 from threedrs_workflows.grid.where import parse_where
 from threedrs_workflows.written import Written
 
@@ -194,9 +195,10 @@ def _seeds(grid: ReadGrid, faults: list[Fault]) -> tuple[int, ...]:
     seeds = grid.file.seeds
     for setting in grid.settings:
         if setting.path == "seeds":
-            wrong = [v for v in setting.values if type(v) is not int or v < 0]
+            fits = range(HIGHEST_SEED + 1)
+            wrong = [v for v in setting.values if type(v) is not int or v not in fits]
             if wrong:
-                message = f"expected whole numbers of at least 0, got {wrong[0]!r}"
+                message = f"expected whole numbers from 0 to {HIGHEST_SEED}, got {wrong[0]!r}"
                 faults.append(Fault(message, "seeds", setting.document.file))
             seeds = tuple(v for v in setting.values if v not in wrong)
     repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
@@ -232,6 +234,7 @@ class _Assembly:
         cells = tuple(
             self._cell(cell_id, merged[cell_id], varying, crossed, base_id) for cell_id in order
         )
+        faults += self._labels_of_others(cells, merged)
         faults += filter(None, map(self._gpus_fault, cells))
         return cells
 
@@ -253,6 +256,20 @@ class _Assembly:
                 faults.append(self.grid.document.fault(message, (*draft.at, "label")))
             seen.add(draft.label)
         return faults
+
+    def _labels_of_others(
+        self, cells: Iterable[GridCell], drafts: Mapping[str, Draft]
+    ) -> list[Fault]:
+        """A label that is another cell's name: whoever names one of them would mean both."""
+        owners = {word: cell.cell_id for cell in cells for word in (cell.name, cell.cell_id)}
+        return [
+            self.grid.document.fault(
+                f"label {cell.label!r} is the name of another cell", (*draft.at, "label")
+            )
+            for cell in cells
+            if owners.get(cell.label, cell.cell_id) != cell.cell_id
+            for draft in (drafts[cell.cell_id],)
+        ]
 
     def _axes_without_effect(self, drafts: Sequence[Draft]) -> list[Fault]:
         several = [d for d in self.axes.crossed if len(d.points) > 1]

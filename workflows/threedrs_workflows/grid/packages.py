@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
-from threedrs_platform.errors import ConfigError, Fault
+from threedrs_components.metrics.meteor.data import installed_data
+from threedrs_platform.errors import ConfigError, DataError, Fault
 from threedrs_workflows.experiment import Experiment
 
 
@@ -19,13 +20,30 @@ def refuse_missing_packages(experiments: Iterable[Experiment]) -> None:
 
 
 def refuse_missing_readers(experiments: Iterable[Experiment]) -> None:
-    """Check that this machine has what reads the scenes: keys of steps hold its version.
+    """Check that this machine has what reads the scenes and what METEOR is made of: keys of steps
+    hold their versions.
 
     Raises:
         ConfigError: names the package that is not installed, with the cure.
     """
+    experiments = list(experiments)
     packages = (each.scenes.package for each in experiments)
     _refuse(("scenes.kind", *package) for package in packages if package is not None)
+    if message := missing_meteor(experiments):
+        raise ConfigError([Fault(message, "benchmarks.text_metrics")])
+
+
+def missing_meteor(experiments: Iterable[Experiment]) -> str:
+    """Why METEOR, which a cell asks for, cannot be measured here; empty where it can."""
+    configs = [each.benchmarks for each in experiments]
+    scorers = (config.scorer(name) for config in configs for name in config.names)
+    if not any(scorer.uses_meteor for scorer in scorers):
+        return ""
+    try:
+        installed_data()
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 def _refuse(needs: Iterable[tuple[str, str, str]]) -> None:

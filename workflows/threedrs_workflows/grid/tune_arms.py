@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
@@ -108,6 +108,13 @@ class Tuning:
         changed = {p: Choice(p, v, self.document, (*at, p)) for p, v in settings.items()}
         built = self.bench.build({**arm.choices, **changed})
         return built.experiment or self.bench.faults({**arm.choices, **changed})
+
+
+def with_budget(tuning: Tuning, trials: int | None, parallel: int | None) -> Tuning:
+    """The same search with another budget, or more at a time."""
+    changes = {"trials": trials, "parallel": parallel}
+    given = {key: value for key, value in changes.items() if value is not None}
+    return replace(tuning, section=tuning.section.model_copy(update=given))
 
 
 def looking_interval(experiment: Experiment) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt
 
 from threedrs_platform.config import Config
 
 Direction = Literal["maximize", "minimize"]
 SamplerName = Literal["tpe", "random", "grid", "cmaes", "gp"]
 PrunerName = Literal["none", "median", "hyperband"]
-Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+HIGHEST_SEED = 2**31 - 1
+"""What every reader takes: torch takes 64 bits, NumPy's old generators 32, the database 31."""
+Seed = Annotated[int, Field(ge=0, le=HIGHEST_SEED)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
 
 
 class TuneSection(Config):
@@ -43,7 +46,7 @@ class TuneSection(Config):
     """Where those scenes come from; the evaluated split is refused."""
     parallel: PositiveInt = 2
     """Trials at a time."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Of the sampler."""
 
     @property

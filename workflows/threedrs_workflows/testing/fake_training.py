@@ -11,6 +11,7 @@ import math
 import time
 from pathlib import Path
 
+from threedrs_platform.errors import StepFailed
 from threedrs_platform.records import Metric
 from threedrs_platform.sealed import keep_sound, write_sealed
 from threedrs_platform.steps import StepTask
@@ -32,7 +33,10 @@ def train(task: StepTask) -> None:
                 with Path(task.params["ledger"]).open("a") as ledger:
                     ledger.write(json.dumps([task.params["cell"], task.params["seed"]]) + "\n")
         task.log(point + 1, {"validation/loss": distance + 1 / (point + 1)})
-    if task.params.get("broken"):
+    if task.params["diverges"]:
+        raise StepFailed("training diverged at step 3: the loss is nan", "diverged")
+    blocker = task.params["broken_while"]
+    if task.params["broken"] or (blocker and Path(blocker).exists()):
         raise ValueError("these settings are broken")
     task.metric(Metric("scanrefer/acc@0.25", 100 - 10 * distance + task.params["seed"], n=1))
     task.metric(Metric("scanqa/em@1", 50 + 10 * distance, n=1))

@@ -1,6 +1,8 @@
 """A tuning run of fake trials in a process of its own, to be killed by tests.
 
 python -m threedrs_workflows.testing.tuning_worker WORKSPACE GRID LEDGER [SECONDS]
+
+It says when it is ready, and begins at a line from its input.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, GridCells, load_cells
 from threedrs_workflows.plan.submission import plan_cells
 from threedrs_workflows.testing import fake_training
+from threedrs_workflows.tuning.arm_study import Chosen
+from threedrs_workflows.tuning.partners import submission_name
 from threedrs_workflows.tuning.session import Session, open_session
 
 
@@ -27,6 +31,8 @@ class FakeTrials:
 
     def __init__(self, ledger: str, seconds: float = 0.0) -> None:
         self.ledger, self.seconds = ledger, seconds
+        self.broken_while = ""
+        """A file: trainings fail as long as it exists."""
         self.data = ""
         """Stands for the digest of what the training reads."""
         self.entry = f"{fake_training.__name__}:train"
@@ -44,6 +50,8 @@ class FakeTrials:
             "weight": alignment.weight,
             "layers": list(alignment.layers),
             "broken": alignment.weight > 50,
+            "broken_while": self.broken_while,
+            "diverges": 20 < alignment.weight < 50,
         }
         entry = self.entry if alignment.weight >= 1 else f"{fake_training.__name__}:train"
         step = StepSpec("finetune", entry, params)
@@ -51,11 +59,15 @@ class FakeTrials:
         return Cell(cell.cell_id, cell.name, seed, params, {"finetune": step}, cell.label)
 
 
-def session_of(workspace: Workspace, grid: GridCells, bind: FakeTrials) -> Session:
+def session_of(
+    workspace: Workspace, grid: GridCells, bind: FakeTrials, again: Chosen | None = None
+) -> Session:
     """Open the grid's tuning run with fake trials."""
     assert grid.tuning is not None
-    submission = Submission(f"{grid.name}-tune", "grid.yaml", grid.source_text, {"tune": "fake"})
-    return open_session(workspace, grid.tuning, submission, bind)
+    options = {"tune": grid.tuning.run}
+    name = submission_name(grid.tuning.grid)
+    submission = Submission(name, "grid.yaml", grid.source_text, options)
+    return open_session(workspace, grid.tuning, submission, bind, again)
 
 
 def work(workspace: Workspace, session: Session) -> RunState:
@@ -75,6 +87,8 @@ def main() -> int:
     with find_workspace(folder, environment={}) as workspace:
         bind = FakeTrials(ledger, float(rest[0]) if rest else 0.05)
         session = session_of(workspace, load_cells(file), bind)
+        print("ready", flush=True)
+        sys.stdin.readline()
         return 0 if work(workspace, session) is RunState.SUCCEEDED else 1
 
 

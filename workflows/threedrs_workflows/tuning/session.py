@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
 from threedrs_platform.database import schema
-from threedrs_platform.database.runs import RunRow, Submission
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.database.studies import (
+    CELL,
+    exclusively,
     facts_of,
     open_storage,
     prepare_storage,
     study_name,
     study_names,
 )
-from threedrs_platform.errors import ConflictError
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.grid.tune_arms import Tuning
 from threedrs_workflows.plan.binding import bind_cell
 from threedrs_workflows.plan.submission import plan_cells, record
-from threedrs_workflows.tuning.arm_study import ArmStudy
+from threedrs_workflows.tuning.arm_study import ArmStudy, Chosen
+from threedrs_workflows.tuning.partners import is_taken, runs_of
 from threedrs_workflows.tuning.renewal import newest_study, out_of_date
 from threedrs_workflows.tuning.trial_cells import BindCell, TrialCells
 from threedrs_workflows.tuning.tuner import Tuner
@@ -36,59 +39,68 @@ class Session:
     is_resumed: bool
 
 
-def with_budget(tuning: Tuning, trials: int | None, parallel: int | None) -> Tuning:
-    """The same search with another budget, or more at a time."""
-    changes = {"trials": trials, "parallel": parallel}
-    given = {key: value for key, value in changes.items() if value is not None}
-    return replace(tuning, section=tuning.section.model_copy(update=given))
-
-
 def open_session(
-    workspace: Workspace, tuning: Tuning, submission: Submission, bind: BindCell = bind_cell
+    workspace: Workspace,
+    tuning: Tuning,
+    submission: Submission,
+    bind: BindCell = bind_cell,
+    again: Chosen | None = None,
 ) -> Session:
-    """Begin a tuning run, or take up the one that searches the same.
+    """Begin a tuning run, take up the one that searches the same, or help those that work on it.
+
+    The session's run belongs to this process from now on, unless nothing is left to do.
+
+    Args:
+        again: which failed trials are tried again.
 
     Raises:
-        ConflictError: another process works on it.
+        ConflictError: trials have to be measured again, and another process works on the study.
     """
     prepare_storage(workspace)
-    known = _known_run(workspace, tuning)
-    if known is not None and known.has_live_owner:
-        raise ConflictError(
-            f"{known.owner} is tuning this already in run {known.id}; "
-            f"`workflows wait {known.id}` waits for it"
-        )
-    run_id = record(workspace, submission, plan_cells(workspace, [])) if known is None else known.id
-    trial_cells = TrialCells(workspace, tuning, bind)
-    studies = [ArmStudy(trial_cells, arm, run_id) for arm in tuning.arms]
-    return Session(run_id, studies, Tuner(trial_cells, run_id, studies), known is not None)
+    with exclusively(workspace, tuning.run):
+        known = runs_of(workspace, tuning)
+        free = [run.id for run in known if not is_taken(workspace, run)]
+        run_id = free[0] if free else record(workspace, submission, plan_cells(workspace, []))
+        trial_cells = TrialCells(workspace, tuning, bind)
+        studies = [ArmStudy(trial_cells, arm, run_id, again) for arm in tuning.arms]
+        tuner = Tuner(trial_cells, run_id, studies)
+        if not tuner.is_over:
+            lease_s = SupervisorOptions().lease_s
+            workspace.runs.start(run_id, workspace.journal.owner, lease_s)
+    return Session(run_id, studies, tuner, bool(known))
+
+
+def known_trials(workspace: Workspace, tuning: Tuning) -> int | None:
+    """The budget of trials that the search had the last time; None if it is new."""
+    first = study_name(tuning.run, tuning.arms[0].values)
+    if first not in study_names(workspace, tuning.run):
+        return None
+    study = newest_study(open_storage(workspace, tuning.run), first)
+    return facts_of(study).trials if study.user_attrs else None
+
+
+def failed_trials(workspace: Workspace, tuning: Tuning, failure: str | None) -> Chosen:
+    """Tells the failed trials that have a step which failed in some way, or in any."""
+    cells = {
+        cell.cell_id
+        for run in runs_of(workspace, tuning)
+        for cell, causes in workspace.runs.failures(run.id).items()
+        if failure is None or failure in causes
+    }
+    return lambda trial: trial.user_attrs.get(CELL) in cells
 
 
 def trials_out_of_date(
     workspace: Workspace, tuning: Tuning, bind: BindCell = bind_cell
 ) -> dict[str, dict[int, str]]:
     """Arm -> number -> why, of the trials that the next session measures again. Changes nothing."""
-    found, known = {}, study_names(workspace)
+    found, known = {}, study_names(workspace, tuning.run)
     for arm in tuning.arms:
         first = study_name(tuning.run, arm.values)
         if first in known:
             study = newest_study(open_storage(workspace, tuning.run), first)
             found[arm.name] = out_of_date(study, arm, TrialCells(workspace, tuning, bind))
     return found
-
-
-def _known_run(workspace: Workspace, tuning: Tuning) -> RunRow | None:
-    """The submission that worked on these studies before, if the database still has it."""
-    first = study_name(tuning.run, tuning.arms[0].values)
-    if first not in study_names(workspace):
-        return None
-    study = newest_study(open_storage(workspace, tuning.run), first)
-    # A process that dies between making a study and describing it leaves one without facts.
-    run_id = facts_of(study).run_id if study.user_attrs else ""
-    recorded = select(schema.runs.c.id).where(schema.runs.c.id == run_id)
-    with workspace.database.read() as connection:
-        exists = connection.scalar(recorded) is not None
-    return workspace.runs.get(run_id) if exists else None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -11,7 +13,7 @@ from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.measurements import CellResult
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
-from threedrs_platform.states import StepState
+from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import Cell
 from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.schedule import Schedule
@@ -19,8 +21,11 @@ from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.plan.submission import extend, plan_cells
 from threedrs_workflows.tuning.arm_study import ArmStudy, OpenTrial
+from threedrs_workflows.tuning.partners import runs_of
 from threedrs_workflows.tuning.trial_cells import TrialCells, measuring_keys
 
+LOOK_S = 1.0
+"""Between looks at what other processes left to do."""
 MOST_FAILURES = 3
 """So many failed trials in a row end the tuning: what is wrong is not their settings."""
 
@@ -52,6 +57,9 @@ class Tuner(CellFeed):
         self._hopeless: dict[CellKey, str] = {}
         """Cells of pruned trials that the supervisor has not been told of."""
         self._failures, self._closed = 0, False
+        self._told: Counter[str] = Counter()
+        """How the trials of this process have ended: answered, failed or cancelled."""
+        self._next_look = 0.0
         self.stopped = ""
         """Why the tuning ended before its budget, if it did."""
 
@@ -60,7 +68,23 @@ class Tuner(CellFeed):
         """Whether all trials have been told, or none will come any more."""
         if self._closed:
             return True
-        return not self._running and not any(study.has_more for study in self._studies)
+        return not self._running and all(study.is_over for study in self._studies)
+
+    @property
+    def partners(self) -> Collection[str]:
+        """Other runs that work, or have worked, on the same studies."""
+        runs = {run.id for run in runs_of(self._workspace, self._tuning)}
+        return runs - {self._run_id}
+
+    def outcome(self, state: RunState) -> RunState:
+        """Pruned and diverged trials are answers: a search of nothing else has succeeded."""
+        if self._closed and not self.stopped:
+            return state
+        if self._told["failed"]:
+            return RunState.PARTIAL if self._told["answered"] else RunState.FAILED
+        if self._told["cancelled"] and not self._told["answered"]:
+            return RunState.CANCELLED
+        return RunState.SUCCEEDED
 
     def close(self) -> None:
         """No more trials; those that are not told stay open and go on the next time."""
@@ -92,8 +116,8 @@ class Tuner(CellFeed):
             return None
         self._tell(schedule)
         cells: list[Cell] = []
-        while len(self._running) < self._section.parallel and (study := self._next()) is not None:
-            cells += self._begin(study, [*schedule.cells, *map(_key, cells)])
+        while len(self._running) < self._section.parallel and (trial := self._ask()) is not None:
+            cells += self._begin(*trial, [*schedule.cells, *map(_key, cells)])
         if not cells:
             return None
         plan = plan_cells(self._workspace, cells)
@@ -101,16 +125,18 @@ class Tuner(CellFeed):
         self._remember_trainings(plan)
         return plan
 
-    def _next(self) -> ArmStudy | None:
-        """The arm that is furthest behind, so that all have the same at any time."""
-        unfinished = [study for study in self._studies if study.has_more]
-        if not unfinished or self._closed:
+    def _ask(self) -> tuple[ArmStudy, OpenTrial] | None:
+        """A trial of the arm that is furthest behind, so that all have the same at any time."""
+        if self._closed or time.monotonic() < self._next_look:
             return None
-        return min(unfinished, key=lambda study: study.asked)
+        for study in sorted(self._studies, key=lambda study: study.asked):
+            if study.has_more and (trial := study.ask()) is not None:
+                return study, trial
+        self._next_look = time.monotonic() + LOOK_S
+        return None
 
-    def _begin(self, study: ArmStudy, known: Sequence[CellKey]) -> list[Cell]:
-        """Ask for a trial; its cells, without those that are there already."""
-        trial = study.ask()
+    def _begin(self, study: ArmStudy, trial: OpenTrial, known: Sequence[CellKey]) -> list[Cell]:
+        """A trial's cells, without those that are there already."""
         experiment = self._tuning.experiment(study.arm, trial.values)
         if isinstance(experiment, list):
             study.fail(trial, "; ".join(fault.message for fault in experiment))
@@ -139,21 +165,43 @@ class Tuner(CellFeed):
         for running in list(self._running):
             states = {schedule.cells.get(cell, StepState.PENDING) for cell in running.cells}
             if StepState.FAILED in states:
-                running.study.fail(running.trial, self._cause(running))
-                self._running.remove(running)
-                self._failures += 1
-                if self._failures == MOST_FAILURES:
-                    self.stopped = f"the last {MOST_FAILURES} trials failed: {self._cause(running)}"
-                    self.close()
+                self._fail(running)
             elif states == {StepState.SUCCEEDED}:
                 self._complete(running)
+                self._answered(running)
+            elif running.pruned:
+                running.study.prune(running.trial, running.pruned)
+                self._answered(running)
+            elif StepState.CANCELLED in states:
+                running.study.prune(running.trial, "cancelled, or given up in another trial")
+                self._told["cancelled"] += 1
                 self._running.remove(running)
-                self._failures = 0
-            elif running.pruned or StepState.CANCELLED in states:
-                why = running.pruned or "cancelled, or given up in another trial"
-                running.study.prune(running.trial, why)
-                self._running.remove(running)
-                self._failures = 0
+
+    def _answered(self, running: RunningTrial) -> None:
+        self._running.remove(running)
+        self._told["answered"] += 1
+        self._failures = 0
+
+    def _fail(self, running: RunningTrial) -> None:
+        """A training that diverged says what its settings are worth; all else says nothing."""
+        cause = self._cause(running)
+        if self._has_diverged(running):
+            running.study.prune(running.trial, cause)
+            self._answered(running)
+            return
+        running.study.fail(running.trial, cause)
+        self._running.remove(running)
+        self._told["failed"] += 1
+        self._failures += 1
+        if self._failures == MOST_FAILURES:
+            self.stopped = f"the last {MOST_FAILURES} trials failed: {cause}"
+            self.close()
+
+    def _has_diverged(self, running: RunningTrial) -> bool:
+        """Whether nothing else went wrong."""
+        failures = self._workspace.runs.failures(self._run_id)
+        causes = set[FailureClass]().union(*(failures.get(cell, ()) for cell in running.cells))
+        return causes == {FailureClass.DIVERGED}
 
     def _complete(self, running: RunningTrial) -> None:
         measured = self._measured(running.cells)
