@@ -280,3 +280,24 @@ def test_resuming_what_is_over_changes_nothing(desk: Desk) -> None:
     assert "nothing of it is left to do" in desk.out
     with desk.workspace() as workspace:
         assert workspace.runs.get("last") == before
+
+
+def test_a_paused_run_starts_nothing_until_it_is_resumed(desk: Desk) -> None:
+    with desk.workspace() as workspace:
+        plan = submission.plan_cells(workspace, chains(1, 1))
+        run = submission.record(workspace, Submission("demo", "demo.yaml", "", {}), plan)
+    assert desk.json("pause")["state"] == "paused"
+    assert desk.type("wait") == 6
+    assert desk.type("status") == 0 and f"go on with: workflows resume {run}" in desk.out
+    assert desk.type("work", run) == 6
+    assert desk.type("resume", run, "--ray", "none", "--no-report") == 0
+
+
+def test_work_does_what_is_ready_and_says_how_the_run_ended(desk: Desk) -> None:
+    with desk.workspace() as workspace:
+        plan = submission.plan_cells(workspace, chains(2, 2))
+        run = submission.record(workspace, Submission("demo", "demo.yaml", "", {}), plan)
+    assert desk.type("work", run, "--kinds", "lnk") == 2
+    assert "did you mean 'link'" in desk.err
+    answer = desk.json("work", run)
+    assert desk.code == 0 and answer["state"] == "succeeded" and answer["steps"]["done"] == 4

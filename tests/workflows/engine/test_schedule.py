@@ -89,3 +89,14 @@ def test_a_plan_without_misses_is_finished_at_once(engine: Engine) -> None:
     schedule = Schedule(engine.look(cells))
     assert schedule.is_finished and schedule.hits == 4
     assert schedule.outcome() is RunState.SUCCEEDED
+
+
+def test_cells_are_driven_to_their_end_one_after_the_other(engine: Engine) -> None:
+    plan = engine.look(chains(3, 3))
+    schedule, order = Schedule(plan), []
+    names = {step.key: step.spec.params["id"] for step in plan.steps}
+    while not schedule.is_finished:
+        key = schedule.ready()[0]
+        order.append(names[key])
+        schedule.done(key, "digest")
+    assert order == [f"{chain}.{depth}" for chain in range(3) for depth in range(3)]

@@ -9,6 +9,7 @@ from threedrs_platform.steps import Resources, StepSpec
 from threedrs_workflows.experiment import canonical_experiment
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.file import StepResources
+from threedrs_workflows.grid.slurm_section import SlurmSettings
 from threedrs_workflows.plan.binding import bind_cells, with_resources
 
 GRID = """
@@ -65,6 +66,14 @@ def test_a_worker_group_shares_what_the_grid_gives_its_step() -> None:
     step = with_resources({"finetune": train}, {"finetune": named})["finetune"]
     assert step.resources == Resources(cpus=8, gpus=8, memory_gib=64, workers=8)
     assert step.settings == {"gpus": 8, "cpus": 8, "memory_gib": 64}
+
+
+def test_what_slurm_is_asked_for_changes_nothing_of_a_step() -> None:
+    train = StepSpec("finetune", "m:run", {})
+    plain = StepResources(gpus=8)
+    on_slurm = StepResources(gpus=8, slurm=SlurmSettings(partition="gpu"))
+    steps = [with_resources({"it": train}, {"finetune": each}) for each in (plain, on_slurm)]
+    assert steps[0] == steps[1]
 
 
 def test_a_rehearsal_without_gpus_never_passes_for_the_real_run(

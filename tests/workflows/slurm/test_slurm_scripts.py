@@ -11,11 +11,11 @@ from threedrs_platform.errors import ConfigError
 from threedrs_platform.steps import Resources, StepSpec
 from threedrs_platform.testing.fake_cells import fake_step
 from threedrs_workflows.cli.work import seconds_of
+from threedrs_workflows.grid.slurm_section import SlurmSettings
 from threedrs_workflows.slurm.commands import QueuedJob, counts, parse_queue
 from threedrs_workflows.slurm.groups import Group, Needs, groups_of
 from threedrs_workflows.slurm.jobs import read_options
 from threedrs_workflows.slurm.scripts import Place, script_of
-from threedrs_workflows.slurm.settings import SlurmSettings
 
 
 def step(kind: str, number: int = 0, **resources: float) -> StepSpec:

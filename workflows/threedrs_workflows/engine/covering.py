@@ -36,7 +36,7 @@ def _covering(cells: list[Cell]) -> list[Cell]:
     pairs = [_pairs(row) for row in rows]
     missing = set().union(*pairs)
     left = dict.fromkeys(range(len(cells)))
-    order = []
+    order: list[int] = []
     while missing and left:
         # The first of the best: the file's first cell stays the first.
         best = max(left, key=lambda index: len(pairs[index] & missing)) if order else 0

@@ -22,8 +22,8 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Resources
 from threedrs_workflows.grid.environment import fill_in
+from threedrs_workflows.grid.slurm_section import SlurmSettings
 from threedrs_workflows.grid.tune_section import Seeds, TuneSection
-from threedrs_workflows.slurm.settings import SlurmSettings
 
 VERSION = 1
 MOST_LETTERS = 80

@@ -103,5 +103,6 @@ def _call(
     except subprocess.TimeoutExpired:
         raise SlurmError(f"{name} gave no answer in {timeout_s:g} s; try again later") from None
     if done.returncode != 0 and not (may_fail_with and may_fail_with in done.stderr):
-        raise SlurmError(f"{name}: {done.stderr.strip() or done.stdout.strip() or 'failed'}")
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["it failed without a word"]
+        raise SlurmError(f"{name}: {lines[-1].removeprefix(f'{name}: ')}")
     return done.stdout

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from threedrs_platform.steps import StepSpec
-from threedrs_workflows.slurm.settings import SlurmSettings
+from threedrs_workflows.grid.slurm_section import SlurmSettings
 
 
 @dataclass(frozen=True)

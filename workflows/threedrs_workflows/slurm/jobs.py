@@ -12,11 +12,11 @@ from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.grid.slurm_section import SlurmSettings, check_option
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.slurm import commands
 from threedrs_workflows.slurm.groups import Group, groups_of
 from threedrs_workflows.slurm.scripts import Place, job_name, script_of
-from threedrs_workflows.slurm.settings import SlurmSettings, check_option
 
 SLURM = "slurm"
 """The option of a run under which its jobs are kept."""
