@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def queued() -> list[QueuedJob]:
     return parse_queue(run("squeue", "--noheader", "--array", "--format=%i|%T|%r"))
 
 
-def preempt(wanted: int, run_over: Any, stand_in: bool) -> dict[str, str]:
+def preempt(wanted: int, run_over: Callable[[], bool], stand_in: bool) -> dict[str, str]:
     """Stop that many different jobs while they work; how, by job."""
     done: dict[str, str] = {}
     while len(done) < wanted and not run_over():
@@ -138,7 +139,10 @@ def main() -> int:
         follower = workflows(
             shared, "submit", str(GRID), *CHOICE, "--slurm", f"--slurm-jobs={args.jobs}"
         )
-        over = lambda: follower.poll() is not None  # noqa: E731
+
+        def over() -> bool:
+            return follower.poll() is not None
+
         preempted = preempt(args.jobs // 2, over, args.stand_in)
         while not over() and time.monotonic() - began < PATIENCE_S:
             hurry(args.stand_in)
@@ -150,13 +154,13 @@ def main() -> int:
         equal = one["values"] == other["values"]
         print("\n| run | state | cells | steps | attempts | committed twice | jobs preempted |")
         print("|---|---|---|---|---|---|---|")
-        for name, each, stopped in (
+        for name, found, stopped in (
             ("plain", one, "-"),
             ("Slurm", other, f"{len(preempted)} of {args.jobs}"),
         ):
-            tries = ", ".join(f"{n} {state}" for state, n in sorted(each["attempts"].items()))
-            cells = f"{each['cells']} | {each['steps']} | {tries} | {each['twice']}"
-            print(f"| {name} | {each['state']} | {cells} | {stopped} |")
+            tries = ", ".join(f"{n} {state}" for state, n in sorted(found["attempts"].items()))
+            cells = f"{found['cells']} | {found['steps']} | {tries} | {found['twice']}"
+            print(f"| {name} | {found['state']} | {cells} | {stopped} |")
         print(f"\n{len(one['values'])} numbers, tables equal: {'yes' if equal else 'NO'}")
         if not equal:
             print((shared / "told").read_text()[-3000:])

@@ -65,8 +65,8 @@ def test_a_preempted_job_comes_again_and_the_run_ends(workspace: Workspace) -> N
     for job in running:
         subprocess.run(["scancel", "--batch", "--signal=TERM", job], check=True)
     wait_for(lambda: all(job.state == "PENDING" for job in queued()))
-    for job in queued():
-        subprocess.run(["scontrol", "update", f"JobId={job.job}", "StartTime=now"], check=True)
+    for each in queued():
+        subprocess.run(["scontrol", "update", f"JobId={each.job}", "StartTime=now"], check=True)
     wait_for(lambda: workspace.runs.get(run).state is RunState.SUCCEEDED)
 
 
