@@ -30,7 +30,7 @@ def faults(text: str, head: str = HEAD, **options: Any) -> list[str]:
         (
             "matrix: {teacher: [vggt, mae]}\n"
             "include: [{teacher: mae, training.steps: 3, label: teacher=mae}]",
-            "5:54: include[0].label",
+            "5:52: include[0].label",
             "is the name of another cell",
         ),
         ("matrix: {techer: [vggt]}", "4:10: matrix.techer", "did you mean 'teacher'?"),
