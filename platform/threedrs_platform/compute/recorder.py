@@ -147,7 +147,16 @@ class LiveTail:
             return []
         complete = added[: added.rfind(b"\n") + 1]
         self._offset += len(complete)
-        return [json.loads(line) for line in complete.splitlines()]
+        return [found for line in complete.split(b"\n") if (found := _live_line(line)) is not None]
+
+
+def _live_line(line: bytes) -> dict[str, Any] | None:
+    """What a live line says; a damaged one is no reason to end a run, it only shows less."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 class ThreadOutput:

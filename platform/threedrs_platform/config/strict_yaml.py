@@ -13,6 +13,8 @@ import yaml
 
 from threedrs_platform.errors import ConfigError, Fault
 
+MOST_NODES = 100_000
+"""Keys and values; more would take PyYAML longer than anybody waits for a grid file."""
 MOST_BYTES = 10_000_000
 """Longer files are refused before they fill the memory (`/dev/zero`, a data set by mistake)."""
 KeyPath = tuple[str | int, ...]
@@ -128,6 +130,8 @@ class _Loader(yaml.SafeLoader):
     """Leaves plain scalars as text; refuses tags and aliases, which could grow without bound."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML reads it from the class
+    nodes = 0
+    """Composed until now."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose one node, unless it is an alias or carries a tag."""
@@ -138,6 +142,9 @@ class _Loader(yaml.SafeLoader):
             )
         if isinstance(event, _TAGGABLE) and event.tag is not None:
             raise _refusal(event, f"tag {event.tag}: tags mean nothing here, write the plain value")
+        self.nodes += 1
+        if self.nodes > MOST_NODES:
+            raise _refusal(event, f"more than {MOST_NODES} keys and values: is it a grid file?")
         return super().compose_node(parent, index)
 
 
@@ -195,6 +202,9 @@ class _Reader:
                     self.refuse(place, f"the key {_shown(key)} is no text; quote it", path)
                 continue
             here = (*path, key)
+            if key == "<<" and key_node.style is None:
+                self.refuse(place, "<< merges nothing here; write the settings out", here)
+                continue
             if key in data:
                 first = self.keys[here].line
                 self.refuse(place, f"key {key!r} is written twice (first in line {first})", here)
@@ -228,7 +238,9 @@ _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?")
 _SWITCH = re.compile(r"yes|no|on|off", re.IGNORECASE)
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
 _OTHER_BASE = re.compile(r"[-+]?(0[0-9_]+|0[xobXOB][0-9a-fA-F_]+)")
-_UNDERSCORED = re.compile(r"[-+]?[0-9]+(_[0-9]+)+")
+_UNDERSCORED = re.compile(
+    r"(?=.*_)[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?"
+)
 _ENDLESS = re.compile(r"[-+]?\.(inf|nan)", re.IGNORECASE)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -286,12 +287,21 @@ def _read_journal(file: Path) -> BaseStorage:
 
     lock: Any = KernelLock(file)  # Optuna's own lock is a file that a killed process leaves behind
     try:
-        return JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+        storage = JournalStorage(JournalFileBackend(str(file), lock_obj=lock))
+        _check_last_line(file)
+        return storage
     except (OptunaError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as e:
         raise DataError(
             f"{file}: the journal of this tuning run is damaged ({type(e).__name__}: {e}); restore "
             "it, or move it away: the search then starts anew and finds its trainings done"
         ) from e
+
+
+def _check_last_line(file: Path) -> None:
+    """Optuna takes a last line that it cannot read for one that is being written, and skips it."""
+    *_, last, rest = (b"", *file.read_bytes().rsplit(b"\n", 2))
+    if last and not rest:
+        json.loads(last)
 
 
 class KernelLock:

@@ -10,6 +10,7 @@ from threedrs_platform.database.studies import (
     CELL,
     choice_text,
     facts_of,
+    find_studies,
     journal_file,
     keep_facts,
     load_study,
@@ -20,7 +21,7 @@ from threedrs_platform.database.studies import (
     study_names,
 )
 from threedrs_platform.database.trials import StudyFacts
-from threedrs_platform.errors import ConfigError
+from threedrs_platform.errors import ConfigError, DataError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.workspace import Workspace
 
@@ -100,3 +101,17 @@ def test_a_journal_survives_a_writer_killed_within_a_line(tmp_path: Path) -> Non
         (1.0,),
         (2.0,),
     ]
+
+
+def test_a_damaged_journal_names_itself_and_stops_no_other_study(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, "", "")
+    make_study(workspace)
+    optuna.create_study(study_name="other/all", storage=open_storage(workspace, "other"))
+    journal = journal_file(tmp_path, "other")
+    journal.write_bytes(b'{"op_code":' + journal.read_bytes()[4:])
+    names, (damage,) = find_studies(workspace)
+    assert names == ["grid-0123abcd/teacher=vggt"]
+    assert str(journal) in damage and "move it away" in damage
+    assert load_study(workspace, names[0]).study_name == names[0]
+    with pytest.raises(DataError, match="damaged"):
+        load_study(workspace, "other/all")

@@ -25,6 +25,14 @@ def faults(text: str, head: str = HEAD, **options: Any) -> list[str]:
     ("text", "start", "part"),
     [
         ("matirx: {teacher: [vggt]}", "4:1: matirx", "did you mean 'matrix'?"),
+        ("seeds: [0, 4294967296]", "4:12: seeds[1]", "at most 2147483647"),
+        ("seeds: [-1]", "4:9: seeds[0]", "at least 0"),
+        (
+            "matrix: {teacher: [vggt, mae]}\n"
+            "include: [{teacher: mae, training.steps: 3, label: teacher=mae}]",
+            "5:52: include[0].label",
+            "is the name of another cell",
+        ),
         ("matrix: {techer: [vggt]}", "4:10: matrix.techer", "did you mean 'teacher'?"),
         ("matrix: {layers: [[1]]}", "4:10: matrix.layers", "did you mean 'alignment.layers' or"),
         ("matrix: {teacher: [mae, vgtt]}", "4:25: teacher", "did you mean 'vggt'?"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.config.strict_yaml import load_document
-from threedrs_platform.errors import ConfigError
+from threedrs_platform.errors import ConfigError, DataError
 from threedrs_workflows.grid import packages
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.packages import refuse_missing_packages, refuse_missing_readers
@@ -61,3 +61,16 @@ def test_clips_that_are_video_files_need_pyav_before_anything_runs(
     (tmp_path / "vsibench/scannet/scene0011_01.mp4").touch()
     with pytest.raises(ConfigError, match=r"needs the package av: pip install 'threedrs\[video\]'"):
         refuse_missing_readers([experiment])
+
+
+def test_meteor_is_missed_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = expand(load_document(GRID), sets=("benchmarks.text_metrics=[bleu4, meteor]",)).base
+    refuse_missing_readers([wanted])
+
+    def absent() -> None:
+        raise DataError("pycocoevalcap is not installed; METEOR needs it")
+
+    monkeypatch.setattr(packages, "installed_data", absent)
+    refuse_missing_readers([expand(load_document(GRID)).base])
+    with pytest.raises(ConfigError, match=r"benchmarks.text_metrics: pycocoevalcap is not"):
+        refuse_missing_readers([wanted])
