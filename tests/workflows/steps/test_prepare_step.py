@@ -111,5 +111,5 @@ def test_a_damaged_scene_of_an_earlier_attempt_is_made_again(
     again.out.mkdir()
     prepare.run(again)
     assert {path.name: path.read_bytes() for path in again.out.iterdir()} == whole
-    told = [line for line in again.recorder.warnings if "damaged" in line]
+    told = [line for line in again.recorder.warnings if "damaged since" in line]
     assert len(told) == 1 and told[0].startswith(damaged.name)
