@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_platform.errors import StepFailed
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import storage_errors, write_atomically
 
 SEAL = ".seal"
 KEPT = 2
@@ -178,10 +178,7 @@ def _digest(path: Path, sync: bool = False) -> dict[str, Any]:
 
 
 def _write_seal(seal: Path, content: dict[str, Any]) -> None:
-    """Whole, but not synced: a file whose seal is lost is made again."""
-    partial = seal.with_name(f"{seal.name}.{uuid.uuid4().hex}")
-    partial.write_text(json.dumps(content))
-    os.replace(partial, seal)
+    write_atomically(seal, json.dumps(content).encode())
 
 
 def _read_seal(seal: Path) -> dict[str, Any] | None:
@@ -193,7 +190,7 @@ def _read_seal(seal: Path) -> dict[str, Any] | None:
 
 
 def _sync(folder: Path) -> None:
-    """Make a rename last; file systems that cannot say so."""
+    """Make a rename outlast a loss of power, where the file system can."""
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

@@ -151,7 +151,8 @@ def test_how_often_checkpoints_are_made_does_not_forbid_a_resume(
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(world: Path, tmp_path: Path) -> None:
-    config, states, told = recipe("vggt", steps=2), tmp_path / "states", []
+    config, states = recipe("vggt", steps=2), tmp_path / "states"
+    told: list[str] = []
     config = config.model_copy(update={"checkpoint_every": 1})
     pretrain_teacher(config, world, tmp_path / "a", resume_dir=states)
     (states / "pretraining-0000002").write_bytes(b"half")

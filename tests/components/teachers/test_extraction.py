@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -167,11 +168,11 @@ def test_the_header_says_where_features_come_from(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_no_scene(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Path, target: Path) -> Path:
+    def refuse(partial: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(Exception, match="No space left"):
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(Exception, match="the disk is full"):
         extract_scenes(Rows(), Rooms(), ["attic"], tmp_path, 2)
     assert not feature_path(tmp_path, "attic").exists()
     assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> list[Digests]:
         for seed, name in (("1", "first"), ("2", "another"))
     ]
     try:
-        return [json.loads(process.communicate(timeout=280)[0]) for process in processes]
+        printed = [process.communicate(timeout=280)[0] for process in processes]
+        return [json.loads(each.splitlines()[-1]) for each in printed]
     finally:
         for process in processes:
             process.kill()

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -65,7 +66,7 @@ def train_on_ray(
     checkpoint_dir: Path,
     out: Path,
     resources: GroupResources,
-    warn: Warn,
+    warn: Warn = warnings.warn,
 ) -> TrainingSummary:
     """Train with Ray's TorchTrainer; checkpoints are ours, in `checkpoint_dir`.
 

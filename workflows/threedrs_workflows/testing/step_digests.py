@@ -36,7 +36,8 @@ def main(root: Path) -> None:
     torch.set_num_threads(1)
     tree = expand(load_document(GRID), smoke=True).base.model_dump(mode="json")
     experiment = Experiment.model_validate(put_in(tree, (), CHANGES))
-    cell, digests = OneCell(root), {}
+    cell = OneCell(root)
+    digests: dict[str, list[str]] = {}
     for spec in cell_steps(experiment, 1, FileDigests()).values():
         cell.run(spec)
     for folder in sorted(root.iterdir()):
