@@ -25,7 +25,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import Retry, RetryPolicy
 from threedrs_workflows.engine.schedule import Phase, Schedule
-from threedrs_workflows.engine.undo import Undoable
+from threedrs_workflows.engine.undo import Reversible, Undoable
 from threedrs_workflows.plan.plan import PlannedStep
 
 
@@ -88,7 +88,13 @@ class RunContext:
         Raises:
             StorageError: the database stays away.
         """
-        marked = (self.schedule, self.attempts, self.waiting_retries, self.repairs, self.retries)
+        marked: tuple[Reversible, ...] = (
+            self.schedule,
+            self.attempts,
+            self.waiting_retries,
+            self.repairs,
+            self.retries,
+        )
 
         def whole() -> None:
             self._effects.clear()
