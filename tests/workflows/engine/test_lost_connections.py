@@ -24,7 +24,7 @@ FAULTS = {
     "sqlite": ("database is locked", "disk I/O error"),
     "postgresql": ("connection", "answer"),
 }
-STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "29"))
+STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "43"))
 """Every how manieth statement is broken; breaking all of them takes many minutes."""
 
 
