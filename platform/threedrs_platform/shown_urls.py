@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TextIO
 
 HIDDEN = "***"
 OPEN_QUERIES = frozenset({"host", "mode", "port", "sslmode", "uri"})
@@ -39,3 +40,22 @@ def _shown_query(query: str) -> str:
         for name, equals, value in parts
     ]
     return "&".join(shown) + mark + fragment
+
+
+class DiscreetStream:
+    """A text stream that passes on what is written without the secrets of URLs in it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, a line at a time as printing and logging do."""
+        self._stream.write(without_secrets(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)

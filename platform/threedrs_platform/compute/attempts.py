@@ -40,6 +40,7 @@ from threedrs_platform.errors import (
 from threedrs_platform.identity.source_code import pin_code
 from threedrs_platform.memory import is_out_of_memory
 from threedrs_platform.records import Metric, SampleScore
+from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, Resources, StepTask
 from threedrs_platform.storage import storage_error, storage_errors
@@ -292,7 +293,7 @@ def _full_disk(error: BaseException, doing: str) -> StorageError | None:
 
 def describe(error: BaseException) -> str:
     """A failure in one line: what, and for foreign errors where."""
-    text = str(error) or type(error).__name__
+    text = without_secrets(str(error)) or type(error).__name__
     if isinstance(error, ThreedrsError):
         return text[:MESSAGE_LENGTH]
     if (translated := _storage_fault(error, "write")) is not None:
@@ -306,4 +307,4 @@ def describe(error: BaseException) -> str:
 def _append_traceback(log_file: Path) -> None:
     """Keep the traceback in the log; if the log itself is the trouble, the message must do."""
     with contextlib.suppress(OSError), log_file.open("a", encoding="utf-8") as file:
-        traceback.print_exc(file=file)
+        file.write(without_secrets(traceback.format_exc()))

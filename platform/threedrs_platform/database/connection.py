@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    URL,
     Column,
     ColumnElement,
     Connection,
@@ -21,8 +20,6 @@ from sqlalchemy import (
     RootTransaction,
     String,
     Table,
-    create_engine,
-    event,
     exc,
     inspect,
     text,
@@ -32,6 +29,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from threedrs_platform.database import schema
+from threedrs_platform.database.engines import database_errors, make_engine, place, told
 from threedrs_platform.database.turns import (
     HELD_PATIENCE_S,
     PATIENCE_S,
@@ -40,29 +38,14 @@ from threedrs_platform.database.turns import (
     lock_holder,
     patience_with,
 )
-from threedrs_platform.database.urls import SQLITE, database_url, read_only_url, sqlite_file
+from threedrs_platform.database.urls import SQLITE, sqlite_file
 from threedrs_platform.database.urls import sqlite_url as sqlite_url
 from threedrs_platform.errors import StorageError
-from threedrs_platform.shown_urls import without_secrets
 
-BUSY_TIMEOUT_MS = 2_000
-"""How long SQLite itself waits for a lock before we look who holds it."""
-IDLE_TRANSACTION_S = 30
 RECONNECT_S = 1.0
 FIRST_RETRY_S = 0.05
 CREATION_LOCK = 0x3D25
 """PostgreSQL advisory lock that serialises the creation of the tables."""
-
-_STORAGE_FAULTS = (exc.DatabaseError, exc.InterfaceError)
-_OUR_FAULTS = (exc.DataError, exc.IntegrityError, exc.InternalError, exc.ProgrammingError)
-"""Kinds of `DatabaseError` that tell of a wrong statement, not of a bad disk or a lost server."""
-
-_CURES = {
-    "unable to open database file": "is the folder writable? choose another --workspace",
-    "readonly database": "choose a writable --workspace",
-    "database or disk is full": "free some space (`workflows gc --apply`)",
-}
-"""What would help, by words of SQLite's message."""
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
@@ -176,7 +159,7 @@ class Database:
             return
         with (
             self._one_writer,  # before SQLite's lock: its holder never waits for our own threads
-            _database_errors("write to", self.engine),
+            database_errors("write to", self.engine),
             # A transaction that reads first and takes the lock later fails if others wrote between.
             self._begun("BEGIN IMMEDIATE") as connection,
         ):
@@ -229,7 +212,7 @@ class Database:
                 elif not self._has_worked or time.monotonic() >= self._end(began, PATIENCE_S):
                     raise
                 else:
-                    self._wait(RECONNECT_S, _told("reach", self.engine, error))
+                    self._wait(RECONNECT_S, told("reach", self.engine, error))
 
     def _wait_for_lock(self, error: exc.OperationalError, began: float) -> None:
         """Say who holds SQLite's write lock, unless it is time to give up.
@@ -245,7 +228,7 @@ class Database:
         if is_stopped:
             pid = holder.split()[1]
             cure = f", which is stopped: `kill -CONT {pid}` lets it go on, `kill -9 {pid}` ends it"
-        why = f"the database {_place(self.engine)} is locked by {holder}{cure}"
+        why = f"the database {place(self.engine)} is locked by {holder}{cure}"
         if time.monotonic() >= self._end(began, HELD_PATIENCE_S if is_stopped else PATIENCE_S):
             raise StorageError(why) from error
         self._wait(0.0, why)  # SQLite has waited by itself, for its busy timeout
@@ -289,13 +272,13 @@ class Database:
         if self._joined is not None:
             yield self._joined
             return
-        with _database_errors("read", self.engine), self._begun() as connection:
+        with database_errors("read", self.engine), self._begun() as connection:
             yield connection
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Connection]:
         """A connection in no transaction, for what lasts as long as it does."""
-        with _database_errors("reach", self.engine), self.engine.connect() as connection:
+        with database_errors("reach", self.engine), self.engine.connect() as connection:
             yield connection.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
@@ -331,7 +314,7 @@ class Database:
     @property
     def place(self) -> str:
         """Where the database is, for people: without a secret."""
-        return _place(self.engine)
+        return place(self.engine)
 
     def close(self) -> None:
         """Close all connections."""
@@ -348,7 +331,7 @@ def open_database(url: str, keeps_messages: bool = True) -> Database:
     Raises:
         StorageError: out of reach, read-only, full, or written by a newer version.
     """
-    engine = _create_engine(url)
+    engine = make_engine(url)
     database = Database(engine.execution_options(**{KEEPS_MESSAGES: keeps_messages}))
     try:
         _bring_up_to_date(database)
@@ -367,7 +350,7 @@ def open_read_only(url: str) -> Database:
     Raises:
         StorageError: out of reach, absent, or its tables are of another version.
     """
-    database = Database(_create_engine(url, read_only=True))
+    database = Database(make_engine(url, read_only=True))
     try:
         revision = _revision(database)
     except BaseException:
@@ -390,56 +373,8 @@ def _bring_up_to_date(database: Database) -> None:
     elif revision != schema.REVISION:
         from threedrs_platform.database.migrations.upgrade import upgrade
 
-        with _database_errors("upgrade", database.engine):
+        with database_errors("upgrade", database.engine):
             upgrade(database.engine, revision)
-
-
-def _create_engine(url: str, read_only: bool = False) -> Engine:
-    place = database_url(url)
-    if place.get_backend_name() != SQLITE:
-        return _postgresql_engine(place, read_only)
-    # WAL: readers never wait. NORMAL: a crash loses no commit, a power failure the last ones.
-    pragmas = [f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=NORMAL"]
-    if read_only:
-        place, pragmas = read_only_url(place), [*pragmas[:1], "query_only=ON"]
-    engine = create_engine(
-        place, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True
-    )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves, below
-        cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        begin = connection.get_execution_options().get("threedrs_begin", "BEGIN")
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _postgresql_engine(url: URL, read_only: bool = False) -> Engine:
-    try:
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    except ModuleNotFoundError as error:
-        raise StorageError(
-            "PostgreSQL needs the package psycopg: pip install 'threedrs[postgresql]'"
-        ) from error
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, record: Any) -> None:
-        """Let the server end transactions of processes that were stopped in the middle of one."""
-        with connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_TRANSACTION_S}s'")
-            if read_only:
-                cursor.execute("SET default_transaction_read_only = on")
-        connection.commit()  # else the next rollback takes the settings back
-
-    return engine
 
 
 def _revision(database: Database) -> str | None:
@@ -460,30 +395,3 @@ def _create_tables(database: Database) -> None:
         schema.metadata.create_all(connection, checkfirst=False)
         _version.create(connection)
         connection.execute(_version.insert(), {"version_num": schema.REVISION})
-
-
-@contextlib.contextmanager
-def _database_errors(doing: str, engine: Engine) -> Iterator[None]:
-    """Turn an unreachable, read-only, full or damaged database into a `StorageError`."""
-    try:
-        yield
-    except exc.PendingRollbackError as error:  # somebody went on after a lost connection
-        raise TurnLost(f"cannot {doing} the database {_place(engine)}: {error}") from error
-    except _STORAGE_FAULTS as error:
-        patience = patience_with(error)
-        if patience is not None:
-            raise TurnLost(_told(doing, engine, error), patience) from error
-        if isinstance(error, _OUR_FAULTS):
-            raise
-        raise StorageError(_told(doing, engine, error)) from error
-
-
-def _told(doing: str, engine: Engine, error: exc.DBAPIError) -> str:
-    reason = without_secrets(str(error.orig).strip()) or type(error.orig).__name__
-    cures = [cure for words, cure in _CURES.items() if words in reason]
-    return f"cannot {doing} the database {_place(engine)}: {'; '.join([reason, *cures])}"
-
-
-def _place(engine: Engine) -> str:
-    """Where a database is, without a secret."""
-    return without_secrets(engine.url.render_as_string(hide_password=True))

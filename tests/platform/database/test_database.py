@@ -11,12 +11,12 @@ from sqlalchemy import Connection, create_engine, exc, inspect, select, text
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import (
-    _create_engine,
     now,
     open_database,
     open_read_only,
     sqlite_url,
 )
+from threedrs_platform.database.engines import make_engine
 from threedrs_platform.errors import ConfigError, StorageError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 
@@ -40,7 +40,7 @@ def test_migrations_lead_to_the_same_tables_as_creation(url: str) -> None:
 
     from threedrs_platform.database.migrations.upgrade import upgrade
 
-    engine = _create_engine(url)
+    engine = make_engine(url)
     upgrade(engine, "")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []

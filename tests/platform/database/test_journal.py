@@ -18,6 +18,7 @@ from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.runs import Runs, Submission
 from threedrs_platform.database.step_rows import StepEntry
+from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import FailureClass, StepState
@@ -273,3 +274,44 @@ def test_history_is_the_mean_of_what_succeeded(database: Database, journal: Jour
 
 def test_thousands_of_steps_are_looked_up_in_few_queries(journal: Journal) -> None:
     assert journal.rows([f"{i:064x}" for i in range(12_000)]) == {}
+
+
+def test_a_clock_that_is_ahead_steals_no_step_of_a_process_at_work(
+    database: Database, journal: Journal
+) -> None:
+    """SQLite's clock is each client's own; a server's is one for all."""
+    run, key = submit(database)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as worker:
+        owner = str(Owner(this_host(), worker.pid, process_start(worker.pid), "it"))
+        assert Journal(database, owner).claim(run, key, -120.0) is not None
+        Runs(database).start(run, owner, -120.0)
+        if database.is_sqlite:
+            assert journal.claim(run, key, 0.2) is None
+            assert Runs(database).get(run).has_live_owner
+            with pytest.raises(ConflictError):
+                Runs(database).start(run, journal.owner, LEASE_S)
+            time.sleep(0.3)  # not renewed for as long as a lease lasts
+        assert journal.claim(run, key, 0.2) is not None
+        worker.kill()
+
+
+def test_a_claim_whose_answer_was_lost_is_still_held(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.is_sqlite:
+        pytest.skip("no answer of a file is lost")
+    run, key = submit(database)
+    commit, lost = database.engine.dialect.do_commit, [True]
+
+    def losing(connection: Any) -> None:
+        commit(connection)
+        if lost and lost.pop():
+            raise psycopg.errors.AdminShutdown("terminating connection")
+
+    psycopg = pytest.importorskip("psycopg")
+    monkeypatch.setattr(database.engine.dialect, "do_commit", losing)
+    assert journal.claim(run, key, LEASE_S) == Claim(key, 1)
+    assert [event.type for event in read_events(database, run)] == [
+        "run.submitted",
+        "step.started",
+    ]

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from threedrs_platform.database.events import post
+from threedrs_platform.database.outbox import count_open
 from threedrs_platform.database.owners import this_owner
 from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState, StepState
@@ -224,6 +226,49 @@ def test_doctor_finds_an_abandoned_run(desk: Desk) -> None:
     answer = desk.json("doctor")
     verdicts = {check["name"]: check["verdict"] for check in answer["checks"]}
     assert desk.code == 0 and verdicts["runs"] == "warning" and verdicts["database"] == "ok"
+
+
+def test_doctor_misses_artifacts_and_finds_messages_that_nobody_delivers(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert desk.submit() == 0
+    with desk.workspace() as workspace, workspace.database.write() as connection:
+        post(connection, workspace.runs.get("last").id, "run.finished", {})
+    (tmp_path / ".threedrs" / "artifacts").rename(tmp_path / "unmounted")
+    answer = desk.json("doctor")
+    told = {check["name"]: (check["verdict"], check["message"]) for check in answer["checks"]}
+    assert told["artifacts"][0] == "failed" and "is the store mounted?" in told["artifacts"][1]
+    assert told["tracking"][0] == "warning" and "`workflows resume` does" in told["tracking"][1]
+
+
+def test_off_is_off_for_later_submissions_too(desk: Desk) -> None:
+    assert desk.submit() == 0
+    with desk.workspace() as workspace:
+        assert count_open(workspace.database) == 0
+
+
+def test_logs_of_a_moved_workspace_are_found(desk: Desk, tmp_path: Path) -> None:
+    desk.bind([fake_cell("loud", {"shout": fake_step("shout")})])
+    assert desk.submit() == 0
+    (tmp_path / ".threedrs").rename(tmp_path / "moved ?#%20")
+    assert desk.type("logs", "last", "shout", "--workspace", "moved ?#%20") == 0
+    assert "python" in desk.out and "cannot be read" not in desk.out
+
+
+def test_a_clock_that_was_set_back_is_told(desk: Desk) -> None:
+    assert desk.submit() == 0
+    with desk.workspace() as workspace, workspace.database.write() as connection:
+        connection.exec_driver_sql("UPDATE runs SET finished_at = created_at - 172623")
+    assert desk.type("status") == 0
+    assert "the clock was set back" in desk.out and "after -" not in desk.out
+
+
+def test_a_secret_in_an_address_is_never_shown(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psycopg")
+    address = "postgresql://me@127.0.0.1:1/db?password=hunter2"
+    for verb in ("doctor", "status", "results", "resume", "cancel", "events", "gc"):
+        assert desk.type(verb, "--db", address) in (1, 75)
+        assert "hunter2" not in desk.out + desk.err and "127.0.0.1" in desk.out + desk.err
 
 
 def test_a_workspace_that_cannot_be_written_to_is_told(desk: Desk, tmp_path: Path) -> None:

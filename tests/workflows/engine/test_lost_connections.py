@@ -24,8 +24,8 @@ FAULTS = {
     "sqlite": ("database is locked", "disk I/O error"),
     "postgresql": ("connection", "answer"),
 }
-STRIDE = 1 if os.environ.get("THREEDRS_EVERY_STATEMENT") else 29
-"""Every how manieth statement is broken; all of them take minutes."""
+STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "43"))
+"""Every how manieth statement is broken; breaking all of them takes many minutes."""
 
 
 def grid() -> list[Cell]:

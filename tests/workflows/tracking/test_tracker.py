@@ -88,7 +88,7 @@ def test_a_failing_server_is_told_once_in_the_events(
 
     def advance(seconds: float) -> None:
         with workspace.database.write() as connection:
-            connection.exec_driver_sql(f"UPDATE runs SET state = '{next(states)}'")
+            connection.exec_driver_sql(f"UPDATE runs SET state = '{next(states, 'succeeded')}'")
 
     # Not time.sleep itself: subprocess sleeps, too, when git is slow to answer.
     monkeypatch.setattr(tracker, "time", SimpleNamespace(sleep=advance))

@@ -12,7 +12,7 @@ from importlib import import_module, metadata
 from typing import Any, NoReturn
 
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
+from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.shown_urls import without_secrets
 from threedrs_workflows.cli.output import print_json, stdout_for_results
 from threedrs_workflows.cli.verbs import help_text, verb_names
@@ -41,7 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # the last line of defence: people get a message, not a traceback
+        if _is_lost_database(error):
+            return _report(StorageError(f"a database does not answer: {error}"), verb, as_json)
         return _report(error, verb, as_json)
+
+
+def _is_lost_database(error: Exception) -> bool:
+    """Whether an error is one of SQLAlchemy or Optuna that tells of no answer."""
+    lost = {"OperationalError", "InterfaceError", "StorageInternalError"}
+    return any(
+        kind.__name__ in lost and kind.__module__.startswith(("sqlalchemy.", "optuna."))
+        for kind in type(error).__mro__
+    )
 
 
 def _dispatch(arguments: list[str]) -> int:

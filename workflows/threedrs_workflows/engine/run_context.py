@@ -25,7 +25,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.observer import Observer
 from threedrs_workflows.engine.retries import Retry, RetryPolicy
 from threedrs_workflows.engine.schedule import Phase, Schedule
-from threedrs_workflows.engine.undo import Undoable
+from threedrs_workflows.engine.undo import Reversible, Undoable
 from threedrs_workflows.plan.plan import PlannedStep
 
 
@@ -99,7 +99,7 @@ class RunContext:
             StorageError: the database stays away.
         """
         counts = (self.waiting_retries, self.repairs, self.given_back, self.known_tries)
-        marked = (self.schedule, self.attempts, self.retries, *counts)
+        marked: tuple[Reversible, ...] = (self.schedule, self.attempts, self.retries, *counts)
 
         def whole() -> None:
             self._effects.clear()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -10,11 +10,23 @@ Value = TypeVar("Value")
 _ABSENT: Any = object()
 
 
+class Reversible(Protocol):
+    """What a turn changes in memory."""
+
+    def mark(self) -> None:
+        """Begin a turn that may have to be taken back."""
+        ...
+
+    def roll_back(self) -> None:
+        """Go back to the last mark."""
+        ...
+
+
 class Undoable(dict[Key, Value]):
     """A dictionary that remembers what was changed in it, one key at a time, since its mark."""
 
-    def __init__(self, *known: Any) -> None:
-        super().__init__(*known)
+    def __init__(self) -> None:
+        super().__init__()
         self._before: dict[Key, Any] = {}
 
     def __setitem__(self, key: Key, value: Value) -> None:

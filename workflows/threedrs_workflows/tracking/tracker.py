@@ -20,6 +20,7 @@ from threedrs_platform.database.connection import Database
 from threedrs_platform.database.events import Event
 from threedrs_platform.database.outbox import count_open, try_again, why_open
 from threedrs_platform.database.results import Results
+from threedrs_platform.shown_urls import DiscreetStream
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.delivery import Delivery, Target, deliver, local_target
 from threedrs_platform.tracking.machine import MachineWatch
@@ -160,6 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_id")
     parser.add_argument("--parent", type=int, default=os.getppid())
     chosen = parser.parse_args(arguments)
+    for name in ("stdout", "stderr"):  # MLflow and its libraries print where they could not write
+        setattr(sys, name, DiscreetStream(getattr(sys, name)))
     os.nice(15)  # steps need the cores more
     with find_workspace(chosen.workspace) as workspace:
         follow(workspace, chosen.run_id, chosen.parent)
