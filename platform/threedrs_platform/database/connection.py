@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -301,8 +302,21 @@ def _dialect(url: str) -> str:
 
 def _read_only_url(url: str) -> str:
     """An SQLite URL that neither creates a file nor changes one."""
-    file = quote(make_url(url).database or "")
-    return f"sqlite:///file:{file}?mode=ro&uri=true"
+    file = make_url(url).database or ""
+    still = "&immutable=1" if is_archived(Path(file)) else ""
+    return f"sqlite:///file:{quote(file)}?mode=ro{still}&uri=true"
+
+
+def is_archived(file: Path) -> bool:
+    """Whether an SQLite file lies where this process cannot write, and nobody has it open.
+
+    SQLite then has to be told that the file stands still: it could not make the files beside it
+    by which readers and writers of a log know of each other.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    shared = file.with_name(f"{file.name}-shm")
+    has_log = log.exists() and log.stat().st_size > 0
+    return not (os.access(file.parent, os.W_OK) or shared.exists() or has_log)
 
 
 def _postgresql_engine(url: str, read_only: bool = False) -> Engine:
