@@ -72,7 +72,7 @@ test-ray: dev
 
 test-servers: dev
 	@OMP_NUM_THREADS=1 .ci/servers $(BIN)/python -m pytest -q -k "postgresql or s3" \
-	  -m "not ray and not ranks and not slow and not gpu" tests/platform tests/workflows/engine
+	  -m "not slow" tests/platform/database tests/platform/store
 
 check: dev
 	@$(BIN)/ruff check
