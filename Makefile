@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev lock demo smoke test test-ray check format clean
+.PHONY: help install dev lock demo smoke test test-ray test-servers check format clean
 
 help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
@@ -15,6 +15,7 @@ help:
 	@echo "make install  only install into $(VENV)"
 	@echo "make test     the default tests, in WORKERS=2 processes"
 	@echo "make test-ray those that start a local Ray cluster, or a training on several ranks"
+	@echo "make test-servers  those against a bucket (moto) and, where one can be had, PostgreSQL"
 	@echo "make check    style, types, import rules"
 	@echo "make lock     write constraints.txt anew, from the newest versions that pyproject.toml allows"
 	@echo "make clean    remove $(VENV) and caches; results in .threedrs stay"
@@ -68,6 +69,10 @@ test: dev
 
 test-ray: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "(ray or ranks) and not slow"
+
+test-servers: dev
+	@OMP_NUM_THREADS=1 .ci/servers $(BIN)/python -m pytest -q -k "postgresql or s3" \
+	  -m "not slow" tests/platform/database tests/platform/store
 
 check: dev
 	@$(BIN)/ruff check

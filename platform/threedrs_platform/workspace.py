@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from threedrs_platform.compute.attempts import StoreAddress
-from threedrs_platform.database.connection import Database, open_database
+from threedrs_platform.database.connection import Database, open_database, open_read_only
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.database.store_identity import check_store, claim_store
-from threedrs_platform.database.urls import sqlite_url
+from threedrs_platform.database.urls import file_url, is_archived, sqlite_url
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
@@ -40,8 +42,26 @@ class Workspace:
 
     @cached_property
     def database(self) -> Database:
-        """The database, created on first use."""
-        return open_database(self.database_url or sqlite_url(self.root / "results.db"), self.tracks)
+        """The database, created on first use; only read where this process may not write to it."""
+        file = self.root / "results.db"
+        if self.database_url or not file.exists() or _is_writable(file):
+            return open_database(self.database_url or sqlite_url(file), self.tracks)
+        return open_read_only(file_url(self._readable(file)))
+
+    def _readable(self, file: Path) -> Path:
+        """A database that is not writable, or a copy of it whose log can be read.
+
+        A log that was left behind by a killed process counts, and without the file beside it that
+        an archive may have lost SQLite cannot read it in place.
+        """
+        log = file.with_name(f"{file.name}-wal")
+        if not log.exists() or file.with_name(f"{file.name}-shm").exists() or is_archived(file):
+            return file
+        copy = Path(tempfile.mkdtemp(prefix="threedrs-")) / file.name
+        self.__dict__["_copied"] = copy.parent
+        for each in (file, log):
+            shutil.copyfile(each, copy.with_name(each.name))
+        return copy
 
     @cached_property
     def journal(self) -> Journal:
@@ -121,6 +141,8 @@ class Workspace:
             self.files.save()
         if "database" in opened:
             self.database.close()
+        if "_copied" in opened:
+            shutil.rmtree(opened["_copied"], ignore_errors=True)
 
     def __enter__(self) -> Workspace:
         return self
@@ -132,6 +154,10 @@ class Workspace:
 def is_off(environment: Mapping[str, str]) -> bool:
     """Whether the user wants no tracking: THREEDRS_TRACKING=off."""
     return environment.get("THREEDRS_TRACKING", "").lower() in ("off", "0", "no", "false")
+
+
+def _is_writable(file: Path) -> bool:
+    return os.access(file.parent, os.W_OK) and os.access(file, os.W_OK)
 
 
 def find_workspace(

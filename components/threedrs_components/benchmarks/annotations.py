@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from threedrs_components.scenes.boxes import FARTHEST_M, SCENE_PREFIX
+from threedrs_components.scenes.scene_names import inside
 from threedrs_platform.errors import AnnotationError
 
 Score = Annotated[float, Field(strict=True, ge=-1e30, le=1e30, allow_inf_nan=False)]
@@ -35,13 +36,24 @@ def bare_scene(scene_id: str) -> str:
     return scene_id.removeprefix(SCENE_PREFIX)
 
 
+def scene_inside(scene_id: str) -> str:
+    """As `bare_scene`, of a scene whose files will be looked for.
+
+    Raises:
+        ValueError: it would lead out of the folder of scenes.
+    """
+    bare = bare_scene(scene_id)
+    inside(Path(), bare)
+    return bare
+
+
 def _whole_number_as_text(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas makes floats of a column with holes
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-SceneId = Annotated[str, StringConstraints(min_length=1), AfterValidator(bare_scene)]
+SceneId = Annotated[str, StringConstraints(min_length=1), AfterValidator(scene_inside)]
 Identifier = Annotated[str, BeforeValidator(_whole_number_as_text)]
 """An id some files write as a number and others as text."""
 

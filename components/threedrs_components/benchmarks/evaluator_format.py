@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.benchmarks.annotations import Record, bare_scene
+from threedrs_components.benchmarks.annotations import Record, scene_inside
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
@@ -59,9 +59,12 @@ def by_scene(values: Any, path: Path) -> list[tuple[str, Any]]:
     """Scene names with their records; scenes without any are left out.
 
     Raises:
-        AnnotationError: the values are not by scene.
+        AnnotationError: the values are not by scene, or a scene leads out of its folder.
     """
     if not isinstance(values, dict):
         reason = f"holds a {type(values).__name__}, an object {{scene: list}} is expected"
         raise AnnotationError(path, "-", "file", reason)
-    return [(bare_scene(scene), items) for scene, items in values.items() if items != []]
+    try:
+        return [(scene_inside(scene), items) for scene, items in values.items() if items != []]
+    except ValueError as error:
+        raise AnnotationError(path, "-", "scene", str(error)) from error

@@ -6,9 +6,10 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from threedrs_components.json_files import read_json
 from threedrs_components.scenes.boxes import SCENE_PREFIX
@@ -29,6 +30,7 @@ HARMLESS = {
     ("_codecs", "encode"),
 }
 """All that a pickle of dicts, lists and arrays needs; anything else is refused."""
+TOO_MUCH = "it asks for more memory than there is: it is damaged, or this machine too small"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ def read_frame_lists(path: Path) -> dict[str, FrameList]:
             if scene in found:
                 raise ValueError(f"{name} stands in it twice")
             found[scene] = _frame_list(entry)
+    except MemoryError as error:
+        raise DataError(f"{path}: {TOO_MUCH}") from error
     except UNREADABLE as error:
         raise DataError(
             f"{path}: not an EmbodiedScan list; each entry of data_list needs sample_idx, images "
@@ -92,17 +96,67 @@ def _content(path: Path) -> Any:
         return read_json(path)
     try:
         with path.open("rb") as stream:
-            return _DataUnpickler(stream).load()
+            return _DataUnpickler(_BoundedReader(stream, path.stat().st_size)).load()
     except MemoryError as error:  # a pickle says itself how much it wants
-        reason = "it asks for more memory than there is: it is damaged, or this machine too small"
-        raise DataError(f"{path}: cannot be read: {reason}") from error
+        raise DataError(f"{path}: cannot be read: {TOO_MUCH}") from error
     except UNREADABLE as error:
         fault = machine_fault(error, path)
         raise fault or DataError(f"{path}: cannot be read: {said(error)}") from error
+
+
+class _BoundedReader:
+    """A pickle's bytes, of which no more can be asked for than there are.
+
+    An unpickler asks for memory before it reads: for a text as long as the stream says, and for a
+    table of as many entries as the highest number in it. It is given no `readinto` and no `peek`,
+    so that it asks here for each operation and its argument.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        take, operation = stream.read, b""
+
+        # Closures: there are millions of calls.
+        def read(length: int) -> bytes:
+            nonlocal operation
+            if length == 1:
+                operation = take(1)
+                return operation
+            if length > size:
+                raise EOFError(f"{length:,} bytes more are expected, the file has {size:,}")
+            content = take(length)
+            if length == 4 and operation == pickle.LONG_BINPUT:
+                check_number(int.from_bytes(content, "little"))
+            operation = b""
+            return content
+
+        def readline() -> bytes:
+            line = stream.readline()
+            if operation == pickle.PUT:
+                check_number(int(line))
+            return line
+
+        def check_number(number: int) -> None:
+            if number > size:  # each entry takes a byte of the file at the least
+                raise pickle.UnpicklingError(f"object number {number:,} in {size:,} bytes")
+
+        self.read, self.readline = read, readline
+
+
+class _Array:
+    """Stands for `numpy.ndarray` where a pickle names it: it is filled, never called."""
+
+
+def _empty_array(kind: type, shape: Any, code: Any) -> NDArray[Any]:
+    """What numpy's own pickles begin with; another would take memory as large as it likes."""
+    if kind is not _Array or shape != (0,):
+        raise pickle.UnpicklingError(f"refuses to make an array of shape {shape!r}"[:200])
+    return np.empty(0, np.int8)
 
 
 class _DataUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in HARMLESS:
             raise pickle.UnpicklingError(f"refuses to load {module}.{name} from a data file")
-        return super().find_class(module, name)
+        return {"ndarray": _Array, "_reconstruct": _empty_array}.get(name) or super().find_class(
+            module, name
+        )

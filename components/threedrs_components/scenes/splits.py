@@ -6,6 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from threedrs_components.json_files import read_json
+from threedrs_components.scenes.scene_names import one_inside
 from threedrs_components.scenes.source import SceneSource
 from threedrs_platform.errors import DataError
 
@@ -21,10 +25,25 @@ def write_splits(folder: Path, source: SceneSource) -> None:
 
 
 def read_splits(folder: Path) -> dict[str, list[str]]:
-    """Scene ids by split; empty where a folder names none."""
+    """Scene ids by split; empty where a folder names none.
+
+    Raises:
+        DataError: the file is none of splits, or a scene id in it leads out of the folder.
+    """
     path = folder / SPLITS_FILE
-    found: dict[str, list[str]] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    try:
+        splits = TypeAdapter(dict[str, list[str]]).validate_python(found, strict=True)
+        for scene_id in {each for split in splits.values() for each in split}:
+            one_inside(folder, scene_id)
+    except ValidationError as error:
+        message = f"{path}: scene ids by split are expected, as {{'val': ['scene0011_00']}}"
+        raise DataError(message) from error
+    except ValueError as error:
+        raise DataError(f"{path}: scene id {error}") from error
+    return splits
 
 
 def scenes_of(folder: Path, split: str) -> Sequence[str]:

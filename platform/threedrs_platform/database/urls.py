@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -50,7 +51,20 @@ def read_only_url(url: URL) -> URL:
     file = url.database or ""
     if "uri" not in url.query:
         file = f"file:{quote(file)}"
-    return url.set(database=file, query={**url.query, "mode": "ro", "uri": "true"})
+    still = {"immutable": "1"} if is_archived(sqlite_file(url)) else {}
+    return url.set(database=file, query={**url.query, "mode": "ro", **still, "uri": "true"})
+
+
+def is_archived(file: Path) -> bool:
+    """Whether an SQLite file lies where this process cannot write, and nobody has it open.
+
+    SQLite then has to be told that the file stands still: it could not make the files beside it
+    by which readers and writers of a log know of each other.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    shared = file.with_name(f"{file.name}-shm")
+    has_log = log.exists() and log.stat().st_size > 0
+    return not (os.access(file.parent, os.W_OK) or shared.exists() or has_log)
 
 
 def sqlite_file(url: URL) -> Path:

@@ -151,7 +151,7 @@ class Bucket:
         """Remove an object that may be gone."""
         self.ask(lambda: self.client.delete_object(**self.place(name)))
 
-    def list(self, folder: str) -> Iterator[tuple[str, Stored]]:
+    def objects(self, folder: str) -> Iterator[tuple[str, Stored]]:
         """Names of all objects of a folder, and what is said of them."""
         more: dict[str, Any] = {}
         hidden = len(self.key(""))

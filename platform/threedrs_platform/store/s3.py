@@ -163,8 +163,10 @@ class S3Store:
         listed is spared, and which blobs are named is asked after the last manifest was dropped.
         """
         old = time.time() - grace_s
-        kept = keep | {name.rpartition("/")[2] for name, _ in self.bucket.list("pins/")}
-        blobs = {name: about for name, about in self.bucket.list("blobs/") if about.modified < old}
+        kept = keep | {name.rpartition("/")[2] for name, _ in self.bucket.objects("pins/")}
+        blobs = {
+            name: about for name, about in self.bucket.objects("blobs/") if about.modified < old
+        }
         manifests = self._manifests()
         doomed = [d for d, about in manifests.items() if d not in kept and about.modified < old]
         if apply:
@@ -177,7 +179,7 @@ class S3Store:
         }
         if apply:
             unnamed = self._drop(unnamed)
-        leftovers = {n: a for n, a in self.bucket.list("quarantine/") if a.modified < old}
+        leftovers = {n: a for n, a in self.bucket.objects("quarantine/") if a.modified < old}
         local = self.cache.sweep(grace_s, apply)
         if apply:
             for name in leftovers:
@@ -230,7 +232,7 @@ class S3Store:
         """All manifests by digest; what is none is none of ours."""
         named = {
             name.rpartition("/")[2].removesuffix(".json"): about
-            for name, about in self.bucket.list("manifests/")
+            for name, about in self.bucket.objects("manifests/")
         }
         return {digest: about for digest, about in named.items() if is_digest(digest)}
 

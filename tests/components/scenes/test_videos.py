@@ -341,7 +341,7 @@ def test_a_file_without_records_is_refused(content: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/etc/passwd", "a/../../b", "", "a\0b"])
 def test_no_record_leads_out_of_its_media(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="leads out of the folder of media"):
+    with pytest.raises(ValueError, match="leads out of its folder"):
         inside(tmp_path, name)
 
 

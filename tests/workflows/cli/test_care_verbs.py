@@ -1,6 +1,7 @@
 """`verify` and `gc`: what they find, what they spare, what they say."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,27 @@ def test_a_workspace_whose_artifacts_were_removed_goes_on(tmp_path: Path) -> Non
         again.claim_store()
     with find_workspace(str(tmp_path / "a"), environment={}) as once_more:
         once_more.claim_store()
+
+
+@pytest.mark.parametrize("beside", [(), ("-wal",), ("-wal", "-shm")])
+def test_an_archived_workspace_is_read_and_left_as_it_is(
+    done: Engine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    beside: tuple[str, ...],
+) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    database = done.workspace.root / "results.db"
+    if not beside:
+        done.workspace.database.close()
+    for ending in ("", *beside):  # an open database keeps the last commits in its log
+        shutil.copy(f"{database}{ending}", archive)
+    before = {path: path.read_bytes() for path in archive.iterdir()}
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    for verb in (["status"], ["status", "--list"], ["events"]):
+        assert main([*verb, "--json", "--workspace", str(archive)]) == 0
+    assert '"succeeded"' in capsys.readouterr().out
+    if "-shm" not in beside:
+        assert {path: path.read_bytes() for path in archive.iterdir()} == before

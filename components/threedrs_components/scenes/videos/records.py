@@ -6,12 +6,13 @@ import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from threedrs_components.record_files import read_values
+from threedrs_components.scenes.scene_names import inside
 from threedrs_components.scenes.videos.marks import marks_of
 from threedrs_platform.errors import AnnotationError, DataError
 
@@ -104,18 +105,6 @@ def read_drawn(folder: Path, name: SetName) -> dict[str, TrainingRecord]:
     with (folder / f"{name}_train.jsonl").open(encoding="utf-8") as lines:
         records = [adapter.validate_json(line) for line in lines]
     return {record.id: record for record in records}
-
-
-def inside(root: Path, name: str) -> Path:
-    """A path under a folder, as a record names it.
-
-    Raises:
-        ValueError: it leads out of the folder.
-    """
-    relative = PurePosixPath(name)
-    if not name or relative.is_absolute() or ".." in relative.parts or "\0" in name:
-        raise ValueError(f"{name!r} leads out of the folder of media")
-    return root / relative
 
 
 def _record(name: str, value: Any) -> TrainingRecord:

@@ -10,6 +10,7 @@ import numpy as np
 
 from threedrs_components.scenes.clip_names import scene_of
 from threedrs_components.scenes.frames import uniform_choice
+from threedrs_components.scenes.scene_names import inside
 from threedrs_components.scenes.splits import ALL, chosen_split
 from threedrs_components.scenes.videos.marks import marks_of, paint
 from threedrs_components.scenes.videos.reader import (
@@ -19,7 +20,7 @@ from threedrs_components.scenes.videos.reader import (
     read_clip,
     read_images,
 )
-from threedrs_components.scenes.videos.records import TrainingRecord, inside, read_drawn
+from threedrs_components.scenes.videos.records import TrainingRecord, read_drawn
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Scene
 
