@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threedrs_platform.compute.clusters import ClusterLost, load_ray, within
+from threedrs_platform.compute.clusters import ClusterLost, within
 from threedrs_platform.errors import ConfigError, Fault
 
 PACKAGES = (
@@ -101,7 +101,6 @@ def passed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _client(address: str) -> Any:
-    load_ray()
     from ray.job_submission import JobSubmissionClient
 
     for name in ("dashboard_sdk", "job.sdk"):
