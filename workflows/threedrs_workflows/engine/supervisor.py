@@ -14,10 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from threedrs_platform.compute.attempts import AttemptReport
-from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.in_process import Compute
-from threedrs_platform.database.events import Event
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
@@ -26,6 +23,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.heartbeat import Heartbeat
 from threedrs_workflows.engine.launching import StepLauncher
 from threedrs_workflows.engine.observer import Observer
+from threedrs_workflows.engine.outages import Outages
 from threedrs_workflows.engine.outcomes import OutcomeHandler
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import RunContext, ScratchCleaner, SupervisorOptions
@@ -86,6 +84,7 @@ class _RunLoop:
         self._purse = Purse(context.workspace, context.run_id, budget)
         self._launcher = StepLauncher(context, self._purse)
         self._outcomes = OutcomeHandler(context)
+        self._outages = Outages(context, self._outcomes)
         self._next_look = 0.0
 
     def work(self) -> RunState:
@@ -157,11 +156,7 @@ class _RunLoop:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
         self._take_in()
-        try:
-            ended = run.compute.wait(run.options.poll_s if run.attempts else 0.0)
-        except ClusterLost as lost:
-            self._outlast(lost)
-            return
+        ended = self._outages.wait()
         if time.monotonic() >= self._next_look:
             self._look_around()
         if ended or self._launcher.startable():
@@ -179,28 +174,6 @@ class _RunLoop:
         self._outcomes.check_storage()
         if not run.attempts and not run.schedule.is_finished:
             self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
-
-    def _outlast(self, lost: ClusterLost) -> None:
-        """Give back what ran on a cluster that is gone, and go on when it is there again.
-
-        Raises:
-            ClusterLost: it does not come back; the run can be resumed.
-        """
-        run = self._run
-        attempts = list(run.attempts.values())
-        run.attempts.clear()
-        with run.workspace.database.write():
-            for attempt in attempts:
-                self._outcomes.handle(attempt, AttemptReport(cancelled=True, message=str(lost)))
-            event = Event("cluster.lost", None, {"why": str(lost), "attempts": len(attempts)})
-            run.workspace.runs.tell(run.run_id, [event])
-        told = f"{len(attempts)} attempts are given back, which costs them no try"
-        run.observer.warning(f"{lost}; {told}; waiting for it")
-        while not run.compute.restore():
-            if self._stop.wait(run.options.poll_s):
-                return
-            self._look_around()
-        run.observer.warning(f"{run.compute.name} is there again")
 
     def _start(self) -> None:
         """Start steps until there is no room or none is ready; reusing one may ready others."""
