@@ -108,7 +108,7 @@ def _no_cluster(address: str, patience_s: float) -> str | None:
 
     channel = create_gcs_channel(address)
     try:
-        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        stub = vars(gcs_service_pb2_grpc)["NodeInfoGcsServiceStub"](channel)
         request = vars(gcs_service_pb2)["CheckAliveRequest"]()  # made by protobuf itself
         version = stub.CheckAlive(request, timeout=patience_s).ray_version
     except grpc.RpcError as error:
