@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault, StorageError
@@ -17,9 +16,6 @@ NAMES = ("local", "none", "auto")
 """Values of `--ray` that are no addresses."""
 CONNECT_S, ANSWER_S = 4.0, 4.0
 """How long a cluster may take to accept a connection, and to say that it is one."""
-RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
-"""Environment variable: after so long without its head Ray ends a process, and asks nobody."""
-FOREVER_S = "86400"
 
 
 class ClusterLost(StorageError):
@@ -56,7 +52,7 @@ def why_silent(address: str, patience_s: float = CONNECT_S + ANSWER_S) -> str | 
         patience_s: how long to wait for it in all, starting Python's part of Ray not included.
     """
     if address == "auto":
-        load_ray()  # takes seconds, in which nobody waits for the cluster
+        pass  # takes seconds, in which nobody waits for the cluster
     found = within(patience_s / 2, lambda: _refusal(address, patience_s / 2))
     if found is None:
         return f"{address} does not answer within {patience_s / 2:g} s"
@@ -70,18 +66,6 @@ def within(seconds: float, function: Callable[[], Result]) -> Result | None:
     thread.start()
     thread.join(seconds)
     return results[0] if results else None
-
-
-def load_ray() -> Any:
-    """Ray, told not to end this process when its cluster is gone: attempts are given back first."""
-    ours = RECONNECT not in os.environ
-    os.environ.setdefault(RECONNECT, FOREVER_S)
-    import ray
-
-    ray._config.grpc_client_keepalive_time_ms()  # with the first variable it reads all of them
-    if ours:
-        del os.environ[RECONNECT]  # processes of a local Ray had better end
-    return ray
 
 
 def _parts(address: str) -> tuple[str, str]:
@@ -117,14 +101,14 @@ def _refusal(address: str, patience_s: float) -> tuple[str | None, str]:
 
 def _no_cluster(address: str, patience_s: float) -> str | None:
     """What is wrong with whatever answers at an address, None if it is a cluster like ours."""
-    ray = load_ray()
     import grpc
+    import ray
     from ray._private.gcs_utils import create_gcs_channel
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     channel = create_gcs_channel(address)
     try:
-        stub = gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel)
+        stub = vars(gcs_service_pb2_grpc)["NodeInfoGcsServiceStub"](channel)
         request = vars(gcs_service_pb2)["CheckAliveRequest"]()  # made by protobuf itself
         version = stub.CheckAlive(request, timeout=patience_s).ray_version
     except grpc.RpcError as error:

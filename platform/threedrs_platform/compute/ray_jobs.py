@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from threedrs_platform.compute.clusters import ClusterLost, load_ray, within
+from threedrs_platform.compute.clusters import ClusterLost, within
 from threedrs_platform.errors import ConfigError, Fault
 
 PACKAGES = (
@@ -22,8 +22,12 @@ PACKAGES = (
     "threedrs_dashboards",
 )
 """Shipped with the job as they are here; Ray keeps each content once."""
-PASSED_ON = ("THREEDRS_DATABASE_URL", "THREEDRS_ARTIFACTS", "THREEDRS_TRACKING")
-PASSED_ON += ("MLFLOW_TRACKING_URI",)
+PASSED_ON = (
+    "THREEDRS_DATABASE_URL",
+    "THREEDRS_ARTIFACTS",
+    "THREEDRS_TRACKING",
+    "MLFLOW_TRACKING_URI",
+)
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 CONNECT_S = 30.0
 COMMAND = "import sys; from threedrs_workflows.cli import main; sys.exit(main())"
@@ -43,7 +47,7 @@ class RayJobs:
         Raises:
             ClusterLost: it has none.
         """
-        self._client = within(CONNECT_S, lambda: _client(address))
+        self._client: Any = within(CONNECT_S, lambda: _client(address))
         if self._client is None:
             raise ClusterLost(f"Ray at {address} {NO_JOBS}")
 
@@ -101,7 +105,6 @@ def passed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _client(address: str) -> Any:
-    load_ray()
     from ray.job_submission import JobSubmissionClient
 
     for name in ("dashboard_sdk", "job.sdk"):

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
 from threedrs_platform.compute.clusters import (
     ClusterLost,
-    load_ray,
     why_silent,
     within,
 )
@@ -54,6 +53,8 @@ PATIENCE_S = 600.0
 MAX_RESTARTS, RESTARTS_WITHIN_S = 5, 3600.0
 """How often a local Ray is started again, and within what time."""
 SHUTDOWN_S = 60.0
+RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
+FOREVER_S = "86400"
 OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GIVEN_BACK = "its part of the cluster is gone"
 
@@ -222,6 +223,7 @@ class RayCompute:
             ClusterLost: it was lost too often, or has been waited for long enough.
         """
         now = time.monotonic()
+        self._let_go(True)  # at once: Ray ends processes that miss their head for long
         if self._address is None:
             while self._restarts and now - self._restarts[0] > RESTARTS_WITHIN_S:
                 self._restarts.popleft()
@@ -232,7 +234,6 @@ class RayCompute:
             if now - self._silent_since < PATIENCE_S:
                 return False
             raise ClusterLost(f"{self.name} has not come back in {PATIENCE_S / 60:g} min: {why}")
-        self._let_go(True)
         self._gone, self._silent_since, self._totals = "", float("inf"), (0.0, {})
         self._connect()
         return True
@@ -348,7 +349,8 @@ class RayCompute:
         one_thread_per_step(os.environ)
         if self._address is None:
             _use_private_token(os.environ)
-        ray = load_ray()
+        import ray
+
         if not ray.is_initialized():
             self._is_ours = True
             with _signals_kept():
@@ -373,10 +375,23 @@ class RayCompute:
                 session = ray._private.worker._global_node.get_session_dir_path()
                 self._reaper = start_reaper(session)
             else:
-                # Workers of a local Ray inherit our environment; those of a cluster are told.
-                ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
+                with _patient_with_head(os.environ):
+                    # Workers of a local Ray inherit our environment; those of a cluster are told.
+                    ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             raise StorageError(f"cannot start {self.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def _patient_with_head(environment: os._Environ[str]) -> Iterator[None]:
+    """Keep Ray from ending this process a minute after its head: attempts are given back first."""
+    ours = RECONNECT not in environment
+    environment.setdefault(RECONNECT, FOREVER_S)  # read while Ray is joined
+    try:
+        yield
+    finally:
+        if ours:
+            del environment[RECONNECT]
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,10 @@ class Fragile(InProcessCompute):
 
     def __init__(self, losses: int, comes_back: bool = True) -> None:
         super().__init__(2)
-        self.losses, self.comes_back, self.asked = losses, comes_back, 0
+        self.losses, self.comes_back, self.asked, self.is_down = losses, comes_back, 0, False
+
+    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+        return not self.is_down and super().has_room(resources, before)
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         if self._running and self.losses:
@@ -203,6 +207,7 @@ class Fragile(InProcessCompute):
                 running.thread.join()
             self._running.clear()
             self._ended = queue.SimpleQueue()
+            self.is_down = True
             raise ClusterLost("local Ray is lost: its raylet has ended")
         return super().wait(timeout_s)
 
@@ -210,7 +215,8 @@ class Fragile(InProcessCompute):
         self.asked += 1
         if not self.comes_back:
             raise ClusterLost("it has not come back")
-        return self.asked % 2 == 0
+        self.is_down = self.asked % 2 == 1
+        return not self.is_down
 
 
 def test_a_lost_cluster_costs_no_step_a_try(engine: Engine) -> None:

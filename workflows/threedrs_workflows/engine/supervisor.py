@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
-from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.in_process import Compute, Handle
-from threedrs_platform.database.events import Event
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.database.turns import PATIENCE_S, STOP_PATIENCE_S
 from threedrs_platform.errors import StorageError
@@ -31,6 +29,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.heartbeat import Heartbeat
 from threedrs_workflows.engine.launching import StepLauncher
 from threedrs_workflows.engine.observer import Observer
+from threedrs_workflows.engine.outages import Outages
 from threedrs_workflows.engine.outcomes import OutcomeHandler
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import RunContext, ScratchCleaner, SupervisorOptions
@@ -96,6 +95,7 @@ class RunLoop:
         self._launcher = StepLauncher(context, self._purse)
         self._outcomes = OutcomeHandler(context)
         self._ending = Ending(context, self._purse)
+        self._outages = Outages(context, self._outcomes)
         self._next_look = 0.0
         self._ended: list[tuple[Handle, AttemptReport]] = []
         """Reports of attempts, kept until the turn that handles them has happened."""
@@ -165,11 +165,7 @@ class RunLoop:
         """One round: take what ended, look around now and then, start what can start."""
         run = self._run
         self._take_in()
-        try:
-            self._ended += run.compute.wait(run.options.poll_s if run.attempts else 0.0)
-        except ClusterLost as lost:
-            self._outlast(lost)
-            return
+        self._ended += self._outages.wait()
         if time.monotonic() >= self._next_look:
             self._look_around()
         if self._ended or self._launcher.startable():
@@ -197,31 +193,6 @@ class RunLoop:
             # else it timed out before, and nobody waits for it any more
         if self._ended:
             self._purse.count(run.attempts.values())
-
-    def _outlast(self, lost: ClusterLost) -> None:
-        """Give back what ran on a cluster that is gone, and go on when it is there again.
-
-        Raises:
-            ClusterLost: it does not come back; the run can be resumed.
-        """
-        run = self._run
-        attempts = list(run.attempts.values())
-
-        def give_back() -> None:
-            for attempt in attempts:
-                del run.attempts[attempt.step.key]
-                self._outcomes.handle(attempt, AttemptReport(cancelled=True, message=str(lost)))
-            event = Event("cluster.lost", None, {"why": str(lost), "attempts": len(attempts)})
-            run.workspace.runs.tell(run.run_id, [event])
-
-        run.turn(give_back)
-        told = f"{len(attempts)} attempts are given back, which costs them no try"
-        run.observer.warning(f"{lost}; {told}; waiting for it")
-        while not run.compute.restore():
-            if self._stop.wait(run.options.poll_s):
-                return
-            self._look_around()
-        run.observer.warning(f"{run.compute.name} is there again")
 
     def _start(self) -> None:
         """Start steps until there is no room or none is ready; reusing one may ready others."""
