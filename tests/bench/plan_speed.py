@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy import insert, select
 
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.database import schema

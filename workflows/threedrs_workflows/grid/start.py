@@ -149,9 +149,7 @@ class Workbench:
         """Identity of the cell with these choices, which must be without fault."""
         experiment = self.build(choices).experiment
         assert experiment is not None
-        return self.written.once(
-            "id", lambda: experiment_id(experiment, self.written), experiment
-        )
+        return self.written.once("id", lambda: experiment_id(experiment, self.written), experiment)
 
     def path_fault(self, path: str) -> str | None:
         """Why a dotted name is no setting; None when it is one."""

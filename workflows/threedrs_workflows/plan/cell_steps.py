@@ -173,7 +173,9 @@ class SharedSteps:
         """What is found out about a student that training has made: its own steps, by role."""
         steps = {}
         for role, step in self._judging.items():
-            inputs = {name: student if name == "student" else each for name, each in step.inputs.items()}
+            inputs = {
+                name: student if name == "student" else each for name, each in step.inputs.items()
+            }
             if role == "score":
                 inputs["predictions"] = steps["predict"]
             steps[role] = replace(step, inputs=inputs)
@@ -378,4 +380,3 @@ def score_params(config: BenchmarksConfig) -> ScoreParams:
     # That they are absent is part of the key, too: with them there will be another number.
     packages = versions if optional or any(scorer.uses_meteor for scorer in scorers) else {}
     return ScoreParams(scorers=tuple(map(choose, scorers)), packages=packages)
-
