@@ -272,8 +272,8 @@ def canonical_experiment(experiment: Experiment, written: Written | None = None)
         experiment: of the cell.
         written: what other cells have written already; sections of the result are shared with it.
     """
-    written = written or Written()
-    return dict(written.once("experiment", lambda: _taking_part(experiment, written), experiment))
+    known = written or Written()
+    return dict(known.once("experiment", lambda: _taking_part(experiment, known), experiment))
 
 
 def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:

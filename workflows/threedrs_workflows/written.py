@@ -1,4 +1,4 @@
-"""What cells of a grid share, written out once: neighbours differ in one section."""
+"""What the cells of a grid share, made once: a cell differs from the next in a section or two."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,8 @@ class Fragments:
         Raises:
             TypeError, ValueError: it has no canonical form.
         """
+        if type(value) is str:
+            return _word(value), value
         if not isinstance(value, dict | list):
             text = canonical_json(value)
             return text, json.loads(text)
@@ -123,14 +125,19 @@ class Fragments:
         return known[0], known[1]
 
 
+@lru_cache(maxsize=4096)
+def _word(text: str) -> str:
+    return canonical_json(text)
+
+
 def _around(recipe: Recipe, fragments: Fragments) -> tuple[Sequence[str], Sequence[str]]:
-    before = canonical_json({"code": recipe.code, "entry": recipe.entry})[:-1]
-    kind = canonical_json({"kind": recipe.kind, "numerics": recipe.numerics})[1:-1]
-    after = [f',{kind},"packages":', fragments.of(recipe.packages)[0], ',"params":{']
+    before = f'{{"code":{_word(recipe.code)},"entry":{_word(recipe.entry)},"inputs":'
+    kind = f',"kind":{_word(recipe.kind)},"numerics":{_word(recipe.numerics)},"packages":'
+    after = [kind, fragments.of(recipe.packages)[0], ',"params":{']
     for number, name in enumerate(sorted(recipe.params)):
         comma = "," if number else ""
-        after += [f"{comma}{canonical_json(name)}:", fragments.of(recipe.params[name])[0]]
-    return [f'{before},"inputs":'], [*after, f'}},"version":{canonical_json(recipe.version)}}}']
+        after += [f"{comma}{_word(name)}:", fragments.of(recipe.params[name])[0]]
+    return [before], [*after, f'}},"version":{canonical_json(recipe.version)}}}']
 
 
 def make_recipe(

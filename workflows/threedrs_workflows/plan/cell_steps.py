@@ -171,7 +171,7 @@ class SharedSteps:
 
     def judged(self, student: StepSpec) -> dict[str, StepSpec]:
         """What is found out about a student that training has made: its own steps, by role."""
-        steps = {}
+        steps: dict[str, StepSpec] = {}
         for role, step in self._judging.items():
             inputs = {
                 name: student if name == "student" else each for name, each in step.inputs.items()

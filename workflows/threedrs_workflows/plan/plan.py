@@ -154,21 +154,50 @@ class _Planner:
         self._history: dict[tuple[str, str], History] | None = None
         self._health: dict[str, Health] = {}
         self._done: dict[str, PlannedStep] = {}
+        self._twins: dict[str, StepRow] = {}
 
     def steps(self) -> list[PlannedStep]:
         """All steps, in the graph's order."""
+        for nodes in self._levels():
+            self._twins |= self._journal.with_content([*filter(None, map(self._wanted, nodes))])
+            for node in nodes:
+                self._done[node.key] = self._decide(node)
+        return [self._done[key] for key in self._graph.nodes]
+
+    def _levels(self) -> list[list[Node]]:
+        """Steps without inputs, then those that read from these alone, and so on: the journal is
+        asked once for each of them."""
+        depths: dict[str, int] = {}
+        levels: list[list[Node]] = []
         for node in self._graph.nodes.values():
-            self._done[node.key] = self._decide(node)
-        return list(self._done.values())
+            depth = max((depths[key] + 1 for key in node.inputs.values()), default=0)
+            depths[node.key] = depth
+            levels += [[]] if depth == len(levels) else []
+            levels[depth].append(node)
+        return levels
+
+    def _wanted(self, node: Node) -> str | None:
+        """The content key under which a twin of a step is looked for, if it is."""
+        row = self._rows.get(node.key)
+        done = row is not None and row.state is StepState.SUCCEEDED
+        if done or node.key in self._refreshed or self._waiting(node):
+            return None
+        return node.recipe.content_key(self._digests(node))
+
+    def _waiting(self, node: Node) -> list[str]:
+        """Names of the inputs that are not done."""
+        return [name for name, key in node.inputs.items() if not self._done[key].hit]
+
+    def _digests(self, node: Node) -> dict[str, str]:
+        return {name: self._digest(key) for name, key in node.inputs.items()}
 
     def _decide(self, node: Node) -> PlannedStep:
         row = self._rows.get(node.key)
         if node.key in self._refreshed:
             return self._miss(node, row, "refreshed")
-        waiting = [name for name, key in node.inputs.items() if not self._done[key].hit]
-        if waiting:
+        if waiting := self._waiting(node):
             return self._miss(node, row, self._wait_reason(node, waiting), waits=True)
-        digests = {name: self._digest(key) for name, key in node.inputs.items()}
+        digests = self._digests(node)
         content = node.recipe.content_key(digests)
         if (accepted := self._accepted(node, digests)) is not None:
             return accepted
@@ -204,7 +233,7 @@ class _Planner:
 
     def _twin(self, node: Node, content: str) -> PlannedStep | None:
         """The same work under another recipe: its inputs were made differently but are equal."""
-        twin = self._journal.with_content([content]).get(content)
+        twin = self._twins.get(content)
         if twin is None or self._check(twin.output_digest) is not Health.OK:
             return None
         return replace(self._hit(node, twin, same_inputs(twin)), twin=twin)
