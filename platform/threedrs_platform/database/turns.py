@@ -66,7 +66,8 @@ def whole_turn(method: Callable[Concatenate[Holder, P], T]) -> Callable[Concaten
 
     @functools.wraps(method)
     def whole(holder: Holder, /, *args: P.args, **named: P.kwargs) -> T:
-        database: Database = getattr(holder, "database", getattr(holder, "_database", holder))
+        held: Any = holder
+        database: Database = getattr(held, "database", getattr(held, "_database", held))
         return database.patiently(lambda: method(holder, *args, **named))
 
     return whole
