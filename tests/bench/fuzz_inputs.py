@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,7 +232,8 @@ def main() -> int:
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     setattr(scoring, "installed_data", _no_meteor)  # noqa: B010
-    counts, seconds = Counter[tuple[str, str]](), Counter[str]()
+    counts = Counter[tuple[str, str]]()
+    seconds: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(Path(folder))
         families: dict[str, Callable[[random.Random], bool]] = {

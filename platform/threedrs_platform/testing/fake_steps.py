@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def resumable(task: StepTask) -> None:
         task.log(step, {"loss": float(10 - step)})
         if step < first:
             continue
-        write_sealed(mark, lambda file, done=step + 1: file.write_text(str(done)))
+        write_sealed(mark, partial(Path.write_text, data=str(step + 1)))
         if step == 4 and first == 0:
             raise ConnectionError("the network hiccuped")
     noop(task)

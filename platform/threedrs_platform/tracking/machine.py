@@ -8,8 +8,8 @@ from typing import Any
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.states import RunState
-from threedrs_platform.tracking.delivery import Target
 from threedrs_platform.tracking.names import find_parent
+from threedrs_platform.tracking.places import Target
 
 SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
 """MLflow's own switch: system metrics are on unless it says false."""

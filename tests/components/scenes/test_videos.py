@@ -17,10 +17,11 @@ from PIL import Image
 from threedrs_components.scenes.clip_names import scene_of
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import prepare_scene, scene_pairs
+from threedrs_components.scenes.scene_names import inside
 from threedrs_components.scenes.videos.config import VideosConfig
 from threedrs_components.scenes.videos.marks import PAINTINGS, marks_of, paint
 from threedrs_components.scenes.videos.reader import read_clip
-from threedrs_components.scenes.videos.records import draw_records, inside
+from threedrs_components.scenes.videos.records import draw_records
 from threedrs_components.scenes.videos.source import find_clips
 from threedrs_components.testing.scene_sources import tiny_scenes
 from threedrs_components.testing.vsi_files import HOUND_RECORDS, SPAR_RECORDS, write_clip

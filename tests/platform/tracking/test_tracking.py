@@ -40,10 +40,11 @@ from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking import cells as tracked_cells
 from threedrs_platform.tracking import delivery as tracking
-from threedrs_platform.tracking.delivery import Target, attach_folder, deliver, local_target
+from threedrs_platform.tracking.delivery import attach_folder, deliver, local_target
 from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
 from threedrs_platform.tracking.machine import MachineWatch
 from threedrs_platform.tracking.names import tracked_name
+from threedrs_platform.tracking.places import Target
 from threedrs_platform.workspace import Workspace
 
 CELLS: tuple[tuple[str, int], ...] = (("id-baseline", 1), ("id-vggt", 1))

@@ -107,9 +107,10 @@ def test_a_damaged_scene_of_an_earlier_attempt_is_made_again(
     half = damaged.read_bytes()[:20]
     damaged.unlink()  # the artifact shares its bytes
     damaged.write_bytes(half)
-    again = replace(step, out=tmp_path / "again", recorder=Recorder())
+    recorder = Recorder()
+    again = replace(step, out=tmp_path / "again", recorder=recorder)
     again.out.mkdir()
     prepare.run(again)
     assert {path.name: path.read_bytes() for path in again.out.iterdir()} == whole
-    told = [line for line in again.recorder.warnings if "damaged since" in line]
+    told = [line for line in recorder.warnings if "damaged since" in line]
     assert len(told) == 1 and told[0].startswith(damaged.name)

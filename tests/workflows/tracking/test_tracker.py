@@ -16,7 +16,7 @@ from threedrs_platform.diagnosis import diagnose
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking.delivery import Delivery
-from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_platform.workspace import Workspace, find_workspace, is_off
 from threedrs_workflows.reports.run_report import report_files
 from threedrs_workflows.tracking import tracker
 
@@ -41,7 +41,7 @@ def counting(looks: list[Workspace]) -> Callable[[Workspace], Delivery]:
 
 @pytest.mark.parametrize(("value", "off"), [("off", True), ("0", True), ("", False), ("on", False)])
 def test_tracking_can_be_switched_off(workspace: Workspace, value: str, off: bool) -> None:
-    assert tracker.is_off({"THREEDRS_TRACKING": value}) is off
+    assert is_off({"THREEDRS_TRACKING": value}) is off
     if off:
         assert tracker.start_tracker(workspace, "run-1", {"THREEDRS_TRACKING": value}) is None
 

@@ -208,6 +208,7 @@ def test_interrupted_trials_go_on_if_they_count_and_begin_again_if_not(
     (study,) = session.studies
     for _ in range(3):
         asked = study.ask()
+        assert asked is not None
         experiment = tuning_of(path).experiment(study.arm, asked.values)
         assert not isinstance(experiment, list)
         session.tuner._begin_trial(study, asked, experiment)
@@ -216,8 +217,8 @@ def test_interrupted_trials_go_on_if_they_count_and_begin_again_if_not(
     workspace.code.forget()
     (study,) = session_of(workspace, load_cells(path), trials).studies
     assert (study.left_open, study.asked) == (1, 1)
-    assert study.ask().reported == {1}, "what was reported of it is kept"
-    following = [study.ask() for _ in range(2)]
+    first, *following = [trial for trial in (study.ask() for _ in range(3)) if trial is not None]
+    assert first.reported == {1} and len(following) == 2, "what was reported of it is kept"
     assert [trial.reported for trial in following] == [set(), set()]
     assert {trial.values["alignment.weight"] for trial in following} == {MIDDLE, HEAVY}
 

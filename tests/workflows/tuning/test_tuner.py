@@ -44,8 +44,8 @@ def processes(
     """Tuning workers that begin together."""
     command = [sys.executable, "-m", "threedrs_workflows.testing.tuning_worker"]
     command += [str(workspace.root), str(path), str(ledger), str(seconds)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    started = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, stdin=pipe, stdout=pipe) for _ in range(count)]
     for process in started:
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     for process in started:

@@ -121,6 +121,9 @@ def job_server(args: argparse.Namespace) -> RayJobs | None:
         message = "needs a cluster to leave the run to: --ray ADDRESS or --slurm"
         raise ConfigError([Fault(message, "--no-wait")])
     _environment_of_job(args)
+    from threedrs_platform.compute.ray_jobs import RayJobs
+
+    return RayJobs(chosen_ray(args))
 
 
 def leave_to_cluster(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 from threedrs_platform.errors import StepFailed
@@ -28,7 +29,7 @@ def train(task: StepTask) -> None:
     for point in range(POINTS):
         if point >= first:
             time.sleep(task.params["seconds"] / POINTS)
-            write_sealed(mark, lambda file, done=point + 1: file.write_text(str(done)))
+            write_sealed(mark, partial(Path.write_text, data=str(point + 1)))
             if point == 0:
                 with Path(task.params["ledger"]).open("a") as ledger:
                     ledger.write(json.dumps([task.params["cell"], task.params["seed"]]) + "\n")

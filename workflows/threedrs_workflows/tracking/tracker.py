@@ -22,8 +22,9 @@ from threedrs_platform.database.outbox import count_open, try_again, why_open
 from threedrs_platform.database.results import Results
 from threedrs_platform.shown_urls import DiscreetStream
 from threedrs_platform.states import RunState
-from threedrs_platform.tracking.delivery import Delivery, Target, deliver, local_target
+from threedrs_platform.tracking.delivery import Delivery, deliver, local_target
 from threedrs_platform.tracking.machine import MachineWatch
+from threedrs_platform.tracking.places import Target
 from threedrs_platform.workspace import Workspace, find_workspace, is_off
 
 POLL_S = 2.0
