@@ -146,7 +146,7 @@ class RunContext:
     def failed_too_often(self) -> bool:
         """Whether more steps have failed than the run is to stand."""
         most = self.options.max_failures
-        return most is not None and self.tally["failed"] >= most
+        return most is not None and self.schedule.counts()[Phase.FAILED] >= most
 
     def tell(self, step: PlannedStep, what: str, message: str = "") -> None:
         """Count an event of a step and show it."""
