@@ -14,11 +14,8 @@ from threedrs_platform.config.faults import validate
 from threedrs_platform.config.paths import split_path
 from threedrs_platform.config.tree import put_in
 from threedrs_platform.errors import ConfigError
-from threedrs_workflows.experiment import (
-    Experiment,
-    canonical_experiment,
-    experiment_id,
-)
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment_identity import canonical_experiment, experiment_id
 
 BASE: dict[str, Any] = {
     "scenes": {"kind": "micro"},

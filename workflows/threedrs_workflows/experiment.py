@@ -23,9 +23,8 @@ from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.evaluation_config import EvaluationConfig
-from threedrs_platform.config import CONDUCT, Config
+from threedrs_platform.config import Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_workflows.experiment_checks import (
     check_annotations,
     check_candidates,
@@ -33,9 +32,7 @@ from threedrs_workflows.experiment_checks import (
     check_grid,
     check_splits,
 )
-from threedrs_workflows.written import Written
 
-AS_EVALUATED_BEFORE = EvaluationConfig().canonical(without=(CONDUCT,))
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
 
@@ -257,106 +254,6 @@ class Experiment(ObjectivesConfig, Ingredients):
     def active_objectives(self) -> tuple[ObjectiveSettings, ...]:
         """The losses that take part in training."""
         return self.active(has_teacher=self.teacher != NO_TEACHER) if self.trains() else ()
-
-
-def canonical_experiment(experiment: Experiment, written: Written | None = None) -> dict[str, Any]:
-    """JSON values of all settings that take part in this cell, in the shape of the tree.
-
-    Left out are: the seed, entries of tables that are not chosen, training and its losses where
-    there are 0 steps of it, the teacher and its alignment where nothing is distilled, all but the
-    weight of another objective whose weight is 0, `held_out` where it is 0, pretraining of what has
-    a checkpoint, prompts of benchmarks that nobody asks, and settings marked as conduct.
-    Places stay: cells that differ in a checkpoint's path are different cells.
-
-    Args:
-        experiment: of the cell.
-        written: what other cells have written already; sections of the result are shared with it.
-    """
-    known = written or Written()
-    return dict(known.once("experiment", lambda: _taking_part(experiment, known), experiment))
-
-
-def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
-    data = written.canonical(experiment, without=(CONDUCT,))
-    del data["seed"]
-    student, teacher = experiment.student, experiment.teacher
-    data["students"] = {student: data["students"][student]}
-    if experiment.student_config().checkpoint is not None:
-        del data["student_pretraining"]
-    if not experiment.distils():
-        data["teacher"] = NO_TEACHER
-        del data["teachers"], data["teacher_pretraining"]
-    else:
-        data["teachers"] = {teacher: data["teachers"][teacher]}
-        data["teacher_pretraining"] = _recipe_of_teacher(experiment, written)
-    data["benchmarks"] = _without_idle_prompts(experiment.benchmarks, data["benchmarks"])
-    if not experiment.trains():
-        data["training"] = {"steps": 0}
-    if experiment.held_out == 0:
-        del data["held_out"]
-    losses = {name: data.pop(name) for name in OBJECTIVES}
-    if not experiment.trains():
-        return data
-    return data | experiment.taking_part(losses, has_teacher=experiment.teacher != NO_TEACHER)
-
-
-def _recipe_of_teacher(experiment: Experiment, written: Written) -> dict[str, Any]:
-    recipe = experiment.pretraining_of_teacher()
-    if recipe is None:
-        return {}
-    made_of = (experiment.teacher_config(), experiment.teacher_pretraining[experiment.teacher])
-    canonical = written.once("recipe", lambda: recipe.canonical(without=(CONDUCT,)), *made_of)
-    return {experiment.teacher: canonical}
-
-
-def _without_idle_prompts(benchmarks: BenchmarksConfig, data: dict[str, Any]) -> dict[str, Any]:
-    idle = set(benchmarks.idle_prompts())
-    if not idle:
-        return data
-    kept = {name: each for name, each in data["prompts"].items() if name not in idle}
-    return {**data, "prompts": kept}
-
-
-def experiment_id(experiment: Experiment, written: Written | None = None) -> str:
-    """First 12 hex digits of the sha256 of what takes part; names of table entries do not."""
-    data = canonical_experiment(experiment, written)
-    for table, chosen in (("students", "student"), ("teachers", "teacher")):
-        entries = data.pop(table, {})
-        data[chosen] = entries.get(data[chosen], data[chosen])
-    data["teacher_pretraining"] = list(data.get("teacher_pretraining", {}).values())
-    if data["evaluation"] == AS_EVALUATED_BEFORE:
-        # As float32 students were evaluated before there was a choice: they keep their ids.
-        del data["evaluation"]
-    _drop_later_defaults(experiment, data)
-    for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
-        # A new objective that is off must give no cell another id.
-        data.pop(name, None)
-    return sha256_text(canonical_json(data))[:12]
-
-
-LATER = {
-    "scenes": ("min_frames", "depth_scale"),
-    "prepare": ("checks",),
-    "teacher": ("max_cut", "frames"),
-    "benchmarks": ("missing_scenes",),
-}
-"""Settings that there were not always: at their defaults they are no part of an id, so that cells
-from before keep theirs."""
-
-
-def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
-    sections = {
-        "scenes": experiment.scenes,
-        "prepare": experiment.prepare,
-        "teacher": experiment.teacher_config(),
-        "benchmarks": experiment.benchmarks,
-    }
-    for section, names in LATER.items():
-        config = sections[section]
-        for name in names:
-            field = None if config is None else type(config).model_fields.get(name)
-            if field is not None and getattr(config, name) == field.default:
-                data[section] = {key: each for key, each in data[section].items() if key != name}
 
 
 def _student(info: ValidationInfo) -> StudentConfig | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.config.strict_yaml import load_document
-from threedrs_workflows.experiment import experiment_id
+from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.cells import expand, load_cells
 from threedrs_workflows.grid.diff import diff_grids
 from threedrs_workflows.grid.presets import preset_names, presets_folder

@@ -13,7 +13,7 @@ from threedrs_components.report.paper import paper_row, trained
 from threedrs_components.testing.student_checkpoints import publish
 from threedrs_platform.errors import ConfigError
 from threedrs_workflows.cli import main
-from threedrs_workflows.experiment import canonical_experiment
+from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, load_cells
 
 FOLDER = Path(__file__).resolve().parents[3] / "workflows" / "grids"

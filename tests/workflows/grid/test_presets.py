@@ -14,7 +14,8 @@ from threedrs_platform.config.tree import get_in, put_in
 from threedrs_platform.database.measurements import flatten
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.file_digests import FileDigests
-from threedrs_workflows.experiment import Experiment, experiment_id
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.presets import load_preset
 from threedrs_workflows.plan.cell_steps import cell_steps

@@ -6,7 +6,7 @@ from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
-from threedrs_workflows.experiment import canonical_experiment
+from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.grid.slurm_section import SlurmSettings

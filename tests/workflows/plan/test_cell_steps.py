@@ -14,7 +14,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
-from threedrs_workflows.plan import cell_steps as cell_steps_module
+from threedrs_workflows.plan import benchmark_params
 from threedrs_workflows.plan.cell_steps import cell_steps
 
 TREE: dict[str, Any] = {
@@ -242,7 +242,7 @@ def test_data_that_is_not_here_is_noted_where_that_is_allowed() -> None:
 def test_versions_of_what_meteor_reads_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = {"names": ["scanqa"], "text_metrics": ["cider", "meteor"]}
     before = steps_of(benchmarks=metrics)["score"].params
-    monkeypatch.setattr(cell_steps_module, "installed_versions", lambda: {"snowballstemmer": "9"})
+    monkeypatch.setattr(benchmark_params, "installed_versions", lambda: {"snowballstemmer": "9"})
     assert steps_of(benchmarks=metrics)["score"].params != before
     assert steps_of()["score"].params["packages"] == {}
 
@@ -255,14 +255,12 @@ def test_meteor_is_measured_where_it_is_installed_and_the_key_tells(
         return steps_of(benchmarks=chosen)["score"].params
 
     listed = score_params(meteor="as_listed", text_metrics=["bleu4", "rouge_l", "cider", "meteor"])
-    monkeypatch.setattr(cell_steps_module, "installed_versions", lambda: {"snowballstemmer": "2"})
+    monkeypatch.setattr(benchmark_params, "installed_versions", lambda: {"snowballstemmer": "2"})
     measured = score_params()
     metrics = [scorer["settings"]["text_metrics"] for scorer in measured["scorers"]]
     assert all("meteor" in each for each in metrics) and measured["packages"]
     assert measured["scorers"] == listed["scorers"]
-    monkeypatch.setattr(
-        cell_steps_module, "installed_versions", lambda: {"snowballstemmer": ABSENT}
-    )
+    monkeypatch.setattr(benchmark_params, "installed_versions", lambda: {"snowballstemmer": ABSENT})
     without = score_params()
     assert without["packages"] == {"snowballstemmer": ABSENT}
     assert not any("meteor" in str(scorer) for scorer in without["scorers"])

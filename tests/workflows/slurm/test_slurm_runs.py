@@ -97,4 +97,4 @@ def test_without_slurm_that_is_told(
 
 def test_flags_of_slurm_need_slurm(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", str(GRID), "--no-wait"]) == 2
-    assert "--no-wait: needs --slurm" in capsys.readouterr().err
+    assert "--no-wait: needs a cluster" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.plan import cell_steps
-from threedrs_workflows.plan.cell_steps import samples_params, score_params
+from threedrs_workflows.plan.benchmark_params import samples_params, score_params
 from threedrs_workflows.steps import samples, score
 from threedrs_workflows.steps.params import StepParams
 

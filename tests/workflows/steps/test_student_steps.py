@@ -33,7 +33,7 @@ from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.sealed import take_over
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.plan.cell_steps import samples_params, score_params
+from threedrs_workflows.plan.benchmark_params import samples_params, score_params
 from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples, score
 from threedrs_workflows.steps.params import StepParams
 from threedrs_workflows.steps.params.finetune import FinetuneParams

@@ -87,10 +87,11 @@ def prepare_folder(
         try:
             own = candidates.get(scene_id)
             key = _key(code, source.stamp(scene_id), config, own)
+            was_there = scene_id in done
             for path in prepared_files(out, scene_id):
                 drop_contradicted(path, damaged.append)
             if scene_id not in done or _kept_key(done, scene_id) != key:
-                remade += [scene_id] if scene_id in done else []
+                remade += [scene_id] if was_there else []
                 prepared = prepare_scene(source.load(scene_id), own, config)
                 write_prepared(replace(prepared, key=key), out)
             summaries.append(summary(done[scene_id]))

@@ -20,7 +20,8 @@ from threedrs_platform.config.strict_yaml import Document, load_document
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_workflows.experiment import Experiment, canonical_experiment
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.axes import Assignment, Axes, Dimension, read_axes
 from threedrs_workflows.grid.expand import Draft, Expansion
 from threedrs_workflows.grid.file import (

@@ -10,7 +10,8 @@ from threedrs_platform.config.paths import known_paths, path_fault, split_path
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.tree import Tree, get_in, put_in
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_workflows.experiment import Experiment, experiment_id
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.axes import Assignment
 from threedrs_workflows.grid.file import ReadGrid, undotted_twice
 from threedrs_workflows.grid.presets import load_preset

@@ -16,7 +16,8 @@ from threedrs_platform.config.tree import get_in
 from threedrs_platform.database.trials import arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
-from threedrs_workflows.experiment import Experiment, experiment_id
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.axes import Assignment, Choice
 from threedrs_workflows.grid.file import ReadGrid, StepResources
 from threedrs_workflows.grid.start import Workbench

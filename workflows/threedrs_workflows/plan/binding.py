@@ -9,7 +9,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import JSON, Cell, Resources, StepSpec
-from threedrs_workflows.experiment import canonical_experiment
+from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, GridCells
 from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.grid.packages import refuse_missing_readers

@@ -7,37 +7,26 @@ so that cells share all that they can: scenes, teachers and features are made on
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+from dataclasses import replace
 
-from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
-from threedrs_components.metrics.meteor.data import ABSENT, installed_versions
 from threedrs_components.pretraining.registry import pretraining_of
-from threedrs_components.pretraining.student_config import MicroPretrainingConfig
-from threedrs_components.pretraining.teacher_config import TeacherRecipe
-from threedrs_components.probing.config import ProbeConfig
-from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_components.scenes.registry import ScenesConfig
 from threedrs_components.scenes.settings import Role
-from threedrs_components.students.registry import StudentConfig
-from threedrs_components.teachers.registry import TeacherConfig
-from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.file_digests import FileDigests
-from threedrs_platform.steps import Resources, StepSpec
+from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.annotation_records import annotated_scenes, record_files
+from threedrs_workflows.plan.benchmark_params import samples_params, score_params
+from threedrs_workflows.plan.common import Common
+from threedrs_workflows.plan.finetune_step import finetune_step
 from threedrs_workflows.steps.params.extract import ExtractParams
-from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.pretrain import PretrainParams
 from threedrs_workflows.steps.params.probe import ProbeParams
-from threedrs_workflows.steps.params.samples import RECORDS, Evaluated, SamplesParams
+from threedrs_workflows.steps.params.samples import RECORDS
 from threedrs_workflows.steps.params.scenes import ScenesParams
-from threedrs_workflows.steps.params.score import ScoreParams
 from threedrs_workflows.steps.params.teacher import TeacherParams
 from threedrs_workflows.written import Written
 
@@ -68,7 +57,10 @@ class StepMaker:
         steps, answering = shared.by_role(), shared.student
         if experiment.trains():
             train = self._written.once(
-                "finetune", lambda: _finetune(experiment, shared, self._written), shared, experiment
+                "finetune",
+                lambda: finetune_step(experiment, shared.of_training(), self._written),
+                shared,
+                experiment,
             )
             params = {**train.params, "seed": seed}
             steps["finetune"] = answering = replace(train, params=params)
@@ -80,57 +72,6 @@ class StepMaker:
         if common.key not in self._shared:
             self._shared[common.key] = SharedSteps(common, self._digests)
         return self._shared[common.key]
-
-
-@dataclass(frozen=True)
-class Common:
-    """What of an experiment decides all of its steps but training: cells share those."""
-
-    scenes: ScenesConfig
-    prepare: PrepareConfig
-    benchmarks: BenchmarksConfig
-    student: str
-    student_config: StudentConfig
-    student_pretraining: MicroPretrainingConfig
-    teacher: str
-    teacher_config: TeacherConfig | None
-    teacher_recipe: TeacherRecipe | None
-    probe: ProbeConfig
-    evaluation: EvaluationConfig
-    held_out: float
-    teacher_area: float
-    frames: Literal["student", "all_images"]
-
-    @classmethod
-    def of(cls, experiment: Experiment) -> Common:
-        """Of a cell."""
-        teacher = experiment.teacher_config()
-        untrained = teacher is not None and not teacher.is_ready
-        recipes = experiment.teacher_pretraining
-        return cls(
-            scenes=experiment.scenes,
-            prepare=experiment.prepare,
-            benchmarks=experiment.benchmarks,
-            student=experiment.student,
-            student_config=experiment.student_config(),
-            student_pretraining=experiment.student_pretraining,
-            teacher=experiment.teacher,
-            teacher_config=teacher,
-            teacher_recipe=recipes[experiment.teacher] if untrained else None,
-            probe=experiment.probe,
-            evaluation=experiment.evaluation,
-            held_out=experiment.held_out,
-            teacher_area=experiment.teacher_area(),
-            frames=experiment.alignment.frames,
-        )
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for cells that share the objects above; whoever holds it holds them."""
-        return tuple(
-            each if isinstance(each, str | float | None) else id(each)
-            for each in (getattr(self, name) for name in self.__dataclass_fields__)
-        )
 
 
 class SharedSteps:
@@ -168,6 +109,16 @@ class SharedSteps:
     def by_role(self) -> dict[str, StepSpec]:
         """All of them by role."""
         return dict(self._by_role)
+
+    def of_training(self) -> dict[str, StepSpec]:
+        """What a student is trained on, and what it starts from."""
+        inputs = {
+            "scenes": self.scenes,
+            "prepared": self.prepared,
+            "samples": self.samples,
+            "student": self.student,
+        }
+        return inputs if self.features is None else {**inputs, "features": self.features}
 
     def judged(self, student: StepSpec) -> dict[str, StepSpec]:
         """What is found out about a student that training has made: its own steps, by role."""
@@ -294,89 +245,3 @@ class SharedSteps:
         if not self._common.held_out:
             return None
         return HeldOut(share=self._common.held_out, split=self._common.scenes.annotated_split)
-
-
-def _finetune(experiment: Experiment, shared: SharedSteps, written: Written) -> StepSpec:
-    """Training under seed 0."""
-    student, training, scenes = (
-        experiment.student_config(),
-        experiment.training,
-        experiment.scenes,
-    )
-
-    def without_losses() -> StepSpec:
-        params = FinetuneParams(
-            student=choose(student),
-            training=training,
-            text_split=scenes.annotated_split,
-            seed=0,
-            objectives=(),
-        )
-        return params.step("finetune", {})
-
-    plain = written.once("training", without_losses, student, training, scenes)
-    losses = [
-        written.once("loss", partial(choose, each, each.modules()), each)
-        for each in experiment.active_objectives()
-    ]
-    named = {module for each in losses for module in (each.module, *each.more)}
-    inputs = {
-        "scenes": shared.scenes,
-        "prepared": shared.prepared,
-        "samples": shared.samples,
-        "student": shared.student,
-    }
-    if shared.features is not None:
-        inputs["features"] = shared.features
-    return replace(
-        plain,
-        params={
-            **plain.params,
-            "objectives": [written.once("told", each.identity, each) for each in losses],
-        },
-        settings={
-            **plain.settings,
-            "objectives": [written.once("rest", each.remainder, each) for each in losses],
-        },
-        modules=tuple(sorted({*plain.modules, *named})),
-        inputs=inputs,
-        resources=Resources(cpus=training.workers, workers=training.workers),
-    )
-
-
-def samples_params(
-    config: BenchmarksConfig,
-    content: Mapping[str, str] | None = None,
-    held_out: HeldOut | None = None,
-) -> SamplesParams:
-    """What makes the samples of some benchmarks; nothing of how they are answered or scored.
-
-    Args:
-        config: the benchmarks.
-        content: digests of annotation files outside the scenes, by setting.
-        held_out: which scenes are evaluated in place of a split.
-    """
-    loaders = {name: choose(config.loader(name)) for name in (*config.trained(), *config.names)}
-    return SamplesParams(
-        trained=tuple(loaders[name] for name in config.trained()),
-        evaluated=tuple(
-            Evaluated(loader=loaders[name], split=config.split_of(name)) for name in config.names
-        ),
-        wording=config.wording(),
-        candidates=config.candidates,
-        places=config.places(),
-        content=dict(content or {}),
-        held_out=held_out,
-        missing_scenes=config.missing_scenes,
-    )
-
-
-def score_params(config: BenchmarksConfig) -> ScoreParams:
-    """What judges the answers to some benchmarks."""
-    scorers, versions = [config.scorer(name) for name in config.names], installed_versions()
-    optional = config.meteor == "if_installed" and any(each.compares_texts for each in scorers)
-    if optional and ABSENT not in versions.values():
-        scorers = [scorer.with_meteor() for scorer in scorers]
-    # That they are absent is part of the key, too: with them there will be another number.
-    packages = versions if optional or any(scorer.uses_meteor for scorer in scorers) else {}
-    return ScoreParams(scorers=tuple(map(choose, scorers)), packages=packages)

@@ -17,7 +17,7 @@ from threedrs_platform.steps import Cell, StepSpec
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
-from threedrs_workflows.experiment import canonical_experiment
+from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.cells import GridCell, GridCells, load_cells
 from threedrs_workflows.plan.submission import plan_cells
 from threedrs_workflows.testing import fake_training

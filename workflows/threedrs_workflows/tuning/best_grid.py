@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from threedrs_platform.database.trials import StudyView
-from threedrs_workflows.experiment import experiment_id
+from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.axes import Choice
 from threedrs_workflows.grid.tune_arms import Arm, Tuning
 

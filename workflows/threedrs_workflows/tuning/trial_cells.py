@@ -9,7 +9,8 @@ from typing import Any
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.experiment import Experiment, experiment_id
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.cells import GridCell
 from threedrs_workflows.grid.names import cell_name
 from threedrs_workflows.grid.tune_arms import PROBE, Arm, Tuning
