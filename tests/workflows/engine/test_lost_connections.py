@@ -44,10 +44,16 @@ def grid() -> list[Cell]:
 
 
 class Fault:
-    """Breaks one statement of this thread: the one with number `at`, commits counted, too."""
+    """Breaks the statement of this thread with number `at`, commits counted, too, and maybe more.
 
-    def __init__(self, database: Database, kind: str, at: int) -> None:
-        self._database, self._kind, self.at = database, kind, at
+    Args:
+        every: after each broken statement, how many until the next; 0 for none. More than a turn
+            has, or it would never end.
+    """
+
+    def __init__(self, database: Database, kind: str, at: int, every: int = 0) -> None:
+        self._database, self._kind, self.at, self._every = database, kind, at, every
+        self.broken = 0
         self._thread, self.seen = threading.get_ident(), 0
         dialect: Any = database.engine.dialect
         for name in ("do_execute", "do_executemany"):
@@ -56,8 +62,14 @@ class Fault:
         dialect.do_commit = self._commit
 
     def _is_due(self) -> bool:
-        self.seen += threading.get_ident() == self._thread
-        return self.seen == self.at and threading.get_ident() == self._thread
+        if threading.get_ident() != self._thread:
+            return False
+        self.seen += 1
+        is_due = self.seen == self.at
+        if is_due:
+            self.broken += 1
+            self.at += self._every
+        return is_due
 
     def _breaking(self, execute: Callable[..., Any]) -> Callable[..., Any]:
         def broken(cursor: Any, *rest: Any, **named: Any) -> Any:
@@ -113,15 +125,17 @@ def outcome(workspace: Workspace, run_id: str) -> dict[str, Any]:
     return {**sets, "events": told, "messages": count}
 
 
-def run_with(kind: str, fault: str, at: int, folder: Path) -> tuple[dict[str, Any], int]:
-    """The outcome of a run with one fault, and how many statements it made."""
+def run_with(
+    kind: str, fault: str, at: int, folder: Path, every: int = 0
+) -> tuple[dict[str, Any], Fault]:
+    """The outcome of a run with one fault or more, and what was broken."""
     with fresh_database(kind, folder) as url, Workspace(folder, url, "") as workspace:
         engine = Engine(workspace)
         plan = engine.look(grid())
-        broken = Fault(workspace.database, fault, at)
+        broken = Fault(workspace.database, fault, at, every)
         assert engine.submit_plan(plan) is RunState.PARTIAL
-        count, broken.at = broken.seen, 0
-        return outcome(workspace, engine.run_id), count
+        broken.at = 0
+        return outcome(workspace, engine.run_id), broken
 
 
 @pytest.mark.parametrize(
@@ -132,8 +146,25 @@ def test_a_run_survives_a_fault_at_any_statement(
 ) -> None:
     for name in ("RECONNECT_S", "FIRST_RETRY_S"):
         monkeypatch.setattr(f"threedrs_platform.database.connection.{name}", 0.0)
-    expected, count = run_with(kind, fault, 0, tmp_path / "undisturbed")
-    assert count > 20
-    for at in range(1, count, STRIDE):
+    expected, undisturbed = run_with(kind, fault, 0, tmp_path / "undisturbed")
+    assert undisturbed.seen > 20
+    for at in range(1, undisturbed.seen, STRIDE):
         found, _ = run_with(kind, fault, at, tmp_path / str(at))
-        assert found == expected, f"statement {at} of {count}"
+        assert found == expected, f"statement {at} of {undisturbed.seen}"
+
+
+@pytest.mark.parametrize("fault", FAULTS["sqlite"])
+def test_a_hundred_faults_in_a_row_of_runs_change_nothing(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RECONNECT_S", "FIRST_RETRY_S"):
+        monkeypatch.setattr(f"threedrs_platform.database.connection.{name}", 0.0)
+    expected, _ = run_with("sqlite", fault, 0, tmp_path / "undisturbed")
+    broken = 0
+    for at in range(1, 200):
+        found, faults = run_with("sqlite", fault, at, tmp_path / str(at), every=37)
+        assert found == expected, f"statement {at} and every 37th after it"
+        broken += faults.broken
+        if broken >= 100:
+            break
+    assert broken >= 100
