@@ -231,6 +231,8 @@ def _checkout(store: ArtifactStore, inputs: Mapping[str, str]) -> dict[str, Path
             bad.append(name)
             reasons.append(f"input {name}: {error}")
     if bad:
+        for name in folders:
+            store.release(inputs[name])
         raise _BadInputs(tuple(bad), "; ".join(reasons))
     return folders
 

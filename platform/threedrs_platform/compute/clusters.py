@@ -51,8 +51,6 @@ def why_silent(address: str, patience_s: float = CONNECT_S + ANSWER_S) -> str | 
     Args:
         patience_s: how long to wait for it in all, starting Python's part of Ray not included.
     """
-    if address == "auto":
-        pass  # takes seconds, in which nobody waits for the cluster
     found = within(patience_s / 2, lambda: _refusal(address, patience_s / 2))
     if found is None:
         return f"{address} does not answer within {patience_s / 2:g} s"

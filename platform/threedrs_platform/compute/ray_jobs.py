@@ -10,10 +10,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from threedrs_platform.compute.clusters import ClusterLost, within
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.shown_urls import without_secrets
 
 PACKAGES = (
     "threedrs_platform",
@@ -97,7 +97,7 @@ def passed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
             name,
         )
         for name, value in found.items()
-        if urlsplit(value).password or "password=" in value
+        if without_secrets(value) != value
     ]
     if faults:
         raise ConfigError(faults)

@@ -138,14 +138,13 @@ class RayCompute:
         """Start a Ray task."""
         self._connect()
         handle = Handle(request.step_key, request.attempt)
-        options = {
-            "name": f"{request.kind} {request.label}".strip(),
-            **self._held(request.resources),
-        }
+        task = self._with({"name": request.kind, **self._held(request.resources)})
         if request.fresh_process:  # Ray reuses a process for the same environment only
             name = f"{request.step_key}-{request.attempt}"
+            options = {"name": request.kind, **self._held(request.resources)}
             options["runtime_env"] = {"env_vars": {"THREEDRS_ATTEMPT": name}}
-        reference = self._with(options).remote(replace(request, own_process=True))
+            task = self._task.options(**options)
+        reference = task.remote(replace(request, own_process=True))
         self._running[reference] = (handle, request.resources)
         self._marks[handle] = memory_marks()
         return handle

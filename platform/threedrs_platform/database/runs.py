@@ -204,9 +204,10 @@ class Runs:
         """
         row = self.get(run_id)
         others = row.owner if is_dead(row.owner) else WORKERS
+        alive = row.owner if is_at_work(row.owner) else ""
         free = or_(
             _runs.c.owner.is_(None),
-            _runs.c.lease_until < now(),
+            and_(_runs.c.lease_until < now(), _runs.c.owner != alive),
             _runs.c.owner.in_([others, WORKERS]),
         )
         take = (
@@ -260,7 +261,8 @@ class Runs:
         with self.database.read() as connection:
             own = _priority(connection.scalar(_OPTIONS, {"run": run_id}))
             others = connection.execute(select(_runs.c.id, _runs.c.options_json).where(live)).all()
-            ahead = [row.id for row in others if _priority(row.options_json) > own]
+            starts = [row for row in others if '"pause": true' not in row.options_json]
+            ahead = [row.id for row in starts if _priority(row.options_json) > own]
             if not ahead:
                 return set()
             inputs, upstream = schema.step_inputs, _steps.alias("upstream")

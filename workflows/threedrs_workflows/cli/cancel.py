@@ -78,5 +78,4 @@ def _cancel_here(workspace: Workspace, run: RunRow) -> None:
     states = runs.cell_states(run_id)
     pending = [cell for cell, state in states.items() if state is StepState.PENDING]
     runs.finish_cells(run_id, pending, StepState.CANCELLED, "cancelled")
-    owner = WORKERS if run.owner == WORKERS else journal.owner
-    runs.finish(run_id, owner, RunState.CANCELLED, {})
+    runs.finish(run_id, run.owner or journal.owner, RunState.CANCELLED, {})

@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
             return leave_to_cluster(args, workspace, found.id, jobs)
         plan = replan(workspace, found.id)
         if args.slurm and plan.misses:
+            if args.max_failures is not None:
+                workspace.runs.set_option(found.id, "max_failures", args.max_failures)
             workspace.runs.reopen(found.id)
             return work_on_slurm(args, workspace, found.id, plan, asked)
         return work(args, workspace, found.id, plan)

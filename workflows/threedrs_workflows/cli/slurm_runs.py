@@ -13,6 +13,7 @@ from threedrs_platform.workspace import Workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import EXIT_CODES, ended_text, interruptible, resume_hint
 from threedrs_workflows.plan.plan import Plan
+from threedrs_workflows.slurm.commands import refuse_missing_slurm
 from threedrs_workflows.slurm.jobs import (
     Asked,
     Jobs,
@@ -53,6 +54,11 @@ def asked_of(args: argparse.Namespace) -> Asked:
     if alone:
         flags = [f"--{name.replace('_', '-')}" for name in alone]
         raise ConfigError([Fault("needs --slurm", flag) for flag in flags])
+    if args.slurm:
+        if args.fail_fast:
+            message = "is not for --slurm, whose workers do not know of each other's steps at once"
+            raise ConfigError([Fault(f"{message}; --max-failures 1 is", "--fail-fast")])
+        refuse_missing_slurm()
     if args.slurm_jobs is not None and args.slurm_jobs < 1:
         raise ConfigError([Fault("expected at least 1", "--slurm-jobs")])
     return Asked(read_options(args.slurm_options), args.slurm_jobs)
@@ -82,7 +88,8 @@ def work_on_slurm(
             text = f"run {run_id}: its Slurm jobs are gone\n{resume_hint(run_id)} --slurm"
     else:
         code, text = EXIT_CODES[state], ended_text(args, workspace, run_id, state)
-        cancel_jobs(watch.run)  # those that still wait in the queue would find nothing to do
+        if state in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED):
+            cancel_jobs(watch.run)  # those that still wait in the queue would find nothing to do
         if tracker is not None:
             say(args, tracker.finish() or "MLflow is up to date")
     emit(args, {"run": run_id, "state": state, "exit": code, "slurm": {"jobs": ids}}, text)

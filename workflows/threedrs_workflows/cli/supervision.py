@@ -138,6 +138,7 @@ def leave_to_cluster(
     words = ["resume", run_id, "--ray", address, "--workspace", str(workspace.root), "--wait"]
     words += ["--jobs", str(args.jobs)] if args.jobs else []
     words += ["--fail-fast"] if args.fail_fast else []
+    words += ["--max-failures", str(args.max_failures)] if args.max_failures else []
     job = jobs.supervise(run_id, words, _environment_of_job(args))
     end = time.monotonic() + JOB_BEGINS_S
     while not (row := workspace.runs.get(run_id)).has_live_owner and time.monotonic() < end:

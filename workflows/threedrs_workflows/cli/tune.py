@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threedrs_platform.database.events import Event
 from threedrs_platform.database.runs import RunRow, Submission
 from threedrs_platform.database.trials import out_of_date_notes
 from threedrs_platform.errors import ConfigError, Fault
@@ -146,7 +147,9 @@ def _work(
     file, name = str(args.file.resolve()), submission_name(tuning.grid)
     submission = Submission(name, file, grid.source_text, options)
     session = sessions.open_session(workspace, tuning, submission, again=again)
+    workspace.runs.pause(session.run_id, False)
     if session.is_resumed:
+        workspace.runs.tell(session.run_id, [Event("run.resumed")])
         say(args, _standing(tuning, session.studies))
     state = RunState.SUCCEEDED
     if not session.tuner.is_over:

@@ -124,7 +124,7 @@ class RunLoop:
             self._begin()
             while not self._ending.is_reached and not self._stop.is_set():
                 self._turn()
-                rest = self._ending.rest()
+                rest = None if self._ending.is_reached else self._ending.rest()
                 if rest is not None:
                     return rest
         return self._ending.outcome() if self._ending.is_reached else RunState.INTERRUPTED
@@ -229,10 +229,12 @@ class RunLoop:
         try:
             if self._ended:  # of a turn that did not happen; what failed in it was not they
                 run.turn(self._handle_ended)
-            claims = [attempt.claim for attempt in run.attempts.values()]
-            if claims:
-                run.compute.close()  # first: a claim given back while its attempt runs runs twice
-                journal.release(run.run_id, claims, "interrupted")
-            self._ending.write(state)
-        finally:
-            run.observer.finished(state)
+        finally:  # if it was one of them, all else is given back nevertheless
+            try:
+                claims = [attempt.claim for attempt in run.attempts.values()]
+                if claims:
+                    run.compute.close()  # first: what is given back while it runs would run twice
+                    journal.release(run.run_id, claims, "interrupted")
+                self._ending.write(state)
+            finally:
+                run.observer.finished(state)

@@ -168,9 +168,18 @@ class _SharedEnding(Ending):
     def rest(self) -> RunState | None:
         """Why the worker leaves although it has steps left."""
         state = super().rest()
+        if state is not None and not self._run.comes_to_rest and self._others_have_work():
+            return RunState.RUNNING  # its own steps do not fit into the budget; theirs may
         if state is not None:
             return self._ended_elsewhere or state
         return RunState.RUNNING if self._idles_too_long() else None
+
+    def _others_have_work(self) -> bool:
+        schedule = self._run.schedule
+        return any(
+            schedule.phase(key) is Phase.READY and not self._run.takes(step)
+            for key, step in schedule.steps.items()
+        )
 
     def _idles_too_long(self) -> bool:
         if self._run.attempts or self._launcher.startable():

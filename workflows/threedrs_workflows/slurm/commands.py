@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,16 @@ class QueuedJob:
     state: str
     """e.g. PENDING, RUNNING, COMPLETING."""
     reason: str
+
+
+def refuse_missing_slurm() -> None:
+    """Tell before a run is recorded that nothing can be submitted from here.
+
+    Raises:
+        SlurmError: sbatch is not in the path.
+    """
+    if shutil.which("sbatch") is None:
+        raise SlurmError("sbatch is not here: run this where Slurm's commands are")
 
 
 def submit(script: Path, environment: Mapping[str, str]) -> str:
