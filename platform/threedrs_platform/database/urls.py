@@ -23,8 +23,12 @@ def database_url(url: str) -> URL:
     try:
         found = make_url(url)
         dialect = found.get_backend_name()
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # the latter of a port that is no number
         found, dialect = URL.create("none"), ""
+    if dialect == POSTGRESQL and url.partition("?")[0].count("@") > 1:
+        # Read otherwise, a part of the password would be the host, and shown as such.
+        message = "the database's URL: write @ in a user or password as %40, / as %2F and : as %3A"
+        raise ConfigError([Fault(message)])
     if dialect not in (SQLITE, POSTGRESQL):
         shown = "" if "@" in url or "=" in url else f" {url!r}"
         message = (

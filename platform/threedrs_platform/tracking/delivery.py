@@ -15,6 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import RunResults, RunSummary
 from threedrs_platform.database.outbox import (
@@ -120,7 +122,7 @@ def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> s
         if parent is None:
             return f"MLflow does not know run {run.run_id} yet"
         client.log_artifacts(parent.info.run_id, str(folder), name)
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # its store may be read-only, too
         return without_secrets(f"MLflow: {str(error).splitlines()[0]}")
     return ""
 

@@ -186,11 +186,20 @@ def test_tables_of_another_version_are_not_read(url: str) -> None:
         open_read_only(url)
 
 
-@pytest.mark.parametrize("url", ["foo://x", "results", "", "mysql://me:secret@host/x"])
+@pytest.mark.parametrize(
+    "url",
+    ["foo://x", "results", "", "mysql://me:secret@host/x", "postgresql://me:secret@host:none/x"],
+)
 def test_a_url_of_no_known_database_is_a_wrong_flag(url: str) -> None:
     with pytest.raises(ConfigError, match="expected sqlite:///FILE or postgresql") as caught:
         open_database(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_password_that_reads_as_a_host_is_not_shown() -> None:
+    with pytest.raises(ConfigError, match="write @ in a user or password as %40") as caught:
+        open_database("postgresql+psycopg://me:one@two/three@127.0.0.1:5432/x")
+    assert "two" not in str(caught.value)
 
 
 def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
