@@ -2,6 +2,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from threedrs_platform.compute.attempts import AttemptRequest, StoreAddress
 from threedrs_platform.compute.in_process import Compute, Handle, InProcessCompute
 from threedrs_platform.compute.open import open_compute
+from threedrs_platform.compute.ray_tasks import RayCompute
 from threedrs_platform.compute.recorder import LiveTail
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.source_code import code_digest
@@ -73,6 +75,20 @@ def test_attempts_run_and_report(bench: Bench) -> None:
         bench.compute.submit(bench.request("measure", attempt, value=attempt))
     reports = bench.collect(4)
     assert sorted(report.metrics[0].value for report in reports.values()) == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.ray
+def test_the_try_after_one_without_memory_has_a_process_of_its_own(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    compute = RayCompute()
+    bench = Bench(compute, tmp_path)
+    for attempt, is_fresh in enumerate((False, True)):
+        asked = bench.request("measure", attempt, value=attempt)
+        compute.submit(replace(asked, fresh_process=is_fresh))
+        (report,) = bench.collect(1).values()
+        assert report.digest is not None
+    compute.close()
 
 
 def test_a_failure_is_a_report(bench: Bench) -> None:
