@@ -14,7 +14,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import columns, duration, emit
-from threedrs_workflows.slurm.jobs import Jobs, jobs_of
+from threedrs_workflows.slurm.jobs import SLURM, Jobs, jobs_of
 
 SUMMARY = "how far a run is: counts, time left, failing cells with their cause"
 
@@ -197,7 +197,8 @@ def _advice(look: RunProgress, state: str) -> list[str]:
     if state == RunState.PAUSED and not look.run.options.get("pause"):
         lines.append(f"its budget is spent: workflows resume {look.run.id} --budget GPU_HOURS")
     elif state in (RunState.INTERRUPTED, RunState.PAUSED):
-        lines.append(f"go on with: workflows resume {look.run.id}")
+        how = " --slurm" if look.run.options.get(SLURM) else ""
+        lines.append(f"go on with: workflows resume {look.run.id}{how}")
     if look.failed:
         lines.append(f"see a log with: workflows logs {look.run.id} {look.failed[0].key[:12]}")
     if look.untracked and (look.run.finished_at is not None or look.untracked_because):

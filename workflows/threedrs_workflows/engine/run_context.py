@@ -87,6 +87,8 @@ class RunContext:
     """Whether a step is for this supervisor. Others are left to workers that take them."""
     comes_to_rest: bool = False
     """Whether nothing new starts: paused, or too much has failed."""
+    gives_way_in: Collection[str] = ()
+    """Kinds of steps that runs of a higher priority have ready: none of them starts here."""
     _effects: list[Callable[[], object]] = field(default_factory=list)
     _is_in_turn: bool = False
 
@@ -127,9 +129,6 @@ class RunContext:
             self._effects.append(effect)
         else:
             effect()
-
-    gives_way_in: Collection[str] = ()
-    """Kinds of steps that runs of a higher priority have ready: none of them starts here."""
 
     def ready(self) -> list[str]:
         """Steps that may start here, the next one first."""
