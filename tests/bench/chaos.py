@@ -31,6 +31,7 @@ from pathlib import Path
 from sqlalchemy import select
 
 from threedrs_platform.database import schema
+from threedrs_platform.database.events import read_events
 from threedrs_platform.states import AttemptState, RunState
 from threedrs_platform.testing.faulty_bucket import FaultyBucket
 from threedrs_platform.testing.postgres_server import PostgresServer
@@ -55,7 +56,7 @@ class Tally:
     lost: int = 0
     """Runs that could not be brought to their end."""
     differing: int = 0
-    """Runs whose results differ from those of an undisturbed one."""
+    """Runs whose results differ from those of an undisturbed one, or whose events have gaps."""
     twice: int = 0
     """Steps that were committed twice although their artifact was good."""
     redone: int = 0
@@ -167,10 +168,12 @@ class Arena:
                 .distinct()
             )
             found = sorted((cell, value) for cell, value in results)
+            run_id = workspace.runs.get("last").id
+            numbers = [event.seq for event in read_events(workspace.database, run_id)]
         good = [key for key in done if key not in self.damaged]
         tally.twice += sum(done[key] > 1 for key in good)
         tally.redone += sum(max(0, self._begun_after_commit(key)) for key in good if done[key] > 1)
-        tally.differing += found != EXPECTED
+        tally.differing += found != EXPECTED or numbers != [*range(1, len(numbers) + 1)]
 
     def _begun_after_commit(self, key: str) -> int:
         table = schema.attempts
@@ -305,9 +308,10 @@ def cut_connections(arena: Arena) -> None:
 
 
 def restart_database(arena: Arena) -> None:
-    """The database server is restarted, gently or not."""
+    """The database server is restarted, gently or not, and may be away for a while."""
     assert arena.place.postgres is not None
-    arena.place.postgres.restart(arena.chance.choice(["fast", "immediate"]))
+    mode, down_s = arena.chance.choice(["fast", "immediate"]), arena.chance.uniform(0.0, 2.0)
+    arena.place.postgres.restart(mode, down_s)
 
 
 def refuse_requests(arena: Arena) -> None:

@@ -21,7 +21,8 @@ from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
 from threedrs_platform.database import schema
-from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.connection import Database, open_database
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.workspace import find_workspace
 
 SEEDS = 4

@@ -18,8 +18,9 @@ from threedrs_components.probing.quartiles import quartile_analysis, sample_quar
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.correspondence.figures import drawn_apart, scatter_chart
 from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
-from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.measurements import CellResult, RunResults, RunSummary, StepSummary
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.records import SampleScore
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_runs import store_run

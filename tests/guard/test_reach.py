@@ -32,7 +32,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_workflows import steps
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.fresh_steps import FreshSteps
 
 FRAME_NAMES = ["frame-000000", "frame-000001"]

@@ -5,7 +5,7 @@ Steps never import it: they are told the settings and modules of the objectives 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from threedrs_components.objectives.alignment.config import AlignmentConfig
@@ -14,7 +14,6 @@ from threedrs_components.objectives.grounding import GroundingConfig
 from threedrs_components.objectives.settings import Direction, ObjectiveSettings
 from threedrs_components.objectives.text import TextConfig
 from threedrs_platform.config import Config
-from threedrs_platform.config.kinds import Chosen, choose
 
 
 class ObjectivesConfig(Config):
@@ -62,11 +61,6 @@ VALIDATION_CURVES: dict[str, Direction] = {
     },
 }
 """What looks at held-out scenes draw, and which way is better."""
-
-
-def choose_objectives(objectives: Sequence[ObjectiveSettings]) -> tuple[Chosen, ...]:
-    """Objectives as a step's parameters carry them."""
-    return tuple(choose(each, each.modules()) for each in objectives)
 
 
 def weights_told(params: Mapping[str, Any]) -> ObjectivesConfig:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from threedrs_platform.compute.recorder import CurvePoint, Recorder
 from threedrs_platform.records import Metric, SampleScore
-from threedrs_platform.storage import write_atomically
+from threedrs_platform.sealed import is_sound, write_sealed
 from threedrs_platform.store.artifacts import Published
 
 FILE = "finished.json"
@@ -41,20 +41,14 @@ def finished_work(code: str, published: Published, recorder: Recorder) -> Finish
 
 def keep_finished(scratch: Path, finished: Finished) -> None:
     """Write it for a later attempt of the same step on the same inputs."""
-    content = json.dumps(asdict(finished)).encode()
-    sealed = hashlib.sha256(content).hexdigest().encode() + b"\n" + content
-    write_atomically(scratch / FILE, sealed)
+    write_sealed(scratch / FILE, partial(Path.write_text, data=json.dumps(asdict(finished))))
 
 
 def read_finished(scratch: Path, code: str) -> Finished | None:
     """What an earlier attempt with this very code finished; a damaged file is none."""
-    try:
-        seal, _, content = (scratch / FILE).read_bytes().partition(b"\n")
-    except FileNotFoundError:
+    if not is_sound(scratch / FILE):
         return None
-    if hashlib.sha256(content).hexdigest().encode() != seal:
-        return None
-    kept = json.loads(content)
+    kept = json.loads((scratch / FILE).read_text())
     if kept["code"] != code:
         return None
     return Finished(

@@ -6,7 +6,6 @@ import importlib.util
 import logging
 import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,6 @@ from threedrs_platform.compute.clusters import ClusterLost, within
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.shown_urls import without_secrets
 
-PACKAGES = (
-    "threedrs_platform",
-    "threedrs_components",
-    "threedrs_workflows",
-    "threedrs_dashboards",
-)
-"""Shipped with the job as they are here; Ray keeps each content once."""
 PASSED_ON = (
     "THREEDRS_DATABASE_URL",
     "THREEDRS_ARTIFACTS",
@@ -30,7 +22,6 @@ PASSED_ON = (
 )
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
 CONNECT_S = 30.0
-COMMAND = "import sys; from threedrs_workflows.cli import main; sys.exit(main())"
 NO_JOBS = (
     "takes no jobs: its dashboard does not run. Start the head with "
     "`ray start --head --include-dashboard=true` (pip install 'ray[default]'), or stay with the "
@@ -51,11 +42,19 @@ class RayJobs:
         if self._client is None:
             raise ClusterLost(f"Ray at {address} {NO_JOBS}")
 
-    def supervise(self, run_id: str, words: Sequence[str], environment: Mapping[str, str]) -> str:
+    def supervise(
+        self,
+        run_id: str,
+        command: Sequence[str],
+        packages: Sequence[str],
+        environment: Mapping[str, str],
+    ) -> str:
         """Have a run supervised by a job, unless one does that already; returns the job's id.
 
         Args:
-            words: of the command line after `workflows`.
+            run_id: of the run.
+            command: that supervises it.
+            packages: shipped with the job as they are here; Ray keeps each content once.
             environment: variables that it needs.
         """
         number = 1
@@ -63,9 +62,9 @@ class RayJobs:
             number += 1
         if state is None:
             self._client.submit_job(
-                entrypoint=shlex.join([sys.executable, "-c", COMMAND, *words]),
+                entrypoint=shlex.join(command),
                 submission_id=name,
-                runtime_env={"py_modules": _folders(), "env_vars": dict(environment)},
+                runtime_env={"py_modules": _folders(packages), "env_vars": dict(environment)},
                 metadata={"run": run_id},
             )
         return name
@@ -121,6 +120,6 @@ def _job_id(run_id: str, number: int) -> str:
     return f"threedrs-{run_id}" + (f"-{number}" if number > 1 else "")
 
 
-def _folders() -> list[str]:
-    specs = [importlib.util.find_spec(name) for name in PACKAGES]
+def _folders(packages: Sequence[str]) -> list[str]:
+    specs = [importlib.util.find_spec(name) for name in packages]
     return [str(Path(str(spec.origin)).parent) for spec in specs if spec is not None]

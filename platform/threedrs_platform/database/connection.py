@@ -39,7 +39,6 @@ from threedrs_platform.database.turns import (
     patience_with,
 )
 from threedrs_platform.database.urls import SQLITE, sqlite_file
-from threedrs_platform.database.urls import sqlite_url as sqlite_url
 from threedrs_platform.errors import StorageError
 
 RECONNECT_S = 1.0

@@ -255,42 +255,6 @@ class Runs:
         return '"pause": true' in (told or "") and bool(json.loads(told or "{}").get("pause"))
 
     @whole_turn
-    def kinds_ahead(self, run_id: str) -> set[str]:
-        """Kinds of steps that are ready in runs of a higher priority on which somebody works."""
-        live = and_(_runs.c.state == "running", _runs.c.lease_until >= now())
-        with self.database.read() as connection:
-            own = _priority(connection.scalar(_OPTIONS, {"run": run_id}))
-            others = connection.execute(select(_runs.c.id, _runs.c.options_json).where(live)).all()
-            starts = [row for row in others if '"pause": true' not in row.options_json]
-            ahead = [row.id for row in starts if _priority(row.options_json) > own]
-            if not ahead:
-                return set()
-            inputs, upstream = schema.step_inputs, _steps.alias("upstream")
-            waits = (
-                select(inputs.c.step_key)
-                .join(upstream, upstream.c.key == inputs.c.input_key)
-                .where(inputs.c.step_key == _steps.c.key, upstream.c.state != "succeeded")
-                .exists()
-            )
-            ready = (
-                select(_steps.c.kind)
-                .join(_links, _links.c.step_key == _steps.c.key)
-                .where(_links.c.run_id.in_(ahead), _steps.c.state == "pending", ~waits)
-                .distinct()
-            )
-            return set(connection.scalars(ready))
-
-    @whole_turn
-    def opened_at(self, run_id: str) -> float:
-        """When a run was submitted, or resumed last: tries before that count no more."""
-        events = schema.events.c
-        asked = select(func.max(events.at)).where(
-            events.run_id == run_id, events.type.in_(["run.submitted", "run.resumed"])
-        )
-        with self.database.read() as connection:
-            return float(connection.scalar(asked) or 0.0)
-
-    @whole_turn
     def set_option(self, run_id: str, name: str, value: JSON) -> None:
         """Change one of the options that a run was submitted with."""
         change = update(_runs).where(_runs.c.id == run_id)
@@ -511,10 +475,6 @@ def _reopen(connection: Connection, run_id: str, entries: Sequence[StepEntry]) -
         if invalid:
             told = [Event("step.invalidated", e.key, {"reason": e.reason}) for e in chosen]
             append_events(connection, run_id, told)
-
-
-def _priority(options_json: str | None) -> int:
-    return int(json.loads(options_json or "{}").get("priority") or 0)
 
 
 def _time(connection: Connection) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from threedrs_platform.database.connection import Database, now
-from threedrs_platform.database.schema import attempts
+from threedrs_platform.database.schema import attempts, events
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, FailureClass
 
@@ -22,6 +22,17 @@ class FailedTries:
     """Class of the newest one."""
     age_s: float = 0.0
     """Since the newest one ended, by the database's clock."""
+
+
+@whole_turn
+def opened_at(database: Database, run_id: str) -> float:
+    """When a run was submitted, or resumed last: tries before that count no more."""
+    columns = events.c
+    asked = select(func.max(columns.at)).where(
+        columns.run_id == run_id, columns.type.in_(["run.submitted", "run.resumed"])
+    )
+    with database.read() as connection:
+        return float(connection.scalar(asked) or 0.0)
 
 
 @whole_turn

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from pathlib import Path
 
@@ -58,13 +59,15 @@ class PostgresServer:
             "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
 
-    def restart(self, mode: str) -> None:
+    def restart(self, mode: str, down_s: float = 0.0) -> None:
         """Stop and start the server.
 
         Args:
             mode: "fast" ends connections in order, "immediate" is a crash.
+            down_s: how long nobody answers in between.
         """
         self._call("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+        time.sleep(down_s)
         self._start()
 
     @property

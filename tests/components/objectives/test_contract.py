@@ -18,7 +18,6 @@ from threedrs_components.objectives.registry import (
     OBJECTIVES,
     VALIDATION_CURVES,
     ObjectivesConfig,
-    choose_objectives,
 )
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.pairs import token_pair_matrix
@@ -33,6 +32,7 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import MicroBatch, TrainingData
 from threedrs_components.training.objective import TOKENS, Totals, TrainingModule
 from threedrs_components.training.visits import ScenePlan
+from threedrs_platform.config.kinds import choose
 from threedrs_platform.identity.source_code import CodeIndex
 
 torch.set_num_threads(1)
@@ -117,7 +117,7 @@ def test_its_name_is_that_of_its_entry() -> None:
 
 @every_objective
 def test_a_step_opens_what_was_chosen(settings: ObjectiveSettings) -> None:
-    (chosen,) = choose_objectives([settings])
+    chosen = choose(settings, settings.modules())
     assert chosen.open(ObjectiveSettings) == settings
 
 
@@ -204,7 +204,7 @@ def test_a_training_knows_the_code_of_its_own_objectives_alone(
     settings: ObjectiveSettings,
 ) -> None:
     """Else what nobody uses would be part of every key."""
-    (chosen,) = choose_objectives([settings])
+    chosen = choose(settings, settings.modules())
     own = {chosen.module, *chosen.more}
     known = CODE.modules("threedrs_components.training.loop:train", tuple(own))
     kinds = {kind.__module__ for kind in OBJECTIVES.values()}

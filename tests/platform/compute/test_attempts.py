@@ -145,6 +145,18 @@ def test_damaged_inputs_are_named(store: LocalStore, tmp_path: Path) -> None:
     assert "input bad: artifact" in report.message and "input gone: artifact" in report.message
 
 
+def test_sound_inputs_beside_a_damaged_one_are_let_go(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = store.publish(make_folder(tmp_path / "good", {"a": "1"})).digest
+    held = [good]
+    opened = LocalStore(store.root)
+    monkeypatch.setattr(opened, "release", held.remove)
+    monkeypatch.setattr(attempts, "_open_store", lambda address: opened)
+    report = run(store, "noop", inputs={"good": good, "gone": "0" * 64})
+    assert report.bad_inputs == ("gone",) and held == []
+
+
 def test_scratch_survives_a_failed_attempt(store: LocalStore) -> None:
     first = run(store, "resumable")
     assert first.failure is FailureClass.INFRA

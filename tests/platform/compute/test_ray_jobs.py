@@ -42,20 +42,21 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
 
 def test_a_run_has_one_job_at_a_time(client: FakeClient) -> None:
     jobs = RayJobs("head:6379")
-    assert jobs.supervise("grid-1", ["resume", "grid-1"], {}) == "threedrs-grid-1"
-    assert jobs.supervise("grid-1", ["resume", "grid-1"], {}) == "threedrs-grid-1"
+    assert jobs.supervise("grid-1", ["resume", "grid-1"], (), {}) == "threedrs-grid-1"
+    assert jobs.supervise("grid-1", ["resume", "grid-1"], (), {}) == "threedrs-grid-1"
     assert len(client.asked) == 1 and jobs.ended("threedrs-grid-1") is None
     client.jobs["threedrs-grid-1"] = "FAILED"
     assert jobs.ended("threedrs-grid-1") == "one\ntwo"
-    assert jobs.supervise("grid-1", ["resume", "grid-1"], {}) == "threedrs-grid-1-2"
+    assert jobs.supervise("grid-1", ["resume", "grid-1"], (), {}) == "threedrs-grid-1-2"
 
 
 def test_a_job_brings_its_code_along(client: FakeClient) -> None:
-    RayJobs("head:6379").supervise("grid-1", ["resume", "grid 1"], {"A": "b"})
+    packages = ("threedrs_platform", "threedrs_components")
+    RayJobs("head:6379").supervise("grid-1", ["resume", "grid 1"], packages, {"A": "b"})
     (asked,) = client.asked
     assert asked["entrypoint"].endswith("resume 'grid 1'")
     modules = asked["runtime_env"]["py_modules"]
-    assert [each.rpartition("/")[2] for each in modules] == list(ray_jobs.PACKAGES)
+    assert [each.rpartition("/")[2] for each in modules] == list(packages)
     assert asked["runtime_env"]["env_vars"] == {"A": "b"}
 
 
@@ -68,7 +69,12 @@ def test_a_cluster_without_a_job_server_says_how_to_get_one(
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql+psycopg://me:secret@db/runs", "postgresql://db/runs?password=secret"]
+    "url",
+    [
+        "postgresql+psycopg://me:secret@db/runs",
+        "postgresql+psycopg://me:a/secret@db/runs",
+        "postgresql://db/runs?password=secret",
+    ],
 )
 def test_no_password_is_passed_on(url: str) -> None:
     with pytest.raises(ConfigError, match="THREEDRS_DATABASE_URL: holds a password") as told:

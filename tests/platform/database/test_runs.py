@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.owners import this_owner
 from threedrs_platform.database.runs import Runs, Submission
 from threedrs_platform.database.step_rows import StepEntry
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError, ConflictError
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.states import RunState, StepState

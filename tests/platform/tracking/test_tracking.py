@@ -19,7 +19,7 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from sqlalchemy import Connection, text
 
 from threedrs_platform.compute.recorder import CurvePoint
-from threedrs_platform.database.connection import Database, open_database, sqlite_url
+from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import post
 from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.database.outbox import (
@@ -33,6 +33,7 @@ from threedrs_platform.database.outbox import (
 )
 from threedrs_platform.database.results import Results
 from threedrs_platform.database.studies import open_storage, prepare_storage, study_names
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import DataError
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.databases import database_kinds, fresh_database

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from threedrs_platform import diagnosis
 from threedrs_platform.database import schema
-from threedrs_platform.database.connection import sqlite_url
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 from threedrs_platform.workspace import find_workspace

@@ -15,10 +15,11 @@ import pytest
 from sqlalchemy import update
 
 from threedrs_platform.database import schema
-from threedrs_platform.database.connection import open_database, sqlite_url
+from threedrs_platform.database.connection import open_database
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.measurements import RunResults
 from threedrs_platform.database.owners import this_owner
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import Values, fake_results

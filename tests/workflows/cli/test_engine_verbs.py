@@ -169,7 +169,8 @@ def test_a_run_that_somebody_works_on_is_not_resumed(desk: Desk) -> None:
 def test_cancelling_an_abandoned_run_puts_it_to_rest(desk: Desk) -> None:
     with desk.workspace() as workspace:
         plan = submission.plan_cells(workspace, chains(2, 2))
-        submission.record(workspace, Submission("demo", "", "", {}), plan)
+        run_id = submission.record(workspace, Submission("demo", "", "", {}), plan)
+        workspace.runs.start(run_id, "elsewhere|1|x|y", -1.0)  # and was never seen again
         assert desk.type("cancel") == 0
         run = workspace.runs.get("last")
         assert run.state is RunState.CANCELLED

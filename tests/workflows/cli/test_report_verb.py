@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from threedrs_platform.database.connection import open_database, sqlite_url
+from threedrs_platform.database.connection import open_database
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.tracking.delivery import attach_folder, local_target

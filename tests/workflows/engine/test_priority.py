@@ -3,6 +3,7 @@
 import threading
 
 from threedrs_platform.compute.in_process import InProcessCompute
+from threedrs_platform.database.priorities import kinds_ahead
 from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
@@ -20,7 +21,8 @@ def test_a_run_gives_way_in_kinds_that_a_more_urgent_run_has_ready(engine: Engin
     steps = {"train": fake_step("noop", {"n": 2}, kind="train"), "other": fake_step("measure")}
     plain = engine.look([fake_cell("plain", steps)])
     second = record(engine.workspace, Submission("plain", "", "", {}), plain)
-    assert runs.kinds_ahead(second) == {"train"} and runs.kinds_ahead(first) == set()
+    database = engine.workspace.database
+    assert kinds_ahead(database, second) == {"train"} and kinds_ahead(database, first) == set()
     supervisor = Supervisor(
         engine.workspace, InProcessCompute(1), SupervisorOptions(poll_s=0.02), engine.told
     )

@@ -14,6 +14,7 @@ from threedrs_platform.errors import ConflictError
 from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import Cell, Resources
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
+from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.worker import Share, Worker
@@ -192,3 +193,29 @@ def test_after_too_many_failures_nothing_new_starts(engine: Engine) -> None:
     assert len(engine.attempts()) == 1
     assert engine.resume() is RunState.PARTIAL
     assert engine.row("measure").state is StepState.SUCCEEDED
+
+
+def test_a_run_that_is_over_is_told_how_it_ended_and_not_why_it_would_have_rested(
+    engine: Engine,
+) -> None:
+    bad = fake_cell("bad", {"only": fake_step("fail", {"error": "data"})})
+    assert engine.submit([bad], max_failures=1) is RunState.FAILED
+    last = fake_cell("last", {"only": fake_step("crawl", {"seconds": 0.5})})
+    pause = threading.Timer(0.2, lambda: engine.workspace.runs.pause(engine.run_id, True))
+    engine.plan = engine.look([last])
+    engine.run_id = record(engine.workspace, Submission("demo", "demo.yaml", "", {}), engine.plan)
+    pause.start()
+    assert engine.work(engine.plan) is RunState.SUCCEEDED
+
+
+def test_a_worker_without_budget_leaves_the_others_their_work(engine: Engine) -> None:
+    big = fake_step("crawl", {"seconds": 9}, Resources(gpus=1), kind="big")
+    recorded(engine, [fake_cell("cell", {"big": big, "small": fake_step("noop", kind="small")})])
+    made = worker(engine, "big")
+    made.budget = Budget(0.001, {"big": 9.0})
+    assert work(engine, made) is RunState.RUNNING
+    assert engine.workspace.runs.get(engine.run_id).state is RunState.RUNNING
+    assert work(engine, worker(engine, "small")) is RunState.RUNNING
+    again = worker(engine, "big")
+    again.budget = Budget(0.001, {"big": 9.0})
+    assert work(engine, again) is RunState.PAUSED

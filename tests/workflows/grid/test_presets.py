@@ -18,7 +18,7 @@ from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.presets import load_preset
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 
 GRIDS = Path(__file__).resolve().parents[3] / "workflows" / "grids"
 README = Path(__file__).resolve().parents[3] / "workflows" / "README.md"

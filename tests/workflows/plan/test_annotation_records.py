@@ -13,7 +13,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.recipes import sha256_file
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.annotation_records import annotated_scenes
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 
 QUESTION = {"question_id": "0", "question": "What is it?", "answers": ["a chair"]}
 

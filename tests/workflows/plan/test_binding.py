@@ -10,7 +10,7 @@ from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.grid.slurm_section import SlurmSettings
-from threedrs_workflows.plan.binding import bind_cells, with_resources
+from threedrs_workflows.plan.binding import WithResources, bind_cells
 
 GRID = """
 version: 1
@@ -46,7 +46,7 @@ def test_resources_reach_the_steps_that_others_read_from() -> None:
 def test_shared_steps_stay_shared() -> None:
     scenes = StepSpec("scenes", "m:f", {})
     read = StepSpec("prepare", "m:f", {}, {"scenes": scenes})
-    steps = with_resources({"a": scenes, "b": read}, {"scenes": StepResources(gpus=1)})
+    steps = WithResources({"scenes": StepResources(gpus=1)}).steps({"a": scenes, "b": read})
     assert steps["a"].resources.gpus == 1
     assert steps["b"].inputs["scenes"] is steps["a"]
     assert steps["b"].resources == Resources()
@@ -54,8 +54,8 @@ def test_shared_steps_stay_shared() -> None:
 
 def test_a_step_with_a_gpu_is_another_step_and_is_told_to_use_it() -> None:
     read = StepSpec("probe", "m:run", {})
-    given = with_resources({"probe": read}, {"probe": StepResources(gpus=1)})["probe"]
-    kept = with_resources({"probe": read}, {"probe": StepResources(cpus=2)})["probe"]
+    given = WithResources({"probe": StepResources(gpus=1)}).steps({"probe": read})["probe"]
+    kept = WithResources({"probe": StepResources(cpus=2)}).steps({"probe": read})["probe"]
     assert given.numerics != read.numerics and given.settings["gpus"] == 1
     assert kept.numerics == read.numerics
 
@@ -63,7 +63,7 @@ def test_a_step_with_a_gpu_is_another_step_and_is_told_to_use_it() -> None:
 def test_a_worker_group_shares_what_the_grid_gives_its_step() -> None:
     train = StepSpec("finetune", "m:run", {}, resources=Resources(cpus=8, workers=8))
     named = StepResources(gpus=8, memory_gib=64)
-    step = with_resources({"finetune": train}, {"finetune": named})["finetune"]
+    step = WithResources({"finetune": named}).steps({"finetune": train})["finetune"]
     assert step.resources == Resources(cpus=8, gpus=8, memory_gib=64, workers=8)
     assert step.settings == {"gpus": 8, "cpus": 8, "memory_gib": 64}
 
@@ -72,7 +72,7 @@ def test_what_slurm_is_asked_for_changes_nothing_of_a_step() -> None:
     train = StepSpec("finetune", "m:run", {})
     plain = StepResources(gpus=8)
     on_slurm = StepResources(gpus=8, slurm=SlurmSettings(partition="gpu"))
-    steps = [with_resources({"it": train}, {"finetune": each}) for each in (plain, on_slurm)]
+    steps = [WithResources({"finetune": each}).steps({"it": train}) for each in (plain, on_slurm)]
     assert steps[0] == steps[1]
 
 
@@ -81,7 +81,7 @@ def test_a_rehearsal_without_gpus_never_passes_for_the_real_run(
 ) -> None:
     def numerics() -> str:
         train = StepSpec("finetune", "m:run", {})
-        return with_resources({"a": train}, {"finetune": StepResources(gpus=1)})["a"].numerics
+        return WithResources({"finetune": StepResources(gpus=1)}).steps({"a": train})["a"].numerics
 
     real = numerics()
     monkeypatch.setenv(FAKE_GPUS, "8")

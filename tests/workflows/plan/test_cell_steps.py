@@ -15,7 +15,7 @@ from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan import benchmark_params
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 
 TREE: dict[str, Any] = {
     "scenes": {"kind": "micro"},

@@ -6,7 +6,7 @@ from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.plan.binding import bind_cells
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 
 GRID = """
 version: 1

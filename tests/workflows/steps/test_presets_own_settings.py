@@ -24,7 +24,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.one_cell import OneCell
 
 STEPS = 3

@@ -18,7 +18,7 @@ from threedrs_platform.config.tree import put_in
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.one_cell import OneCell
 
 FRAMES = 2

@@ -15,7 +15,7 @@ from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
-from threedrs_components.objectives.registry import ObjectivesConfig, choose_objectives
+from threedrs_components.objectives.registry import ObjectivesConfig
 from threedrs_components.pretraining.student_config import MicroPretrainingConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
@@ -110,7 +110,7 @@ def finetune_params(**training: Any) -> FinetuneParams:
     config = ObjectivesConfig.model_validate({"correspondence": {"weight": 0.1}})
     return FinetuneParams(
         student=STUDENT,
-        objectives=choose_objectives(config.active(has_teacher=False)),
+        objectives=tuple(choose(each, each.modules()) for each in config.active(has_teacher=False)),
         training=TrainingConfig(
             steps=4, scenes_per_step=2, questions_per_scene=5, log_every=2, **training
         ),

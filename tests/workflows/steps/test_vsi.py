@@ -31,7 +31,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.store.features import FeatureFolder
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.one_cell import OneCell
 
 SMALL: dict[str, Any] = {

@@ -27,6 +27,7 @@ from threedrs_workflows.engine.display import open_display
 from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
+from threedrs_workflows.own_command import PACKAGES, own_command
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.reports.kept_table import table_text
 from threedrs_workflows.tracking.tracker import start_tracker
@@ -139,7 +140,7 @@ def leave_to_cluster(
     words += ["--jobs", str(args.jobs)] if args.jobs else []
     words += ["--fail-fast"] if args.fail_fast else []
     words += ["--max-failures", str(args.max_failures)] if args.max_failures else []
-    job = jobs.supervise(run_id, words, _environment_of_job(args))
+    job = jobs.supervise(run_id, own_command(*words), PACKAGES, _environment_of_job(args))
     end = time.monotonic() + JOB_BEGINS_S
     while not (row := workspace.runs.get(run_id)).has_live_owner and time.monotonic() < end:
         if (last_words := jobs.ended(job)) is not None:

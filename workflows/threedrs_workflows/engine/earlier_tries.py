@@ -6,7 +6,7 @@ import time
 from functools import cached_property
 
 from threedrs_platform.database.step_rows import StepRow
-from threedrs_platform.database.tries import failed_tries
+from threedrs_platform.database.tries import failed_tries, opened_at
 from threedrs_platform.states import FailureClass
 from threedrs_workflows.engine.run_context import RunContext
 from threedrs_workflows.plan.plan import PlannedStep
@@ -20,7 +20,7 @@ class EarlierTries:
 
     @cached_property
     def _since(self) -> float:
-        return self._run.workspace.runs.opened_at(self._run.run_id)
+        return opened_at(self._run.workspace.database, self._run.run_id)
 
     def must_wait(self, step: PlannedStep, row: StepRow) -> bool:
         """Whether a step that could start has to wait first, by what the journal tells of it."""

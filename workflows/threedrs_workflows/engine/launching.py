@@ -31,7 +31,19 @@ class StepLauncher:
         self._earlier = EarlierTries(context)
         self._claimed: list[Attempt] = []
         """Attempts that wait for the transaction with their claims to end."""
+        self._asked: dict[str, str] = {}
+        """Step key -> artifact that it could take over, whose health nobody has looked at."""
+        self._health: dict[str, Health] = {}
+        """By artifact; each answer is used once."""
         self._counted = self._wants = 0
+
+    def look(self) -> None:
+        """Ask the store what the last turn wanted to know.
+
+        Outside of any transaction: a store that is silent for minutes must not keep the database.
+        """
+        store, asked, self._asked = self._run.workspace.store, self._asked, {}
+        self._health |= {digest: store.stat_check(digest) for digest in asked.values()}
 
     def startable(self) -> list[str]:
         """The next ready steps that there is room and budget for; each launch takes of both."""
@@ -48,7 +60,7 @@ class StepLauncher:
             wanted = step.spec.resources
             if not self._purse.allows(step, self._run.attempts.values(), chosen):
                 continue  # asked of every step: the purse remembers those that it holds back
-            if not_before > now or wanted in refused:
+            if not_before > now or wanted in refused or key in self._asked:
                 continue
             if not self._has_room(wanted, resources):
                 refused.add(wanted)
@@ -72,9 +84,15 @@ class StepLauncher:
                 step, content = self._run.schedule.steps[key], contents[key]
                 self._decide(step, rows[key], content, twins.get(content))
 
+    @property
+    def has_more(self) -> bool:
+        """Whether the next turn can begin at once."""
+        return bool(self._asked or self.startable())
+
     def forget(self) -> None:
-        """Drop the claims of a turn that did not happen."""
+        """Drop the claims and questions of a turn that did not happen."""
         self._claimed.clear()
+        self._asked.clear()
 
     def follow(self, keys: Sequence[str]) -> bool:
         """Take over what others did with ready steps that are not for here; whether that is news.
@@ -127,7 +145,10 @@ class StepLauncher:
     def _take_result(self, step: PlannedStep, row: StepRow) -> None:
         """Use the result that another supervisor or an earlier run committed for this very step."""
         assert row.output_digest is not None
-        if self._run.workspace.store.stat_check(row.output_digest) is not Health.OK:
+        health = self._known_health(step, row.output_digest)
+        if health is None:
+            return
+        if health is not Health.OK:
             why = "artifact missing or corrupt"
             self._run.workspace.journal.invalidate(self._run.run_id, step.key, why)
             return
@@ -136,11 +157,25 @@ class StepLauncher:
         self._run.workspace.runs.finish_cells(self._run.run_id, finishing, StepState.SUCCEEDED)
         self._run.tell(step, "reused")
 
+    def _known_health(self, step: PlannedStep, digest: str) -> Health | None:
+        """An artifact's health; None if it has to be asked for first, before the next turn."""
+        health = self._health.pop(digest, None)
+        if health is None:
+            self._asked[step.key] = digest
+        return health
+
     def _adopt(self, step: PlannedStep, twin: StepRow) -> bool:
-        """Use the result of a twin: a step that did the same work under another recipe."""
+        """Use the result of a twin: a step that did the same work under another recipe.
+
+        Returns:
+            Whether the step is seen to, so that it is not claimed now.
+        """
         digest, schedule = twin.output_digest, self._run.schedule
-        if digest is None or self._run.workspace.store.stat_check(digest) is not Health.OK:
+        if digest is None:
             return False
+        health = self._known_health(step, digest)
+        if health is not Health.OK:
+            return health is None  # then the next turn decides
         adopted = self._run.workspace.journal.adopt(
             self._run.run_id,
             step.key,

@@ -175,6 +175,23 @@ class RunContext:
         """Leave a step to the supervisor that has it, and look at it now and then."""
         self.schedule.set(key, Phase.ELSEWHERE)
 
+    def look_for_others(self) -> None:
+        """See which of the steps that others have are done or given up: they are decided anew."""
+        schedule = self.schedule
+        elsewhere = [key for key in schedule.steps if schedule.phase(key) is Phase.ELSEWHERE]
+        for key, row in self.workspace.journal.rows(elsewhere).items():
+            if row.state is not StepState.RUNNING or row.is_abandoned:
+                schedule.set(key, Phase.READY)
+
+    def heed_cancellations(self) -> None:
+        """Give up the run or those of its cells that somebody wants cancelled."""
+        whole, cells = self.workspace.runs.cancelled(self.run_id)
+        if whole:
+            self.feed.close()
+        if whole or cells:
+            chosen = list(self.schedule.cells) if whole else sorted(cells, key=lambda c: c.cell_id)
+            self.turn(partial(self.drop, chosen, "cancelled", StepState.CANCELLED))
+
     def fail(self, step: PlannedStep, failure: str, message: str) -> None:
         """A step is lost for this run: its users are blocked, its cells have failed."""
         blocked, ended = self.schedule.failed(step.key)

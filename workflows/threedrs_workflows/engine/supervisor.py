@@ -18,6 +18,7 @@ from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
 from threedrs_platform.compute.in_process import Compute, Handle
+from threedrs_platform.database.priorities import kinds_ahead
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.database.turns import PATIENCE_S, STOP_PATIENCE_S
 from threedrs_platform.errors import StorageError
@@ -33,7 +34,7 @@ from threedrs_workflows.engine.outages import Outages
 from threedrs_workflows.engine.outcomes import OutcomeHandler
 from threedrs_workflows.engine.retries import RetryPolicy
 from threedrs_workflows.engine.run_context import RunContext, ScratchCleaner, SupervisorOptions
-from threedrs_workflows.engine.schedule import Phase, Schedule
+from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.plan.plan import Plan
 
 
@@ -168,13 +169,14 @@ class RunLoop:
         self._ended += self._outages.wait()
         if time.monotonic() >= self._next_look:
             self._look_around()
+        self._launcher.look()
         if self._ended or self._launcher.startable():
             run.turn(self._handle_and_start)
             self._ended.clear()
             self._launcher.submit()  # only now: nothing may run without a claim that is committed
         self._outcomes.check_storage()
         if not run.attempts and not self._ending.is_reached:
-            self._stop.wait(0 if self._launcher.startable() else run.options.poll_s)
+            self._stop.wait(0 if self._launcher.has_more else run.options.poll_s)
 
     def _handle_and_start(self) -> None:
         """The part of a turn that is one transaction."""
@@ -211,17 +213,9 @@ class RunLoop:
             if attempt.deadline is not None and time.monotonic() > attempt.deadline:
                 run.turn(partial(self._outcomes.time_out, attempt))
         run.comes_to_rest = run.failed_too_often or run.workspace.runs.is_paused(run.run_id)
-        run.gives_way_in = run.workspace.runs.kinds_ahead(run.run_id)
-        whole, cells = run.workspace.runs.cancelled(run.run_id)
-        if whole:
-            run.feed.close()
-        if whole or cells:
-            chosen = list(run.schedule.cells) if whole else sorted(cells, key=lambda c: c.cell_id)
-            run.turn(partial(run.drop, chosen, "cancelled", StepState.CANCELLED))
-        elsewhere = [k for k in run.schedule.steps if run.schedule.phase(k) is Phase.ELSEWHERE]
-        for key, row in run.workspace.journal.rows(elsewhere).items():
-            if row.state is not StepState.RUNNING or row.is_abandoned:
-                run.schedule.set(key, Phase.READY)
+        run.gives_way_in = kinds_ahead(run.workspace.database, run.run_id)
+        run.heed_cancellations()
+        run.look_for_others()
 
     def _end(self, state: RunState) -> None:
         """Stop what runs, give its claims back, and write the state of the run."""

@@ -72,31 +72,24 @@ class _Binder:
 
     def __init__(self, digests: FileDigests, written: Written) -> None:
         self._steps, self._written = StepMaker(digests, written), written
-        self._chosen: dict[tuple[tuple[str, StepResources], ...], _WithResources] = {}
+        self._chosen: dict[tuple[tuple[str, StepResources], ...], WithResources] = {}
 
     def cell(self, cell: GridCell, seed: int) -> Cell:
         """A cell under one seed, with its steps."""
         resources = tuple(cell.resources.items())
         if resources not in self._chosen:
-            self._chosen[resources] = _WithResources(cell.resources)
+            self._chosen[resources] = WithResources(cell.resources)
         steps = self._chosen[resources].steps(self._steps.steps(cell.experiment, seed))
         params = canonical_experiment(cell.experiment, self._written)
         return Cell(cell.cell_id, cell.name, seed, params, steps, cell.label)
 
 
-def with_resources(
-    steps: Mapping[str, StepSpec], resources: Mapping[str, StepResources]
-) -> dict[str, StepSpec]:
-    """Steps, and all that they read from, with the resources of their kind where some are named.
+class WithResources:
+    """Gives steps, and all that they read from, the resources of their kind, each step once.
 
     A step with a GPU gets another key: the same sums come out a little different there. A rehearsal
     on pretended GPUs has keys of its own.
     """
-    return _WithResources(resources).steps(steps)
-
-
-class _WithResources:
-    """Gives steps the resources of their kind, each step once."""
 
     def __init__(self, resources: Mapping[str, StepResources]) -> None:
         self._resources = resources

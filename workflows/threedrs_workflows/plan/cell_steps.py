@@ -31,15 +31,6 @@ from threedrs_workflows.steps.params.teacher import TeacherParams
 from threedrs_workflows.written import Written
 
 
-def cell_steps(experiment: Experiment, seed: int, digests: FileDigests) -> dict[str, StepSpec]:
-    """Steps of one cell and seed by role.
-
-    Raises:
-        ConfigError: a checkpoint or data folder that the experiment names is not there.
-    """
-    return StepMaker(digests).steps(experiment, seed)
-
-
 class StepMaker:
     """Makes the steps of many cells; those that cells share are made once."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_workflows.own_command import own_command
 from threedrs_workflows.slurm.groups import Group
 
 MOST_RETURNS = 50
@@ -110,10 +110,7 @@ def _directives(group: Group, place: Place, options: Sequence[str]) -> Iterator[
 def _command(group: Group, place: Place) -> list[str]:
     needs = group.needs
     idle = IDLE_GPU_S if needs.gpus else IDLE_CPU_S
-    return [
-        sys.executable,
-        "-c",
-        "import sys; from threedrs_workflows.cli import main; sys.exit(main())",
+    return own_command(
         "--workspace",
         str(place.workspace),
         "--ray",
@@ -123,4 +120,4 @@ def _command(group: Group, place: Place) -> list[str]:
         f"--kinds={','.join(group.kinds)}",
         f"--gpus={needs.gpus}",
         f"--max-idle={idle}",
-    ]
+    )

@@ -14,7 +14,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.store.manifest import make_manifest
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
-from threedrs_workflows.plan.cell_steps import cell_steps
+from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.one_cell import OneCell
 
 GRID = "version: 1\nname: bytes\nbase: {preset: micro}\n"
