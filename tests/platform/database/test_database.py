@@ -14,9 +14,9 @@ from threedrs_platform.database.connection import (
     now,
     open_database,
     open_read_only,
-    sqlite_url,
 )
 from threedrs_platform.database.engines import make_engine
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError, StorageError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 

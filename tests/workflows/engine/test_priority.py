@@ -23,6 +23,9 @@ def test_a_run_gives_way_in_kinds_that_a_more_urgent_run_has_ready(engine: Engin
     second = record(engine.workspace, Submission("plain", "", "", {}), plain)
     database = engine.workspace.database
     assert kinds_ahead(database, second) == {"train"} and kinds_ahead(database, first) == set()
+    runs.pause(first, True)
+    assert kinds_ahead(database, second) == set(), "it starts none itself"
+    runs.pause(first, False)
     supervisor = Supervisor(
         engine.workspace, InProcessCompute(1), SupervisorOptions(poll_s=0.02), engine.told
     )

@@ -1,7 +1,9 @@
 """What a supervisor does with success, failure, damage, cancellation and interruption."""
 
+import contextlib
 import os
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from threedrs_platform.identity.recipes import CodeDigest
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import Cell, Resources
+from threedrs_platform.store.artifacts import Health
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_platform.testing.store_contract import corrupt_file
 from threedrs_workflows.engine.outcomes import MAX_GIVEN_BACK
@@ -281,6 +284,27 @@ def test_a_damaged_artifact_is_made_again(engine: Engine) -> None:
     assert engine.submit(cutoff(1)) is RunState.SUCCEEDED
     assert engine.told.what("constant") == ["started", "done"]
     assert (engine.artifact("constant") / "out.txt").read_text() == "constant"
+
+
+def test_a_twin_is_looked_at_before_it_is_taken_over_and_never_within_a_turn(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may be silent for minutes, in which nobody could write to the database."""
+    engine.submit(cutoff(1))
+    asked: list[Health] = []
+
+    def look(digest: str) -> Health:
+        with contextlib.closing(
+            sqlite3.connect(engine.workspace.root / "results.db", timeout=0)
+        ) as other:
+            other.execute("BEGIN IMMEDIATE")  # fails while a turn has the lock
+        asked.append(Health.MISSING)
+        return asked[-1]
+
+    engine.plan = engine.look(cutoff(2))
+    monkeypatch.setattr(engine.workspace.store, "stat_check", look)
+    assert engine.submit_plan(engine.plan) is RunState.SUCCEEDED
+    assert asked and engine.told.what("measure") == ["started", "warning", "done"]
 
 
 def test_damage_between_plan_and_use_is_repaired(

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step, fans
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli import main, submit
+from threedrs_workflows.cli import main, slurm_runs, submit
 from threedrs_workflows.testing import slurm_stand_in
 
 GRID = Path(__file__).parents[3] / "ablations.yaml"
@@ -93,6 +94,25 @@ def test_without_slurm_that_is_told(
     monkeypatch.setenv("PATH", "/nowhere")
     assert on_slurm() == 75
     assert "sbatch is not here" in capsys.readouterr().err
+    with here() as workspace:
+        assert workspace.runs.recent() == [], "a run without jobs would be left"
+
+
+@pytest.mark.parametrize(("state", "are_cancelled"), [("partial", False), ("succeeded", True)])
+def test_jobs_of_a_run_that_rests_are_left_to_end_their_steps(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch, state: str, are_cancelled: bool
+) -> None:
+    bind(monkeypatch, [fake_cell("cell", {"endless": fake_step("crawl", {"seconds": 600})})])
+
+    def ended(watch: slurm_runs.RunWatch) -> bool:
+        watch.run = replace(watch.workspace.runs.get("last"), state=RunState(state))
+        return False
+
+    monkeypatch.setattr(slurm_runs.RunWatch, "goes_on", ended)
+    on_slurm()
+    states = {(job / "state").read_text() for job in slurm.iterdir()}
+    assert (states == {"CANCELLED"}) is are_cancelled
+    assert main(["cancel"]) == 0
 
 
 def test_flags_of_slurm_need_slurm(slurm: Path, capsys: pytest.CaptureFixture[str]) -> None:
