@@ -47,6 +47,8 @@ class Arena:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Also where these tests run under nohup, whose deafness a child would inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         self.processes.append(process)
         return process

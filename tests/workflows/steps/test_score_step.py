@@ -19,7 +19,7 @@ from threedrs_components.scenes.micro.write import write_world
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
 from threedrs_platform.steps import StepTask
-from threedrs_workflows.plan import cell_steps
+from threedrs_workflows.plan import benchmark_params
 from threedrs_workflows.plan.benchmark_params import samples_params, score_params
 from threedrs_workflows.steps import samples, score
 from threedrs_workflows.steps.params import StepParams
@@ -141,7 +141,7 @@ def test_an_empty_folder_of_predictions_is_refused(asked: Path, tmp_path: Path) 
 def test_scoring_says_that_meteor_is_left_out(
     asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell_steps, "installed_versions", lambda: {"pycocoevalcap": ABSENT})
+    monkeypatch.setattr(benchmark_params, "installed_versions", lambda: {"pycocoevalcap": ABSENT})
     config = CONFIG.model_copy(update={"meteor": "if_installed"})
     (tmp_path / "given").mkdir()
     samples = read_samples(asked / "evaluation.jsonl")
