@@ -54,6 +54,19 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class Vision:
+    """What a student's tower and projector make of S scenes, before anything is added."""
+
+    tokens: Tensor
+    """[S, F, P, P, C] projected and pooled"""
+    maps: tuple[Tensor, ...] = ()
+    """Each [S, F, P, P, C]: map k is added to the states of visual tokens behind LLM layer k + 1.
+    What happens to the tokens of a frame happens to its maps, or the frame is seen all the same."""
+    patches: Tensor | None = None
+    """[S, F, R, R, C] tokens before pooling, where object features are pooled from them"""
+
+
+@dataclass(frozen=True)
 class StudentOutput:
     """States of one pass over S prefixes and N question tokens."""
 
@@ -61,10 +74,8 @@ class StudentOutput:
     """[N, C] last hidden states of the question tokens"""
     hidden: dict[int, Tensor]
     """By layer, [S, F, P, P, C] at the visual tokens; -1 is after the final norm"""
-    vision: Tensor | None
-    """[S, F, P, P, C] projected tokens without position encoding; None for a blind student"""
-    patches: Tensor | None = None
-    """[S, F, R, R, C] the same before pooling, where object features are pooled from them"""
+    vision: Vision | None
+    """None for a blind student"""
 
 
 @dataclass

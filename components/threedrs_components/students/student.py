@@ -23,7 +23,13 @@ from threedrs_components.students.object_features import (
     pooled,
     released_weights,
 )
-from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
+from threedrs_components.students.passes import (
+    Frames,
+    Prefill,
+    Regions,
+    StudentOutput,
+    Vision,
+)
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
 from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
 from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout, restarting
@@ -117,6 +123,10 @@ class Student(nn.Module):
     def patches(self, images: Tensor) -> Tensor:
         """Projected tokens [B, R, R, C] before pooling of images [B, H, W, 3] uint8."""
 
+    def patches_and_maps(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same in one look, and maps [B, P, P, C] that the language model adds further on."""
+        return self.patches(images), ()
+
     @property
     @abstractmethod
     def image_size(self) -> int:
@@ -182,31 +192,57 @@ class Student(nn.Module):
         """Number format of the weights."""
         return self.grounding.no_object.dtype
 
-    def vision(self, images: Tensor) -> Tensor | None:
-        """Projected and pooled tokens [S, F, P, P, C] of frames [S, F, H, W, 3] uint8."""
-        return self._see(images)[0]
+    def vision(self, images: Tensor) -> Vision | None:
+        """What the tower makes of frames [S, F, H, W, 3] uint8; None for a blind student."""
+        if self.config.blind:
+            return None
+        if images.shape[2:4] != (self.image_size, self.image_size):
+            raise DataError(
+                f"the student reads frames of {self.image_size} x {self.image_size} pixels, the "
+                f"prepared ones have {images.shape[2]} x {images.shape[3]}; "
+                f"set prepare.image_size: {self.image_size} and prepare.grid: {self.grid}"
+            )
+        sizes = tuple(images.shape[:2])
+        patches, maps = self.patches_and_maps(images.flatten(0, 1))
+        return Vision(
+            tokens=_unflatten(self.pool(patches), 0, sizes),
+            maps=tuple(_unflatten(each, 0, sizes) for each in maps),
+            patches=None if self.config.patch_grid is None else _unflatten(patches, 0, sizes),
+        )
 
-    def prefix(self, frames: Frames, vision: Tensor | None) -> Tensor:
+    def prefix(self, frames: Frames, vision: Vision | None) -> Tensor:
         """Embeddings [S, V, C]: the header, then frame by frame as the markup says."""
         scenes = frames.images.shape[0]
         header = self._marks(self.tokenizer.header, (scenes,))
         if vision is None:
             return header
-        tokens = vision
-        if self.config.position_encoding:
-            encoding = self.sine(frames.coordinates, self.width)
-            # Coordinates are zero where there is no depth, and zero is a place like any other.
-            tokens = tokens + (encoding * (frames.counts > 0)[..., None]).to(tokens.dtype)
-        if frames.order is not None:
-            tokens = _reordered(tokens, frames.order)
+        tokens = in_order(self.placed(vision.tokens, frames), frames.order)
         return torch.cat([header.to(tokens.dtype), self._laid_out(tokens)], dim=1)
+
+    def placed(self, tokens: Tensor, frames: Frames) -> Tensor:
+        """Tokens [S, F, P, P, C] with what the student is told of where they are."""
+        if not self.config.position_encoding:
+            return tokens
+        encoding = self.sine(frames.coordinates, self.width)
+        # Coordinates are zero where there is no depth, and zero is a place like any other.
+        return tokens + (encoding * (frames.counts > 0)[..., None]).to(tokens.dtype)
+
+    def added_inside(self, frames: Frames, vision: Vision | None, length: int) -> dict[str, Any]:
+        """Further inputs of a language model that adds maps to the states of visual tokens.
+
+        Args:
+            frames: of S scenes.
+            vision: their tokens and maps.
+            length: tokens of the pass, the prefixes of the scenes first.
+        """
+        return {}
 
     def embed(self, ids: Tensor) -> Tensor:
         """Word embeddings [..., C] of ids [...]."""
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded
 
-    def embed_questions(self, ids: Tensor, regions: Regions, vision: Tensor | None) -> Tensor:
+    def embed_questions(self, ids: Tensor, regions: Regions, vision: Vision | None) -> Tensor:
         """Embeddings [N, C]; to each `<coord>` what is known of its region is added."""
         embedded = self.embed(ids)
         if len(regions.tokens) == 0 or (vision is None and not self.config.position_encoding):
@@ -214,7 +250,7 @@ class Student(nn.Module):
         # float32, in which what is added is rounded once, by the sum's format.
         pointed = torch.zeros(len(regions.tokens), self.width, device=self.device)
         if vision is not None and self.config.coord_input == "region":
-            pointed = pointed + _of_regions(regions, vision)
+            pointed = pointed + _of_regions(regions, vision.tokens)
         if self.config.position_encoding and not self.config.blind:
             pointed = pointed + self.sine(regions.boxes[:, :3], self.width)
         return embedded.index_add(0, regions.tokens, pointed.to(embedded.dtype))
@@ -236,7 +272,7 @@ class Student(nn.Module):
             regions: what `<coord>` tokens point at.
             layers: hidden states wanted at the visual tokens.
         """
-        vision, patches = self._see(frames.images)
+        vision = self.vision(frames.images)
         prefix = self.prefix(frames, vision)
         questions = self.embed_questions(ids, regions, vision)
         # Under autocast the projector narrows the prefix; words come from the table as they are.
@@ -247,6 +283,7 @@ class Student(nn.Module):
             layers,
             position_ids=_batched(positions).to(self.device),
             packing=layout.packing(self.device),
+            **self.added_inside(frames, vision, flat.shape[1]),
         )
         cut = layout.scenes * layout.prefix
         hidden = {
@@ -254,7 +291,7 @@ class Student(nn.Module):
             for layer, states in outputs.items()
             if layer in layers and vision is not None
         }
-        return StudentOutput(outputs[-1][0, cut:], hidden, vision, patches)
+        return StudentOutput(outputs[-1][0, cut:], hidden, vision)
 
     def prefill(self, frames: Frames, layers: Sequence[int] = (-1,)) -> Prefill:
         """Compute one scene's prefix and keep its keys and values.
@@ -263,7 +300,7 @@ class Student(nn.Module):
             frames: of one scene, S = 1.
             layers: hidden states wanted at the visual tokens.
         """
-        vision, patches = self._see(frames.images)
+        vision = self.vision(frames.images)
         prefix = self.prefix(frames, vision)
         positions = self.prefix_positions(frames.images.shape[1])
         cache = self.empty_cache()
@@ -273,13 +310,14 @@ class Student(nn.Module):
             position_ids=_batched(positions).to(self.device),
             past_key_values=cache,
             use_cache=True,
+            **self.added_inside(frames, vision, prefix.shape[1]),
         )
         hidden = {
             layer: self._visual_states(states, frames)
             for layer, states in outputs.items()
             if layer in layers and vision is not None
         }
-        output = StudentOutput(prefix.new_zeros(0, self.width), hidden, vision, patches)
+        output = StudentOutput(prefix.new_zeros(0, self.width), hidden, vision)
         return Prefill(cache, prefix.shape[1], int(positions.max()) + 1, output)
 
     @torch.no_grad()
@@ -377,11 +415,11 @@ class Student(nn.Module):
             sizes = (*weights.shape[:2], self.width)
             return torch.zeros(sizes, device=self.device, dtype=self.dtype)
         branch = self.config.object_features
-        cells, seen, seen_weights = weights, output.vision, weights
+        cells, seen, seen_weights = weights, output.vision.tokens, weights
         if self.config.object_membership == "released":
             cells = released_weights(weights, EIGHTH_OF_CELL)
-            if output.patches is not None:
-                seen, seen_weights = output.patches, self._patch_weights(patch_weights)
+            if output.vision.patches is not None:
+                seen, seen_weights = output.vision.patches, self._patch_weights(patch_weights)
             seen_weights = released_weights(seen_weights, HALF_OF_PATCH)
         return object_features(
             pooled(cells, output.hidden[-1]) if branch in ("llm", "both") else None,
@@ -396,21 +434,6 @@ class Student(nn.Module):
                 f"{self.image_size // self.patch_size}, or student object_membership: share"
             )
         return patch_weights
-
-    def _see(self, images: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Pooled tokens [S, F, P, P, C], and those before pooling if something reads them."""
-        if self.config.blind:
-            return None, None
-        if images.shape[2:4] != (self.image_size, self.image_size):
-            raise DataError(
-                f"the student reads frames of {self.image_size} x {self.image_size} pixels, the "
-                f"prepared ones have {images.shape[2]} x {images.shape[3]}; "
-                f"set prepare.image_size: {self.image_size} and prepare.grid: {self.grid}"
-            )
-        patches = self.patches(images.flatten(0, 1))
-        tokens = _unflatten(self.pool(patches), 0, tuple(images.shape[:2]))
-        kept = self.config.patch_grid is not None
-        return tokens, _unflatten(patches, 0, tuple(images.shape[:2])) if kept else None
 
     def _laid_out(self, tokens: Tensor) -> Tensor:
         """Visual tokens [S, F, P, P, C] as they follow the header, [S, n, C]."""
@@ -442,7 +465,7 @@ class Student(nn.Module):
         # A row is as long as its tokens, or one longer: the newline.
         states = _unflatten(by_frame, 2, (side, -1))[:, :, :, :side]
         # The argsort of an order undoes it.
-        return states if frames.order is None else _reordered(states, frames.order.argsort(1))
+        return states if frames.order is None else in_order(states, frames.order.argsort(1))
 
     def _marks(self, ids: Sequence[int], sizes: tuple[int, ...]) -> Tensor:
         """Embeddings [*sizes, n, C] of n markup tokens."""
@@ -464,15 +487,17 @@ class Student(nn.Module):
         return {**states, -1: output.last_hidden_state}
 
 
-def _of_regions(regions: Regions, vision: Tensor) -> Tensor:
+def _of_regions(regions: Regions, tokens: Tensor) -> Tensor:
     """[R, C] means of visual tokens [S, F, P, P, C]; regions come scene by scene."""
-    weights = [regions.weights[regions.scenes == scene] for scene in range(len(vision))]
-    found = [pooled(each[None], vision[[scene]])[0] for scene, each in enumerate(weights)]
+    weights = [regions.weights[regions.scenes == scene] for scene in range(len(tokens))]
+    found = [pooled(each[None], tokens[[scene]])[0] for scene, each in enumerate(weights)]
     return torch.cat(found)
 
 
-def _reordered(frames: Tensor, order: Tensor) -> Tensor:
-    """[S, F, ...] with the frames of each scene in the order [S, F]."""
+def in_order(frames: Tensor, order: Tensor | None) -> Tensor:
+    """[S, F, ...] with the frames of each scene in the order [S, F], if there is one."""
+    if order is None:
+        return frames
     return frames[torch.arange(len(order), device=order.device)[:, None], order]
 
 

@@ -160,9 +160,9 @@ def test_every_candidate_has_a_feature_of_both_branches(student: Student) -> Non
     both = student.object_features(batch.candidate_weights, batch.candidate_boxes, output)
     assert both.shape == (1, 3, student.width)
     states, seen = output.hidden[-1], output.vision
-    assert seen is not None and seen.shape == states.shape
+    assert seen is not None and seen.tokens.shape == states.shape
     weights = batch.candidate_weights[0, 1] / batch.candidate_weights[0, 1].sum()
-    pooled = (weights[..., None] * (states[0] + seen[0])).sum((0, 1, 2))
+    pooled = (weights[..., None] * (states[0] + seen.tokens[0])).sum((0, 1, 2))
     expected = (pooled + student.sine(batch.candidate_boxes[0, 1, :3], student.width)) / 2
     torch.testing.assert_close(both[0, 1], expected, rtol=1e-4, atol=1e-5)
 
