@@ -6,6 +6,9 @@ import threading
 
 from starlette.requests import Request
 
+from threedrs_components.report.comparison import Family
+from threedrs_components.report.document import run_family
+from threedrs_dashboards.choices import GridChoice
 from threedrs_platform.database.connection import Database, open_read_only
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.results import Results
@@ -13,6 +16,8 @@ from threedrs_platform.database.urls import file_url
 from threedrs_platform.errors import StorageError
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.workspace import Workspace
+
+KEPT_FAMILIES = 8
 
 
 class Store:
@@ -22,6 +27,7 @@ class Store:
         self.workspace = workspace
         self._database: Database | None = None
         self._opening = threading.Lock()
+        self._families: dict[tuple[str, str | None, int], Family] = {}
 
     @property
     def database(self) -> Database:
@@ -61,6 +67,21 @@ class Store:
             ConfigError: there is no such run.
         """
         return self.results.find_run(wanted or None)
+
+    def family(self, run_id: str, choice: GridChoice, baseline: str | None) -> Family:
+        """The tests of a run against a cell, kept until more is measured."""
+        results = self.results.run_results(run_id)
+        measured = sum(len(cell.measurements) for cell in results.cells)
+        key = (run_id, baseline, measured)
+        found = self._families.get(key)
+        if found is None:
+            totals = self.results.scene_totals(results)
+            found = run_family(results, totals, choice.metrics, baseline)
+            with self._opening:
+                while len(self._families) >= KEPT_FAMILIES:
+                    self._families.pop(next(iter(self._families)))
+                self._families[key] = found
+        return found
 
     def close(self) -> None:
         """Close what was opened."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from statistics import NormalDist
 
 _TINY = 1e-300
 _PRECISION = 1e-15
@@ -19,7 +20,12 @@ def two_sided_p(t: float, degrees: float) -> float:
 
 @lru_cache(maxsize=512)
 def half_width(level: float, degrees: float) -> float:
-    """The t between whose negative and itself lies `level` of the distribution."""
+    """The t between whose negative and itself lies `level` of the distribution.
+
+    Infinite degrees of freedom are those of the normal distribution.
+    """
+    if math.isinf(degrees):
+        return NormalDist().inv_cdf(0.5 + level / 2)
     low, high = 0.0, 1.0
     while two_sided_p(high, degrees) > 1 - level:
         low, high = high, 2 * high

@@ -1,16 +1,19 @@
-"""Paired differences between two cells: over seeds, and over scenes for these trained models.
+"""Paired differences between two cells: over seeds, over scenes, and over both together.
 
-The two answer different questions. Over seeds: would training again give this difference? Over
-scenes: do these trained models differ on scenes like these? Samples of one scene share its images,
-so scenes, not samples, are the units that are exchanged.
+Over seeds: would training again give this difference? Over scenes: do these trained models differ
+on scenes like these? Both together, which is what a reader wants to know: would training again, and
+asking in other scenes, give it? Samples of one scene share its images, so scenes, not samples, are
+the units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from threedrs_components.metrics.comparison import (
     ALPHA,
@@ -19,12 +22,19 @@ from threedrs_components.metrics.comparison import (
     holm,
     sign_flip_p,
 )
+from threedrs_components.metrics.crossed import LEAST_SEEDS, CrossedComparison, compare_crossed
 from threedrs_components.report.table import Entry, ResultTable
 from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
 NO_DIFFERENCE = "no significant difference"
+UNTESTED = "outside the run's tests"
+WHOLE_SHARE = 100.0
+"""What all samples together count in a metric that is a share: one of them can be in doubt."""
 RESAMPLES = 4000
 """Sign flips per test over scenes: p values down to 1/4001, enough after Holm over 80 metrics."""
+
+Key = tuple[str, str, str]
+"""First cell, second cell and metric of a difference."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +64,18 @@ class Difference:
     """None when the two share no seed."""
     over_scenes: OverScenes | None = None
     """None when there are no per-sample scores."""
+    both: CrossedComparison | None = None
+    """The difference with all its chance; None when the two share no seed."""
+    tests: int = 0
+    """Size of the family of tests that this one is of; 0: of none."""
     corrected: float | None = None
-    """p over seeds after Holm's correction across the metrics of this cell."""
+    """p over seeds and scenes after Holm's correction across the family."""
     corrected_scenes: float | None = None
     """p over scenes after the same correction."""
 
     @property
     def significant(self) -> bool:
-        """Whether the difference over seeds survives the correction."""
+        """Whether the difference over seeds and scenes survives the correction."""
         return self.corrected is not None and self.corrected < ALPHA
 
     @property
@@ -77,36 +91,83 @@ class Difference:
     @property
     def verdict(self) -> str:
         """What may be said, in words, from the data alone."""
-        if self.over_seeds is None:
+        if self.both is None:
             return "not comparable: no seed in common"
+        if not self.tests:
+            return UNTESTED
         if self.significant:
-            return "higher" if self.over_seeds.difference > 0 else "lower"
+            return "higher" if self.both.difference > 0 else "lower"
         if self.over_scenes is not None and self.significant_over_scenes:
             direction = "higher" if self.over_scenes.difference > 0 else "lower"
-            if self.over_seeds.n == 1:
-                return f"{direction} on these scenes; one seed, so no test over seeds"
-            return f"{direction} on these scenes; not significant over {self.over_seeds.n} seeds"
-        if self.over_seeds.n > 1:
+            return f"{direction} on these scenes; {self._about_seeds}"
+        if self.both.seeds >= LEAST_SEEDS:
             return NO_DIFFERENCE
         if self.over_scenes is not None:
-            return f"{NO_DIFFERENCE} on these scenes; one seed, so no test over seeds"
-        return "one seed: no test possible"
+            return f"{NO_DIFFERENCE} on these scenes; {self._about_seeds}"
+        return self._about_seeds
+
+    @property
+    def _about_seeds(self) -> str:
+        """Why seeds and scenes together show nothing."""
+        seeds = self.both.seeds if self.both else 0
+        if seeds >= LEAST_SEEDS:
+            return f"not significant over seeds ({seeds}) and scenes"
+        return f"{'one seed' if seeds == 1 else 'two seeds'} cannot show more"
+
+
+@dataclass(frozen=True)
+class Family:
+    """All tests of a run, fixed before anybody chooses what to look at."""
+
+    differences: Mapping[Key, Difference]
+    """Corrected across each other."""
+    metrics: tuple[str, ...]
+    """In which every cell is compared with the baseline."""
+
+    def __len__(self) -> int:
+        """Number of tests."""
+        return len(self.differences)
+
+
+def make_family(
+    table: ResultTable,
+    metrics: Sequence[str],
+    further: Iterable[Key],
+    totals: SceneTotals | None = None,
+) -> Family:
+    """Test every cell against the baseline in some metrics, and what else is claimed.
+
+    Args:
+        table: all cells of the run with all their metrics.
+        metrics: those that the grid reports.
+        further: comparisons behind claims; those that are there already count once.
+        totals: per-scene sums.
+    """
+    base = table.baseline
+    cells = [row.cell_id for row in table.rows if row.cell_id != base]
+    keys = [(base, cell_id, metric) for cell_id in cells for metric in metrics] if base else []
+    found = {key: compare_metric(table, *key, totals) for key in dict.fromkeys([*keys, *further])}
+    tested = {key: each for key, each in found.items() if each is not None}
+    corrected = correct(list(tested.values()))
+    return Family(dict(zip(tested, corrected, strict=True)), tuple(metrics))
 
 
 def compare_with_baseline(
-    table: ResultTable, totals: SceneTotals | None = None
+    table: ResultTable, family: Family, totals: SceneTotals | None = None
 ) -> dict[tuple[str, str], Difference]:
     """Every cell but the baseline against it: (cell id, metric) -> difference.
 
-    Holm's correction runs across the metrics of one cell.
+    What the family does not test is compared, but not judged.
     """
     if table.baseline is None:
         return {}
     differences: dict[tuple[str, str], Difference] = {}
     for row in table.rows:
-        if row.cell_id != table.baseline:
-            family = compare_cells(table, table.baseline, row.cell_id, totals)
-            differences |= {(row.cell_id, each.metric): each for each in family}
+        for column in table.columns if row.cell_id != table.baseline else ():
+            key = (table.baseline, row.cell_id, column.name)
+            each = family.differences.get(key) or compare_metric(table, *key, totals)
+            if each is not None:
+                differences[row.cell_id, column.name] = each
     return differences
 
 
@@ -125,17 +186,18 @@ def compare_metric(
     pair = table.row(first).entries[metric], table.row(second).entries[metric]
     if not (pair[0].values and pair[1].values):
         return None
-    scenes = _over_scenes({} if totals is None else totals, first, second, metric, _common(*pair))
-    return compare_entries(second, metric, *pair, scenes)
+    common = _common(*pair)
+    gaps = scene_gaps({} if totals is None else totals, first, second, metric, common)
+    return compare_entries(second, metric, *pair, gaps)
 
 
 def correct(family: Sequence[Difference]) -> list[Difference]:
     """Holm's correction of both tests across a family; untestable members do not count."""
-    over_seeds = _holm([each.over_seeds.p_t if each.over_seeds else None for each in family])
+    over_both = _holm([each.both.p if each.both else None for each in family])
     over_scenes = _holm([each.over_scenes.p if each.over_scenes else None for each in family])
     return [
-        replace(each, corrected=seeds, corrected_scenes=scenes)
-        for each, seeds, scenes in zip(family, over_seeds, over_scenes, strict=True)
+        replace(each, tests=len(family), corrected=both, corrected_scenes=scenes)
+        for each, both, scenes in zip(family, over_both, over_scenes, strict=True)
     ]
 
 
@@ -149,19 +211,75 @@ def _common(first: Entry, second: Entry) -> tuple[int, ...]:
 
 
 def compare_entries(
-    cell_id: str, metric: str, first: Entry, second: Entry, scenes: OverScenes | None = None
+    cell_id: str, metric: str, first: Entry, second: Entry, gaps: SceneGaps | None = None
 ) -> Difference:
-    """Second entry minus first over the seeds that both have, uncorrected."""
+    """Second entry minus first over the seeds that both have, uncorrected.
+
+    Args:
+        cell_id: of the second.
+        metric: of both.
+        first: values by seed.
+        second: values by seed.
+        gaps: the same difference scene by scene, where it is known.
+    """
     seeds = _common(first, second)
+    if not seeds:
+        return Difference(cell_id, metric, seeds, None)
     pairs = [first.values[seed] for seed in seeds], [second.values[seed] for seed in seeds]
-    over_seeds = compare_paired(*pairs) if seeds else None
-    return Difference(cell_id, metric, seeds, over_seeds, scenes)
+    by_seed: NDArray[np.float64] = np.subtract(pairs[1], pairs[0])[:, None]
+    by_scene = gaps.of_mean() if gaps else by_seed
+    if len(by_scene) != len(by_seed) or not np.allclose(by_scene.mean(1), by_seed[:, 0]):
+        # The metric is no mean over the samples that both cells have: only seeds tell its chance.
+        by_scene = by_seed
+    samples = max((*first.n, *second.n), default=0)
+    least = WHOLE_SHARE / samples if samples and first.unit == "%" else 0.0
+    scenes = gaps.exchanged() if gaps else None
+    whole = compare_crossed(by_scene, least)
+    return Difference(cell_id, metric, seeds, compare_paired(*pairs), scenes, whole)
 
 
-def _over_scenes(
+@dataclass(frozen=True)
+class SceneGaps:
+    """Differences of two cells scene by scene, over the scenes that both answered in full."""
+
+    sums: NDArray[np.float64]
+    """[seeds, scenes] of the differences of all samples of a scene."""
+    counts: NDArray[np.int64]
+    """[scenes] samples."""
+    seeds: tuple[int, ...]
+    left_out: int
+    """Scenes that only one of the cells answered in full."""
+
+    @property
+    def samples(self) -> int:
+        """In all scenes."""
+        return int(self.counts.sum())
+
+    def of_mean(self) -> NDArray[np.float64]:
+        """[seeds, scenes] whose mean is the mean over samples, and whose rows are its values by
+        seed: a scene counts by its samples, and differs by how far these are from the mean."""
+        mean = self.sums.sum() / (len(self.seeds) * self.samples)
+        away = self.sums - mean * self.counts
+        gaps: NDArray[np.float64] = mean + away * (len(self.counts) / self.samples)
+        return gaps
+
+    def exchanged(self) -> OverScenes:
+        """The test over scenes, for these trained models."""
+        by_scene = self.sums.sum(0)
+        return OverScenes(
+            difference=float(by_scene.sum() / (len(self.seeds) * self.samples)),
+            scenes=len(self.counts),
+            samples=self.samples,
+            seeds=self.seeds,
+            p=sign_flip_p(by_scene, resamples=RESAMPLES),
+            left_out=self.left_out,
+        )
+
+
+def scene_gaps(
     totals: SceneTotals, first: str, second: str, metric: str, seeds: Sequence[int]
-) -> OverScenes | None:
-    """Sum each scene's scores over the common seeds, then exchange the cells scene by scene."""
+) -> SceneGaps | None:
+    """Differences of two cells scene by scene; None without scores per sample of any scene."""
     used = tuple(
         seed
         for seed in seeds
@@ -171,20 +289,18 @@ def _over_scenes(
     if not pairs:
         return None
     every = set[str]().union(*(a.keys() | b.keys() for a, b in pairs))
-    complete = sorted(scene for scene in every if all(_alike(a, b, scene) for a, b in pairs))
+    complete = sorted(scene for scene in every if _answered(chain(*pairs), scene))
     if not complete:
         return None
-    gaps = np.array([sum(b[scene].total - a[scene].total for a, b in pairs) for scene in complete])
-    samples = sum(pairs[0][0][scene].count for scene in complete)
-    return OverScenes(
-        difference=float(gaps.sum() / sum(a[scene].count for a, _ in pairs for scene in complete)),
-        scenes=len(complete),
-        samples=samples,
+    return SceneGaps(
+        sums=np.array([[b[scene].total - a[scene].total for scene in complete] for a, b in pairs]),
+        counts=np.array([pairs[0][0][scene].count for scene in complete]),
         seeds=used,
-        p=sign_flip_p(gaps, resamples=RESAMPLES),
         left_out=len(every) - len(complete),
     )
 
 
-def _alike(first: Mapping[str, SceneTotal], second: Mapping[str, SceneTotal], scene: str) -> bool:
-    return scene in first and scene in second and first[scene].count == second[scene].count
+def _answered(cells: Iterable[Mapping[str, SceneTotal]], scene: str) -> bool:
+    """Whether all cells answered the same number of questions about a scene."""
+    counts = {each[scene].count if scene in each else 0 for each in cells}
+    return len(counts) == 1

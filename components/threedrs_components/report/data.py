@@ -14,7 +14,7 @@ from threedrs_components.report.table import Column, Entry, Row
 
 CSV_HEADER = (
     "cell_id", "cell", "metric", "unit", "mean", "sd", "seeds", "seeds_wanted", "n",
-    "chance", "majority", "difference", "ci_low", "ci_high", "p", "p_holm",
+    "chance", "majority", "difference", "ci_low", "ci_high", "p", "p_holm", "tests", "p_seeds",
     "p_scenes", "p_scenes_holm", "scenes", "verdict", "missing",
 )  # fmt: skip
 
@@ -32,14 +32,16 @@ def csv_rows(report: Report) -> Iterator[tuple[object, ...]]:
 
 
 def _csv_row(row: Row, column: Column, entry: Entry, each: Difference | None) -> tuple[object, ...]:
+    both = each.both if each else None
     pairs = each.over_seeds if each else None
     scenes = each.over_scenes if each else None
-    low, high = pairs.interval if pairs and pairs.interval else (None, None)
+    low, high = both.interval if both and both.interval else (None, None)
     return (
         row.cell_id, row.title, column.name, column.unit, entry.mean, entry.sd,
         len(entry.values), entry.wanted, "/".join(map(str, entry.n)),
-        column.chance, column.majority, pairs.difference if pairs else None, low, high,
-        pairs.p_t if pairs else None, each.corrected if each else None,
+        column.chance, column.majority, both.difference if both else None, low, high,
+        both.p if both else None, each.corrected if each else None, each.tests if each else None,
+        pairs.p_t if pairs else None,
         scenes.p if scenes else None, each.corrected_scenes if each else None,
         scenes.scenes if scenes else None, each.verdict if each else "",
         "; ".join(f"seed {seed}: {why}" for seed, why in entry.reasons.items()),
@@ -56,6 +58,7 @@ def report_json(report: Report) -> dict[str, Any]:
             "baseline": table.baseline,
             "metrics": [_column_json(column) for column in table.columns],
             "cells": [row_json(row) for row in table.rows],
+            "tests": {"count": len(report.family), "metrics": list(report.family.metrics)},
             "differences": [difference_json(each) for each in report.differences.values()],
             "quartiles": [_trend_json(trend) for trend in report.trends],
             "findings": [_finding_json(finding) for finding in report.findings],
@@ -98,12 +101,22 @@ def row_json(row: Row) -> dict[str, Any]:
 
 
 def difference_json(each: Difference) -> dict[str, Any]:
-    """One paired difference with both of its tests."""
-    pairs, scenes = each.over_seeds, each.over_scenes
+    """One paired difference with its tests: over both sources of chance, and over each alone."""
+    both, pairs, scenes = each.both, each.over_seeds, each.over_scenes
     return {
         "cell_id": each.cell_id,
         "metric": each.metric,
         "verdict": each.verdict,
+        "tests": each.tests,
+        "over_both": both
+        and {
+            "seeds": both.seeds,
+            "scenes": both.scenes,
+            "difference": both.difference,
+            "ci95": list(both.interval) if both.interval else None,
+            "p": both.p,
+            "p_holm": each.corrected,
+        },
         "over_seeds": pairs
         and {
             "seeds": list(each.seeds),
@@ -112,7 +125,6 @@ def difference_json(each: Difference) -> dict[str, Any]:
             "ci95": list(pairs.interval) if pairs.interval else None,
             "t": pairs.t,
             "p": pairs.p_t,
-            "p_holm": each.corrected,
         },
         "over_scenes": scenes
         and {

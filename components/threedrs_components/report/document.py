@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from threedrs_components.report.comparison import Difference, compare_with_baseline
-from threedrs_components.report.findings import Finding, find
+from threedrs_components.report.comparison import (
+    Difference,
+    Family,
+    compare_with_baseline,
+    make_family,
+)
+from threedrs_components.report.findings import Finding, claimed, find
 from threedrs_components.report.honesty import honesty_notes
 from threedrs_components.report.quartiles import Trend, quartile_trends
-from threedrs_components.report.table import ResultTable, result_table
+from threedrs_components.report.table import (
+    ResultTable,
+    arrange,
+    reported_metrics,
+    result_table,
+    select_metrics,
+)
 from threedrs_platform.database.measurements import RunResults, SceneTotals
 
 EVERY_METRIC = ("*",)
@@ -22,9 +33,28 @@ class Report:
     table: ResultTable
     differences: Mapping[tuple[str, str], Difference]
     """(cell id, metric) -> that cell minus the baseline."""
+    family: Family
+    """All tests of the run, whatever is shown of it."""
     trends: tuple[Trend, ...]
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+
+
+def run_family(
+    results: RunResults,
+    totals: SceneTotals | None,
+    reported: Sequence[str],
+    baseline: str | None = None,
+) -> Family:
+    """The tests of a run: a property of its grid and of the baseline, not of what is looked at."""
+    return _family(result_table(results, EVERY_METRIC, baseline), totals, reported)
+
+
+def _family(whole: ResultTable, totals: SceneTotals | None, reported: Sequence[str]) -> Family:
+    measured = [column.name for column in whole.columns]
+    wanted = [name for name in reported_metrics(measured, reported) if name in set(measured)]
+    claims = [key for key in claimed(whole).values() if key is not None]
+    return make_family(whole, wanted, claims, totals)
 
 
 def make_report(
@@ -32,23 +62,38 @@ def make_report(
     totals: SceneTotals | None = None,
     metrics: Sequence[str] = (),
     baseline: str | None = None,
+    *,
+    reported: Sequence[str] = (),
+    shown: RunResults | None = None,
 ) -> Report:
     """Put a report together.
 
     Args:
         results: what the run yielded.
         totals: per-scene sums of the per-sample scores, where there are any.
-        metrics: patterns of the metrics to show and to correct over, by default the headlines;
-            findings see all metrics.
+        metrics: patterns of the metrics to show, by default the reported ones.
         baseline: id, name or label of the cell that the others are compared with.
+        reported: patterns of the metrics that the grid reports, by default the headlines: what is
+            tested, whatever is shown. One that is not measured yet is a column of missing numbers.
+        shown: those cells of the run that are to be shown; by default all.
+
+    Raises:
+        ConfigError: one of `metrics` matches nothing, or no cell is the named baseline.
     """
-    shown = result_table(results, metrics, baseline)
     whole = result_table(results, EVERY_METRIC, baseline)
-    trends = quartile_trends(whole, {} if totals is None else totals)
+    family = _family(whole, totals, reported)
+    measured = results.metric_names()
+    names = select_metrics(measured, metrics) if metrics else reported_metrics(measured, reported)
+    cells = results if shown is None else shown
+    table = arrange(cells, names, whole.baseline)
+    everything = arrange(cells, measured, whole.baseline)
+    trends = quartile_trends(everything, {} if totals is None else totals)
+    seen = {row.cell_id for row in table.rows}
     return Report(
-        table=shown,
-        differences=compare_with_baseline(shown, totals),
+        table=table,
+        differences=compare_with_baseline(table, family, totals),
+        family=family,
         trends=tuple(trends),
-        findings=tuple(find(whole, trends, totals)),
-        notes=honesty_notes(whole),
+        findings=tuple(find(whole, trends, family, seen)),
+        notes=honesty_notes(everything),
     )

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from threedrs_components.metrics.comparison import ALPHA, holm
-from threedrs_components.report.comparison import (
-    Difference,
-    compare_metric,
-    correct,
-)
+from threedrs_components.report.comparison import Difference, Family, Key
 from threedrs_components.report.notation import interval, p_value, plain, signed
 from threedrs_components.report.quartiles import Trend
 from threedrs_components.report.roles import Role, assign_roles
 from threedrs_components.report.table import ResultTable, Row, is_headline
-from threedrs_platform.database.measurements import SceneTotals
 
 
 class Verdict(StrEnum):
@@ -30,7 +25,7 @@ class Verdict(StrEnum):
     NO_FALL = "no significant fall"
     DIFFERS = "differs"
     DIFFERS_HERE = "differs for these trained models, not shown over seeds"
-    UNTESTED = "not testable, one seed and no per-scene scores"
+    UNTESTED = "not testable, fewer than three seeds and no per-scene scores"
     NOT_MEASURED = "not measured"
 
 
@@ -116,41 +111,44 @@ CLAIMS = (
 )
 
 
-def find(
-    table: ResultTable, trends: Sequence[Trend] = (), totals: SceneTotals | None = None
-) -> list[Finding]:
-    """Judge every claim whose parts are in the run; p values corrected across these claims.
+def claimed(table: ResultTable) -> dict[Claim, Key | None]:
+    """What is to be tested for each claim whose parts are in the run; None: nothing can be.
 
-    A run that has measured nothing to compare yet makes no findings.
+    A run that has measured nothing to compare yet claims nothing.
     """
     if not any(is_headline(column.name) for column in table.columns):
-        return []
+        return {}
     roles = assign_roles(table)
-    present = [claim for claim in CLAIMS if claim.subject in roles and claim.reference in roles]
-    tests = [
-        _test(table, claim, roles[claim.subject], roles[claim.reference], totals)
-        for claim in present
-    ]
-    corrected = iter(correct([test for test in tests if test is not None]))
+    return {
+        claim: _test(table, claim, roles[claim.subject], roles[claim.reference])
+        for claim in CLAIMS
+        if claim.subject in roles and claim.reference in roles
+    }
+
+
+def find(
+    table: ResultTable, trends: Sequence[Trend], family: Family, shown: Container[str]
+) -> list[Finding]:
+    """Judge every claim between cells that are shown, by the tests of the run's family."""
     judged = [
-        _judge(table, claim, None if test is None else next(corrected))
-        for claim, test in zip(present, tests, strict=True)
+        _judge(table, claim, None if key is None else family.differences.get(key))
+        for claim, key in claimed(table).items()
+        if key is None or (key[0] in shown and key[1] in shown)
     ]
+    if not judged and not trends:
+        return []
     quartiles = judge_trends(trends)
     return judged if quartiles is None else [*judged, quartiles]
 
 
-def _test(
-    table: ResultTable, claim: Claim, subject: Row, reference: Row, totals: SceneTotals | None
-) -> Difference | None:
+def _test(table: ResultTable, claim: Claim, subject: Row, reference: Row) -> Key | None:
+    """The first metric that is wanted and that both cells have under one seed at least."""
     for pattern in claim.metrics:
         for column in table.columns:
             if fnmatchcase(column.name, pattern):
-                found = compare_metric(
-                    table, reference.cell_id, subject.cell_id, column.name, totals
-                )
-                if found is not None and found.over_seeds is not None:
-                    return found
+                pair = reference.entries[column.name], subject.entries[column.name]
+                if pair[0].values.keys() & pair[1].values.keys():
+                    return reference.cell_id, subject.cell_id, column.name
     return None
 
 
@@ -166,9 +164,9 @@ def _judge(table: ResultTable, claim: Claim, test: Difference | None) -> Finding
 
 
 def verdict_of(test: Difference) -> Verdict:
-    """Significance over seeds decides; over scenes only, it is said to hold for these models."""
-    if test.over_seeds is not None and test.significant:
-        rises = test.over_seeds.difference > 0
+    """Significance over seeds and scenes decides; over scenes only, it holds for these models."""
+    if test.both is not None and test.significant:
+        rises = test.both.difference > 0
         return Verdict.AGREES if rises else Verdict.DIFFERS
     if test.over_scenes is not None and test.significant_over_scenes:
         rises = test.over_scenes.difference > 0
@@ -179,13 +177,14 @@ def verdict_of(test: Difference) -> Verdict:
 
 def evidence_of(table: ResultTable, test: Difference) -> str:
     """Seeds, difference, intervals and tests in one clause."""
-    assert test.over_seeds is not None
+    assert test.both is not None
     unit = next(column.unit for column in table.columns if column.name == test.metric)
-    pairs = test.over_seeds
-    parts = [f"{test.metric}: {signed(pairs.difference, unit)} {interval(pairs.interval, unit)}"]
-    parts.append(f"{pairs.n} paired {'seed' if pairs.n == 1 else 'seeds'}")
+    whole = test.both
+    parts = [f"{test.metric}: {signed(whole.difference, unit)} {interval(whole.interval, unit)}"]
+    parts.append(f"{whole.seeds} paired {'seed' if whole.seeds == 1 else 'seeds'}")
     if test.corrected is not None:
-        parts.append(f"{p_value(test.corrected)} over seeds")
+        chance = "seeds and scenes" if whole.scenes else "seeds"
+        parts.append(f"{p_value(test.corrected)} over {chance}")
     if test.over_scenes is not None and test.corrected_scenes is not None:
         parts.append(f"{p_value(test.corrected_scenes)} over {test.over_scenes.scenes} scenes")
     return ", ".join(part.strip() for part in parts)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from threedrs_components.metrics.crossed import LEAST_SEEDS
 from threedrs_components.report.table import ResultTable
 from threedrs_components.report.traits import LAST, Traits, traits
 from threedrs_platform.database.measurements import flatten
@@ -199,8 +200,10 @@ def _about_seeds(table: ResultTable) -> list[str]:
         return []
     plural = "seed" if seeds == 1 else "seeds"
     consequence = (
-        "no spread and no test over seeds can be given"
+        "no spread can be given, and nothing is tested but over scenes"
         if seeds == 1
-        else "intervals over seeds are wide and few differences can be significant"
+        else "nothing is tested over seeds, and intervals are wide"
+        if seeds < LEAST_SEEDS
+        else "intervals are wide and few differences can be significant"
     )
     return [f"Only {seeds} {plural}: {consequence}."]

@@ -106,7 +106,7 @@ def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
         entries = first.entries[column.name], second.entries[column.name]
         texts = (entry_text(entry, column.unit) for entry in entries)
         rows.append((column.name, *texts, *_tests(found.get(column.name), column.unit)))
-    header = ("metric", *names, "difference", "p seeds", "p scenes", "verdict")
+    header = ("metric", *names, "difference", "p", "p scenes", "verdict")
     metrics = Sheet(f"{names[1]} minus {names[0]}", header, tuple(rows), LEGEND)
     if not pair.params:
         return [metrics]
@@ -117,8 +117,8 @@ def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
 
 
 LEGEND = (
-    "differences with 95 % intervals over the seeds that both have; p values corrected (Holm) over "
-    "the metrics shown; p scenes: exchange of the two, scene by scene, for these trained models"
+    "differences with 95 % intervals over seeds and scenes that both have; p values corrected "
+    "(Holm) over the metrics shown; p scenes: exchange of the two, scene by scene, for these models"
 )
 
 

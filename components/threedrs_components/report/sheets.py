@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from threedrs_components.report.comparison import Difference
+from threedrs_components.report.comparison import Difference, Family
 from threedrs_components.report.document import Report
 from threedrs_components.report.findings import summary
 from threedrs_components.report.notation import (
@@ -21,12 +21,12 @@ from threedrs_platform.database.measurements import Measurement
 
 MOST_METRIC_COLUMNS = 6
 """With more metrics than this they become the rows, unless the reader says otherwise."""
-LEGEND = (
-    "* significant over seeds (paired t, Holm over the metrics of the cell); "
-    "° over scenes only (paired exchange of scenes, Holm): true of these trained models; "
-    "no mark: no significant difference"
+MARKS = (
+    "* significant over seeds and scenes (three seeds or more); "
+    "° over scenes only (paired exchange of scenes): true of these trained models; "
+    "no mark: no significant difference, or not tested"
 )
-CLAIMS_TITLE = "The paper's claims, judged by this run (p values corrected over these claims)"
+CLAIMS_TITLE = "The paper's claims, judged by this run (by the same family of tests)"
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,19 @@ def _verdict_parts(differences: Sequence[Difference]) -> Iterator[str]:
 
 def difference_text(difference: Difference, unit: str) -> str:
     """ "+23.3 [+10.1, +36.5] *"."""
-    if difference.over_seeds is None:
+    if difference.both is None:
         return "no common seed"
     mark = "*" if difference.significant else "°" if difference.significant_over_scenes else ""
-    value = signed(difference.over_seeds.difference, unit)
-    return " ".join(filter(None, (value, interval(difference.over_seeds.interval, unit), mark)))
+    value = signed(difference.both.difference, unit)
+    return " ".join(filter(None, (value, interval(difference.both.interval, unit), mark)))
+
+
+def family_text(family: Family) -> str:
+    """Which tests a run makes, in one sentence."""
+    return (
+        f"p values corrected (Holm) over the run's {len(family)} tests, whatever is shown: every "
+        f"cell in {', '.join(family.metrics) or 'no metric'}, and the claims"
+    )
 
 
 def _results(table: ResultTable) -> Sheet:
@@ -156,10 +164,11 @@ def _differences(report: Report) -> Sheet:
         )
         rows.append((row.title, *texts))
     return Sheet(
-        title=f"difference to {table.row(table.baseline).title} [95 % interval over seeds]",
+        title=f"difference to {table.row(table.baseline).title} "
+        "[95 % interval over seeds and scenes]",
         header=("cell", *(_heading(column) for column in table.columns)),
         rows=tuple(rows),
-        legend=LEGEND,
+        legend=f"{MARKS}; {family_text(report.family)}",
     )
 
 

@@ -39,6 +39,8 @@ class Entry:
     """The distinct sample counts behind the values; one number when all seeds agree."""
     reasons: Mapping[int, str] = field(default_factory=dict)
     """Seed -> why it is missing; empty when the cell does not measure this metric at all."""
+    unit: str = ""
+    """Of the values."""
 
     @property
     def mean(self) -> float | None:
@@ -117,11 +119,31 @@ def result_table(
     Raises:
         ConfigError: a pattern matches no metric, or no cell is the named baseline.
     """
-    names = select_metrics(results.metric_names(), metrics)
+    return arrange(results, select_metrics(results.metric_names(), metrics), baseline)
+
+
+def arrange(results: RunResults, names: Sequence[str], baseline: str | None = None) -> ResultTable:
+    """The numbers of metrics that were chosen by their names, as `result_table`."""
     groups = results.by_cell()
     rows = tuple(_row(cell_id, replicates, names) for cell_id, replicates in groups.items())
     columns = tuple(_column(name, results.cells) for name in names)
     return ResultTable(results, columns, rows, find_baseline(rows, baseline))
+
+
+def reported_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
+    """What a grid reports of the metrics that are there, in the grid's order.
+
+    A name of the grid that nothing has measured yet is kept: a run that goes on has missing
+    numbers, not fewer columns.
+    """
+    if not patterns:
+        return tuple(name for name in names if is_headline(name))
+    found = dict[str, None]()
+    for pattern in patterns:
+        matching = [name for name in names if fnmatchcase(name, pattern)]
+        is_name = not set(pattern) & set("*?[")
+        found |= dict.fromkeys(matching or ([pattern] if is_name else []))
+    return tuple(found)
 
 
 def select_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
@@ -212,7 +234,8 @@ def _entry(name: str, replicates: Sequence[CellResult]) -> Entry:
         seed: metric.value for seed, metric in measured.items() if math.isfinite(metric.value)
     }
     counts = tuple(sorted({measured[seed].n for seed in finite}))
-    return Entry(finite, len(replicates), counts, _reasons(replicates, measured))
+    unit = next((metric.unit for metric in measured.values()), "")
+    return Entry(finite, len(replicates), counts, _reasons(replicates, measured), unit)
 
 
 def _reasons(replicates: Sequence[CellResult], measured: Mapping[int, Metric]) -> dict[int, str]:
@@ -236,7 +259,7 @@ def _column(name: str, cells: Iterable[CellResult]) -> Column:
     metrics = [cell.measurements[name].metric for cell in cells if name in cell.measurements]
     return Column(
         name=name,
-        unit=metrics[0].unit,
+        unit=metrics[0].unit if metrics else "",
         n=tuple(sorted({metric.n for metric in metrics})),
         chance=_mean(metric.chance for metric in metrics),
         majority=_mean(metric.majority for metric in metrics),

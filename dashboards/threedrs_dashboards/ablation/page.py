@@ -9,8 +9,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from threedrs_components.report.comparison import Family
 from threedrs_components.report.render import sheet_latex, sheet_markdown
-from threedrs_components.report.sheets import Sheet, difference_text
+from threedrs_components.report.sheets import MARKS, Sheet, difference_text, family_text
 from threedrs_components.report.table import ResultTable, Row, result_table
 from threedrs_dashboards import query
 from threedrs_dashboards.ablation.axes import Axes, find_axes
@@ -18,6 +19,7 @@ from threedrs_dashboards.ablation.means import means_chart
 from threedrs_dashboards.ablation.paper_rows import NONE, Beside, beside
 from threedrs_dashboards.ablation.pivot import Pivot, PivotRow, differences, ordered, pivot
 from threedrs_dashboards.ablation.sheet import (
+    LEGEND,
     Differences,
     heading,
     pivot_sheet,
@@ -30,7 +32,7 @@ from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table, file_response
-from threedrs_platform.database.measurements import RunSummary
+from threedrs_platform.database.measurements import RunSummary, SceneTotals
 from threedrs_platform.errors import ConfigError, Fault
 
 FORMATS = {"md": (sheet_markdown, "text/markdown"), "tex": (sheet_latex, "application/x-tex")}
@@ -51,6 +53,8 @@ class View:
     sort: str
     pivot: Pivot
     rows: tuple[PivotRow, ...]
+    family: Family
+    totals: SceneTotals
     paging: Paging
     papers: dict[str, Beside]
     paper: str
@@ -60,9 +64,14 @@ class View:
         """The chosen table of the paper."""
         return self.papers.get(self.paper)
 
+    @property
+    def legend(self) -> str:
+        """How differences and marks are to be read."""
+        return f"{LEGEND}; {MARKS}; {family_text(self.family)}"
+
     def differences(self, rows: Sequence[PivotRow]) -> Differences:
         """Of some rows to the baseline."""
-        return differences(self.table, self.pivot, rows)
+        return differences(self.table, self.pivot, rows, self.family, self.totals)
 
 
 def show(request: Request) -> Response:
@@ -118,7 +127,9 @@ def _view(request: Request, names: Sequence[str]) -> View:
     paper = query.choice(request, "paper", [NONE, *papers], next(iter(papers), NONE))
     return View(
         run=run, table=table, axes=axes, by=by, across=across, only=only, sort=sort, pivot=made,
-        rows=rows, paging=paging(request, "rows", len(rows)), papers=papers, paper=paper,
+        rows=rows, family=store.family(run.run_id, choice, table.baseline),
+        totals=store.results.scene_totals(results), paging=paging(request, "rows", len(rows)),
+        papers=papers, paper=paper,
     )  # fmt: skip
 
 
@@ -165,7 +176,7 @@ def _whole_sheet(view: View) -> Sheet:
     run = view.run
     title = f"{run.name} ({run.run_id}, {run.state})"
     found = view.differences(view.rows)
-    return pivot_sheet(title, view.pivot, view.rows, found, view.beside)
+    return pivot_sheet(title, view.pivot, view.rows, found, view.beside, view.legend)
 
 
 def _csv(view: View) -> Table:

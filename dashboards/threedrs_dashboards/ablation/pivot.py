@@ -11,9 +11,15 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from threedrs_components.report.comparison import Difference, compare_entries, correct
+from threedrs_components.report.comparison import (
+    Difference,
+    Family,
+    compare_entries,
+    compare_metric,
+)
 from threedrs_components.report.table import Column, Entry, ResultTable, Row
 from threedrs_dashboards.ablation.axes import Axes
+from threedrs_platform.database.measurements import SceneTotals
 
 LOWER_IS_BETTER = frozenset({"m", "s", "nats", "MSE", "ratio", "samples"})
 """Units of errors, times and losses."""
@@ -134,6 +140,7 @@ def merge(entries: Sequence[Entry]) -> Entry | None:
         wanted=max(entry.wanted for entry in entries),
         n=tuple(sorted({n for entry in entries for n in entry.n})),
         reasons={seed: why for entry in entries for seed, why in entry.reasons.items()},
+        unit=entries[0].unit,
     )
 
 
@@ -150,27 +157,34 @@ def _best(columns: Sequence[PivotColumn], rows: Sequence[PivotRow]) -> dict[int,
 
 
 def differences(
-    table: ResultTable, made: Pivot, rows: Sequence[PivotRow]
+    table: ResultTable,
+    made: Pivot,
+    rows: Sequence[PivotRow],
+    family: Family,
+    totals: SceneTotals,
 ) -> dict[tuple[tuple[str, ...], int], Difference]:
-    """(row key, column) -> that entry minus the baseline, corrected over the columns of a row."""
+    """(row key, column) -> that entry minus the baseline, judged where the run tests it.
+
+    Averages of cells are compared over seeds alone, and not judged.
+    """
     if table.baseline is None:
         return {}
     base = table.row(table.baseline)
     found: dict[tuple[tuple[str, ...], int], Difference] = {}
     for row in rows:
-        if len(row.cells) == 1 and row.has_baseline:
-            continue
-        family = [
-            (
-                index,
-                compare_entries("", column.metric.name, base.entries[column.metric.name], entry),
-            )
-            for index, (column, entry) in enumerate(zip(made.columns, row.entries, strict=True))
-            if entry is not None and entry.values and base.entries[column.metric.name].values
-        ]
-        corrected = correct([difference for _, difference in family])
-        for (index, _), difference in zip(family, corrected, strict=True):
-            found[row.key, index] = difference
+        for index, (column, entry) in enumerate(zip(made.columns, row.entries, strict=True)):
+            metric = column.metric.name
+            reference = base.entries[metric]
+            if entry is None or not (entry.values and reference.values):
+                continue
+            cells = row.members[index]
+            key = (base.cell_id, cells[0].cell_id, metric)
+            if len(cells) > 1:
+                found[row.key, index] = compare_entries("", metric, reference, entry)
+            elif cells[0].cell_id != base.cell_id:
+                each = family.differences.get(key) or compare_metric(table, *key, totals)
+                if each is not None:
+                    found[row.key, index] = each
     return found
 
 

@@ -14,8 +14,8 @@ from threedrs_dashboards.tables import Table
 
 Differences = Mapping[tuple[tuple[str, ...], int], Difference]
 LEGEND = (
-    "mean ± sd over seeds; in brackets the 95 % interval of the paired difference to the baseline; "
-    "* significant over seeds (paired t, Holm over the metrics of the row)"
+    "mean ± sd over seeds; below it the paired difference to the baseline with its 95 % interval "
+    "over seeds and scenes, over seeds alone for averages of several cells"
 )
 CSV_HEADER = (
     "unit", "mean", "sd", "seeds", "seeds_wanted", "cells", "n", "difference",
@@ -45,6 +45,7 @@ def pivot_sheet(
     rows: Sequence[PivotRow],
     differences: Differences,
     beside: Beside | None,
+    legend: str = LEGEND,
 ) -> Sheet:
     """The table as it stands on the page, its best values in bold."""
     first = len(made.row_axes)
@@ -57,7 +58,7 @@ def pivot_sheet(
                 best.add((line, first + index))
         lines.append((*row.key, *cells))
     header = (*made.row_axes, *(heading(column) for column in made.columns))
-    legend = LEGEND if beside is None else f"{LEGEND}. {beside.note}"
+    legend = legend if beside is None else f"{legend}. {beside.note}"
     return Sheet(title, header, tuple(lines), legend, frozenset(best))
 
 
@@ -100,13 +101,13 @@ def _csv_row(
     beside: Beside | None,
 ) -> tuple[object, ...]:
     each = differences.get((row.key, index))
-    pairs = each.over_seeds if each else None
-    low, high = pairs.interval if pairs and pairs.interval else (None, None)
+    both = each.both if each else None
+    low, high = both.interval if both and both.interval else (None, None)
     cells = row.members[index]
     return (
         column.metric.unit, entry.mean, entry.sd, len(entry.values), entry.wanted, len(cells),
-        "/".join(map(str, entry.n)), pairs.difference if pairs else None, low, high,
-        pairs.p_t if pairs else None, each.corrected if each else None,
+        "/".join(map(str, entry.n)), both.difference if both else None, low, high,
+        both.p if both else None, each.corrected if each else None,
         beside.text(cells, column.metric.name) if beside else "",
         "; ".join(f"seed {seed}: {why}" for seed, why in entry.reasons.items()),
     )  # fmt: skip

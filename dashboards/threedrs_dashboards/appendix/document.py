@@ -54,7 +54,7 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
     results = store.results.run_results(run.run_id)
     totals = store.results.scene_totals(results)
     choice = grid_choice(store.database, run.run_id)
-    report = make_report(results, totals, choice.metrics, choice.compare_to)
+    report = make_report(results, totals, baseline=choice.compare_to, reported=choice.metrics)
     charts = run_figures(store.database, report, totals)
     paper, notes = _beside_paper(result_table(results, EVERY_METRIC, choice.compare_to))
     grid_yaml = Runs(store.database).get(run.run_id).grid_yaml

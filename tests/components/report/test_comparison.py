@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from threedrs_components.report.comparison import compare_cells, compare_with_baseline
+from threedrs_components.report.comparison import Difference, compare_cells
+from threedrs_components.report.document import make_report
 from threedrs_components.report.table import result_table
-from threedrs_platform.database.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.measurements import RunResults, SceneTotal, SceneTotals
 from threedrs_platform.testing.fake_results import fake_results
 
 
@@ -21,6 +22,13 @@ def totals_of(cells: dict[str, list[float]], seed: int = 1, metric: str = "acc")
     }
 
 
+def against_baseline(
+    results: RunResults, totals: SceneTotals | None = None, shown: tuple[str, ...] = ()
+) -> dict[tuple[str, str], Difference]:
+    """The differences of a report whose grid reports every metric."""
+    return dict(make_report(results, totals, shown, reported=("*",)).differences)
+
+
 def test_the_published_position_gain_is_found_over_six_seeds() -> None:
     """Seeds and t of the study that the default world comes from."""
     baseline = [24.0, 22.7, 23.7, 25.2, 23.5, 30.2]
@@ -31,7 +39,7 @@ def test_the_published_position_gain_is_found_over_six_seeds() -> None:
             for name, values in (("baseline", baseline), ("vggt", vggt))
         }
     )
-    difference = compare_with_baseline(result_table(results))["id-vggt", "acc"]
+    difference = against_baseline(results)["id-vggt", "acc"]
     assert difference.over_seeds is not None and difference.over_seeds.t is not None
     assert difference.over_seeds.difference == pytest.approx(23.28, abs=0.01)
     assert difference.over_seeds.t == pytest.approx(4.5, abs=0.05)
@@ -40,38 +48,36 @@ def test_the_published_position_gain_is_found_over_six_seeds() -> None:
 
 def test_equal_cells_do_not_differ() -> None:
     same = {1: {"acc": 40.0}, 2: {"acc": 41.0}, 3: {"acc": 39.0}}
-    table = result_table(fake_results({"baseline": same, "copy": same}))
-    difference = compare_with_baseline(table)["id-copy", "acc"]
+    results = fake_results({"baseline": same, "copy": same})
+    difference = against_baseline(results)["id-copy", "acc"]
     assert difference.verdict == "no significant difference"
     assert difference.over_seeds is not None and difference.over_seeds.difference == 0
 
 
 def test_only_common_seeds_are_paired() -> None:
-    table = result_table(
-        fake_results(
-            {
-                "baseline": {1: {"acc": 10.0}, 2: {"acc": 20.0}},
-                "vggt": {2: {"acc": 25.0}, 3: {"acc": 90.0}},
-            }
-        )
+    results = fake_results(
+        {
+            "baseline": {1: {"acc": 10.0}, 2: {"acc": 20.0}},
+            "vggt": {2: {"acc": 25.0}, 3: {"acc": 90.0}},
+        }
     )
-    difference = compare_with_baseline(table)["id-vggt", "acc"]
+    difference = against_baseline(results)["id-vggt", "acc"]
     assert difference.seeds == (2,)
     assert difference.over_seeds is not None and difference.over_seeds.difference == 5.0
-    assert difference.verdict == "one seed: no test possible"
+    assert difference.verdict == "one seed cannot show more"
 
 
 def test_cells_without_a_common_seed_are_not_compared() -> None:
     results = fake_results({"baseline": {1: {"acc": 1.0}}, "vggt": {2: {"acc": 2.0}}})
-    difference = compare_with_baseline(result_table(results))["id-vggt", "acc"]
+    difference = against_baseline(results)["id-vggt", "acc"]
     assert difference.verdict == "not comparable: no seed in common"
 
 
 def test_one_seed_can_differ_over_scenes_and_says_that_this_is_all() -> None:
     results = fake_results({"baseline": {1: {"acc": 0.0}}, "vggt": {1: {"acc": 100.0}}})
     totals = totals_of({"baseline": [0.0] * 30, "vggt": [100.0] * 30})
-    difference = compare_with_baseline(result_table(results), totals)["id-vggt", "acc"]
-    assert difference.verdict == "higher on these scenes; one seed, so no test over seeds"
+    difference = against_baseline(results, totals)["id-vggt", "acc"]
+    assert difference.verdict == "higher on these scenes; one seed cannot show more"
     assert difference.over_scenes is not None
     assert (difference.over_scenes.scenes, difference.over_scenes.difference) == (30, 100.0)
 
@@ -79,17 +85,17 @@ def test_one_seed_can_differ_over_scenes_and_says_that_this_is_all() -> None:
 def test_one_seed_without_a_difference_says_so_for_its_scenes() -> None:
     results = fake_results({"baseline": {1: {"acc": 50.0}}, "vggt": {1: {"acc": 50.0}}})
     totals = totals_of({"baseline": [0.0, 100.0] * 15, "vggt": [100.0, 0.0] * 15})
-    difference = compare_with_baseline(result_table(results), totals)["id-vggt", "acc"]
+    difference = against_baseline(results, totals)["id-vggt", "acc"]
     assert difference.is_quiet
     assert difference.verdict == (
-        "no significant difference on these scenes; one seed, so no test over seeds"
+        "no significant difference on these scenes; one seed cannot show more"
     )
 
 
 def test_scenes_answered_by_one_cell_only_are_left_out_and_counted() -> None:
     results = fake_results({"baseline": {1: {"acc": 0.0}}, "vggt": {1: {"acc": 1.0}}})
     totals = totals_of({"baseline": [0.0] * 20, "vggt": [1.0] * 18})
-    difference = compare_with_baseline(result_table(results), totals)["id-vggt", "acc"]
+    difference = against_baseline(results, totals)["id-vggt", "acc"]
     assert difference.over_scenes is not None
     assert (difference.over_scenes.scenes, difference.over_scenes.left_out) == (18, 2)
 
@@ -104,33 +110,31 @@ def test_scene_test_keeps_its_level_when_nothing_differs() -> None:
             {"baseline": {1: {"acc": first.mean()}}, "vggt": {1: {"acc": second.mean()}}}
         )
         totals = totals_of({"baseline": list(first), "vggt": list(second)})
-        difference = compare_with_baseline(result_table(results), totals)["id-vggt", "acc"]
+        difference = against_baseline(results, totals)["id-vggt", "acc"]
         found += difference.significant_over_scenes
     assert found <= 12
 
 
 def test_many_metrics_are_corrected_together() -> None:
     """A p of .01 alone is a finding; as the best of ten it is none."""
-    gains = {1: 1.0, 2: 1.3, 3: 0.9}
+    gains = {1: 10.0, 2: 13.0, 3: 9.0}
     one = {"m0": 0.0}
     ten = {f"m{index}": 0.0 for index in range(10)}
     for metrics, verdict in ((one, "higher"), (ten, "no significant difference")):
         noise = {seed: {name: seed * 7.0 % 3 for name in metrics} for seed in gains}
-        table = result_table(
-            fake_results(
-                {
-                    "baseline": noise,
-                    "vggt": {
-                        seed: {
-                            name: value + (gains[seed] if name == "m0" else (-1.0) ** seed)
-                            for name, value in values.items()
-                        }
-                        for seed, values in noise.items()
-                    },
-                }
-            )
+        results = fake_results(
+            {
+                "baseline": noise,
+                "vggt": {
+                    seed: {
+                        name: value + (gains[seed] if name == "m0" else (-1.0) ** seed)
+                        for name, value in values.items()
+                    }
+                    for seed, values in noise.items()
+                },
+            }
         )
-        assert compare_with_baseline(table)["id-vggt", "m0"].verdict == verdict
+        assert against_baseline(results)["id-vggt", "m0"].verdict == verdict
 
 
 def test_any_two_cells_can_be_compared() -> None:
@@ -139,3 +143,63 @@ def test_any_two_cells_can_be_compared() -> None:
     (only,) = compare_cells(table, "id-a", "id-b")
     assert only.over_seeds is not None and only.over_seeds.difference == 2.0
     assert compare_cells(table, "id-a", "id-c") == []
+
+
+def seeded(cells: dict[str, list[float]], metrics: tuple[str, ...] = ("acc",)) -> RunResults:
+    return fake_results(
+        {
+            cell: {seed: dict.fromkeys(metrics, value) for seed, value in enumerate(values)}
+            for cell, values in cells.items()
+        }
+    )
+
+
+def test_two_seeds_without_spread_are_no_certainty() -> None:
+    """Integer counts that differ alike under two seeds once gave p = 0 and [-0.7, -0.7]."""
+    results = seeded({"baseline": [40.0, 41.0], "vggt": [39.3, 40.3]})
+    difference = against_baseline(results)["id-vggt", "acc"]
+    assert difference.both is not None and difference.both.p is None
+    assert difference.both.interval is not None and difference.both.interval[1] > -0.6
+    assert difference.verdict == "two seeds cannot show more"
+
+
+def test_a_star_does_not_depend_on_what_is_shown() -> None:
+    metrics = tuple(f"m{index}" for index in range(6))
+    results = seeded({"baseline": [10.0, 11.0, 9.0], "vggt": [13.0, 14.4, 11.9]}, metrics)
+    every = against_baseline(results)["id-vggt", "m0"]
+    alone = against_baseline(results, shown=("m0",))["id-vggt", "m0"]
+    assert every == alone and alone.tests == 6
+
+
+def test_what_the_grid_does_not_report_is_compared_but_not_judged() -> None:
+    results = seeded({"baseline": [10.0, 11.0, 9.0], "vggt": [50.0, 51.0, 49.1]}, ("a", "b"))
+    found = make_report(results, None, ("*",), reported=("a",)).differences
+    assert found["id-vggt", "a"].verdict == "higher"
+    outside = found["id-vggt", "b"]
+    assert outside.both is not None and outside.both.p is not None and outside.both.p < 0.05
+    assert outside.is_quiet and outside.verdict == "outside the run's tests"
+
+
+def test_a_metric_that_is_not_there_yet_is_a_column_of_missing_numbers() -> None:
+    results = seeded({"baseline": [1.0], "vggt": [2.0]})
+    report = make_report(results, reported=("acc", "scanqa/em@1", "probe/*"))
+    assert [column.name for column in report.table.columns] == ["acc", "scanqa/em@1"]
+    assert report.table.rows[0].entries["scanqa/em@1"].mean is None
+
+
+def test_scenes_widen_the_interval_of_seeds_that_agree() -> None:
+    """Three seeds that agree to the digit say nothing about other scenes."""
+    generator = np.random.default_rng(0)
+    gains = generator.normal(10.0, 40.0, 40)
+    gains += 10.0 - gains.mean()
+    results = seeded({"baseline": [50.0] * 3, "vggt": [60.0] * 3})
+    totals = {
+        key: value
+        for seed in range(3)
+        for key, value in totals_of(
+            {"baseline": [50.0] * 40, "vggt": list(50 + gains)}, seed
+        ).items()
+    }
+    both = against_baseline(results, totals)["id-vggt", "acc"].both
+    assert both is not None and both.interval is not None and both.scenes == 40
+    assert both.interval[0] == pytest.approx(10 - 2.02 * gains.std(ddof=1) / 40**0.5, abs=0.4)

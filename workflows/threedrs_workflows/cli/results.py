@@ -24,8 +24,9 @@ examples:
   workflows results --compare paper                     ours beside the paper's tables
   workflows results --compare paper:table4              beside this one
 
-The mark * stands for a difference that is significant over seeds, ° for one over scenes only. A
-number that should be there and is not is shown as missing, with the reason.
+The mark * stands for a difference that is significant over seeds and scenes, ° for one over scenes
+only. What is tested is a matter of the grid (its report.metrics and the paper's claims), not of
+what is shown. A number that should be there and is not is shown as missing, with the reason.
 """
 
 STYLES = ("table", "csv", "md", "latex", "html", "json")
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATTERN",
         action="append",
         default=[],
-        help="show and compare these; may be repeated; default: the grid's choice or the headlines",
+        help="show these; may be repeated; default: the grid's choice or the headlines",
     )
     parser.add_argument("--baseline", metavar="CELL", help="compare with this cell")
     parser.add_argument("--where", metavar="EXPR", help="only these cells, and the baseline")

@@ -49,10 +49,12 @@ def run_report(
         ConfigError: a pattern, a cell or the expression fits nothing.
     """
     choice = report_choice(database, run_id)
-    results = run_table(database, run_id, baseline, where).results
-    totals = Results(database).scene_totals(results)
+    store = Results(database)
+    results = store.run_results(run_id)
+    totals = store.scene_totals(results)
     reference = baseline or _of_grid(results, choice)
-    report = make_report(results, totals, metrics or choice.metrics, reference)
+    shown = run_table(database, run_id, baseline, where).results if where else results
+    report = make_report(results, totals, metrics, reference, reported=choice.metrics, shown=shown)
     report = replace(report, notes=(*report.notes, *_about_annotations(database, run_id)))
     if reference is None:
         missing = f"{choice.compare_to}, to which the grid compares, is not among these cells"
