@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from starlette.requests import Request
 
-from threedrs_components.report.table import is_headline
+from threedrs_components.report.table import reported_metrics
 from threedrs_dashboards import query
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.suggestions import did_you_mean
@@ -51,5 +50,4 @@ def chosen_metrics(
             raise ConfigError([Fault(f"no metric {name!r}{did_you_mean(name, names)}", "metric")])
     if asked:
         return asked
-    matching = [name for pattern in wanted for name in names if fnmatchcase(name, pattern)]
-    return tuple(dict.fromkeys(matching)) or tuple(name for name in names if is_headline(name))
+    return reported_metrics(names, wanted)

@@ -32,7 +32,7 @@ def rows_of(client: TestClient, url: str) -> list[dict[str, str]]:
 def test_a_row_shows_mean_spread_difference_and_paper(client: TestClient) -> None:
     sizes, value = cells_of(client.get(URL + "&paper=table4").text, "vggt")
     assert re.findall(r"\d", sizes) == ["1", "3"]
-    assert value.startswith("50.0 ± 1.0 +27.0 [+24.5, +29.5] *") and value.endswith("paper 62.9")
+    assert value.startswith("50.0 ± 1.0 +27.0 [+20.5, +33.5] *") and value.endswith("paper 62.9")
 
 
 def test_the_best_mean_is_bold_and_nothing_else(client: TestClient) -> None:
@@ -59,12 +59,20 @@ def test_another_baseline_turns_the_differences_around(client: TestClient) -> No
 
 
 def test_grouped_cells_are_averaged_seed_by_seed(client: TestClient) -> None:
-    rows = rows_of(client, URL + "&csv=table&by=teacher")
+    rows = rows_of(client, URL + "&csv=table&by=teacher&over=alignment.weight")
     vggt = next(row for row in rows if row["teacher"] == "vggt")
     per_seed = [45.0, 46.0, 45.5]
     assert float(vggt["mean"]) == statistics.fmean(per_seed)
     assert math.isclose(float(vggt["sd"]), statistics.stdev(per_seed))
     assert (vggt["cells"], vggt["seeds"]) == ("2", "3")
+
+
+def test_what_differs_in_a_setting_that_nobody_named_stays_apart(client: TestClient) -> None:
+    rows = rows_of(client, URL + "&csv=table&by=teacher")
+    vggt = [row for row in rows if row["teacher"].startswith("vggt")]
+    assert len(vggt) == 2 and {row["cells"] for row in vggt} == {"1"}
+    assert any("alignment.weight=3.0" in row["teacher"] for row in vggt)
+    assert client.get(URL + "&by=teacher&over=weather").status_code == 404
 
 
 def test_an_axis_can_be_spread_over_columns(client: TestClient) -> None:
@@ -91,7 +99,7 @@ def test_rows_can_be_sorted_best_first(client: TestClient) -> None:
 
 def test_latex_and_markdown_hold_the_whole_table(client: TestClient) -> None:
     latex = client.get(URL + "&format=tex&paper=none")
-    assert r"\textbf{50.0 $\pm$ 1.0 (+27.0 [+24.5, +29.5] *)}" in latex.text
+    assert r"\textbf{50.0 $\pm$ 1.0 (+27.0 [+20.5, +33.5] *)}" in latex.text
     assert latex.headers["Content-Disposition"] == 'attachment; filename="study.tex"'
     markdown = client.get(URL + "&format=md").text
     assert "| vggt | **50.0 ± 1.0" in markdown and "Table 4" in markdown

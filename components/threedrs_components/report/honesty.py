@@ -136,6 +136,11 @@ def is_micro(flat: Mapping[str, Any]) -> bool:
     return flat.get("scenes.kind") == "micro"
 
 
+def is_rendered(table: ResultTable) -> bool:
+    """Whether all numbers of a run are of rendered rooms."""
+    return all(is_micro(flatten(row.replicates[0].params)) for row in table.rows)
+
+
 def _about_colour_alone(params: Sequence[Mapping[str, Any]]) -> list[str]:
     kinds = {str(flat.get("scenes.kind")) for flat in params}
     without = sorted(kinds & COLOUR_ALONE)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from threedrs_components.report.comparison import Family
+from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.render import sheet_latex, sheet_markdown
 from threedrs_components.report.sheets import MARKS, Sheet, difference_text, family_text
 from threedrs_components.report.table import ResultTable, Row, result_table
@@ -49,6 +50,7 @@ class View:
     axes: Axes
     by: tuple[str, ...]
     across: str
+    over: tuple[str, ...]
     only: tuple[str, ...]
     sort: str
     pivot: Pivot
@@ -117,29 +119,33 @@ def _view(request: Request, names: Sequence[str]) -> View:
     baseline = query.text(request, "baseline") or choice.compare_to
     table = result_table(results, metrics, baseline)
     axes = find_axes(table.rows)
-    by, across = _axes_asked(request, axes)
+    by, across, over = _axes_asked(request, axes)
     only = query.several(request, "only")
-    made = pivot(table, axes, by, across, [row for row in table.rows if _keeps(row, axes, only)])
+    kept = [row for row in table.rows if _keeps(row, axes, only)]
+    made = pivot(table, axes, by, across, kept, over)
     headings = [heading(column) for column in made.columns]
     sort = query.choice(request, "sort", ["", *headings])
     rows = ordered(made, headings.index(sort) if sort else None)
     papers = beside(table.rows, metrics)
-    paper = query.choice(request, "paper", [NONE, *papers], next(iter(papers), NONE))
+    # Numbers of rendered rooms stand beside the paper's for those only who ask for it.
+    unasked = NONE if is_rendered(table) else next(iter(papers), NONE)
+    paper = query.choice(request, "paper", [NONE, *papers], unasked)
     return View(
-        run=run, table=table, axes=axes, by=by, across=across, only=only, sort=sort, pivot=made,
-        rows=rows, family=store.family(run.run_id, choice, table.baseline),
+        run=run, table=table, axes=axes, by=by, across=across, over=over, only=only, sort=sort,
+        pivot=made, rows=rows, family=store.family(run.run_id, choice, table.baseline),
         totals=store.results.scene_totals(results), paging=paging(request, "rows", len(rows)),
         papers=papers, paper=paper,
     )  # fmt: skip
 
 
-def _axes_asked(request: Request, axes: Axes) -> tuple[tuple[str, ...], str]:
-    by = query.several(request, "by")
-    for path in by:
-        if path not in axes.paths:
-            raise ConfigError([Fault(f"the cells do not differ in {path!r}", path="by")])
+def _axes_asked(request: Request, axes: Axes) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    by, over = query.several(request, "by"), query.several(request, "over")
+    for name, paths in (("by", by), ("over", over)):
+        for path in paths:
+            if path not in axes.paths:
+                raise ConfigError([Fault(f"the cells do not differ in {path!r}", path=name)])
     across = query.choice(request, "across", ["", *axes.paths])
-    return tuple(path for path in by if path != across), across
+    return tuple(path for path in by if path != across), across, over
 
 
 def _keeps(row: Row, axes: Axes, only: Sequence[str]) -> bool:

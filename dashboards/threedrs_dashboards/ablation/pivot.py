@@ -8,7 +8,7 @@ baseline stays paired.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.report.comparison import (
@@ -71,6 +71,7 @@ def pivot(
     by: Sequence[str] = (),
     across: str = "",
     keep: Sequence[Row] | None = None,
+    over: Sequence[str] = (),
 ) -> Pivot:
     """Arrange a run's cells.
 
@@ -78,6 +79,8 @@ def pivot(
         by: settings whose values name the rows; none means that every cell is a row.
         across: setting whose values are spread over columns; empty means none.
         keep: only these cells; None means all.
+        over: settings over whose values cells are averaged. Cells that differ in anything else stay
+            apart, whatever names the rows: a control is no replicate of the baseline.
     """
     rows = table.rows if keep is None else tuple(keep)
     values = list(
@@ -88,10 +91,29 @@ def pivot(
     for row in rows:
         key = tuple(axes.value(row.cell_id, path) for path in by) or _own_key(row, axes, across)
         groups.setdefault(key, []).append(row)
+    if by:
+        alike = [path for path in axes.paths if path not in {*by, across, *over}]
+        groups = {
+            key: part for group in groups.items() for key, part in _apart(*group, axes, alike)
+        }
     made = tuple(
         _row(key, group, columns, axes, across, table.baseline) for key, group in groups.items()
     )
     return Pivot(tuple(by) or ("cell",), columns, made, _best(columns, made))
+
+
+def _apart(
+    key: tuple[str, ...], group: Sequence[Row], axes: Axes, alike: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], list[Row]]]:
+    """A group in parts that agree in the settings `alike`; what tells them apart is added."""
+    values = {path: {axes.value(row.cell_id, path) for row in group} for path in alike}
+    differing = [path for path in alike if len(values[path]) > 1]
+    parts: dict[str, list[Row]] = {}
+    for row in group:
+        told = ", ".join(f"{path}={axes.value(row.cell_id, path)}" for path in differing)
+        parts.setdefault(told, []).append(row)
+    for told, part in parts.items():
+        yield ((*key[:-1], f"{key[-1]} ({told})") if told else key), part
 
 
 def _own_key(row: Row, axes: Axes, across: str) -> tuple[str, ...]:

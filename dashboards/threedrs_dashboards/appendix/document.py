@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from threedrs_components.report.beside_paper import beside_paper, paper_notes, paper_sheets
 from threedrs_components.report.document import EVERY_METRIC, Report, make_report
+from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.render import latex, markdown
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 from threedrs_components.report.table import ResultTable, result_table
@@ -62,7 +63,9 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
 
 
 def _beside_paper(table: ResultTable) -> tuple[tuple[Sheet, ...], tuple[str, ...]]:
-    """Sheets and notes; none for a run of which the paper has no row."""
+    """Sheets and notes; none for a run of rendered rooms, or of which the paper has no row."""
+    if is_rendered(table):
+        return (), ()
     try:
         found = beside_paper(table)
     except ConfigError:

@@ -21,6 +21,7 @@ from threedrs_workflows.grid.file import ReportChoice
 from threedrs_workflows.grid.where import parse_where
 from threedrs_workflows.steps.params.samples import RECORDS
 
+SMOKE = "Tiny sizes and one seed (--smoke): the pipeline runs. Its numbers judge nothing."
 FILES = {
     "report.txt": "table",
     "report.md": "md",
@@ -56,6 +57,8 @@ def run_report(
     shown = run_table(database, run_id, baseline, where).results if where else results
     report = make_report(results, totals, metrics, reference, reported=choice.metrics, shown=shown)
     report = replace(report, notes=(*report.notes, *_about_annotations(database, run_id)))
+    if Runs(database).get(run_id).options.get("smoke"):
+        report = replace(report, findings=(), notes=(SMOKE, *report.notes))
     if reference is None:
         missing = f"{choice.compare_to}, to which the grid compares, is not among these cells"
         instead = "the reference is the first of them, or --baseline CELL"
