@@ -86,14 +86,16 @@ def _verdict_parts(differences: Sequence[Difference]) -> Iterator[str]:
     """Findings with their metrics; what shows nothing is only counted."""
     groups: dict[str, list[Difference]] = {}
     for each in differences:
-        groups.setdefault(each.verdict, []).append(each)
-    for verdict, group in sorted(groups.items(), key=lambda item: item[1][0].is_quiet):
-        if not group[0].is_quiet:
-            yield f"{verdict}: {', '.join(each.metric for each in group)}"
-        elif len(group) == len(differences):
-            yield f"{verdict} (in every metric)"
-        else:
-            yield f"{verdict} (in {len(group)} of {len(differences)} metrics)"
+        if not each.is_quiet:
+            groups.setdefault(each.verdict, []).append(each)
+    for verdict, group in groups.items():
+        yield f"{verdict}: {', '.join(each.metric for each in group)}"
+    quiet = [each for each in differences if each.is_quiet]
+    if quiet:
+        why = "; ".join(dict.fromkeys(each.verdict for each in quiet))
+        every = len(quiet) == len(differences)
+        many = "every metric" if every else f"{len(quiet)} of {len(differences)} metrics"
+        yield f"{why} (in {many})"
 
 
 def difference_text(difference: Difference, unit: str) -> str:
