@@ -122,10 +122,11 @@ def _p_value(
     mean: float, added: Sequence[_Source], doubled: _Source | None, least_error: float
 ) -> float:
     """The level at which Howe's limits just reach zero."""
-    shares = [each.variance * _squares(each.degrees) for each in added]
+    shares = np.array([each.variance * _squares(each.degrees) for each in added])
     twice = doubled.variance * _squares(doubled.degrees) if doubled else 0.0
-    limits = np.maximum.reduce([sum(shares) - twice, *shares])
-    limits = np.maximum.accumulate(np.maximum(limits, least_error**2 * _squares(math.inf)))
+    least = least_error**2 * _squares(math.inf)
+    limits = np.maximum(np.maximum(shares.sum(0) - twice, shares.max(0)), least)
+    limits = np.maximum.accumulate(limits)
     return float(np.exp(np.interp(mean**2, limits, np.log(LEVELS))))
 
 
