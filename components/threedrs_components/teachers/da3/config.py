@@ -13,6 +13,7 @@ from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
+    from threedrs_components.teachers.da3.architecture import DA3Architecture
     from threedrs_components.teachers.da3.teacher import DA3Teacher
 
 Reference = Literal["first", "middle", "balanced"]
@@ -60,13 +61,21 @@ class DA3Config(FrameTeacherConfig):
             CheckpointError: a checkpoint of another model.
             ConfigError: an image size that is no multiple of its patches.
         """
-        from threedrs_components.teachers.da3.checkpoint import architecture_of
-
-        tensors, patch = stored_tensors(self.checkpoint), PATCH
-        if tensors is not None:
-            patch = architecture_of(Path(self.checkpoint), tensors).patch_size
+        stored = self.stored_architecture()
+        patch = PATCH if stored is None else stored.patch_size
         check_image_size(self.image_size, patch)
         return self.image_size // patch
+
+    def stored_architecture(self) -> DA3Architecture | None:
+        """Widths of the checkpoint, as its header tells; None before it is here.
+
+        Raises:
+            CheckpointError: a checkpoint of another model.
+        """
+        from threedrs_components.teachers.da3.checkpoint import architecture_of
+
+        tensors = stored_tensors(self.checkpoint)
+        return None if tensors is None else architecture_of(Path(self.checkpoint), tensors)
 
     def build(self, device: str = "cpu") -> DA3Teacher:
         """Load the teacher's weights.
