@@ -81,7 +81,7 @@ def pyramid(
     """Four layers of tokens [N, rows * columns, width] as maps [N, channels, h, w]."""
     maps = []
     for tokens, project, resize in zip(layers, projects, resize_layers, strict=True):
-        x = project(tokens.transpose(1, 2).unflatten(2, grid))
+        x = project(torch.unflatten(tokens.transpose(1, 2), 2, grid))
         maps.append(resize(add_positions(x, aspect)))
     return maps
 

@@ -137,7 +137,8 @@ class Block(nn.Module):
         self.attn = Attention(width, heads, qk_norm)
         self.ls1 = LayerScale(width, scale)
         self.norm2 = nn.LayerNorm(width, eps=eps)
-        self.mlp = (SwiGLU if gated else Mlp)(width, round(width * mlp_ratio))
+        hidden = round(width * mlp_ratio)
+        self.mlp: nn.Module = SwiGLU(width, hidden) if gated else Mlp(width, hidden)
         self.ls2 = LayerScale(width, scale)
 
     def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -141,10 +141,10 @@ def test_the_heads_of_a_model_of_another_depth_read_its_later_half() -> None:
 # -- the trunk, written down once more: views are reordered, heads taken one at a time -----------
 
 
-def plain_norm(x: Tensor, layer: nn.Module, eps: float) -> Tensor:
+def plain_norm(x: Tensor, layer: Any, eps: float) -> Tensor:
     spread = (x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)
-    weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
-    return (x - x.mean(-1, keepdim=True)) / (spread + eps).sqrt() * weight + bias
+    normed: Tensor = (x - x.mean(-1, keepdim=True)) / (spread + eps).sqrt()
+    return normed * layer.weight + layer.bias
 
 
 def turned(x: Tensor, place: tuple[int, int]) -> Tensor:
@@ -160,17 +160,17 @@ def turned(x: Tensor, place: tuple[int, int]) -> Tensor:
     return out
 
 
-def plain_attention(x: Tensor, block: nn.Module, places: list[tuple[int, int]] | None) -> Tensor:
+def plain_attention(x: Tensor, block: Any, places: list[tuple[int, int]] | None) -> Tensor:
     """[N, C] of one sequence."""
-    attention = block.get_submodule("attn")
+    attention = block.attn
     heads, width = 2, x.shape[-1] // 2
-    linear, out = attention.get_submodule("qkv"), []
-    query, key, value = F.linear(x, linear.weight, linear.bias).chunk(3, -1)  # type: ignore
+    linear, out = attention.qkv, []
+    query, key, value = F.linear(x, linear.weight, linear.bias).chunk(3, -1)
     for head in range(heads):
         q, k, v = (each[:, head * width : (head + 1) * width] for each in (query, key, value))
         if places is not None:
             q, k = (
-                plain_norm(each, attention.get_submodule(name), 1e-5)
+                plain_norm(each, getattr(attention, name), 1e-5)
                 for each, name in ((q, "q_norm"), (k, "k_norm"))
             )
             q, k = (
@@ -178,23 +178,23 @@ def plain_attention(x: Tensor, block: nn.Module, places: list[tuple[int, int]] |
                 for each in (q, k)
             )
         out.append((q @ k.T / width**0.5).softmax(-1) @ v)
-    mixed: Tensor = attention.get_submodule("proj")(torch.cat(out, -1))
+    mixed: Tensor = attention.proj(torch.cat(out, -1))
     return mixed
 
 
-def plain_block(x: Tensor, block: nn.Module, places: list[tuple[int, int]] | None) -> Tensor:
-    normed = plain_norm(x, block.get_submodule("norm1"), 1e-6)
-    x = x + plain_attention(normed, block, places) * block.get_parameter("ls1.gamma")
-    normed = plain_norm(x, block.get_submodule("norm2"), 1e-6)
-    mlp = block.get_submodule("mlp")
+def plain_block(x: Tensor, block: Any, places: list[tuple[int, int]] | None) -> Tensor:
+    normed = plain_norm(x, block.norm1, 1e-6)
+    x = x + plain_attention(normed, block, places) * block.ls1.gamma
+    normed = plain_norm(x, block.norm2, 1e-6)
+    mlp = block.mlp
     if hasattr(mlp, "w12"):
-        both = mlp.get_submodule("w12")(normed)
+        both = mlp.w12(normed)
         half = both.shape[-1] // 2
         inner = both[:, :half] * both[:, :half].sigmoid() * both[:, half:]
-        fed = mlp.get_submodule("w3")(inner)
+        fed = mlp.w3(inner)
     else:
-        fed = mlp.get_submodule("fc2")(F.gelu(mlp.get_submodule("fc1")(normed)))
-    return x + fed * block.get_parameter("ls2.gamma")
+        fed = mlp.fc2(F.gelu(mlp.fc1(normed)))
+    return x + fed * block.ls2.gamma
 
 
 def cubic(t: float) -> float:
@@ -321,9 +321,10 @@ def test_views_may_change_places_when_the_reference_stays() -> None:
         levels, chosen = model(images[:, order], [5], reference)
         return levels[5].patches[0], order[int(chosen)]
 
-    for reference, order in (("first", [0, 3, 1, 4, 2]), ("middle", [4, 3, 2, 0, 1])):
-        straight, _ = features([0, 1, 2, 3, 4], reference)  # type: ignore[arg-type]
-        shuffled, _ = features(order, reference)  # type: ignore[arg-type]
+    fixed: dict[Reference, list[int]] = {"first": [0, 3, 1, 4, 2], "middle": [4, 3, 2, 0, 1]}
+    for reference, order in fixed.items():
+        straight, _ = features([0, 1, 2, 3, 4], reference)
+        shuffled, _ = features(order, reference)
         torch.testing.assert_close(shuffled, straight[order], atol=1e-4, rtol=1e-4)
     straight, chosen = features([0, 1, 2, 3, 4], "balanced")
     shuffled, again = features([2, 4, 0, 1, 3], "balanced")
@@ -386,48 +387,42 @@ def plain_code(x: Tensor, aspect: float) -> Tensor:
     return x + 0.1 * code
 
 
-def plain_unit(x: Tensor, unit: nn.Module) -> Tensor:
-    inner = unit.get_submodule("conv1")(x.clamp(min=0))
-    out: Tensor = x + unit.get_submodule("conv2")(inner.clamp(min=0))
+def plain_unit(x: Tensor, unit: Any) -> Tensor:
+    inner = unit.conv1(x.clamp(min=0))
+    out: Tensor = x + unit.conv2(inner.clamp(min=0))
     return out
 
 
-def plain_head(
-    head: DualDPT, layers: list[Tensor], rows: int, columns: int
-) -> tuple[Tensor, Tensor]:
+def plain_head(head: Any, layers: list[Tensor], rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Raw depth [N, 2, H, W] and raw rays [N, 7, 8 * rows, 8 * columns]."""
     aspect, scratch, maps = columns / rows, head.scratch, []
     for number, tokens in enumerate(layers):
         normed = plain_norm(tokens, head.norm, 1e-5)
         x = normed.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
         x = head.resize_layers[number](plain_code(head.projects[number](x), aspect))
-        maps.append(scratch.get_submodule(f"layer{number + 1}_rn")(x))
+        maps.append(getattr(scratch, f"layer{number + 1}_rn")(x))
     ends = []
     for chain in ("", "_aux"):
-        x = None
+        x: Any = None
         for number in (4, 3, 2, 1):
-            fusion = scratch.get_submodule(f"refinenet{number}{chain}")
-            if x is None:
-                x = maps[3]
-            else:
-                x = x + plain_unit(maps[number - 1], fusion.get_submodule("resConfUnit1"))
-            x = plain_unit(x, fusion.get_submodule("resConfUnit2"))
+            fusion = getattr(scratch, f"refinenet{number}{chain}")
+            x = maps[3] if x is None else x + plain_unit(maps[number - 1], fusion.resConfUnit1)
+            x = plain_unit(x, fusion.resConfUnit2)
             size = maps[number - 2].shape[-2:] if number > 1 else (8 * rows, 8 * columns)
             x = F.interpolate(x, tuple(size), mode="bilinear", align_corners=True)
-            x = fusion.get_submodule("out_conv")(x)
-        assert x is not None
+            x = fusion.out_conv(x)
         ends.append(x)
     size = (14 * rows, 14 * columns)
     x = F.interpolate(scratch.output_conv1(ends[0]), size, mode="bilinear", align_corners=True)
     first, _, last = scratch.output_conv2
     depth = last(first(plain_code(x, aspect)).clamp(min=0))
     x = ends[1]
-    for convolution in scratch.output_conv1_aux[3]:  # type: ignore[union-attr]
+    for convolution in scratch.output_conv1_aux[3]:
         x = convolution(x)
     end = scratch.output_conv2_aux[3]
-    x = end[0](plain_code(x, aspect)).movedim(1, -1)  # type: ignore[index]
-    x = plain_norm(x, end[2], 1e-5).movedim(-1, 1).clamp(min=0)  # type: ignore[index]
-    return depth, end[5](x)  # type: ignore[index]
+    x = end[0](plain_code(x, aspect)).movedim(1, -1)
+    x = plain_norm(x, end[2], 1e-5).movedim(-1, 1).clamp(min=0)
+    return depth, end[5](x)
 
 
 @torch.inference_mode()

@@ -140,7 +140,7 @@ class DA3Teacher(FrameTeacher):
         patches = levels[self.layer].patches[0]
         if self.config.half == "global":
             patches = patches[..., self.architecture.embed_dim :]
-        return patches.unflatten(1, (frames.shape[-2] // self.architecture.patch_size, -1))
+        return torch.unflatten(patches, 1, (frames.shape[-2] // self.architecture.patch_size, -1))
 
     @torch.inference_mode()
     def tokens(self, images: Tensor) -> list[Tensor]:
@@ -202,7 +202,8 @@ class DA3Teacher(FrameTeacher):
         size = (images.shape[-2], images.shape[-1])
         chunks = zip(*(torch.split(each, FRAMES_PER_CHUNK) for each in layers), strict=True)
         parts = zip(*(branch(list(chunk), size) for chunk in chunks), strict=True)
-        value, confidence = (torch.cat(part).unflatten(0, images.shape[:2]) for part in parts)
+        scenes = images.shape[:2]
+        value, confidence = (torch.unflatten(torch.cat(part), 0, scenes) for part in parts)
         return value, confidence
 
     def _dense_head(self) -> tuple[DualDPT, DenseSizes]:

@@ -69,7 +69,7 @@ class Trunk(nn.Module):
         side = self.architecture.side
         if (rows, columns) == (side, side):
             return self.pos_embed
-        grid = self.pos_embed[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = torch.unflatten(self.pos_embed[:, 1:], 1, (side, side)).permute(0, 3, 1, 2)
         scales = ((rows + SIZE_OFFSET) / side, (columns + SIZE_OFFSET) / side)
         grid = F.interpolate(grid.float(), scale_factor=scales, mode="bicubic", align_corners=False)
         return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2)], 1)
@@ -107,7 +107,8 @@ class Trunk(nn.Module):
         kept = {}
         for index, block in enumerate(self.blocks):
             if index == start - 1:
-                chosen = reference_views(x[:, 0].unflatten(0, (scenes, views)), reference)
+                tokens = torch.unflatten(x[:, 0], 0, (scenes, views))
+                chosen = reference_views(tokens, reference)
             if index == start:
                 # A global first block keeps the tokens that it was given as its local half.
                 x = local = torch.cat([self._camera_tokens(chosen, views), x[:, 1:]], 1)
@@ -127,7 +128,9 @@ class Trunk(nn.Module):
     def _level(self, local: Tensor, x: Tensor, shape: tuple[int, int]) -> Level:
         patches = torch.cat([local[:, 1:], self.norm(x[:, 1:])], -1)
         camera = torch.cat([local[:, 0], x[:, 0]], -1)
-        return Level(patches.float().unflatten(0, shape), camera.float().unflatten(0, shape))
+        return Level(
+            torch.unflatten(patches.float(), 0, shape), torch.unflatten(camera.float(), 0, shape)
+        )
 
 
 def reference_views(tokens: Tensor, reference: Reference) -> Tensor:
