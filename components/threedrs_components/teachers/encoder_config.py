@@ -58,7 +58,9 @@ class ImageEncoderConfig(FrameTeacherConfig):
 
     def own_grid(self) -> int | None:
         """Of the image size and the patches that config.json tells."""
-        path = Path(self.checkpoint or "")
+        if self.checkpoint is None:
+            return None
+        path = Path(self.checkpoint)
         try:
             stored = json.loads(((path if path.is_dir() else path.parent) / CONFIG).read_text())
             shape = stored.get("vision_config", stored)

@@ -66,6 +66,7 @@ def test_what_nothing_trains_must_have_its_head(
 
 def teacher_grid(data: Path, fields: str) -> str:
     more = f", teacher: mine, teachers.mine: {{{fields}}}, benchmarks.names: [scanqa]"
+    more += ", teacher_pretraining.mine: {}" if "checkpoint" not in fields else ""
     return grid(data, preset="as_released", more=more)
 
 
@@ -76,6 +77,8 @@ def teacher_grid(data: Path, fields: str) -> str:
         ("kind: da3, checkpoint: nowhere, image_size: 200", "mine.image_size: 200 is no multiple"),
         ("kind: dinov2, checkpoint: DINO, image_size: 112", "finer than the teacher's 8"),
         ("kind: dinov2, checkpoint: DINO, image_size: 200", "mine.image_size: 200 is no multiple"),
+        ("kind: mae, architecture: {image_size: 96}", "finer than the teacher's 12"),
+        ("kind: vggt, architecture: {image_size: 208}", "finer than the teacher's 13"),
         ("kind: vggt, checkpoint: VGGT", "prepare.grid: 14 is finer than the teacher's 4"),
     ],
 )
