@@ -147,8 +147,9 @@ def reference_views(tokens: Tensor, reference: Reference) -> Tensor:
     tokens = tokens.float()
     lengths = tokens.norm(dim=-1)
     directions = tokens / lengths[..., None]
-    # Not a product of matrices, which autocast would round: a cosine sums over all the others.
-    alike = ((directions * directions.sum(1, keepdim=True)).sum(-1) - 1) / (views - 1)
+    with torch.autocast(tokens.device.type, enabled=False):  # ranges may be a few roundings wide
+        cosines = directions @ directions.mT
+    alike = (cosines - torch.eye(views, device=tokens.device)).sum(-1) / (views - 1)
     measures = torch.stack([alike, lengths, directions.var(-1)])
     least, most = measures.amin(-1, keepdim=True), measures.amax(-1, keepdim=True)
     scaled = (measures - least) / (most - least + LEAST_RANGE)
