@@ -30,6 +30,7 @@ PUBLISHED: dict[Method, str] = {
 TEACHERS = {
     "vggt": "VGGT-1B",
     "flare": "FLARE",
+    "da3": "DA3-LARGE-1.1",
     "dinov2": "dinov2-large",
     "dinov2_reg": "dinov2-with-registers-large",
     "mae": "vit-mae-large",
