@@ -15,10 +15,11 @@ from threedrs_components.benchmarks.annotations import (
     parse_records,
 )
 from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat, PredictionFile
+from threedrs_components.benchmarks.exported_logs import LMMS_EVAL, is_exported, read_exported_log
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction
 
-LMMS_EVAL, COCO, MAPPING = "lmms-eval", "coco", "mapping"
+COCO, MAPPING = "coco", "mapping"
 _IDS = ("image_id", "question_id", "id")
 _TEXTS = ("caption", "answer")
 _NAMES = ("question_id", "id", "sample_id")
@@ -50,9 +51,16 @@ class _Texts(Record):
 def _read_log(values: Any, path: Path, kind: str) -> PredictionFile:
     if isinstance(values, Mapping):
         values = values.get("logs", [values])  # older versions wrote one object with a list
+    lines = parse_records(values, _LoggedSample, path)
+    if any(is_exported(line.doc or {}) for line in lines):
+        return read_exported_log(
+            [(line.doc or {}, _response(line, index, path)) for index, line in enumerate(lines)],
+            path,
+            kind,
+        )
     predictions: list[Prediction] = []
     truths: dict[str, str] = {}
-    for index, line in enumerate(parse_records(values, _LoggedSample, path)):
+    for index, line in enumerate(lines):
         document = line.doc or {}
         name = next((document[each] for each in _NAMES if document.get(each) is not None), None)
         if not isinstance(name, (str, int, float)) or isinstance(name, bool):
