@@ -15,9 +15,10 @@ from threedrs_components.benchmarks.sample_files import sample_json
 from threedrs_components.benchmarks.scorer import TextMetric
 from threedrs_components.benchmarks.text_answers import answer_in_words, question_in_words
 from threedrs_components.benchmarks.text_scores import TEXT_METRICS
+from threedrs_components.new_folder import new_folder
 from threedrs_components.scenes.frame_files import write_frames
 from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_platform.errors import ConfigError, DataError, Fault
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 
 TEXT_SCORES: tuple[TextMetric, ...] = tuple(name for name in TEXT_METRICS if name != "meteor")
@@ -97,27 +98,27 @@ def write_tasks(
         DataError: a benchmark has no sample.
         SceneError: a scene is not prepared.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError([Fault(f"{out} holds something; name a new folder", path="--out")])
-    out.mkdir(parents=True, exist_ok=True)
-    frames = write_frames(prepared, (sample.scene_id for sample in samples), out)
-    scorers = [each.scorer.__module__ for each in benchmarks]
-    package = copy_scoring_code(scorers, out)
-    tasks = {}
-    for each in benchmarks:
-        own = [sample for sample in samples if sample.benchmark == each.kind]
-        if not own:
-            raise DataError(f"{each.kind}: no sample to export")
-        protocol = (protocols or {}).get(each.kind, each.default_protocol)
-        tasks[each.kind] = _write_task(each, own, frames, protocol, package, out)
-    (out / TASKS_FILE).write_text(json.dumps(tasks, indent=1))
-    documents = "\n".join(
-        f'{TASK_NAME.format(name)}_documents = str(HERE / "{task["documents"]}")'
-        for name, task in tasks.items()
-    )
-    (out / "utils.py").write_text(_UTILS.format(package=package, documents=documents))
-    (out / "README.md").write_text(readme(tasks, package))
+    with new_folder(out) as folder:
+        frames = write_frames(prepared, (sample.scene_id for sample in samples), folder)
+        package = copy_scoring_code([each.scorer.__module__ for each in benchmarks], folder)
+        tasks = {}
+        for each in benchmarks:
+            own = [sample for sample in samples if sample.benchmark == each.kind]
+            if not own:
+                raise DataError(f"{each.kind}: no sample to export")
+            protocol = (protocols or {}).get(each.kind, each.default_protocol)
+            tasks[each.kind] = _write_task(each, own, frames, protocol, package, folder)
+        (folder / TASKS_FILE).write_text(json.dumps(tasks, indent=1))
+        (folder / "utils.py").write_text(_UTILS.format(package=package, documents=_places(tasks)))
+        (folder / "README.md").write_text(readme(tasks, package))
     return tasks
+
+
+def _places(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where documents lie, told by the folder itself: it may be moved."""
+    return "\n".join(
+        f'{task["task"]}_documents = str(HERE / "{task["documents"]}")' for task in tasks.values()
+    )
 
 
 def _write_task(
