@@ -1,6 +1,6 @@
 """lmms-eval itself, from PyPI, over exported tasks: its numbers beside those of `workflows score`.
 
-    python3 -m venv /tmp/lmms && /tmp/lmms/bin/pip install lmms-eval
+    python3 -m venv /tmp/lmms && /tmp/lmms/bin/pip install lmms-eval "filelock<3.20"
     python tests/bench/lmms_eval_run.py --python /tmp/lmms/bin/python
 
 threedrs is not installed there. A scripted model answers from a table: every other answer is right.

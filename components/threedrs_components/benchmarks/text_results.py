@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
     Identifier,
@@ -27,12 +27,29 @@ _NAMES = ("question_id", "id", "sample_id")
 
 
 class _LoggedSample(Record):
-    """One line of a log that lmms-eval writes with --log_samples."""
+    """One line of a log that lmms-eval writes with --log_samples.
+
+    Its versions of 2026 write no documents; what tasks say of an answer stands under the names of
+    metrics, and often holds the document or its id.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     doc_id: Identifier
     doc: dict[str, Any] | None = None
     filtered_resps: Any = None
     resps: Any = None
+
+    def document(self) -> Mapping[str, Any]:
+        """The first value that is a document of ours or has an id; empty for none."""
+        said = (self.doc, *(self.model_extra or {}).values())
+        named = (
+            each
+            for each in said
+            if isinstance(each, Mapping)
+            and (is_exported(each) or any(each.get(name) is not None for name in _NAMES))
+        )
+        return next(named, {})
 
 
 class _Result(Record):
@@ -52,21 +69,20 @@ def _read_log(values: Any, path: Path, kind: str) -> PredictionFile:
     if isinstance(values, Mapping):
         values = values.get("logs", [values])  # older versions wrote one object with a list
     lines = parse_records(values, _LoggedSample, path)
-    if any(is_exported(line.doc or {}) for line in lines):
-        return read_exported_log(
-            [(line.doc or {}, _response(line, index, path)) for index, line in enumerate(lines)],
-            path,
-            kind,
-        )
+    documents = [line.document() for line in lines]
+    if any(map(is_exported, documents)):
+        answers = [_response(line, index, path) for index, line in enumerate(lines)]
+        return read_exported_log(list(zip(documents, answers, strict=True)), path, kind)
     predictions: list[Prediction] = []
     truths: dict[str, str] = {}
     for index, line in enumerate(lines):
-        document = line.doc or {}
+        document = documents[index]
         name = next((document[each] for each in _NAMES if document.get(each) is not None), None)
         if not isinstance(name, (str, int, float)) or isinstance(name, bool):
             reason = (
                 "has no question_id or id, and doc_id is only a place in the data set as it was "
-                "shuffled or cut there; log the samples with their documents"
+                "shuffled or cut there; log the samples with their documents, or, where lmms-eval "
+                "leaves these out, let the task's process_results give the id"
             )
             raise AnnotationError(path, index, "doc", reason)
         predictions.append(Prediction(_as_id(name), text=_response(line, index, path)))

@@ -106,7 +106,12 @@ def test_the_folder_gives_the_numbers_that_its_logs_are_scored_with(
     found = metrics_of(task, answers)
     log = tmp_path / "samples.jsonl"
     lines = [
-        {"doc_id": number, "doc": document, "filtered_resps": [f" {answers[document['id']]}\n"]}
+        {
+            "doc_id": number,
+            "target": document["answer"],
+            "filtered_resps": f" {answers[document['id']]}\n",
+            **task["process_results"](document, [answers[document["id"]]]),
+        }
         for number, document in enumerate(documents)
     ]
     log.write_text("\n".join(map(json.dumps, lines)))

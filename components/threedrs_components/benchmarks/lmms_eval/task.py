@@ -56,12 +56,16 @@ class ExportedTasks:
 
     def process_results(
         self, doc: Mapping[str, Any], results: Sequence[str]
-    ) -> dict[str, dict[str, str]]:
-        """For each metric the answer itself: metrics are of the whole set."""
+    ) -> dict[str, dict[str, Any]]:
+        """For each metric the answer itself: metrics are of the whole set.
+
+        The first has the sample, too: lmms-eval logs these, and leaves documents out of its logs.
+        """
         answer = {"benchmark": doc["benchmark"], "id": doc["id"], "text": results[0]}
-        return {
-            name: {"metric": name, **answer} for name in self.tasks[doc["benchmark"]]["metrics"]
-        }
+        names = self.tasks[doc["benchmark"]]["metrics"]
+        found: dict[str, dict[str, Any]] = {name: {"metric": name, **answer} for name in names}
+        found[names[0]] |= {"sample": doc["sample"], "one_box": doc["one_box"]}
+        return found
 
     def aggregate(self, items: Sequence[Mapping[str, str]]) -> float:
         """The value of one metric; NaN where the questions that were asked do not have it."""
