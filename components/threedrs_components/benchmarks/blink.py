@@ -78,8 +78,8 @@ class BLINKScorer(ChoiceScorer):
             if alone:
                 return alone[1].upper()
         said = rf"answers?(?:\s+is)?\s*[:\-]?\s*\(?{option}\)?(?![A-Za-z])"
-        for pattern in (said, rf"\({option}\)"):
-            if found := re.findall(pattern, text, re.IGNORECASE):
+        for pattern in (rf"(?i:{said})", rf"\({option}\)"):  # brackets hold capitals alone
+            if found := re.findall(pattern, text):
                 return str(found[-1]).upper()
         begins = re.match(rf"[(\s]*{option}", text, re.IGNORECASE)
         return begins[1].upper() if begins else ""

@@ -39,7 +39,7 @@ class Question(ChoiceRecord):
             question=self.question.strip(),
             options=count_lettered(self.question, ":"),
             letter=self.answer,
-            question_type=self.question_type.replace(".-", ".–"),
+            question_type=self.question_type.replace("\N{EN DASH}", "-"),
         )
 
 

@@ -1,8 +1,8 @@
 """Questions about one or several images whose answer is an option's letter: the half that reads.
 
-A kind is one file: the record of its published files (`ChoiceRecord`), where these lie, and how its
-authors find a letter in an answer (`choice_scores.ChoiceScorer`). Its images are the question's own:
-`question_images` lays them out as clips, which scenes of kind videos read.
+A kind is one file: the record of its published files (`ChoiceRecord`), where these lie, and how
+its authors find a letter in an answer (`choice_scores.ChoiceScorer`). Each question has images of
+its own: `question_images` lays them out as clips, which scenes of kind videos read.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ChoiceLoader(Loader):
     prompt: Annotated[str, template("question")] = DIRECTLY
 
     def locate(self, folder: AnnotationFolder, split: str) -> AnnotationFiles:
-        """The split's published files in a folder, or `<kind>_<split>`, JSON, its lines, Parquet."""
+        """The split's published files in a folder, or `<kind>_<split>` as JSON, lines, Parquet."""
         ends = (".jsonl", ".json", ".parquet")
         names = (*self.published.get(split, ()), *(f"{self.kind}_{split}{end}" for end in ends))
         found = [tuple(_files(folder, name)) for name in names]

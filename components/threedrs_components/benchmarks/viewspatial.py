@@ -1,4 +1,4 @@
-"""ViewSpatial-Bench (Li et al., 2025): directions for the camera, or for a person in the picture."""
+"""ViewSpatial-Bench (Li et al., 2025): directions for the camera, or a person in the picture."""
 
 from __future__ import annotations
 
