@@ -4,7 +4,8 @@
     python tests/bench/lmms_eval_run.py --python /tmp/lmms/bin/python
 
 threedrs is not installed there. A scripted model answers from a table: every other answer is right.
-Exit code 1 where a number differs.
+Then the letters that its tasks of MindCube and others find in random texts, beside those that ours
+find. Exit code 1 where something differs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -21,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from threedrs_components.benchmarks.choice_scores import ChoiceScorer
 from threedrs_components.benchmarks.lmms_eval.folder import TEXT_SCORES
 from threedrs_components.benchmarks.lmms_eval.task import flat_metrics
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.scoring import score
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import prepare_scene, write_prepared
@@ -30,7 +34,15 @@ from threedrs_components.scenes.videos.reader import colour_scene
 from threedrs_workflows.cli import main as workflows
 
 FIXTURES = Path(__file__).parents[1] / "components/benchmarks/fixtures"
-BENCHMARKS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
+OURS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
+CHOICES = {
+    "mindcube": "ABCDE",
+    "viewspatial": "ABCD",
+    "embspatial": "ABCDEF",
+    "blink": "ABCD",
+    "mmsi": "ABCDEF",
+}
+"""Letters of the options, as many as lmms-eval knows."""
 MODEL = '''\
 import json
 
@@ -63,6 +75,74 @@ class Scripted(lmms):
         raise NotImplementedError
 '''
 
+LETTERS = """\
+import json
+import sys
+
+from lmms_eval.tasks.blink.utils import _extract_answer_letter as blink
+from lmms_eval.tasks.embspatial.utils import _extract_answer_letter as embspatial
+from lmms_eval.tasks.mindcube.utils import extract_answer as mindcube
+from lmms_eval.tasks.mmsi_bench.utils import extract_single_choice_with_word_boundary as judged
+from lmms_eval.tasks.viewspatial.utils import extract_option as viewspatial
+
+found = [
+    {
+        "mindcube": mindcube(text) or "",
+        "viewspatial": viewspatial(text.split("\\n")[-1]) or "",
+        "embspatial": embspatial(text),
+        "blink": blink(text, "ABCD"),
+        "mmsi": "".join(letter for letter in "ABCDEF" if judged(text, letter) == 1.0),
+    }
+    for text in json.load(open("texts.json"))
+]
+json.dump(found, open("letters.json", "w"))
+"""
+"""Where lmms-eval finds letters; its MMSI-Bench only tells whether a given one is right."""
+PIECES = (
+    *("A", "B", "C", "D", "E", "F", "a", "b", "the", "The answer is", "answer: ", "Answer:", "(B)"),
+    *("(c)", "A.", "D.", "B. left", "``C``", "`D`", "{A}", "\n", "my answer is B", " is ", "I"),
+    *(
+        "<Answer>",
+        "</Answer>",
+        "front",
+        " ",
+        "Option C",
+        '"B"',
+        "*A*",
+        "answers",
+        "(",
+        ")",
+        ",",
+        ":",
+    ),
+    *("right", "", "correct answer is (D)", "A chair"),
+)
+
+
+def compare_letters(python: str, root: Path) -> int:
+    """Print how many of 6,000 texts both read alike, by kind; 1 if one is not."""
+    draw = random.Random(1)
+    texts = [
+        "".join(draw.choice(PIECES) + draw.choice((" ", "")) for _ in range(draw.randrange(7)))
+        for _ in range(6000)
+    ]
+    texts = [text.strip() for text in texts]
+    (root / "texts.json").write_text(json.dumps(texts))
+    (root / "letters.py").write_text(LETTERS)
+    environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+    subprocess.run([python, "letters.py"], env=environment, check=True, cwd=root)
+    theirs = json.loads((root / "letters.json").read_text())
+    differ = 0
+    for kind, options in CHOICES.items():
+        scorer = BENCHMARKS[kind].scorer
+        assert issubclass(scorer, ChoiceScorer)
+        ours = [scorer.published_letter(text, options) for text in texts]
+        known = [row[kind] if row[kind] in options else "" for row in theirs]
+        wrong = sum(a != b for a, b in zip(ours, known, strict=True))
+        print(f"{kind:13} {len(texts) - wrong} of {len(texts)} texts have the letter of lmms-eval")
+        differ += wrong
+    return int(differ > 0)
+
 
 def main() -> int:
     """Export, run, compare."""
@@ -73,7 +153,7 @@ def main() -> int:
         root = Path(folder)
         export(root)
         run(args.python, root)
-        return compare(root)
+        return max(compare(root), compare_letters(args.python, root))
 
 
 def export(root: Path) -> None:
@@ -84,14 +164,14 @@ def export(root: Path) -> None:
         scene = colour_scene(name, ["0", "1"], pixels)
         config = PrepareConfig(image_size=28, grid=2, num_frames=2)
         write_prepared(prepare_scene(scene, None, config), root / "prepared")
-    for kind in BENCHMARKS:
+    for kind in OURS:
         shutil.copytree(FIXTURES / kind, root / "data", dirs_exist_ok=True)
     places = ["--prepared", str(root / "prepared"), "--annotations", str(root / "data")]
-    written = ["--benchmarks", *BENCHMARKS, "--out", str(root / "written")]
+    written = ["--benchmarks", *OURS, "--out", str(root / "written")]
     assert workflows(["export", "lmms-eval", *places, *written]) == 0
     (root / "written").rename(root / "tasks")
     answers: dict[str, str] = {}
-    for kind in BENCHMARKS:
+    for kind in OURS:
         lines = (root / f"tasks/threedrs_{kind}.jsonl").read_text().splitlines()
         for number, document in enumerate(map(json.loads, lines)):
             right = number % 2 == 0
@@ -119,7 +199,7 @@ def run(python: str, root: Path) -> None:
         python, "-m", "lmms_eval", "--model", "scripted",
         "--model_args", f"table={root / 'answers.json'}",
         "--include_path", str(root / "tasks"),
-        "--tasks", ",".join(f"threedrs_{kind}" for kind in BENCHMARKS),
+        "--tasks", ",".join(f"threedrs_{kind}" for kind in OURS),
         "--log_samples", "--output_path", str(root / "logs"), "--batch_size", "1",
     ]  # fmt: skip
     subprocess.run(command, env=environment, check=True, cwd=root)
@@ -130,7 +210,7 @@ def compare(root: Path) -> int:
     [found] = (root / "logs").rglob("*_results.json")
     results: dict[str, dict[str, Any]] = json.loads(found.read_text())["results"]
     differ = 0
-    for kind in BENCHMARKS:
+    for kind in OURS:
         [log] = (root / "logs").rglob(f"*samples_threedrs_{kind}.jsonl")
         ours = flat_metrics(score(kind, predictions=log))
         theirs = {
