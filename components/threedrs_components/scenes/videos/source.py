@@ -38,11 +38,15 @@ class Videos:
         self._config = config
         self._clips = find_clips(Path(config.root), config.datasets)
         self._media: dict[str, Path] = {}
+        self._whole: set[str] = set()
         self._records: dict[str, TrainingRecord] = {}
         for name, each in config.sets().items():
-            found = read_drawn(drawn, name)
+            found = {
+                each.scene_id: each for each in reversed(read_drawn(drawn, name).values())
+            }
             self._records |= found
             self._media |= dict.fromkeys(found, Path(each.media))
+            self._whole |= found.keys() if name == EVERY_TURN else set()
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
