@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from threedrs_components.benchmarks.benchmark import Benchmark
 from threedrs_components.benchmarks.blink import BLINK
+from threedrs_components.benchmarks.conversations.config import Conversations
 from threedrs_components.benchmarks.embspatial import EmbSpatial
 from threedrs_components.benchmarks.llava_hound.config import LlavaHound
 from threedrs_components.benchmarks.mindcube import MindCube
@@ -44,7 +45,7 @@ BENCHMARKS: Registry[Benchmark] = Registry(
 )
 
 
-QUESTION_SETS: Registry[QuestionSet] = Registry("question set", (Spar, LlavaHound))
+QUESTION_SETS: Registry[QuestionSet] = Registry("question set", (Spar, LlavaHound, Conversations))
 """What can be learned beside the training splits of benchmarks, and is never scored."""
 
 

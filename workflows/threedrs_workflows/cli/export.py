@@ -23,6 +23,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The form, which decides everything else."""
     parser.add_argument("form", metavar="FORM", help=" or ".join(KINDS))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> NoReturn:

@@ -61,7 +61,8 @@ class VideosConfig(SceneSettings):
     """A file of your own in the form of LLaVA or ms-swift; each answer of a conversation is learned
     on its own, and videos are seen as clips are."""
     seed: int = 0
-    """Of the draw: first from spar, then from llava_hound, then from conversations, as `random.seed` and `random.sample`."""
+    """Of the draw: first from spar, then llava_hound, then conversations, as `random.seed` and
+    `random.sample`."""
     num_frames: int = Field(default=32, ge=1)
     """Of a clip, at most: one that has fewer is seen whole."""
     moments: Moments = "spread"
@@ -161,8 +162,6 @@ class VideosConfig(SceneSettings):
             raise DataError(f"{each.records}: {each.share} of its {drawn.total} records is none")
         if drawn.bad and (self.on_bad_record == "refuse" or not drawn.good):
             at, reason = next(iter(drawn.bad.items()))
-            count = (
-                f"{len(drawn.bad)} of {len(drawn.bad) + drawn.read} drawn records are faulty"
-            )
+            count = f"{len(drawn.bad)} of {len(drawn.bad) + drawn.read} drawn records are faulty"
             cure = "; scenes.on_bad_record: skip leaves them out" if drawn.good else ""
             raise DataError(f"{each.records}: record {at}: {reason}; {count}{cure}")

@@ -58,10 +58,14 @@ _ROLES = {"user": "human", "assistant": "gpt"}
 """How ms-swift calls the speakers of LLaVA."""
 
 
+def _speaker(role: Any) -> Any:
+    return _ROLES.get(role, role) if isinstance(role, str) else role
+
+
 class _Turn(BaseModel):
-    speaker: Annotated[
-        Speaker, BeforeValidator(lambda role: _ROLES.get(role, role) if isinstance(role, str) else role)
-    ] = Field(validation_alias=AliasChoices("from", "role"))
+    speaker: Annotated[Speaker, BeforeValidator(_speaker)] = Field(
+        validation_alias=AliasChoices("from", "role")
+    )
     value: str = Field(validation_alias=AliasChoices("value", "content"))
 
 
