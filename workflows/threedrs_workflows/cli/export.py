@@ -22,11 +22,11 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The form, which decides everything else."""
-    parser.add_argument("form", metavar="FORM", help=" or ".join(KINDS))
+    parser.add_argument("form", nargs="?", default="", metavar="FORM", help=" or ".join(KINDS))
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> NoReturn:
     """A form that is known is a verb of its own."""
-    hint = did_you_mean(args.form, KINDS)
-    raise ConfigError([Fault(f"no form {args.form!r}{hint}; known: {', '.join(KINDS)}")])
+    wrong = f"no form {args.form!r}{did_you_mean(args.form, KINDS)}" if args.form else "which form?"
+    raise ConfigError([Fault(f"{wrong} known: {', '.join(KINDS)}")])
