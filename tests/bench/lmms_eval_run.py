@@ -77,7 +77,6 @@ class Scripted(lmms):
 
 LETTERS = """\
 import json
-import sys
 
 from lmms_eval.tasks.blink.utils import _extract_answer_letter as blink
 from lmms_eval.tasks.embspatial.utils import _extract_answer_letter as embspatial

@@ -13,7 +13,7 @@ from threedrs_components.benchmarks.evaluator_format import PredictionFile
 from threedrs_components.benchmarks.tally import Unread
 from threedrs_components.benchmarks.text_answers import NO_BOX, is_read, prediction_in_words
 from threedrs_platform.errors import AnnotationError
-from threedrs_platform.records import Sample
+from threedrs_platform.records import Prediction, Sample
 
 LMMS_EVAL = "lmms-eval"
 _SAMPLE = TypeAdapter(Sample)
@@ -39,7 +39,9 @@ def read_exported_log(
     Raises:
         AnnotationError: a document of another benchmark, or without its sample.
     """
-    predictions, samples, read = [], [], []
+    predictions: list[Prediction] = []
+    samples: list[Sample] = []
+    read: list[tuple[object, bool]] = []
     for index, (document, text) in enumerate(lines):
         sample, one_box = _sample_of(document, index, path, kind), bool(document.get("one_box"))
         samples.append(sample)

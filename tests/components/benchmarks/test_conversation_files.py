@@ -45,7 +45,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedScenes:
 
 
 def training_samples() -> list[Sample]:
-    found = []
+    found: list[Sample] = []
     for name in KINDS:
         files = find_annotations(BENCHMARKS[name](), [FIXTURES / name], None, "train")
         found += BENCHMARKS[name].loader().samples_of(files, PLAIN, "train")

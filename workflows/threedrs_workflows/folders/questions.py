@@ -63,7 +63,7 @@ def of_files(annotations: Path, prepared: Path, benchmarks: Sequence[str], split
         AnnotationError: names file, record and field of what is wrong.
         DataError: the prepared scenes are not there, or nothing says which object is meant.
     """
-    samples = []
+    samples: list[Sample] = []
     for name in benchmarks:
         kind = benchmark_named(name)
         found = kind.loader().samples_of(
