@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 ANNOTATIONS = "annotations"
 """Folder of the records that were drawn, in the scenes artifact."""
-_CLIPS = "nyu-visionx/VSI-Bench, its zip files unpacked"
+_CLIPS = (
+    "nyu-visionx/VSI-Bench, its zip files unpacked; where images are asked about, see "
+    "`workflows prepare question-images`"
+)
 _MEDIA = "jasonzhango/SPAR-7M, and train_300k of ShareGPTVideo/train_video_and_instruction"
 HUBS: Mapping[str, str] = {
     "benchmarks.annotations": _CLIPS,
