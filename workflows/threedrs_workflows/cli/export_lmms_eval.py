@@ -13,7 +13,7 @@ examples:
   workflows export lmms-eval --run last --benchmarks scanqa sqa3d --out tasks
   workflows export lmms-eval --prepared prepared --annotations data --benchmarks scanqa --out tasks
   python -m lmms_eval --include_path tasks --tasks threedrs_scanqa --log_samples ...
-  workflows score scanqa --predictions logs/.../samples_threedrs_scanqa.jsonl
+  workflows score scanqa --predictions logs/.../DATE_samples_threedrs_scanqa.jsonl
 
 The folder's README says what a model gets, and which numbers only `workflows score` gives.
 """

@@ -13,7 +13,7 @@ Written by `workflows export lmms-eval` of threedrs. The folder may be moved as 
 ```bash
 python -m lmms_eval --include_path THIS_FOLDER --tasks {tasks} --log_samples \\
     --output_path logs --model ... --model_args ...
-workflows score {benchmark} --predictions logs/.../samples_{task}.jsonl
+workflows score {benchmark} --predictions logs/.../DATE_samples_{task}.jsonl
 ```
 
 | task | questions | protocol | metrics |
