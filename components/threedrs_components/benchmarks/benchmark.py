@@ -28,6 +28,8 @@ class Benchmark(Config):
     """Ways to score, with one line of explanation each; the first is the default."""
     takes: ClassVar[tuple[str, ...]] = ("text",)
     """What a prediction of our own format may hold."""
+    one_box: ClassVar[bool] = False
+    """Whether a single box is the answer, where boxes are."""
     types: ClassVar[tuple[str, ...]] = ()
     """The question types of the field's tables, where records name theirs."""
     splits: ClassVar[tuple[str, ...]] = ()

@@ -75,7 +75,7 @@ class BenchmarksConfig(AnnotationPlaces):
     )
     training: tuple[TrainingName, ...] | None = None
     """Those whose training split is learned, and sets of questions that are never scored (spar,
-    llava_hound); None is all of `names`."""
+    llava_hound, conversations); None is all of `names`."""
     split: str = "val"
     """The split that is evaluated; training always reads "train"."""
     splits: dict[BenchmarkName, str] = Field(default_factory=dict)

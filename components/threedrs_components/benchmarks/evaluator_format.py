@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.benchmarks.annotations import Record, scene_inside
+from threedrs_components.benchmarks.tally import Unread
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction, Sample
 
@@ -25,6 +26,8 @@ class PredictionFile:
     truths: Mapping[str, str] = field(default_factory=dict)
     """What the file believes to be the answer, by prediction id."""
     warnings: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
+    """What of the file could not be read as what is asked for."""
     by_rows: bool = False
     """Whether several predictions may be about one sample, see `Scorer.evaluate_rows`."""
 

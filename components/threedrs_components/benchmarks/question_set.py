@@ -30,6 +30,8 @@ class _Question(Record):
     question: str
     answer: str
     question_type: str = ""
+    scene: str = ""
+    """Of an earlier question, whose images it shares; else its own, which is called as it is."""
 
 
 class QuestionSetLoader(Loader):
@@ -53,7 +55,7 @@ class QuestionSetLoader(Loader):
             Sample(
                 sample_id=record.id,
                 benchmark=self.kind,
-                scene_id=record.id,
+                scene_id=record.scene or record.id,
                 kind="text",
                 prompt=wording.render(self.prompt, split, question=record.question),
                 answers=(record.answer,),

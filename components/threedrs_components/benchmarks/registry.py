@@ -6,7 +6,12 @@ No step imports it: see `benchmark.py`.
 from __future__ import annotations
 
 from threedrs_components.benchmarks.benchmark import Benchmark
+from threedrs_components.benchmarks.blink import BLINK
+from threedrs_components.benchmarks.conversations.config import Conversations
+from threedrs_components.benchmarks.embspatial import EmbSpatial
 from threedrs_components.benchmarks.llava_hound.config import LlavaHound
+from threedrs_components.benchmarks.mindcube import MindCube
+from threedrs_components.benchmarks.mmsi import MMSI
 from threedrs_components.benchmarks.multi3drefer.config import Multi3DRefer
 from threedrs_components.benchmarks.question_set import QuestionSet
 from threedrs_components.benchmarks.revsi.config import ReVSI
@@ -15,6 +20,7 @@ from threedrs_components.benchmarks.scanqa.config import ScanQA
 from threedrs_components.benchmarks.scanrefer.config import ScanRefer
 from threedrs_components.benchmarks.spar.config import Spar
 from threedrs_components.benchmarks.sqa3d.config import SQA3D
+from threedrs_components.benchmarks.viewspatial import ViewSpatial
 from threedrs_components.benchmarks.vsibench.config import VSIBench
 from threedrs_platform.config.registry import Registry
 from threedrs_platform.config.suggestions import did_you_mean
@@ -30,11 +36,16 @@ BENCHMARKS: Registry[Benchmark] = Registry(
         SQA3D,
         VSIBench,
         ReVSI,
+        MindCube,
+        ViewSpatial,
+        EmbSpatial,
+        BLINK,
+        MMSI,
     ),
 )
 
 
-QUESTION_SETS: Registry[QuestionSet] = Registry("question set", (Spar, LlavaHound))
+QUESTION_SETS: Registry[QuestionSet] = Registry("question set", (Spar, LlavaHound, Conversations))
 """What can be learned beside the training splits of benchmarks, and is never scored."""
 
 

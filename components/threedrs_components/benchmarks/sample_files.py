@@ -19,9 +19,14 @@ HELD_OUT_FILE = "held_out.json"
 """Beside samples: names the scenes that training may look at without training on them."""
 
 
+def sample_json(sample: Sample) -> str:
+    """One sample as JSON text."""
+    return json.dumps(asdict(sample), ensure_ascii=False)
+
+
 def write_samples(path: Path, samples: Iterable[Sample]) -> int:
     """Write one JSON object per line; returns how many."""
-    lines = [json.dumps(asdict(sample), ensure_ascii=False) for sample in samples]
+    lines = [sample_json(sample) for sample in samples]
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return len(lines)
 

@@ -74,7 +74,11 @@ def score(
     used = warnings if any("bleu" in name for name in evaluation.metrics) else ()
     extra = (*found.warnings, *used) if annotations is None else used
     typed = _type_warnings(kind, samples)
-    return replace(evaluation, warnings=(*evaluation.warnings, *typed, *extra))
+    return replace(
+        evaluation,
+        warnings=(*evaluation.warnings, *typed, *extra),
+        unread=(*evaluation.unread, *found.unread),
+    )
 
 
 def _protocol(kind: Benchmark, name: str | None) -> str:

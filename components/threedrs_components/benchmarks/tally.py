@@ -40,6 +40,21 @@ class Unread:
     """How many of them there could be."""
     examples: tuple[str, ...]
 
+    @classmethod
+    def among(cls, reason: str, answers: Iterable[tuple[object, bool]]) -> tuple[Unread, ...]:
+        """One for those of some answers that could not be read, or none.
+
+        Args:
+            reason: see above.
+            answers: each answer as it is shown, and whether it could be read.
+        """
+        every = list(answers)
+        unread = [str(shown) for shown, could in every if not could]
+        if not unread:
+            return ()
+        examples = tuple(_shortened(each) for each in dict.fromkeys(unread))[:EXAMPLES_SHOWN]
+        return (cls(reason, len(unread), len(every), examples),)
+
     def __str__(self) -> str:
         shown = ", ".join(self.examples)
         return f"{self.count} of {self.of} {self.reason}, e.g. {shown}"
@@ -285,11 +300,7 @@ class Tally:
             reason: see `Unread`.
             answers: each answer as it is shown, and whether it could be read.
         """
-        every = list(answers)
-        unread = [str(shown) for shown, could in every if not could]
-        if unread:
-            examples = tuple(_shortened(each) for each in dict.fromkeys(unread))[:EXAMPLES_SHOWN]
-            self.unread.append(Unread(reason, len(unread), len(every), examples))
+        self.unread += Unread.among(reason, answers)
 
     def evaluation(
         self, predictions: Sequence[object | None], missing_rule: str = COUNTED_AS_WRONG

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, ConfigDict, Field, ValidationError
 
 from threedrs_components.benchmarks.annotations import (
     Identifier,
@@ -15,10 +15,11 @@ from threedrs_components.benchmarks.annotations import (
     parse_records,
 )
 from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat, PredictionFile
+from threedrs_components.benchmarks.exported_logs import LMMS_EVAL, is_exported, read_exported_log
 from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Prediction
 
-LMMS_EVAL, COCO, MAPPING = "lmms-eval", "coco", "mapping"
+COCO, MAPPING = "coco", "mapping"
 _IDS = ("image_id", "question_id", "id")
 _TEXTS = ("caption", "answer")
 _NAMES = ("question_id", "id", "sample_id")
@@ -26,12 +27,29 @@ _NAMES = ("question_id", "id", "sample_id")
 
 
 class _LoggedSample(Record):
-    """One line of a log that lmms-eval writes with --log_samples."""
+    """One line of a log that lmms-eval writes with --log_samples.
+
+    Its versions of 2026 write no documents; what tasks say of an answer stands under the names of
+    metrics, and often holds the document or its id.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     doc_id: Identifier
     doc: dict[str, Any] | None = None
     filtered_resps: Any = None
     resps: Any = None
+
+    def document(self) -> Mapping[str, Any]:
+        """The first value that is a document of ours or has an id; empty for none."""
+        said = (self.doc, *(self.model_extra or {}).values())
+        named = (
+            each
+            for each in said
+            if isinstance(each, Mapping)
+            and (is_exported(each) or any(each.get(name) is not None for name in _NAMES))
+        )
+        return next(named, {})
 
 
 class _Result(Record):
@@ -50,15 +68,21 @@ class _Texts(Record):
 def _read_log(values: Any, path: Path, kind: str) -> PredictionFile:
     if isinstance(values, Mapping):
         values = values.get("logs", [values])  # older versions wrote one object with a list
+    lines = parse_records(values, _LoggedSample, path)
+    documents = [line.document() for line in lines]
+    if any(map(is_exported, documents)):
+        answers = [_response(line, index, path) for index, line in enumerate(lines)]
+        return read_exported_log(list(zip(documents, answers, strict=True)), path, kind)
     predictions: list[Prediction] = []
     truths: dict[str, str] = {}
-    for index, line in enumerate(parse_records(values, _LoggedSample, path)):
-        document = line.doc or {}
+    for index, line in enumerate(lines):
+        document = documents[index]
         name = next((document[each] for each in _NAMES if document.get(each) is not None), None)
         if not isinstance(name, (str, int, float)) or isinstance(name, bool):
             reason = (
                 "has no question_id or id, and doc_id is only a place in the data set as it was "
-                "shuffled or cut there; log the samples with their documents"
+                "shuffled or cut there; log the samples with their documents, or, where lmms-eval "
+                "leaves these out, let the task's process_results give the id"
             )
             raise AnnotationError(path, index, "doc", reason)
         predictions.append(Prediction(_as_id(name), text=_response(line, index, path)))

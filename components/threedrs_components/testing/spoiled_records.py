@@ -40,12 +40,29 @@ def _texts(name: str, text: str) -> list[Any]:
     ]
 
 
+def _exported(kind: str, text: str) -> list[Any]:
+    """A log of lmms-eval over a task that we exported."""
+    ground = kind == "scanrefer"
+    sample = {
+        "sample_id": "scanrefer_s0_0_0" if ground else "scanqa_val-s0-0",
+        "benchmark": kind,
+        "scene_id": "s0",
+        "kind": "ground" if ground else "text",
+        "prompt": "?",
+        "answers": [] if ground else ["left"],
+        "target_boxes": [UNIT] if ground else [],
+    }
+    item = {"benchmark": kind, "sample": json.dumps(sample), "one_box": ground}
+    return [{"doc_id": 0, "filtered_resps": text, "em@1": item}]
+
+
 PREDICTIONS: dict[str, list[Any]] = {
     "scanrefer": [
         [{"id": "scanrefer_s0_0_0", "boxes": [UNIT], "scores": [0.1, 0.2]}],
         _line("scanrefer", pred_response=UNIT, gt_response=UNIT),
         [{"scene_id": "s0", "object_id": 0, "ann_id": 0, "bbox": CORNERS, "others": 0}] * 2,
         {"s0": [{"ann_id": 0, "object_id": 0, "aabb": [CORNERS]}]},
+        _exported("scanrefer", "[0, 0, 0, 1, 1, 1]"),
     ],
     "multi3drefer": [
         [{"id": "multi3drefer_s0_0", "boxes": [UNIT]}],
@@ -62,9 +79,15 @@ PREDICTIONS: dict[str, list[Any]] = {
         _line("scanqa", pred_response="x", gt_response="y") * 2,
         [{"question_id": "val-s0-0", "answer_top10": ["a"]}],
         *_texts("val-s0-0", "left"),
+        _exported("scanqa", "left"),
     ],
     "sqa3d": [_line("sqa3d", pred_response="x", gt_response="y"), *_texts("1", "chair")],
     "vsibench": _texts("0", "3"),
+    "mindcube": _texts("among_group0_q0_1_0", "B"),
+    "viewspatial": _texts("0", "B. right"),
+    "embspatial": _texts("mp3d_0", "C"),
+    "blink": _texts("val_Relative_Depth_1", "(B)"),
+    "mmsi": _texts("0", "``D``"),
 }
 """Every format that each benchmark knows."""
 _OWN_FILES = {

@@ -12,7 +12,7 @@ from threedrs_components.testing.spoiled_records import PREDICTIONS, SpoiledFile
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CASES = 34
-"""Of each benchmark: 204 in all."""
+"""Of each benchmark."""
 
 
 @pytest.mark.usefixtures("without_meteor")

@@ -168,7 +168,11 @@ def test_each_benchmark_is_asked_as_its_release_asks_it() -> None:
     assert limits == dict.fromkeys(BENCHMARKS, 512) | {"vsibench": 16, "revsi": 16}
     short = {name: _asked(name, "max_new_tokens", 64) for name in BENCHMARKS}
     assert short == dict.fromkeys(BENCHMARKS, 64) | {"vsibench": 16, "revsi": 16}
-    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == ["vsibench", "revsi"]
+    assert [name for name in BENCHMARKS if _asked(name, "frames_only")] == [
+        "vsibench",
+        "revsi",
+        *("mindcube", "viewspatial", "embspatial", "blink", "mmsi"),
+    ]
     oracle = BenchmarksConfig(candidates="ground_truth")
     assert oracle.asking("scanqa").candidates == "ground_truth"
 

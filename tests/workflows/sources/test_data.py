@@ -19,8 +19,8 @@ from threedrs_workflows.sources import fetch
 from threedrs_workflows.sources.catalogue import catalogue, sources_of_kind
 from threedrs_workflows.sources.check import GridState, check_files, check_grids, sources_of
 
-MADE_ELSEWHERE = ("precomputed",)
-"""Features that somebody has made of his own model."""
+MADE_ELSEWHERE = ("precomputed", "conversations")
+"""Features of somebody's own model, and questions of his own."""
 QUESTIONS = {"scenes", "annotations", "training data"}
 """Groups of sources that hold questions."""
 

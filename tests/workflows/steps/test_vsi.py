@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.mindcube import MindCube
+from threedrs_components.benchmarks.question_images import lay_out
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.benchmarks.vsibench.questions import TASKS
 from threedrs_components.scenes.prepared import PreparedScenes
@@ -34,6 +38,7 @@ from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.one_cell import OneCell
 
+FIXTURES = Path(__file__).parents[2] / "components/benchmarks/fixtures"
 SMALL: dict[str, Any] = {
     "teacher": "vggt",
     "students.llava.gradient_checkpointing": False,
@@ -130,6 +135,31 @@ def test_scans_of_a_data_set_answer_for_its_clips(dataset: str, data: Path, tmp_
     samples = read_samples(cell.run(steps["samples"]) / "evaluation.jsonl")
     assert {sample.tags["dataset"] for sample in samples} == {dataset} and len(samples) == 10
     assert f"{dataset}.{CLIPS[dataset]}" in steps["prepare"].params["scene_ids"]
+
+
+def test_questions_that_bring_their_images_run_to_a_score(data: Path, tmp_path: Path) -> None:
+    annotations = FIXTURES / "mindcube"
+    loader = MindCube.loader()
+    files = loader.locate(AnnotationFolder(annotations), "val")
+    choices = loader.choices(files.values())
+    images = [image for choice in choices for image in choice.images]
+    for shade, image in enumerate(images):
+        path = tmp_path / "media" / str(image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (20 * shade, 0, 0)).save(path)
+    lay_out("mindcube", choices, tmp_path / "media", tmp_path / "clips", files.records[0])
+    changes: dict[str, Any] = {
+        "scenes.root": str(tmp_path / "clips"), "scenes.datasets": ["mindcube"],
+        "scenes.moments": "all", "scenes.spar": None, "scenes.llava_hound": None,
+        "benchmarks.names": ["mindcube"], "benchmarks.training": [],
+        "benchmarks.splits": {"mindcube": "val"}, "benchmarks.annotations": str(annotations),
+        "training.steps": 0, "teacher": "none",
+    }  # fmt: skip
+    cell = OneCell(tmp_path / "cell")
+    for step in cell_steps(experiment(data, **changes), 1, FileDigests()).values():
+        cell.run(step)
+    (accuracy,) = (m for m in cell.recorders["score"].metrics if m.name == "mindcube/accuracy")
+    assert (accuracy.n, accuracy.chance) == (3, pytest.approx(100 * (1 / 4 + 1 / 4 + 1 / 2) / 3))
 
 
 @pytest.mark.parametrize("missing", ["refuse", "leave_out"])

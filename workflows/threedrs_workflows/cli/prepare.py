@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "check scenes and reduce them to frames, token coordinates and correspondences"
 
-KINDS = {"scannet": "prepare_scannet"}
+KINDS = {"scannet": "prepare_scannet", "question-images": "prepare_question_images"}
 """`workflows prepare WORD ...` is a verb of its own, in this module."""
 
 EXAMPLES = """\
@@ -28,6 +28,7 @@ examples:
   workflows prepare --scenes scannet/posed_images --out prepared --on-bad-scene skip
   workflows prepare --scenes room --out prepared --grid 4 --image-size 64 --frames 8 --json
   workflows prepare scannet --help      a ScanNet download becomes such scenes, boxes and lists
+  workflows prepare question-images --help    images of MindCube, BLINK and others become clips
 
 Scenes that the output folder holds already are kept if they were made of the same files with the
 same settings, and made again if not; so the same command goes on after a crash. What was left out,

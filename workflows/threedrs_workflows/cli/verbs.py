@@ -25,7 +25,14 @@ _GROUPS = {
         "work",
     ),
     "Read the results": ("results", "compare", "trace", "report", "ui"),
-    "Real data, and one step by hand": ("data", "prepare", "extract", "probe", "score"),
+    "Real data, and one step by hand": (
+        "data",
+        "prepare",
+        "extract",
+        "probe",
+        "score",
+        "export",
+    ),
     "Look after the workspace": ("verify", "gc", "doctor"),
 }
 

@@ -79,6 +79,7 @@ class ScanRefer(Benchmark):
         "m3dref": "M3DRef-CLIP: IoU in float32; otherwise as 3drs",
     }
     takes = ("boxes", "scores")
+    one_box = True
     types = TYPES
     formats = (
         result_lines(BoxLine),

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 ANNOTATIONS = "annotations"
 """Folder of the records that were drawn, in the scenes artifact."""
-_CLIPS = "nyu-visionx/VSI-Bench, its zip files unpacked"
+_CLIPS = (
+    "nyu-visionx/VSI-Bench, its zip files unpacked; where images are asked about, see "
+    "`workflows prepare question-images`"
+)
 _MEDIA = "jasonzhango/SPAR-7M, and train_300k of ShareGPTVideo/train_video_and_instruction"
 HUBS: Mapping[str, str] = {
     "benchmarks.annotations": _CLIPS,
@@ -57,8 +60,12 @@ class VideosConfig(SceneSettings):
     """`spar_7m.jsonl` of VG-LLM; marks are painted on its images."""
     llava_hound: RecordsConfig | None = None
     """`llava_hound_255k.json` of VG-LLM; its videos are folders of frames."""
+    conversations: RecordsConfig | None = None
+    """A file of your own in the form of LLaVA or ms-swift; each answer of a conversation is learned
+    on its own, and videos are seen as clips are."""
     seed: int = 0
-    """Of the draw: first from spar, then from llava_hound, as `random.seed` and `random.sample`."""
+    """Of the draw: first from spar, then llava_hound, then conversations, as `random.seed` and
+    `random.sample`."""
     num_frames: int = Field(default=32, ge=1)
     """Of a clip, at most: one that has fewer is seen whole."""
     moments: Moments = "spread"
@@ -77,7 +84,7 @@ class VideosConfig(SceneSettings):
             if f".{name}." in setting
         )
         for name in ("spar", "llava_hound")
-    }
+    } | {"conversations": "scenes.conversations: a file in the form of LLaVA or ms-swift"}
 
     @property
     def package(self) -> tuple[str, str] | None:
@@ -110,6 +117,7 @@ class VideosConfig(SceneSettings):
         given: dict[SetName, RecordsConfig | None] = {
             "spar": self.spar,
             "llava_hound": self.llava_hound,
+            "conversations": self.conversations,
         }
         return {name: each for name, each in given.items() if each is not None}
 
@@ -142,7 +150,8 @@ class VideosConfig(SceneSettings):
         chance, metrics = random.Random(self.seed), []
         for done, (name, each) in enumerate(self.sets().items()):
             progress(done, len(self.sets()), name)
-            drawn = draw_records(name, Path(each.records), each.share, chance)
+            media = Path(each.media)
+            drawn = draw_records(name, Path(each.records), each.share, chance, media)
             self._check(drawn, each)
             write_drawn(out / ANNOTATIONS, name, drawn)
             metrics += [
@@ -156,8 +165,6 @@ class VideosConfig(SceneSettings):
             raise DataError(f"{each.records}: {each.share} of its {drawn.total} records is none")
         if drawn.bad and (self.on_bad_record == "refuse" or not drawn.good):
             at, reason = next(iter(drawn.bad.items()))
-            count = (
-                f"{len(drawn.bad)} of {len(drawn.bad) + len(drawn.good)} drawn records are faulty"
-            )
+            count = f"{len(drawn.bad)} of {len(drawn.bad) + drawn.read} drawn records are faulty"
             cure = "; scenes.on_bad_record: skip leaves them out" if drawn.good else ""
             raise DataError(f"{each.records}: record {at}: {reason}; {count}{cure}")

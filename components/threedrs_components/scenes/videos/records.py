@@ -5,18 +5,28 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from itertools import dropwhile
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from threedrs_components.record_files import read_values
 from threedrs_components.scenes.scene_names import inside
 from threedrs_components.scenes.videos.marks import marks_of
 from threedrs_platform.errors import AnnotationError, DataError
 
-SetName = Literal["spar", "llava_hound"]
+SetName = Literal["spar", "llava_hound", "conversations"]
+EVERY_TURN = "conversations"
+"""The set whose records may hold several questions; of the others VG-LLM reads the first."""
 PLACEHOLDERS = ("<image>", "<video>")
 
 
@@ -34,21 +44,67 @@ class TrainingRecord:
     question_type: str = ""
     marks: str = ""
     """SPAR: what is painted on the images, as the file has it"""
+    scene: str = ""
+    """The scene of an earlier question of its record, whose images it shares"""
+
+    @property
+    def scene_id(self) -> str:
+        """The scene of its images."""
+        return self.scene or self.id
+
+
+Speaker = Literal["human", "gpt", "system"]
+_ROLES = {"user": "human", "assistant": "gpt"}
+"""How ms-swift calls the speakers of LLaVA."""
+
+
+def _speaker(role: Any) -> Any:
+    return _ROLES.get(role, role) if isinstance(role, str) else role
 
 
 class _Turn(BaseModel):
-    speaker: Literal["human", "gpt", "system"] = Field(alias="from")
-    value: str
+    speaker: Annotated[Speaker, BeforeValidator(_speaker)] = Field(
+        validation_alias=AliasChoices("from", "role")
+    )
+    value: str = Field(validation_alias=AliasChoices("value", "content"))
 
 
 class _Raw(BaseModel):
-    """What is read of a record."""
+    """What is read of a record, in the form of LLaVA or of ms-swift."""
 
-    conversations: list[_Turn]
+    conversations: list[_Turn] | None = None
+    messages: list[_Turn] | None = None
     images: list[str] | None = None
     image: list[str] | str | None = None
     video: str | None = None
+    videos: list[str] | None = None
     spar_info: str | None = None
+
+    def turns(self) -> list[_Turn]:
+        """All that is said behind what the system says first.
+
+        Raises:
+            ValueError: there is neither form, or both.
+        """
+        if (self.conversations is None) == (self.messages is None):
+            raise ValueError("conversations (LLaVA) or messages (ms-swift): one of them is needed")
+        said = self.messages if self.conversations is None else self.conversations
+        return list(dropwhile(lambda turn: turn.speaker != "human", said or []))
+
+    def views(self) -> tuple[tuple[str, ...], str]:
+        """Names of images, or of one video.
+
+        Raises:
+            ValueError: there are none, or several videos.
+        """
+        one = (self.image,) if isinstance(self.image, str) else tuple(self.image or ())
+        images, videos = tuple(self.images or one), self.videos or []
+        video = self.video or (videos[0] if len(videos) == 1 else "")
+        if len(videos) > 1:
+            raise ValueError(f"videos: there are {len(videos)}; a question is about one")
+        if not images and not video:
+            raise ValueError("images: there are none, and no video")
+        return images, "" if images else video
 
 
 @dataclass
@@ -61,8 +117,15 @@ class Drawn:
     bad: dict[int, str] = field(default_factory=dict)
     """Place in the file -> what is wrong with it."""
 
+    @property
+    def read(self) -> int:
+        """How many records are good; one may hold several questions."""
+        return sum(not record.scene for record in self.good)
 
-def draw_records(name: SetName, path: Path, share: float, chance: random.Random) -> Drawn:
+
+def draw_records(
+    name: SetName, path: Path, share: float, chance: random.Random, media: Path | None = None
+) -> Drawn:
     """A share of the records of a file, chosen as VG-LLM chooses; scene ids count its records.
 
     Args:
@@ -70,6 +133,8 @@ def draw_records(name: SetName, path: Path, share: float, chance: random.Random)
         path: JSON Lines, a JSON list, or Parquet.
         share: of the records; 1 takes all.
         chance: `random.Random(0)`; the sets of one training share it, in their order.
+        media: the folder that names of images start from; names that begin at the root of the
+            disk are those below it.
 
     Raises:
         AnnotationError: the file is no such file, or holds no record.
@@ -85,7 +150,7 @@ def draw_records(name: SetName, path: Path, share: float, chance: random.Random)
     found = _lines_at(path, set(wanted)) if values is None else ((at, values[at]) for at in wanted)
     for index, value in found:
         try:
-            drawn.good.append(_record(f"{name}_{index:07d}", value))
+            drawn.good += _records(name, f"{name}_{index:07d}", value, media)
         except (ValueError, RecursionError) as error:
             drawn.bad[index] = _reason(error)
     return drawn
@@ -107,29 +172,52 @@ def read_drawn(folder: Path, name: SetName) -> dict[str, TrainingRecord]:
     return {record.id: record for record in records}
 
 
-def _record(name: str, value: Any) -> TrainingRecord:
+def _records(name: SetName, record_id: str, value: Any, media: Path | None) -> list[TrainingRecord]:
+    """The questions of a record: one, or as many as it has answers."""
     raw = _Raw.model_validate(value if not isinstance(value, bytes) else _parsed(value))
-    turns = raw.conversations
-    while turns and turns[0].speaker != "human":
-        turns = turns[1:]
-    if len(turns) < 2 or turns[1].speaker != "gpt":
+    turns, (images, video) = raw.turns(), raw.views()
+    turns = turns if name == EVERY_TURN else turns[:2]
+    speakers = [turn.speaker for turn in turns]
+    if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
         raise ValueError("conversations: a human turn and then a gpt turn are needed")
-    images = raw.images or ([raw.image] if isinstance(raw.image, str) else raw.image) or []
-    if not images and not raw.video:
-        raise ValueError("images: there are none, and no video")
-    for each in images or [raw.video or ""]:
-        inside(Path(), each)
+    images = tuple(_named(each, media) for each in images)
     if raw.spar_info and images:
         marks_of(raw.spar_info, len(images))
-    return TrainingRecord(
-        id=name,
+    first = TrainingRecord(
+        id=record_id,
         question=_without_placeholders(turns[0].value),
         answer=turns[1].value,
-        images=tuple(images),
-        video="" if images else (raw.video or ""),
+        images=images,
+        video=_named(video, media) if video else "",
         question_type=_type_of(raw.spar_info),
         marks=raw.spar_info or "",
     )
+    later = [
+        replace(
+            first,
+            id=f"{record_id}_{number}",
+            question=_without_placeholders(asked.value),
+            answer=told.value,
+            scene=record_id,
+        )
+        for number, (asked, told) in enumerate(zip(turns[2::2], turns[3::2], strict=True), 1)
+    ]
+    return [first, *later]
+
+
+def _named(name: str, media: Path | None) -> str:
+    """A name of an image or video as it is under the folder of media.
+
+    Raises:
+        ValueError: it leads out of the folder.
+    """
+    if media is not None and PurePosixPath(name).is_absolute():
+        root = media.absolute()
+        if not Path(name).is_relative_to(root):
+            raise ValueError(f"{name!r} is not below {root}; set media to a folder that holds all")
+        name = str(Path(name).relative_to(root))
+    inside(Path(), name)
+    return name
 
 
 def _without_placeholders(text: str) -> str:

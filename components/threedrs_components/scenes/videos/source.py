@@ -20,7 +20,7 @@ from threedrs_components.scenes.videos.reader import (
     read_clip,
     read_images,
 )
-from threedrs_components.scenes.videos.records import TrainingRecord, read_drawn
+from threedrs_components.scenes.videos.records import EVERY_TURN, TrainingRecord, read_drawn
 from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Scene
 
@@ -38,11 +38,14 @@ class Videos:
         self._config = config
         self._clips = find_clips(Path(config.root), config.datasets)
         self._media: dict[str, Path] = {}
+        self._clip_like: set[str] = set()
         self._records: dict[str, TrainingRecord] = {}
         for name, each in config.sets().items():
-            found = read_drawn(drawn, name)
+            every = read_drawn(drawn, name)
+            found = {key: record for key, record in every.items() if not record.scene}
             self._records |= found
             self._media |= dict.fromkeys(found, Path(each.media))
+            self._clip_like |= found.keys() if name == EVERY_TURN else set()
 
     def splits(self) -> Sequence[str]:
         """Names of the splits."""
@@ -66,6 +69,8 @@ class Videos:
         if scene_id not in self._records:
             raise SceneError(scene_id, "is neither a clip nor a record that was drawn")
         record, media = self._records[scene_id], self._media[scene_id]
+        if record.video and scene_id in self._clip_like:
+            return read_clip(scene_id, inside(media, record.video), self._config.num_frames)
         if record.video:
             return _from_video(scene_id, inside(media, record.video))
         scene = read_images(scene_id, [inside(media, each) for each in record.images])

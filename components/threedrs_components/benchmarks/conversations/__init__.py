@@ -1,0 +1,1 @@
+"""Conversations: questions of your own, in the forms of LLaVA and ms-swift."""

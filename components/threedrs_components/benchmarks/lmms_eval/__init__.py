@@ -1,0 +1,1 @@
+"""Benchmarks as tasks of lmms-eval: what the exported folder holds, and the code that it runs."""
