@@ -13,6 +13,7 @@ from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.dinov2 import DINOv2Config
 from threedrs_components.teachers.flare.config import FLAREConfig
 from threedrs_components.teachers.mae.config import MAEConfig
+from threedrs_components.teachers.pi3.config import Pi3Config
 from threedrs_components.teachers.precomputed.config import PrecomputedConfig
 from threedrs_components.teachers.settings import Sight, TeacherSettings
 from threedrs_components.teachers.siglip2 import SigLIP2Config
@@ -20,6 +21,7 @@ from threedrs_components.teachers.vggt.config import VGGTConfig
 from threedrs_platform.config.registry import Registry
 
 if TYPE_CHECKING:
+    from threedrs_components.teachers.pi3.teacher import Pi3Teacher
     from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
     from threedrs_components.teachers.teacher import FrameTeacher, Teacher
     from threedrs_components.teachers.vggt.teacher import VGGTTeacher
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 AnyTeacher = (
     VGGTConfig
     | FLAREConfig
+    | Pi3Config
     | DINOv2Config
     | MAEConfig
     | SigLIP2Config
@@ -55,6 +58,8 @@ def teacher_config(kind: str, checkpoint: str | None = None, **config: Any) -> T
 @overload
 def load_teacher(kind: Literal["vggt"], checkpoint: str, **config: Any) -> VGGTTeacher: ...
 @overload
+def load_teacher(kind: Literal["pi3"], checkpoint: str, **config: Any) -> Pi3Teacher: ...
+@overload
 def load_teacher(
     kind: Literal["precomputed"], checkpoint: str, **config: Any
 ) -> PrecomputedTeacher: ...
@@ -73,7 +78,7 @@ def load_teacher(
 
     Every teacher has `scene_features(scene)`; all but "precomputed" have
     `features(frames)`: [F, 3, H, W] in [0, 1] -> [F, rows, columns, channels]. "vggt" has
-    `tokens`, `cameras`, `depth` and `points` besides.
+    `tokens`, `cameras`, `depth` and `points` besides, "pi3" `tokens`, `cameras` and `points`.
 
     Raises:
         ConfigError: no such kind, or a wrong field.

@@ -15,6 +15,8 @@ import torch
 from threedrs_components.pretraining.mae.pretraining import initialise, transformers_config
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.pi3.layers import HeadSizes, TrunkSizes
+from threedrs_components.teachers.pi3.model import Pi3
 from threedrs_components.teachers.quiet import quiet_transformers
 from threedrs_components.teachers.registry import TEACHERS, teacher_config
 from threedrs_components.teachers.settings import TeacherSettings
@@ -53,12 +55,15 @@ TINY_VIEW = View()
 RELEASED_VIEWS = {
     "vggt": View(112, 8),
     "flare": View(512, 16),
+    "pi3": View(112, 28),
     "mae": View(224, 16),
     "dinov2": View(224, 14),
     "dinov2_reg": View(224, 14),
     "siglip2": View(224, 14),
 }
-"""Views that are at least as fine as a student's 14 x 14 tokens; but for VGGT's, as released."""
+"""Views at least as fine as a student's 14 x 14 tokens; but for VGGT's and Pi3's, as released."""
+TINY_PIXELS = 2000
+"""Of the frames that a tiny Pi3 sees, which enlarges what is smaller."""
 
 
 def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0, view: View = TINY_VIEW) -> Path:
@@ -82,6 +87,8 @@ def tiny_teacher(kind: str, folder: Path, **fields: Any) -> TeacherSettings:
     """A teacher of any kind that can be built: with a tiny checkpoint where it needs weights."""
     if kind == "flare":  # rendered frames are square, of which its own framing cuts a quarter
         fields = {"framing": "squash", **fields}
+    if kind == "pi3":
+        fields = {"pixels": TINY_PIXELS, **fields}
     needs = TEACHERS[kind].weights is not None
     return teacher_config(
         kind, str(write_tiny_checkpoint(kind, folder)) if needs else None, **fields
@@ -101,6 +108,15 @@ def tiny_scene() -> Scene:
 def _vggt(folder: Path, view: View) -> Path:
     sizes = {"image_size": view.side, "patch_size": view.patch}
     model = VGGT(VGGT_SHAPE.model_copy(update=sizes), scale=1.0)
+    write_tensors(folder / "model.safetensors", model)
+    return folder / "model.safetensors"
+
+
+def _pi3(folder: Path, view: View) -> Path:
+    encoder = VGGT_SHAPE.model_copy(update={"image_size": view.side, "patch_size": view.patch})
+    head = HeadSizes(WIDTH, HEADS, depth=2, mlp_ratio=2.0, out=WIDTH)
+    model = Pi3(TrunkSizes(encoder, 2 * LAYERS, mlp_ratio=2.0), head, head, scale=1.0)
+    torch.nn.init.normal_(model.register_token)
     write_tensors(folder / "model.safetensors", model)
     return folder / "model.safetensors"
 
@@ -183,6 +199,7 @@ def _precomputed(folder: Path, view: View) -> Path:
 WRITERS: dict[str, Callable[[Path, View], Path]] = {
     "vggt": _vggt,
     "flare": _flare,
+    "pi3": _pi3,
     "mae": _mae,
     "dinov2": _dinov2,
     "dinov2_reg": _dinov2_registers,
