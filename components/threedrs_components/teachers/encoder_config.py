@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
@@ -50,6 +51,23 @@ class ImageEncoderConfig(FrameTeacherConfig):
     @abstractmethod
     def encoder(self) -> ImageEncoder:
         """The family that its checkpoints belong to."""
+
+    def check_files(self, weights: Path) -> None:
+        """Refuse files that transformers would read but that are not as the family's are.
+
+        `config.json` beside them is of the right model.
+
+        Raises:
+            CheckpointError: says what they lack.
+        """
+
+    def colours(self, folder: Path) -> tuple[Colour, Colour] | None:
+        """Mean and deviation by which pixels are normalised; None is ImageNet's.
+
+        Raises:
+            CheckpointError: the folder says something unreadable about them.
+        """
+        return self.encoder.colours
 
     def build(self, device: str = "cpu") -> ImageEncoderTeacher:
         """Load the weights.

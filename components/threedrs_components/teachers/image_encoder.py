@@ -22,7 +22,11 @@ from threedrs_components.teachers.weights import UNREADABLE, find_weights, liste
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
+    from threedrs_components.teachers.encoder_config import (
+        Colour,
+        ImageEncoder,
+        ImageEncoderConfig,
+    )
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FRAMES_PER_CHUNK = 16
@@ -33,9 +37,15 @@ class ImageEncoderTeacher(FrameTeacher):
 
     frame_size: FrameSize
 
-    def __init__(self, model: nn.Module, config: ImageEncoderConfig, digest: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: ImageEncoderConfig,
+        digest: str,
+        colours: tuple[Colour, Colour] | None,
+    ) -> None:
         self.model: Any = model.eval().requires_grad_(False)
-        self.encoder, self.layer = config.encoder, config.layer
+        self.encoder, self.layer, self.colours = config.encoder, config.layer, colours
         self.autocast = config.precision == "bfloat16"
         shape: Any = model.config
         self.patch = int(shape.patch_size)
@@ -52,6 +62,8 @@ class ImageEncoderTeacher(FrameTeacher):
                 f"output, so there is no layer {config.layer}"
             )
         words = f"{self.frame_size}; {config.precision}"
+        if colours is not None and colours != self.encoder.colours:
+            words += f"; colours by mean {colours[0]}, deviation {colours[1]}"
         output = "last block, normalised" if config.layer < 0 else f"block {config.layer}, raw"
         self.card = TeacherCard(
             config.kind, digest, config.licence, words, config.layer, f"patch tokens of {output}"
@@ -70,14 +82,16 @@ class ImageEncoderTeacher(FrameTeacher):
             raise CheckpointError(f"teacher {config.kind} has no weights: set `checkpoint`")
         weights = find_weights(config.checkpoint, WEIGHT_FILES)
         _check_model_type(weights.parent, config.encoder, config.kind)
+        config.check_files(weights)
+        colours = config.colours(weights.parent)
         model = _read_model(weights, config.encoder)
-        return cls(model.to(device), config, file_digest(weights))
+        return cls(model.to(device), config, file_digest(weights), colours)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
         frames = self.frame_size(images).to(self.model.device)
-        frames = normalised(frames, *(self.encoder.colours or ()))
+        frames = normalised(frames, *(self.colours or ()))
         tokens = torch.cat([self._tokens(chunk) for chunk in torch.split(frames, FRAMES_PER_CHUNK)])
         patches = tokens[:, self.encoder.special_tokens(self.model.config) :].float()
         return torch.unflatten(patches, 1, (frames.shape[-2] // self.patch, -1))

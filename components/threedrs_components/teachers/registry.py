@@ -11,6 +11,7 @@ from pydantic import Field
 
 from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.dinov2 import DINOv2Config
+from threedrs_components.teachers.dinov3 import DINOv3Config
 from threedrs_components.teachers.flare.config import FLAREConfig
 from threedrs_components.teachers.mae.config import MAEConfig
 from threedrs_components.teachers.pi3.config import Pi3Config
@@ -31,6 +32,7 @@ AnyTeacher = (
     | FLAREConfig
     | Pi3Config
     | DINOv2Config
+    | DINOv3Config
     | MAEConfig
     | SigLIP2Config
     | RGBConfig
@@ -65,7 +67,7 @@ def load_teacher(
 ) -> PrecomputedTeacher: ...
 @overload
 def load_teacher(
-    kind: Literal["flare", "dinov2", "dinov2_reg", "mae", "siglip2", "rgb"],
+    kind: Literal["flare", "dinov2", "dinov2_reg", "dinov3", "mae", "siglip2", "rgb"],
     checkpoint: str | None = None,
     **config: Any,
 ) -> FrameTeacher: ...

@@ -5,12 +5,14 @@ What they compute means nothing; that a checkpoint of this layout loads and runs
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from threedrs_components.pretraining.mae.pretraining import initialise, transformers_config
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
@@ -59,6 +61,7 @@ RELEASED_VIEWS = {
     "mae": View(224, 16),
     "dinov2": View(224, 14),
     "dinov2_reg": View(224, 14),
+    "dinov3": View(224, 16),
     "siglip2": View(224, 14),
 }
 """Views at least as fine as a student's 14 x 14 tokens; but for VGGT's and Pi3's, as released."""
@@ -151,6 +154,20 @@ def _dinov2_registers(folder: Path, view: View) -> Path:
     return _saved(Dinov2WithRegistersModel(config), folder)
 
 
+def _dinov3(folder: Path, view: View) -> Path:
+    """With the names of the released files, which lack the class's own `model.` before layers."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(**_vit_sizes(view), intermediate_size=2 * WIDTH, num_register_tokens=4)
+    config.save_pretrained(folder)
+    state = DINOv3ViTModel(config).state_dict()
+    tensors = {name.removeprefix("model."): value.contiguous() for name, value in state.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    colours = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
+    return folder
+
+
 def _siglip2(folder: Path, view: View) -> Path:
     from transformers import SiglipConfig, SiglipModel
 
@@ -203,6 +220,7 @@ WRITERS: dict[str, Callable[[Path, View], Path]] = {
     "mae": _mae,
     "dinov2": _dinov2,
     "dinov2_reg": _dinov2_registers,
+    "dinov3": _dinov3,
     "siglip2": _siglip2,
     "precomputed": _precomputed,
 }
