@@ -103,7 +103,7 @@ def check_sampling(prepare: PrepareConfig, scenes: AnyScenes) -> None:
     if scenes.most_frames == prepare.num_frames:
         raise ValueError(
             f"sampling 'coverage' has nothing to choose from: num_frames {prepare.num_frames} "
-            "keeps all frames that scenes come with; set scenes.num_frames to a number to choose from"
+            "keeps all frames that scenes come with; set scenes.num_frames to more than that"
         )
 
 

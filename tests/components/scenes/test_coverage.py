@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import Tensor
 
 from threedrs_components.scenes.coverage import (
     Coverage,
@@ -24,6 +26,8 @@ from threedrs_components.scenes.micro.scene import make_scene
 from threedrs_components.scenes.preparation_report import preparation_report
 from threedrs_components.scenes.prepare_config import ChecksConfig, PrepareConfig
 from threedrs_components.scenes.prepared import choose_frames, prepare_scene, write_prepared
+from threedrs_components.scenes.registry import SCENES
+from threedrs_components.testing.scene_sources import tiny_scenes
 from threedrs_platform.records import Scene
 
 UNCHECKED = ChecksConfig(mode="skip")
@@ -96,9 +100,7 @@ def test_of_a_large_frame_every_so_many_pixels_are_looked_at() -> None:
     assert seen_voxels(scene, np.arange(1), 0.1).nnz == len(expected)
 
 
-def torches(scene: Scene) -> list:  # type: ignore[type-arg]
-    import torch
-
+def torches(scene: Scene) -> list[Tensor]:
     arrays = (scene.depth, scene.depth_intrinsics, scene.camera_to_world, scene.axis_alignment)
     return [torch.from_numpy(each) for each in arrays]
 
@@ -169,6 +171,23 @@ def test_a_scene_whose_frames_are_all_kept_tells_no_coverage(room: Scene, tmp_pa
     assert prepared.coverage == Coverage(24, 1.0, 1.0)
     write_prepared(prepared, tmp_path)
     assert preparation_report(tmp_path)["coverage"] == {}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SCENES if SCENES[kind].has_geometry])
+def test_every_source_with_depth_has_frames_to_choose_from(kind: str, tmp_path: Path) -> None:
+    settings = tiny_scenes(kind, tmp_path / "data")
+    if settings.package is not None:
+        pytest.importorskip(settings.package[0], reason=f"pip install {settings.package[1]}")
+    (tmp_path / "written").mkdir()
+    settings.write(tmp_path / "written", "student", lambda *_: None)
+    source = settings.reader().open(tmp_path / "written")
+    scene = source.load(source.scenes("all")[0])
+    config = PrepareConfig(num_frames=1, sampling="coverage", checks=UNCHECKED)
+    prepared = prepare_scene(scene, None, config)
+    assert len(prepared.frame_names) == 1
+    assert prepared.coverage is not None
+    assert prepared.coverage.candidates == len(set(scene.frame_names)) > 1
+    assert 1 > prepared.coverage.chosen >= prepared.coverage.uniform > 0
 
 
 def test_the_order_of_frames_stays_and_the_choice_is_the_same_each_time(room: Scene) -> None:
