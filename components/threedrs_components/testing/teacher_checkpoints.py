@@ -65,8 +65,6 @@ RELEASED_VIEWS = {
     "siglip2": View(224, 14),
 }
 """Views at least as fine as a student's 14 x 14 tokens; but for VGGT's and Pi3's, as released."""
-TINY_PIXELS = 2000
-"""Of the frames that a tiny Pi3 sees, which enlarges what is smaller."""
 
 
 def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0, view: View = TINY_VIEW) -> Path:
@@ -90,8 +88,6 @@ def tiny_teacher(kind: str, folder: Path, **fields: Any) -> TeacherSettings:
     """A teacher of any kind that can be built: with a tiny checkpoint where it needs weights."""
     if kind == "flare":  # rendered frames are square, of which its own framing cuts a quarter
         fields = {"framing": "squash", **fields}
-    if kind == "pi3":
-        fields = {"pixels": TINY_PIXELS, **fields}
     needs = TEACHERS[kind].weights is not None
     return teacher_config(
         kind, str(write_tiny_checkpoint(kind, folder)) if needs else None, **fields
@@ -116,7 +112,9 @@ def _vggt(folder: Path, view: View) -> Path:
 
 
 def _pi3(folder: Path, view: View) -> Path:
-    encoder = VGGT_SHAPE.model_copy(update={"image_size": view.side, "patch_size": view.patch})
+    """Large patches, because frames of any size are enlarged to 255,000 pixels."""
+    sizes = View(128, 32) if view == TINY_VIEW else view
+    encoder = VGGT_SHAPE.model_copy(update={"image_size": sizes.side, "patch_size": sizes.patch})
     head = HeadSizes(WIDTH, HEADS, depth=2, mlp_ratio=2.0, out=WIDTH)
     model = Pi3(TrunkSizes(encoder, 2 * LAYERS, mlp_ratio=2.0), head, head, scale=1.0)
     torch.nn.init.normal_(model.register_token)

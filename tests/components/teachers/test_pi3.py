@@ -19,7 +19,7 @@ from threedrs_components.teachers.pi3.layers import PI3, nearest_rotation
 from threedrs_components.teachers.pi3.model import Pi3
 from threedrs_components.teachers.pi3.teacher import Pi3Teacher
 from threedrs_components.teachers.registry import load_teacher
-from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
+from threedrs_components.testing.teacher_checkpoints import View, write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError
 
 SIZE = (24, 32)
@@ -38,7 +38,7 @@ def scenes() -> Tensor:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gains, norms and biases away from what they start from, so that each of them matters."""
-    path = write_tiny_checkpoint("pi3", tmp_path_factory.mktemp("pi3"))
+    path = write_tiny_checkpoint("pi3", tmp_path_factory.mktemp("pi3"), view=View(40, 8))
     draw = torch.Generator().manual_seed(1)
     tensors = {
         name: value + 0.1 * torch.randn(value.shape, generator=draw)
@@ -151,7 +151,7 @@ class Slow:
         pixels = (frame - w["image_mean"][0]) / w["image_std"][0]
         x = F.conv2d(pixels[None], w["encoder.patch_embed.proj.weight"], stride=8)[0]
         x = x.flatten(1).T + w["encoder.patch_embed.proj.bias"]
-        table = w["encoder.pos_embed"][0, 1:].T.reshape(1, WIDTH, 4, 4)
+        table = w["encoder.pos_embed"][0, 1:].T.reshape(1, WIDTH, 5, 5)
         table = F.interpolate(table, (ROWS, COLUMNS), mode="bicubic", antialias=True)
         first = w["encoder.cls_token"][0] + w["encoder.pos_embed"][0, :1]
         x = torch.cat([first, w["encoder.register_tokens"][0], x + table[0].flatten(1).T])

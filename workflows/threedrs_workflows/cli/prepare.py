@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from threedrs_workflows.cli.output import columns, emit
 from threedrs_workflows.cli.scene_arguments import (
     add_bad_scene_argument,
+    add_frames_arguments,
     add_scenes_argument,
+    candidates_of,
     progress_of,
     skipped_json,
     skipped_lines,
@@ -41,19 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     add_scenes_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="one file per scene")
-    parser.add_argument("--frames", type=int, default=32, help="frames per scene")
-    parser.add_argument(
-        "--sampling",
-        choices=("uniform", "coverage"),
-        default="uniform",
-        help="which: evenly spread ones, or those that together see most voxels",
-    )
-    parser.add_argument(
-        "--candidates",
-        type=int,
-        metavar="N",
-        help="frames to choose from, evenly spread; default: with coverage all, else --frames",
-    )
+    add_frames_arguments(parser)
     parser.add_argument("--grid", type=int, default=14, help="token rows and columns per frame")
     parser.add_argument("--image-size", type=int, default=384, help="side of the student's input")
     parser.add_argument(
@@ -62,7 +52,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of what whole patches cover of it, 378 of 384 with patches of 14; default all",
     )
-    parser.add_argument("--voxel", type=float, default=0.1, metavar="METRES", help="voxel edge")
     parser.add_argument(
         "--proposals",
         type=Path,
@@ -85,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.folders.preparation import prepare_folder
 
     config, progress = _config(args), progress_of(args)
-    source = RGBDFolder(args.scenes, _candidates(args), args.min_frames, args.depth_scale)
+    source = RGBDFolder(args.scenes, candidates_of(args), args.min_frames, args.depth_scale)
     outcome = prepare_folder(source, args.out, config, args.proposals, progress)
     content = as_content(args.out, outcome)
     emit(args, content, as_text(content))
@@ -133,18 +122,6 @@ def _coverage_lines(coverage: dict[str, Any]) -> list[str]:
         for frames, ends in coverage.items()
     ]
     return [columns(rows, indent="")] if rows else []
-
-
-def _candidates(args: argparse.Namespace) -> int | None:
-    """How many frames of a scene are read; None is all."""
-    from threedrs_platform.errors import ConfigError, Fault
-
-    if args.candidates is None:
-        return None if args.sampling == "coverage" else int(args.frames)
-    if args.candidates < args.frames:
-        complaint = f"{args.candidates} are fewer than the {args.frames} that are kept (--frames)"
-        raise ConfigError([Fault(complaint, path="--candidates")])
-    return int(args.candidates)
 
 
 def _config(args: argparse.Namespace) -> Any:
