@@ -118,8 +118,8 @@ def greedy_cover(seen: sparse.csr_array, budget: int) -> list[int]:
 
 def _share(seen: sparse.csr_array, rows: NDArray[np.bool_]) -> float:
     """Of the columns that any row sees, those that the chosen rows see; 1 where there are none."""
-    found = len(np.unique(seen[rows].indices))
-    return found / seen.shape[1] if seen.shape[1] else 1.0
+    found, every = len(np.unique(seen[rows].indices)), int(seen.shape[1])
+    return found / every if every else 1.0
 
 
 def _distinct(scene: Scene) -> Indices:

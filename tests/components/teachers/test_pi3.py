@@ -170,7 +170,7 @@ class Slow:
                 x = torch.stack([self.block(name, frame, places) for frame in x])
             else:
                 every = places.repeat(len(x), 1)
-                x = self.block(name, x.flatten(0, 1), every).unflatten(0, (len(x), -1))
+                x = torch.unflatten(self.block(name, x.flatten(0, 1), every), 0, (len(x), -1))
             out.append(x)
         return out
 

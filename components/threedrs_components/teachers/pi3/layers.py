@@ -208,9 +208,9 @@ class CameraHead(nn.Module):
         for unit in self.res_conv:
             x = unit(x)
         x = self.more_mlps(x.mean(1))
-        moved = torch.cat([nearest_rotation(self.fc_rot(x)), self.fc_t(x).unsqueeze(-1)], -1)
-        last = moved.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(moved), 1, 4)
-        return torch.cat([moved, last], 1)
+        upper = torch.cat([nearest_rotation(self.fc_rot(x)), self.fc_t(x).unsqueeze(-1)], -1)
+        last = upper.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(len(upper), 1, 4)
+        return torch.cat([upper, last], 1)
 
 
 def nearest_rotation(numbers: Tensor) -> Tensor:
@@ -218,7 +218,8 @@ def nearest_rotation(numbers: Tensor) -> Tensor:
 
     By singular values; a reflection is mended along the direction of the smallest one.
     """
-    left, _, right = torch.linalg.svd(F.normalize(numbers.float().unflatten(-1, (3, 3)), dim=-1))
+    rows = F.normalize(torch.unflatten(numbers.float(), -1, (3, 3)), dim=-1)
+    left, _, right = torch.linalg.svd(rows)
     sign = torch.linalg.det(left @ right)
     mended = torch.cat([left[..., :2], left[..., 2:] * sign[:, None, None]], -1)
     return mended @ right

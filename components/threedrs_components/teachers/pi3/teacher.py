@@ -160,13 +160,13 @@ class Pi3Teacher(FrameTeacher):
     def _poses(self, images: Tensor, tokens: Tensor) -> Tensor:
         decoder, head = self._head("camera")
         poses = [head(patches) for patches in self._patches(decoder, images, tokens)]
-        return torch.cat(poses).unflatten(0, images.shape[:2])
+        return torch.unflatten(torch.cat(poses), 0, images.shape[:2])
 
     def _per_pixel(self, name: str, images: Tensor, tokens: Tensor) -> Tensor:
         decoder, head = self._head(name)
         rows = images.shape[-2] // self.patch
         values = [head(patches, rows) for patches in self._patches(decoder, images, tokens)]
-        return torch.cat(values).unflatten(0, images.shape[:2])
+        return torch.unflatten(torch.cat(values), 0, images.shape[:2])
 
     def _patches(self, decoder: HeadDecoder, images: Tensor, tokens: Tensor) -> Iterable[Tensor]:
         """[N, patches, out] of a head's own decoder, a few frames at a time."""
