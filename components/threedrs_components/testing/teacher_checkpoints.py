@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from threedrs_components.pretraining.mae.pretraining import initialise, transformers_config
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
-from threedrs_components.teachers.pi3.layers import HeadSizes, TrunkSizes
+from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
 from threedrs_components.teachers.pi3.model import Pi3
 from threedrs_components.teachers.quiet import quiet_transformers
 from threedrs_components.teachers.registry import TEACHERS, teacher_config

@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation as Turn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from threedrs_components.teachers.pi3.architecture import PI3
 from threedrs_components.teachers.pi3.framing import PixelLimit
-from threedrs_components.teachers.pi3.layers import PI3, nearest_rotation
+from threedrs_components.teachers.pi3.layers import nearest_rotation
 from threedrs_components.teachers.pi3.model import Pi3
 from threedrs_components.teachers.pi3.teacher import Pi3Teacher
 from threedrs_components.teachers.registry import load_teacher

@@ -1,22 +1,18 @@
-"""What a Pi3 checkpoint's own shapes say about its widths, and which files are none."""
+"""What a Pi3 checkpoint's own shapes say about its widths, and which files are none. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from math import isqrt
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from torch import Tensor
-
-from threedrs_components.teachers.pi3.layers import HeadSizes, TrunkSizes
+from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
-from threedrs_components.teachers.weights import (
-    read_tensors,
-    refuse_strangers,
-    tensor_names,
-)
 from threedrs_platform.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TRUNK = ("encoder.", "decoder.", "register_token", "image_mean", "image_std")
 HEADS = ("point_decoder.", "point_head.", "conf_decoder.", "conf_head.", "camera_decoder.",
@@ -34,28 +30,26 @@ OTHER_MODELS = {
 CURE = "take model.safetensors of yyfz233/Pi3"
 
 Sizes = TypeVar("Sizes", TrunkSizes, HeadSizes)
+Tensors = Mapping[str, "Tensor"]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def read_trunk(path: Path) -> tuple[dict[str, Tensor], TrunkSizes]:
-    """Tensors of encoder and decoder, memory-mapped, and their widths.
+def trunk_sizes(path: Path, tensors: Tensors) -> TrunkSizes:
+    """Widths of encoder and decoder, read off the shapes of all tensors of a file.
 
     Raises:
-        CheckpointError: the file is unreadable, of another model, or of no Pi3's shapes.
+        CheckpointError: the file is of another model, or of no Pi3's shapes.
     """
-    tensors = read_tensors(path, TRUNK)
     for model, beginnings in OTHER_MODELS.items():
-        found = sorted(name for name in tensor_names(path) if name.startswith(beginnings))
+        found = sorted(name for name in tensors if name.startswith(beginnings))
         if found:
             raise CheckpointError(
                 f"{path}: a checkpoint of {model}, for it has {found[0]!r}; for teacher pi3 {CURE}"
             )
-    sizes = _read(path, tensors, _trunk)
-    refuse_strangers(path, PARTS)
-    return tensors, sizes
+    return _read(path, tensors, _trunk)
 
 
-def head_sizes(path: Path, tensors: Mapping[str, Tensor], prefix: str, head_dim: int) -> HeadSizes:
+def head_sizes(path: Path, tensors: Tensors, prefix: str, head_dim: int) -> HeadSizes:
     """Widths of one head's decoder, whose tensors begin with a prefix.
 
     Attention heads are as wide as the trunk's: without normalised queries no shape tells.
@@ -77,7 +71,7 @@ def head_sizes(path: Path, tensors: Mapping[str, Tensor], prefix: str, head_dim:
     return _read(path, tensors, sizes)
 
 
-def _read(path: Path, tensors: Mapping[str, Tensor], sizes: Callable[[Shapes], Sizes]) -> Sizes:
+def _read(path: Path, tensors: Tensors, sizes: Callable[[Shapes], Sizes]) -> Sizes:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     try:
         return sizes(shapes)

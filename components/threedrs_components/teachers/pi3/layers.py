@@ -7,12 +7,12 @@ the architecture's description (paper: Pi3, Wang et al. 2025).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
 from threedrs_components.teachers.pixels import PIXEL_MEAN, PIXEL_STD
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.layers import (
@@ -26,38 +26,6 @@ EPS = 1e-6
 """Of the norms of all blocks; those of queries and keys keep torch's 1e-5."""
 ROTATION = 9
 """Numbers that the camera head gives for a rotation, before the nearest one is taken."""
-
-
-@dataclass(frozen=True)
-class TrunkSizes:
-    """Widths of what makes the features. The defaults are the released model's."""
-
-    encoder: VGGTArchitecture
-    """Of the DINOv2 encoder, whose width and heads are the decoder's too."""
-    depth: int = 36
-    """Blocks of the decoder, inside frames and over all of them by turns."""
-    registers: int = 5
-    """Tokens before the patches of every frame."""
-    mlp_ratio: float = 4.0
-
-
-@dataclass(frozen=True)
-class HeadSizes:
-    """Widths of one head's own decoder. The defaults are the released ones."""
-
-    width: int = 1024
-    heads: int = 16
-    depth: int = 5
-    mlp_ratio: float = 4.0
-    out: int = 1024
-
-
-PI3 = TrunkSizes(
-    VGGTArchitecture(
-        image_size=518, patch_size=14, embed_dim=1024, heads=16, patch_embed_depth=24, mlp_ratio=4.0
-    )
-)
-"""The widths of yyfz233/Pi3."""
 
 
 class Encoder(VisionTransformer):

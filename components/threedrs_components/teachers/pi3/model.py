@@ -5,18 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from threedrs_components.teachers.pi3.layers import (
-    CameraHead,
-    HeadDecoder,
-    HeadSizes,
-    PatchPixels,
-    Trunk,
-    TrunkSizes,
-)
-
-POINT = HeadSizes()
-CAMERA = HeadSizes(out=512)
-"""The widths of the released heads; that for confidence is as the one for points."""
+from threedrs_components.teachers.pi3.architecture import CAMERA, POINT, HeadSizes, TrunkSizes
+from threedrs_components.teachers.pi3.layers import CameraHead, HeadDecoder, PatchPixels, Trunk
 
 
 class Pi3(Trunk):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.pi3.checkpoint import head_sizes, read_trunk
+from threedrs_components.teachers.pi3.architecture import HeadSizes
+from threedrs_components.teachers.pi3.checkpoint import PARTS, TRUNK, head_sizes, trunk_sizes
 from threedrs_components.teachers.pi3.framing import PixelLimit
 from threedrs_components.teachers.pi3.layers import (
     CameraHead,
     HeadDecoder,
-    HeadSizes,
     PatchPixels,
     Trunk,
     rotation_of,
@@ -27,7 +27,12 @@ from threedrs_components.teachers.teacher import (
     file_digest,
 )
 from threedrs_components.teachers.vggt.layers import FRAMES_PER_CHUNK
-from threedrs_components.teachers.weights import find_weights, load_strictly, read_tensors
+from threedrs_components.teachers.weights import (
+    find_weights,
+    load_strictly,
+    read_tensors,
+    refuse_strangers,
+)
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError, Fault
 
 if TYPE_CHECKING:
@@ -97,10 +102,12 @@ class Pi3Teacher(FrameTeacher):
         """
         check_precision(config.precision, device)
         path = find_weights(config.checkpoint)
-        tensors, sizes = read_trunk(path)
+        stored = read_tensors(path, ("",))
+        sizes = trunk_sizes(path, stored)
+        refuse_strangers(path, PARTS)
         with torch.device("meta"):
             trunk = Trunk(sizes)
-        load_strictly(trunk, tensors, path)
+        load_strictly(trunk, {k: each for k, each in stored.items() if k.startswith(TRUNK)}, path)
         return cls(trunk.to(device), config, path, file_digest(path))
 
     @torch.inference_mode()
