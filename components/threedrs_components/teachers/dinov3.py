@@ -12,7 +12,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt, TypeAdapter, ValidationError
 
-from threedrs_components.teachers.encoder_config import Colour, ImageEncoder, ImageEncoderConfig
+from threedrs_components.teachers.encoder_config import (
+    CONFIG,
+    Colour,
+    ImageEncoder,
+    ImageEncoderConfig,
+)
 from threedrs_platform.config import PLACE, REPORTED
 from threedrs_platform.errors import CheckpointError
 
@@ -51,18 +56,19 @@ class DINOv3Config(ImageEncoderConfig):
         return DINOV3
 
     def check_files(self, weights: Path) -> None:
-        """Refuse a checkpoint that was saved without its registers."""
-        from threedrs_components.teachers.weights import tensor_names
+        """Refuse also a checkpoint that was saved without its registers."""
+        from threedrs_components.teachers.weights import read_tensors
 
-        config = weights.parent / "config.json"
+        super().check_files(weights)
         cure = f"; every released file has 4, so take {self.weights} as it was published"
-        if not json.loads(config.read_text()).get("num_register_tokens"):
+        if not self.stored_configuration(weights.parent).get("num_register_tokens"):
             raise CheckpointError(
-                f"{config}: num_register_tokens is 0 or missing; a DINOv3 without registers{cure}"
+                f"{weights.parent / CONFIG}: num_register_tokens is 0 or missing: a DINOv3 without "
+                f"registers{cure}"
             )
-        if REGISTERS not in tensor_names(weights):
+        if not read_tensors(weights, (REGISTERS,)):
             raise CheckpointError(
-                f"{weights}: no tensor {REGISTERS!r}; a DINOv3 without registers{cure}"
+                f"{weights}: no tensor {REGISTERS!r}: a DINOv3 without registers{cure}"
             )
 
     def colours(self, folder: Path) -> tuple[Colour, Colour]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.settings import FrameTeacherConfig
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
 
+CONFIG = "config.json"
+"""Beside the weights."""
 Colour = tuple[float, float, float]
 
 
@@ -53,13 +57,35 @@ class ImageEncoderConfig(FrameTeacherConfig):
         """The family that its checkpoints belong to."""
 
     def check_files(self, weights: Path) -> None:
-        """Refuse files that transformers would read but that are not as the family's are.
-
-        `config.json` beside them is of the right model.
+        """The configuration beside the weights must be of the right model.
 
         Raises:
-            CheckpointError: says what they lack.
+            CheckpointError: it is missing, unreadable, or of another one.
         """
+        found = self.stored_configuration(weights.parent).get("model_type")
+        if found not in self.encoder.model_types:
+            wanted = " or ".join(map(repr, self.encoder.model_types))
+            raise CheckpointError(
+                f"{weights.parent / CONFIG}: a checkpoint of model type {found!r}; teacher "
+                f"{self.kind} reads {wanted}"
+            )
+
+    def stored_configuration(self, folder: Path) -> dict[str, Any]:
+        """What config.json says.
+
+        Raises:
+            CheckpointError: there is none, or it is something else.
+        """
+        path = folder / CONFIG
+        try:
+            found = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{folder}: {CONFIG} is missing beside the weights") from error
+        except ValueError as error:
+            raise CheckpointError(f"{path}: no model configuration: {error}") from error
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{path}: no model configuration: a {type(found).__name__}")
+        return found
 
     def colours(self, folder: Path) -> tuple[Colour, Colour] | None:
         """Mean and deviation by which pixels are normalised; None is ImageNet's.

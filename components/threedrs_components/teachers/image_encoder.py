@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +80,6 @@ class ImageEncoderTeacher(FrameTeacher):
         if config.checkpoint is None:
             raise CheckpointError(f"teacher {config.kind} has no weights: set `checkpoint`")
         weights = find_weights(config.checkpoint, WEIGHT_FILES)
-        _check_model_type(weights.parent, config.encoder, config.kind)
         config.check_files(weights)
         colours = config.colours(weights.parent)
         model = _read_model(weights, config.encoder)
@@ -104,22 +102,6 @@ class ImageEncoderTeacher(FrameTeacher):
             found.last_hidden_state if self.layer < 0 else found.hidden_states[self.layer + 1]
         )
         return out
-
-
-def _check_model_type(folder: Path, encoder: ImageEncoder, kind: str) -> None:
-    """The configuration beside the weights must be of the right model."""
-    path = folder / "config.json"
-    try:
-        found = json.loads(path.read_text()).get("model_type")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: config.json is missing beside the weights") from error
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: no model configuration: {error}") from error
-    if found not in encoder.model_types:
-        wanted = " or ".join(map(repr, encoder.model_types))
-        raise CheckpointError(
-            f"{path}: a checkpoint of model type {found!r}; teacher {kind} reads {wanted}"
-        )
 
 
 def _read_model(weights: Path, encoder: ImageEncoder) -> nn.Module:

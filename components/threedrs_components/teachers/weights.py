@@ -93,21 +93,18 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
-def tensor_names(path: Path) -> list[str]:
-    """Names of all tensors of a readable checkpoint."""
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            return list(_plain_names(file.keys()))
-    return list(read_tensors(path, ("",)))
-
-
 def refuse_strangers(path: Path, prefixes: Sequence[str]) -> None:
     """Refuse a readable checkpoint with tensors of parts that its model does not have.
 
     Raises:
         CheckpointError: names them.
     """
-    strangers = [name for name in tensor_names(path) if not name.startswith(tuple(prefixes))]
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            names = list(_plain_names(file.keys()))
+    else:
+        names = list(read_tensors(path, ("",)))
+    strangers = [name for name in names if not name.startswith(tuple(prefixes))]
     if strangers:
         raise CheckpointError(
             f"{path}: does not fit the model; tensors {listed({'unknown': strangers})}"

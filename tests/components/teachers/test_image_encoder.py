@@ -274,12 +274,21 @@ def test_dinov3_without_registers_is_refused_with_the_cure(
     tensors.pop("embeddings.register_tokens")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(
-        CheckpointError, match=rf"no tensor 'embeddings\.register_tokens'; .*{cure}"
+        CheckpointError, match=rf"no tensor 'embeddings\.register_tokens': .*{cure}"
     ):
         load_teacher("dinov3", str(folder))
     rewritten(folder, "config.json", num_register_tokens=0)
     with pytest.raises(CheckpointError, match=rf"config\.json: num_register_tokens is 0 .*{cure}"):
         load_teacher("dinov3", str(folder))
+
+
+def test_a_dinov3_that_was_cut_short_is_refused(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    weights = copied(checkpoints["dinov3"], tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable checkpoint"):
+        load_teacher("dinov3", str(tmp_path))
 
 
 def test_the_convolutional_dinov3_is_refused(checkpoints: dict[str, Path], tmp_path: Path) -> None:
