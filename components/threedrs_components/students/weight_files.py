@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_components.students.folder import WEIGHTS_FILE
+from threedrs_components.tensor_headers import StoredTensor, read_header
 from threedrs_platform.errors import CheckpointError
 
 INDEX_FILE = f"{WEIGHTS_FILE}.index.json"
@@ -48,16 +48,6 @@ ONLY_PROJECTOR = (
 )
 
 
-@dataclass(frozen=True)
-class StoredTensor:
-    """One tensor as a header describes it."""
-
-    file: str
-    dtype: str
-    """As safetensors calls it: BF16, F16, F32."""
-    shape: tuple[int, ...]
-
-
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of a folder by its name.
 
@@ -66,7 +56,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
             no model: LoRA deltas, a projector, or names inside a wrapper.
     """
     files = _weight_files(folder)
-    tensors = {name: each for file in files for name, each in _header(folder, file).items()}
+    tensors = {name: each for file in files for name, each in read_header(folder, file).items()}
     _refuse_part_of_a_model(folder, tensors)
     _refuse_quantised(folder, tensors)
     return tensors
@@ -100,28 +90,6 @@ def _weight_files(folder: Path) -> list[str]:
         raise CheckpointError(f"{folder / pickles[0]}: {ONLY_PROJECTOR}")
     found = f"; {_pickle_cure(folder, pickles[0])}" if pickles else ""
     raise CheckpointError(f"{folder}: neither {INDEX_FILE} nor {WEIGHTS_FILE} here{found}")
-
-
-def _header(folder: Path, name: str) -> dict[str, StoredTensor]:
-    """Eight bytes of length, JSON of that length, then the tensors."""
-    path = folder / name
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            size = path.stat().st_size
-            if not 0 < length <= size - 8:
-                raise ValueError(f"a header of {length} bytes in a file of {size}")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        end = max((each["data_offsets"][1] for each in header.values()), default=0)
-        if 8 + length + end != size:
-            raise ValueError(f"{size} bytes, and its header speaks of {8 + length + end}")
-        return {
-            tensor: StoredTensor(name, each["dtype"], tuple(each["shape"]))
-            for tensor, each in header.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
 def _refuse_part_of_a_model(folder: Path, names: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from threedrs_components.teachers.encoder_config import (
     ImageEncoder,
     ImageEncoderConfig,
 )
+from threedrs_components.teachers.weight_headers import SUFFIX, stored_tensors
 from threedrs_platform.config import PLACE, REPORTED
 from threedrs_platform.errors import CheckpointError
 
@@ -55,10 +56,16 @@ class DINOv3Config(ImageEncoderConfig):
         """The one family."""
         return DINOV3
 
+    def own_grid(self) -> int | None:
+        """As of any encoder, of files that pass `check_files`."""
+        path = Path(self.checkpoint)
+        weights = path / f"model{SUFFIX}" if path.is_dir() else path
+        if (weights.parent / CONFIG).is_file():
+            self.check_files(weights)
+        return super().own_grid()
+
     def check_files(self, weights: Path) -> None:
         """Refuse also a checkpoint that was saved without its registers."""
-        from threedrs_components.teachers.weights import read_tensors
-
         super().check_files(weights)
         cure = f"; every released file has 4, so take {self.weights} as it was published"
         if not self.stored_configuration(weights.parent).get("num_register_tokens"):
@@ -66,7 +73,7 @@ class DINOv3Config(ImageEncoderConfig):
                 f"{weights.parent / CONFIG}: num_register_tokens is 0 or missing: a DINOv3 without "
                 f"registers{cure}"
             )
-        if not read_tensors(weights, (REGISTERS,)):
+        if REGISTERS not in (stored_tensors(weights) or (REGISTERS,)):
             raise CheckpointError(
                 f"{weights}: no tensor {REGISTERS!r}: a DINOv3 without registers{cure}"
             )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.settings import FrameTeacherConfig
+from threedrs_components.teachers.teacher import check_image_size
 from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -94,6 +95,21 @@ class ImageEncoderConfig(FrameTeacherConfig):
             CheckpointError: the folder says something unreadable about them.
         """
         return self.encoder.colours
+
+    def own_grid(self) -> int | None:
+        """Of the image size and the patches that config.json tells."""
+        if self.checkpoint is None:
+            return None
+        path = Path(self.checkpoint)
+        try:
+            stored = json.loads(((path if path.is_dir() else path.parent) / CONFIG).read_text())
+            shape = stored.get("vision_config", stored)
+            side, patch = self.image_size or int(shape["image_size"]), int(shape["patch_size"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return None  # whoever loads the weights says what is wrong with them
+        if self.image_size is not None:
+            check_image_size(side, patch)
+        return side // patch
 
     def build(self, device: str = "cpu") -> ImageEncoderTeacher:
         """Load the weights.

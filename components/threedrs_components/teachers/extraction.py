@@ -15,8 +15,8 @@ from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.scenes.source import SceneSource
 from threedrs_components.teachers.fingerprints import check_images, fingerprints
-from threedrs_components.teachers.teacher import Teacher, TeacherCard
-from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
+from threedrs_components.teachers.teacher import Teacher, TeacherCard, check_grid
+from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import FeatureMap, Scene
 from threedrs_platform.sealed import drop_contradicted
 from threedrs_platform.store.features import (
@@ -114,20 +114,6 @@ def overlaps(side: int, grid: int, area: float) -> Tensor:
     first = torch.maximum(edges[:-1, None], parts)
     last = torch.minimum(edges[1:, None], parts + 1)
     return ((last - first).clamp(min=0) * grid / (side * area)).to(torch.float32)
-
-
-def check_grid(grid: int, own: int) -> None:
-    """Refuse to enlarge.
-
-    Raises:
-        ConfigError: the grid is finer than the teacher's own.
-    """
-    if grid > own:
-        complaint = (
-            f"{grid} is finer than the teacher's {own}, so values would only repeat; "
-            f"take {own} or less, or frame the images otherwise (framing: squash)"
-        )
-        raise ConfigError([Fault(complaint, "grid")])
 
 
 def header_of(card: TeacherCard) -> FeatureHeader:

@@ -14,11 +14,12 @@ from threedrs_components.teachers.quiet import quiet_transformers
 from threedrs_components.teachers.teacher import (
     FrameTeacher,
     TeacherCard,
+    check_image_size,
     check_precision,
     file_digest,
 )
 from threedrs_components.teachers.weights import UNREADABLE, find_weights, listed, reason
-from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.encoder_config import (
@@ -49,9 +50,8 @@ class ImageEncoderTeacher(FrameTeacher):
         shape: Any = model.config
         self.patch = int(shape.patch_size)
         side = config.image_size or int(shape.image_size)
-        if config.image_size is not None and side % self.patch:
-            complaint = f"{side} is no multiple of the model's patch size {self.patch}"
-            raise ConfigError([Fault(complaint, "teacher.image_size")])
+        if config.image_size is not None:
+            check_image_size(side, self.patch)
         self.frame_size = FrameSize(side, side, self.patch, config.framing)
         self.grid = side // self.patch
         blocks = int(shape.num_hidden_layers)

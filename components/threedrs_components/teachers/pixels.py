@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from threedrs_platform.errors import DataError
+
 if TYPE_CHECKING:
     from threedrs_components.teachers.settings import Framing
 
@@ -75,6 +77,20 @@ def normalised(
     """Subtract a mean per colour (ImageNet's), divide by a deviation: [..., 3, H, W]."""
     centre, spread = (images.new_tensor(values).view(3, 1, 1) for values in (mean, std))
     return (images - centre) / spread
+
+
+def whole_patches(images: Tensor, patch: int) -> tuple[int, int]:
+    """Rows and columns of patches of frames [B, S, 3, H, W].
+
+    Raises:
+        DataError: another shape, or sides that are no multiples of the patch.
+    """
+    if images.dim() != 5 or images.shape[-2] % patch or images.shape[-1] % patch:
+        raise DataError(
+            f"images of shape {list(images.shape)}; expected [scenes, frames, 3, H, W] with H "
+            f"and W multiples of {patch}"
+        )
+    return images.shape[-2] // patch, images.shape[-1] // patch
 
 
 def _centre(images: Tensor, height: int, width: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, overload
 from pydantic import Field
 
 from threedrs_components.teachers.colours import RGBConfig
+from threedrs_components.teachers.da3.config import DA3Config
 from threedrs_components.teachers.dinov2 import DINOv2Config
 from threedrs_components.teachers.dinov3 import DINOv3Config
 from threedrs_components.teachers.flare.config import FLAREConfig
@@ -22,6 +23,7 @@ from threedrs_components.teachers.vggt.config import VGGTConfig
 from threedrs_platform.config.registry import Registry
 
 if TYPE_CHECKING:
+    from threedrs_components.teachers.da3.teacher import DA3Teacher
     from threedrs_components.teachers.pi3.teacher import Pi3Teacher
     from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
     from threedrs_components.teachers.teacher import FrameTeacher, Teacher
@@ -31,6 +33,7 @@ AnyTeacher = (
     VGGTConfig
     | FLAREConfig
     | Pi3Config
+    | DA3Config
     | DINOv2Config
     | DINOv3Config
     | MAEConfig
@@ -62,6 +65,8 @@ def load_teacher(kind: Literal["vggt"], checkpoint: str, **config: Any) -> VGGTT
 @overload
 def load_teacher(kind: Literal["pi3"], checkpoint: str, **config: Any) -> Pi3Teacher: ...
 @overload
+def load_teacher(kind: Literal["da3"], checkpoint: str, **config: Any) -> DA3Teacher: ...
+@overload
 def load_teacher(
     kind: Literal["precomputed"], checkpoint: str, **config: Any
 ) -> PrecomputedTeacher: ...
@@ -80,7 +85,8 @@ def load_teacher(
 
     Every teacher has `scene_features(scene)`; all but "precomputed" have
     `features(frames)`: [F, 3, H, W] in [0, 1] -> [F, rows, columns, channels]. "vggt" has
-    `tokens`, `cameras`, `depth` and `points` besides, "pi3" `tokens`, `cameras` and `points`.
+    `tokens`, `cameras`, `depth` and `points` besides; "da3" has `tokens`, `cameras`, `depth` and
+    `rays`, "pi3" `tokens`, `cameras` and `points`.
 
     Raises:
         ConfigError: no such kind, or a wrong field.

@@ -60,6 +60,18 @@ class TeacherSettings(Config):
         """Whether it can be built as it is: it has its weights, or needs none."""
         return self.checkpoint is not None or self.weights is None
 
+    def own_grid(self) -> int | None:
+        """Patches along the shorter side of what it makes of a frame, at most.
+
+        As far as the settings tell, and the headers of its weights where they are here; None where
+        only the loaded teacher knows. Imports no torch.
+
+        Raises:
+            CheckpointError: the weights are of another model.
+            ConfigError: a setting that the weights do not allow.
+        """
+        return None
+
     def at_grid(self, grid: int) -> Self:
         """The same teacher for features that will be pooled to grid x grid.
 

@@ -90,3 +90,33 @@ def check_precision(precision: str, device: str) -> None:
         raise ConfigError(
             [Fault("bfloat16 needs an accelerator; on a CPU use float32", "teacher.precision")]
         )
+
+
+def check_grid(grid: int, own: int) -> None:
+    """Refuse to enlarge.
+
+    Raises:
+        ConfigError: the grid is finer than the teacher's own.
+    """
+    if grid > own:
+        complaint = (
+            f"{grid} is finer than the teacher's {own}, so values would only repeat; take {own} or "
+            "less, or show the teacher more of each frame (framing: squash) or larger ones "
+            "(image_size, where its kind has it)"
+        )
+        raise ConfigError([Fault(complaint, "grid")])
+
+
+def check_image_size(side: int, patch: int) -> None:
+    """Refuse images that are no whole patches.
+
+    Raises:
+        ConfigError: names the nearest sides that are.
+    """
+    if side % patch:
+        below = side // patch * patch
+        complaint = (
+            f"{side} is no multiple of the model's patch size {patch}; "
+            f"take {below or patch} or {below + patch}"
+        )
+        raise ConfigError([Fault(complaint, "teacher.image_size")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,14 +13,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from threedrs_components.teachers.weight_headers import plain_names
 from threedrs_platform.errors import CheckpointError
 
 UNREADABLE = (
     SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError, OSError, KeyError, ValueError,
 )  # fmt: skip
 """What torch and safetensors raise on files that are cut short or something else."""
-WRAPPERS, WRAPPED = ("model", "state_dict", "model_state_dict"), "module."
-"""Keys that a state dict may lie under, and what a wrapper puts before all its names."""
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Keys that a state dict may lie under."""
 SHOWN = 5
 """Tensors that an error message lists before it only counts."""
 
@@ -56,7 +57,7 @@ def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                plain = _plain_names(file.keys())
+                plain = plain_names(file.keys())
                 return {
                     name: file.get_tensor(stored)
                     for name, stored in plain.items()
@@ -70,16 +71,8 @@ def read_tensors(path: Path, prefixes: Sequence[str]) -> dict[str, Tensor]:
         loaded = loaded[found[0]]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise CheckpointError(f"{path}: expected a plain state dict of tensors")
-    plain = _plain_names(loaded)
+    plain = plain_names(loaded)
     return {name: loaded[stored] for name, stored in plain.items() if name.startswith(wanted)}
-
-
-def _plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Stored names by what they are without a wrapper's own beginning."""
-    stored = list(names)
-    if stored and all(name.startswith(WRAPPED) for name in stored):
-        return {name.removeprefix(WRAPPED): name for name in stored}
-    return {name: name for name in stored}
 
 
 def reason(error: Exception) -> str:
@@ -101,7 +94,7 @@ def refuse_strangers(path: Path, prefixes: Sequence[str]) -> None:
     """
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
-            names = list(_plain_names(file.keys()))
+            names = list(plain_names(file.keys()))
     else:
         names = list(read_tensors(path, ("",)))
     strangers = [name for name in names if not name.startswith(tuple(prefixes))]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,9 @@ import torch
 from safetensors.torch import save_file
 
 from threedrs_components.pretraining.mae.pretraining import initialise, transformers_config
+from threedrs_components.teachers.da3.architecture import DA3Architecture, DenseSizes, Size
+from threedrs_components.teachers.da3.checkpoint import RAY_NORM
+from threedrs_components.teachers.da3.model import DA3
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
 from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
@@ -44,6 +48,11 @@ VGGT_SHAPE = VGGTArchitecture(
     camera_rounds=4,
 )
 
+DA3_PATCH = 14
+"""Of all released sizes, and of frames of 504 pixels."""
+DA3_SHAPE = DA3Architecture(WIDTH, HEADS, depth=6, start=2, hidden=2 * WIDTH, image_size=56)
+DA3_HEAD = DenseSizes(features=8, channels=(8, 8, 8, 8), layers=(2, 3, 4, 5))
+
 
 class View(NamedTuple):
     """What a teacher looks at."""
@@ -58,6 +67,7 @@ RELEASED_VIEWS = {
     "vggt": View(112, 8),
     "flare": View(512, 16),
     "pi3": View(112, 28),
+    "da3": View(518, DA3_PATCH),
     "mae": View(224, 16),
     "dinov2": View(224, 14),
     "dinov2_reg": View(224, 14),
@@ -120,6 +130,32 @@ def _pi3(folder: Path, view: View) -> Path:
     torch.nn.init.normal_(model.register_token)
     write_tensors(folder / "model.safetensors", model)
     return folder / "model.safetensors"
+
+
+def _da3(folder: Path, view: View) -> Path:
+    shape = DA3_SHAPE if view == TINY_VIEW else replace(DA3_SHAPE, image_size=view.side)
+    write_da3(folder, Size(shape, DA3_HEAD))
+    return folder / "model.safetensors"
+
+
+def write_da3(folder: Path, size: Size) -> DA3:
+    """A random Depth Anything 3 in the published layout: also the model, as it is in the file.
+
+    The LayerNorm that four levels of the ray head share is stored for one of them.
+    """
+    model = DA3(size).eval()
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1 or "token" in name:  # else gains are 1, shifts 0, tokens alike
+            torch.nn.init.normal_(parameter, mean=float(name.endswith("norm.weight")), std=0.3)
+    aliases = {
+        RAY_NORM.format(level=n, part=part) for n in (1, 2, 3) for part in ("weight", "bias")
+    }
+    tensors = {f"model.{name}": value.clone() for name, value in model.state_dict().items()}
+    save_file({k: v for k, v in tensors.items() if k not in aliases}, folder / "model.safetensors")
+    net = {"out_layers": list(size.dense.layers), "alt_start": size.trunk.start}
+    config = {"model_name": "da3-tiny", "config": {"net": net}}
+    (folder / "config.json").write_text(json.dumps(config))
+    return model
 
 
 def _mae(folder: Path, view: View) -> Path:
@@ -215,6 +251,7 @@ WRITERS: dict[str, Callable[[Path, View], Path]] = {
     "vggt": _vggt,
     "flare": _flare,
     "pi3": _pi3,
+    "da3": _da3,
     "mae": _mae,
     "dinov2": _dinov2,
     "dinov2_reg": _dinov2_registers,

@@ -74,6 +74,10 @@ def check_features(config: TeacherSettings, scene: Scene) -> Tensor:
         f"{kind}: features of shape {shape}; give [frames, rows, columns, channels]"
     )
     assert teacher.grid in shape[1:3], f"{kind}: grid {teacher.grid}, but features of shape {shape}"
+    own = config.own_grid()
+    assert own is None or own >= min(shape[1:3]), (
+        f"{kind}: own_grid {own}, but features of shape {shape}; it says how fine they are at most"
+    )
     other_grid = config.at_grid(GRID).build().scene_features(scene)
     assert other_grid.shape[-1] == shape[-1], (
         f"{kind}: {shape[-1]} channels, but {other_grid.shape[-1]} on another grid; is the last "

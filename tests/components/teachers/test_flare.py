@@ -20,7 +20,7 @@ from threedrs_components.teachers.flare.layers import (
 )
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
 from threedrs_components.teachers.registry import load_teacher
-from threedrs_components.teachers.vggt.layers import Rotation
+from threedrs_components.teachers.transformer import Rotation
 from threedrs_components.testing.teacher_checkpoints import write_tiny_checkpoint
 from threedrs_platform.errors import CheckpointError, ConfigError
 

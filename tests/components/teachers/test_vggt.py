@@ -11,9 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from threedrs_components.teachers.dense_prediction import Fusion, ResidualUnit
+from threedrs_components.teachers.transformer import Rotation
 from threedrs_components.teachers.vggt.architecture import VGGT_1B, VGGTArchitecture
-from threedrs_components.teachers.vggt.heads import Fusion, ResidualUnit
-from threedrs_components.teachers.vggt.layers import Aggregator, Rotation, VisionTransformer
+from threedrs_components.teachers.vggt.layers import Aggregator, VisionTransformer
 from threedrs_components.teachers.vggt.model import VGGT
 
 TINY = VGGTArchitecture(
@@ -220,7 +221,7 @@ def test_chunking_the_vit_moves_features_by_rounding_only() -> None:
 
 
 def test_the_residual_unit_carries_the_rectified_input_like_an_in_place_relu() -> None:
-    unit = ResidualUnit(4)
+    unit = ResidualUnit(4, rectified_skip=True)
     x = torch.randn(1, 4, 5, 5)
     careless = x.clone()
     inner = unit.conv2(F.relu(unit.conv1(F.relu(careless, inplace=True))))
@@ -228,7 +229,8 @@ def test_the_residual_unit_carries_the_rectified_input_like_an_in_place_relu() -
 
 
 def test_the_coarsest_fusion_has_no_skip_unit() -> None:
-    assert not any("resConfUnit1" in name for name in Fusion(4, has_skip=False).state_dict())
+    coarsest = Fusion(4, has_finer=False, rectified_skip=True)
+    assert not any("resConfUnit1" in name for name in coarsest.state_dict())
 
 
 @pytest.mark.parametrize(("dense_head", "size"), [("dpt", (24, 32)), ("cells", (6, 8))])

@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
+from threedrs_components.teachers.poses import intrinsics_of, matrices_of
 from threedrs_components.teachers.registry import load_teacher
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.checkpoint import dpt_layers
 from threedrs_components.teachers.vggt.config import VGGTConfig
 from threedrs_components.teachers.vggt.model import VGGT
-from threedrs_components.teachers.vggt.teacher import VGGTTeacher, extrinsics_of, intrinsics_of
+from threedrs_components.teachers.vggt.teacher import VGGTTeacher
 from threedrs_components.teachers.weights import write_tensors
 from threedrs_platform.errors import CheckpointError, ConfigError, DataError
 
@@ -221,7 +222,7 @@ def test_pose_encodings_become_the_matrices_that_scipy_makes() -> None:
     pose = torch.randn(4, 9, dtype=torch.float64)
     pose[:, 7:] = torch.tensor([0.9, 1.2])
     rotation = Rotation.from_quat(pose[:, 3:7].numpy()).as_matrix()
-    extrinsics = extrinsics_of(pose)
+    extrinsics = matrices_of(pose)
     torch.testing.assert_close(extrinsics[..., :3], torch.from_numpy(rotation))
     assert torch.equal(extrinsics[..., 3], pose[:, :3])
     intrinsics = intrinsics_of(pose, height=24, width=32)[0]

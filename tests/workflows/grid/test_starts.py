@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from threedrs_components.testing.released_checkpoints import publish_released
 from threedrs_components.testing.student_checkpoints import publish
+from threedrs_components.testing.teacher_checkpoints import View, write_tiny_checkpoint
 from threedrs_workflows.cli import main
 
 WEIGHTS = "Video3D-LLM-LLaVA-Qwen-Uniform-32"
@@ -61,11 +64,73 @@ def test_what_nothing_trains_must_have_its_head(
     assert main(["validate", grid(data, **start)]) == 0
 
 
-def test_reading_headers_needs_no_torch(data: Path) -> None:
+def teacher_grid(data: Path, fields: str) -> str:
+    more = f", teacher: mine, teachers.mine: {{{fields}}}, benchmarks.names: [scanqa]"
+    more += ", teacher_pretraining.mine: {}" if "checkpoint" not in fields else ""
+    return grid(data, preset="as_released", more=more)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ("kind: da3, checkpoint: nowhere, image_size: 182", "finer than the teacher's 13"),
+        ("kind: da3, checkpoint: nowhere, image_size: 200", "mine.image_size: 200 is no multiple"),
+        ("kind: dinov2, checkpoint: DINO, image_size: 112", "finer than the teacher's 8"),
+        ("kind: dinov2, checkpoint: DINO, image_size: 200", "mine.image_size: 200 is no multiple"),
+        ("kind: mae, architecture: {image_size: 96}", "finer than the teacher's 12"),
+        ("kind: vggt, architecture: {image_size: 208}", "finer than the teacher's 13"),
+        ("kind: vggt, checkpoint: VGGT", "prepare.grid: 14 is finer than the teacher's 4"),
+        ("kind: pi3, checkpoint: PI3, pixels: 20000", "finer than the teacher's 10"),
+        ("kind: dinov3, checkpoint: THREE, image_size: 208", "finer than the teacher's 13"),
+        ("kind: dinov3, checkpoint: THREE, image_size: 518", "mine.image_size: 518 is no multiple"),
+        (
+            "kind: pi3, checkpoint: VGGT",
+            "a checkpoint of VGGT (kind: vggt), for it has 'aggregator",
+        ),
+        (
+            "kind: dinov3, checkpoint: DINO",
+            "model type 'dinov2'; teacher dinov3 reads 'dinov3_vit'",
+        ),
+    ],
+)
+def test_a_teacher_that_is_coarser_than_the_tokens_is_told_of(
+    fields: str, complaint: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, word, view in (
+        ("dinov2", "DINO", View(224, 14)),
+        ("dinov3", "THREE", View(224, 16)),
+        ("vggt", "VGGT", View(32, 8)),
+        ("pi3", "PI3", View(140, 14)),
+    ):
+        if word in fields:
+            path = write_tiny_checkpoint(kind, tmp_path / kind, view=view)
+            fields = fields.replace(word, str(path))
+    assert main(["validate", teacher_grid(data, fields)]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_a_teacher_of_another_model_is_told_of_before_anything_runs(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nested = tmp_path / "model.safetensors"
+    save_file({"model.da3.backbone.pretrained.cls_token": torch.zeros(1)}, nested)
+    assert main(["validate", teacher_grid(data, f"kind: da3, checkpoint: {nested}")]) == 2
+    told = capsys.readouterr().err
+    assert "teachers.mine.checkpoint" in told
+    assert "a nested Depth Anything 3 (DA3NESTED-*)" in told
+    path = write_tiny_checkpoint("da3", tmp_path / "da3")
+    assert main(["validate", teacher_grid(data, f"kind: da3, checkpoint: {path}")]) == 0
+
+
+def test_reading_headers_needs_no_torch(data: Path, tmp_path: Path) -> None:
+    publish("llava_video/lmms-lab", data / "models/LLaVA-Video-7B-Qwen2")
+    path = write_tiny_checkpoint("da3", tmp_path / "da3")
+    taught = teacher_grid(data, f"kind: da3, checkpoint: {path}")
     code = (
         "import sys\n"
         "from threedrs_workflows.cli import main\n"
-        f"assert main(['validate', {grid(data)!r}]) == 0\n"
+        f"assert main(['validate', {taught!r}]) == 0\n"
+        "assert 'threedrs_components.teachers.da3.checkpoint' in sys.modules\n"
         "assert 'threedrs_components.students.weight_files' in sys.modules\n"
         "assert not {'torch', 'safetensors', 'transformers'} & sys.modules.keys()\n"
     )

@@ -1,4 +1,4 @@
-"""Weights that the students of a grid start from, checked by their headers before anything runs."""
+"""Weights of a grid's students and teachers, checked by their headers before anything runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.students.start import check_start
+from threedrs_components.teachers.teacher import check_grid
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 from threedrs_workflows.experiment import Experiment
 
@@ -15,8 +16,10 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
     """Check every checkpoint that is here; what is not here is somebody else's to miss.
 
     Raises:
-        ConfigError: lists every student whose weights are others than its settings say.
+        ConfigError: lists every student and teacher whose weights are others than their settings
+            say, and every teacher that is coarser than the tokens that are to learn from it.
     """
+    experiments = list(experiments)
     students = {
         (each.student, _needs_head(each), each.student_config().model_dump_json()): each
         for each in experiments
@@ -26,6 +29,12 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
         for (_, needs_head, _), each in students.items()
         if (fault := _fault(each, needs_head)) is not None
     }
+    teachers = {
+        (each.teacher, each.prepare.grid, teacher.model_dump_json()): each
+        for each in experiments
+        if (teacher := each.teacher_config()) is not None
+    }
+    faults |= {fault for each in teachers.values() for fault in _teacher_faults(each)}
     if faults:
         raise ConfigError(sorted(faults, key=str))
 
@@ -45,3 +54,24 @@ def _fault(experiment: Experiment, needs_head: bool) -> Fault | None:
     except CheckpointError as error:
         return Fault(str(error), f"students.{experiment.student}.checkpoint")
     return None
+
+
+def _teacher_faults(experiment: Experiment) -> list[Fault]:
+    teacher, place = experiment.teacher_config(), f"teachers.{experiment.teacher}"
+    if teacher is None:
+        return []
+    try:
+        own = teacher.own_grid()
+    except CheckpointError as error:
+        return [Fault(str(error), f"{place}.checkpoint")]
+    except ConfigError as error:
+        return [
+            Fault(each.message, f"{place}{each.path.removeprefix('teacher')}")
+            for each in error.faults
+        ]
+    try:
+        if own is not None:
+            check_grid(experiment.prepare.grid, own)
+    except ConfigError as error:
+        return [Fault(each.message, "prepare.grid") for each in error.faults]
+    return []

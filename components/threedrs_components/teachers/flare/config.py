@@ -12,6 +12,9 @@ from threedrs_platform.config import PLACE, REPORTED
 if TYPE_CHECKING:
     from threedrs_components.teachers.flare.teacher import FLARETeacher
 
+ROWS = 24
+"""Of patches of 16 pixels in a frame of 512 x 384."""
+
 
 class FLAREConfig(FrameTeacherConfig):
     """FLARE: frames in, features of its pose-conditioned geometry decoders out."""
@@ -37,6 +40,10 @@ class FLAREConfig(FrameTeacherConfig):
         if number == 1:
             raise ValueError("1 frame has nothing to attend to; use 2 or more, or 0 for all")
         return number
+
+    def own_grid(self) -> int | None:
+        """Rows of the released size, whatever the framing."""
+        return ROWS
 
     def build(self, device: str = "cpu") -> FLARETeacher:
         """Load the teacher's weights.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers.vggt.layers import Attention, Mlp, Rotation
+from threedrs_components.teachers.transformer import Attention, Mlp, Rotation
 
 EPS = 1e-6
 HEAD_DIM = 64

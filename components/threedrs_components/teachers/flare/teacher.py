@@ -33,7 +33,7 @@ from threedrs_components.teachers.teacher import (
     check_precision,
     file_digest,
 )
-from threedrs_components.teachers.vggt.layers import Mlp, PatchProjection, Rotation
+from threedrs_components.teachers.transformer import Mlp, PatchProjection, Rotation
 from threedrs_components.teachers.weights import find_weights, load_strictly, read_tensors
 from threedrs_platform.errors import CheckpointError
 

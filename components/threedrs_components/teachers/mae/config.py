@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.teacher import check_image_size
 from threedrs_platform.config import REPORTED
 
 MAE = ImageEncoder(
@@ -35,3 +36,11 @@ class MAEConfig(ImageEncoderConfig):
     def encoder(self) -> ImageEncoder:
         """The encoder half of a checkpoint."""
         return MAE
+
+    def own_grid(self) -> int | None:
+        """Of the checkpoint, or of the model that will be trained."""
+        if self.checkpoint is not None:
+            return super().own_grid()
+        side, patch = self.image_size or self.architecture.image_size, self.architecture.patch_size
+        check_image_size(side, patch)
+        return side // patch

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
+from threedrs_components.teachers.weight_headers import Tensors
 from threedrs_platform.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TRUNK = ("encoder.", "decoder.", "register_token", "image_mean", "image_std")
 HEADS = ("point_decoder.", "point_head.", "conf_decoder.", "conf_head.", "camera_decoder.",
@@ -30,7 +28,6 @@ OTHER_MODELS = {
 CURE = "take model.safetensors of yyfz233/Pi3"
 
 Sizes = TypeVar("Sizes", TrunkSizes, HeadSizes)
-Tensors = Mapping[str, "Tensor"]
 Shapes = Mapping[str, tuple[int, ...]]
 
 

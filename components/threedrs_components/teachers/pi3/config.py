@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import isqrt
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
+from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
@@ -32,6 +35,19 @@ class Pi3Config(FrameTeacherConfig):
     """"aspect" is Pi3's own loader, which cuts nothing: one size for all frames, in whole patches,
     by Lanczos. The other two take the square of as many pixels."""
     licence: str = "CC BY-NC 4.0"
+
+    def own_grid(self) -> int | None:
+        """Of a square frame, in the checkpoint's patches; None before it is here.
+
+        Raises:
+            CheckpointError: a checkpoint of another model.
+        """
+        from threedrs_components.teachers.pi3.checkpoint import trunk_sizes
+
+        tensors = stored_tensors(self.checkpoint)
+        if tensors is None:
+            return None
+        return isqrt(self.pixels) // trunk_sizes(Path(self.checkpoint), tensors).encoder.patch_size
 
     def build(self, device: str = "cpu") -> Pi3Teacher:
         """Load the teacher's weights.

@@ -14,13 +14,9 @@ from torch.nn import functional as F
 
 from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
 from threedrs_components.teachers.pixels import PIXEL_MEAN, PIXEL_STD
+from threedrs_components.teachers.transformer import Block, Rotation
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
-from threedrs_components.teachers.vggt.layers import (
-    FRAMES_PER_CHUNK,
-    Block,
-    Rotation,
-    VisionTransformer,
-)
+from threedrs_components.teachers.vggt.layers import FRAMES_PER_CHUNK, VisionTransformer
 
 EPS = 1e-6
 """Of the norms of all blocks; those of queries and keys keep torch's 1e-5."""

@@ -20,6 +20,7 @@ from threedrs_components.teachers.pi3.layers import (
     rotation_of,
 )
 from threedrs_components.teachers.pi3.model import moved, points_of
+from threedrs_components.teachers.pixels import whole_patches
 from threedrs_components.teachers.teacher import (
     FrameTeacher,
     TeacherCard,
@@ -33,7 +34,7 @@ from threedrs_components.teachers.weights import (
     read_tensors,
     refuse_strangers,
 )
-from threedrs_platform.errors import CheckpointError, ConfigError, DataError, Fault
+from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.pi3.config import Pi3Config
@@ -147,11 +148,7 @@ class Pi3Teacher(FrameTeacher):
         return Points(moved(local, self._poses(images, tokens)), local, confidence)
 
     def _decoded(self, images: Tensor, blocks: Iterable[int]) -> dict[int, Tensor]:
-        if images.dim() != 5 or images.shape[-2] % self.patch or images.shape[-1] % self.patch:
-            raise DataError(
-                f"images of shape {list(images.shape)}; expected [scenes, frames, 3, H, W] with H "
-                f"and W multiples of {self.patch}"
-            )
+        whole_patches(images, self.patch)
         device, precision = self.trunk.register_token.device, self.config.precision
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             kept = self.trunk(images.to(device), blocks)

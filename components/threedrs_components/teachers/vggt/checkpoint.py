@@ -1,4 +1,4 @@
-"""What a VGGT checkpoint's own shapes say about its widths."""
+"""What a VGGT checkpoint's own shapes say about its widths. No torch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from threedrs_components.teachers.vggt.architecture import VGGT_1B, VGGTArchitecture
+from threedrs_components.teachers.weight_headers import Tensors
 from threedrs_platform.errors import CheckpointError
 
 AGGREGATOR, CAMERA_HEAD = "aggregator.", "camera_head."
@@ -23,7 +22,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Fields = dict[str, Any]
 
 
-def architecture_of(path: Path, tensors: Mapping[str, Tensor]) -> VGGTArchitecture:
+def architecture_of(path: Path, tensors: Tensors) -> VGGTArchitecture:
     """The aggregator's widths, read off the shapes of its tensors.
 
     Raises:
@@ -32,9 +31,7 @@ def architecture_of(path: Path, tensors: Mapping[str, Tensor]) -> VGGTArchitectu
     return _read(path, tensors, _aggregator, VGGTArchitecture())
 
 
-def with_camera_head(
-    path: Path, tensors: Mapping[str, Tensor], known: VGGTArchitecture
-) -> VGGTArchitecture:
+def with_camera_head(path: Path, tensors: Tensors, known: VGGTArchitecture) -> VGGTArchitecture:
     """The same with the camera head's size; its rounds leave no trace in the shapes."""
     rounds = declared(path).get("camera_rounds", VGGT_1B.camera_rounds)
 
@@ -48,7 +45,7 @@ def with_camera_head(
 
 
 def with_dense_head(
-    path: Path, tensors: Mapping[str, Tensor], known: VGGTArchitecture, prefix: str
+    path: Path, tensors: Tensors, known: VGGTArchitecture, prefix: str
 ) -> VGGTArchitecture:
     """The same with the sizes of the depth or the point head."""
     layers = declared(path).get("dpt_layers", dpt_layers(known.depth))
@@ -90,7 +87,7 @@ def dpt_layers(depth: int) -> tuple[int, ...]:
 
 def _read(
     path: Path,
-    tensors: Mapping[str, Tensor],
+    tensors: Tensors,
     sizes: Callable[[Shapes], Fields],
     known: VGGTArchitecture,
 ) -> VGGTArchitecture:

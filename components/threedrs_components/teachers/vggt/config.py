@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
+from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ class VGGTConfig(FrameTeacherConfig):
     framing: Framing = "aspect"
     architecture: VGGTArchitecture = VGGTArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
+
+    def own_grid(self) -> int | None:
+        """Of the square that frames are brought into at most."""
+        if self.checkpoint is None:
+            return self.architecture.image_size // self.architecture.patch_size
+        from threedrs_components.teachers.vggt.checkpoint import architecture_of
+
+        tensors = stored_tensors(self.checkpoint)
+        if tensors is None:
+            return None
+        stored = architecture_of(Path(self.checkpoint), tensors)
+        return stored.image_size // stored.patch_size
 
     def build(self, device: str = "cpu") -> VGGTTeacher:
         """Load the teacher's weights.

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from threedrs_components.teachers.dense_prediction import (
+    OUT_HIDDEN,
+    Fusion,
+    add_positions,
+    enlarge,
+    fused,
+    projections,
+    pyramid,
+    resizers,
+)
+from threedrs_components.teachers.transformer import Block, Mlp
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
-from threedrs_components.teachers.vggt.layers import Block, Mlp
 
 POSE_WIDTH = 9
 """Translation 3, quaternion 4 (x, y, z, w), field of view 2 (vertical, horizontal)."""
-DPT_OUT_HIDDEN = 32
-POSITION_BASE = 100.0
-POSITION_RATIO = 0.1
 
 
 class CameraHead(nn.Module):
@@ -95,43 +100,6 @@ class CellHead(DenseOutput):
         return self.activated(raw)
 
 
-class ResidualUnit(nn.Module):
-    """Two convolutions around a skip path that carries the rectified input.
-
-    The released weights were trained with an in-place ReLU on the unit's own input, so the skip
-    adds relu(x), not x.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, width, h, w] -> the same shape."""
-        x = F.relu(x)
-        return x + cast(Tensor, self.conv2(F.relu(self.conv1(x))))
-
-
-class Fusion(nn.Module):
-    """Adds a finer map to a coarser one, refines and enlarges the sum."""
-
-    def __init__(self, width: int, has_skip: bool = True) -> None:
-        super().__init__()
-        self.out_conv = nn.Conv2d(width, width, 1)
-        if has_skip:
-            self.resConfUnit1 = ResidualUnit(width)
-        self.resConfUnit2 = ResidualUnit(width)
-
-    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """[N, width, h, w] -> [N, width, *size]."""
-        if skip is not None:
-            x = x + self.resConfUnit1(skip)
-        x = enlarge(self.resConfUnit2(x), size)
-        out: Tensor = self.out_conv(x)
-        return out
-
-
 class Scratch(nn.Module):
     """The convolutional half of a DPT head; without `out` it ends in maps of features."""
 
@@ -142,27 +110,23 @@ class Scratch(nn.Module):
             self.add_module(
                 f"layer{number}_rn", nn.Conv2d(channels, width, 3, padding=1, bias=False)
             )
-            self.add_module(f"refinenet{number}", Fusion(width, has_skip=number < 4))
+            # The released weights were trained with an in-place ReLU on a unit's own input.
+            fusion = Fusion(width, has_finer=number < 4, rectified_skip=True)
+            self.add_module(f"refinenet{number}", fusion)
         if out is None:
             self.output_conv1 = nn.Conv2d(width, width, 3, padding=1)
             return
         self.output_conv1 = nn.Conv2d(width, width // 2, 3, padding=1)
         self.output_conv2 = nn.Sequential(
-            nn.Conv2d(width // 2, DPT_OUT_HIDDEN, 3, padding=1),
+            nn.Conv2d(width // 2, OUT_HIDDEN, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(DPT_OUT_HIDDEN, out, 1),
+            nn.Conv2d(OUT_HIDDEN, out, 1),
         )
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Four maps, fine to coarse -> [N, width / 2, 2h, 2w] of the finest."""
         maps = [getattr(self, f"layer{number}_rn")(x) for number, x in enumerate(maps, 1)]
-        x: Tensor | None = None
-        for number in (4, 3, 2, 1):
-            level = maps[number - 1]
-            finer = maps[number - 2].shape[-2:] if number > 1 else [2 * s for s in level.shape[-2:]]
-            fusion = getattr(self, f"refinenet{number}")
-            size = (finer[0], finer[1])
-            x = fusion(level, None, size) if x is None else fusion(x, level, size)
+        x = fused(maps, [getattr(self, f"refinenet{number}") for number in (1, 2, 3, 4)])
         out: Tensor = self.output_conv1(x)
         return out
 
@@ -175,15 +139,7 @@ class DPTHead(DenseOutput):
         width, sizes = 2 * architecture.embed_dim, architecture.dpt_channels
         self.layers = architecture.dpt_layers
         self.norm = nn.LayerNorm(width)
-        self.projects = nn.ModuleList(nn.Conv2d(width, size, 1) for size in sizes)
-        self.resize_layers = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(sizes[0], sizes[0], 4, 4),
-                nn.ConvTranspose2d(sizes[1], sizes[1], 2, 2),
-                nn.Identity(),
-                nn.Conv2d(sizes[3], sizes[3], 3, 2, padding=1),
-            ]
-        )
+        self.projects, self.resize_layers = projections(width, sizes), resizers(sizes)
         self.scratch = Scratch(architecture, None if channels is None else channels + 1)
 
     def forward(
@@ -193,41 +149,8 @@ class DPTHead(DenseOutput):
         scenes, views = next(iter(features.values())).shape[:2]
         grid = (size[0] // patch, size[1] // patch)
         aspect = size[1] / size[0]
-        maps = []
-        for layer, project, resize in zip(
-            self.layers, self.projects, self.resize_layers, strict=True
-        ):
-            tokens = self.norm(features[layer][:, :, patch_start:].flatten(0, 1))
-            x = project(tokens.transpose(1, 2).unflatten(2, grid))
-            maps.append(resize(add_positions(x, aspect)))
+        tokens = (self.norm(features[i][:, :, patch_start:].flatten(0, 1)) for i in self.layers)
+        maps = pyramid(tokens, self.projects, self.resize_layers, grid, aspect)
         x = add_positions(enlarge(self.scratch(maps), size), aspect)
         raw = self.scratch.output_conv2(x).permute(0, 2, 3, 1)
         return self.activated(raw.unflatten(0, (scenes, views)))
-
-
-def enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation whose corner samples stay in the corners."""
-    return F.interpolate(x, size, mode="bilinear", align_corners=True)
-
-
-def add_positions(x: Tensor, aspect: float) -> Tensor:
-    """Add a faint sine-cosine code of the (x, y) place in the picture to [N, channels, h, w]."""
-    channels, height, width = x.shape[1:]
-    diagonal = (aspect**2 + 1) ** 0.5
-    reach_x, reach_y = aspect / diagonal * (width - 1) / width, (height - 1) / height / diagonal
-    across = _sines(torch.linspace(-reach_x, reach_x, width, device=x.device), channels // 2)
-    down = _sines(torch.linspace(-reach_y, reach_y, height, device=x.device), channels // 2)
-    code = torch.cat(
-        [
-            across.T[:, None, :].expand(-1, height, -1),
-            down.T[:, :, None].expand(-1, -1, width),
-        ]
-    )
-    return x + POSITION_RATIO * code.to(x.dtype)
-
-
-def _sines(places: Tensor, channels: int) -> Tensor:
-    """[n] -> [n, channels]: sines, then cosines."""
-    steps = torch.arange(channels // 2, device=places.device) / (channels / 2)
-    angles = places[:, None] * POSITION_BASE**-steps
-    return torch.cat([angles.sin(), angles.cos()], 1)

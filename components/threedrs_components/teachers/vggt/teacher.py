@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.pixels import FrameSize
+from threedrs_components.teachers.pixels import FrameSize, whole_patches
+from threedrs_components.teachers.poses import intrinsics_of, matrices_of
 from threedrs_components.teachers.teacher import (
     FrameTeacher,
     TeacherCard,
@@ -33,7 +34,7 @@ from threedrs_components.teachers.weights import (
     read_tensors,
     refuse_strangers,
 )
-from threedrs_platform.errors import CheckpointError, DataError
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.vggt.config import VGGTConfig
@@ -147,7 +148,7 @@ class VGGTTeacher(FrameTeacher):
         head, last = self._camera_head(), self.architecture.depth - 1
         pose = head(self._aggregated(images, {last})[last])
         height, width = images.shape[-2:]
-        return Cameras(pose, extrinsics_of(pose), intrinsics_of(pose, height, width))
+        return Cameras(pose, matrices_of(pose), intrinsics_of(pose, height, width))
 
     @torch.inference_mode()
     def depth(self, images: Tensor) -> Depth:
@@ -160,12 +161,7 @@ class VGGTTeacher(FrameTeacher):
         return Points(*self._dense("point_head.", images))
 
     def _aggregated(self, images: Tensor, layers: set[int]) -> dict[int, Tensor]:
-        patch = self.architecture.patch_size
-        if images.dim() != 5 or images.shape[-2] % patch or images.shape[-1] % patch:
-            raise DataError(
-                f"images of shape {list(images.shape)}; expected [scenes, frames, 3, H, W] with H "
-                f"and W multiples of {patch}"
-            )
+        whole_patches(images, self.architecture.patch_size)
         device, precision = self.aggregator.camera_token.device, self.config.precision
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             kept = self.aggregator(images.to(device), layers)
@@ -211,27 +207,6 @@ class VGGTTeacher(FrameTeacher):
 
     def _ready(self, head: nn.Module) -> nn.Module:
         return head.eval().requires_grad_(False).to(self.aggregator.camera_token.device)
-
-
-def extrinsics_of(pose: Tensor) -> Tensor:
-    """[..., 9] pose encodings -> [..., 3, 4] world to camera: rotation beside translation."""
-    x, y, z, w = (pose[..., 3:7] / pose[..., 3:7].norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = [
-        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)], -1),
-        torch.stack([2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)], -1),
-        torch.stack([2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)], -1),
-    ]
-    return torch.cat([torch.stack(rows, -2), pose[..., :3, None]], -1)
-
-
-def intrinsics_of(pose: Tensor, height: int, width: int) -> Tensor:
-    """[..., 9] pose encodings -> [..., 3, 3]; the principal point is the picture's centre."""
-    focal_y = height / 2 / torch.tan(pose[..., 7] / 2)
-    focal_x = width / 2 / torch.tan(pose[..., 8] / 2)
-    matrices = pose.new_zeros(*pose.shape[:-1], 3, 3)
-    matrices[..., 0, 0], matrices[..., 1, 1], matrices[..., 2, 2] = focal_x, focal_y, 1
-    matrices[..., 0, 2], matrices[..., 1, 2] = width / 2, height / 2
-    return matrices
 
 
 def _block_index(layer: int, depth: int) -> int:

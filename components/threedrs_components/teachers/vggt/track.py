@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from threedrs_components.teachers.transformer import Mlp
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.heads import DPTHead
-from threedrs_components.teachers.vggt.layers import Mlp
 
 FEATURES = 128
 """Channels of the maps that points are followed on."""
