@@ -83,6 +83,12 @@ def test_features_are_what_training_reads(kind: str, tmp_path: Path) -> None:
     teacher_contract.check_features(tiny_teacher(kind, tmp_path), tiny_scene())
 
 
+@pytest.mark.parametrize("kind", ["vggt", "da3", "dinov2", "dinov2_reg", "mae", "siglip2"])
+def test_headers_tell_how_fine_the_features_are(kind: str, tmp_path: Path) -> None:
+    config = tiny_teacher(kind, tmp_path, framing="squash")
+    assert config.own_grid() == config.build().grid
+
+
 @every_kind
 def test_features_go_to_files_and_come_back(kind: str, tmp_path: Path) -> None:
     config = tiny_teacher(kind, tmp_path / "weights")

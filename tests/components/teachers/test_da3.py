@@ -13,12 +13,12 @@ from threedrs_components.teachers.da3.architecture import (
     SIZES,
     DA3Architecture,
     DenseSizes,
+    Reference,
     Size,
     licence_of,
     usual_layers,
 )
 from threedrs_components.teachers.da3.checkpoint import RAY_NORM
-from threedrs_components.teachers.da3.config import Reference
 from threedrs_components.teachers.da3.heads import DualDPT
 from threedrs_components.teachers.da3.model import DA3
 from threedrs_components.teachers.da3.trunk import Trunk, reference_views

@@ -1,11 +1,15 @@
-"""Widths of Depth Anything 3: of the four released sizes, and of any like them. No torch."""
+"""Widths of Depth Anything 3, of the released sizes and any like them. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 Four = tuple[int, int, int, int]
+Reference = Literal["first", "middle", "balanced"]
+"""Which view of a scene the world is told from: its first frame (the paper's benchmarks), the one
+in the middle of the list (advised for videos), or the one whose class token is the least extreme
+(the released code)."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from threedrs_components.teachers.da3.architecture import Reference
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.teacher import check_image_size
 from threedrs_components.teachers.weight_headers import stored_tensors
@@ -16,10 +17,6 @@ if TYPE_CHECKING:
     from threedrs_components.teachers.da3.architecture import DA3Architecture
     from threedrs_components.teachers.da3.teacher import DA3Teacher
 
-Reference = Literal["first", "middle", "balanced"]
-"""Which view of a scene the world is told from: its first frame (the paper's benchmarks), the one
-in the middle of the list (advised for videos), or the one whose class token is the least extreme
-(the released code)."""
 PATCH = 14
 """Of all released sizes."""
 

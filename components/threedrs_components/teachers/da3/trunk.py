@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from threedrs_components.teachers.da3.architecture import DA3Architecture
-from threedrs_components.teachers.da3.config import Reference
+from threedrs_components.teachers.da3.architecture import DA3Architecture, Reference
 from threedrs_components.teachers.pixels import normalised
 from threedrs_components.teachers.transformer import Block, PatchProjection, Rotation
 
