@@ -287,7 +287,7 @@ def test_a_dinov3_that_was_cut_short_is_refused(
 ) -> None:
     weights = copied(checkpoints["dinov3"], tmp_path) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"model\.safetensors: not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: .*read"):
         load_teacher("dinov3", str(tmp_path))
 
 
