@@ -18,10 +18,20 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.write import write_world
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.prepared import (
+    PreparedScenes,
+    choose_frames,
+    prepare_scene,
+    write_prepared,
+)
+from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.students.checkpoints import student_features
 from threedrs_components.students.registry import open_student
 from threedrs_dashboards.store import Store
+from threedrs_dashboards.viewer import scene_data
 from threedrs_dashboards.viewer.cells import view_cells
 from threedrs_dashboards.viewer.places import Places, Token
 from threedrs_dashboards.viewer.scene_data import open_scene
@@ -251,3 +261,19 @@ def test_pages_say_in_words_what_maps_show(scenes: TestClient) -> None:
     for view in re.findall(r'<figure class="view view-.*?</figure>', text, re.S):
         label = re.search(r'role="img" aria-label="([^"]*)"', view)
         assert label and "Most alike: row" in label[1]
+
+
+def test_frames_that_were_chosen_by_what_they_see_are_found_by_name(tmp_path: Path) -> None:
+    config = MicroWorldConfig(train=1, text=1, val=1, num_frames=9, image_size=32)
+    write_world(config, tmp_path / "world")
+    settings = RGBDFolderConfig(root=str(tmp_path / "world"))
+    chosen = PrepareConfig(num_frames=3, image_size=32, sampling="coverage")
+    prepared = prepare_scene(settings.open(tmp_path).load("val00000"), None, chosen)
+    write_prepared(prepared, tmp_path)
+    found = scene_data._open(tmp_path, tmp_path, settings.model_dump_json(), "val00000")
+    assert found.frames is not None
+    assert found.frames.frame_names == prepared.frame_names
+    assert (
+        found.frames.frame_names
+        != choose_frames(settings.open(tmp_path).load("val00000"), 3).frame_names
+    )

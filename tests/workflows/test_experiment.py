@@ -239,6 +239,24 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
         ),
         ({"prepare__covered": 65}, "prepare: covered 65 is more than image_size 64"),
         ({"prepare__num_frames": 9}, "prepare: num_frames 9: scenes have only 8 frames"),
+        (
+            {"prepare__sampling": "coverage"},
+            "prepare: sampling 'coverage' has nothing to choose from: num_frames 8 keeps all "
+            "frames that scenes come with; set scenes.num_frames to more than that",
+        ),
+        (
+            {"scenes": {"kind": "videos", "root": "clips"}, "prepare__sampling": "coverage"},
+            "prepare: sampling 'coverage' counts the voxels that depth finds, and scenes of kind "
+            "videos have no depth; set prepare.sampling: uniform",
+        ),
+        (
+            {
+                "scenes": {**SCANNET, "num_frames": 64},
+                "prepare__sampling": "coverage",
+                "alignment__frames": "all_images",
+            },
+            "'all_images' have no depth, so they cannot be chosen by prepare.sampling 'coverage'",
+        ),
         ({"scenes__kind": "mikro"}, "scenes.kind: unknown kind 'mikro'; did you mean 'micro'?"),
         ({"benchmarks__names": ["scanreef"]}, "did you mean 'scanrefer'?"),
     ],
@@ -249,6 +267,12 @@ def test_settings_that_do_not_fit_together_are_refused(
     with pytest.raises(ConfigError) as caught:
         experiment(**changes)
     assert message in str(caught.value)
+
+
+def test_how_frames_are_chosen_is_in_an_id_only_where_it_was_chosen() -> None:
+    more = {"scenes__num_frames": 16}
+    assert identity(**more) == identity(**more, prepare__sampling="uniform")
+    assert identity(**more) != identity(**more, prepare__sampling="coverage")
 
 
 @pytest.mark.parametrize("scenes", [{"kind": "micro"}, SCANNET])

@@ -26,10 +26,12 @@ from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.config import Config
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 from threedrs_workflows.experiment_checks import (
+    check_all_images,
     check_annotations,
     check_candidates,
     check_colour_alone,
     check_grid,
+    check_sampling,
     check_splits,
 )
 
@@ -95,6 +97,8 @@ class Experiment(ObjectivesConfig, Ingredients):
                 f"num_frames {prepare.num_frames}: all frames of a clip are to be seen "
                 f"(scenes.moments: all), and there may be {rendered}; set both num_frames alike"
             )
+        if scenes is not None and prepare.sampling == "coverage":
+            check_sampling(prepare, scenes)
         return prepare
 
     @field_validator("teacher_pretraining")
@@ -165,12 +169,9 @@ class Experiment(ObjectivesConfig, Ingredients):
     def _teacher_frames_exist(
         cls, alignment: AlignmentConfig, info: ValidationInfo
     ) -> AlignmentConfig:
-        scenes = info.data.get("scenes")
-        if alignment.frames == "all_images" and scenes is not None and not scenes.has_all_images:
-            raise ValueError(
-                "frames 'all_images' needs scenes of kind scannet: "
-                "no other source has images beside its frame list"
-            )
+        scenes, prepare = info.data.get("scenes"), info.data.get("prepare")
+        if alignment.frames == "all_images" and scenes is not None and prepare is not None:
+            check_all_images(scenes, prepare)
         return alignment
 
     @field_validator("benchmarks")

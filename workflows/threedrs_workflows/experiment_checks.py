@@ -91,3 +91,31 @@ def check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
             f"released object features read weights of {patches} x {patches} patches per frame; "
             f"set prepare.patch_grid: {patches}, or the student's object_membership: share"
         )
+
+
+def check_sampling(prepare: PrepareConfig, scenes: AnyScenes) -> None:
+    """Frames can only be chosen by what they see where depth says it, out of more than are kept."""
+    if not scenes.has_geometry:
+        raise ValueError(
+            f"sampling 'coverage' counts the voxels that depth finds, and scenes of kind "
+            f"{scenes.kind} have no depth; set prepare.sampling: uniform"
+        )
+    if scenes.most_frames == prepare.num_frames:
+        raise ValueError(
+            f"sampling 'coverage' has nothing to choose from: num_frames {prepare.num_frames} "
+            "keeps all frames that scenes come with; set scenes.num_frames to more than that"
+        )
+
+
+def check_all_images(scenes: AnyScenes, prepare: PrepareConfig) -> None:
+    """Images beside the frame list have no depth."""
+    if not scenes.has_all_images:
+        raise ValueError(
+            "frames 'all_images' needs scenes of kind scannet: "
+            "no other source has images beside its frame list"
+        )
+    if prepare.sampling == "coverage":
+        raise ValueError(
+            "frames 'all_images' have no depth, so they cannot be chosen by prepare.sampling "
+            "'coverage'; set alignment.frames: student"
+        )

@@ -92,7 +92,7 @@ def experiment_id(experiment: Experiment, written: Written | None = None) -> str
 
 LATER = {
     "scenes": ("min_frames", "depth_scale"),
-    "prepare": ("checks",),
+    "prepare": ("checks", "sampling"),
     "teacher": ("max_cut", "frames"),
     "benchmarks": ("missing_scenes",),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from threedrs_components.scenes.cross_checks import Check
@@ -18,8 +19,9 @@ REPORT = "preparation.json"
 def preparation_report(folder: Path, scene_ids: Iterable[str] | None = None) -> dict[str, Any]:
     """Of prepared scenes, all if not said which: dropped frames and checks, JSON-ready.
 
-    `worst` holds for each check its lowest and highest value, `warnings` a line for each scene that
-    lost frames or contradicts itself and was let pass.
+    `worst` holds for each check its lowest and highest value, `coverage` what the chosen frames see
+    of what there was to choose from (`coverage_ends`), `warnings` a line for each scene that lost
+    frames or contradicts itself and was let pass.
     """
     wanted = PreparedScenes(folder).scenes() if scene_ids is None else scene_ids
     scenes, warnings = {}, []
@@ -36,7 +38,31 @@ def preparation_report(folder: Path, scene_ids: Iterable[str] | None = None) -> 
         "scenes": scenes,
         "dropped_frames": sum(len(each["dropped_frames"]) for each in scenes.values()),
         "worst": {name: _ends(of) for name, of in values.items()},
+        "coverage": coverage_ends(scenes),
         "warnings": warnings,
+    }
+
+
+def coverage_ends(scenes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Share of voxels that frames see: its mean and ends over scenes that had frames to choose.
+
+    Of the frames that were `chosen`, and of as many evenly spread ones (`uniform`); empty where no
+    scene had more frames than are kept.
+
+    Args:
+        scenes: what was found by scene: number of `frames`, and `coverage` (None without depth).
+    """
+    found = {
+        scene_id: each["coverage"]
+        for scene_id, each in scenes.items()
+        if each["coverage"] is not None and each["coverage"]["candidates"] > each["frames"]
+    }
+    shares = {
+        frames: {scene_id: each[frames] for scene_id, each in found.items()}
+        for frames in ("chosen", "uniform")
+    }
+    return {
+        frames: {"mean": fmean(of.values()), **_ends(of)} for frames, of in shares.items() if of
     }
 
 

@@ -73,7 +73,11 @@ class PrepareConfig(Config):
     voxel_m: float = Field(default=0.1, gt=0)
     """Edge of the voxels that tell which pixels see the same place, in metres."""
     num_frames: int = Field(default=8, ge=1)
-    """Frames of a scene that the student sees, evenly chosen."""
+    """Frames of a scene that the student sees."""
+    sampling: Literal["uniform", "coverage"] = "uniform"
+    """Which of the frames that the scenes come with: evenly spread ones; or those that together see
+    most voxels of voxel_m, one after the other. For the latter set scenes.num_frames, which says
+    how many there are to choose from, above num_frames."""
     checks: ChecksConfig = ChecksConfig()
     """Limits of the cross-checks."""
     on_bad_scene: Literal["refuse", "skip"] = "refuse"
@@ -89,6 +93,11 @@ class PrepareConfig(Config):
     def seen(self) -> int:
         """Side of what is covered, in pixels of the image."""
         return self.image_size if self.covered is None else self.covered
+
+    @property
+    def coverage_voxel_m(self) -> float | None:
+        """Edge of the voxels by which frames are chosen; None if they are evenly spread."""
+        return self.voxel_m if self.sampling == "coverage" else None
 
     def of_evaluation(self) -> PrepareConfig:
         """The same for scenes outside the training split."""

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from threedrs_components.scenes.coverage import Coverage, coverage_of, covering_choice
 from threedrs_components.scenes.cross_checks import (
     Check,
     box_check,
@@ -84,6 +85,8 @@ class PreparedScene:
     """Frames that are no part of the scene, and why; lies beside the file, not in it"""
     checks: tuple[Check, ...] = ()
     """What was found of contradictions; lies beside the file, not in it"""
+    coverage: Coverage | None = None
+    """What its frames see of what there was to choose from; None without depth; lies beside"""
     key: str = ""
     """Of whatever it was made from, where somebody keeps account of that"""
 
@@ -110,7 +113,7 @@ def prepare_scene(
     scene: Scene, proposals: Float32 | list[list[float]] | None, config: PrepareConfig
 ) -> PreparedScene:
     """Reduce one scene; None says that nobody proposed candidates for it."""
-    scene = choose_frames(scene, config.num_frames)
+    whole, scene = scene, choose_frames(scene, config.num_frames, config.coverage_voxel_m)
     if not scene.has_geometry:
         return _colour_alone(scene, config)
     limits = config.checks
@@ -158,6 +161,7 @@ def prepare_scene(
         has_proposals=proposals is not None,
         dropped_frames=scene.dropped_frames,
         checks=checks,
+        coverage=coverage_of(whole, scene.frame_names, config.voxel_m),
     )
 
 
@@ -258,15 +262,18 @@ def _first_views(frame_names: tuple[str, ...]) -> Tensor:
     return torch.tensor(first)[:, None, None]
 
 
-def choose_frames(scene: Scene, num_frames: int) -> Scene:
-    """Keep `num_frames` frames, evenly spread; the frame list is cut with everything else.
+def choose_frames(scene: Scene, num_frames: int, coverage_voxel_m: float | None = None) -> Scene:
+    """Keep `num_frames` frames; the frame list is cut with everything else.
 
-    Of colour alone there may be fewer: no frame is repeated.
+    Evenly spread ones, or those that see most voxels of a size. Of colour alone there may be fewer:
+    no frame is repeated.
     """
     if not scene.has_geometry:
         num_frames = min(num_frames, len(scene.frame_names))
     if len(scene.frame_names) == num_frames:
         return scene
+    if coverage_voxel_m is not None and scene.has_geometry:
+        return kept_frames(scene, covering_choice(scene, num_frames, coverage_voxel_m))
     return kept_frames(scene, uniform_choice(len(scene.frame_names), num_frames))
 
 
@@ -290,6 +297,7 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "frames": len(set(prepared.frame_names)),
         "dropped_frames": dict(prepared.dropped_frames),
         "checks": [asdict(check) for check in prepared.checks],
+        "coverage": None if prepared.coverage is None else asdict(prepared.coverage),
     }
     path, beside = prepared_files(root, prepared.scene_id)
     write_sealed(beside, lambda partial: partial.write_text(json.dumps(found)))

@@ -46,9 +46,12 @@ TEACHERS: dict[str, TeacherCost] = {
     # 768 tokens per frame: matrices of 1.2 billion weights, attention over all frames in 24 layers
     # of width 768.
     "flare": TeacherCost(768, 1_409_884_503, 2 * 1.2e9 * 768, 4 * 24 * 768 * 768.0**2),
+    # 32 frames of 574 x 434 take 62 (matrices) + 9 (frames) + 123 (all frames) TFLOP.
+    "pi3": TeacherCost(2048, 757_923_846, 71 * TERA / 32, 123 * TERA / 32**2),
     "da3": DA3_SIZES[1024],
     "dinov2": TeacherCost(1024, 304_368_640, 2 * 304e6 * 257),
     "dinov2_reg": TeacherCost(1024, 304_372_736, 2 * 304e6 * 261),
+    "dinov3": TeacherCost(1024, 303_129_600, 2 * 303e6 * 201),
     "mae": TeacherCost(1024, 303_301_632, 2 * 303e6 * 197),
     "siglip2": TeacherCost(1152, 428_225_600, 2 * 412e6 * 256),
 }

@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from threedrs_components.teachers.settings import FrameTeacherConfig
 from threedrs_components.teachers.teacher import check_image_size
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.image_encoder import ImageEncoderTeacher
@@ -55,6 +56,45 @@ class ImageEncoderConfig(FrameTeacherConfig):
     @abstractmethod
     def encoder(self) -> ImageEncoder:
         """The family that its checkpoints belong to."""
+
+    def check_files(self, weights: Path) -> None:
+        """The configuration beside the weights must be of the right model.
+
+        Raises:
+            CheckpointError: it is missing, unreadable, or of another one.
+        """
+        found = self.stored_configuration(weights.parent).get("model_type")
+        if found not in self.encoder.model_types:
+            wanted = " or ".join(map(repr, self.encoder.model_types))
+            raise CheckpointError(
+                f"{weights.parent / CONFIG}: a checkpoint of model type {found!r}; teacher "
+                f"{self.kind} reads {wanted}"
+            )
+
+    def stored_configuration(self, folder: Path) -> dict[str, Any]:
+        """What config.json says.
+
+        Raises:
+            CheckpointError: there is none, or it is something else.
+        """
+        path = folder / CONFIG
+        try:
+            found = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{folder}: {CONFIG} is missing beside the weights") from error
+        except ValueError as error:
+            raise CheckpointError(f"{path}: no model configuration: {error}") from error
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{path}: no model configuration: a {type(found).__name__}")
+        return found
+
+    def colours(self, folder: Path) -> tuple[Colour, Colour] | None:
+        """Mean and deviation by which pixels are normalised; None is ImageNet's.
+
+        Raises:
+            CheckpointError: the folder says something unreadable about them.
+        """
+        return self.encoder.colours
 
     def own_grid(self) -> int | None:
         """Of the image size and the patches that config.json tells."""

@@ -132,6 +132,7 @@ def extract_scenes(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
+    coverage_voxel_m: float | None = None,
     max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -150,6 +151,7 @@ def extract_scenes(
         grid,
         area=area,
         num_frames=num_frames,
+        coverage_voxel_m=coverage_voxel_m,
         max_cut=max_cut,
         skip_bad_scenes=skip_bad_scenes,
     ):
@@ -175,14 +177,15 @@ def extract_each(
     *,
     area: float = 1.0,
     num_frames: int | None = None,
+    coverage_voxel_m: float | None = None,
     max_cut: float = 1.0,
     skip_bad_scenes: bool = False,
 ) -> Iterator[tuple[str, SceneOutcome]]:
     """Write the features of every scene that `out` does not hold yet.
 
-    With `num_frames` the teacher sees the frames that scenes prepared with as many have; of `area`
-    see `pooled`. A scene is unusable if the teacher cuts more than `max_cut` of its frames. Yields
-    each scene when it is done.
+    With `num_frames` the teacher sees the frames that scenes prepared with as many have, chosen in
+    the same way (see `choose_frames`); of `area` see `pooled`. A scene is unusable if the teacher
+    cuts more than `max_cut` of its frames. Yields each scene when it is done.
 
     Raises:
         ConfigError: the grid is finer than the teacher's own.
@@ -195,7 +198,8 @@ def extract_each(
     def load(scene_id: str) -> Scene | SceneError:
         try:
             scene = source.load(scene_id)
-            scene = scene if num_frames is None else choose_frames(scene, num_frames)
+            if num_frames is not None:
+                scene = choose_frames(scene, num_frames, coverage_voxel_m)
             check_cut(scene_id, share_cut(teacher, scene), max_cut)
             return scene
         except SceneError as error:

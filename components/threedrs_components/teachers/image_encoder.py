@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,11 @@ from threedrs_components.teachers.weights import UNREADABLE, find_weights, liste
 from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
+    from threedrs_components.teachers.encoder_config import (
+        Colour,
+        ImageEncoder,
+        ImageEncoderConfig,
+    )
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FRAMES_PER_CHUNK = 16
@@ -34,9 +37,15 @@ class ImageEncoderTeacher(FrameTeacher):
 
     frame_size: FrameSize
 
-    def __init__(self, model: nn.Module, config: ImageEncoderConfig, digest: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: ImageEncoderConfig,
+        digest: str,
+        colours: tuple[Colour, Colour] | None,
+    ) -> None:
         self.model: Any = model.eval().requires_grad_(False)
-        self.encoder, self.layer = config.encoder, config.layer
+        self.encoder, self.layer, self.colours = config.encoder, config.layer, colours
         self.autocast = config.precision == "bfloat16"
         shape: Any = model.config
         self.patch = int(shape.patch_size)
@@ -52,6 +61,8 @@ class ImageEncoderTeacher(FrameTeacher):
                 f"output, so there is no layer {config.layer}"
             )
         words = f"{self.frame_size}; {config.precision}"
+        if colours is not None and colours != self.encoder.colours:
+            words += f"; colours by mean {colours[0]}, deviation {colours[1]}"
         output = "last block, normalised" if config.layer < 0 else f"block {config.layer}, raw"
         self.card = TeacherCard(
             config.kind, digest, config.licence, words, config.layer, f"patch tokens of {output}"
@@ -69,15 +80,16 @@ class ImageEncoderTeacher(FrameTeacher):
         if config.checkpoint is None:
             raise CheckpointError(f"teacher {config.kind} has no weights: set `checkpoint`")
         weights = find_weights(config.checkpoint, WEIGHT_FILES)
-        _check_model_type(weights.parent, config.encoder, config.kind)
+        config.check_files(weights)
+        colours = config.colours(weights.parent)
         model = _read_model(weights, config.encoder)
-        return cls(model.to(device), config, file_digest(weights))
+        return cls(model.to(device), config, file_digest(weights), colours)
 
     @torch.inference_mode()
     def features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
         frames = self.frame_size(images).to(self.model.device)
-        frames = normalised(frames, *(self.encoder.colours or ()))
+        frames = normalised(frames, *(self.colours or ()))
         tokens = torch.cat([self._tokens(chunk) for chunk in torch.split(frames, FRAMES_PER_CHUNK)])
         patches = tokens[:, self.encoder.special_tokens(self.model.config) :].float()
         return torch.unflatten(patches, 1, (frames.shape[-2] // self.patch, -1))
@@ -90,22 +102,6 @@ class ImageEncoderTeacher(FrameTeacher):
             found.last_hidden_state if self.layer < 0 else found.hidden_states[self.layer + 1]
         )
         return out
-
-
-def _check_model_type(folder: Path, encoder: ImageEncoder, kind: str) -> None:
-    """The configuration beside the weights must be of the right model."""
-    path = folder / "config.json"
-    try:
-        found = json.loads(path.read_text()).get("model_type")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: config.json is missing beside the weights") from error
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: no model configuration: {error}") from error
-    if found not in encoder.model_types:
-        wanted = " or ".join(map(repr, encoder.model_types))
-        raise CheckpointError(
-            f"{path}: a checkpoint of model type {found!r}; teacher {kind} reads {wanted}"
-        )
 
 
 def _read_model(weights: Path, encoder: ImageEncoder) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -58,12 +58,14 @@ class FrameSize:
         return f"{how} to {self.width}x{self.height}, bicubic"
 
 
-def resized(images: Tensor, height: int, width: int) -> Tensor:
-    """Resize [F, 3, H, W] in [0, 1] as Pillow's bicubic filter does, through 8-bit pixels."""
+def resized(
+    images: Tensor, height: int, width: int, kernel: Literal["bicubic", "lanczos"] = "bicubic"
+) -> Tensor:
+    """Resize [F, 3, H, W] in [0, 1] as Pillow's filter of that name does, through 8-bit pixels."""
     if images.shape[-2:] == (height, width):
         return images
     bytes_ = (images.cpu() * 255).round().to(torch.uint8)
-    small = F.interpolate(bytes_, (height, width), mode="bicubic", antialias=True)
+    small = F.interpolate(bytes_, (height, width), mode=kernel, antialias=True)
     return (small.float() / 255).to(images.device)
 
 

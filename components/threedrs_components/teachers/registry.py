@@ -12,8 +12,10 @@ from pydantic import Field
 from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.da3.config import DA3Config
 from threedrs_components.teachers.dinov2 import DINOv2Config
+from threedrs_components.teachers.dinov3 import DINOv3Config
 from threedrs_components.teachers.flare.config import FLAREConfig
 from threedrs_components.teachers.mae.config import MAEConfig
+from threedrs_components.teachers.pi3.config import Pi3Config
 from threedrs_components.teachers.precomputed.config import PrecomputedConfig
 from threedrs_components.teachers.settings import Sight, TeacherSettings
 from threedrs_components.teachers.siglip2 import SigLIP2Config
@@ -22,6 +24,7 @@ from threedrs_platform.config.registry import Registry
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.da3.teacher import DA3Teacher
+    from threedrs_components.teachers.pi3.teacher import Pi3Teacher
     from threedrs_components.teachers.precomputed.teacher import PrecomputedTeacher
     from threedrs_components.teachers.teacher import FrameTeacher, Teacher
     from threedrs_components.teachers.vggt.teacher import VGGTTeacher
@@ -29,8 +32,10 @@ if TYPE_CHECKING:
 AnyTeacher = (
     VGGTConfig
     | FLAREConfig
+    | Pi3Config
     | DA3Config
     | DINOv2Config
+    | DINOv3Config
     | MAEConfig
     | SigLIP2Config
     | RGBConfig
@@ -58,6 +63,8 @@ def teacher_config(kind: str, checkpoint: str | None = None, **config: Any) -> T
 @overload
 def load_teacher(kind: Literal["vggt"], checkpoint: str, **config: Any) -> VGGTTeacher: ...
 @overload
+def load_teacher(kind: Literal["pi3"], checkpoint: str, **config: Any) -> Pi3Teacher: ...
+@overload
 def load_teacher(kind: Literal["da3"], checkpoint: str, **config: Any) -> DA3Teacher: ...
 @overload
 def load_teacher(
@@ -65,7 +72,7 @@ def load_teacher(
 ) -> PrecomputedTeacher: ...
 @overload
 def load_teacher(
-    kind: Literal["flare", "dinov2", "dinov2_reg", "mae", "siglip2", "rgb"],
+    kind: Literal["flare", "dinov2", "dinov2_reg", "dinov3", "mae", "siglip2", "rgb"],
     checkpoint: str | None = None,
     **config: Any,
 ) -> FrameTeacher: ...
@@ -79,7 +86,7 @@ def load_teacher(
     Every teacher has `scene_features(scene)`; all but "precomputed" have
     `features(frames)`: [F, 3, H, W] in [0, 1] -> [F, rows, columns, channels]. "vggt" has
     `tokens`, `cameras`, `depth` and `points` besides; "da3" has `tokens`, `cameras`, `depth` and
-    `rays`.
+    `rays`, "pi3" `tokens`, `cameras` and `points`.
 
     Raises:
         ConfigError: no such kind, or a wrong field.

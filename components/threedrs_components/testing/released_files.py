@@ -30,9 +30,11 @@ PUBLISHED: dict[Method, str] = {
 TEACHERS = {
     "vggt": "VGGT-1B",
     "flare": "FLARE",
+    "pi3": "Pi3",
     "da3": "DA3-LARGE-1.1",
     "dinov2": "dinov2-large",
     "dinov2_reg": "dinov2-with-registers-large",
+    "dinov3": "dinov3-vitl16-pretrain-lvd1689m",
     "mae": "vit-mae-large",
     "siglip2": "siglip2-so400m-patch14-224",
 }

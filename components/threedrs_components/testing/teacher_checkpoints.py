@@ -21,6 +21,8 @@ from threedrs_components.teachers.da3.checkpoint import RAY_NORM
 from threedrs_components.teachers.da3.model import DA3
 from threedrs_components.teachers.flare.teacher import FLARE, FLARESizes
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
+from threedrs_components.teachers.pi3.architecture import HeadSizes, TrunkSizes
+from threedrs_components.teachers.pi3.model import Pi3
 from threedrs_components.teachers.quiet import quiet_transformers
 from threedrs_components.teachers.registry import TEACHERS, teacher_config
 from threedrs_components.teachers.settings import TeacherSettings
@@ -64,13 +66,15 @@ TINY_VIEW = View()
 RELEASED_VIEWS = {
     "vggt": View(112, 8),
     "flare": View(512, 16),
+    "pi3": View(112, 28),
     "da3": View(518, DA3_PATCH),
     "mae": View(224, 16),
     "dinov2": View(224, 14),
     "dinov2_reg": View(224, 14),
+    "dinov3": View(224, 16),
     "siglip2": View(224, 14),
 }
-"""Views that are at least as fine as a student's 14 x 14 tokens; but for VGGT's, as released."""
+"""Views at least as fine as a student's 14 x 14 tokens; but for VGGT's and Pi3's, as released."""
 
 
 def write_tiny_checkpoint(kind: str, folder: Path, seed: int = 0, view: View = TINY_VIEW) -> Path:
@@ -113,6 +117,17 @@ def tiny_scene() -> Scene:
 def _vggt(folder: Path, view: View) -> Path:
     sizes = {"image_size": view.side, "patch_size": view.patch}
     model = VGGT(VGGT_SHAPE.model_copy(update=sizes), scale=1.0)
+    write_tensors(folder / "model.safetensors", model)
+    return folder / "model.safetensors"
+
+
+def _pi3(folder: Path, view: View) -> Path:
+    """Large patches, because frames of any size are enlarged to 255,000 pixels."""
+    sizes = View(128, 32) if view == TINY_VIEW else view
+    encoder = VGGT_SHAPE.model_copy(update={"image_size": sizes.side, "patch_size": sizes.patch})
+    head = HeadSizes(WIDTH, HEADS, depth=2, mlp_ratio=2.0, out=WIDTH)
+    model = Pi3(TrunkSizes(encoder, 2 * LAYERS, mlp_ratio=2.0), head, head, scale=1.0)
+    torch.nn.init.normal_(model.register_token)
     write_tensors(folder / "model.safetensors", model)
     return folder / "model.safetensors"
 
@@ -173,6 +188,20 @@ def _dinov2_registers(folder: Path, view: View) -> Path:
     return _saved(Dinov2WithRegistersModel(config), folder)
 
 
+def _dinov3(folder: Path, view: View) -> Path:
+    """With the names of the released files, which lack the class's own `model.` before layers."""
+    from transformers import DINOv3ViTConfig, DINOv3ViTModel
+
+    config = DINOv3ViTConfig(**_vit_sizes(view), intermediate_size=2 * WIDTH, num_register_tokens=4)
+    config.save_pretrained(folder)
+    state = DINOv3ViTModel(config).state_dict()
+    tensors = {name.removeprefix("model."): value.contiguous() for name, value in state.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    colours = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
+    return folder
+
+
 def _siglip2(folder: Path, view: View) -> Path:
     from transformers import SiglipConfig, SiglipModel
 
@@ -221,10 +250,12 @@ def _precomputed(folder: Path, view: View) -> Path:
 WRITERS: dict[str, Callable[[Path, View], Path]] = {
     "vggt": _vggt,
     "flare": _flare,
+    "pi3": _pi3,
     "da3": _da3,
     "mae": _mae,
     "dinov2": _dinov2,
     "dinov2_reg": _dinov2_registers,
+    "dinov3": _dinov3,
     "siglip2": _siglip2,
     "precomputed": _precomputed,
 }

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from threedrs_components.scenes.frames import kept_frames
 from threedrs_components.scenes.geometry import world_coordinates
-from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes, choose_frames
+from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.registry import open_scenes
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.maps import Float32, UInt8
@@ -94,8 +95,12 @@ def _open(prepared_folder: Path, scenes_folder: Path, settings: str, scene_id: s
 
 
 def _frames(scenes: Path, settings: dict[str, Any], prepared: PreparedScene) -> Scene:
+    """Its frames by name; another scene, of all its frames, where some are gone."""
     scene = open_scenes(scenes, settings).load(prepared.scene_id)
-    return choose_frames(scene, len(prepared.frame_names))
+    at = {name: index for index, name in reversed([*enumerate(scene.frame_names)])}
+    if not at.keys() >= set(prepared.frame_names):
+        return scene
+    return kept_frames(scene, [at[name] for name in prepared.frame_names])
 
 
 def point_cloud(scene: SceneData, most: int) -> PointCloud:

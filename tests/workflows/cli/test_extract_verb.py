@@ -13,6 +13,7 @@ import torch
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
+from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
@@ -216,3 +217,23 @@ def test_a_real_scene_is_extracted(
     features = FeatureFolder(tmp_path / "out")["redkitchen"]
     assert features.features.shape == (2, 3, 3, 32)
     assert features.frame_names[0] == "frame-000000"
+
+
+def test_features_are_of_the_frames_that_prepare_chooses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = MicroWorldConfig(teacher_scenes=1, num_frames=9, image_size=16)
+    write_world(world, tmp_path / "world", "teacher")
+    scenes = str(tmp_path / "world/scenes")
+    chosen = ["--scenes", scenes, "--frames", "3", "--sampling", "coverage", "--voxel", "0.2"]
+    out = ["--out", str(tmp_path / "prepared"), "--grid", "4", "--image-size", "32"]
+    assert main(["prepare", *chosen, *out]) == 0
+    done = outcome(
+        capsys,
+        ["extract", *chosen, "--teacher", "rgb", "--grid", "4", "--out", str(tmp_path / "out")],
+    )
+    [scene] = done["written"]
+    names = FeatureFolder(tmp_path / "out")[scene].frame_names
+    assert names == PreparedScenes(tmp_path / "prepared")[scene].frame_names
+    evenly = RGBDFolder(Path(scenes), 3, 1).load(scene).frame_names
+    assert names != evenly

@@ -122,3 +122,30 @@ def test_proposals_of_other_scenes_are_refused(
     flags = ("--proposals", str(tmp_path / "boxes.json"))
     assert _prepare(rooms, *flags) == 2
     assert "holds boxes of none of the scenes; of scene9999_00" in capsys.readouterr().err
+
+
+def test_frames_are_chosen_by_what_they_see_and_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(2):
+        scene = make_scene(CONFIG.model_copy(update={"num_frames": 9}), "val", index)
+        write_scene(scene, tmp_path / "rooms" / scene.scene_id, with_instances=False)
+    rooms = tmp_path / "rooms"
+    assert _prepare(rooms, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["coverage"] == {}
+    assert _prepare(rooms, "--candidates", "9", "--json") == 0
+    evenly = json.loads(capsys.readouterr().out)["coverage"]
+    assert evenly["chosen"] == evenly["uniform"]
+    assert _prepare(rooms, "--sampling", "coverage", "--json") == 0
+    coverage = json.loads(capsys.readouterr().out)["coverage"]
+    assert coverage["uniform"] == evenly["uniform"]
+    assert coverage["chosen"]["mean"] > evenly["chosen"]["mean"]
+    report = json.loads((tmp_path / "out" / "preparation.json").read_text())
+    assert report["coverage"] == coverage
+    assert report["scenes"]["val00000"]["coverage"]["candidates"] == 9
+    assert _prepare(rooms, "--sampling", "coverage") == 0
+    told = capsys.readouterr().out
+    assert f"voxels seen by the frames  {coverage['chosen']['mean']:.1%} on average" in told
+    assert f"as many, evenly spread     {coverage['uniform']['mean']:.1%} on average" in told
+    assert _prepare(rooms, "--candidates", "2") == 2
+    assert "--candidates: 2 are fewer than the 3 that are kept" in capsys.readouterr().err

@@ -80,12 +80,28 @@ def teacher_grid(data: Path, fields: str) -> str:
         ("kind: mae, architecture: {image_size: 96}", "finer than the teacher's 12"),
         ("kind: vggt, architecture: {image_size: 208}", "finer than the teacher's 13"),
         ("kind: vggt, checkpoint: VGGT", "prepare.grid: 14 is finer than the teacher's 4"),
+        ("kind: pi3, checkpoint: PI3, pixels: 20000", "finer than the teacher's 10"),
+        ("kind: dinov3, checkpoint: THREE, image_size: 208", "finer than the teacher's 13"),
+        ("kind: dinov3, checkpoint: THREE, image_size: 518", "mine.image_size: 518 is no multiple"),
+        (
+            "kind: pi3, checkpoint: VGGT",
+            "a checkpoint of VGGT (kind: vggt), for it has 'aggregator",
+        ),
+        (
+            "kind: dinov3, checkpoint: DINO",
+            "model type 'dinov2'; teacher dinov3 reads 'dinov3_vit'",
+        ),
     ],
 )
 def test_a_teacher_that_is_coarser_than_the_tokens_is_told_of(
     fields: str, complaint: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for kind, word, view in (("dinov2", "DINO", View(224, 14)), ("vggt", "VGGT", View(32, 8))):
+    for kind, word, view in (
+        ("dinov2", "DINO", View(224, 14)),
+        ("dinov3", "THREE", View(224, 16)),
+        ("vggt", "VGGT", View(32, 8)),
+        ("pi3", "PI3", View(140, 14)),
+    ):
         if word in fields:
             path = write_tiny_checkpoint(kind, tmp_path / kind, view=view)
             fields = fields.replace(word, str(path))

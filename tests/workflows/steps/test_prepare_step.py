@@ -12,7 +12,7 @@ import pytest
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import ChecksConfig, PrepareConfig
-from threedrs_components.scenes.prepared import FOUND, PreparedScenes
+from threedrs_components.scenes.prepared import FOUND, PreparedScenes, choose_frames
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.extraction import extract_scenes
@@ -39,10 +39,10 @@ def world(tmp_path: Path) -> Path:
     return root
 
 
-def task(world: Path, root: Path, config: PrepareConfig) -> StepTask:
+def task(world: Path, root: Path, config: PrepareConfig, num_frames: int | None = 4) -> StepTask:
     for folder in ("out", "scratch"):
         (root / folder).mkdir()
-    scenes = RGBDFolderConfig(root=str(world), num_frames=4, min_frames=6)
+    scenes = RGBDFolderConfig(root=str(world), num_frames=num_frames, min_frames=6)
     params = PrepareParams(prepare=config, scenes=choose(scenes), trained_split="text")
     inputs = {"scenes": world}
     settings = params.remainder()
@@ -94,6 +94,36 @@ def test_extraction_and_preparation_choose_the_same_frames(world: Path, tmp_path
     extract_scenes(teacher, source, ["train00000"], tmp_path / "features", 4, num_frames=4)
     assert FeatureFolder(tmp_path / "features")["train00000"].frame_names == names
     assert names == ("frame-000000", "frame-000001", "frame-000004", "frame-000006")
+
+
+def test_frames_that_see_most_are_those_of_preparation_and_of_extraction(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = task(world, tmp_path, CONFIG.model_copy(update={"sampling": "coverage"}), None)
+    prepare.run(step)
+    names = PreparedScenes(step.out)["train00000"].frame_names
+    source = RGBDFolderConfig(root=str(world), min_frames=6).open(world)
+    scene = source.load("train00000")
+    assert names == choose_frames(scene, 4, CONFIG.voxel_m).frame_names
+    assert names != choose_frames(scene, 4).frame_names
+    extract_scenes(
+        RGBConfig(grid=4).build(),
+        source,
+        ["train00000"],
+        tmp_path / "features",
+        4,
+        num_frames=4,
+        coverage_voxel_m=CONFIG.voxel_m,
+    )
+    assert FeatureFolder(tmp_path / "features")["train00000"].frame_names == names
+    report, told = json.loads(capsys.readouterr().out), step.recorder
+    found = report["scenes"]["train00000"]["coverage"]
+    assert found["candidates"] == 6 and found["uniform"] < found["chosen"] < 1
+    assert isinstance(told, Recorder)
+    measured = {metric.name: metric for metric in told.metrics}
+    for frames in ("chosen", "uniform"):
+        metric = measured[f"scenes/coverage/{frames}"]
+        assert (metric.value, metric.unit) == (100 * found[frames], "%")
 
 
 @pytest.mark.parametrize("ending", [".safetensors", FOUND])

@@ -11,7 +11,9 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.scene_arguments import (
     add_bad_scene_argument,
+    add_frames_arguments,
     add_scenes_argument,
+    candidates_of,
     progress_of,
     skipped_json,
     skipped_lines,
@@ -48,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="token rows and columns per frame; 14, or the teacher's own if coarser",
     )
     parser.add_argument("--layer", type=int, help="block to read; -1 is the last")
-    parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
+    add_frames_arguments(parser)
     parser.add_argument("--licence", metavar="TEXT", help="terms of the weights, kept")
     parser.add_argument(
         "--set",
@@ -74,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         grid=args.grid,
         options=teacher_options(args),
         frames=args.frames,
+        candidates=candidates_of(args),
+        coverage_voxel_m=args.voxel if args.sampling == "coverage" else None,
         device=args.device,
         on_bad_scene=args.on_bad_scene,
         min_frames=args.min_frames,

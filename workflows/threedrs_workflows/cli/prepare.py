@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from threedrs_workflows.cli.output import columns, emit
 from threedrs_workflows.cli.scene_arguments import (
     add_bad_scene_argument,
+    add_frames_arguments,
     add_scenes_argument,
+    candidates_of,
     progress_of,
     skipped_json,
     skipped_lines,
@@ -27,12 +29,14 @@ EXAMPLES = """\
 examples:
   workflows prepare --scenes scannet/posed_images --out prepared --on-bad-scene skip
   workflows prepare --scenes room --out prepared --grid 4 --image-size 64 --frames 8 --json
+  workflows prepare --scenes room --out prepared --frames 16 --sampling coverage --candidates 200
   workflows prepare scannet --help      a ScanNet download becomes such scenes, boxes and lists
   workflows prepare question-images --help    images of MindCube, BLINK and others become clips
 
 Scenes that the output folder holds already are kept if they were made of the same files with the
 same settings, and made again if not; so the same command goes on after a crash. What was left out,
-and what the cross-checks of poses, cameras, depth and boxes found, stands in OUT/preparation.json.
+what the frames see of the room, and what the cross-checks of poses, cameras, depth and boxes found,
+stands in OUT/preparation.json.
 """
 
 
@@ -40,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     add_scenes_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="one file per scene")
-    parser.add_argument("--frames", type=int, default=32, help="frames per scene, evenly spread")
+    add_frames_arguments(parser)
     parser.add_argument("--grid", type=int, default=14, help="token rows and columns per frame")
     parser.add_argument("--image-size", type=int, default=384, help="side of the student's input")
     parser.add_argument(
@@ -49,7 +53,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="side of what whole patches cover of it, 378 of 384 with patches of 14; default all",
     )
-    parser.add_argument("--voxel", type=float, default=0.1, metavar="METRES", help="voxel edge")
     parser.add_argument(
         "--proposals",
         type=Path,
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.folders.preparation import prepare_folder
 
     config, progress = _config(args), progress_of(args)
-    source = RGBDFolder(args.scenes, args.frames, args.min_frames, args.depth_scale)
+    source = RGBDFolder(args.scenes, candidates_of(args), args.min_frames, args.depth_scale)
     outcome = prepare_folder(source, args.out, config, args.proposals, progress)
     content = as_content(args.out, outcome)
     emit(args, content, as_text(content))
@@ -86,6 +89,7 @@ def as_content(out: Path, outcome: Preparation) -> dict[str, Any]:
         "scenes": [vars(scene) for scene in outcome.scenes],
         "remade": list(outcome.remade),
         "checks": outcome.checks,
+        "coverage": outcome.coverage,
         "warnings": list(outcome.warnings),
         "skipped": skipped_json(outcome.skipped),
     }
@@ -96,6 +100,7 @@ def as_text(content: dict[str, Any]) -> str:
     scenes = content["scenes"]
     rows = [[name.replace("_", " ") for name in scenes[0]], *([*each.values()] for each in scenes)]
     lines = [columns(rows, indent=""), *_check_lines(content["checks"])]
+    lines += _coverage_lines(content["coverage"])
     if content["remade"]:
         lines.append(f"made again, of other files or settings: {', '.join(content['remade'])}")
     return "\n".join([*lines, *content["warnings"], *skipped_lines(content)])
@@ -106,6 +111,16 @@ def _check_lines(checks: dict[str, Any]) -> list[str]:
     rows = [
         [f"check: {name}", f"{ends['lowest']:.3g} to {ends['highest']:.3g}"]
         for name, ends in checks.items()
+    ]
+    return [columns(rows, indent="")] if rows else []
+
+
+def _coverage_lines(coverage: dict[str, Any]) -> list[str]:
+    """What share of the voxels that all candidates see the frames see, over all scenes."""
+    named = {"chosen": "voxels seen by the frames", "uniform": "as many, evenly spread"}
+    rows = [
+        [named[frames], f"{ends['mean']:.1%} on average, {ends['lowest']:.1%} at least"]
+        for frames, ends in coverage.items()
     ]
     return [columns(rows, indent="")] if rows else []
 
@@ -124,6 +139,7 @@ def _config(args: argparse.Namespace) -> Any:
             grid=args.grid,
             voxel_m=args.voxel,
             num_frames=args.frames,
+            sampling=args.sampling,
             on_bad_scene=args.on_bad_scene,
             checks=ChecksConfig(mode=args.checks),
         )

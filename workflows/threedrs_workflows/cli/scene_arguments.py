@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.output import say
 
 MILLIMETRES, MIN_FRAMES = 1000.0, 8
@@ -38,6 +39,38 @@ def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames that must be left of a scene that lost bad ones (default %(default)s)",
     )
+
+
+def add_frames_arguments(parser: argparse.ArgumentParser) -> None:
+    """--frames, and how they are chosen; `candidates_of` says out of how many."""
+    parser.add_argument("--frames", type=int, default=32, help="frames per scene")
+    parser.add_argument(
+        "--sampling",
+        choices=("uniform", "coverage"),
+        default="uniform",
+        help="which: evenly spread ones, or those that together see most voxels",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=positive_count,
+        metavar="N",
+        help="frames to choose from, evenly spread; default: with coverage all, else --frames",
+    )
+    parser.add_argument("--voxel", type=float, default=0.1, metavar="METRES", help="voxel edge")
+
+
+def candidates_of(args: argparse.Namespace) -> int | None:
+    """How many frames of a scene are read; None is all.
+
+    Raises:
+        ConfigError: they are fewer than are kept.
+    """
+    if args.candidates is None:
+        return None if args.sampling == "coverage" else int(args.frames)
+    if args.candidates < args.frames:
+        complaint = f"{args.candidates} are fewer than the {args.frames} that are kept (--frames)"
+        raise ConfigError([Fault(complaint, path="--candidates")])
+    return int(args.candidates)
 
 
 def positive_count(text: str) -> int:

@@ -36,6 +36,10 @@ class ExtractionRequest:
     options: Mapping[str, Any]
     """Fields of the teacher's configuration."""
     frames: int
+    candidates: int | None
+    """Frames of a scene that there are to choose from; None is all."""
+    coverage_voxel_m: float | None
+    """Edge of the voxels by which they are chosen; None: evenly spread."""
     device: str | None
     on_bad_scene: Literal["refuse", "skip"]
     min_frames: int
@@ -55,7 +59,7 @@ def extract_folder(
         DataError: no scene is usable, or one is not and bad scenes are refused.
     """
     config = _checked(request)
-    source = RGBDFolder(request.scenes, request.frames, request.min_frames, request.depth_scale)
+    source = RGBDFolder(request.scenes, request.candidates, request.min_frames, request.depth_scale)
     scene_ids = source.scenes()
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
     teacher = config.at_grid(request.grid or PAPER_GRID).build(device)
@@ -65,6 +69,8 @@ def extract_folder(
         scene_ids,
         request.out,
         request.grid or min(PAPER_GRID, teacher.grid),
+        num_frames=request.frames,
+        coverage_voxel_m=request.coverage_voxel_m,
         max_cut=config.max_cut,
         skip_bad_scenes=request.on_bad_scene == "skip",
         progress=progress,
@@ -78,8 +84,12 @@ def _checked(request: ExtractionRequest) -> TeacherSettings:
     """The teacher's configuration, once all flags make sense."""
     faults = [
         Fault(f"{value} is not above 0", flag)
-        for flag, value in (("--grid", request.grid), ("--frames", request.frames))
-        if value is not None and value < 1
+        for flag, value in (
+            ("--grid", request.grid),
+            ("--frames", request.frames),
+            ("--voxel", request.coverage_voxel_m),
+        )
+        if value is not None and value <= 0
     ]
     known = TEACHERS.get(request.teacher)
     if request.checkpoint is None and known is not None and known.weights is not None:

@@ -50,6 +50,8 @@ class Preparation:
     """Scenes that `out` held, made of other files or with other settings"""
     checks: dict[str, Any]
     """Lowest and highest value of each cross-check"""
+    coverage: dict[str, Any]
+    """Share of voxels that the chosen frames see, and that as many evenly spread ones do"""
     warnings: tuple[str, ...]
 
 
@@ -106,7 +108,9 @@ def prepare_folder(
     report = preparation_report(out, [each.scene for each in summaries]) | {"skipped": skipped}
     (out / REPORT).write_text(json.dumps(report, indent=1))
     warnings = (*damaged, *report["warnings"])
-    return Preparation(tuple(summaries), skipped, tuple(remade), report["worst"], warnings)
+    return Preparation(
+        tuple(summaries), skipped, tuple(remade), report["worst"], report["coverage"], warnings
+    )
 
 
 def _key(code: str, stamp: str, config: PrepareConfig, proposals: Float32 | None) -> str:

@@ -211,6 +211,7 @@ class SharedSteps:
             grid=common.prepare.grid,
             area=common.teacher_area,
             num_frames=common.prepare.num_frames,
+            coverage_voxel_m=common.prepare.coverage_voxel_m,
             splits=tuple(sorted(splits)),
             statistics_split=scenes.annotated_split,
             on_bad_scene=common.prepare.on_bad_scene,

@@ -92,6 +92,7 @@ class Extracting:
             params.grid,
             area=params.area,
             num_frames=params.num_frames,
+            coverage_voxel_m=params.coverage_voxel_m,
             max_cut=config.max_cut,
             skip_bad_scenes=params.on_bad_scene == "skip",
         )

@@ -104,6 +104,9 @@ def _tell(task: StepTask, report: Mapping[str, Any]) -> None:
         for end in ("lowest", "highest"):
             metric = f"scenes/{re.sub('[^a-z]+', '_', name.lower())}/{end}"
             task.metric(Metric(metric, found[end], n=found["scenes"], unit=""))
+    for frames, found in report["coverage"].items():
+        share = 100 * found["mean"]
+        task.metric(Metric(f"scenes/coverage/{frames}", share, n=found["scenes"]))
 
 
 def read_proposals(world: Path) -> dict[str, Float32]:

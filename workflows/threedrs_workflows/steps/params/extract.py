@@ -20,6 +20,8 @@ class ExtractParams(StepParams):
     area: float = 1.0
     """Share of a frame's height and width that the grid covers."""
     num_frames: int
+    coverage_voxel_m: float | None = None
+    """Edge of the voxels by which these are chosen, as the student's; None: evenly spread."""
     splits: tuple[str, ...]
     statistics_split: str
     """Mean and deviation of features are those of this split."""
