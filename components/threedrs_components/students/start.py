@@ -46,6 +46,7 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
     refuse_model_type(folder, stored.get("model_type"), config.published)
     if stored["model_type"] in MODEL_TYPES:
         refuse_contradictions(folder, stored, tensors, config)
+    config.refuse_weights(folder, stored, tensors)
     return stored
 
 
