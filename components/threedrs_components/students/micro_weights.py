@@ -27,6 +27,8 @@ from threedrs_components.students.tokenizer import (
 MAX_POSITIONS = 4096
 MICRO_FRAMES = 64
 """Frames whose numbers are words."""
+POSITION_TABLE = "embeddings.position_embeddings"
+"""End of the name of a tower's table where it is no embedding module; transformers begins at 0."""
 PADDING, UNKNOWN = "<pad>", "<unk>"
 EMBEDDING_STD = 0.5
 PROJECTOR_GAIN = 1.2
@@ -44,7 +46,7 @@ def micro_student(config: StudentSettings, texts: Iterable[str], seed: int) -> S
     drawn from torch's own generator: call this inside `seeded`.
     """
     architecture = config.architecture()
-    tokenizer = word_tokenizer(texts, architecture.chat(config))
+    tokenizer = word_tokenizer(texts, architecture.micro_markup(config))
     model = micro_model(architecture, config.micro, tokenizer, seed)
     return architecture(config, model, tokenizer)
 
@@ -64,6 +66,9 @@ def micro_model(
     newline = getattr(model.model, "image_newline", None)
     if newline is not None:
         _normal(newline, EMBEDDING_STD, generator)
+    for name, parameter in model.named_parameters():
+        if name.endswith(POSITION_TABLE):
+            _normal(parameter, EMBEDDING_STD, generator)
     return model
 
 

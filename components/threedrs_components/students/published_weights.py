@@ -42,7 +42,7 @@ def read_published(
     words = stored_words(folder, architecture.trained_ids(stored))
     model_config, names = architecture.published_config(folder, stored, words)
     visual_id = getattr(model_config, architecture.visual_token)
-    tokenizer = StudentTokenizer(words.tokenizer, architecture.chat(config), visual_id)
+    tokenizer = StudentTokenizer(words.tokenizer, architecture.markup(config), visual_id)
     refuse_no_room(folder, model_config, tokenizer)
     model = load_published(
         architecture.model_class,

@@ -104,6 +104,20 @@ class StudentSettings(Config):
 
     published: ClassVar[Mapping[str, str]]
     """By model_type in config.json, where weights of this kind come from."""
+    not_read: ClassVar[Mapping[str, str]] = {}
+    """By model_type, what weights are that look like this kind's and cannot be read; the cure."""
+    of_training: ClassVar[tuple[str, ...]] = (
+        "blind",
+        "coord_input",
+        "frozen",
+        "lora",
+        "object_features",
+        "object_membership",
+        "position_encoding",
+    )
+    """Settings that a student's start does not depend on."""
+    of_weights: ClassVar[tuple[str, ...]] = ()
+    """Settings that are stored with a student, and stay what they were."""
     newline: ClassVar[Newline] = "none"
     real_image_size: ClassVar[int] = 384
     """Side of the frames at published sizes."""
@@ -133,17 +147,8 @@ class StudentSettings(Config):
 
     def start(self) -> Self:
         """Settings that the student's start depends on: those of use in training are defaults."""
-        later = (
-            "blind",
-            "coord_input",
-            "frozen",
-            "lora",
-            "object_features",
-            "object_membership",
-            "position_encoding",
-        )
         fields = type(self).model_fields
-        return self.model_copy(update={name: fields[name].default for name in later})
+        return self.model_copy(update={name: fields[name].default for name in self.of_training})
 
     @property
     def image_size(self) -> int:

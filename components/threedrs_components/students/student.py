@@ -116,6 +116,16 @@ class Student(nn.Module):
         them."""
         return ()
 
+    @classmethod
+    def markup(cls, config: StudentSettings) -> ChatMarkup:
+        """Chat of published weights, as configured."""
+        return replace(cls.real_chat, newline=config.newline)
+
+    @classmethod
+    def micro_markup(cls, config: StudentSettings) -> ChatMarkup:
+        """Chat of a micro student, as configured."""
+        return replace(cls.micro_chat, newline=config.newline)
+
     @abstractmethod
     def patch_states(self, images: Tensor) -> Tensor:
         """Tower states [B, n, Cv], row by row, of images [B, H, W, 3] uint8."""
@@ -151,12 +161,6 @@ class Student(nn.Module):
     def pool(self, patches: Tensor) -> Tensor:
         """Tokens [B, P, P, C] of patches [B, R, R, C]; a tower that merges them has R = P."""
         return patches
-
-    @classmethod
-    def chat(cls, config: StudentSettings) -> ChatMarkup:
-        """Markup of a new student, or of published weights."""
-        chat = cls.micro_chat if config.size == "micro" else cls.real_chat
-        return replace(chat, newline=config.newline)
 
     def prefix_positions(self, num_frames: int) -> Tensor:
         """Positions [..., V] of the prefix tokens; leading axes are those of a rotary embedding."""

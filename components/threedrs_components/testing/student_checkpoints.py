@@ -126,7 +126,8 @@ def publish(
         choices: further settings of the student.
     """
     kind = LAYOUTS[layout]
-    said = {"kind": kind, "size": published_size(kind), "checkpoint": str(folder)}
+    largest = [*STUDENTS[kind].real_layers][-1]
+    said = {"kind": kind, "size": largest, "checkpoint": str(folder)}
     chosen = STUDENTS.read({**said, **CHOICES.get(layout, {}), **choices})
     architecture: type[Student] = chosen.architecture()
     torch.manual_seed(0)
@@ -149,11 +150,6 @@ def publish(
         _save_as_on_the_hub(model, folder)
     write_tokenizer(folder, INTERNVL_WORDS if kind == "internvl" else WORDS)
     return chosen, ours
-
-
-def published_size(kind: str) -> str:
-    """The largest size that a kind is published in."""
-    return max(STUDENTS.read({"kind": kind}).real_layers)
 
 
 def _release(student: AnyStudent) -> str:

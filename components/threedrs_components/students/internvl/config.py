@@ -33,7 +33,7 @@ class InternVLStudentConfig(StudentSettings):
     frame_name: Literal["Frame1", "Frame-1"] = "Frame1"
     """What stands before a frame: `Frame1: ` in InternVL's chat example and in transformers,
     `Frame-1: ` in the code that it was trained by."""
-    system_text: str = ""
+    system: str = ""
     """What stands before the question at published sizes: nothing in transformers' template, a
     sentence in Chinese in InternVL's own (its conversation `internvl2_5`)."""
     frozen: tuple[Part, ...] = ("vision",)
@@ -42,13 +42,14 @@ class InternVLStudentConfig(StudentSettings):
         "internvl": "OpenGVLab/InternVL3-8B-hf, OpenGVLab/InternVL3_5-8B-HF",
         "internvl_chat": "OpenGVLab/InternVL3-8B, OpenGVLab/InternVL3_5-8B",
     }
+    of_weights: ClassVar[tuple[str, ...]] = ("release", "frame_name", "system")
     real_layers: ClassVar[Mapping[str, int]] = {"8b": LAYERS["3"]}
     real_patch_grid: ClassVar[int | None] = None
 
     @model_validator(mode="after")
     def _micro_has_no_system(self) -> Self:
-        if self.size == "micro" and self.system_text:
-            raise ValueError("system_text is for published sizes; a micro student has no system")
+        if self.size == "micro" and self.system:
+            raise ValueError("system: the chat of a micro student has no system turn; drop it")
         return self
 
     @property
@@ -69,9 +70,7 @@ class InternVLStudentConfig(StudentSettings):
     @property
     def grid(self) -> int:
         """Token rows and columns per frame: half those of patches."""
-        if self.size == "micro":
-            return self.micro.image_size // (2 * self.micro.patch_size)
-        return self.frame_size // SQUARE
+        return super().grid if self.size == "micro" else self.frame_size // SQUARE
 
     @property
     def variant(self) -> str:

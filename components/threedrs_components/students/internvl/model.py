@@ -69,26 +69,18 @@ class InternVL(Student):
     language: ClassVar[str] = "qwen2"
     """What transformers calls the language model."""
 
-    def __init__(
-        self, config: StudentSettings, model: PreTrainedModel, tokenizer: StudentTokenizer
-    ) -> None:
-        wanted, found = self.chat(config), tokenizer.chat
-        if (wanted.header, wanted.frame_start) != (found.header, found.frame_start):
-            raise CheckpointError(
-                f"the student was made with {found.header + found.frame_start!r} before a frame, "
-                f"and its settings say {wanted.header + wanted.frame_start!r}: set release, "
-                "frame_name and system_text as they were then"
-            )
-        super().__init__(config, model, tokenizer)
-
     @classmethod
-    def chat(cls, config: StudentSettings) -> ChatMarkup:
+    def markup(cls, config: StudentSettings) -> ChatMarkup:
         """With the name of frames, and a system's turn where one is asked for."""
         assert isinstance(config, InternVLStudentConfig)
-        chat = super().chat(config)
-        system = config.system_text and f"<|im_start|>system\n{config.system_text}<|im_end|>\n"
-        start = FRAME_NAMES[config.frame_name] + chat.frame_start
-        return replace(chat, header=system + chat.header, frame_start=start)
+        chat = _named(super().markup(config), config)
+        turn = f"<|im_start|>system\n{config.system}<|im_end|>\n" if config.system else ""
+        return replace(chat, header=turn + chat.header)
+
+    @classmethod
+    def micro_markup(cls, config: StudentSettings) -> ChatMarkup:
+        """With the name of frames."""
+        return _named(super().micro_markup(config), config)
 
     @classmethod
     def micro_fields(cls, widths: MicroWidths, tokenizer: StudentTokenizer) -> dict[str, Any]:
@@ -192,6 +184,11 @@ class InternVL35(InternVL):
     def head_fields(cls, widths: MicroWidths) -> dict[str, Any]:
         """Without a width of heads, transformers would take 128 whatever the model's width."""
         return {"head_dim": widths.width // widths.heads}
+
+
+def _named(chat: ChatMarkup, config: StudentSettings) -> ChatMarkup:
+    assert isinstance(config, InternVLStudentConfig)
+    return replace(chat, frame_start=FRAME_NAMES[config.frame_name] + chat.frame_start)
 
 
 def opengvlab_config(stored: Mapping[str, Any]) -> InternVLConfig:
