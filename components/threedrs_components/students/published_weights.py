@@ -118,7 +118,8 @@ def stored_words(folder: Path, trained: Sequence[int]) -> StoredWords:
             them in another place than config.json.
     """
     try:
-        loaded: Any = AutoTokenizer.from_pretrained(folder)
+        # Without the argument transformers asks on a terminal whether to run a folder's code.
+        loaded: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
     tokenizer: Tokenizer = loaded.backend_tokenizer

@@ -182,7 +182,7 @@ PUBLISHED: Mapping[str, tuple[Shape, Shape]] = {
 }
 """Sizes of the largest that each kind of student starts from: language model and vision tower."""
 OTHERS: Mapping[tuple[str, str], tuple[Shape, Shape]] = {
-    ("internvl", "3.5-8b"): (INTERNVL3_5_TEXT, INTERNVIT_300M),
+    ("internvl", "3.5"): (INTERNVL3_5_TEXT, INTERNVIT_300M),
 }
 """The same of other published weights, by kind and variant."""
 

@@ -74,8 +74,8 @@ class InternVLStudentConfig(StudentSettings):
 
     @property
     def variant(self) -> str:
-        """Both releases have a size of 8 billion."""
-        return f"{self.release}-{self.size}"
+        """The release: both have one size."""
+        return self.release
 
     def refuse_weights(
         self, folder: Path, stored: Mapping[str, Any], tensors: Mapping[str, StoredTensor]

@@ -137,7 +137,7 @@ class InternVL(Student):
         for file in sorted({each.file for each in stored_tensors(folder).values()}):
             with safe_open(folder / file, framework="pt") as content:
                 for name in content.keys():  # noqa: SIM118, no dictionary
-                    tensors |= _converted(name, content.get_tensor(name))
+                    tensors |= converted(name, content.get_tensor(name))
         return tensors
 
     def patch_states(self, images: Tensor) -> Tensor:
@@ -226,7 +226,7 @@ def _placeholder(folder: Path, stored: Mapping[str, Any], words: StoredWords) ->
     return int(found)
 
 
-def _converted(name: str, tensor: Tensor) -> dict[str, Tensor]:
+def converted(name: str, tensor: Tensor) -> dict[str, Tensor]:
     """One stored tensor under transformers names; the parts of a stack are views of it."""
     if not QKV.match(name):
         return {renamed(name): tensor}
