@@ -139,20 +139,6 @@ VICUNA_7B: Shape = {
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
 }
-SIGLIP: Shape = {
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 26,
-    "image_size": 384,
-    "patch_size": 14,
-}
-CLIP_LARGE: Shape = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 24,
-    "image_size": 336,
-    "patch_size": 14,
-}
 INTERNVL3_TEXT: Shape = {**QWEN2_7B, "vocab_size": 151_674}
 INTERNVL3_5_TEXT: Shape = {
     "vocab_size": 151_936,
@@ -168,6 +154,20 @@ INTERNVIT_300M: Shape = {
     "intermediate_size": 4096,
     "num_hidden_layers": 24,
     "image_size": 448,
+    "patch_size": 14,
+}
+SIGLIP: Shape = {
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 26,
+    "image_size": 384,
+    "patch_size": 14,
+}
+CLIP_LARGE: Shape = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "image_size": 336,
     "patch_size": 14,
 }
 QWEN2_VL_TOWER: Shape = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4}

@@ -105,6 +105,11 @@ class Student(nn.Module):
         return config_class.from_pretrained(folder), None
 
     @classmethod
+    def micro_markup(cls, config: StudentSettings) -> ChatMarkup:
+        """Chat of a micro student, as configured."""
+        return replace(cls.micro_chat, newline=config.newline)
+
+    @classmethod
     def published_tensors(cls, folder: Path, stored: Mapping[str, Any]) -> dict[str, Tensor] | None:
         """All stored tensors under transformers names, for a layout that renaming does not turn
         into them; None where it does, or transformers knows the layout."""
@@ -120,11 +125,6 @@ class Student(nn.Module):
     def markup(cls, config: StudentSettings) -> ChatMarkup:
         """Chat of published weights, as configured."""
         return replace(cls.real_chat, newline=config.newline)
-
-    @classmethod
-    def micro_markup(cls, config: StudentSettings) -> ChatMarkup:
-        """Chat of a micro student, as configured."""
-        return replace(cls.micro_chat, newline=config.newline)
 
     @abstractmethod
     def patch_states(self, images: Tensor) -> Tensor:

@@ -17,11 +17,11 @@ from threedrs_components.testing.scannet_files import write_scannet
 from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, write_tiny_checkpoint
 
 STUDENTS = {
+    "internvl/OpenGVLab": "InternVL3-8B",
+    "internvl/hf": "InternVL3_5-8B-HF",
     "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
     "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
     "qwen2_vl/Qwen": "Qwen2-VL-7B-Instruct",
-    "internvl/OpenGVLab": "InternVL3-8B",
-    "internvl/hf": "InternVL3_5-8B-HF",
 }
 """Layout of a checkpoint -> where the presets look for it."""
 PUBLISHED: dict[Method, str] = {
@@ -91,11 +91,11 @@ def write_models(data: Path, teachers: Iterable[str] = ("vggt",)) -> None:
 
 @contextmanager
 def _pixels_of_the_real_towers() -> Iterator[None]:
-    """Patches of 14, of 384 pixels where SigLIP reads them; the presets' grids follow from that."""
+    """Patches of 14 or 16, of 384 pixels where SigLIP reads them: the presets' grids follow."""
     real = (
+        (student_checkpoints.INTERNVL_VISION, {"image_size": 448, "patch_size": 14}),
         (student_checkpoints.VISION, {"image_size": 384, "patch_size": 14}),
         (student_checkpoints.QWEN_VISION, {"patch_size": 14}),
-        (student_checkpoints.INTERNVL_VISION, {"image_size": 448, "patch_size": 14}),
     )
     before = [dict(tower) for tower, _ in real]
     for tower, sizes in real:

@@ -127,8 +127,8 @@ def publish(
     """
     kind = LAYOUTS[layout]
     largest = [*STUDENTS[kind].real_layers][-1]
-    said = {"kind": kind, "size": largest, "checkpoint": str(folder)}
-    chosen = STUDENTS.read({**said, **CHOICES.get(layout, {}), **choices})
+    chosen = STUDENTS.read({"kind": kind, "size": largest, "checkpoint": str(folder)})
+    chosen = STUDENTS.read({**chosen.model_dump(), **CHOICES.get(layout, {}), **choices})
     architecture: type[Student] = chosen.architecture()
     torch.manual_seed(0)
     model = architecture.model_class(tiny_config(layout, tied=tied, release=_release(chosen)))

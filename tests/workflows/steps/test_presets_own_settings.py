@@ -99,10 +99,10 @@ class KilledOnce(OneCell):
     ("preset", "student", "changes"),
     [
         ("as_released", "llava", {}),
-        pytest.param("clean", "onevision", {}, marks=pytest.mark.slow),
-        pytest.param("as_released", "qwen2_vl", OF_QWEN, marks=pytest.mark.slow),
         pytest.param("internvl", "internvl", {}, marks=pytest.mark.slow),
         pytest.param("internvl", "internvl3_5", {}, marks=pytest.mark.slow),
+        pytest.param("clean", "onevision", {}, marks=pytest.mark.slow),
+        pytest.param("as_released", "qwen2_vl", OF_QWEN, marks=pytest.mark.slow),
     ],
 )
 def test_a_student_goes_all_the_way_as_its_preset_says(
