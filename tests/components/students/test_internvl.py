@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students.batches import collate, object_candidates, stack_frames
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import load_student, save_student
@@ -38,7 +39,15 @@ from threedrs_components.testing.student_checkpoints import (
     tiny_config,
     write_tokenizer,
 )
-from threedrs_components.testing.synthetic import random_scene, random_student
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_samples,
+    random_scene,
+    random_student,
+)
+from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.loop import TrainingInputs, train
+from threedrs_components.training.prediction import predict_scene
 from threedrs_platform.errors import CheckpointError, ConfigError
 
 WEIGHTS = "model.safetensors"
@@ -427,3 +436,42 @@ def test_micro_sizes_are_those_of_a_micro_student(release: str) -> None:
     words = student.embed(torch.tensor([0])).numel() * 2
     own = sum(each.numel() for each in student.model.parameters())
     assert size.parameters - size.text.tables == own - words * len(student.tokenizer)
+
+
+@pytest.mark.parametrize("release", PARAMETERS)
+def test_a_step_of_training_moves_all_but_the_tower(release: str, tmp_path: Path) -> None:
+    config, _ = publish("internvl/hf", tmp_path / "weights", frame_size=SMALL, release=release)
+    config = config.model_copy(update={"position_encoding": True, "gradient_checkpointing": True})
+    start = build_student(config)
+    scene = random_scene("a", 0, grid=start.grid, image_size=start.image_size, num_frames=FRAMES)
+    write_prepared(scene, tmp_path / "prepared")
+    inputs = TrainingInputs(
+        student=config,
+        prepared=tmp_path / "prepared",
+        samples={"a": random_samples(scene, 3, 0)},
+        training=TrainingConfig(steps=1, scenes_per_step=1, questions_per_scene=3),
+        objectives=TASKS,
+    )
+    train(
+        inputs,
+        report=lambda *_: None,
+        checkpoint_dir=tmp_path / "checkpoints",
+        out=tmp_path / "out",
+    )
+    trained = open_student(tmp_path / "out")
+    before, after = start.state_dict(), trained.state_dict()
+    changed = {
+        trained.part_of(name) for name in after if not torch.equal(before[name], after[name])
+    }
+    assert changed == {"projector", "language", "heads"}
+    assert trained.tokenizer.chat == start.tokenizer.chat
+
+
+def test_a_blind_student_reads_no_frame_and_no_number(tmp_path: Path) -> None:
+    config, _ = publish("internvl/OpenGVLab", tmp_path / "weights", frame_size=SMALL, blind=True)
+    student = build_student(config).eval()
+    scene = random_scene("s", 0, grid=student.grid, image_size=student.image_size)
+    prefill = student.prefill(stack_frames([scene]))
+    assert prefill.length == len(student.tokenizer.header) == 2
+    answers = predict_scene(student, scene, random_samples(scene, 3, 0), 2)
+    assert len(answers) == 3 and len(answers[0].scores) == 5
