@@ -451,16 +451,14 @@ class Student(nn.Module):
 
     def _numbered(self, frames: Tensor) -> Tensor:
         """Tokens [S, F, n, C] as they follow the header: each frame behind marks of its own."""
-        scenes, end = frames.shape[0], self.tokenizer.frame_end
-        pieces = [
-            (
-                self._marks(self.tokenizer.before(number), (scenes,)),
-                frame,
-                self._marks(end, (scenes,)),
-            )
-            for number, frame in enumerate(frames.unbind(1))
-        ]
-        return torch.cat([piece.to(frames.dtype) for each in pieces for piece in each], 1)
+        scenes, num_frames = frames.shape[:2]
+        before = [self.tokenizer.before(frame) for frame in range(num_frames)]
+        runs = [ids for start in before for ids in (start, self.tokenizer.frame_end)]
+        # All at once: a strategy may have to gather the word table each time that it is asked.
+        marks = self._marks([each for ids in runs for each in ids], (scenes,)).to(frames.dtype)
+        parts = marks.split([len(ids) for ids in runs], dim=1)
+        around = zip(parts[::2], frames.unbind(1), parts[1::2], strict=True)
+        return torch.cat([piece for frame in around for piece in frame], dim=1)
 
     def _visual_states(self, prefix: Tensor, frames: Frames) -> Tensor:
         """Prefix states [S, V, C] to [S, F, P, P, C]: all that is no visual token is dropped."""

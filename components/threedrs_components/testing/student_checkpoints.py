@@ -153,7 +153,7 @@ def publish(
 
 
 def _release(student: AnyStudent) -> str:
-    return getattr(student, "release", "")
+    return str(getattr(student, "release", ""))
 
 
 def tiny_config(layout: str, *, tied: bool = False, release: str = "") -> PretrainedConfig:

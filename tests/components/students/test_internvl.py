@@ -15,6 +15,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from threedrs_components.scenes.prepared import write_prepared
+from threedrs_components.students import dtypes
 from threedrs_components.students.batches import collate, object_candidates, stack_frames
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import load_student, save_student
@@ -178,7 +179,7 @@ def test_both_layouts_hold_either_release(layout: str, release: str, tmp_path: P
     for name, value in published.items():
         if not name.endswith(("embed_tokens.weight", "lm_head.weight")):
             assert torch.equal(state[name], value), name
-    stated = getattr(student.model.config.text_config, "rope_parameters")  # noqa: B009
+    stated = student.model.config.text_config.rope_parameters
     assert (stated["rope_type"], stated["rope_theta"]) == (
         "dynamic" if release == "3" else "default",
         1e6,
@@ -199,6 +200,19 @@ def test_a_table_without_a_spare_row_grows_and_keeps_the_published_rows(tmp_path
         assert torch.equal(grown[:words], published[name])
         torch.testing.assert_close(grown[words], published[name].mean(0))
     assert student.logits(torch.zeros(1, student.width)).shape == (1, words + 2)
+
+
+def test_weights_that_stay_in_their_file_are_saved_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries, keys and values are views of one tensor, as those of many bytes stay."""
+    monkeypatch.setattr(dtypes, "COPIED_BELOW_BYTES", 0)
+    config, published = publish("internvl/OpenGVLab", tmp_path / "weights")
+    save_student(build_student(config), tmp_path / "saved")
+    state = open_student(tmp_path / "saved").model.state_dict()
+    for part in ("q_proj", "k_proj", "v_proj"):
+        name = f"model.vision_tower.encoder.layer.1.attention.{part}.weight"
+        assert torch.equal(state[name], published[name])
 
 
 def test_what_hub_files_leave_unsaid_is_read_off_the_weights(tmp_path: Path) -> None:
@@ -248,6 +262,14 @@ def test_a_system_turn_stands_before_the_question_where_one_is_asked_for(tmp_pat
         "<|im_start|>user\n",
         "<|im_start|>system\nred lamp<|im_end|>\n<|im_start|>user\n",
     ]
+
+
+@pytest.mark.parametrize("layout", ["llava_onevision/llava-hf", "qwen2_vl/Qwen"])
+def test_weights_of_another_kind_are_refused(layout: str, tmp_path: Path) -> None:
+    other, _ = publish(layout, tmp_path / "weights")
+    config = STUDENTS.read({"kind": "internvl", "size": "8b", "checkpoint": other.checkpoint})
+    with pytest.raises(CheckpointError, match=r"expected 'internvl' .*InternVL3-8B-hf"):
+        check_start(config, tmp_path / "weights")
 
 
 def configured(**changes: Any) -> Callable[[Path], object]:

@@ -136,7 +136,8 @@ class InternVL(Student):
         tensors: dict[str, Tensor] = {}
         for file in sorted({each.file for each in stored_tensors(folder).values()}):
             with safe_open(folder / file, framework="pt") as content:
-                for name in content.keys():  # noqa: SIM118, no dictionary
+                names = content.keys()
+                for name in names:
                     tensors |= converted(name, content.get_tensor(name))
         return tensors
 
