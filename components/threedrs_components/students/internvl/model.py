@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from safetensors import safe_open
 from torch import Tensor
@@ -19,7 +19,6 @@ from transformers import (
 )
 
 from threedrs_components.students.clip_pixels import normalised
-from threedrs_components.students.internvl.config import InternVLStudentConfig
 from threedrs_components.students.internvl.layout import (
     OPENGVLAB,
     PARTS,
@@ -41,6 +40,9 @@ from threedrs_components.students.tokenizer import (
 )
 from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from threedrs_components.students.internvl.config import InternVLStudentConfig
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -72,9 +74,9 @@ class InternVL(Student):
     @classmethod
     def markup(cls, config: StudentSettings) -> ChatMarkup:
         """With the name of frames, and a system's turn where one is asked for."""
-        assert isinstance(config, InternVLStudentConfig)
         chat = _named(super().markup(config), config)
-        turn = f"<|im_start|>system\n{config.system}<|im_end|>\n" if config.system else ""
+        system = cast("InternVLStudentConfig", config).system
+        turn = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
         return replace(chat, header=turn + chat.header)
 
     @classmethod
@@ -188,8 +190,8 @@ class InternVL35(InternVL):
 
 
 def _named(chat: ChatMarkup, config: StudentSettings) -> ChatMarkup:
-    assert isinstance(config, InternVLStudentConfig)
-    return replace(chat, frame_start=FRAME_NAMES[config.frame_name] + chat.frame_start)
+    name = cast("InternVLStudentConfig", config).frame_name
+    return replace(chat, frame_start=FRAME_NAMES[name] + chat.frame_start)
 
 
 def opengvlab_config(stored: Mapping[str, Any]) -> InternVLConfig:
