@@ -312,6 +312,20 @@ def _clip(tower: Shape, width: int) -> tuple[VisionSize, int]:
     return _plain_tower(tower, embeddings + 4 * own), _mlp(own, width) + width
 
 
+def _internvit(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, ff = tower["hidden_size"], tower["intermediate_size"]
+    matrices = 4 * own * own + 2 * own * ff
+    # Two scales beside the two norms.
+    layer = matrices + 4 * own + ff + own + 4 * own + 2 * own
+    patch, merged = tower["patch_size"], 4 * own
+    rows = tower["image_size"] // patch
+    # A class token with a position of its own; no norm before or behind.
+    embeddings = (3 * patch * patch + 1 + rows * rows + 1 + 1) * own
+    projector = 2 * merged + _mlp(merged, width)
+    depth = tower["num_hidden_layers"]
+    return VisionSize(own, ff, depth, patch, matrices, layer, embeddings, 4), projector
+
+
 def _plain_tower(tower: Shape, outside: int) -> VisionSize:
     own, ff = tower["hidden_size"], tower["intermediate_size"]
     matrices = 4 * own * own + 2 * own * ff
@@ -341,29 +355,15 @@ def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
     return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding, 4), merger
 
 
-def _internvit(tower: Shape, width: int) -> tuple[VisionSize, int]:
-    own, ff = tower["hidden_size"], tower["intermediate_size"]
-    matrices = 4 * own * own + 2 * own * ff
-    # Two scales beside the two norms.
-    layer = matrices + 4 * own + ff + own + 4 * own + 2 * own
-    patch, merged = tower["patch_size"], 4 * own
-    rows = tower["image_size"] // patch
-    # A class token with a position of its own; no norm before or behind.
-    embeddings = (3 * patch * patch + 1 + rows * rows + 1 + 1) * own
-    projector = 2 * merged + _mlp(merged, width)
-    depth = tower["num_hidden_layers"]
-    return VisionSize(own, ff, depth, patch, matrices, layer, embeddings, 4), projector
-
-
 def _mlp(inputs: int, width: int) -> int:
     return (inputs + 1) * width + (width + 1) * width
 
 
 _TOWERS: Mapping[str, Callable[[Shape, int], tuple[VisionSize, int]]] = {
+    "internvl": _internvit,
     "llava_video": _siglip,
     "llava_onevision": _siglip,
     "llava_next_video": _clip,
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
-    "internvl": _internvit,
 }
