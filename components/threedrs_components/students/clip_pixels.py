@@ -1,6 +1,8 @@
-"""Pixels as CLIP was trained on them: Qwen-VL and LLaVA-NeXT-Video normalise alike."""
+"""Pixels as CLIP was trained on them: Qwen2-VL and LLaVA-NeXT-Video normalise alike."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +12,14 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_pixels(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images [B, H, W, 3] uint8 as CLIP sees them, [B, 3, H, W]."""
+    return normalised(images, CLIP_MEAN, CLIP_STD, dtype)
+
+
+def normalised(
+    images: Tensor, means: Sequence[float], deviations: Sequence[float], dtype: torch.dtype
+) -> Tensor:
     """Images [B, H, W, 3] uint8 as [B, 3, H, W], of zero mean and unit deviation per channel."""
     scaled = images.permute(0, 3, 1, 2).float() / 255.0
-    mean, deviation = scaled.new_tensor(CLIP_MEAN), scaled.new_tensor(CLIP_STD)
+    mean, deviation = scaled.new_tensor(means), scaled.new_tensor(deviations)
     return ((scaled - mean[:, None, None]) / deviation[:, None, None]).to(dtype)

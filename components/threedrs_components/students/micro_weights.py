@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,13 +25,17 @@ from threedrs_components.students.tokenizer import (
 )
 
 MAX_POSITIONS = 4096
+MICRO_FRAMES = 64
+"""Frames whose numbers are words."""
+POSITION_TABLE = "embeddings.position_embeddings"
+"""End of the name of a tower's table where it is no embedding module; transformers begins at 0."""
 PADDING, UNKNOWN = "<pad>", "<unk>"
 EMBEDDING_STD = 0.5
 PROJECTOR_GAIN = 1.2
 """Of the projector's layers; a gain of 1 keeps the deviation of what goes in."""
 BRANCH_GAIN = 0.5
 """Of the layers that write into the residual stream."""
-BRANCH_OUTPUTS = ("o_proj", "down_proj", "out_proj", "fc2", "attn.proj")
+BRANCH_OUTPUTS = ("o_proj", "down_proj", "out_proj", "fc2", "attn.proj", "projection_layer")
 """Ends of those layers' names."""
 
 
@@ -43,8 +46,7 @@ def micro_student(config: StudentSettings, texts: Iterable[str], seed: int) -> S
     drawn from torch's own generator: call this inside `seeded`.
     """
     architecture = config.architecture()
-    chat = replace(architecture.micro_chat, newline=config.newline)
-    tokenizer = word_tokenizer(texts, chat)
+    tokenizer = word_tokenizer(texts, architecture.micro_markup(config))
     model = micro_model(architecture, config.micro, tokenizer, seed)
     return architecture(config, model, tokenizer)
 
@@ -64,6 +66,9 @@ def micro_model(
     newline = getattr(model.model, "image_newline", None)
     if newline is not None:
         _normal(newline, EMBEDDING_STD, generator)
+    for name, parameter in model.named_parameters():
+        if name.endswith(POSITION_TABLE):
+            _normal(parameter, EMBEDDING_STD, generator)
     return model
 
 
@@ -107,7 +112,9 @@ def word_tokenizer(texts: Iterable[str], chat: ChatMarkup) -> StudentTokenizer:
     )
     special = [PADDING, UNKNOWN, VISUAL, IMAGE, GROUND, COORD]
     special += [chat.header, chat.reply, chat.end]
-    special += [mark for mark in (chat.frame_start, chat.frame_end) if mark]
+    special += re.findall(r"<[^>]+>", chat.frame_start + chat.frame_end)
+    if chat.numbers_frames:
+        texts = [*texts, *map(chat.before, range(MICRO_FRAMES))]
     markup = re.compile("|".join(re.escape(token) for token in special))
     words = {
         word

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
+from torch import Tensor
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from threedrs_components.students.dtypes import stored_dtype
@@ -41,14 +41,19 @@ def read_published(
     architecture, stored = config.architecture(), check_published(config, folder)
     words = stored_words(folder, architecture.trained_ids(stored))
     model_config, names = architecture.published_config(folder, stored, words)
-    chat = replace(architecture.real_chat, newline=config.newline)
     visual_id = getattr(model_config, architecture.visual_token)
-    tokenizer = StudentTokenizer(words.tokenizer, chat, visual_id)
+    tokenizer = StudentTokenizer(words.tokenizer, architecture.markup(config), visual_id)
     refuse_no_room(folder, model_config, tokenizer)
     model = load_published(
-        architecture.model_class, folder, model_config, names, architecture.not_loaded
+        architecture.model_class,
+        folder,
+        model_config,
+        names,
+        architecture.not_loaded,
+        architecture.published_tensors(folder, stored),
     )
     if not words.are_trained:
+        grow_tables(model, words.size)
         fill_new_rows(model, tokenizer)
     return model, tokenizer
 
@@ -59,6 +64,7 @@ def load_published(
     config: PretrainedConfig,
     names: Mapping[str, str] | None,
     not_loaded: Sequence[str],
+    tensors: dict[str, Tensor] | None = None,
 ) -> PreTrainedModel:
     """Map all weights of a folder into a model, in the format that most of them have.
 
@@ -69,6 +75,7 @@ def load_published(
         names: patterns of stored names and what they become, if transformers does not know them.
         not_loaded: patterns of tensors that a folder may hold although the model has no place for
             them.
+        tensors: all of the folder's under the model's names, where renaming is not enough.
 
     Raises:
         CheckpointError: a file is missing, cut short or a pickle, or a tensor is missing, not of
@@ -79,7 +86,8 @@ def load_published(
     try:
         # Mismatches are collected, not raised, so that the error below names all of them.
         model, report = loader.from_pretrained(
-            folder,
+            folder if tensors is None else None,
+            state_dict=tensors,
             config=config,
             key_mapping=None if names is None else dict(names),
             # In any other format transformers would copy all of them.
@@ -110,7 +118,8 @@ def stored_words(folder: Path, trained: Sequence[int]) -> StoredWords:
             them in another place than config.json.
     """
     try:
-        loaded: Any = AutoTokenizer.from_pretrained(folder)
+        # Without the argument transformers asks on a terminal whether to run a folder's code.
+        loaded: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
     tokenizer: Tokenizer = loaded.backend_tokenizer
@@ -136,19 +145,28 @@ def refuse_no_room(folder: Path, config: PretrainedConfig, tokenizer: StudentTok
     """Say so where `<ground>` and `<coord>` have no rows of their own.
 
     Raises:
-        CheckpointError: they lie behind the table, or are placeholders of visual tokens.
+        CheckpointError: other words lie behind the table, or they are placeholders of visual
+            tokens. Where nothing but they lies behind it, it grows (see `grow_tables`).
     """
     added = [tokenizer.ground_id, tokenizer.coord_id]
     rows = config.get_text_config().vocab_size
     placeholders = {tokenizer.visual_id, getattr(config, "image_token_id", None)}
     taken = [each for each in added if each in placeholders]
-    if max(added) >= rows or taken:
-        why = f"{taken} are its placeholders of visual tokens" if taken else "they lie behind it"
+    if min(added) > rows or taken:
+        why = f"{taken} are its placeholders of visual tokens"
+        why = why if taken else f"the tokenizer has {min(added)} words before them"
         raise CheckpointError(
             f"{folder}: the embedding table ({rows} rows) has no room for special tokens {added}: "
             f"{why}. Take the tokenizer that was published with the weights, or enlarge the tables "
             "(transformers: model.resize_token_embeddings) and save again"
         )
+
+
+def grow_tables(model: PreTrainedModel, words: int) -> None:
+    """Rows for all words, where tables end with the published ones; those stay as they are."""
+    grown: Any = model
+    if grown.config.get_text_config().vocab_size < words:
+        grown.resize_token_embeddings(words, mean_resizing=False)
 
 
 def fill_new_rows(model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 from pydantic import Field
 
 from threedrs_components.students.folder import read_student_config
+from threedrs_components.students.internvl.config import InternVLStudentConfig
 from threedrs_components.students.llava_next_video.config import LlavaNextVideoStudentConfig
 from threedrs_components.students.llava_onevision import LlavaOneVisionStudentConfig
 from threedrs_components.students.llava_video import LlavaVideoConfig
@@ -28,6 +29,7 @@ AnyStudent = (
     | Qwen2VLStudentConfig
     | Qwen25VLStudentConfig
     | LlavaNextVideoStudentConfig
+    | InternVLStudentConfig
 )
 StudentConfig = Annotated[AnyStudent, Field(discriminator="kind")]
 STUDENTS: Registry[AnyStudent] = Registry("student", get_args(AnyStudent))

@@ -31,22 +31,32 @@ class TextSize:
     """Whether queries, keys and values have biases: Qwen2 yes, Llama no."""
     tied: bool = False
     """Whether the word table is the output table, too."""
+    head_width: int | None = None
+    """Of one head; None where all of them together are as wide as the states."""
+    head_norms: bool = False
+    """Whether queries and keys are normalised head by head: Qwen3 yes."""
+
+    @property
+    def query_width(self) -> int:
+        """Columns of queries."""
+        return self.heads * (self.head_width or self.width // self.heads)
 
     @property
     def key_value_width(self) -> int:
         """Columns of keys, and of values."""
-        return self.width // self.heads * self.key_value_heads
+        return self.query_width // self.heads * self.key_value_heads
 
     @property
     def matrices(self) -> int:
         """Weights of one layer that tokens are multiplied with."""
-        return 2 * self.width * (self.width + self.key_value_width) + 3 * self.width * self.ff
+        return 2 * self.width * (self.query_width + self.key_value_width) + 3 * self.width * self.ff
 
     @property
     def layer(self) -> int:
-        """Parameters of one layer: matrices, biases, two norms."""
-        biases = self.width + 2 * self.key_value_width if self.biased else 0
-        return self.matrices + biases + 2 * self.width
+        """Parameters of one layer: matrices, biases, norms."""
+        biases = self.query_width + 2 * self.key_value_width if self.biased else 0
+        norms = 2 * self.width + (2 * self.query_width // self.heads if self.head_norms else 0)
+        return self.matrices + biases + norms
 
     @property
     def tables(self) -> int:
@@ -73,6 +83,8 @@ class VisionSize:
     """Parameters of one layer."""
     outside: int
     """Parameters beside the layers: embeddings and norms."""
+    merged: int = 1
+    """Patches that the projector reads as one."""
 
     @property
     def parameters(self) -> int:
@@ -127,6 +139,23 @@ VICUNA_7B: Shape = {
     "num_attention_heads": 32,
     "num_key_value_heads": 32,
 }
+INTERNVL3_TEXT: Shape = {**QWEN2_7B, "vocab_size": 151_674}
+INTERNVL3_5_TEXT: Shape = {
+    "vocab_size": 151_936,
+    "hidden_size": 4096,
+    "intermediate_size": 12_288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+}
+INTERNVIT_300M: Shape = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "image_size": 448,
+    "patch_size": 14,
+}
 SIGLIP: Shape = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
@@ -149,12 +178,17 @@ PUBLISHED: Mapping[str, tuple[Shape, Shape]] = {
     "qwen2_vl": (QWEN2_7B, QWEN2_VL_TOWER),
     "qwen2_5_vl": (QWEN2_7B, QWEN2_5_VL_TOWER),
     "llava_next_video": (VICUNA_7B, CLIP_LARGE),
+    "internvl": (INTERNVL3_TEXT, INTERNVIT_300M),
 }
-"""Sizes of what each kind of student starts from: language model and vision tower."""
+"""Sizes of the largest that each kind of student starts from: language model and vision tower."""
+OTHERS: Mapping[tuple[str, str], tuple[Shape, Shape]] = {
+    ("internvl", "3.5"): (INTERNVL3_5_TEXT, INTERNVIT_300M),
+}
+"""The same of other published weights, by kind and variant."""
 
 
-FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2}
-"""A mark before every frame and one behind it."""
+FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2, "internvl": 8}
+"""A mark before every frame and one behind it; for InternVL `Frame12: <img>`, `</img>`, newline."""
 
 
 def student_size(student: StudentSettings) -> StudentSize | None:
@@ -164,22 +198,24 @@ def student_size(student: StudentSettings) -> StudentSize | None:
     """
     if student.kind not in PUBLISHED:
         return None
-    text, tower = PUBLISHED[student.kind]
+    other = OTHERS.get((student.kind, student.variant))
+    text, tower = other or PUBLISHED[student.kind]
     if student.size == "micro":
-        return _micro(student)
+        return _micro(student, "head_dim" in text)
     stored = _stored(student.checkpoint)
-    if stored is None and student.size != "7b":
+    is_known = student.size == [*student.real_layers][-1] or other is not None
+    if stored is None and not is_known:
         return None
     if stored is None:
-        return _size(
-            student.kind, text, tower, False, "published sizes, for its checkpoint is absent"
-        )
+        tied = bool(text.get("tie_word_embeddings", False))
+        absent = "published sizes, for its checkpoint is absent"
+        return _size(student, text, tower, tied, absent)
     try:
-        own = stored.get("text_config") or stored
+        own = stored.get("text_config") or stored.get("llm_config") or stored
         return _size(
-            student.kind,
+            student,
             {name: own.get(name, text[name]) for name in text},
-            {**tower, **(stored.get("vision_config") or {})},
+            {**tower, **_sides(stored.get("vision_config") or {})},
             bool(stored.get("tie_word_embeddings", own.get("tie_word_embeddings", False))),
             "config.json of its checkpoint",
         )
@@ -199,7 +235,19 @@ def _stored(checkpoint: str | None) -> dict[str, Any] | None:
     return stored.get("model") or stored  # a folder that `save_student` wrote
 
 
-def _micro(student: StudentSettings) -> StudentSize:
+def _sides(tower: Shape) -> dict[str, Any]:
+    """The same, with one number where the sides of a square are a pair."""
+    return {name: _side(each) if name in SQUARES else each for name, each in tower.items()}
+
+
+SQUARES = ("image_size", "patch_size")
+
+
+def _side(sides: Any) -> Any:
+    return sides[0] if isinstance(sides, list | tuple) else sides
+
+
+def _micro(student: StudentSettings, says_head: bool) -> StudentSize:
     sizes = student.micro
     text = {
         "vocab_size": MICRO_WORDS,
@@ -209,6 +257,8 @@ def _micro(student: StudentSettings) -> StudentSize:
         "num_attention_heads": sizes.heads,
         "num_key_value_heads": sizes.key_value_heads,
     }
+    if says_head:
+        text["head_dim"] = sizes.width // sizes.heads
     tower = {
         "depth": sizes.vision_layers,
         "num_hidden_layers": sizes.vision_layers,
@@ -219,14 +269,17 @@ def _micro(student: StudentSettings) -> StudentSize:
         "image_size": sizes.image_size,
         "patch_size": sizes.patch_size,
     }
-    return _size(student.kind, text, tower, False, "its micro sizes, with about 500 words")
+    return _size(student, text, tower, False, "its micro sizes, with about 500 words")
 
 
 MICRO_WORDS = 500
 """About: the micro tokenizer is made of the words of the micro world."""
 
 
-def _size(kind: str, text: Shape, tower: Shape, tied: bool, source: str) -> StudentSize:
+def _size(
+    student: StudentSettings, text: Shape, tower: Shape, tied: bool, source: str
+) -> StudentSize:
+    kind = student.kind
     language = TextSize(
         vocabulary=text["vocab_size"],
         width=text["hidden_size"],
@@ -234,8 +287,11 @@ def _size(kind: str, text: Shape, tower: Shape, tied: bool, source: str) -> Stud
         layers=text["num_hidden_layers"],
         heads=text["num_attention_heads"],
         key_value_heads=text["num_key_value_heads"],
-        biased=kind != "llava_next_video",
+        # Among these models only Qwen3's configuration says how wide a head is.
+        biased=kind != "llava_next_video" and "head_dim" not in text,
         tied=tied,
+        head_width=text.get("head_dim"),
+        head_norms="head_dim" in text,
     )
     vision, projector = _TOWERS[kind](tower, language.width)
     return StudentSize(vision, projector, language, source, FRAME_MARKS.get(kind, 0))
@@ -256,6 +312,20 @@ def _clip(tower: Shape, width: int) -> tuple[VisionSize, int]:
     return _plain_tower(tower, embeddings + 4 * own), _mlp(own, width) + width
 
 
+def _internvit(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, ff = tower["hidden_size"], tower["intermediate_size"]
+    matrices = 4 * own * own + 2 * own * ff
+    # Two scales beside the two norms.
+    layer = matrices + 4 * own + ff + own + 4 * own + 2 * own
+    patch, merged = tower["patch_size"], 4 * own
+    rows = tower["image_size"] // patch
+    # A class token with a position of its own; no norm before or behind.
+    embeddings = (3 * patch * patch + 1 + rows * rows + 1 + 1) * own
+    projector = 2 * merged + _mlp(merged, width)
+    depth = tower["num_hidden_layers"]
+    return VisionSize(own, ff, depth, patch, matrices, layer, embeddings, 4), projector
+
+
 def _plain_tower(tower: Shape, outside: int) -> VisionSize:
     own, ff = tower["hidden_size"], tower["intermediate_size"]
     matrices = 4 * own * own + 2 * own * ff
@@ -272,7 +342,7 @@ def _qwen2_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
     patch, merged = tower.get("patch_size", 14), 4 * own
     embedding = 3 * 2 * patch * patch * own
     merger = 2 * own + (merged + 1) * merged + (merged + 1) * width
-    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding), merger
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding, 4), merger
 
 
 def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
@@ -282,7 +352,7 @@ def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
     patch, merged = tower.get("patch_size", 14), 4 * own
     embedding = 3 * 2 * patch * patch * own
     merger = own + (merged + 1) * merged + (merged + 1) * width
-    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding), merger
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding, 4), merger
 
 
 def _mlp(inputs: int, width: int) -> int:
@@ -290,6 +360,7 @@ def _mlp(inputs: int, width: int) -> int:
 
 
 _TOWERS: Mapping[str, Callable[[Shape, int], tuple[VisionSize, int]]] = {
+    "internvl": _internvit,
     "llava_video": _siglip,
     "llava_onevision": _siglip,
     "llava_next_video": _clip,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,10 +111,26 @@ class Student(nn.Module):
         return config_class.from_pretrained(folder), None
 
     @classmethod
+    def micro_markup(cls, config: StudentSettings) -> ChatMarkup:
+        """Chat of a micro student, as configured."""
+        return replace(cls.micro_chat, newline=config.newline)
+
+    @classmethod
+    def published_tensors(cls, folder: Path, stored: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """All stored tensors under transformers names, for a layout that renaming does not turn
+        into them; None where it does, or transformers knows the layout."""
+        return None
+
+    @classmethod
     def trained_ids(cls, stored: Mapping[str, Any]) -> tuple[int, ...]:
         """Ids of `<ground>` and `<coord>`, where the config.json of weights tells that they know
         them."""
         return ()
+
+    @classmethod
+    def markup(cls, config: StudentSettings) -> ChatMarkup:
+        """Chat of published weights, as configured."""
+        return replace(cls.real_chat, newline=config.newline)
 
     @abstractmethod
     def patch_states(self, images: Tensor) -> Tensor:
@@ -444,6 +461,8 @@ class Student(nn.Module):
             rows = torch.cat([tokens, newline.to(tokens.dtype)], dim=3)
         frames = rows.flatten(2, 3)
         start, end = self.tokenizer.frame_start, self.tokenizer.frame_end
+        if markup.numbers_frames:
+            return self._numbered(frames)
         if start or end:
             around = [self._marks(ids, (scenes, num_frames)) for ids in (start, end)]
             frames = torch.cat([around[0].to(frames.dtype), frames, around[1].to(frames.dtype)], 2)
@@ -453,15 +472,32 @@ class Student(nn.Module):
             flat = torch.cat([flat, newline.to(flat.dtype)], dim=1)
         return flat
 
+    def _numbered(self, frames: Tensor) -> Tensor:
+        """Tokens [S, F, n, C] as they follow the header: each frame behind marks of its own."""
+        scenes, num_frames = frames.shape[:2]
+        before = [self.tokenizer.before(frame) for frame in range(num_frames)]
+        runs = [ids for start in before for ids in (start, self.tokenizer.frame_end)]
+        # All at once: a strategy may have to gather the word table each time that it is asked.
+        marks = self._marks([each for ids in runs for each in ids], (scenes,)).to(frames.dtype)
+        parts = marks.split([len(ids) for ids in runs], dim=1)
+        around = zip(parts[::2], frames.unbind(1), parts[1::2], strict=True)
+        return torch.cat([piece for frame in around for piece in frame], dim=1)
+
     def _visual_states(self, prefix: Tensor, frames: Frames) -> Tensor:
         """Prefix states [S, V, C] to [S, F, P, P, C]: all that is no visual token is dropped."""
         side, num_frames, newline = self.grid, frames.images.shape[1], self.tokenizer.chat.newline
         visual = prefix[:, len(self.tokenizer.header) :]
         if newline == "end":
             visual = visual[:, :-1]
-        by_frame = _unflatten(visual, 1, (num_frames, -1))
-        start, end = len(self.tokenizer.frame_start), len(self.tokenizer.frame_end)
-        by_frame = by_frame[:, :, start : by_frame.shape[2] - end]
+        if self.tokenizer.chat.numbers_frames:
+            lengths = self.tokenizer.frame_lengths(num_frames, side)
+            # One split: many slices would each have a gradient as long as the prefix.
+            pieces = visual.split([length for frame in lengths for length in frame], dim=1)
+            by_frame = torch.stack(pieces[1::3], dim=1)
+        else:
+            by_frame = _unflatten(visual, 1, (num_frames, -1))
+            start, end = len(self.tokenizer.frame_start), len(self.tokenizer.frame_end)
+            by_frame = by_frame[:, :, start : by_frame.shape[2] - end]
         # A row is as long as its tokens, or one longer: the newline.
         states = _unflatten(by_frame, 2, (side, -1))[:, :, :, :side]
         # The argsort of an order undoes it.

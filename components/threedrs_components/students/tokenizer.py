@@ -17,6 +17,8 @@ from threedrs_platform.errors import CheckpointError
 GROUND, COORD = "<ground>", "<coord>"
 VISUAL, IMAGE = "<visual>", "<image>"
 """Placeholders: of the visual tokens, and of the images that a student has none of."""
+NUMBER = "{frame}"
+"""Stands for the number of a frame, from 1, in the text before it."""
 TOKENIZER_FILE, CHAT_FILE = "tokenizer.json", "chat.json"
 
 
@@ -30,11 +32,20 @@ class ChatMarkup:
     end: str
     visual: str
     frame_start: str = ""
-    """Text before the tokens of each frame"""
+    """Text before the tokens of each frame; it may have a `NUMBER`, and its length may then vary"""
     frame_end: str = ""
     """Text after them"""
     newline: Newline = "none"
     """Where a learned vector stands; decided by the kind of student, whatever the markup"""
+
+    @property
+    def numbers_frames(self) -> bool:
+        """Whether frames have numbers."""
+        return NUMBER in self.frame_start
+
+    def before(self, frame: int) -> str:
+        """Text before the tokens of a frame, counted from 0."""
+        return self.frame_start.replace(NUMBER, str(frame + 1))
 
 
 MICRO_CHAT = ChatMarkup(
@@ -85,16 +96,29 @@ class StudentTokenizer:
         self.visual_id = self.token_id(chat.visual) if visual_id is None else visual_id
         self.header = tuple(self._ids(chat.header))
         """Ids that stand before the visual tokens."""
-        self.frame_start = tuple(self._ids(chat.frame_start))
+        self.frame_start = self.before(0)
+        """Ids before the tokens of a frame: of each where frames have no numbers, else the first"""
         self.frame_end = tuple(self._ids(chat.frame_end))
+
+    def before(self, frame: int) -> tuple[int, ...]:
+        """Ids before the tokens of a frame, counted from 0."""
+        return tuple(self._ids(self.chat.before(frame)))
+
+    def frame_lengths(self, num_frames: int, grid: int) -> list[tuple[int, int, int]]:
+        """Positions before, of and behind the tokens of each frame; newlines of rows are tokens."""
+        rows = grid * (grid + (self.chat.newline == "row"))
+        numbered = self.chat.numbers_frames
+        starts = (
+            self.before(frame) if numbered else self.frame_start for frame in range(num_frames)
+        )
+        return [(len(start), rows, len(self.frame_end)) for start in starts]
 
     def prefix_length(self, num_frames: int, grid: int, blind: bool = False) -> int:
         """V: the header, then for every frame its marks, `grid` rows of tokens, and newlines."""
         if blind:
             return len(self.header)
-        rows = grid * (grid + (self.chat.newline == "row"))
-        frame = len(self.frame_start) + rows + len(self.frame_end)
-        return len(self.header) + num_frames * frame + (self.chat.newline == "end")
+        frames = sum(map(sum, self.frame_lengths(num_frames, grid)))
+        return len(self.header) + frames + (self.chat.newline == "end")
 
     def __len__(self) -> int:
         return int(self.tokenizer.get_vocab_size())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
+    InternVLConfig,
     LlamaConfig,
     LlavaNextVideoConfig,
     LlavaOnevisionConfig,
@@ -71,6 +73,32 @@ WORDS = (
     *("<|im_start|>", "<|im_end|>", "?", "<|vision_start|>", "<|vision_end|>", "<s>", "</s>"),
     *("system", "user", "assistant", "USER", "ASSISTANT", "red", "lamp"),
 )
+INTERNVL_WORDS = (*WORDS, "<img>", "</img>", "<IMG_CONTEXT>", "Frame", ":", "-", *"0123456789")
+INTERNVL_VISION: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 4,
+}
+"""Half the rows of patches of a student's frames at 448 pixels: positions are interpolated."""
+TO_OPENGVLAB = (
+    (r"^model\.vision_tower\.embeddings\.cls_token", "vision_model.embeddings.class_embedding"),
+    (r"^model\.vision_tower\.(.*)position_embeddings", r"vision_model.\1position_embedding"),
+    (r"^model\.vision_tower\.(.*)patch_embeddings\.projection", r"vision_model.\1patch_embedding"),
+    (r"^model\.vision_tower\.encoder\.layer\.", "vision_model.encoder.layers."),
+    (r"layernorm_before", "norm1"),
+    (r"layernorm_after", "norm2"),
+    (r"lambda_", "ls"),
+    (r"attention\.projection_layer", "attn.proj"),
+    (r"attention\.(?=[qkv]_proj)", "attn."),
+    (r"^model\.multi_modal_projector\.layer_norm", "mlp1.0"),
+    (r"^model\.multi_modal_projector\.linear_1", "mlp1.1"),
+    (r"^model\.multi_modal_projector\.linear_2", "mlp1.3"),
+    (r"^model\.language_model\.", "language_model.model."),
+    (r"^lm_head", "language_model.lm_head"),
+)
 LAYOUTS = {
     "llava_video/lmms-lab": "llava_video",
     "llava_onevision/lmms-lab": "llava_onevision",
@@ -78,12 +106,16 @@ LAYOUTS = {
     "qwen2_vl/Qwen": "qwen2_vl",
     "qwen2_5_vl/Qwen": "qwen2_5_vl",
     "llava_next_video/llava-hf": "llava_next_video",
+    "internvl/OpenGVLab": "internvl",
+    "internvl/hf": "internvl",
 }
 """Where weights come from, and the kind of student that reads them."""
+CHOICES: dict[str, dict[str, Any]] = {"internvl/hf": {"release": "3.5"}}
+"""What a student must say to read a layout, beside its kind."""
 
 
 def publish(
-    layout: str, folder: Path, *, tied: bool = False
+    layout: str, folder: Path, *, tied: bool = False, **choices: Any
 ) -> tuple[AnyStudent, dict[str, Tensor]]:
     """Write a checkpoint; its student's configuration, and its tensors by transformers names.
 
@@ -91,12 +123,15 @@ def publish(
         layout: one of `LAYOUTS`.
         folder: to be made.
         tied: the word table is the output table, too, as in sizes below 7b.
+        choices: further settings of the student.
     """
     kind = LAYOUTS[layout]
-    chosen = STUDENTS.read({"kind": kind, "size": "7b", "checkpoint": str(folder)})
+    largest = [*STUDENTS[kind].real_layers][-1]
+    chosen = STUDENTS.read({"kind": kind, "size": largest, "checkpoint": str(folder)})
+    chosen = STUDENTS.read({**chosen.model_dump(), **CHOICES.get(layout, {}), **choices})
     architecture: type[Student] = chosen.architecture()
     torch.manual_seed(0)
-    model = architecture.model_class(tiny_config(layout, tied=tied))
+    model = architecture.model_class(tiny_config(layout, tied=tied, release=_release(chosen)))
     ours = {name: value.clone() for name, value in model.state_dict().items()}
     folder.mkdir(parents=True)
     if layout.endswith("lmms-lab"):
@@ -106,13 +141,22 @@ def publish(
         newline = {"llava_video": "grid", "llava_onevision": "one_token"}[kind]
         content = {**STORED, "mm_newline_position": newline, "tie_word_embeddings": tied}
         (folder / "config.json").write_text(json.dumps(content))
+    elif layout.endswith("OpenGVLab"):
+        kept = {name: value for name, value in ours.items() if not (tied and "lm_head" in name)}
+        save_file(opengvlab_tensors(kept), folder / "model.safetensors", {"format": "pt"})
+        content = opengvlab_content(model.config.to_dict())
+        (folder / "config.json").write_text(json.dumps(content))
     else:
         _save_as_on_the_hub(model, folder)
-    write_tokenizer(folder)
+    write_tokenizer(folder, INTERNVL_WORDS if kind == "internvl" else WORDS)
     return chosen, ours
 
 
-def tiny_config(layout: str, *, tied: bool = False) -> PretrainedConfig:
+def _release(student: AnyStudent) -> str:
+    return str(getattr(student, "release", ""))
+
+
+def tiny_config(layout: str, *, tied: bool = False, release: str = "") -> PretrainedConfig:
     """The transformers configuration of a checkpoint."""
     if layout.endswith("lmms-lab"):
         return lmms_lab_config({**STORED, "tie_word_embeddings": tied}, (62, 63))
@@ -122,7 +166,8 @@ def tiny_config(layout: str, *, tied: bool = False) -> PretrainedConfig:
         "qwen2_5_vl/Qwen": _qwen2_5_vl,
         "llava_next_video/llava-hf": _next_video,
     }
-    config: Any = builders[layout]()
+    of_internvl = layout.startswith("internvl/")
+    config: Any = _internvl(release) if of_internvl else builders[layout]()
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
     whole: PretrainedConfig = config
     return whole
@@ -135,11 +180,63 @@ def lmms_lab_name(name: str) -> str:
     return name
 
 
-def write_tokenizer(folder: Path) -> None:
-    """Every mark of every chat as one word."""
-    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.add_special_tokens([word for word in WORDS if word.startswith("<")])
+def opengvlab_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of transformers' InternVL as OpenGVLab stores them: q, k and v in one."""
+    stored: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        for pattern, replacement in TO_OPENGVLAB:
+            name = re.sub(pattern, replacement, name)
+        stored[name] = value
+    for name in [name for name in stored if ".attn.q_proj." in name]:
+        parts = [
+            stored.pop(name.replace("q_proj", part)) for part in ("q_proj", "k_proj", "v_proj")
+        ]
+        stored[name.replace("q_proj", "qkv")] = torch.cat(parts)
+    return stored
+
+
+def opengvlab_content(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json that OpenGVLab writes for a model of transformers."""
+    text, vision = dict(config["text_config"]), config["vision_config"]
+    rope = text.pop("rope_parameters")
+    scaling = None if rope["rope_type"] == "default" else {"type": "dynamic", **rope}
+    tower = {name: vision[name] for name in INTERNVL_VISION}
+    return {
+        "model_type": "internvl_chat",
+        "architectures": ["InternVLChatModel"],
+        "auto_map": {"AutoConfig": "configuration_internvl_chat.InternVLChatConfig"},
+        "downsample_ratio": 0.5,
+        "dynamic_image_size": True,
+        "force_image_size": vision["image_size"][0],
+        "ps_version": "v2",
+        "select_layer": -1,
+        "template": "internvl2_5",
+        "llm_config": {
+            **text,
+            "attn_implementation": "flash_attention_2",
+            "rope_theta": rope["rope_theta"],
+            "rope_scaling": scaling,
+        },
+        "vision_config": {
+            **tower,
+            "image_size": vision["image_size"][0],
+            "patch_size": vision["patch_size"][0],
+            "model_type": "intern_vit_6b",
+            "norm_type": "layer_norm",
+            "qk_normalization": False,
+            "qkv_bias": True,
+            "use_flash_attn": True,
+        },
+    }
+
+
+def write_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> None:
+    """Every mark of every chat as one word; each digit is one, as for Qwen."""
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Digits(individual_digits=True)]
+    )
+    tokenizer.add_special_tokens([word for word in words if word.startswith("<")])
     fast: Any = PreTrainedTokenizerFast
     fast(tokenizer_object=tokenizer, unk_token="?").save_pretrained(folder)
 
@@ -147,6 +244,8 @@ def write_tokenizer(folder: Path) -> None:
 def _save_as_on_the_hub(model: PreTrainedModel, folder: Path) -> None:
     """transformers writes the hub's names, but for one level that older versions had."""
     model.save_pretrained(folder)
+    if model.config.model_type == "internvl":
+        return
     path = folder / "model.safetensors"
     renamed = {
         re.sub(r"^vision_tower\.", "vision_tower.vision_model.", name): value
@@ -186,4 +285,19 @@ def _next_video() -> PretrainedConfig:
         text_config=LlamaConfig(**TEXT, bos_token_id=5, eos_token_id=6),
         video_token_index=60,
         image_token_index=61,
+    )
+
+
+def _internvl(release: str) -> PretrainedConfig:
+    """InternVL3 has no row to spare, and frequencies that would change beyond its context."""
+    rope = {"rope_type": "default", "rope_theta": 1e6}
+    text: dict[str, Any] = {**TEXT, "model_type": "qwen3", "head_dim": 12, "rope_parameters": rope}
+    if release == "3":
+        rope |= {"rope_type": "dynamic", "factor": 2.0}
+        text = {**TEXT, "model_type": "qwen2", "rope_parameters": rope}
+        text["vocab_size"] = len(INTERNVL_WORDS)
+    return InternVLConfig(
+        vision_config={**INTERNVL_VISION, "attention_bias": True},
+        text_config={**text, "bos_token_id": None, "eos_token_id": 1},
+        image_token_id=INTERNVL_WORDS.index("<IMG_CONTEXT>"),
     )

@@ -62,6 +62,7 @@ def test_presets_of_a_checkout_are_its_own() -> None:
         "as_published",
         "as_released",
         "clean",
+        "internvl",
         "micro",
         "one_gpu_24g",
         "one_gpu_80g",

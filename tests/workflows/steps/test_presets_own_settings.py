@@ -99,6 +99,8 @@ class KilledOnce(OneCell):
     ("preset", "student", "changes"),
     [
         ("as_released", "llava", {}),
+        pytest.param("internvl", "internvl", {}, marks=pytest.mark.slow),
+        pytest.param("internvl", "internvl3_5", {}, marks=pytest.mark.slow),
         pytest.param("clean", "onevision", {}, marks=pytest.mark.slow),
         pytest.param("as_released", "qwen2_vl", OF_QWEN, marks=pytest.mark.slow),
     ],
