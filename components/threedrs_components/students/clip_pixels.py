@@ -1,4 +1,4 @@
-"""Pixels as CLIP was trained on them: Qwen-VL and LLaVA-NeXT-Video normalise alike."""
+"""Pixels as CLIP was trained on them: Qwen2-VL and LLaVA-NeXT-Video normalise alike."""
 
 from __future__ import annotations
 

@@ -55,15 +55,21 @@ def read_student_config(folder: Path) -> dict[str, Any]:
 
 
 def refuse_kind(folder: Path, stored: Mapping[str, Any], config: StudentSettings) -> None:
-    """Refuse a student of another kind.
+    """Refuse a student of another kind, or with other settings that are stored with it.
 
     Raises:
-        CheckpointError: what is stored is of another kind.
+        CheckpointError: what is stored is of another kind, or was made in another way.
     """
     if stored["kind"] != config.kind:
         raise CheckpointError(
             f"{folder}: holds a student of kind {stored['kind']!r}, not {config.kind!r}"
         )
+    for name in config.of_weights:
+        kept, wanted = stored["student"].get(name), getattr(config, name)
+        if kept != wanted:
+            raise CheckpointError(
+                f"{folder}: its student was made with {name}: {kept!r}, not {wanted!r}; set it so"
+            )
 
 
 def write_pointer(checkpoint: Path | str, digest: str, folder: Path) -> None:

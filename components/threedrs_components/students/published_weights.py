@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,8 @@ def read_published(
     architecture, stored = config.architecture(), check_published(config, folder)
     words = stored_words(folder, architecture.trained_ids(stored))
     model_config, names = architecture.published_config(folder, stored, words)
-    chat = replace(architecture.real_chat, newline=config.newline)
     visual_id = getattr(model_config, architecture.visual_token)
-    tokenizer = StudentTokenizer(words.tokenizer, chat, visual_id)
+    tokenizer = StudentTokenizer(words.tokenizer, architecture.markup(config), visual_id)
     refuse_no_room(folder, model_config, tokenizer)
     model = load_published(
         architecture.model_class, folder, model_config, names, architecture.not_loaded

@@ -17,6 +17,7 @@ from threedrs_components.students.llava_onevision import LlavaOneVisionStudentCo
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.qwen2_5_vl.config import Qwen25VLStudentConfig
 from threedrs_components.students.qwen2_vl.config import Qwen2VLStudentConfig
+from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_platform.config.registry import Registry
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ AnyStudent = (
     | LlavaOneVisionStudentConfig
     | Qwen2VLStudentConfig
     | Qwen25VLStudentConfig
+    | Qwen3VLStudentConfig
     | LlavaNextVideoStudentConfig
 )
 StudentConfig = Annotated[AnyStudent, Field(discriminator="kind")]

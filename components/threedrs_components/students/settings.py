@@ -19,7 +19,7 @@ LinearLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_p
 """Those of a decoder layer, in all language models of our students."""
 Part = Literal["vision", "projector", "language"]
 """What fine-tuning can freeze; see `Student.part_prefixes`."""
-Size = Literal["micro", "0.5b", "2b", "3b", "7b"]
+Size = Literal["micro", "0.5b", "2b", "3b", "4b", "7b", "8b"]
 Newline = Literal["row", "end", "none"]
 """Where a learned vector stands: after each row of tokens, after all frames, or nowhere."""
 
@@ -102,6 +102,20 @@ class StudentSettings(Config):
 
     published: ClassVar[Mapping[str, str]]
     """By model_type in config.json, where weights of this kind come from."""
+    not_read: ClassVar[Mapping[str, str]] = {}
+    """By model_type, what weights are that look like this kind's and cannot be read; the cure."""
+    of_training: ClassVar[tuple[str, ...]] = (
+        "blind",
+        "coord_input",
+        "frozen",
+        "lora",
+        "object_features",
+        "object_membership",
+        "position_encoding",
+    )
+    """Settings that a student's start does not depend on."""
+    of_weights: ClassVar[tuple[str, ...]] = ()
+    """Settings that are stored with a student, and stay what they were."""
     newline: ClassVar[Newline] = "none"
     real_image_size: ClassVar[int] = 384
     """Side of the frames at published sizes."""
@@ -131,17 +145,8 @@ class StudentSettings(Config):
 
     def start(self) -> Self:
         """Settings that the student's start depends on: those of use in training are defaults."""
-        later = (
-            "blind",
-            "coord_input",
-            "frozen",
-            "lora",
-            "object_features",
-            "object_membership",
-            "position_encoding",
-        )
         fields = type(self).model_fields
-        return self.model_copy(update={name: fields[name].default for name in later})
+        return self.model_copy(update={name: fields[name].default for name in self.of_training})
 
     @property
     def image_size(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +42,27 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
     """
     tensors = stored_tensors(folder)
     stored = read_config(folder)
-    refuse_model_type(folder, stored.get("model_type"), config.published)
+    refuse_model_type(folder, stored.get("model_type"), config)
     if stored["model_type"] in MODEL_TYPES:
         refuse_contradictions(folder, stored, tensors, config)
     return stored
 
 
-def refuse_model_type(folder: Path, found: object, expected: Mapping[str, str]) -> None:
+def refuse_model_type(folder: Path, found: object, config: StudentSettings) -> None:
     """Say which published models a kind of student can start from.
 
     Args:
         folder: of the weights.
         found: its model_type.
-        expected: by model_type, where such weights come from.
+        config: of the student, which knows them.
 
     Raises:
         CheckpointError: always, unless the type is among the expected ones.
     """
-    if found not in expected:
-        choices = " or ".join(f"{kind!r} ({origin})" for kind, origin in expected.items())
-        raise CheckpointError(f"{folder}/config.json: model_type is {found!r}; expected {choices}")
+    if found not in config.published:
+        expected = config.published.items()
+        choices = " or ".join(f"{kind!r} ({origin})" for kind, origin in expected)
+        why = f", {config.not_read[str(found)]}" if found in config.not_read else ""
+        raise CheckpointError(
+            f"{folder}/config.json: model_type is {found!r}{why}; expected {choices}"
+        )

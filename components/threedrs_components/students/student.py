@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -114,6 +115,11 @@ class Student(nn.Module):
         """Ids of `<ground>` and `<coord>`, where the config.json of weights tells that they know
         them."""
         return ()
+
+    @classmethod
+    def markup(cls, config: StudentSettings) -> ChatMarkup:
+        """Chat of published weights, as configured."""
+        return replace(cls.real_chat, newline=config.newline)
 
     @abstractmethod
     def patch_states(self, images: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2VLConfig,
+    Qwen3VLConfig,
 )
 
 from threedrs_components.students.registry import STUDENTS, AnyStudent
@@ -77,6 +78,7 @@ LAYOUTS = {
     "llava_onevision/llava-hf": "llava_onevision",
     "qwen2_vl/Qwen": "qwen2_vl",
     "qwen2_5_vl/Qwen": "qwen2_5_vl",
+    "qwen3_vl/Qwen": "qwen3_vl",
     "llava_next_video/llava-hf": "llava_next_video",
 }
 """Where weights come from, and the kind of student that reads them."""
@@ -93,7 +95,8 @@ def publish(
         tied: the word table is the output table, too, as in sizes below 7b.
     """
     kind = LAYOUTS[layout]
-    chosen = STUDENTS.read({"kind": kind, "size": "7b", "checkpoint": str(folder)})
+    largest = [*STUDENTS[kind].real_layers][-1]
+    chosen = STUDENTS.read({"kind": kind, "size": largest, "checkpoint": str(folder)})
     architecture: type[Student] = chosen.architecture()
     torch.manual_seed(0)
     model = architecture.model_class(tiny_config(layout, tied=tied))
@@ -120,6 +123,7 @@ def tiny_config(layout: str, *, tied: bool = False) -> PretrainedConfig:
         "llava_onevision/llava-hf": _onevision,
         "qwen2_vl/Qwen": _qwen2_vl,
         "qwen2_5_vl/Qwen": _qwen2_5_vl,
+        "qwen3_vl/Qwen": _qwen3_vl,
         "llava_next_video/llava-hf": _next_video,
     }
     config: Any = builders[layout]()
@@ -177,6 +181,18 @@ def _qwen2_5_vl() -> PretrainedConfig:
         **{"intermediate_size": 48, "window_size": 32, "fullatt_block_indexes": [1]},
     }
     return Qwen2_5_VLConfig(vision_config=tower, text_config=QWEN_TEXT, **QWEN_IDS)
+
+
+def _qwen3_vl() -> PretrainedConfig:
+    tower: dict[str, Any] = {
+        **{"depth": 4, "hidden_size": 32, "out_hidden_size": 48, "num_heads": 2, "patch_size": 4},
+        **{"intermediate_size": 48, "num_position_embeddings": 16},
+        "deepstack_visual_indexes": [0, 1, 2],
+    }
+    rope = {**ROPE, "rope_theta": 5e6, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    # Heads are wider than they divide the states, as in 4B.
+    text = {**QWEN_TEXT, "num_hidden_layers": 4, "head_dim": 16, "rope_parameters": rope}
+    return Qwen3VLConfig(vision_config=tower, text_config=text, **QWEN_IDS)
 
 
 def _next_video() -> PretrainedConfig:
