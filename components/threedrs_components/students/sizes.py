@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_components.students.settings import StudentSettings
 
 Shape = Mapping[str, Any]
@@ -31,22 +32,32 @@ class TextSize:
     """Whether queries, keys and values have biases: Qwen2 yes, Llama no."""
     tied: bool = False
     """Whether the word table is the output table, too."""
+    head_width: int | None = None
+    """Of one head; None where all of them together are as wide as the states."""
+    head_norms: bool = False
+    """Whether queries and keys are normalised head by head: Qwen3 yes."""
+
+    @property
+    def query_width(self) -> int:
+        """Columns of queries."""
+        return self.heads * (self.head_width or self.width // self.heads)
 
     @property
     def key_value_width(self) -> int:
         """Columns of keys, and of values."""
-        return self.width // self.heads * self.key_value_heads
+        return self.query_width // self.heads * self.key_value_heads
 
     @property
     def matrices(self) -> int:
         """Weights of one layer that tokens are multiplied with."""
-        return 2 * self.width * (self.width + self.key_value_width) + 3 * self.width * self.ff
+        return 2 * self.width * (self.query_width + self.key_value_width) + 3 * self.width * self.ff
 
     @property
     def layer(self) -> int:
-        """Parameters of one layer: matrices, biases, two norms."""
-        biases = self.width + 2 * self.key_value_width if self.biased else 0
-        return self.matrices + biases + 2 * self.width
+        """Parameters of one layer: matrices, biases, norms."""
+        biases = self.query_width + 2 * self.key_value_width if self.biased else 0
+        norms = 2 * self.width + (2 * self.query_width // self.heads if self.head_norms else 0)
+        return self.matrices + biases + norms
 
     @property
     def tables(self) -> int:
@@ -73,6 +84,8 @@ class VisionSize:
     """Parameters of one layer."""
     outside: int
     """Parameters beside the layers: embeddings and norms."""
+    merged: int = 1
+    """Patches that the projector reads as one."""
 
     @property
     def parameters(self) -> int:
@@ -141,19 +154,63 @@ CLIP_LARGE: Shape = {
     "image_size": 336,
     "patch_size": 14,
 }
+QWEN3_2B: Shape = {
+    "vocab_size": 151_936,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+QWEN3_4B: Shape = {
+    **QWEN3_2B,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+}
+QWEN3_8B: Shape = {
+    **QWEN3_4B,
+    "hidden_size": 4096,
+    "intermediate_size": 12_288,
+    "tie_word_embeddings": False,
+}
 QWEN2_VL_TOWER: Shape = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4}
 QWEN2_5_VL_TOWER: Shape = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420}
+QWEN3_VL_TOWER: Shape = {
+    "depth": 27,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "patch_size": 16,
+    "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": (8, 16, 24),
+}
+QWEN3_VL_SMALL_TOWER: Shape = {
+    **QWEN3_VL_TOWER,
+    "depth": 24,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "deepstack_visual_indexes": (5, 11, 17),
+}
 PUBLISHED: Mapping[str, tuple[Shape, Shape]] = {
     "llava_video": (QWEN2_7B, SIGLIP),
     "llava_onevision": (QWEN2_7B, SIGLIP),
     "qwen2_vl": (QWEN2_7B, QWEN2_VL_TOWER),
     "qwen2_5_vl": (QWEN2_7B, QWEN2_5_VL_TOWER),
+    "qwen3_vl": (QWEN3_8B, QWEN3_VL_TOWER),
     "llava_next_video": (VICUNA_7B, CLIP_LARGE),
 }
-"""Sizes of what each kind of student starts from: language model and vision tower."""
+"""Sizes of the largest that each kind of student starts from: language model and vision tower."""
+SMALLER: Mapping[tuple[str, str], tuple[Shape, Shape]] = {
+    ("qwen3_vl", "2b"): (QWEN3_2B, QWEN3_VL_SMALL_TOWER),
+    ("qwen3_vl", "4b"): (QWEN3_4B, QWEN3_VL_SMALL_TOWER),
+}
+"""The same of other published sizes, by kind and size."""
 
 
-FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2}
+FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2}
 """A mark before every frame and one behind it."""
 
 
@@ -164,20 +221,21 @@ def student_size(student: StudentSettings) -> StudentSize | None:
     """
     if student.kind not in PUBLISHED:
         return None
-    text, tower = PUBLISHED[student.kind]
     if student.size == "micro":
         return _micro(student)
+    text, tower = SMALLER.get((student.kind, student.size), PUBLISHED[student.kind])
     stored = _stored(student.checkpoint)
-    if stored is None and student.size != "7b":
+    is_known = student.size == [*student.real_layers][-1] or (student.kind, student.size) in SMALLER
+    if stored is None and not is_known:
         return None
     if stored is None:
-        return _size(
-            student.kind, text, tower, False, "published sizes, for its checkpoint is absent"
-        )
+        tied = bool(text.get("tie_word_embeddings", False))
+        absent = "published sizes, for its checkpoint is absent"
+        return _size(student, text, tower, tied, absent)
     try:
         own = stored.get("text_config") or stored
         return _size(
-            student.kind,
+            student,
             {name: own.get(name, text[name]) for name in text},
             {**tower, **(stored.get("vision_config") or {})},
             bool(stored.get("tie_word_embeddings", own.get("tie_word_embeddings", False))),
@@ -218,15 +276,20 @@ def _micro(student: StudentSettings) -> StudentSize:
         "intermediate_size": sizes.vision_ff,
         "image_size": sizes.image_size,
         "patch_size": sizes.patch_size,
+        "num_position_embeddings": (sizes.image_size // sizes.patch_size) ** 2,
+        "deepstack_visual_indexes": range(min(3, sizes.vision_layers, sizes.layers - 1)),
     }
-    return _size(student.kind, text, tower, False, "its micro sizes, with about 500 words")
+    return _size(student, text, tower, False, "its micro sizes, with about 500 words")
 
 
 MICRO_WORDS = 500
 """About: the micro tokenizer is made of the words of the micro world."""
 
 
-def _size(kind: str, text: Shape, tower: Shape, tied: bool, source: str) -> StudentSize:
+def _size(
+    student: StudentSettings, text: Shape, tower: Shape, tied: bool, source: str
+) -> StudentSize:
+    kind = student.kind
     language = TextSize(
         vocabulary=text["vocab_size"],
         width=text["hidden_size"],
@@ -234,10 +297,18 @@ def _size(kind: str, text: Shape, tower: Shape, tied: bool, source: str) -> Stud
         layers=text["num_hidden_layers"],
         heads=text["num_attention_heads"],
         key_value_heads=text["num_key_value_heads"],
-        biased=kind != "llava_next_video",
+        biased=kind not in ("llava_next_video", "qwen3_vl"),
         tied=tied,
+        head_width=text.get("head_dim"),
+        head_norms=kind == "qwen3_vl",
     )
     vision, projector = _TOWERS[kind](tower, language.width)
+    if isinstance(student, Qwen3VLStudentConfig):
+        mergers = _deepstack_mergers(tower, language.width)
+        if student.deepstack_mergers == "vision":
+            vision = replace(vision, outside=vision.outside + mergers)
+        else:
+            projector += mergers
     return StudentSize(vision, projector, language, source, FRAME_MARKS.get(kind, 0))
 
 
@@ -272,7 +343,7 @@ def _qwen2_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
     patch, merged = tower.get("patch_size", 14), 4 * own
     embedding = 3 * 2 * patch * patch * own
     merger = 2 * own + (merged + 1) * merged + (merged + 1) * width
-    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding), merger
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding, 4), merger
 
 
 def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
@@ -282,7 +353,24 @@ def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
     patch, merged = tower.get("patch_size", 14), 4 * own
     embedding = 3 * 2 * patch * patch * own
     merger = own + (merged + 1) * merged + (merged + 1) * width
-    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding), merger
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding, 4), merger
+
+
+def _qwen3_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, ff = tower["hidden_size"], tower["intermediate_size"]
+    matrices = 4 * own * own + 2 * own * ff
+    layer = matrices + 4 * own + ff + own + 4 * own
+    patch, merged = tower["patch_size"], 4 * own
+    embeddings = (3 * 2 * patch * patch + 1 + tower["num_position_embeddings"]) * own
+    merger = 2 * own + (merged + 1) * merged + (merged + 1) * width
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embeddings, 4), merger
+
+
+def _deepstack_mergers(tower: Shape, width: int) -> int:
+    """One per map; their norm is over the four patches of a token together."""
+    merged = 4 * tower["hidden_size"]
+    one = 2 * merged + (merged + 1) * merged + (merged + 1) * width
+    return len(tower["deepstack_visual_indexes"]) * int(one)
 
 
 def _mlp(inputs: int, width: int) -> int:
@@ -295,4 +383,5 @@ _TOWERS: Mapping[str, Callable[[Shape, int], tuple[VisionSize, int]]] = {
     "llava_next_video": _clip,
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen3_vl": _qwen3_vl,
 }

@@ -68,10 +68,10 @@ def low_rank_parameters(text: TextSize, rank: int, targets: tuple[str, ...]) -> 
     """
     wide, narrow, ff = text.width, text.key_value_width, text.ff
     sums = {
-        "q_proj": wide + wide,
+        "q_proj": wide + text.query_width,
         "k_proj": wide + narrow,
         "v_proj": wide + narrow,
-        "o_proj": wide + wide,
+        "o_proj": text.query_width + wide,
         "gate_proj": wide + ff,
         "up_proj": wide + ff,
         "down_proj": ff + wide,
@@ -184,22 +184,25 @@ def _kept(layers: int, of_input: int, of_layer: int, checkpointed: bool) -> int:
 
 
 def tower_flops(vision: VisionSize, projector: int, frames: int, patches: int) -> float:
-    """One pass of the tower and the projector: 2 per weight and patch, 4 n^2 width of attention."""
-    linear = 2 * (vision.layers * vision.matrices + projector) * patches
+    """One pass of the tower and the projector: 2 per weight and patch, 4 n^2 width of attention.
+
+    A projector that merges patches multiplies as many fewer rows.
+    """
+    linear = 2 * (vision.layers * vision.matrices + projector / vision.merged) * patches
     return frames * float(linear + 4 * vision.layers * vision.width * patches * patches)
 
 
 def language_flops(text: TextSize, visit: Visit) -> float:
     """One pass of the language model over a visit, the prefix counted once.
 
-    2 per weight and token; of attention 4 width per pair of a token and one before it or itself:
+    2 per weight and token; of attention 4 query widths per pair of a token and itself or one before:
     half the square of the prefix, and for each question the prefix and half its own square.
     """
     question = visit.question_tokens + visit.answer_tokens
     pairs = visit.prefix**2 / 2 + visit.questions * (question * visit.prefix + question**2 / 2)
     linear = 2.0 * text.layers * text.matrices * visit.tokens
     head = 2.0 * text.vocabulary * text.width * visit.questions * visit.answer_tokens
-    return linear + head + 4.0 * text.layers * text.width * pairs
+    return linear + head + 4.0 * text.layers * text.query_width * pairs
 
 
 def training_flops(size: StudentSize, visit: Visit, frozen: tuple[str, ...]) -> float:
