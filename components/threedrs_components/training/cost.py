@@ -195,8 +195,9 @@ def tower_flops(vision: VisionSize, projector: int, frames: int, patches: int) -
 def language_flops(text: TextSize, visit: Visit) -> float:
     """One pass of the language model over a visit, the prefix counted once.
 
-    2 per weight and token; of attention 4 query widths per pair of a token and itself or one before:
-    half the square of the prefix, and for each question the prefix and half its own square.
+    2 per weight and token; of attention 4 times the queries' width per pair of a token and one
+    before it or itself: half the square of the prefix, and for each question the prefix and half
+    its own square.
     """
     question = visit.question_tokens + visit.answer_tokens
     pairs = visit.prefix**2 / 2 + visit.questions * (question * visit.prefix + question**2 / 2)
