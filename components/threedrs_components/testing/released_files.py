@@ -20,6 +20,7 @@ STUDENTS = {
     "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
     "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
     "qwen2_vl/Qwen": "Qwen2-VL-7B-Instruct",
+    "qwen3_vl/Qwen": "Qwen3-VL-8B-Instruct",
 }
 """Layout of a checkpoint -> where the presets look for it."""
 PUBLISHED: dict[Method, str] = {
@@ -89,16 +90,20 @@ def write_models(data: Path, teachers: Iterable[str] = ("vggt",)) -> None:
 
 @contextmanager
 def _pixels_of_the_real_towers() -> Iterator[None]:
-    """Patches of 14, of 384 pixels where SigLIP reads them; the presets' grids follow from that."""
-    siglip, qwen = student_checkpoints.VISION, student_checkpoints.QWEN_VISION
-    before = dict(siglip), dict(qwen)
-    siglip.update(image_size=384, patch_size=14)
-    qwen.update(patch_size=14)
+    """Patches of 14 or 16, of 384 pixels where SigLIP reads them: the presets' grids follow."""
+    real = (
+        (student_checkpoints.VISION, {"image_size": 384, "patch_size": 14}),
+        (student_checkpoints.QWEN_VISION, {"patch_size": 14}),
+        (student_checkpoints.QWEN3_VISION, {"patch_size": 16}),
+    )
+    before = [dict(tower) for tower, _ in real]
+    for tower, sizes in real:
+        tower.update(sizes)
     try:
         yield
     finally:
-        siglip.update(before[0])
-        qwen.update(before[1])
+        for (tower, _), sizes in zip(real, before, strict=True):
+            tower.update(sizes)
 
 
 def _write_sqa3d(folder: Path) -> None:

@@ -67,6 +67,16 @@ QWEN_VISION: dict[str, Any] = {
     "num_heads": 2,
     "patch_size": 4,
 }
+QWEN3_VISION: dict[str, Any] = {
+    "depth": 4,
+    "hidden_size": 32,
+    "out_hidden_size": 48,
+    "num_heads": 2,
+    "patch_size": 4,
+    "intermediate_size": 48,
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [0, 1, 2],
+}
 QWEN_TEXT = {**TEXT, "rope_parameters": ROPE, "bos_token_id": None, "eos_token_id": 1}
 WORDS = (
     *("<|im_start|>", "<|im_end|>", "?", "<|vision_start|>", "<|vision_end|>", "<s>", "</s>"),
@@ -184,15 +194,10 @@ def _qwen2_5_vl() -> PretrainedConfig:
 
 
 def _qwen3_vl() -> PretrainedConfig:
-    tower: dict[str, Any] = {
-        **{"depth": 4, "hidden_size": 32, "out_hidden_size": 48, "num_heads": 2, "patch_size": 4},
-        **{"intermediate_size": 48, "num_position_embeddings": 16},
-        "deepstack_visual_indexes": [0, 1, 2],
-    }
     rope = {**ROPE, "rope_theta": 5e6, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
     # Heads are wider than they divide the states, as in 4B.
     text = {**QWEN_TEXT, "num_hidden_layers": 4, "head_dim": 16, "rope_parameters": rope}
-    return Qwen3VLConfig(vision_config=tower, text_config=text, **QWEN_IDS)
+    return Qwen3VLConfig(vision_config=QWEN3_VISION, text_config=text, **QWEN_IDS)
 
 
 def _next_video() -> PretrainedConfig:

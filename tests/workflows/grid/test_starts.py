@@ -14,6 +14,9 @@ from threedrs_components.testing.student_checkpoints import publish
 from threedrs_workflows.cli import main
 
 WEIGHTS = "Video3D-LLM-LLaVA-Qwen-Uniform-32"
+OF_QWEN2 = (
+    ", student: qwen2_vl, prepare.image_size: 392, prepare.covered: null, prepare.patch_grid: null"
+)
 
 
 @pytest.fixture
@@ -59,6 +62,29 @@ def test_what_nothing_trains_must_have_its_head(
     assert "has no grounding head, and nothing trains one" in capsys.readouterr().err
     start["more"] += ", benchmarks.names: [scan2cap, scanqa]"
     assert main(["validate", grid(data, **start)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "name", "more", "given"),
+    [
+        ("qwen3_vl", "qwen3_vl", "Qwen3-VL-8B-Instruct", "", "qwen2_vl"),
+        ("as_released", "qwen2_vl", "Qwen2-VL-7B-Instruct", OF_QWEN2, "qwen3_vl"),
+    ],
+)
+def test_weights_of_another_kind_name_theirs(
+    preset: str,
+    kind: str,
+    name: str,
+    more: str,
+    given: str,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish(f"{given}/Qwen", data / "models" / name)
+    assert main(["validate", grid(data, preset=preset, more=more)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"model_type is '{given}'; expected '{kind}'" in told
+    assert f"; for these weights set students.{kind}.kind: {given}" in told
 
 
 def test_reading_headers_needs_no_torch(data: Path) -> None:
