@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -17,10 +17,12 @@ from transformers import Qwen3VLForConditionalGeneration
 from threedrs_components.students.centred_pixels import centred_pixels
 from threedrs_components.students.passes import Frames, Vision
 from threedrs_components.students.qwen2_vl.model import Qwen2VL
-from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_components.students.settings import MicroWidths, StudentSettings
 from threedrs_components.students.student import in_order
 from threedrs_components.students.tokenizer import ChatMarkup, StudentTokenizer
+
+if TYPE_CHECKING:
+    from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 
 USER_TURN = "<|im_start|>user\n"
 MAPS = 3
@@ -37,8 +39,8 @@ class Qwen3VL(Qwen2VL):
     @classmethod
     def markup(cls, config: StudentSettings) -> ChatMarkup:
         """A system turn only where one is configured."""
-        assert isinstance(config, Qwen3VLStudentConfig)
-        turn = f"<|im_start|>system\n{config.system}<|im_end|>\n" if config.system else ""
+        system = cast("Qwen3VLStudentConfig", config).system
+        turn = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
         return replace(super().markup(config), header=turn + USER_TURN)
 
     @classmethod
