@@ -21,6 +21,7 @@ from threedrs_components.students.tokenizer import COORD, GROUND, StoredWords, S
 from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
 
+OUTPUT_TABLE = "lm_head.weight"
 NAMED_AT_MOST = 5
 """Tensors that an error spells out; it counts the others."""
 
@@ -44,6 +45,10 @@ def read_published(
     visual_id = getattr(model_config, architecture.visual_token)
     tokenizer = StudentTokenizer(words.tokenizer, architecture.markup(config), visual_id)
     refuse_no_room(folder, model_config, tokenizer)
+    if not any(name.endswith(OUTPUT_TABLE) for name in stored_tensors(folder)):
+        text: Any = model_config.get_text_config()
+        # Qwen3-VL's class asks the whole configuration alone, and files may only say it of a part.
+        model_config.tie_word_embeddings |= getattr(text, "tie_word_embeddings", False)
     model = load_published(
         architecture.model_class,
         folder,
@@ -52,6 +57,7 @@ def read_published(
         architecture.not_loaded,
         architecture.published_tensors(folder, stored),
     )
+    _say_what_is_tied(model)
     if not words.are_trained:
         grow_tables(model, words.size)
         fill_new_rows(model, tokenizer)
@@ -179,6 +185,17 @@ def fill_new_rows(model: PreTrainedModel, tokenizer: StudentTokenizer) -> None:
             table[added] = table[: min(added)].mean(0, dtype=torch.float32).to(table.dtype)
 
 
+def _say_what_is_tied(model: PreTrainedModel) -> None:
+    """Where files hold two word tables there are two, whatever config.json says of them.
+
+    Else what is saved of them would be read back as one.
+    """
+    ends: Any = model
+    if ends.get_output_embeddings().weight is not ends.get_input_embeddings().weight:
+        for part in (ends.config, ends.config.get_text_config()):
+            part.tie_word_embeddings = False
+
+
 def load_heads(folder: Path, student: Student) -> None:
     """The trained grounding head of published weights, where they hold one.
 
@@ -230,7 +247,13 @@ def _refuse_what_does_not_fit(
         ),
     ]
     if any(faults):
-        raise CheckpointError(f"{folder}: " + "; ".join(fault for fault in faults if fault))
+        told = [fault for fault in faults if fault]
+        if [*report["missing_keys"]] == [OUTPUT_TABLE]:
+            told.append(
+                "if its word table is its output table as well, config.json must say "
+                "tie_word_embeddings: true"
+            )
+        raise CheckpointError(f"{folder}: " + "; ".join(told))
 
 
 def _listed(what: str, tensors: Iterable[tuple[str, str]]) -> str:

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 from pydantic import Field
 
-from threedrs_components.students.folder import read_student_config
+from threedrs_components.students.folder import read_config, read_student_config
 from threedrs_components.students.internvl.config import InternVLStudentConfig
 from threedrs_components.students.llava_next_video.config import LlavaNextVideoStudentConfig
 from threedrs_components.students.llava_onevision import LlavaOneVisionStudentConfig
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.qwen2_5_vl.config import Qwen25VLStudentConfig
 from threedrs_components.students.qwen2_vl.config import Qwen2VLStudentConfig
+from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_platform.config.registry import Registry
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
@@ -28,6 +30,7 @@ AnyStudent = (
     | LlavaOneVisionStudentConfig
     | Qwen2VLStudentConfig
     | Qwen25VLStudentConfig
+    | Qwen3VLStudentConfig
     | LlavaNextVideoStudentConfig
     | InternVLStudentConfig
 )
@@ -44,6 +47,15 @@ def stored_config(folder: Path) -> AnyStudent:
     """
     settings = read_student_config(folder)["student"]
     return STUDENTS.read({**settings, "checkpoint": str(folder)})
+
+
+def kinds_that_read(folder: Path) -> list[str]:
+    """Kinds that start from published weights like those in a folder, by its config.json."""
+    try:
+        found = read_config(folder).get("model_type")
+    except CheckpointError:
+        return []
+    return [kind for kind in STUDENTS if found in STUDENTS[kind].published]
 
 
 def open_student(folder: Path | str) -> Student:

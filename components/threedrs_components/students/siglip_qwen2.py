@@ -18,6 +18,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from threedrs_components.students.centred_pixels import centred_pixels
 from threedrs_components.students.llava import Llava
 from threedrs_components.students.lmms_lab import (
     DROPPED,
@@ -96,7 +97,7 @@ class SiglipQwen2(Llava):
 
     def pixels(self, images: Tensor) -> Tensor:
         """From -1 to 1."""
-        return (images.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(self.dtype)
+        return centred_pixels(images, self.dtype)
 
     def patches(self, images: Tensor) -> Tensor:
         """One token per patch."""

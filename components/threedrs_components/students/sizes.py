@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_components.students.settings import StudentSettings
 
 Shape = Mapping[str, Any]
@@ -170,24 +171,65 @@ CLIP_LARGE: Shape = {
     "image_size": 336,
     "patch_size": 14,
 }
+QWEN3_2B: Shape = {
+    "vocab_size": 151_936,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+QWEN3_4B: Shape = {
+    **QWEN3_2B,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+}
+QWEN3_8B: Shape = {
+    **QWEN3_4B,
+    "hidden_size": 4096,
+    "intermediate_size": 12_288,
+    "tie_word_embeddings": False,
+}
 QWEN2_VL_TOWER: Shape = {"depth": 32, "embed_dim": 1280, "mlp_ratio": 4}
 QWEN2_5_VL_TOWER: Shape = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420}
+QWEN3_VL_TOWER: Shape = {
+    "depth": 27,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "patch_size": 16,
+    "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": (8, 16, 24),
+}
+QWEN3_VL_SMALL_TOWER: Shape = {
+    **QWEN3_VL_TOWER,
+    "depth": 24,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "deepstack_visual_indexes": (5, 11, 17),
+}
 PUBLISHED: Mapping[str, tuple[Shape, Shape]] = {
     "llava_video": (QWEN2_7B, SIGLIP),
     "llava_onevision": (QWEN2_7B, SIGLIP),
     "qwen2_vl": (QWEN2_7B, QWEN2_VL_TOWER),
     "qwen2_5_vl": (QWEN2_7B, QWEN2_5_VL_TOWER),
+    "qwen3_vl": (QWEN3_8B, QWEN3_VL_TOWER),
     "llava_next_video": (VICUNA_7B, CLIP_LARGE),
     "internvl": (INTERNVL3_TEXT, INTERNVIT_300M),
 }
 """Sizes of the largest that each kind of student starts from: language model and vision tower."""
 OTHERS: Mapping[tuple[str, str], tuple[Shape, Shape]] = {
     ("internvl", "3.5"): (INTERNVL3_5_TEXT, INTERNVIT_300M),
+    ("qwen3_vl", "2b"): (QWEN3_2B, QWEN3_VL_SMALL_TOWER),
+    ("qwen3_vl", "4b"): (QWEN3_4B, QWEN3_VL_SMALL_TOWER),
 }
 """The same of other published weights, by kind and variant."""
 
 
-FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2, "internvl": 8}
+FRAME_MARKS = {"qwen2_vl": 2, "qwen2_5_vl": 2, "qwen3_vl": 2, "internvl": 8}
 """A mark before every frame and one behind it; for InternVL `Frame12: <img>`, `</img>`, newline."""
 
 
@@ -268,6 +310,8 @@ def _micro(student: StudentSettings, says_head: bool) -> StudentSize:
         "intermediate_size": sizes.vision_ff,
         "image_size": sizes.image_size,
         "patch_size": sizes.patch_size,
+        "num_position_embeddings": (sizes.image_size // sizes.patch_size) ** 2,
+        "deepstack_visual_indexes": range(min(3, sizes.vision_layers, sizes.layers - 1)),
     }
     return _size(student, text, tower, False, "its micro sizes, with about 500 words")
 
@@ -294,6 +338,12 @@ def _size(
         head_norms="head_dim" in text,
     )
     vision, projector = _TOWERS[kind](tower, language.width)
+    if isinstance(student, Qwen3VLStudentConfig):
+        mergers = _deepstack_mergers(tower, language.width)
+        if student.deepstack_mergers == "vision":
+            vision = replace(vision, outside=vision.outside + mergers)
+        else:
+            projector += mergers
     return StudentSize(vision, projector, language, source, FRAME_MARKS.get(kind, 0))
 
 
@@ -355,6 +405,23 @@ def _qwen2_5_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
     return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embedding, 4), merger
 
 
+def _qwen3_vl(tower: Shape, width: int) -> tuple[VisionSize, int]:
+    own, ff = tower["hidden_size"], tower["intermediate_size"]
+    matrices = 4 * own * own + 2 * own * ff
+    layer = matrices + 4 * own + ff + own + 4 * own
+    patch, merged = tower["patch_size"], 4 * own
+    embeddings = (3 * 2 * patch * patch + 1 + tower["num_position_embeddings"]) * own
+    merger = 2 * own + (merged + 1) * merged + (merged + 1) * width
+    return VisionSize(own, ff, tower["depth"], patch, matrices, layer, embeddings, 4), merger
+
+
+def _deepstack_mergers(tower: Shape, width: int) -> int:
+    """One per map; their norm is over the four patches of a token together."""
+    merged = 4 * tower["hidden_size"]
+    one = 2 * merged + (merged + 1) * merged + (merged + 1) * width
+    return len(tower["deepstack_visual_indexes"]) * int(one)
+
+
 def _mlp(inputs: int, width: int) -> int:
     return (inputs + 1) * width + (width + 1) * width
 
@@ -366,4 +433,5 @@ _TOWERS: Mapping[str, Callable[[Shape, int], tuple[VisionSize, int]]] = {
     "llava_next_video": _clip,
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
+    "qwen3_vl": _qwen3_vl,
 }

@@ -22,6 +22,7 @@ STUDENTS = {
     "llava_video/lmms-lab": "LLaVA-Video-7B-Qwen2",
     "llava_onevision/lmms-lab": "llava-onevision-qwen2-7b-ov",
     "qwen2_vl/Qwen": "Qwen2-VL-7B-Instruct",
+    "qwen3_vl/Qwen": "Qwen3-VL-8B-Instruct",
 }
 """Layout of a checkpoint -> where the presets look for it."""
 PUBLISHED: dict[Method, str] = {
@@ -99,6 +100,7 @@ def _pixels_of_the_real_towers() -> Iterator[None]:
         (student_checkpoints.INTERNVL_VISION, {"image_size": 448, "patch_size": 14}),
         (student_checkpoints.VISION, {"image_size": 384, "patch_size": 14}),
         (student_checkpoints.QWEN_VISION, {"patch_size": 14}),
+        (student_checkpoints.QWEN3_VISION, {"patch_size": 16}),
     )
     before = [dict(tower) for tower, _ in real]
     for tower, sizes in real:

@@ -24,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2VLConfig,
+    Qwen3VLConfig,
 )
 
 from threedrs_components.students.registry import STUDENTS, AnyStudent
@@ -68,6 +69,16 @@ QWEN_VISION: dict[str, Any] = {
     "num_heads": 2,
     "patch_size": 4,
 }
+QWEN3_VISION: dict[str, Any] = {
+    "depth": 4,
+    "hidden_size": 32,
+    "out_hidden_size": 48,
+    "num_heads": 2,
+    "patch_size": 4,
+    "intermediate_size": 48,
+    "num_position_embeddings": 16,
+    "deepstack_visual_indexes": [0, 1, 2],
+}
 QWEN_TEXT = {**TEXT, "rope_parameters": ROPE, "bos_token_id": None, "eos_token_id": 1}
 WORDS = (
     *("<|im_start|>", "<|im_end|>", "?", "<|vision_start|>", "<|vision_end|>", "<s>", "</s>"),
@@ -105,6 +116,7 @@ LAYOUTS = {
     "llava_onevision/llava-hf": "llava_onevision",
     "qwen2_vl/Qwen": "qwen2_vl",
     "qwen2_5_vl/Qwen": "qwen2_5_vl",
+    "qwen3_vl/Qwen": "qwen3_vl",
     "llava_next_video/llava-hf": "llava_next_video",
     "internvl/OpenGVLab": "internvl",
     "internvl/hf": "internvl",
@@ -164,6 +176,7 @@ def tiny_config(layout: str, *, tied: bool = False, release: str = "") -> Pretra
         "llava_onevision/llava-hf": _onevision,
         "qwen2_vl/Qwen": _qwen2_vl,
         "qwen2_5_vl/Qwen": _qwen2_5_vl,
+        "qwen3_vl/Qwen": _qwen3_vl,
         "llava_next_video/llava-hf": _next_video,
     }
     of_internvl = layout.startswith("internvl/")
@@ -276,6 +289,13 @@ def _qwen2_5_vl() -> PretrainedConfig:
         **{"intermediate_size": 48, "window_size": 32, "fullatt_block_indexes": [1]},
     }
     return Qwen2_5_VLConfig(vision_config=tower, text_config=QWEN_TEXT, **QWEN_IDS)
+
+
+def _qwen3_vl() -> PretrainedConfig:
+    rope = {**ROPE, "rope_theta": 5e6, "mrope_section": [4, 2, 2], "mrope_interleaved": True}
+    # Heads are wider than they divide the states, as in 4B.
+    text = {**QWEN_TEXT, "num_hidden_layers": 4, "head_dim": 16, "rope_parameters": rope}
+    return Qwen3VLConfig(vision_config=QWEN3_VISION, text_config=text, **QWEN_IDS)
 
 
 def _next_video() -> PretrainedConfig:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from threedrs_components.students.batches import (
     collate,
@@ -18,11 +19,13 @@ from threedrs_components.students.batches import (
 )
 from threedrs_components.students.clip_pixels import clip_pixels
 from threedrs_components.students.qwen2_vl.model import Qwen2VL, patch_rows
+from threedrs_components.students.qwen3_vl.model import Qwen3VL
+from threedrs_components.students.registry import STUDENTS
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.student import Student
 from threedrs_components.testing.synthetic import random_scene, random_student
 
-WITH_PIXEL_ROUTE = ["llava_onevision", "qwen2_vl", "qwen2_5_vl", "llava_next_video"]
+WITH_PIXEL_ROUTE = ["llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_next_video"]
 """Kinds whose markup transformers can write; a newline after every row it cannot."""
 QUESTION = (7, 9, 8, 12)
 
@@ -43,6 +46,7 @@ def model_inputs(student: Student, images: Tensor) -> tuple[dict[str, Any], dict
             patch_size=student.patch_size,
             do_resize=False,
             size={"shortest_edge": 1, "longest_edge": 10**6},
+            **normalisation(student),
         )
         processed = processor(list(images.permute(0, 3, 1, 2).numpy()), return_tensors="pt")
         ids = sequence(student, len(images))
@@ -57,17 +61,29 @@ def model_inputs(student: Student, images: Tensor) -> tuple[dict[str, Any], dict
     return {}, {"pixel_values_videos": chosen[None]}, "video"
 
 
-def handed_in(student: Student, images: Tensor) -> Any:
-    """The student's own visual tokens in the shape of the model's `pooler_output`."""
+def normalisation(student: Student) -> dict[str, Any]:
+    """What the published processor of a kind normalises pixels with, where not as CLIP."""
+    half = [0.5, 0.5, 0.5]
+    is_centred = student.config.kind == "qwen3_vl"
+    return {"image_mean": half, "image_std": half} if is_centred else {}
+
+
+def handed_in(student: Student, images: Tensor) -> BaseModelOutputWithPooling:
+    """The student's own visual tokens, and maps, in the shape of the model's own output."""
     vision = student.vision(images[None])
     assert vision is not None
     tokens = vision.tokens
+    if isinstance(student, Qwen3VL):
+        return BaseModelOutputWithDeepstackFeatures(
+            pooler_output=tuple(tokens[0].flatten(1, 2)),
+            deepstack_features=[tuple(each[0].flatten(1, 2)) for each in vision.maps],
+        )
     if isinstance(student, Qwen2VL):
-        return tuple(tokens[0].flatten(1, 2))
+        return BaseModelOutputWithPooling(pooler_output=tuple(tokens[0].flatten(1, 2)))
     flat = tokens.flatten(1, 3)
     if student.tokenizer.chat.newline == "end":
         flat = torch.cat([flat, student.newline().expand(1, 1, -1)], dim=1)
-    return flat
+    return BaseModelOutputWithPooling(pooler_output=flat)
 
 
 @pytest.mark.parametrize("kind", WITH_PIXEL_ROUTE)
@@ -77,7 +93,7 @@ def test_features_handed_in_equal_the_pixel_route_and_our_prefix(kind: str) -> N
     images = frames.images[0]
     ids = sequence(student, len(images))
     shared, pixels, modality = model_inputs(student, images)
-    features = BaseModelOutputWithPooling(pooler_output=handed_in(student, images))
+    features = handed_in(student, images)
     with torch.no_grad():
         from_pixels = student.model.model(input_ids=ids, **shared, **pixels).last_hidden_state
         from_features = student.model.model(
@@ -112,7 +128,7 @@ def test_questions_stand_where_the_model_would_count_them(kind: str) -> None:
     torch.testing.assert_close(found.states, expected[0, prefix:], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_qwen_positions_are_those_of_transformers(kind: str) -> None:
     student = random_student(kind=kind).eval()
     ids = sequence(student, 3)
@@ -125,13 +141,21 @@ def test_qwen_positions_are_those_of_transformers(kind: str) -> None:
     assert int(found.max()) + 1 < len(ids[0])
 
 
-def test_a_patch_is_cut_as_qwens_own_processor_cuts_it() -> None:
-    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 16, 24, 3), np.uint8))
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen3_vl"])
+def test_a_patch_is_cut_as_qwens_own_processor_cuts_it(kind: str) -> None:
+    student = random_student(kind=kind)
+    assert isinstance(student, Qwen2VL)
+    patch = STUDENTS[kind].real_patch_size
+    shape = (1, 4 * patch, 6 * patch, 3)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     processor: Any = Qwen2VLImageProcessorPil(
-        patch_size=4, do_resize=False, size={"shortest_edge": 1, "longest_edge": 10**6}
+        patch_size=patch,
+        do_resize=False,
+        size={"shortest_edge": 1, "longest_edge": 10**6},
+        **normalisation(student),
     )
     expected = processor(list(images.permute(0, 3, 1, 2).numpy()), return_tensors="pt")
-    rows = patch_rows(clip_pixels(images, torch.float32), 4, 2)
+    rows = patch_rows(student.pixels(images), patch, 2)
     pixels = rows[:, :, None].expand(-1, -1, 2, -1).flatten(1)
     torch.testing.assert_close(pixels, expected["pixel_values"], rtol=1e-5, atol=1e-5)
 

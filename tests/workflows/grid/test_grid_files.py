@@ -66,6 +66,7 @@ def test_presets_of_a_checkout_are_its_own() -> None:
         "micro",
         "one_gpu_24g",
         "one_gpu_80g",
+        "qwen3_vl",
         "released_weights",
         "ross3d",
         "video_3d_llm",

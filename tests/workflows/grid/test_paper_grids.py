@@ -32,6 +32,7 @@ COUNTS = {
     "object_branch": (4, 21, 5),
     "frames": (7, 39, 7),
     "published": (4, 22, 4),
+    "qwen3_vl": (5, 26, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""
 
@@ -50,7 +51,8 @@ def test_every_grid_plans_where_its_data_is_not(
     content = planned(FOLDER / f"{name}.yaml", tmp_path, capsys)
     found = len(content["cells"]), len(content["steps"]), content["shared"]
     assert found == COUNTS[name]
-    assert "data/models/LLaVA-Video-7B-Qwen2" in content["absent"]
+    weights = "Qwen3-VL-8B-Instruct" if name == "qwen3_vl" else "LLaVA-Video-7B-Qwen2"
+    assert f"data/models/{weights}" in content["absent"]
     assert content["hits"] == 0
 
 

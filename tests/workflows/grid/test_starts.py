@@ -17,6 +17,9 @@ from threedrs_components.testing.teacher_checkpoints import View, write_tiny_che
 from threedrs_workflows.cli import main
 
 WEIGHTS = "Video3D-LLM-LLaVA-Qwen-Uniform-32"
+OF_QWEN2 = (
+    ", student: qwen2_vl, prepare.image_size: 392, prepare.covered: null, prepare.patch_grid: null"
+)
 
 
 @pytest.fixture
@@ -120,6 +123,29 @@ def test_a_teacher_of_another_model_is_told_of_before_anything_runs(
     assert "a nested Depth Anything 3 (DA3NESTED-*)" in told
     path = write_tiny_checkpoint("da3", tmp_path / "da3")
     assert main(["validate", teacher_grid(data, f"kind: da3, checkpoint: {path}")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind", "name", "more", "given"),
+    [
+        ("qwen3_vl", "qwen3_vl", "Qwen3-VL-8B-Instruct", "", "qwen2_vl"),
+        ("as_released", "qwen2_vl", "Qwen2-VL-7B-Instruct", OF_QWEN2, "qwen3_vl"),
+    ],
+)
+def test_weights_of_another_kind_name_theirs(
+    preset: str,
+    kind: str,
+    name: str,
+    more: str,
+    given: str,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish(f"{given}/Qwen", data / "models" / name)
+    assert main(["validate", grid(data, preset=preset, more=more)]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"model_type is '{given}'; expected '{kind}'" in told
+    assert f"; for these weights set students.{kind}.kind: {given}" in told
 
 
 def test_reading_headers_needs_no_torch(data: Path, tmp_path: Path) -> None:

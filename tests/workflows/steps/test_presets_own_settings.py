@@ -103,6 +103,7 @@ class KilledOnce(OneCell):
         pytest.param("internvl", "internvl3_5", {}, marks=pytest.mark.slow),
         pytest.param("clean", "onevision", {}, marks=pytest.mark.slow),
         pytest.param("as_released", "qwen2_vl", OF_QWEN, marks=pytest.mark.slow),
+        pytest.param("qwen3_vl", "qwen3_vl", {}, marks=pytest.mark.slow),
     ],
 )
 def test_a_student_goes_all_the_way_as_its_preset_says(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.students.registry import kinds_that_read
 from threedrs_components.students.start import check_start
 from threedrs_components.teachers.teacher import check_grid
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
@@ -49,10 +50,11 @@ def _fault(experiment: Experiment, needs_head: bool) -> Fault | None:
     student = experiment.student_config()
     if student.checkpoint is None or not Path(student.checkpoint).exists():
         return None
+    folder = Path(student.checkpoint)
     try:
-        check_start(student, Path(student.checkpoint), needs_head)
+        check_start(student, folder, needs_head)
     except CheckpointError as error:
-        return Fault(str(error), f"students.{experiment.student}.checkpoint")
+        return Fault(f"{error}{_other_kind(experiment, folder)}", _key(experiment, "checkpoint"))
     return None
 
 
@@ -75,3 +77,15 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
     except ConfigError as error:
         return [Fault(each.message, "prepare.grid") for each in error.faults]
     return []
+
+
+def _other_kind(experiment: Experiment, folder: Path) -> str:
+    """The cure, where the weights are those of another kind."""
+    kinds = kinds_that_read(folder)
+    if not kinds or experiment.student_config().kind in kinds:
+        return ""
+    return f"; for these weights set {_key(experiment, 'kind')}: {' or '.join(kinds)}"
+
+
+def _key(experiment: Experiment, name: str) -> str:
+    return f"students.{experiment.student}.{name}"

@@ -58,6 +58,10 @@ class Qwen2VL(Student):
             "patch_size": widths.patch_size,
         }
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """[B, 3, H, W] as the tower reads images [B, H, W, 3] uint8."""
+        return clip_pixels(images, self.dtype)
+
     def patch_states(self, images: Tensor) -> Tensor:
         """The last block of the tower, row by row: its order by squares of patches is undone."""
         states = self.in_squares(self._tower(images).last_hidden_state, self._shape(images))
@@ -113,9 +117,7 @@ class Qwen2VL(Student):
     @property
     def grid(self) -> int:
         """As configured: the tower takes frames of any size, and gets those that make this grid."""
-        if self.config.size == "micro":
-            return self.config.micro.image_size // (self.merge * self.patch_size)
-        return self.config.real_grid
+        return self.config.grid
 
     @property
     def image_size(self) -> int:
@@ -133,7 +135,7 @@ class Qwen2VL(Student):
         return int(self.model.model.visual.patch_embed.embed_dim)
 
     def _tower(self, images: Tensor) -> Any:
-        patches = patch_rows(clip_pixels(images, self.dtype), self.patch_size, self.merge)
+        patches = patch_rows(self.pixels(images), self.patch_size, self.merge)
         depth = int(self.model.config.vision_config.temporal_patch_size)
         # A still image fills all time steps of a patch.
         pixels = patches[:, :, None].expand(-1, -1, depth, -1).flatten(1)
