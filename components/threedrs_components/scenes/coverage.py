@@ -47,7 +47,8 @@ def covering_choice(scene: Scene, wanted: int, voxel_m: float) -> Indices:
     if len(candidates) <= wanted:
         return uniform_choice(len(scene.frame_names), wanted)
     chosen = greedy_cover(seen_voxels(scene, candidates, voxel_m), wanted)
-    return candidates[np.sort(chosen)]
+    frames: NDArray[np.int64] = candidates[np.sort(chosen)]
+    return frames
 
 
 def coverage_of(scene: Scene, frame_names: Sequence[str], voxel_m: float) -> Coverage:

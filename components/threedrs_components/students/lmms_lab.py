@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_components.students.settings import StudentSettings
-from threedrs_components.students.weight_files import StoredTensor
+from threedrs_components.tensor_headers import StoredTensor
 from threedrs_platform.errors import CheckpointError
 
 MODEL_TYPES = ("llava_qwen", "ross3d_qwen")

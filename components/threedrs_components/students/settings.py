@@ -13,7 +13,7 @@ from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
-    from threedrs_components.students.weight_files import StoredTensor
+    from threedrs_components.tensor_headers import StoredTensor
 
 ObjectFeatures = Literal["llm", "vision", "both"]
 ObjectMembership = Literal["share", "released"]

@@ -479,7 +479,7 @@ class Student(nn.Module):
         runs = [ids for start in before for ids in (start, self.tokenizer.frame_end)]
         # All at once: a strategy may have to gather the word table each time that it is asked.
         marks = self._marks([each for ids in runs for each in ids], (scenes,)).to(frames.dtype)
-        parts = marks.split([len(ids) for ids in runs], dim=1)
+        parts = torch.split(marks, [len(ids) for ids in runs], dim=1)
         around = zip(parts[::2], frames.unbind(1), parts[1::2], strict=True)
         return torch.cat([piece for frame in around for piece in frame], dim=1)
 
@@ -492,7 +492,7 @@ class Student(nn.Module):
         if self.tokenizer.chat.numbers_frames:
             lengths = self.tokenizer.frame_lengths(num_frames, side)
             # One split: many slices would each have a gradient as long as the prefix.
-            pieces = visual.split([length for frame in lengths for length in frame], dim=1)
+            pieces = torch.split(visual, [each for frame in lengths for each in frame], dim=1)
             by_frame = torch.stack(pieces[1::3], dim=1)
         else:
             by_frame = _unflatten(visual, 1, (num_frames, -1))

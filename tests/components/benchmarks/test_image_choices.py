@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.choice_scores import ChoiceScorer
 from threedrs_components.benchmarks.multi_image_choice import ChoiceLoader, count_lettered
 from threedrs_components.benchmarks.question_images import LaidOut, lay_out
 from threedrs_components.benchmarks.registry import BENCHMARKS
@@ -150,7 +151,9 @@ def test_letters_are_found_where_a_protocol_looks(answer: tuple[str, ...], write
     """`tests/bench/lmms_eval_run.py` compares with lmms-eval itself, on thousands of texts."""
     text, direct, *published = answer
     for kind, letter in zip(KINDS, published, strict=True):
-        assert BENCHMARKS[kind].scorer.published_letter(text, "ABCD") == letter, kind
+        scorer = BENCHMARKS[kind].scorer
+        assert issubclass(scorer, ChoiceScorer)
+        assert scorer.published_letter(text, "ABCD") == letter, kind
     records = (FIXTURES / "mindcube/annotations/mindcube_val.jsonl").read_text().splitlines()
     right = write("mindcube_val.jsonl", [json.loads(records[0]) | {"gt_answer": direct or "A"}])
     given = write("p.jsonl", [{"id": json.loads(records[0])["id"], "text": f" {text}\n"}])

@@ -68,9 +68,7 @@ def load_task(folder: Path, kind: str) -> dict[str, Any]:
     class Loader(yaml.FullLoader):
         pass
 
-    Loader.add_constructor(
-        "!function", lambda loader, node: function(folder, loader.construct_scalar(node))
-    )
+    Loader.add_constructor("!function", lambda loader, node: function(folder, str(node.value)))
     text = (folder / f"threedrs_{kind}.yaml").read_text()
     task: dict[str, Any] = yaml.load(text, Loader)
     return task

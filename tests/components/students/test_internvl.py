@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import InternVLConfig, InternVLForConditionalGeneration
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from threedrs_components.scenes.prepared import write_prepared
 from threedrs_components.students import dtypes
@@ -93,17 +93,17 @@ def test_numbered_frames_are_read_as_transformers_reads_them(
     prefix = written(student, name.removesuffix("1"), FRAMES)
     assert prefix.shape[1] == words.prefix_length(FRAMES, student.grid)
     pixels = (frames.images[0].permute(0, 3, 1, 2) / 255).sub(
-        torch.tensor(IMAGENET_DEFAULT_MEAN)[:, None, None]
-    ) / torch.tensor(IMAGENET_DEFAULT_STD)[:, None, None]
+        torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+    ) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     ids = torch.cat([prefix, torch.tensor([QUESTION])], dim=1)
     expected = student.model.model(input_ids=ids, pixel_values=pixels).last_hidden_state[0]
     layout_of = PrefixLayout(prefix.shape[1], ((len(QUESTION),),))
     found = student(frames, layout_of, torch.tensor(QUESTION), without_regions(student))
-    close = {"rtol": 1e-4, "atol": 1e-5}
-    torch.testing.assert_close(found.states, expected[prefix.shape[1] :], **close)
+    close = functools.partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+    close(found.states, expected[prefix.shape[1] :])
     visual = expected[ids[0] == words.visual_id].reshape(found.hidden[-1].shape)
-    torch.testing.assert_close(found.hidden[-1], visual, **close)
-    torch.testing.assert_close(student.prefill(frames).output.hidden[-1], visual, **close)
+    close(found.hidden[-1], visual)
+    close(student.prefill(frames).output.hidden[-1], visual)
 
 
 @pytest.mark.parametrize("layout", BOTH)

@@ -155,8 +155,7 @@ def test_questions_of_several_scenes_are_exactly_what_each_is_alone(tmp_path: Pa
 def test_an_order_is_that_of_permuted_frames(student: Qwen3VL) -> None:
     frames = frames_of(student)
     order = torch.tensor([[2, 0, 1]])
-    permuted = Frames(*(each[:, order[0]] for each in (frames.images, frames.coordinates)),
-                      frames.counts[:, order[0]])  # fmt: skip
+    permuted = frames.mapped(lambda each: each[:, order[0]])
     ordered = student.prefill(replace(frames, order=order), (-1, 2)).output.hidden
     moved = student.prefill(permuted, (-1, 2)).output.hidden
     plain = student.prefill(frames, (-1,)).output.hidden

@@ -68,18 +68,18 @@ def normalisation(student: Student) -> dict[str, Any]:
     return {"image_mean": half, "image_std": half} if is_centred else {}
 
 
-def handed_in(student: Student, images: Tensor) -> BaseModelOutputWithPooling:
+def handed_in(student: Student, images: Tensor) -> Any:
     """The student's own visual tokens, and maps, in the shape of the model's own output."""
     vision = student.vision(images[None])
     assert vision is not None
     tokens = vision.tokens
+    # Any: the classes say tensors, the models take one per image, too.
+    by_image: Any = tuple(tokens[0].flatten(1, 2))
     if isinstance(student, Qwen3VL):
-        return BaseModelOutputWithDeepstackFeatures(
-            pooler_output=tuple(tokens[0].flatten(1, 2)),
-            deepstack_features=[tuple(each[0].flatten(1, 2)) for each in vision.maps],
-        )
+        maps: Any = [tuple(each[0].flatten(1, 2)) for each in vision.maps]
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=by_image, deepstack_features=maps)
     if isinstance(student, Qwen2VL):
-        return BaseModelOutputWithPooling(pooler_output=tuple(tokens[0].flatten(1, 2)))
+        return BaseModelOutputWithPooling(pooler_output=by_image)
     flat = tokens.flatten(1, 3)
     if student.tokenizer.chat.newline == "end":
         flat = torch.cat([flat, student.newline().expand(1, 1, -1)], dim=1)

@@ -144,7 +144,8 @@ def test_the_heads_of_a_model_of_another_depth_read_its_later_half() -> None:
 def plain_norm(x: Tensor, layer: Any, eps: float) -> Tensor:
     spread = (x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)
     normed: Tensor = (x - x.mean(-1, keepdim=True)) / (spread + eps).sqrt()
-    return normed * layer.weight + layer.bias
+    weighed: Tensor = normed * layer.weight + layer.bias
+    return weighed
 
 
 def turned(x: Tensor, place: tuple[int, int]) -> Tensor:
@@ -194,7 +195,8 @@ def plain_block(x: Tensor, block: Any, places: list[tuple[int, int]] | None) -> 
         fed = mlp.w3(inner)
     else:
         fed = mlp.fc2(F.gelu(mlp.fc1(normed)))
-    return x + fed * block.ls2.gamma
+    after: Tensor = x + fed * block.ls2.gamma
+    return after
 
 
 def cubic(t: float) -> float:
@@ -217,7 +219,7 @@ def samples(size: int, side: int) -> Tensor:
 
 def plain_positions(model: Trunk, rows: int, columns: int) -> Tensor:
     side = model.architecture.side
-    table = model.pos_embed[0, 1:].unflatten(0, (side, side))
+    table = torch.unflatten(model.pos_embed[0, 1:], 0, (side, side))
     if (rows, columns) != (side, side):
         table = torch.einsum("ri,cj,ijd->rcd", samples(rows, side), samples(columns, side), table)
     return torch.cat([model.pos_embed[0, :1], table.flatten(0, 1)])
@@ -307,7 +309,9 @@ def test_the_position_table_is_taken_as_it_is_at_its_own_size() -> None:
     found = model.positions(7, 5)
     torch.testing.assert_close(found[0], plain_positions(model, 7, 5), atol=1e-5, rtol=1e-5)
     by_size = F.interpolate(
-        model.pos_embed[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2), (7, 5), mode="bicubic"
+        torch.unflatten(model.pos_embed[:, 1:], 1, (4, 4)).permute(0, 3, 1, 2),
+        (7, 5),
+        mode="bicubic",
     )
     careless = by_size.flatten(2).transpose(1, 2)
     assert (found[:, 1:] - careless).abs().max() > 0.001
@@ -398,9 +402,9 @@ def plain_head(head: Any, layers: list[Tensor], rows: int, columns: int) -> tupl
     aspect, scratch, maps = columns / rows, head.scratch, []
     for number, tokens in enumerate(layers):
         normed = plain_norm(tokens, head.norm, 1e-5)
-        x = normed.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
-        x = head.resize_layers[number](plain_code(head.projects[number](x), aspect))
-        maps.append(getattr(scratch, f"layer{number + 1}_rn")(x))
+        laid = normed.transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+        sized = head.resize_layers[number](plain_code(head.projects[number](laid), aspect))
+        maps.append(getattr(scratch, f"layer{number + 1}_rn")(sized))
     ends = []
     for chain in ("", "_aux"):
         x: Any = None

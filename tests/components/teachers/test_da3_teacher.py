@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from threedrs_components.teachers.da3.architecture import SIZES, DA3Architecture, Size
+from threedrs_components.teachers.da3.architecture import SIZES, DA3Architecture, Reference, Size
 from threedrs_components.teachers.da3.checkpoint import RAY_NORM
 from threedrs_components.teachers.da3.config import DA3Config
 from threedrs_components.teachers.da3.model import DA3
@@ -81,12 +81,10 @@ def test_features_are_the_tokens_of_one_block_as_a_map(
 
 def test_the_reference_view_is_recorded_with_the_features(whole: tuple[DA3, DA3Teacher]) -> None:
     path = str(whole[1].path)
-    cards = {
-        name: load_teacher("da3", path, reference=name).card.preprocessing
-        for name in ("first", "middle", "balanced")
-    }
+    names: tuple[Reference, ...] = ("first", "middle", "balanced")
+    cards = {name: load_teacher("da3", path, reference=name).card.preprocessing for name in names}
     assert all(words.endswith(f"reference view: {name}") for name, words in cards.items())
-    identities = [DA3Config(checkpoint=path, reference=name).identity() for name in cards]
+    identities = [DA3Config(checkpoint=path, reference=name).identity() for name in names]
     assert len({json.dumps(each, sort_keys=True) for each in identities}) == 3
 
 

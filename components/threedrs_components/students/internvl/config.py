@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from threedrs_components.students.internvl.layout import refuse_contradictions
 from threedrs_components.students.settings import Part, StudentSettings
-from threedrs_components.students.weight_files import StoredTensor
+from threedrs_components.tensor_headers import StoredTensor
 
 if TYPE_CHECKING:
     from threedrs_components.students.internvl.model import InternVL

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from threedrs_components.students.weight_files import StoredTensor
+from threedrs_components.tensor_headers import StoredTensor
 from threedrs_platform.errors import CheckpointError
 
 OPENGVLAB = "internvl_chat"

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import (
@@ -117,6 +118,8 @@ class InternVL(Student):
     ) -> tuple[PretrainedConfig, Mapping[str, str] | None]:
         """Either layout, with what transformers would take for granted said of these weights."""
         tensors = stored_tensors(folder)
+        # Any: its parts are configurations of classes that only their files name.
+        config: Any
         if stored["model_type"] == OPENGVLAB:
             config = opengvlab_config(stored)
         else:
@@ -152,7 +155,7 @@ class InternVL(Student):
     def patches(self, images: Tensor) -> Tensor:
         """One token per square of 2 x 2 patches: they are put side by side, then projected."""
         rows = self.image_size // self.patch_size
-        states = self.patch_states(images).unflatten(1, (rows, rows))
+        states = torch.unflatten(self.patch_states(images), 1, (rows, rows))
         squares = self.model.model.pixel_shuffle(states, scale_factor=0.5)
         tokens: Tensor = self.model.model.multi_modal_projector(squares)
         return tokens

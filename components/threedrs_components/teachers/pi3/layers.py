@@ -186,4 +186,5 @@ def nearest_rotation(numbers: Tensor) -> Tensor:
     left, _, right = torch.linalg.svd(rows)
     sign = torch.linalg.det(left @ right)
     mended = torch.cat([left[..., :2], left[..., 2:] * sign[:, None, None]], -1)
-    return mended @ right
+    rotations: Tensor = mended @ right
+    return rotations
