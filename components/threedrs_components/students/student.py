@@ -24,6 +24,7 @@ from threedrs_components.students.object_features import (
     released_weights,
 )
 from threedrs_components.students.passes import Frames, Prefill, Regions, StudentOutput
+from threedrs_components.students.places import Place
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
 from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
 from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout, restarting
@@ -33,6 +34,7 @@ from threedrs_components.students.tokenizer import (
     StoredWords,
     StudentTokenizer,
 )
+from threedrs_components.students.tower_grid import at_token_grid
 from threedrs_platform.errors import DataError
 
 
@@ -225,7 +227,7 @@ class Student(nn.Module):
         layout: PrefixLayout,
         ids: Tensor,
         regions: Regions,
-        layers: Sequence[int] = (-1,),
+        layers: Sequence[Place] = (-1,),
     ) -> StudentOutput:
         """One pass over S prefixes and all their questions, in the flat layout.
 
@@ -234,7 +236,7 @@ class Student(nn.Module):
             layout: prefix length and question lengths.
             ids: [N] question tokens, scene by scene.
             regions: what `<coord>` tokens point at.
-            layers: hidden states wanted at the visual tokens.
+            layers: places whose states are wanted at the visual tokens.
         """
         vision, patches = self._see(frames.images)
         prefix = self.prefix(frames, vision)
@@ -249,19 +251,19 @@ class Student(nn.Module):
             packing=layout.packing(self.device),
         )
         cut = layout.scenes * layout.prefix
-        hidden = {
+        hidden = self._before_layers(frames, vision, layers) | {
             layer: self._visual_states(_unflatten(states[0, :cut], 0, (layout.scenes, -1)), frames)
             for layer, states in outputs.items()
             if layer in layers and vision is not None
         }
         return StudentOutput(outputs[-1][0, cut:], hidden, vision, patches)
 
-    def prefill(self, frames: Frames, layers: Sequence[int] = (-1,)) -> Prefill:
+    def prefill(self, frames: Frames, layers: Sequence[Place] = (-1,)) -> Prefill:
         """Compute one scene's prefix and keep its keys and values.
 
         Args:
             frames: of one scene, S = 1.
-            layers: hidden states wanted at the visual tokens.
+            layers: places whose states are wanted at the visual tokens.
         """
         vision, patches = self._see(frames.images)
         prefix = self.prefix(frames, vision)
@@ -274,7 +276,7 @@ class Student(nn.Module):
             past_key_values=cache,
             use_cache=True,
         )
-        hidden = {
+        hidden = self._before_layers(frames, vision, layers) | {
             layer: self._visual_states(states, frames)
             for layer, states in outputs.items()
             if layer in layers and vision is not None
@@ -332,9 +334,14 @@ class Student(nn.Module):
         )
         return outputs[-1][0]
 
-    def is_last(self, layer: int) -> bool:
-        """Whether hidden states of a layer are the last ones, which are normalised."""
-        return layer in (-1, int(self.model.config.text_config.num_hidden_layers))
+    def width_at(self, place: Place) -> int:
+        """Width of the states of a place."""
+        return self.vision_width if place == "tower" else self.width
+
+    def is_inner(self, place: Place) -> bool:
+        """Whether a place is a layer of the language model whose states have no final norm."""
+        last = (-1, int(self.model.config.text_config.num_hidden_layers))
+        return isinstance(place, int) and place not in last
 
     def normalised(self, states: Tensor) -> Tensor:
         """States [..., C] of a layer after the final norm."""
@@ -412,6 +419,19 @@ class Student(nn.Module):
         kept = self.config.patch_grid is not None
         return tokens, _unflatten(patches, 0, tuple(images.shape[:2])) if kept else None
 
+    def _before_layers(
+        self, frames: Frames, vision: Tensor | None, places: Sequence[Place]
+    ) -> dict[Place, Tensor]:
+        """States [S, F, P, P, C or Cv] of those places that come before the language model."""
+        seen: dict[Place, Tensor] = {}
+        if vision is not None and "projector" in places:
+            seen["projector"] = vision
+        if vision is not None and "tower" in places:
+            # A second look: a kind's `patches` does not give what its projector read.
+            states = at_token_grid(self.patch_states(frames.images.flatten(0, 1)), self.grid)
+            seen["tower"] = _unflatten(states, 0, tuple(frames.images.shape[:2]))
+        return seen
+
     def _laid_out(self, tokens: Tensor) -> Tensor:
         """Visual tokens [S, F, P, P, C] as they follow the header, [S, n, C]."""
         scenes, num_frames = tokens.shape[:2]
@@ -450,10 +470,10 @@ class Student(nn.Module):
         return embedded.expand(*sizes, -1, -1)
 
     def _language(
-        self, embedded: Tensor, layers: Sequence[int], mask: Tensor | None = None, **inputs: Any
+        self, embedded: Tensor, layers: Sequence[Place], mask: Tensor | None = None, **inputs: Any
     ) -> dict[int, Tensor]:
         """Hidden states [1, n, C] by layer; -1 is always there."""
-        inner = sorted({layer for layer in layers if layer != -1})
+        inner = sorted({layer for layer in layers if isinstance(layer, int) and layer != -1})
         if inner:
             # A list, so that transformers keeps the states of these layers and of no others.
             inputs["output_hidden_states"] = inner

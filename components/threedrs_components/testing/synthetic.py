@@ -92,7 +92,8 @@ def task_objectives(student: Student) -> list[Objective]:
 def random_alignment(student: Student, settings: AlignmentConfig, width: int) -> Alignment:
     """An alignment whose micro-batches bring their features [S, F, P, P, width] with them."""
     nowhere = FeatureFolder(Path("no-such-folder"))
-    return Alignment(settings, AlignmentHead(settings, student.width, width), nowhere)
+    widths = [student.width_at(place) for place in settings.layers]
+    return Alignment(settings, AlignmentHead(settings, widths, width), nowhere)
 
 
 def write_random_features(scene: PreparedScene, folder: Path, width: int, seed: int) -> None:
