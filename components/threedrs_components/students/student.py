@@ -338,10 +338,14 @@ class Student(nn.Module):
         """Width of the states of a place."""
         return self.vision_width if place == "tower" else self.width
 
+    @property
+    def num_layers(self) -> int:
+        """Layers of the language model."""
+        return int(self.model.config.text_config.num_hidden_layers)
+
     def is_inner(self, place: Place) -> bool:
         """Whether a place is a layer of the language model whose states have no final norm."""
-        last = (-1, int(self.model.config.text_config.num_hidden_layers))
-        return isinstance(place, int) and place not in last
+        return isinstance(place, int) and place not in (-1, self.num_layers)
 
     def normalised(self, states: Tensor) -> Tensor:
         """States [..., C] of a layer after the final norm."""

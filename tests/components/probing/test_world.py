@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,16 +11,17 @@ from torch import Tensor
 
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.probing.world import (
-    FeaturesOf,
     WorldProbe,
     probe_scenes,
     probe_world,
 )
 from threedrs_components.scenes.pairs import token_pair_matrix
 from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.students.places import Place
 from threedrs_platform.errors import DataError
 
 FRAMES, GRID = 3, 4
+FeaturesAtOnce = Callable[[PreparedScene], Tensor]
 
 
 def scene(number: int, spread_m: float = 4.0) -> PreparedScene:
@@ -59,13 +60,16 @@ CONFIG = ProbeConfig()
 
 
 def probe(
-    features_of: FeaturesOf, test: list[str], scenes: Mapping[str, PreparedScene] = SCENES
+    features_of: FeaturesAtOnce, test: list[str], scenes: Mapping[str, PreparedScene] = SCENES
 ) -> WorldProbe:
-    probed = dict(probe_scenes(features_of, scenes, [*FIT, *test], frozenset(test), CONFIG))
+    def at_last(scene: PreparedScene) -> dict[Place, Tensor]:
+        return {CONFIG.layer: features_of(scene)}
+
+    probed = dict(probe_scenes(at_last, scenes, [*FIT, *test], frozenset(test), CONFIG))
     return probe_world(probed, FIT, test, CONFIG)
 
 
-def metrics_of(features_of: FeaturesOf, test: list[str] = TEST) -> dict[str, float]:
+def metrics_of(features_of: FeaturesAtOnce, test: list[str] = TEST) -> dict[str, float]:
     return {metric.name: metric.value for metric in probe(features_of, test).metrics}
 
 
