@@ -62,7 +62,7 @@ class LinearProbes:
                 Metric(self.name(reading), probe.mean_r2, probe.n_test, "R2", control.mean_r2),
                 *(
                     Metric(f"{self.name(reading)}/{axis}", value, probe.n_test, unit="R2")
-                    for axis, value in zip(self._axes(reading), probe.r2, strict=True)
+                    for axis, value in zip(self._axes(reading), probe.r2, strict=False)
                 ),
                 Metric(
                     f"{self.name(reading)}/content_free",
@@ -109,7 +109,9 @@ class LinearProbes:
         return self._controls[reading]
 
     def _axes(self, reading: Reading) -> str:
-        return {"position": self._config.position_axes, "normals": "xyz"}.get(reading, "")
+        """Names of the axes that are reported one by one; none of a single one."""
+        named = {"position": self._config.position_axes, "normals": "xyz"}
+        return named.get(reading, "")
 
     def _probe(self, reading: Reading, fit: Sequence[Float], test: Sequence[Float]) -> LinearProbe:
         axes = len(self._config.position_axes) if reading == "position" else None
