@@ -60,10 +60,8 @@ def _panel(panel: Panel) -> Iterator[str]:
         yield svg_text(LABELS + width * (at + 0.5), HEAD - 6, short, anchor="middle")
     known = [value for row in panel.values for value in row if value is not None]
     # Colours are for what is above chance; without anything of the kind nothing is coloured.
-    low, high = (
-        bound([value for value in known if _is_above(value, panel)] or known)
-        for bound in (min, max)
-    )
+    shown = [value for value in known if _is_above(value, panel)] or known
+    low, high = min(shown), max(shown)
     for row, title in enumerate(panel.rows):
         top = HEAD + CELL_HEIGHT * row
         yield svg_text(LABELS - 8, top + 16, title, anchor="end")

@@ -109,7 +109,7 @@ def _student_features(
     from threedrs_components.students.checkpoints import places_features
 
     student = student_at(checkpoint, config, evaluation.dtype, device)
-    further = places(student.num_layers) if probe.places == "every" else probe.places
+    further = places(student.num_layers) if isinstance(probe.places, str) else probe.places
     wanted = tuple(dict.fromkeys((*further, probe.layer)))
 
     def features_of(scene: PreparedScene) -> dict[Place, Tensor]:
