@@ -34,6 +34,7 @@ from threedrs_workflows.experiment_checks import (
     check_sampling,
     check_splits,
 )
+from threedrs_workflows.objective_checks import check_objective, check_places, check_rates
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
@@ -138,30 +139,13 @@ class Experiment(ObjectivesConfig, Ingredients):
         if student is None or (student.size == "micro" and student.checkpoint is not None):
             return section
         of_loss = isinstance(section, ObjectiveSettings)
-        layers = section.visual_layers if of_loss else (section.layer,)
-        count = student.layers
-        for layer in layers:
-            if not -count - 1 <= layer <= count:
-                raise ValueError(
-                    f"layer {layer}: the student has {count} layers: 0 to {count}, or -1 (the "
-                    f"last, normalised) to {-count - 1}"
-                )
+        check_places(section.visual_layers if of_loss else section.named_places, student.layers)
         return section
 
     @field_validator(*OBJECTIVES)
     @classmethod
     def _student_sees(cls, objective: ObjectiveSettings, info: ValidationInfo) -> ObjectiveSettings:
-        student = _student(info)
-        # One that reads a teacher is off where there is none, and a blind student has none.
-        looks = objective.is_on and objective.visual_layers and not objective.reads_teacher
-        scenes = info.data.get("scenes")
-        if objective.is_on and objective.reads_geometry and scenes and not scenes.has_geometry:
-            raise ValueError(
-                f"scenes of kind {scenes.kind} have no depth and no cameras, so nothing "
-                "corresponds; set weight: 0"
-            )
-        if student is not None and student.blind and looks:
-            raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
+        check_objective(objective, _student(info), info.data)
         return objective
 
     @field_validator("alignment")
@@ -190,6 +174,7 @@ class Experiment(ObjectivesConfig, Ingredients):
     @classmethod
     def _something_to_learn(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
         objectives = [info.data[name] for name in OBJECTIVES if name in info.data]
+        check_rates(training, objectives, _student(info), info.data)
         unknown = "teacher" not in info.data or len(objectives) < len(OBJECTIVES)
         if training.steps == 0 or unknown:
             return training

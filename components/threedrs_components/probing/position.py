@@ -1,9 +1,10 @@
-"""Linear probe: can the position of objects be read from their features, on unseen scenes?"""
+"""Linear probe: can position, or anything, be read from features, on unseen scenes?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,24 +13,31 @@ from torch import Tensor
 from threedrs_components.probing.config import ProbeConfig
 
 Float64 = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+"""Numbers of any precision."""
 
+DRAWS = 200
+"""Of held-out scenes, for an interval."""
 DEFAULT_RIDGE: tuple[float, ...] = ProbeConfig.model_fields["ridge"].default
 DEFAULT_FOLDS: int = ProbeConfig.model_fields["folds"].default
 
 
 @dataclass(frozen=True)
-class PositionProbe:
-    """How well positions were read on held-out scenes. 1 is exact; guessing the mean gives 0."""
+class LinearProbe:
+    """How well values were read on held-out scenes. 1 is exact; guessing the mean gives 0."""
 
     r2: tuple[float, ...]
     """Per axis: 1 - squared error / squared deviation from the held-out mean."""
     mean_r2: float
     trivial_r2: float
-    """Mean over axes for guessing the fit scenes' mean position: 0 or a little below."""
+    """Mean over axes for guessing the fit scenes' mean: 0 or a little below."""
     ridge: float
     """Penalty chosen by cross-validation inside the fit scenes."""
     n_fit: int
     n_test: int
+    interval: tuple[float, float] | None = None
+    """95 % interval of mean_r2 over draws of the held-out scenes, the fit as it is; None without
+    two scenes to draw from."""
 
 
 @dataclass(frozen=True)
@@ -44,29 +52,31 @@ class Ridge:
     """[A]"""
 
     def __call__(self, features: Float64) -> Float64:
-        """[N, D] features to [N, A] positions."""
+        """[N, D] features to [N, A] values."""
         return (features - self.mean) / self.deviation @ self.weights + self.offset
 
 
-def position_probe(
-    features_fit: Float64,
-    targets_fit: Float64,
-    features_test: Float64,
-    targets_test: Float64,
+def linear_probe(
+    features_fit: Floats,
+    targets_fit: Floats,
+    features_test: Floats,
+    targets_test: Floats,
     *,
     scenes_fit: Sequence[str] | None = None,
+    scenes_test: Sequence[str] | None = None,
     ridge: Sequence[float] = DEFAULT_RIDGE,
     folds: int = DEFAULT_FOLDS,
-) -> PositionProbe:
+) -> LinearProbe:
     """Fit a ridge regression on some objects and score it on others of unseen scenes.
 
     Args:
-        features_fit: [N, D] one vector per object (see `object_features`).
-        targets_fit: [N, A] object centres in metres, one column per axis.
+        features_fit: [N, D] one vector per object (see `object_features`), or per cell.
+        targets_fit: [N, A] what is to be read, such as centres in metres, one column per axis.
         features_test: [M, D] objects of other scenes.
         targets_test: [M, A].
         scenes_fit: scene of each fit object; cross-validation keeps a scene in one fold. Without
             it every object is a scene.
+        scenes_test: scene of each other object, for the interval.
         ridge: penalties to choose from.
         folds: cross-validation folds.
 
@@ -81,15 +91,17 @@ def position_probe(
         scenes_fit = [str(number) for number in range(len(fit_x))]
     fold = _folds(scenes_fit, folds)
     chosen = _best_ridge(fit_x, fit_y, fold, ridge)
-    r2 = r_squared(fit_ridge(fit_x, fit_y, [chosen])[0](test_x), test_y)
+    predicted = fit_ridge(fit_x, fit_y, [chosen])[0](test_x)
+    r2 = r_squared(predicted, test_y)
     trivial = r_squared(np.broadcast_to(fit_y.mean(axis=0), test_y.shape), test_y)
-    return PositionProbe(
+    return LinearProbe(
         r2=tuple(float(value) for value in r2),
         mean_r2=float(r2.mean()),
         trivial_r2=float(trivial.mean()),
         ridge=chosen,
         n_fit=len(fit_x),
         n_test=len(test_x),
+        interval=None if scenes_test is None else r2_interval(predicted, test_y, scenes_test),
     )
 
 
@@ -118,6 +130,33 @@ def r_squared(predicted: Float64, targets: Float64) -> Float64:
     unexplained: Float64 = np.full(spread.shape, np.nan)
     np.divide(error, spread, where=spread > 0, out=unexplained)
     return 1 - unexplained
+
+
+def r2_interval(
+    predicted: Float64, targets: Float64, scenes: Sequence[str]
+) -> tuple[float, float] | None:
+    """95 % interval of R2, mean over axes, over DRAWS draws of whole scenes with replacement.
+
+    Args:
+        predicted: [N, A].
+        targets: [N, A].
+        scenes: of each row; rows of one scene are not independent.
+    """
+    names, scene = np.unique(np.asarray(scenes), return_inverse=True)
+    if len(names) < 2:
+        return None
+    centred = targets - targets.mean(axis=0)
+    terms = np.stack([(targets - predicted) ** 2, centred**2, centred, np.ones_like(centred)])
+    by_scene = np.zeros((len(names), *terms.shape[::2]))
+    np.add.at(by_scene, scene, terms.swapaxes(0, 1))
+    drawn = np.random.default_rng(0).integers(len(names), size=(DRAWS, len(names)))
+    error, squares, sums, count = by_scene[drawn].sum(axis=1).swapaxes(0, 1)
+    spread = squares - sums**2 / count
+    varied = (spread > 0).all(axis=1)
+    if not varied.any():
+        return None
+    low, high = np.percentile((1 - error[varied] / spread[varied]).mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def object_features(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,7 +196,7 @@ def _folds(scenes: Sequence[str], folds: int) -> NDArray[np.int64]:
     """Fold of each object; the scenes, in order of name, are dealt out in turn."""
     names, scene = np.unique(np.asarray(scenes), return_inverse=True)
     if len(names) < 2:
-        raise ValueError("the position probe needs objects of at least two scenes to fit on")
+        raise ValueError("a linear probe needs objects of at least two scenes to fit on")
     return np.asarray(scene % min(folds, len(names)), dtype=np.int64)
 
 

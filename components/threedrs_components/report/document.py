@@ -13,6 +13,7 @@ from threedrs_components.report.comparison import (
 )
 from threedrs_components.report.findings import Finding, claimed, find
 from threedrs_components.report.honesty import honesty_notes
+from threedrs_components.report.layer_map import Panel, layer_map
 from threedrs_components.report.quartiles import Trend, quartile_trends
 from threedrs_components.report.table import (
     ResultTable,
@@ -36,6 +37,8 @@ class Report:
     family: Family
     """All tests of the run, whatever is shown of it."""
     trends: tuple[Trend, ...]
+    layer_map: tuple[Panel, ...]
+    """One for each probe that was read at several places"""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
 
@@ -94,6 +97,7 @@ def make_report(
         differences=compare_with_baseline(table, family, totals),
         family=family,
         trends=tuple(trends),
+        layer_map=layer_map(everything),
         findings=tuple(find(whole, trends, family, seen)),
         notes=honesty_notes(everything),
     )

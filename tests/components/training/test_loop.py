@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.config import AlignmentConfig
-from threedrs_components.objectives.alignment.objective import build_alignment, teacher_map
+from threedrs_components.objectives.alignment.objective import build_alignment
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.objective import Objective, TeacherFeatures
+from threedrs_components.objectives.teacher_maps import teacher_map
 from threedrs_components.objectives.text import TextConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.students.build import build_student
@@ -349,7 +350,7 @@ def test_features_of_all_images_on_disk_only_need_as_many_frames(
 def test_teacher_features_stay_as_stored_until_they_are_used(inputs: TrainingInputs) -> None:
     assert inputs.features is not None
     teacher = TeacherFeatures(inputs.features, PreparedScenes(inputs.prepared), SCENES)
-    data = data_of(inputs, 3, build_alignment(AlignmentConfig(), 48, teacher))
+    data = data_of(inputs, 3, build_alignment(AlignmentConfig(), [48], teacher))
     held = data.scene("a").targets["alignment"]
     assert held.dtype == np.float16
     assert not held.flags.owndata and not held.flags.writeable

@@ -33,6 +33,7 @@ COUNTS = {
     "frames": (7, 39, 7),
     "published": (4, 22, 4),
     "qwen3_vl": (5, 26, 6),
+    "layer_map": (31, 130, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""
 
@@ -57,7 +58,11 @@ def test_every_grid_plans_where_its_data_is_not(
 
 
 def test_no_grid_is_left_out_of_this_test() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*COUNTS, "micro_full"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {
+        *COUNTS,
+        "micro_full",
+        "micro_layer_map",
+    }
 
 
 def test_submitting_names_all_that_is_missing_and_starts_nothing(

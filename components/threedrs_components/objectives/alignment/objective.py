@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.head import AlignmentHead
 from threedrs_components.objectives.objective import Objective, StudentPass, TeacherFeatures
-from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_platform.errors import DataError
-from threedrs_platform.store.features import (
-    FeatureFolder,
-    check_frames,
-    check_one_extraction,
-    statistics_of,
+from threedrs_components.objectives.teacher_maps import (
+    TeacherMap,
+    checked_features,
+    stacked,
+    teacher_map,
 )
+from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_platform.store.features import FeatureFolder, statistics_of
 
 if TYPE_CHECKING:
-    from threedrs_components.objectives.alignment.config import AlignmentConfig, TeacherFrames
-
-TeacherMap = NDArray[np.floating[Any]]
-"""Stored teacher features [F, P, P, D]: float16, mapped from disk, a copy only while in use."""
+    from threedrs_components.objectives.alignment.config import AlignmentConfig
 
 
 class Alignment(Objective):
@@ -46,7 +41,7 @@ class Alignment(Objective):
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
         """[S, F, P, P, D] float32."""
-        return torch.from_numpy(np.stack(targets).astype(np.float32))
+        return stacked(targets)
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each layer."""
@@ -54,7 +49,7 @@ class Alignment(Objective):
         states = [hidden[layer] for layer in self.settings.layers]
         if self.settings.inner_states == "normalised":
             states = [
-                each if student.is_last(layer) else student.normalised(each)
+                student.normalised(each) if student.is_inner(layer) else each
                 for layer, each in zip(self.settings.layers, states, strict=True)
             ]
         teacher: Tensor = student_pass.target.to(states[0].device)
@@ -64,46 +59,23 @@ class Alignment(Objective):
 
 
 def build_alignment(
-    settings: AlignmentConfig, student_width: int, teacher: TeacherFeatures
+    settings: AlignmentConfig, student_widths: Sequence[int], teacher: TeacherFeatures
 ) -> Alignment:
     """Heads as wide as a folder's features, which know their statistics if they standardise.
+
+    Args:
+        settings: of the alignment.
+        student_widths: of the aligned places, one each.
+        teacher: its features of the scenes to train on.
 
     Raises:
         DataError: the features of some scene do not fit it, or come from another extraction.
     """
-    features, scene_ids = FeatureFolder(teacher.folder), teacher.scene_ids
-    check_one_extraction(features, scene_ids)
-    # All scenes' at once: a training of days must not end at the last scene it meets.
-    for scene_id in scene_ids:
-        teacher_map(features, teacher.scenes[scene_id], settings.frames)
+    features, scene_ids = checked_features(teacher, settings.frames), teacher.scene_ids
     statistics = None
     if settings.standardise:
         found = statistics_of(features, scene_ids)
         statistics = torch.from_numpy(found.mean).float(), torch.from_numpy(found.std).float()
     width = features[scene_ids[0]].features.shape[-1]
-    return Alignment(settings, AlignmentHead(settings, student_width, width, statistics), features)
-
-
-def teacher_map(
-    features: FeatureFolder, scene: PreparedScene, frames: TeacherFrames = "student"
-) -> TeacherMap:
-    """Teacher features [F, P, P, D] of the very frames that the student sees, as stored.
-
-    Args:
-        features: of the training scenes.
-        scene: as the student sees it.
-        frames: with "all_images" only the number of frames must agree.
-
-    Raises:
-        DataError: other frames, or another grid.
-    """
-    stored = features[scene.scene_id]
-    if frames == "student" or len(stored.frame_names) != len(scene.frame_names):
-        check_frames(stored, scene.frame_names)
-    if stored.features.shape[1:3] != (scene.grid, scene.grid):
-        raise DataError(
-            f"scene {scene.scene_id}: teacher features have a grid of "
-            f"{stored.features.shape[1]}x{stored.features.shape[2]}, the student one of "
-            f"{scene.grid}x{scene.grid}; extract them for this student"
-        )
-    return stored.features
+    head = AlignmentHead(settings, student_widths, width, statistics)
+    return Alignment(settings, head, features)
