@@ -39,7 +39,9 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     data["students"] = {student: data["students"][student]}
     if experiment.student_config().checkpoint is not None:
         del data["student_pretraining"]
-    if not experiment.distils():
+    if not experiment.fuses():
+        del data["fusion"]
+    if not experiment.has_teacher():
         data["teacher"] = NO_TEACHER
         del data["teachers"], data["teacher_pretraining"]
     else:
@@ -91,6 +93,7 @@ def experiment_id(experiment: Experiment, written: Written | None = None) -> str
 
 
 LATER = {
+    "alignment": ("control",),
     "scenes": ("min_frames", "depth_scale"),
     "prepare": ("checks",),
     "teacher": ("max_cut", "frames"),
@@ -102,6 +105,7 @@ from before keep theirs."""
 
 def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
     sections = {
+        "alignment": experiment.alignment if "alignment" in data else None,
         "scenes": experiment.scenes,
         "prepare": experiment.prepare,
         "teacher": experiment.teacher_config(),

@@ -54,7 +54,10 @@ class TrainingModule(nn.Module):
     def forward(self, micro: MicroBatch, totals: Totals) -> tuple[Tensor, dict[str, float]]:
         """This micro-batch's share of the step's loss, and of each part."""
         batch = micro.batch.to(self.student.device)
-        output = self.student(batch.frames, batch.layout, batch.ids, batch.regions, self.layers)
+        frames = batch.frames
+        for objective in self.objectives:
+            frames = objective.seen(frames)
+        output = self.student(frames, batch.layout, batch.ids, batch.regions, self.layers)
         layout = batch.layout
         parts = {TOKENS: float(layout.scenes * layout.prefix + len(batch.ids))}
         weighted: list[Tensor] = []

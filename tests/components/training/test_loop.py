@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.config import AlignmentConfig
-from threedrs_components.objectives.alignment.objective import build_alignment, teacher_map
+from threedrs_components.objectives.alignment.objective import build_alignment
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.objective import Objective, TeacherFeatures
 from threedrs_components.objectives.text import TextConfig
@@ -23,6 +23,7 @@ from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.teachers.maps import teacher_map
 from threedrs_components.testing.synthetic import (
     TASKS,
     random_samples,

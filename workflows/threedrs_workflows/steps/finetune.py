@@ -62,14 +62,19 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         features=features,
         seed=params.seed,
         start=weights_digest(task.inputs["student"]),
-        validation=held_out_samples(task),
+        validation=held_out_samples(task, features if params.fusion else None),
+        fusion=params.fusion,
     )
 
 
-def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
+def held_out_samples(task: StepTask, features: Path | None = None) -> dict[str, list[Sample]]:
     """Samples of the scenes that were held out of training, by scene; none where none were.
 
     Samples of an evaluated split are never read: training must not look at it.
+
+    Args:
+        task: of the step.
+        features: folder of those that the student reads beside the frames, if it does.
     """
     samples, prepared = task.inputs["samples"], PreparedScenes(task.inputs["prepared"])
     if not (samples / HELD_OUT_FILE).is_file():
@@ -77,7 +82,8 @@ def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
     held_out = set(json.loads((samples / HELD_OUT_FILE).read_text()))
     by_scene: dict[str, list[Sample]] = defaultdict(list)
     for sample in read_samples(samples / "evaluation.jsonl"):
-        if sample.scene_id in held_out and sample.scene_id in prepared:
+        known = features is None or feature_path(features, sample.scene_id).is_file()
+        if sample.scene_id in held_out and sample.scene_id in prepared and known:
             by_scene[sample.scene_id].append(sample)
     return dict(by_scene)
 

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.head import AlignmentHead
 from threedrs_components.objectives.objective import Objective, StudentPass, TeacherFeatures
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_platform.errors import DataError
-from threedrs_platform.store.features import (
-    FeatureFolder,
-    check_frames,
-    check_one_extraction,
-    statistics_of,
-)
+from threedrs_components.teachers.maps import TeacherMap, TeacherMaps
+from threedrs_platform.store.features import FeatureFolder, check_one_extraction, statistics_of
 
 if TYPE_CHECKING:
-    from threedrs_components.objectives.alignment.config import AlignmentConfig, TeacherFrames
-
-TeacherMap = NDArray[np.floating[Any]]
-"""Stored teacher features [F, P, P, D]: float16, mapped from disk, a copy only while in use."""
+    from threedrs_components.objectives.alignment.config import AlignmentConfig
 
 
 class Alignment(Objective):
@@ -38,11 +29,11 @@ class Alignment(Objective):
     ) -> None:
         super().__init__(settings)
         self.head = head
-        self._features = features
+        self._maps = TeacherMaps(features, settings.frames, settings.control)
 
     def target(self, scene: PreparedScene) -> TeacherMap:
         """The teacher's features of the scene, as stored."""
-        return teacher_map(self._features, scene, self.settings.frames)
+        return self._maps.of(scene)
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
         """[S, F, P, P, D] float32."""
@@ -73,37 +64,10 @@ def build_alignment(
     """
     features, scene_ids = FeatureFolder(teacher.folder), teacher.scene_ids
     check_one_extraction(features, scene_ids)
-    # All scenes' at once: a training of days must not end at the last scene it meets.
-    for scene_id in scene_ids:
-        teacher_map(features, teacher.scenes[scene_id], settings.frames)
+    TeacherMaps(features, settings.frames, settings.control).check(teacher.scenes, scene_ids)
     statistics = None
     if settings.standardise:
         found = statistics_of(features, scene_ids)
         statistics = torch.from_numpy(found.mean).float(), torch.from_numpy(found.std).float()
     width = features[scene_ids[0]].features.shape[-1]
     return Alignment(settings, AlignmentHead(settings, student_width, width, statistics), features)
-
-
-def teacher_map(
-    features: FeatureFolder, scene: PreparedScene, frames: TeacherFrames = "student"
-) -> TeacherMap:
-    """Teacher features [F, P, P, D] of the very frames that the student sees, as stored.
-
-    Args:
-        features: of the training scenes.
-        scene: as the student sees it.
-        frames: with "all_images" only the number of frames must agree.
-
-    Raises:
-        DataError: other frames, or another grid.
-    """
-    stored = features[scene.scene_id]
-    if frames == "student" or len(stored.frame_names) != len(scene.frame_names):
-        check_frames(stored, scene.frame_names)
-    if stored.features.shape[1:3] != (scene.grid, scene.grid):
-        raise DataError(
-            f"scene {scene.scene_id}: teacher features have a grid of "
-            f"{stored.features.shape[1]}x{stored.features.shape[2]}, the student one of "
-            f"{scene.grid}x{scene.grid}; extract them for this student"
-        )
-    return stored.features
