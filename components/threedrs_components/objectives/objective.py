@@ -38,6 +38,8 @@ class StudentPass:
     """Hidden states at visual tokens are there for the layers that the settings name."""
     target: Any = None
     """What the objective's `collate` gave; on the device of the data."""
+    seeds: tuple[int, ...] = ()
+    """One per scene, for what is drawn: the same whoever computes a visit, and with whom."""
 
 
 class Objective(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.grounding import GroundingConfig
+from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.settings import Direction, ObjectiveSettings
 from threedrs_components.objectives.text import TextConfig
 from threedrs_platform.config import Config
@@ -23,6 +24,7 @@ class ObjectivesConfig(Config):
     grounding: GroundingConfig = GroundingConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     correspondence: CorrespondenceConfig = CorrespondenceConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
 
     def objectives(self) -> tuple[ObjectiveSettings, ...]:
         """All of them, on or off."""

@@ -53,6 +53,8 @@ class MicroBatch:
     batch: SceneBatch
     targets: Mapping[str, Any] = field(default_factory=dict)
     """By objective, what it compares the scenes with"""
+    seeds: tuple[int, ...] = ()
+    """By scene, for what objectives draw"""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ class TrainingData:
             for each in self.objectives
             if each.has_target
         }
-        return MicroBatch(batch.pinned() if self.pinned else batch, targets)
+        seeds = tuple(random.Random(f"{visit.place}/seed").getrandbits(63) for visit in visits)
+        return MicroBatch(batch.pinned() if self.pinned else batch, targets, seeds)
 
     def scene(self, scene_id: str) -> SceneData:
         """One scene, read once while it stays among the most recent."""

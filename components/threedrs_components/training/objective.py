@@ -67,7 +67,9 @@ class TrainingModule(nn.Module):
             settings = objective.settings
             target = micro.targets.get(objective.name)
             whole = totals.questions if settings.per == "question" else totals.scenes
-            loss, own = objective(StudentPass(self.student, batch, output, target), whole)
+            loss, own = objective(
+                StudentPass(self.student, batch, output, target, micro.seeds), whole
+            )
             assert own.keys() <= set(settings.parts), f"{settings.name} announces not all parts"
             weighted.append(settings.weight * loss)
             parts |= own | {settings.loss_part: float(loss.detach())}

@@ -1,4 +1,4 @@
-"""A teacher's features beside the frames: every kind of student reads them, everywhere or nowhere."""
+"""A teacher's features beside the frames: every kind of student reads them, always or never."""
 
 from __future__ import annotations
 
