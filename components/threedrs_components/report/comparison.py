@@ -23,6 +23,8 @@ from threedrs_components.report.table import Entry, ResultTable
 from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
 NO_DIFFERENCE = "no significant difference"
+COSTS = ("training/parameters", "training/seconds", "prediction/seconds", "teacher/seconds")
+"""What metrics begin with that are no result: they are shown, and no test is made of them."""
 RESAMPLES = 4000
 """Sign flips per test over scenes: p values down to 1/4001, enough after Holm over 80 metrics."""
 
@@ -130,9 +132,14 @@ def compare_metric(
 
 
 def correct(family: Sequence[Difference]) -> list[Difference]:
-    """Holm's correction of both tests across a family; untestable members do not count."""
-    over_seeds = _holm([each.over_seeds.p_t if each.over_seeds else None for each in family])
-    over_scenes = _holm([each.over_scenes.p if each.over_scenes else None for each in family])
+    """Holm's correction of both tests across a family; costs and untestable members do not count."""
+    tested = [None if each.metric.startswith(COSTS) else each for each in family]
+    over_seeds = _holm(
+        [each.over_seeds.p_t if each and each.over_seeds else None for each in tested]
+    )
+    over_scenes = _holm(
+        [each.over_scenes.p if each and each.over_scenes else None for each in tested]
+    )
     return [
         replace(each, corrected=seeds, corrected_scenes=scenes)
         for each, seeds, scenes in zip(family, over_seeds, over_scenes, strict=True)

@@ -38,7 +38,7 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import Round, TrainingData, check_shares
 from threedrs_components.training.meter import Meter
 from threedrs_components.training.objective import TOKENS, Totals, TrainingModule
-from threedrs_components.training.parameter_groups import parameter_groups
+from threedrs_components.training.parameter_groups import parameter_groups, trained_parameters
 from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
     Parts,
@@ -130,6 +130,8 @@ class TrainingSummary:
     cpu_seconds: float
     final: dict[str, float]
     """The last reported values."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Weights that learned, by part"""
 
 
 def train(
@@ -167,6 +169,7 @@ def train(
     started, cpu_started = time.monotonic(), time.process_time()
     student, data, module = _build(inputs, device)
     groups = parameter_groups(module, inputs.training)
+    learning = trained_parameters(module)
     size = checkpoint_bytes(module.parameters(), inputs.is_sharded)
     if world.rank == 0:
         check_room(checkpoint_dir, inputs.training, size, weight_bytes(student.parameters()))
@@ -187,6 +190,7 @@ def train(
         time.monotonic() - started,
         time.process_time() - cpu_started,
         run.last_report,
+        learning,
     )
 
 

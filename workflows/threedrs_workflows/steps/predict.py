@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -22,7 +23,7 @@ from threedrs_components.students.guidance import guidance_of
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.errors import DataError
-from threedrs_platform.records import Prediction, Sample
+from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.sealed import keep_sound, require_sound, write_sealed
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import feature_path
@@ -50,8 +51,10 @@ def run(task: StepTask) -> None:
         _leave_out(task, params, {scene_id: len(by_scene[scene_id]) for scene_id in unusable})
     missing = [each for each in answerable if not keep_sound(_path(task.scratch, each), task.warn)]
     answering = Answering(params, task.inputs, task.scratch, task.settings.get("gpus") or 0)
-    for _ in over_gpus(task, answering, missing):
-        pass
+    seconds = [taken for _, taken in over_gpus(task, answering, missing)]
+    if seconds:
+        mean = sum(seconds) / len(seconds)
+        task.metric(Metric("prediction/seconds_per_scene", mean, n=len(seconds), unit="s"))
     answers: list[Prediction] = []
     for scene_id in answerable:
         require_sound(_path(task.scratch, scene_id))
@@ -86,8 +89,8 @@ class Answering:
     out: Path
     gpus: float
 
-    def __call__(self) -> Work[None]:
-        """Load the student, whose answers about a scene make one file."""
+    def __call__(self) -> Work[float]:
+        """Load the student, whose answers about a scene make one file; seconds for each."""
         params, samples = self.params, self.inputs["samples"]
         student = student_at(
             self.inputs["student"],
@@ -99,15 +102,15 @@ class Answering:
         by_scene, asking = _by_scene(samples), _asking(params.asking, samples)
         guidance = guidance_of(student, self.inputs.get("features"))
 
-        def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, None]]:
+        def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, float]]:
             with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as read:
                 for scene_id, scene in zip(scene_ids, read, strict=True):
-                    maps = guidance(scene)
+                    started, maps = time.monotonic(), guidance(scene)
                     answers = predict_benchmarks(student, scene, by_scene[scene_id], asking, maps)
                     _refuse_overflow(answers, scene_id, params.evaluation.dtype)
                     write = partial(write_predictions, predictions=answers)
                     write_sealed(_path(self.out, scene_id), write)
-                    yield scene_id, None
+                    yield scene_id, time.monotonic() - started
 
         return answer
 
