@@ -132,7 +132,7 @@ def compare_metric(
 
 
 def correct(family: Sequence[Difference]) -> list[Difference]:
-    """Holm's correction of both tests across a family; costs and untestable members do not count."""
+    """Holm's correction of both tests across a family; costs and what cannot be tested stay out."""
     tested = [None if each.metric.startswith(COSTS) else each for each in family]
     over_seeds = _holm(
         [each.over_seeds.p_t if each and each.over_seeds else None for each in tested]

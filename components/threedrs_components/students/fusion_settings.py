@@ -36,3 +36,13 @@ class FusionSettings(Config):
     def is_on(self) -> bool:
         """Whether anything is added."""
         return self.mode != "none"
+
+    def parameters(self, width: int, teacher_width: int) -> int:
+        """Weights of fusion in a student of a width, for a teacher's features of another."""
+        gate = width if self.gate == "zero" else 0
+        if self.mode == "add":
+            hidden = self.width or 2 * width
+            merger = (teacher_width + 1) * hidden + (hidden + 1) * width
+            return teacher_width + gate + merger
+        projections = 2 * width * width + 2 * teacher_width * width + 4 * width
+        return teacher_width + gate + width + projections

@@ -239,3 +239,12 @@ def test_a_hidden_frame_shows_neither_tokens_nor_maps_nor_features() -> None:
     assert torch.equal(student.prefill(other).output.hidden[-1], before)
     shown = replace(other, hidden=None)
     assert not torch.allclose(student.prefill(shown).output.hidden[-1], before, atol=1e-3)
+
+
+@pytest.mark.parametrize("gate", ["zero", "none"])
+@pytest.mark.parametrize("mode", MODES)
+def test_its_weights_are_counted_without_building_it(mode: str, gate: str) -> None:
+    student = fused_student(mode=mode, gate=gate)
+    assert student.fusion is not None
+    counted = student.fusion.settings.parameters(student.width, WIDTH)
+    assert counted == sum(each.numel() for each in student.fusion.parameters())

@@ -22,8 +22,6 @@ from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import GroupResources, ray_is_on, train_on_ray
 
-MILLION = 1e6
-
 
 def run(task: StepTask) -> None:
     """Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
@@ -131,7 +129,7 @@ def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummar
         task.metric(Metric("training/seconds_per_step", per_step, n=steps, unit="s"))
     for part, count in {"": sum(summary.parameters.values()), **summary.parameters}.items():
         name = f"training/parameters/{part}".removesuffix("/")
-        task.metric(Metric(name, count / MILLION, n=1, unit="M"))
+        task.metric(Metric(name, count / 1e6, n=1, unit="M"))
     shares = [each.curve(share) for each in inputs.objectives for share in each.shares]
     for name in (LOSS, *shares):
         if name in summary.final:

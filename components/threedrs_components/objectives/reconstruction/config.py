@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
     from threedrs_components.students.student import Student
 
+SIDE = 8
+"""Pixel rows and columns that are told of each cell; frames are shrunk to so many per cell."""
+PIXELS_PER_CELL = SIDE * SIDE
+
 
 class ReconstructionConfig(ObjectiveSettings):
     """Hide some frames from the student, and tell their pixels from its states (after Ross3D).
@@ -34,9 +38,10 @@ class ReconstructionConfig(ObjectiveSettings):
     language model has read only frames before it. pooled, as released: the states of all frames
     that are not hidden, by learned queries: one and the same for all hidden frames of a scene."""
     decoder: Literal["denoiser", "regression"] = "denoiser"
-    """denoiser, as released but of pixels: tell the noise that was added to them, by a transformer
-    over the cells of a frame, which time and condition modulate. regression: tell the pixels from
-    their cell's condition alone by a small MLP, so what cannot be known comes out as a blur."""
+    """denoiser: tell the pixels behind noisy ones, by a transformer over the cells of a frame that
+    time and condition modulate. (The released one works on latents of a VAE and tells the noise;
+    192 values of noise do not fit through a decoder of width 128, pixels do.) regression: tell them
+    from their cell's condition alone by a small MLP: what cannot be known comes out as a blur."""
     layer: int = -1
     """The hidden states; -1 is the last, after the final norm."""
     width: PositiveInt | None = None
@@ -58,6 +63,23 @@ class ReconstructionConfig(ObjectiveSettings):
     def visual_layers(self) -> tuple[int, ...]:
         """The one layer."""
         return (self.layer,)
+
+    def parameters(self, student_width: int, cells: int) -> int:
+        """Weights of the decoder and of what stands for hidden tokens.
+
+        Args:
+            student_width: of the hidden states.
+            cells: tokens of a frame.
+        """
+        width, values = self.width or student_width, 3 * PIXELS_PER_CELL
+        square = width * (width + 1)
+        own = student_width + (student_width + 1) * width
+        pooled = cells * width + 4 * square if self.condition == "pooled" else 0
+        if self.decoder == "regression":
+            return own + pooled + square + (width + 1) * values
+        block = 4 * square + (4 * width + 1) * width + (width + 1) * 4 * width + 6 * square
+        ends = (values + 1) * width + cells * width + (width + 1) * values
+        return own + pooled + ends + 4 * square + self.blocks * block
 
     def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:
         """The loss with its decoder.

@@ -57,7 +57,7 @@ class Denoiser(nn.Module):
         self.leave = nn.Linear(width, values)
 
     def forward(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
-        """The noise [n, cells, values] in noisy pixels of n frames.
+        """The pixels [n, cells, values] behind noisy ones of n frames.
 
         Args:
             noisy: [n, cells, values].

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, mse_loss
 
 from threedrs_components.objectives.objective import Objective, StudentPass
+from threedrs_components.objectives.reconstruction.config import PIXELS_PER_CELL, SIDE
 from threedrs_components.objectives.reconstruction.decoders import (
     TIMES,
     Denoiser,
@@ -26,13 +27,11 @@ from threedrs_platform.errors import ConfigError, Fault
 if TYPE_CHECKING:
     from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 
-SIDE = 8
-"""Pixel rows and columns that are told of each cell; frames are shrunk to so many per cell."""
-VALUES = 3 * SIDE * SIDE
+VALUES = 3 * PIXELS_PER_CELL
 
 
 class Reconstruction(Objective):
-    """Mean over scenes of the error in the pixels, or in the noise, of hidden frames."""
+    """Mean over scenes of the squared error in the pixels of hidden frames."""
 
     settings: ReconstructionConfig
 
@@ -116,7 +115,7 @@ class Reconstruction(Objective):
         noise = torch.randn(pixels.shape, generator=chance).to(pixels.device)
         noisy = noised(pixels, noise, levels)
         told = self.decoder(noisy, levels.to(pixels.device), condition)
-        return mse_loss(told.float(), noise)
+        return mse_loss(told.float(), pixels)
 
     def pixels(self, images: Tensor) -> Tensor:
         """[F, cells, VALUES] from -1 to 1, of what the tower sees of frames [F, H, W, 3] uint8."""
