@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.pretraining.registry import pretraining_of
@@ -157,6 +158,12 @@ class Experiment(ObjectivesConfig, Ingredients):
             raise ValueError(
                 f"scenes of kind {scenes.kind} have no depth and no cameras, so nothing "
                 "corresponds; set weight: 0"
+            )
+        prepare = info.data.get("prepare")
+        alone = prepare is not None and prepare.num_frames == 1
+        if objective.is_on and isinstance(objective, ReconstructionConfig) and alone:
+            raise ValueError(
+                "of one frame none can be hidden; set prepare.num_frames, or weight: 0"
             )
         if student is not None and student.blind and looks:
             raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
