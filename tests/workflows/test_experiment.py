@@ -214,6 +214,28 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
         ),
         ({"alignment__layers": [4]}, "alignment: layer 4: the student has 3 layers: 0 to 3, or -1"),
         ({"probe__layer": -5}, "probe: layer -5: the student has 3 layers"),
+        ({"probe__places": ["tower", 4]}, "probe: layer 4: the student has 3 layers"),
+        (
+            {
+                "teacher": "vggt",
+                "alignment__layers": ["tower"],
+                "students__llava__frozen": ["vision"],
+            },
+            "alignment: alignment reads 'tower', which vision made, and nothing there learns "
+            "(students.*.frozen: [vision]): let one of them learn, or read a layer behind them",
+        ),
+        (
+            {
+                "depth": {"weight": 1.0, "layer": "projector"},
+                "students__llava__frozen": ["projector"],
+                "training__vision_learning_rate_factor": 0.0,
+            },
+            "training: depth reads 'projector', which vision and projector made, and nothing",
+        ),
+        (
+            {"ray": {"weight": 1.0}, "student": "blind"},
+            "ray: a blind student has no visual tokens to compare; set weight: 0",
+        ),
         (
             {
                 "student": "big",

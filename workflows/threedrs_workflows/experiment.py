@@ -11,6 +11,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.alignment.config import AlignmentConfig
+from threedrs_components.objectives.gram import GramConfig
 from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
@@ -32,6 +33,8 @@ from threedrs_workflows.experiment_checks import (
     check_candidates,
     check_colour_alone,
     check_grid,
+    check_places,
+    check_reach,
     check_splits,
 )
 
@@ -137,14 +140,7 @@ class Experiment(ObjectivesConfig, Ingredients):
         if student is None or (student.size == "micro" and student.checkpoint is not None):
             return section
         of_loss = isinstance(section, ObjectiveSettings)
-        layers = section.visual_layers if of_loss else (section.layer,)
-        count = student.layers
-        for layer in layers:
-            if not -count - 1 <= layer <= count:
-                raise ValueError(
-                    f"layer {layer}: the student has {count} layers: 0 to {count}, or -1 (the "
-                    f"last, normalised) to {-count - 1}"
-                )
+        check_places(section.visual_layers if of_loss else section.named_places, student.layers)
         return section
 
     @field_validator(*OBJECTIVES)
@@ -156,8 +152,8 @@ class Experiment(ObjectivesConfig, Ingredients):
         scenes = info.data.get("scenes")
         if objective.is_on and objective.reads_geometry and scenes and not scenes.has_geometry:
             raise ValueError(
-                f"scenes of kind {scenes.kind} have no depth and no cameras, so nothing "
-                "corresponds; set weight: 0"
+                f"scenes of kind {scenes.kind} have no depth and no cameras, so there is nothing "
+                f"for {objective.name} to compare with; set weight: 0"
             )
         prepare = info.data.get("prepare")
         alone = prepare is not None and prepare.num_frames == 1
@@ -167,7 +163,21 @@ class Experiment(ObjectivesConfig, Ingredients):
             )
         if student is not None and student.blind and looks:
             raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
+        if student is not None and _takes_part(objective, info):
+            frozen = ", ".join(student.frozen)
+            check_reach(objective, student, student.frozen, f"students.*.frozen: [{frozen}]")
         return objective
+
+    @field_validator("gram")
+    @classmethod
+    def _teacher_sees_the_same_frames(cls, gram: GramConfig, info: ValidationInfo) -> GramConfig:
+        alignment = info.data.get("alignment")
+        if gram.is_on and alignment is not None and alignment.frames != "student":
+            raise ValueError(
+                f"alignment.frames {alignment.frames!r}: the teacher sees other frames than the "
+                "student, so their tokens cannot be compared; set alignment.frames: student"
+            )
+        return gram
 
     @field_validator("alignment")
     @classmethod
@@ -223,6 +233,23 @@ class Experiment(ObjectivesConfig, Ingredients):
             raise ValueError(
                 f"{training.steps} steps with nothing to learn: all of {weights} are off"
             )
+        return training
+
+    @field_validator("training")
+    @classmethod
+    def _gradients_reach(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
+        student = _student(info)
+        if student is None or training.steps == 0:
+            return training
+        rates = {
+            "vision": training.vision_learning_rate_factor,
+            "projector": training.projector_learning_rate,
+        }
+        still = (*student.frozen, *(part for part, rate in rates.items() if rate == 0))
+        for name in OBJECTIVES:
+            objective = info.data.get(name)
+            if objective is not None and _takes_part(objective, info):
+                check_reach(objective, student, still, "it is frozen, or its rate is 0")
         return training
 
     @field_validator("training")
@@ -287,6 +314,11 @@ class Experiment(ObjectivesConfig, Ingredients):
     def active_objectives(self) -> tuple[ObjectiveSettings, ...]:
         """The losses that take part in training."""
         return self.active(has_teacher=self.teacher != NO_TEACHER) if self.trains() else ()
+
+
+def _takes_part(objective: ObjectiveSettings, info: ValidationInfo) -> bool:
+    taught = info.data.get("teacher", NO_TEACHER) != NO_TEACHER
+    return objective.is_on and (taught or not objective.reads_teacher)
 
 
 def _student(info: ValidationInfo) -> StudentConfig | None:

@@ -98,6 +98,7 @@ LATER = {
     "prepare": ("checks",),
     "teacher": ("max_cut", "frames"),
     "benchmarks": ("missing_scenes",),
+    "probe": ("places", "reads", "cells"),
 }
 """Settings that there were not always: at their defaults they are no part of an id, so that cells
 from before keep theirs."""
@@ -110,6 +111,7 @@ def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
         "prepare": experiment.prepare,
         "teacher": experiment.teacher_config(),
         "benchmarks": experiment.benchmarks,
+        "probe": experiment.probe,
     }
     for section, names in LATER.items():
         config = sections[section]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
 from threedrs_components.scenes.prepare_config import Level
+from threedrs_components.students.places import Place
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
@@ -23,15 +24,15 @@ class CorrespondenceConfig(ObjectiveSettings):
     """pixel: every pixel with valid depth counts, with the feature of its token, as the paper says.
     token: a token lies in the voxel of its mean coordinate, as released; few tokens then meet."""
     voxel_m: float = Field(default=0.1, gt=0)
-    layer: int = -1
+    layer: Place = -1
 
     name: ClassVar[str] = "correspondence"
     per: ClassVar[Per] = "scene"
     reads_geometry: ClassVar[bool] = True
 
     @property
-    def visual_layers(self) -> tuple[int, ...]:
-        """The one layer."""
+    def visual_layers(self) -> tuple[Place, ...]:
+        """The one place."""
         return (self.layer,)
 
     def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:

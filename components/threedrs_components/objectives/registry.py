@@ -10,7 +10,10 @@ from typing import Any
 
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
+from threedrs_components.objectives.depth import DepthConfig
+from threedrs_components.objectives.gram import GramConfig
 from threedrs_components.objectives.grounding import GroundingConfig
+from threedrs_components.objectives.ray import RayConfig
 from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.settings import Direction, ObjectiveSettings
 from threedrs_components.objectives.text import TextConfig
@@ -24,6 +27,9 @@ class ObjectivesConfig(Config):
     grounding: GroundingConfig = GroundingConfig()
     alignment: AlignmentConfig = AlignmentConfig()
     correspondence: CorrespondenceConfig = CorrespondenceConfig()
+    gram: GramConfig = GramConfig()
+    depth: DepthConfig = DepthConfig()
+    ray: RayConfig = RayConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
 
     def objectives(self) -> tuple[ObjectiveSettings, ...]:

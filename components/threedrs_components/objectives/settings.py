@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from threedrs_components.students.places import Place
 from threedrs_platform.config import Config
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 Per = Literal["question", "scene"]
 Direction = Literal["minimize", "maximize"]
+TeacherFrames = Literal["student", "all_images"]
+"""Frames that a teacher sees: those of the student, or frames spread over all images on disk."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class ObjectiveSettings(Config):
         return self.weight > 0
 
     @property
-    def visual_layers(self) -> tuple[int, ...]:
-        """Layers whose hidden states at the visual tokens it reads; -1 is the last."""
+    def visual_layers(self) -> tuple[Place, ...]:
+        """Places whose states at the visual tokens it reads; -1 is the last layer."""
         return ()
 
     @property

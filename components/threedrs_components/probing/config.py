@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from threedrs_components.scenes.prepare_config import Level
+from threedrs_components.students.places import Place
 from threedrs_platform.config import Config
+
+Reading = Literal["position", "correspondence", "depth", "normals", "instance"]
 
 
 class ProbeConfig(Config):
-    """Correspondence score and position probe of one student."""
+    """What is read of the states of one student, and at which places."""
 
-    layer: int = -1
-    """Hidden states to probe: -1 is the last, after the final norm."""
+    layer: Place = -1
+    """Hidden states to probe: -1 is the last, after the final norm; tower and projector are what
+    comes before the language model."""
+    places: tuple[Place, ...] | Literal["every"] = ()
+    """Further places, read in the same pass of the student; see `report.layer_map`. A teacher's
+    stored features have one place."""
+    reads: tuple[Reading, ...] = Field(default=("position", "correspondence"), min_length=1)
+    """position: of objects. correspondence: of cells across views. depth: of cells, in metres.
+    normals: of cells, in the camera's axes. instance: whether two cells show one object."""
+    cells: PositiveInt = 32
+    """Cells of each scene that depth and normals are read from, drawn alike at every place."""
     level: Level = "pixel"
     """Level of the correspondence pairs; see CorrespondenceConfig."""
     voxel_m: float = Field(default=0.1, gt=0)
@@ -24,3 +36,8 @@ class ProbeConfig(Config):
     """Ridge penalties to choose from, inside the fit scenes."""
     folds: int = Field(default=5, ge=2)
     """Cross-validation folds for that choice; whole scenes go into one fold."""
+
+    @property
+    def named_places(self) -> tuple[Place, ...]:
+        """The places that stand in the settings."""
+        return (self.layer, *(() if self.places == "every" else self.places))

@@ -1,4 +1,4 @@
-"""Linear probe: can the position of objects be read from their features, on unseen scenes?"""
+"""Linear probe: can position, or anything, be read from features, on unseen scenes?"""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DEFAULT_FOLDS: int = ProbeConfig.model_fields["folds"].default
 
 
 @dataclass(frozen=True)
-class PositionProbe:
-    """How well positions were read on held-out scenes. 1 is exact; guessing the mean gives 0."""
+class LinearProbe:
+    """How well values were read on held-out scenes. 1 is exact; guessing the mean gives 0."""
 
     r2: tuple[float, ...]
     """Per axis: 1 - squared error / squared deviation from the held-out mean."""
     mean_r2: float
     trivial_r2: float
-    """Mean over axes for guessing the fit scenes' mean position: 0 or a little below."""
+    """Mean over axes for guessing the fit scenes' mean: 0 or a little below."""
     ridge: float
     """Penalty chosen by cross-validation inside the fit scenes."""
     n_fit: int
@@ -44,11 +44,11 @@ class Ridge:
     """[A]"""
 
     def __call__(self, features: Float64) -> Float64:
-        """[N, D] features to [N, A] positions."""
+        """[N, D] features to [N, A] values."""
         return (features - self.mean) / self.deviation @ self.weights + self.offset
 
 
-def position_probe(
+def linear_probe(
     features_fit: Float64,
     targets_fit: Float64,
     features_test: Float64,
@@ -57,12 +57,12 @@ def position_probe(
     scenes_fit: Sequence[str] | None = None,
     ridge: Sequence[float] = DEFAULT_RIDGE,
     folds: int = DEFAULT_FOLDS,
-) -> PositionProbe:
+) -> LinearProbe:
     """Fit a ridge regression on some objects and score it on others of unseen scenes.
 
     Args:
-        features_fit: [N, D] one vector per object (see `object_features`).
-        targets_fit: [N, A] object centres in metres, one column per axis.
+        features_fit: [N, D] one vector per object (see `object_features`), or per cell.
+        targets_fit: [N, A] what is to be read, such as centres in metres, one column per axis.
         features_test: [M, D] objects of other scenes.
         targets_test: [M, A].
         scenes_fit: scene of each fit object; cross-validation keeps a scene in one fold. Without
@@ -83,7 +83,7 @@ def position_probe(
     chosen = _best_ridge(fit_x, fit_y, fold, ridge)
     r2 = r_squared(fit_ridge(fit_x, fit_y, [chosen])[0](test_x), test_y)
     trivial = r_squared(np.broadcast_to(fit_y.mean(axis=0), test_y.shape), test_y)
-    return PositionProbe(
+    return LinearProbe(
         r2=tuple(float(value) for value in r2),
         mean_r2=float(r2.mean()),
         trivial_r2=float(trivial.mean()),
@@ -157,7 +157,7 @@ def _folds(scenes: Sequence[str], folds: int) -> NDArray[np.int64]:
     """Fold of each object; the scenes, in order of name, are dealt out in turn."""
     names, scene = np.unique(np.asarray(scenes), return_inverse=True)
     if len(names) < 2:
-        raise ValueError("the position probe needs objects of at least two scenes to fit on")
+        raise ValueError("a linear probe needs objects of at least two scenes to fit on")
     return np.asarray(scene % min(folds, len(names)), dtype=np.int64)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threedrs_components.report.comparison import Difference, compare_with_baseline
 from threedrs_components.report.findings import Finding, find
 from threedrs_components.report.honesty import honesty_notes
+from threedrs_components.report.layer_map import Panel, layer_map
 from threedrs_components.report.quartiles import Trend, quartile_trends
 from threedrs_components.report.table import ResultTable, result_table
 from threedrs_platform.database.measurements import RunResults, SceneTotals
@@ -23,6 +24,8 @@ class Report:
     differences: Mapping[tuple[str, str], Difference]
     """(cell id, metric) -> that cell minus the baseline."""
     trends: tuple[Trend, ...]
+    layer_map: tuple[Panel, ...]
+    """One for each probe that was read at several places"""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
 
@@ -49,6 +52,7 @@ def make_report(
         table=shown,
         differences=compare_with_baseline(shown, totals),
         trends=tuple(trends),
+        layer_map=layer_map(whole),
         findings=tuple(find(whole, trends, totals)),
         notes=honesty_notes(whole),
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.report.document import Report
+from threedrs_components.report.heat_maps import layer_map_figure
 from threedrs_components.report.notation import ABSENT, plain
+from threedrs_components.report.svg import svg_line, svg_text
 from threedrs_components.report.table import Column, Row
 
 WIDTH, LABEL_WIDTH, ROW_HEIGHT, MARGIN = 640, 200, 26, 40
@@ -28,13 +29,16 @@ class Scale:
 
 
 def figures(report: Report) -> dict[str, str]:
-    """File name -> SVG: one plot per shown metric, every seed a dot."""
-    return {
+    """File name -> SVG: one plot per shown metric, every seed a dot; and the layer map."""
+    plots = {
         f"{column.name.replace('/', '_').replace('@', '_at_')}.svg": metric_figure(
             column, report.table.rows
         )
         for column in report.table.columns
     }
+    if report.layer_map:
+        plots["layer_map.svg"] = layer_map_figure(report.layer_map)
+    return plots
 
 
 def metric_figure(column: Column, rows: Sequence[Row]) -> str:
@@ -56,46 +60,30 @@ def _frame(column: Column, scale: Scale, height: int) -> Iterator[str]:
     bottom = height - MARGIN
     heading = f"{column.name} ({column.unit})" if column.unit else column.name
     yield f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>'
-    yield _text(8, 20, heading, weight="600")
+    yield svg_text(8, 20, heading, weight="600")
     for value in (scale.low, scale.high):
-        yield _text(scale(value), bottom + 16, plain(value, column.unit), anchor="middle")
-    yield _line(LABEL_WIDTH, bottom, WIDTH - MARGIN, bottom, "#999")
+        yield svg_text(scale(value), bottom + 16, plain(value, column.unit), anchor="middle")
+    yield svg_line(LABEL_WIDTH, bottom, WIDTH - MARGIN, bottom, "#999")
     for name, mark in (("chance", column.chance), ("majority", column.majority)):
         if mark is not None:
             x = scale(mark)
-            yield _line(x, MARGIN - 8, x, bottom, "#999", dash="4 3")
-            yield _text(x, bottom + 30, name, anchor="middle", colour="#666")
+            yield svg_line(x, MARGIN - 8, x, bottom, "#999", dash="4 3")
+            yield svg_text(x, bottom + 30, name, anchor="middle", colour="#666")
 
 
 def _row(row: Row, column: Column, scale: Scale, index: int) -> Iterator[str]:
     y = MARGIN + ROW_HEIGHT * (index + 0.5)
     colour = COLOURS[index % len(COLOURS)]
     entry = row.entries[column.name]
-    yield _text(LABEL_WIDTH - 8, y + 4, row.title, anchor="end")
+    yield svg_text(LABEL_WIDTH - 8, y + 4, row.title, anchor="end")
     if entry.mean is None:
-        yield _text(LABEL_WIDTH + 8, y + 4, "missing" if entry.reasons else ABSENT, colour="#999")
+        yield svg_text(
+            LABEL_WIDTH + 8, y + 4, "missing" if entry.reasons else ABSENT, colour="#999"
+        )
         return
-    yield _line(scale(entry.mean), y - 9, scale(entry.mean), y + 9, colour, width=3)
+    yield svg_line(scale(entry.mean), y - 9, scale(entry.mean), y + 9, colour, width=3)
     for seed, value in sorted(entry.values.items()):
         yield (
             f'<circle cx="{scale(value):.1f}" cy="{y:.1f}" r="4" fill="{colour}" opacity="0.55">'
             f"<title>seed {seed}: {plain(value, column.unit)}</title></circle>"
         )
-
-
-def _text(
-    x: float, y: float, text: str, anchor: str = "start", colour: str = "#222", weight: str = "400"
-) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" '
-        f'font-weight="{weight}">{html.escape(text)}</text>'
-    )
-
-
-def _line(
-    x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1, dash: str = "none"
-) -> str:
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{width}" stroke-dasharray="{dash}"/>'
-    )

@@ -94,6 +94,18 @@ def cell_membership(pixels: int, cells: int) -> Tensor:
     return ((index >= edges[:-1, None]) & (index < edges[1:, None])).to(torch.float32)
 
 
+def overlaps(side: int, grid: int, area: float = 1.0) -> Tensor:
+    """[grid, side] share of each cell that each of `side` equal parts of a frame fills.
+
+    The cells divide the first `area` of the frame.
+    """
+    edges = torch.linspace(0, side * area, grid + 1, dtype=torch.float64)
+    parts = torch.arange(side, dtype=torch.float64)
+    first = torch.maximum(edges[:-1, None], parts)
+    last = torch.minimum(edges[1:, None], parts + 1)
+    return ((last - first).clamp(min=0) * grid / (side * area)).to(torch.float32)
+
+
 def cell_sums(values: Tensor, rows: int, columns: int) -> Tensor:
     """Sum [..., h, w] over token cells to [..., rows, columns]: float64, or float32 of others."""
     values = values if values.dtype == torch.float64 else values.to(torch.float32)

@@ -37,6 +37,7 @@ from threedrs_components.scenes.geometry import (
 from threedrs_components.scenes.pairs import PAIR_ARRAYS, PairMatrix, token_pair_matrix
 from threedrs_components.scenes.prepare_config import ChecksConfig, Level
 from threedrs_components.scenes.prepare_config import PrepareConfig as PrepareConfig
+from threedrs_components.scenes.token_geometry import STORED, TokenGeometry, token_geometry
 from threedrs_components.scenes.unreadable import machine_fault
 from threedrs_components.scenes.voxels import narrowly_binned
 from threedrs_platform.errors import DataError, SceneError
@@ -78,6 +79,8 @@ class PreparedScene:
     """Correspondences between tokens, counted in pixels; None for a scene that never had any"""
     voxel_m: float = 0.1
     """Edge of the voxels of `pairs`"""
+    geometry: TokenGeometry | None = None
+    """Depth, normals and cameras at the token grid; None of colour alone"""
     has_proposals: bool = True
     """Whether a list of proposals, maybe an empty one, was there"""
     dropped_frames: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +123,9 @@ def prepare_scene(
     images, points, valid = _framed(scene, config)
     if not bool(valid.any()):
         raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
+    geometry = token_geometry(
+        scene, points, valid, lambda maps: _framed_maps(maps, config), config.grid
+    )
     pairs = _pixel_pairs(scene, points, valid, config)
     if config.invalid_depth == "camera_centre":
         points, valid = _at_cameras(scene, points, valid), torch.ones_like(valid)
@@ -155,6 +161,7 @@ def prepare_scene(
         proposal_patches=None if patches is None else patches[len(boxes) :],
         pairs=pairs,
         voxel_m=config.voxel_m,
+        geometry=geometry,
         has_proposals=proposals is not None,
         dropped_frames=scene.dropped_frames,
         checks=checks,
@@ -206,15 +213,21 @@ def _framed(scene: Scene, config: PrepareConfig) -> tuple[UInt8, Tensor, Tensor]
 
     Images are not yet resized; s is the side of what the student's tower covers of them then.
     """
-    images, (points, valid) = scene.images, scene_points(scene)
+    images = scene.images
     if config.resize == "crop":
         rows, columns = centre_square(*images.shape[1:3])
         images = images[:, rows, columns]
-        rows, columns = centre_square(*valid.shape[1:])
-        points, valid = points[:, rows, columns], valid[:, rows, columns]
-    size, seen = config.image_size, config.seen
-    points, valid = (nearest_pixels(each, size, size)[:, :seen, :seen] for each in (points, valid))
+    points, valid = (_framed_maps(each, config) for each in scene_points(scene))
     return images, points, valid
+
+
+def _framed_maps(maps: Tensor, config: PrepareConfig) -> Tensor:
+    """Maps [F, h, w, ...] of depth pixels, cut to what the tower covers: [F, s, s, ...]."""
+    if config.resize == "crop":
+        rows, columns = centre_square(*maps.shape[1:3])
+        maps = maps[:, rows, columns]
+    size, seen = config.image_size, config.seen
+    return nearest_pixels(maps, size, size)[:, :seen, :seen]
 
 
 def _at_cameras(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
@@ -223,6 +236,20 @@ def _at_cameras(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
         torch.from_numpy(scene.camera_to_world), torch.from_numpy(scene.axis_alignment)
     )
     return torch.where(valid[..., None], points, centres[:, None, None])
+
+
+def scene_geometry(scene: PreparedScene) -> TokenGeometry:
+    """Depth, normals and cameras of a prepared scene.
+
+    Raises:
+        DataError: it has none, or was prepared before they were kept.
+    """
+    if scene.geometry is None:
+        raise DataError(
+            f"scene {scene.scene_id}: the prepared file holds no depth and no cameras; prepare it "
+            "again, from a source that has them"
+        )
+    return scene.geometry
 
 
 def scene_pairs(scene: PreparedScene, *, level: Level, voxel_m: float) -> PairMatrix:
@@ -303,6 +330,8 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
     }
     given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
+    if prepared.geometry is not None:
+        tensors |= {name: each.contiguous() for name, each in prepared.geometry.tensors().items()}
     if prepared.pairs is not None:
         arrays = prepared.pairs.arrays()
         tensors |= {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -351,6 +380,7 @@ class PreparedScenes:
                 tensors = {name: content.get_tensor(name) for name in (*TENSORS, *optional)}
                 stored = held.intersection(PAIR_ARRAYS)
                 pairs = {name: content.get_tensor(name).numpy() for name in stored}
+                geometry = {name: content.get_tensor(name) for name in held.intersection(STORED)}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             if (fault := machine_fault(error, path)) is not None:
                 raise fault from error
@@ -360,6 +390,7 @@ class PreparedScenes:
             frame_names=tuple(json.loads(metadata["frame_names"])),
             labels=tuple(json.loads(metadata["labels"])),
             pairs=PairMatrix.from_arrays(pairs) if pairs else None,
+            geometry=TokenGeometry.from_tensors(geometry) if geometry else None,
             voxel_m=float(metadata["voxel_m"]),
             has_proposals=bool(json.loads(metadata.get("has_proposals", "true"))),
             key=metadata.get("key", ""),

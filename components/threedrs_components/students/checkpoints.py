@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from threedrs_components.students.folder import (
 )
 from threedrs_components.students.fusion import Fusion
 from threedrs_components.students.passes import Frames
+from threedrs_components.students.places import Place
 from threedrs_components.students.settings import MicroWidths, StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.students.tied import tie, tied_names
@@ -152,18 +154,30 @@ def student_features(
     student: Student,
     images: Tensor,
     coordinates: Tensor,
-    layer: int = -1,
+    layer: Place = -1,
     guidance: Tensor | None = None,
 ) -> Tensor:
-    """Hidden states [F, P, P, C] float32 of one scene at its visual tokens.
+    """States [F, P, P, C] float32 of one place and scene at its visual tokens.
 
     Args:
         student: not blind.
         images: [F, 3, H, W] float32 in [0, 1], of the student's size.
         coordinates: [F, P, P, 3] float32 metres; exactly zero where a cell has no valid pixel.
-        layer: -1 is after the final norm.
+        layer: a place; -1 is after the final norm.
         guidance: [F, P, P, D] a teacher's features, for a student that reads them.
     """
+    return places_features(student, images, coordinates, (layer,), guidance)[layer].float()
+
+
+@torch.no_grad()
+def places_features(
+    student: Student,
+    images: Tensor,
+    coordinates: Tensor,
+    places: Sequence[Place],
+    guidance: Tensor | None = None,
+) -> dict[Place, Tensor]:
+    """The same of several places in one pass, in the student's number format."""
     counts = (coordinates != 0).any(-1)
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     frames = Frames(
@@ -172,4 +186,5 @@ def student_features(
         counts[None],
         guidance=None if guidance is None else guidance[None],
     ).to(student.device)
-    return student.prefill(frames, (layer,)).output.hidden[layer][0].float()
+    hidden = student.prefill(frames, places).output.hidden
+    return {place: hidden[place][0] for place in places}

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from threedrs_components.students.places import Place
+
 
 @dataclass(frozen=True)
 class Frames:
@@ -96,8 +98,8 @@ class StudentOutput:
 
     states: Tensor
     """[N, C] last hidden states of the question tokens"""
-    hidden: dict[int, Tensor]
-    """By layer, [S, F, P, P, C] at the visual tokens; -1 is after the final norm"""
+    hidden: dict[Place, Tensor]
+    """By place, [S, F, P, P, C] at the visual tokens; -1 is after the final norm"""
     vision: Vision | None
     """None for a blind student"""
 

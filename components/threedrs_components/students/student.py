@@ -32,6 +32,7 @@ from threedrs_components.students.passes import (
     StudentOutput,
     Vision,
 )
+from threedrs_components.students.places import Place
 from threedrs_components.students.position3d import MICRO_SINE, SineEncoding
 from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
 from threedrs_components.students.shared_prefix import ATTENTION, PrefixLayout, restarting
@@ -41,6 +42,7 @@ from threedrs_components.students.tokenizer import (
     StoredWords,
     StudentTokenizer,
 )
+from threedrs_components.students.tower_grid import at_token_grid
 from threedrs_platform.errors import CheckpointError, DataError
 
 
@@ -317,7 +319,7 @@ class Student(nn.Module):
         layout: PrefixLayout,
         ids: Tensor,
         regions: Regions,
-        layers: Sequence[int] = (-1,),
+        layers: Sequence[Place] = (-1,),
     ) -> StudentOutput:
         """One pass over S prefixes and all their questions, in the flat layout.
 
@@ -326,7 +328,7 @@ class Student(nn.Module):
             layout: prefix length and question lengths.
             ids: [N] question tokens, scene by scene.
             regions: what `<coord>` tokens point at.
-            layers: hidden states wanted at the visual tokens.
+            layers: places whose states are wanted at the visual tokens.
         """
         vision = self.look(frames)
         prefix = self.prefix(frames, vision)
@@ -342,19 +344,19 @@ class Student(nn.Module):
             **self.added_inside(frames, vision, flat.shape[1]),
         )
         cut = layout.scenes * layout.prefix
-        hidden = {
+        hidden = self._before_layers(frames, vision, layers) | {
             layer: self._visual_states(_unflatten(states[0, :cut], 0, (layout.scenes, -1)), frames)
             for layer, states in outputs.items()
             if layer in layers and vision is not None
         }
         return StudentOutput(outputs[-1][0, cut:], hidden, vision)
 
-    def prefill(self, frames: Frames, layers: Sequence[int] = (-1,)) -> Prefill:
+    def prefill(self, frames: Frames, layers: Sequence[Place] = (-1,)) -> Prefill:
         """Compute one scene's prefix and keep its keys and values.
 
         Args:
             frames: of one scene, S = 1.
-            layers: hidden states wanted at the visual tokens.
+            layers: places whose states are wanted at the visual tokens.
         """
         vision = self.look(frames)
         prefix = self.prefix(frames, vision)
@@ -368,7 +370,7 @@ class Student(nn.Module):
             use_cache=True,
             **self.added_inside(frames, vision, prefix.shape[1]),
         )
-        hidden = {
+        hidden = self._before_layers(frames, vision, layers) | {
             layer: self._visual_states(states, frames)
             for layer, states in outputs.items()
             if layer in layers and vision is not None
@@ -426,9 +428,18 @@ class Student(nn.Module):
         )
         return outputs[-1][0]
 
-    def is_last(self, layer: int) -> bool:
-        """Whether hidden states of a layer are the last ones, which are normalised."""
-        return layer in (-1, int(self.model.config.text_config.num_hidden_layers))
+    def width_at(self, place: Place) -> int:
+        """Width of the states of a place."""
+        return self.vision_width if place == "tower" else self.width
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the language model."""
+        return int(self.model.config.text_config.num_hidden_layers)
+
+    def is_inner(self, place: Place) -> bool:
+        """Whether a place is a layer of the language model whose states have no final norm."""
+        return isinstance(place, int) and place not in (-1, self.num_layers)
 
     def normalised(self, states: Tensor) -> Tensor:
         """States [..., C] of a layer after the final norm."""
@@ -491,6 +502,19 @@ class Student(nn.Module):
             )
         return patch_weights
 
+    def _before_layers(
+        self, frames: Frames, vision: Vision | None, places: Sequence[Place]
+    ) -> dict[Place, Tensor]:
+        """States [S, F, P, P, C or Cv] of those places that come before the language model."""
+        seen: dict[Place, Tensor] = {}
+        if vision is not None and "projector" in places:
+            seen["projector"] = vision.tokens
+        if vision is not None and "tower" in places:
+            # A second look: a kind's `patches` does not give what its projector read.
+            states = at_token_grid(self.patch_states(frames.images.flatten(0, 1)), self.grid)
+            seen["tower"] = _unflatten(states, 0, tuple(frames.images.shape[:2]))
+        return seen
+
     def _laid_out(self, tokens: Tensor) -> Tensor:
         """Visual tokens [S, F, P, P, C] as they follow the header, [S, n, C]."""
         scenes, num_frames = tokens.shape[:2]
@@ -529,10 +553,10 @@ class Student(nn.Module):
         return embedded.expand(*sizes, -1, -1)
 
     def _language(
-        self, embedded: Tensor, layers: Sequence[int], mask: Tensor | None = None, **inputs: Any
+        self, embedded: Tensor, layers: Sequence[Place], mask: Tensor | None = None, **inputs: Any
     ) -> dict[int, Tensor]:
         """Hidden states [1, n, C] by layer; -1 is always there."""
-        inner = sorted({layer for layer in layers if layer != -1})
+        inner = sorted({layer for layer in layers if isinstance(layer, int) and layer != -1})
         if inner:
             # A list, so that transformers keeps the states of these layers and of no others.
             inputs["output_hidden_states"] = inner

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from threedrs_components.scenes.ahead import ahead
+from threedrs_components.scenes.geometry import overlaps
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.scenes.source import SceneSource
 from threedrs_components.teachers.fingerprints import check_images, fingerprints
@@ -102,18 +103,6 @@ def pooled(features: Tensor, grid: int, area: float = 1.0) -> Tensor:
         return F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1)
     rows, columns = (overlaps(side, grid, area).to(maps.device) for side in maps.shape[2:])
     return (rows @ maps @ columns.T).permute(0, 2, 3, 1)
-
-
-def overlaps(side: int, grid: int, area: float) -> Tensor:
-    """[grid, side] share of each cell that each of `side` equal parts of a frame fills.
-
-    The cells divide the first `area` of the frame.
-    """
-    edges = torch.linspace(0, side * area, grid + 1, dtype=torch.float64)
-    parts = torch.arange(side, dtype=torch.float64)
-    first = torch.maximum(edges[:-1, None], parts)
-    last = torch.minimum(edges[1:, None], parts + 1)
-    return ((last - first).clamp(min=0) * grid / (side * area)).to(torch.float32)
 
 
 def check_grid(grid: int, own: int) -> None:

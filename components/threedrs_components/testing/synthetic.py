@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from threedrs_components.objectives.objective import Objective
 from threedrs_components.objectives.text import TextConfig
 from threedrs_components.randomness import seeded
 from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.scenes.token_geometry import TokenGeometry
 from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.registry import STUDENTS
 from threedrs_components.students.settings import MicroWidths
@@ -64,6 +66,7 @@ def random_scene(
         object_weights=_sparse(uniform(objects, *cells)),
         proposals=uniform(proposals, 6) + 0.1,
         proposal_weights=_sparse(uniform(proposals, *cells)),
+        geometry=_random_geometry(cells, uniform),
     )
 
 
@@ -92,7 +95,8 @@ def task_objectives(student: Student) -> list[Objective]:
 def random_alignment(student: Student, settings: AlignmentConfig, width: int) -> Alignment:
     """An alignment whose micro-batches bring their features [S, F, P, P, width] with them."""
     nowhere = FeatureFolder(Path("no-such-folder"))
-    return Alignment(settings, AlignmentHead(settings, student.width, width), nowhere)
+    widths = [student.width_at(place) for place in settings.layers]
+    return Alignment(settings, AlignmentHead(settings, widths, width), nowhere)
 
 
 def write_random_features(scene: PreparedScene, folder: Path, width: int, seed: int) -> None:
@@ -102,6 +106,19 @@ def write_random_features(scene: PreparedScene, folder: Path, width: int, seed: 
     header = FeatureHeader("fake", "0" * 64, "none", "none", -1)
     features = FeatureMap(scene.scene_id, scene.frame_names, values)
     write_features(folder / f"{scene.scene_id}.arrow", features, header)
+
+
+def _random_geometry(cells: tuple[int, int, int], uniform: Callable[..., Tensor]) -> TokenGeometry:
+    """Cameras that stand about and all look one way, at cells of any depth and slope."""
+    num_frames, *grid = cells
+    cameras = torch.eye(4).repeat(num_frames, 1, 1)
+    cameras[:, :3, 3] = uniform(num_frames, 3)
+    return TokenGeometry(
+        depths=1 + 3 * uniform(*cells),
+        normals=torch.nn.functional.normalize(uniform(*cells, 3) - 0.5, dim=-1),
+        rays=uniform(*grid, 3),
+        cameras=cameras,
+    )
 
 
 def _sparse(weights: Tensor) -> Tensor:

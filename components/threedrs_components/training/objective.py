@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from threedrs_components.objectives.objective import Objective, StudentPass
+from threedrs_components.students.places import Place
 from threedrs_components.students.student import Student
 from threedrs_components.training.data import MicroBatch
 
@@ -41,10 +42,10 @@ class TrainingModule(nn.Module):
         together must gather the same ones, in one order."""
 
     @property
-    def layers(self) -> tuple[int, ...]:
-        """Hidden states that some objective reads at visual tokens."""
+    def layers(self) -> tuple[Place, ...]:
+        """Places whose states some objective reads at visual tokens."""
         layers = {layer for each in self.objectives for layer in each.settings.visual_layers}
-        return tuple(sorted(layers | {-1}))
+        return (*sorted(layers - {-1}, key=str), -1)
 
     @property
     def parts(self) -> tuple[str, ...]:

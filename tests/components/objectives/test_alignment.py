@@ -93,7 +93,7 @@ def test_gram_does_not_see_a_rotation_of_all_features_and_the_cosine_does() -> N
 
 def test_the_head_compares_scenes_one_by_one() -> None:
     torch.manual_seed(0)
-    head = AlignmentHead(AlignmentConfig(loss="gram", initialisation="fan_in"), 6, 5)
+    head = AlignmentHead(AlignmentConfig(loss="gram", initialisation="fan_in"), [6], 5)
     states, teacher = torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 5)
     apart = [head([states[row, None]], teacher[row, None])[0].item() for row in range(2)]
     assert head([states], teacher)[0].item() == pytest.approx(sum(apart) / 2)
@@ -140,7 +140,7 @@ def test_other_tokens_or_widths_are_refused() -> None:
 
 def test_head_averages_its_layers() -> None:
     torch.manual_seed(0)
-    head = AlignmentHead(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"), 6, 5)
+    head = AlignmentHead(AlignmentConfig(layers=(-1, -2), initialisation="fan_in"), [6, 6], 5)
     states, teacher = [torch.randn(2, 3, 3, 6), torch.randn(2, 3, 3, 6)], torch.randn(2, 3, 3, 5)
     loss, parts = head(states, teacher)
     single = [
@@ -154,7 +154,7 @@ def test_head_averages_its_layers() -> None:
 
 def test_head_learns_a_linear_teacher() -> None:
     torch.manual_seed(0)
-    head = AlignmentHead(AlignmentConfig(initialisation="fan_in"), 8, 4)
+    head = AlignmentHead(AlignmentConfig(initialisation="fan_in"), [8], 4)
     states = torch.randn(64, 8)
     teacher = states @ torch.randn(8, 4)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
@@ -170,7 +170,7 @@ def test_head_learns_a_linear_teacher() -> None:
 
 def test_released_width_and_initialisation() -> None:
     torch.manual_seed(0)
-    head = AlignmentHead(AlignmentConfig(), 128, 64)
+    head = AlignmentHead(AlignmentConfig(), [128], 64)
     weights = dict(head.named_parameters())
     assert weights["projectors.0.widen.weight"].shape == (256, 128)
     assert weights["projectors.0.widen.weight"].std().item() == pytest.approx(0.02, rel=0.02)
@@ -180,17 +180,17 @@ def test_released_width_and_initialisation() -> None:
 def test_targets_are_standardised_with_given_statistics() -> None:
     teacher = torch.tensor([[1.0, 10.0, 7.0], [3.0, 30.0, 7.0]])
     statistics = teacher.mean(dim=0), teacher.std(dim=0, correction=0)
-    head = AlignmentHead(AlignmentConfig(standardise=True), 4, 3, statistics)
+    head = AlignmentHead(AlignmentConfig(standardise=True), [4], 3, statistics)
     assert torch.equal(head.targets(teacher), torch.tensor([[-1.0, -1, 0], [1, 1, 0]]))
 
 
 def test_standardising_without_statistics_is_refused() -> None:
     with pytest.raises(ValueError, match="mean and deviation must be given"):
-        AlignmentHead(AlignmentConfig(standardise=True), 4, 3)
+        AlignmentHead(AlignmentConfig(standardise=True), [4], 3)
 
 
 def test_hidden_states_must_match_the_layers() -> None:
-    head = AlignmentHead(AlignmentConfig(layers=(-1, -2)), 4, 3)
+    head = AlignmentHead(AlignmentConfig(layers=(-1, -2)), [4, 4], 3)
     with pytest.raises(ValueError, match=r"1 hidden states given, but layers are \(-1, -2\)"):
         head([torch.zeros(1, 4)], torch.zeros(1, 3))
 
@@ -199,7 +199,7 @@ def test_layers_may_be_summed_instead_of_averaged() -> None:
     torch.manual_seed(0)
     hidden, teacher = [torch.randn(1, 3, 8) for _ in range(3)], torch.randn(1, 3, 4)
     heads = [
-        AlignmentHead(AlignmentConfig(layers=(-1, -2, -3), layer_losses=how), 8, 4)
+        AlignmentHead(AlignmentConfig(layers=(-1, -2, -3), layer_losses=how), [8] * 3, 4)
         for how in ("mean", "sum")
     ]
     heads[1].load_state_dict(heads[0].state_dict())
@@ -211,7 +211,7 @@ def test_layers_may_be_summed_instead_of_averaged() -> None:
 def test_inner_layers_are_read_before_the_final_norm_or_after_it(how: str) -> None:
     student, scene = random_student(), random_scene("scene", 0)
     config = AlignmentConfig(layers=(-1, -2), inner_states=how)  # type: ignore[arg-type]
-    head = AlignmentHead(config, student.width, 4)
+    head = AlignmentHead(config, [student.width] * len(config.layers), 4)
     seen: list[Tensor] = []
     head.forward = lambda states, teacher: seen.extend(states) or (torch.zeros(()), {})  # type: ignore[method-assign,assignment,func-returns-value]
     alignment = Alignment(config, head, None)  # type: ignore[arg-type]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from threedrs_components.probing.position import (
     content_free_features,
     fit_ridge,
+    linear_probe,
     object_features,
-    position_probe,
 )
 
 Array = NDArray[np.float64]
@@ -27,7 +27,7 @@ def objects(seed: int, number: int, width: int, noise: float = 0.0) -> tuple[Arr
 
 
 def test_position_in_the_features_is_read() -> None:
-    probe = position_probe(*objects(0, 60, 10), *objects(1, 40, 10))
+    probe = linear_probe(*objects(0, 60, 10), *objects(1, 40, 10))
     assert probe.r2 == pytest.approx((1.0, 1.0), abs=1e-3)
     assert (probe.n_fit, probe.n_test) == (60, 40)
 
@@ -35,7 +35,7 @@ def test_position_in_the_features_is_read() -> None:
 def test_noise_is_no_better_than_the_mean() -> None:
     generator = np.random.default_rng(0)
     fit, test = objects(0, 100, 10)[1], objects(1, 80, 10)[1]
-    probe = position_probe(
+    probe = linear_probe(
         generator.normal(size=(100, 30)), fit, generator.normal(size=(80, 30)), test
     )
     assert -0.2 < probe.mean_r2 < 0.1
@@ -44,7 +44,7 @@ def test_noise_is_no_better_than_the_mean() -> None:
 
 
 def test_wide_features_are_read_too() -> None:
-    probe = position_probe(*objects(0, 50, 200, noise=0.1), *objects(1, 40, 200, noise=0.1))
+    probe = linear_probe(*objects(0, 50, 200, noise=0.1), *objects(1, 40, 200, noise=0.1))
     assert probe.mean_r2 > 0.9
 
 
@@ -59,10 +59,10 @@ def test_ridge_equals_its_normal_equations(width: int) -> None:
 
 def test_a_constant_feature_is_ignored() -> None:
     (fit_x, fit_y), (test_x, test_y) = objects(0, 60, 10), objects(1, 40, 10)
-    with_constant = position_probe(
+    with_constant = linear_probe(
         np.c_[fit_x, np.full(60, 3.3)], fit_y, np.c_[test_x, np.full(40, 1e6)], test_y
     )
-    assert with_constant.r2 == position_probe(fit_x, fit_y, test_x, test_y).r2
+    assert with_constant.r2 == linear_probe(fit_x, fit_y, test_x, test_y).r2
 
 
 def test_the_penalty_is_chosen_over_whole_scenes() -> None:
@@ -72,8 +72,8 @@ def test_the_penalty_is_chosen_over_whole_scenes() -> None:
     targets = generator.normal(size=(10, 2))[scene]
     features = generator.normal(size=(10, 40))[scene]
     test = generator.normal(size=(20, 40)), generator.normal(size=(20, 2))
-    apart = position_probe(features, targets, *test)
-    together = position_probe(features, targets, *test, scenes_fit=[str(s) for s in scene])
+    apart = linear_probe(features, targets, *test)
+    together = linear_probe(features, targets, *test, scenes_fit=[str(s) for s in scene])
     assert apart.ridge < 10 < 1000 < together.ridge
 
 
@@ -100,7 +100,7 @@ def test_content_free_features_are_pooled_one_hot_tokens() -> None:
 def test_one_scene_is_not_enough() -> None:
     features, targets = objects(0, 10, 3)
     with pytest.raises(ValueError, match="at least two scenes"):
-        position_probe(features, targets, features, targets, scenes_fit=["a"] * 10)
+        linear_probe(features, targets, features, targets, scenes_fit=["a"] * 10)
 
 
 def test_a_value_that_is_not_finite_is_named() -> None:
@@ -108,4 +108,4 @@ def test_a_value_that_is_not_finite_is_named() -> None:
     broken = features.copy()
     broken[4, 1] = np.inf
     with pytest.raises(ValueError, match="test object 4"):
-        position_probe(features, targets, broken, targets)
+        linear_probe(features, targets, broken, targets)

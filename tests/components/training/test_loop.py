@@ -353,7 +353,7 @@ def test_features_of_all_images_on_disk_only_need_as_many_frames(
 def test_teacher_features_stay_as_stored_until_they_are_used(inputs: TrainingInputs) -> None:
     assert inputs.features is not None
     teacher = TeacherFeatures(inputs.features, PreparedScenes(inputs.prepared), SCENES)
-    data = data_of(inputs, 3, build_alignment(AlignmentConfig(), 48, teacher))
+    data = data_of(inputs, 3, build_alignment(AlignmentConfig(), [48], teacher))
     held = data.scene("a").targets["alignment"]
     assert held.dtype == np.float16
     assert not held.flags.owndata and not held.flags.writeable

@@ -225,8 +225,10 @@ class SharedSteps:
 
     def _probe(self, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:
         common, of_student = self._common, "student" in inputs
+        # Stored features are of one place.
+        probe = common.probe if of_student else common.probe.model_copy(update={"places": ()})
         params = ProbeParams(
-            probe=common.probe,
+            probe=probe,
             fit_split=common.scenes.probe_split,
             test_split=common.benchmarks.split,
             held_out=self._held_out(),

@@ -1,4 +1,4 @@
-"""Step "probe": correspondence scores and the position probe of a student or of stored features."""
+"""Step "probe": what can be read of the states of a student, or of stored features."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.devices import device_for
+from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.probing.world import (
     FeaturesOf,
     ProbedScene,
@@ -20,6 +21,7 @@ from threedrs_components.probing.world import (
 )
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.scenes.splits import scenes_of
+from threedrs_components.students.places import Place, places
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.steps import StepTask
@@ -75,12 +77,12 @@ class Probing:
     def _features_of(self) -> FeaturesOf:
         params = self.params
         if params.student is None:
-            return _stored_features(self.inputs["features"])
+            return _stored_features(self.inputs["features"], params.probe.layer)
         return _student_features(
             self.inputs["student"],
             params.student.open(StudentSettings),
             params.evaluation or EvaluationConfig(),
-            params.probe.layer,
+            params.probe,
             device_for(self.gpus),
             self.inputs.get("features"),
         )
@@ -94,13 +96,13 @@ def _is_known(task: StepTask, params: ProbeParams, scene_id: str) -> bool:
     return feature_path(features, scene_id).is_file()
 
 
-def _stored_features(folder: Path) -> FeaturesOf:
+def _stored_features(folder: Path, place: Place) -> FeaturesOf:
     stored = FeatureFolder(folder)
 
-    def features_of(scene: PreparedScene) -> Tensor:
+    def features_of(scene: PreparedScene) -> dict[Place, Tensor]:
         features = stored[scene.scene_id]
         check_frames(features, scene.frame_names)
-        return torch.from_numpy(features.features.astype("float32"))
+        return {place: torch.from_numpy(features.features.astype("float32"))}
 
     return features_of
 
@@ -109,20 +111,21 @@ def _student_features(
     checkpoint: Path,
     config: StudentSettings,
     evaluation: EvaluationConfig,
-    layer: int,
+    probe: ProbeConfig,
     device: torch.device,
     features: Path | None,
 ) -> FeaturesOf:
     from threedrs_components.students.build import student_at
-    from threedrs_components.students.checkpoints import student_features
+    from threedrs_components.students.checkpoints import places_features
     from threedrs_components.students.guidance import guidance_of
 
     student = student_at(checkpoint, config, evaluation.dtype, device)
     guidance = guidance_of(student, features)
+    further = places(student.num_layers) if probe.places == "every" else probe.places
+    wanted = tuple(dict.fromkeys((*further, probe.layer)))
 
-    def features_of(scene: PreparedScene) -> Tensor:
+    def features_of(scene: PreparedScene) -> dict[Place, Tensor]:
         frames, maps = scene.frame_batch(), guidance(scene)
-        states = student_features(student, frames, scene.coordinates, layer, maps)
-        return states.cpu()
+        return places_features(student, frames, scene.coordinates, wanted, maps)
 
     return features_of

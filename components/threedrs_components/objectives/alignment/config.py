@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from threedrs_components.objectives.settings import ObjectiveSettings, Per
+from threedrs_components.objectives.settings import ObjectiveSettings, Per, TeacherFrames
+from threedrs_components.students.places import Place
 from threedrs_components.teachers.control import Control
 from threedrs_platform.config import LATER
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from threedrs_components.students.student import Student
 
 LOSSES = f"{__package__}.losses"
-TeacherFrames = Literal["student", "all_images"]
 
 
 class AlignmentConfig(ObjectiveSettings):
@@ -29,12 +29,12 @@ class AlignmentConfig(ObjectiveSettings):
     tokens, student's from teacher's; the first release added it to the cosine. "+" adds up."""
     weight: float = Field(default=1.0, ge=0)
     """0 switches alignment off: no head is built and no teacher is read."""
-    layers: tuple[int, ...] = Field(default=(-1,), min_length=1)
-    """Hidden states to align: -1 is the last, after the final norm; -k the k-th last. Each has its
-    own head."""
+    layers: tuple[Place, ...] = Field(default=(-1,), min_length=1)
+    """Hidden states to align: -1 is the last, after the final norm; -k the k-th last; tower and
+    projector are what comes before the language model. Each has its own head."""
     inner_states: Literal["raw", "normalised"] = "raw"
     """Layers before the last: as the next layer gets them, or after the final norm as the last one.
-    Neither the paper nor its code tells; raw is assumed."""
+    Neither the paper nor its code tells; raw is assumed. Tower and projector are always raw."""
     layer_losses: Literal["mean", "sum"] = "mean"
     """What the loss is of those of several layers. Nobody tells; the mean is assumed."""
     projector_width: int | None = Field(default=None, gt=0)
@@ -72,7 +72,7 @@ class AlignmentConfig(ObjectiveSettings):
         return "+".join(sorted(names))
 
     @property
-    def visual_layers(self) -> tuple[int, ...]:
+    def visual_layers(self) -> tuple[Place, ...]:
         """The aligned ones."""
         return self.layers
 
@@ -99,7 +99,8 @@ class AlignmentConfig(ObjectiveSettings):
         from threedrs_components.objectives.alignment.objective import build_alignment
 
         assert teacher is not None, "an objective that reads a teacher is given one"
-        return build_alignment(self, student.width, teacher)
+        widths = [student.width_at(place) for place in self.layers]
+        return build_alignment(self, widths, teacher)
 
 
 def known_losses() -> list[str]:

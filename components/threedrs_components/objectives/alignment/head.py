@@ -74,18 +74,26 @@ class AlignmentHead(nn.Module):
     def __init__(
         self,
         config: AlignmentConfig,
-        student_width: int,
+        student_widths: Sequence[int],
         teacher_width: int,
         statistics: tuple[Tensor, Tensor] | None = None,
     ) -> None:
-        """Build the projectors; `statistics` are the teacher's mean and deviation, each [D]."""
+        """Build the projectors.
+
+        Args:
+            config: which places are aligned, and how.
+            student_widths: one per place.
+            teacher_width: D.
+            statistics: the teacher's mean and deviation, each [D].
+        """
         super().__init__()
         self.config = config
         self.distances = distances(config.modules())
-        hidden = config.projector_width or 2 * student_width
         self.projectors = nn.ModuleList(
-            Projector(student_width, hidden, teacher_width, config.initialisation)
-            for _ in config.layers
+            Projector(
+                width, config.projector_width or 2 * width, teacher_width, config.initialisation
+            )
+            for width in student_widths
         )
         if config.standardise and statistics is None:
             raise ValueError("standardise is on: the teacher's mean and deviation must be given")

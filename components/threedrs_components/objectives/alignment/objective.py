@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.head import AlignmentHead
 from threedrs_components.objectives.objective import Objective, StudentPass, TeacherFeatures
+from threedrs_components.objectives.teacher_maps import checked_features, stacked
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.teachers.maps import TeacherMap, TeacherMaps
-from threedrs_platform.store.features import FeatureFolder, check_one_extraction, statistics_of
+from threedrs_platform.store.features import FeatureFolder, statistics_of
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.alignment.config import AlignmentConfig
@@ -37,7 +37,7 @@ class Alignment(Objective):
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
         """[S, F, P, P, D] float32."""
-        return torch.from_numpy(np.stack(targets).astype(np.float32))
+        return stacked(targets)
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each layer."""
@@ -45,7 +45,7 @@ class Alignment(Objective):
         states = [hidden[layer] for layer in self.settings.layers]
         if self.settings.inner_states == "normalised":
             states = [
-                each if student.is_last(layer) else student.normalised(each)
+                student.normalised(each) if student.is_inner(layer) else each
                 for layer, each in zip(self.settings.layers, states, strict=True)
             ]
         teacher: Tensor = student_pass.target.to(states[0].device)
@@ -55,19 +55,24 @@ class Alignment(Objective):
 
 
 def build_alignment(
-    settings: AlignmentConfig, student_width: int, teacher: TeacherFeatures
+    settings: AlignmentConfig, student_widths: Sequence[int], teacher: TeacherFeatures
 ) -> Alignment:
     """Heads as wide as a folder's features, which know their statistics if they standardise.
+
+    Args:
+        settings: of the alignment.
+        student_widths: of the aligned places, one each.
+        teacher: its features of the scenes to train on.
 
     Raises:
         DataError: the features of some scene do not fit it, or come from another extraction.
     """
-    features, scene_ids = FeatureFolder(teacher.folder), teacher.scene_ids
-    check_one_extraction(features, scene_ids)
-    TeacherMaps(features, settings.frames, settings.control).check(teacher.scenes, scene_ids)
+    features = checked_features(teacher, settings.frames, settings.control)
+    scene_ids = teacher.scene_ids
     statistics = None
     if settings.standardise:
         found = statistics_of(features, scene_ids)
         statistics = torch.from_numpy(found.mean).float(), torch.from_numpy(found.std).float()
     width = features[scene_ids[0]].features.shape[-1]
-    return Alignment(settings, AlignmentHead(settings, student_width, width, statistics), features)
+    head = AlignmentHead(settings, student_widths, width, statistics)
+    return Alignment(settings, head, features)
