@@ -55,7 +55,11 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     losses = {name: data.pop(name) for name in OBJECTIVES}
     if not experiment.trains():
         return data
-    return data | experiment.taking_part(losses, has_teacher=experiment.teacher != NO_TEACHER)
+    taking_part = experiment.taking_part(losses, has_teacher=experiment.teacher != NO_TEACHER)
+    if experiment.fuses():
+        # A loss that is off tells fusion alone from fusion beside distillation.
+        taking_part = {name: {"weight": 0.0} for name in losses} | taking_part
+    return data | taking_part
 
 
 def _recipe_of_teacher(experiment: Experiment, written: Written) -> dict[str, Any]:

@@ -475,7 +475,7 @@ def build(inputs: TrainingInputs) -> dict[str, Any]:
     prepared = PreparedScenes(inputs.prepared)
     (settings,) = [each for each in inputs.objectives if isinstance(each, AlignmentConfig)]
     teacher = TeacherFeatures(inputs.features, prepared, SCENES)
-    objective = build_alignment(settings, 48, teacher)
+    objective = settings.build(random_student(), teacher)
     return {name: objective.target(prepared[name]) for name in SCENES}
 
 
