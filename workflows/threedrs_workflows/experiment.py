@@ -188,9 +188,7 @@ class Experiment(ObjectivesConfig, Ingredients):
     def _frames_are_left(cls, reconstruction: Any, info: ValidationInfo) -> Any:
         prepare = info.data.get("prepare")
         if reconstruction.is_on and prepare is not None and prepare.num_frames == 1:
-            raise ValueError(
-                "of one frame none can be hidden; set prepare.num_frames, or weight: 0"
-            )
+            raise ValueError("of one frame none can be hidden; set weight: 0, or more num_frames")
         return reconstruction
 
     @field_validator("benchmarks")

@@ -17,7 +17,7 @@ from threedrs_workflows.steps.training_samples import held_out_samples, training
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes, prepared, samples, student, and features where a teacher is distilled or fused.
+    """Inputs: scenes, prepared, samples, student, and features where a teacher takes part.
 
     Writes the trained student. Checkpoints lie in the scratch folder: a later attempt goes on from
     the newest that is sound, and reports the curve up to there again.
