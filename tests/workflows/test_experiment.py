@@ -283,7 +283,7 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
         ),
         (
             {"prepare__num_frames": 1, "reconstruction__weight": 1.0},
-            "reconstruction: of one frame none can be hidden; set prepare.num_frames, or weight: 0",
+            "reconstruction: of one frame none can be hidden; set weight: 0, or more num_frames",
         ),
         (
             {"student": "blind", "reconstruction__weight": 1.0},

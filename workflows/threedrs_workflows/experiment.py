@@ -12,7 +12,6 @@ from pydantic import Field, ValidationInfo, field_validator
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.gram import GramConfig
-from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.pretraining.registry import pretraining_of
@@ -32,6 +31,7 @@ from threedrs_workflows.experiment_checks import (
     check_annotations,
     check_candidates,
     check_colour_alone,
+    check_fusion,
     check_grid,
     check_places,
     check_reach,
@@ -155,12 +155,6 @@ class Experiment(ObjectivesConfig, Ingredients):
                 f"scenes of kind {scenes.kind} have no depth and no cameras, so there is nothing "
                 f"for {objective.name} to compare with; set weight: 0"
             )
-        prepare = info.data.get("prepare")
-        alone = prepare is not None and prepare.num_frames == 1
-        if objective.is_on and isinstance(objective, ReconstructionConfig) and alone:
-            raise ValueError(
-                "of one frame none can be hidden; set prepare.num_frames, or weight: 0"
-            )
         if student is not None and student.blind and looks:
             raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
         if student is not None and _takes_part(objective, info):
@@ -195,18 +189,17 @@ class Experiment(ObjectivesConfig, Ingredients):
     @field_validator("fusion")
     @classmethod
     def _fusion_has_a_teacher(cls, fusion: FusionSettings, info: ValidationInfo) -> FusionSettings:
-        alignment = info.data.get("alignment")
-        if fusion.is_on and info.data.get("teacher") == NO_TEACHER:
-            raise ValueError(
-                f"mode {fusion.mode!r} adds a teacher's features, and there is no teacher: name "
-                "one (teacher), or set mode: none"
-            )
-        if fusion.is_on and alignment is not None and alignment.frames != "student":
-            raise ValueError(
-                "fusion adds features to the tokens of the same cells, so the teacher must see the "
-                "student's frames; set alignment.frames: student"
-            )
+        alignment, taught = info.data.get("alignment"), info.data.get("teacher") != NO_TEACHER
+        check_fusion(fusion, alignment.frames if alignment else "student", taught=taught)
         return fusion
+
+    @field_validator("reconstruction")
+    @classmethod
+    def _frames_are_left(cls, reconstruction: Any, info: ValidationInfo) -> Any:
+        prepare = info.data.get("prepare")
+        if reconstruction.is_on and prepare is not None and prepare.num_frames == 1:
+            raise ValueError("of one frame none can be hidden; set weight: 0, or more num_frames")
+        return reconstruction
 
     @field_validator("benchmarks")
     @classmethod

@@ -55,7 +55,12 @@ def test_every_grid_plans_where_its_data_is_not(
 
 
 def test_no_grid_is_left_out_of_this_test() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*COUNTS, "micro_full", "micro_arms", "micro_layer_map"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {
+        *COUNTS,
+        "micro_full",
+        "micro_arms",
+        "micro_layer_map",
+    }
 
 
 def test_submitting_names_all_that_is_missing_and_starts_nothing(

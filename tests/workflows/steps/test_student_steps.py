@@ -182,7 +182,7 @@ def test_a_resumed_training_tells_the_same_as_an_undisturbed_one(
     finetune.run(whole)
     step, _ = task(tmp_path, "trained", params, inputs_of(world))
     with monkeypatch.context() as broken:
-        broken.setattr(finetune, "_report_cost", _die)
+        broken.setattr(finetune, "report_training", _die)
         broken.setattr("threedrs_components.training.loop.save_student", _die)
         with pytest.raises(KeyboardInterrupt):
             finetune.run(step)

@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from threedrs_components.objectives.reconstruction.cells import VALUES
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
     from threedrs_components.students.student import Student
-
-SIDE = 8
-"""Pixel rows and columns that are told of each cell; frames are shrunk to so many per cell."""
-PIXELS_PER_CELL = SIDE * SIDE
 
 
 class ReconstructionConfig(ObjectiveSettings):
@@ -71,7 +68,7 @@ class ReconstructionConfig(ObjectiveSettings):
             student_width: of the hidden states.
             cells: tokens of a frame.
         """
-        width, values = self.width or student_width, 3 * PIXELS_PER_CELL
+        width, values = self.width or student_width, VALUES
         square = width * (width + 1)
         own = student_width + (student_width + 1) * width
         pooled = cells * width + 4 * square if self.condition == "pooled" else 0

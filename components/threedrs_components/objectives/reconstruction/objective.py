@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, mse_loss
 
 from threedrs_components.objectives.objective import Objective, StudentPass
-from threedrs_components.objectives.reconstruction.config import PIXELS_PER_CELL, SIDE
+from threedrs_components.objectives.reconstruction.cells import SIDE, VALUES
 from threedrs_components.objectives.reconstruction.decoders import (
     TIMES,
     Denoiser,
@@ -26,8 +26,6 @@ from threedrs_platform.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
-
-VALUES = 3 * PIXELS_PER_CELL
 
 
 class Reconstruction(Objective):
