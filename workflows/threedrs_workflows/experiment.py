@@ -11,7 +11,6 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.alignment.config import AlignmentConfig
-from threedrs_components.objectives.gram import GramConfig
 from threedrs_components.objectives.registry import OBJECTIVES, ObjectivesConfig
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.pretraining.registry import pretraining_of
@@ -33,10 +32,9 @@ from threedrs_workflows.experiment_checks import (
     check_colour_alone,
     check_fusion,
     check_grid,
-    check_places,
-    check_reach,
     check_splits,
 )
+from threedrs_workflows.objective_checks import check_objective, check_places, check_rates
 
 NO_TEACHER = "none"
 """The name that stands for training without a teacher."""
@@ -146,32 +144,8 @@ class Experiment(ObjectivesConfig, Ingredients):
     @field_validator(*OBJECTIVES)
     @classmethod
     def _student_sees(cls, objective: ObjectiveSettings, info: ValidationInfo) -> ObjectiveSettings:
-        student = _student(info)
-        # One that reads a teacher is off where there is none, and a blind student has none.
-        looks = objective.is_on and objective.visual_layers and not objective.reads_teacher
-        scenes = info.data.get("scenes")
-        if objective.is_on and objective.reads_geometry and scenes and not scenes.has_geometry:
-            raise ValueError(
-                f"scenes of kind {scenes.kind} have no depth and no cameras, so there is nothing "
-                f"for {objective.name} to compare with; set weight: 0"
-            )
-        if student is not None and student.blind and looks:
-            raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
-        if student is not None and _takes_part(objective, info):
-            frozen = ", ".join(student.frozen)
-            check_reach(objective, student, student.frozen, f"students.*.frozen: [{frozen}]")
+        check_objective(objective, _student(info), info.data)
         return objective
-
-    @field_validator("gram")
-    @classmethod
-    def _teacher_sees_the_same_frames(cls, gram: GramConfig, info: ValidationInfo) -> GramConfig:
-        alignment = info.data.get("alignment")
-        if gram.is_on and alignment is not None and alignment.frames != "student":
-            raise ValueError(
-                f"alignment.frames {alignment.frames!r}: the teacher sees other frames than the "
-                "student, so their tokens cannot be compared; set alignment.frames: student"
-            )
-        return gram
 
     @field_validator("alignment")
     @classmethod
@@ -217,6 +191,7 @@ class Experiment(ObjectivesConfig, Ingredients):
     @classmethod
     def _something_to_learn(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
         objectives = [info.data[name] for name in OBJECTIVES if name in info.data]
+        check_rates(training, objectives, _student(info), info.data)
         unknown = "teacher" not in info.data or len(objectives) < len(OBJECTIVES)
         if training.steps == 0 or unknown:
             return training
@@ -226,23 +201,6 @@ class Experiment(ObjectivesConfig, Ingredients):
             raise ValueError(
                 f"{training.steps} steps with nothing to learn: all of {weights} are off"
             )
-        return training
-
-    @field_validator("training")
-    @classmethod
-    def _gradients_reach(cls, training: TrainingConfig, info: ValidationInfo) -> TrainingConfig:
-        student = _student(info)
-        if student is None or training.steps == 0:
-            return training
-        rates = {
-            "vision": training.vision_learning_rate_factor,
-            "projector": training.projector_learning_rate,
-        }
-        still = (*student.frozen, *(part for part, rate in rates.items() if rate == 0))
-        for name in OBJECTIVES:
-            objective = info.data.get(name)
-            if objective is not None and _takes_part(objective, info):
-                check_reach(objective, student, still, "it is frozen, or its rate is 0")
         return training
 
     @field_validator("training")
@@ -307,11 +265,6 @@ class Experiment(ObjectivesConfig, Ingredients):
     def active_objectives(self) -> tuple[ObjectiveSettings, ...]:
         """The losses that take part in training."""
         return self.active(has_teacher=self.teacher != NO_TEACHER) if self.trains() else ()
-
-
-def _takes_part(objective: ObjectiveSettings, info: ValidationInfo) -> bool:
-    taught = info.data.get("teacher", NO_TEACHER) != NO_TEACHER
-    return objective.is_on and (taught or not objective.reads_teacher)
 
 
 def _student(info: ValidationInfo) -> StudentConfig | None:

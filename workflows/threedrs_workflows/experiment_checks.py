@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
-from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import SCENES, AnyScenes
 from threedrs_components.students.fusion_settings import FusionSettings
-from threedrs_components.students.places import Place, parts_before
 from threedrs_components.students.registry import StudentConfig
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
@@ -110,34 +106,3 @@ def check_grid(student: StudentConfig, prepare: PrepareConfig) -> None:
             f"released object features read weights of {patches} x {patches} patches per frame; "
             f"set prepare.patch_grid: {patches}, or the student's object_membership: share"
         )
-
-
-def check_places(places: Collection[Place], layers: int) -> None:
-    """Layers are those of the student's language model, counted from either end."""
-    for place in places:
-        if isinstance(place, int) and not -layers - 1 <= place <= layers:
-            raise ValueError(
-                f"layer {place}: the student has {layers} layers: 0 to {layers}, or -1 (the "
-                f"last, normalised) to {-layers - 1}; tower and projector come before them"
-            )
-
-
-def check_reach(
-    objective: ObjectiveSettings, student: StudentConfig, still: Collection[str], why: str
-) -> None:
-    """Something must learn from the states that a loss reads: a part that made them.
-
-    Args:
-        objective: that is on.
-        student: to be trained.
-        still: its parts that do not learn.
-        why: they do not, in words.
-    """
-    for place in objective.visual_layers:
-        before = parts_before(place, student.layers)
-        if before is not None and before <= set(still):
-            made = " and ".join(sorted(before, reverse=True))
-            raise ValueError(
-                f"{objective.name} reads {place!r}, which {made} made, and nothing there learns "
-                f"({why}): let one of them learn, or read a layer behind them"
-            )

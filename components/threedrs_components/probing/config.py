@@ -40,4 +40,4 @@ class ProbeConfig(Config):
     @property
     def named_places(self) -> tuple[Place, ...]:
         """The places that stand in the settings."""
-        return (self.layer, *(() if self.places == "every" else self.places))
+        return (self.layer, *(() if isinstance(self.places, str) else self.places))

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from threedrs_components.probing.config import ProbeConfig, Reading
-from threedrs_components.probing.position import LinearProbe, linear_probe
+from threedrs_components.probing.position import Floats, LinearProbe, linear_probe
 from threedrs_components.students.places import Place
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
 
-Float = NDArray[np.floating]
 THINGS: Mapping[Reading, str] = {"position": "object", "depth": "cell", "normals": "cell"}
 """What each probe reads something of."""
 
@@ -24,11 +22,11 @@ class Things:
     """Objects or cells of one scene, row by row."""
 
     scene_id: str
-    truths: Mapping[Reading, Float]
+    truths: Mapping[Reading, Floats]
     """[N, A] values of what is read of them"""
-    content_free: Float
+    content_free: Floats
     """[N, B]: where in which frame they are seen, and nothing else"""
-    features: Mapping[Place, Float]
+    features: Mapping[Place, Floats]
     """[N, C] at each place"""
 
 
@@ -113,11 +111,13 @@ class LinearProbes:
         named = {"position": self._config.position_axes, "normals": "xyz"}
         return named.get(reading, "")
 
-    def _probe(self, reading: Reading, fit: Sequence[Float], test: Sequence[Float]) -> LinearProbe:
+    def _probe(
+        self, reading: Reading, fit: Sequence[Floats], test: Sequence[Floats]
+    ) -> LinearProbe:
         axes = len(self._config.position_axes) if reading == "position" else None
 
-        def truths(things: Sequence[Things]) -> Float:
-            known: Float = np.concatenate([each.truths[reading] for each in things])[:, :axes]
+        def truths(things: Sequence[Things]) -> Floats:
+            known: Floats = np.concatenate([each.truths[reading] for each in things])[:, :axes]
             return known
 
         read = np.concatenate(test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from torch import Tensor
 from threedrs_components.probing.config import ProbeConfig
 
 Float64 = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+"""Numbers of any precision."""
 
 DEFAULT_RIDGE: tuple[float, ...] = ProbeConfig.model_fields["ridge"].default
 DEFAULT_FOLDS: int = ProbeConfig.model_fields["folds"].default
@@ -49,10 +52,10 @@ class Ridge:
 
 
 def linear_probe(
-    features_fit: Float64,
-    targets_fit: Float64,
-    features_test: Float64,
-    targets_test: Float64,
+    features_fit: Floats,
+    targets_fit: Floats,
+    features_test: Floats,
+    targets_test: Floats,
     *,
     scenes_fit: Sequence[str] | None = None,
     ridge: Sequence[float] = DEFAULT_RIDGE,

@@ -19,8 +19,12 @@ from threedrs_components.probing.cells import drawn_cells
 from threedrs_components.probing.config import ProbeConfig, Reading
 from threedrs_components.probing.correspondence import CorrespondenceScore, correspondence_score
 from threedrs_components.probing.instances import instance_separation
-from threedrs_components.probing.linear import Float, LinearProbes, Things
-from threedrs_components.probing.position import content_free_features, object_features
+from threedrs_components.probing.linear import LinearProbes, Things
+from threedrs_components.probing.position import (
+    Floats,
+    content_free_features,
+    object_features,
+)
 from threedrs_components.scenes.ahead import ahead, in_memory
 from threedrs_components.scenes.prepared import PreparedScene, scene_pairs
 from threedrs_components.students.places import Place
@@ -148,7 +152,9 @@ def _probed(
     compares = scored and "correspondence" in config.reads
     pairs = scene_pairs(scene, level=config.level, voxel_m=config.voxel_m) if compares else None
     cells = drawn_cells(scene, config.cells) if {"depth", "normals"} & {*config.reads} else None
-    pooled, drawn, compared = {}, {}, {}
+    pooled: dict[Place, Floats] = {}
+    drawn: dict[Place, Floats] = {}
+    compared: dict[Place, Compared] = {}
     for place, states in features.items():
         # One place after another: of all of them there is no room in float32.
         states = states.float().cpu()
@@ -166,7 +172,7 @@ def _probed(
     objects = Things(scene.scene_id, {"position": centres}, content_free.numpy(), pooled)
     if cells is None:
         return ProbedScene(objects, None, compared)
-    truths: dict[Reading, Float] = {
+    truths: dict[Reading, Floats] = {
         "depth": cells.depths.numpy(),
         "normals": cells.normals.numpy(),
     }

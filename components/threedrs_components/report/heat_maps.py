@@ -15,16 +15,20 @@ CELL_HEIGHT = 24
 WIDEST, NARROWEST = 64, 22
 TOTAL = 720
 """Pixels that the cells of a row may take before they grow narrow."""
+NARROWEST_FOOT = 420
+"""Pixels that the words below the cells take."""
 SHORTEST_TEXT = 34
 """A cell that is narrower shows its number on hovering alone."""
 LAST = "-1"
+NO_BETTER = "#e8e8e8"
+"""Of a cell that is not above chance."""
 LIGHT, DARK = (247, 250, 253), (16, 78, 139)
 
 
 def layer_map_figure(panels: Sequence[Panel]) -> str:
     """All panels below each other."""
     widths = [_cell_width(panel) * len(panel.places) for panel in panels]
-    width = LABELS + max(widths) + 20
+    width = LABELS + max(*widths, NARROWEST_FOOT) + 20
     parts, top = [], 0.0
     for panel in panels:
         parts += [f'<g transform="translate(0 {top:.0f})">', *_panel(panel), "</g>"]
@@ -55,7 +59,9 @@ def _panel(panel: Panel) -> Iterator[str]:
         short = name if width >= SHORTEST_TEXT else name[:4]
         yield svg_text(LABELS + width * (at + 0.5), HEAD - 6, short, anchor="middle")
     known = [value for row in panel.values for value in row if value is not None]
-    low, high = min(known), max(known)
+    # Colours are for what is above chance; without anything of the kind nothing is coloured.
+    shown = [value for value in known if _is_above(value, panel)] or known
+    low, high = min(shown), max(shown)
     for row, title in enumerate(panel.rows):
         top = HEAD + CELL_HEIGHT * row
         yield svg_text(LABELS - 8, top + 16, title, anchor="end")
@@ -64,9 +70,9 @@ def _panel(panel: Panel) -> Iterator[str]:
     bottom = HEAD + CELL_HEIGHT * len(panel.rows) + 16
     bounds = f"light {plain(low, panel.unit)}, dark {plain(high, panel.unit)}"
     seeds = "/".join(map(str, sorted(set(panel.seeds))))
-    yield svg_text(
-        LABELS, bottom, f"{bounds}; mean over {seeds} seeds; framed: trained there", colour="#666"
-    )
+    marks = "framed: trained there" + ("" if panel.chance is None else "; grey: not above chance")
+    told = f"{bounds}; seeds: {seeds}; {marks}"
+    yield svg_text(LABELS, bottom, told, colour="#666")
 
 
 def _cell(
@@ -77,18 +83,24 @@ def _cell(
     if value is None:
         yield svg_text(left + width / 2, top + 16, "-", anchor="middle", colour="#999")
         return
-    share = (value - limits[0]) / ((limits[1] - limits[0]) or 1.0)
+    share = max(0.0, value - limits[0]) / ((limits[1] - limits[0]) or 1.0)
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(LIGHT, DARK, strict=True))
+    above = _is_above(value, panel)
+    fill = f"rgb({red},{green},{blue})" if above else NO_BETTER
     trained = panel.places[at] in panel.aligned[row]
     edge = ' stroke="#c2571a" stroke-width="2"' if trained else ""
     told = plain(value, panel.unit)
     exact = told if spread is None else f"{told} ± {plain(spread, panel.unit)}"
     yield (
         f'<rect x="{left + 1:.0f}" y="{top + 1:.0f}" width="{width - 2}" '
-        f'height="{CELL_HEIGHT - 2}" fill="rgb({red},{green},{blue})"{edge}>'
+        f'height="{CELL_HEIGHT - 2}" fill="{fill}"{edge}>'
         f"<title>{html.escape(f'{panel.rows[row]}, probed at {panel.places[at]}: {exact}')}"
         "</title></rect>"
     )
     if width >= SHORTEST_TEXT:
-        colour = "#fff" if share > 0.55 else "#222"
+        colour = "#fff" if share > 0.55 and above else "#222"
         yield svg_text(left + width / 2, top + 16, told, anchor="middle", colour=colour)
+
+
+def _is_above(value: float, panel: Panel) -> bool:
+    return panel.chance is None or value > panel.chance

@@ -97,7 +97,8 @@ def _aligned(row: Row) -> dict[str, tuple[str, ...]]:
 def _places(name: str, flat: Mapping[str, Any]) -> Sequence[Any]:
     default = getattr(ObjectivesConfig(), name).visual_layers
     one = flat.get(f"{name}.layer")
-    return flat.get(f"{name}.layers", default if one is None else [one])  # type: ignore[no-any-return]
+    places: Sequence[Any] = flat.get(f"{name}.layers", default if one is None else [one])
+    return places
 
 
 def _titles(rows: Sequence[tuple[dict[str, tuple[str, ...]], str]]) -> Iterator[str]:

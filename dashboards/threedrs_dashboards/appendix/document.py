@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from threedrs_components.report.beside_paper import beside_paper, paper_notes, paper_sheets
 from threedrs_components.report.document import EVERY_METRIC, Report, make_report
+from threedrs_components.report.heat_maps import layer_map_figure
 from threedrs_components.report.render import latex, markdown
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 from threedrs_components.report.table import ResultTable, result_table
@@ -84,6 +85,8 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
         "tables.md": markdown(appendix.report),
         **{f"figures/{chart.name}.csv": data_of(chart).csv() for chart in appendix.charts},
     }
+    if appendix.report.layer_map:
+        texts["figures/layer_map.svg"] = layer_map_figure(appendix.report.layer_map)
     _make_folder(folder / "figures")
     with storage_errors(f"write the report to {folder}"):
         for name, text in texts.items():
@@ -109,6 +112,7 @@ def html_page(appendix: Appendix) -> str:
         "run": report.table.results.run,
         "sheets": [*sheets(report), *appendix.paper],
         "paragraphs": [*paragraphs(report), *_paper_paragraph(appendix)],
+        "layer_map": Markup(layer_map_figure(report.layer_map)) if report.layer_map else "",
         "charts": [(chart, data_uri(data_of(chart))) for chart in appendix.charts],
         "left_out": max(0, len(report.table.rows) - MOST_CELLS),
         "grid_yaml": appendix.grid_yaml,

@@ -15,7 +15,7 @@ GRIDS = [ROOT / "ablations.yaml", *sorted((ROOT / "workflows" / "grids").glob("*
 HEAD = "version: 1\nname: test\nbase: {preset: micro}\n"
 
 
-MICRO = ("ablations.yaml", "micro_full.yaml", "micro_arms.yaml")
+MICRO = ("ablations.yaml", "micro_full.yaml", "micro_arms.yaml", "micro_layer_map.yaml")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ COUNTS = {
     "frames": (7, 39, 7),
     "published": (4, 22, 4),
     "arms": (12, 152, 8),
+    "layer_map": (31, 130, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""
 

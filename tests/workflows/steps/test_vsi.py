@@ -166,7 +166,9 @@ def test_the_debiased_benchmark_is_a_split(data: Path, tmp_path: Path) -> None:
 def test_positions_are_not_encoded_where_there_are_none(data: Path) -> None:
     with pytest.raises(ValueError, match=r"students.llava.position_encoding: false"):
         experiment(data, students__llava__position_encoding=True)
-    with pytest.raises(ValueError, match="nothing corresponds; set weight: 0"):
+    with pytest.raises(
+        ValueError, match="nothing for correspondence to compare with; set weight: 0"
+    ):
         experiment(data, correspondence__weight=1.0)
     with pytest.raises(ValueError, match="gradient_accumulation: null"):
         experiment(data, training__gradient_accumulation=1)

@@ -121,7 +121,7 @@ def _student_features(
 
     student = student_at(checkpoint, config, evaluation.dtype, device)
     guidance = guidance_of(student, features)
-    further = places(student.num_layers) if probe.places == "every" else probe.places
+    further = places(student.num_layers) if isinstance(probe.places, str) else probe.places
     wanted = tuple(dict.fromkeys((*further, probe.layer)))
 
     def features_of(scene: PreparedScene) -> dict[Place, Tensor]:
