@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from threedrs_components.report.document import make_report
 from threedrs_dashboards.appendix.__main__ import main
 from threedrs_dashboards.appendix.document import make_appendix, write_appendix
 from threedrs_dashboards.appendix.vector import write_figure
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
+from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.workspace import find_workspace
 
 MEAN = "mean-scanrefer-acc_at_0.25"
@@ -80,3 +83,18 @@ def test_the_command_prints_its_files_or_its_fault(
     assert str(tmp_path / "out" / "report.html") in files
     assert main(["run-7", *words]) == 2
     assert "did you mean 'run-1'" in capsys.readouterr().err
+
+
+def test_the_layer_map_is_in_the_page_and_beside_it(
+    workspace: Path, database_url: str, tmp_path: Path
+) -> None:
+    store = Store(find_workspace(str(workspace), database_url, environment={}))
+    appendix = make_appendix(store, "run-1")
+    store.close()
+    numbers = {"probe/at/tower/depth": 0.5, "probe/at/-1/depth": 0.25}
+    probed = make_report(fake_results({"one <b>": {1: numbers}, "two": {1: numbers}}))
+    report = replace(appendix.report, layer_map=probed.layer_map)
+    write_appendix(replace(appendix, report=report, charts=()), tmp_path)
+    picture = (tmp_path / "figures/layer_map.svg").read_text(encoding="utf-8")
+    assert "one &lt;b&gt;, probed at tower: 0.5" in picture
+    assert picture.strip() in (tmp_path / "report.html").read_text(encoding="utf-8")

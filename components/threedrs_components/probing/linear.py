@@ -57,7 +57,7 @@ class LinearProbes:
         for reading in self.readings:
             probe, control = self.read(reading, place), self.control(reading)
             metrics += [
-                Metric(self.name(reading), probe.mean_r2, probe.n_test, "R2", control.mean_r2),
+                self._metric(reading, probe),
                 *(
                     Metric(f"{self.name(reading)}/{axis}", value, probe.n_test, unit="R2")
                     for axis, value in zip(self._axes(reading), probe.r2, strict=False)
@@ -74,16 +74,7 @@ class LinearProbes:
 
     def in_short(self, place: Place) -> list[Metric]:
         """R2 of everything at a place, on average."""
-        return [
-            Metric(
-                self.name(reading),
-                (probe := self.read(reading, place)).mean_r2,
-                probe.n_test,
-                unit="R2",
-                chance=self.control(reading).mean_r2,
-            )
-            for reading in self.readings
-        ]
+        return [self._metric(reading, self.read(reading, place)) for reading in self.readings]
 
     def name(self, reading: Reading) -> str:
         """What the metric of a probe is called."""
@@ -105,6 +96,16 @@ class LinearProbes:
             )
             self._controls[reading] = self._probe(reading, fit, test)
         return self._controls[reading]
+
+    def _metric(self, reading: Reading, probe: LinearProbe) -> Metric:
+        return Metric(
+            self.name(reading),
+            probe.mean_r2,
+            probe.n_test,
+            unit="R2",
+            chance=self.control(reading).mean_r2,
+            ci95=probe.interval,
+        )
 
     def _axes(self, reading: Reading) -> str:
         """Names of the axes that are reported one by one; none of a single one."""
@@ -128,9 +129,13 @@ class LinearProbes:
             truths(self._fit[reading]),
             read,
             truths(self._test[reading]),
-            scenes_fit=[
-                each.scene_id for each in self._fit[reading] for _ in range(len(each.content_free))
-            ],
+            scenes_fit=_scenes(self._fit[reading]),
+            scenes_test=_scenes(self._test[reading]),
             ridge=self._config.ridge,
             folds=self._config.folds,
         )
+
+
+def _scenes(things: Sequence[Things]) -> list[str]:
+    """Scene of each row."""
+    return [each.scene_id for each in things for _ in range(len(each.content_free))]

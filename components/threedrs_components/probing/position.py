@@ -16,6 +16,8 @@ Float64 = NDArray[np.float64]
 Floats = NDArray[np.floating[Any]]
 """Numbers of any precision."""
 
+DRAWS = 200
+"""Of held-out scenes, for an interval."""
 DEFAULT_RIDGE: tuple[float, ...] = ProbeConfig.model_fields["ridge"].default
 DEFAULT_FOLDS: int = ProbeConfig.model_fields["folds"].default
 
@@ -33,6 +35,9 @@ class LinearProbe:
     """Penalty chosen by cross-validation inside the fit scenes."""
     n_fit: int
     n_test: int
+    interval: tuple[float, float] | None = None
+    """95 % interval of mean_r2 over draws of the held-out scenes, the fit as it is; None without
+    two scenes to draw from."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ def linear_probe(
     targets_test: Floats,
     *,
     scenes_fit: Sequence[str] | None = None,
+    scenes_test: Sequence[str] | None = None,
     ridge: Sequence[float] = DEFAULT_RIDGE,
     folds: int = DEFAULT_FOLDS,
 ) -> LinearProbe:
@@ -70,6 +76,7 @@ def linear_probe(
         targets_test: [M, A].
         scenes_fit: scene of each fit object; cross-validation keeps a scene in one fold. Without
             it every object is a scene.
+        scenes_test: scene of each other object, for the interval.
         ridge: penalties to choose from.
         folds: cross-validation folds.
 
@@ -84,7 +91,8 @@ def linear_probe(
         scenes_fit = [str(number) for number in range(len(fit_x))]
     fold = _folds(scenes_fit, folds)
     chosen = _best_ridge(fit_x, fit_y, fold, ridge)
-    r2 = r_squared(fit_ridge(fit_x, fit_y, [chosen])[0](test_x), test_y)
+    predicted = fit_ridge(fit_x, fit_y, [chosen])[0](test_x)
+    r2 = r_squared(predicted, test_y)
     trivial = r_squared(np.broadcast_to(fit_y.mean(axis=0), test_y.shape), test_y)
     return LinearProbe(
         r2=tuple(float(value) for value in r2),
@@ -93,6 +101,7 @@ def linear_probe(
         ridge=chosen,
         n_fit=len(fit_x),
         n_test=len(test_x),
+        interval=None if scenes_test is None else r2_interval(predicted, test_y, scenes_test),
     )
 
 
@@ -121,6 +130,33 @@ def r_squared(predicted: Float64, targets: Float64) -> Float64:
     unexplained: Float64 = np.full(spread.shape, np.nan)
     np.divide(error, spread, where=spread > 0, out=unexplained)
     return 1 - unexplained
+
+
+def r2_interval(
+    predicted: Float64, targets: Float64, scenes: Sequence[str]
+) -> tuple[float, float] | None:
+    """95 % interval of R2, mean over axes, over DRAWS draws of whole scenes with replacement.
+
+    Args:
+        predicted: [N, A].
+        targets: [N, A].
+        scenes: of each row; rows of one scene are not independent.
+    """
+    names, scene = np.unique(np.asarray(scenes), return_inverse=True)
+    if len(names) < 2:
+        return None
+    centred = targets - targets.mean(axis=0)
+    terms = np.stack([(targets - predicted) ** 2, centred**2, centred, np.ones_like(centred)])
+    by_scene = np.zeros((len(names), *terms.shape[::2]))
+    np.add.at(by_scene, scene, terms.swapaxes(0, 1))
+    drawn = np.random.default_rng(0).integers(len(names), size=(DRAWS, len(names)))
+    error, squares, sums, count = by_scene[drawn].sum(axis=1).swapaxes(0, 1)
+    spread = squares - sums**2 / count
+    varied = (spread > 0).all(axis=1)
+    if not varied.any():
+        return None
+    low, high = np.percentile((1 - error[varied] / spread[varied]).mean(axis=1), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def object_features(features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -502,19 +502,6 @@ class Student(nn.Module):
             )
         return patch_weights
 
-    def _before_layers(
-        self, frames: Frames, vision: Vision | None, places: Sequence[Place]
-    ) -> dict[Place, Tensor]:
-        """States [S, F, P, P, C or Cv] of those places that come before the language model."""
-        seen: dict[Place, Tensor] = {}
-        if vision is not None and "projector" in places:
-            seen["projector"] = vision.tokens
-        if vision is not None and "tower" in places:
-            # A second look: a kind's `patches` does not give what its projector read.
-            states = at_token_grid(self.patch_states(frames.images.flatten(0, 1)), self.grid)
-            seen["tower"] = _unflatten(states, 0, tuple(frames.images.shape[:2]))
-        return seen
-
     def _laid_out(self, tokens: Tensor) -> Tensor:
         """Visual tokens [S, F, P, P, C] as they follow the header, [S, n, C]."""
         scenes, num_frames = tokens.shape[:2]
@@ -546,6 +533,19 @@ class Student(nn.Module):
         states = _unflatten(by_frame, 2, (side, -1))[:, :, :, :side]
         # The argsort of an order undoes it.
         return states if frames.order is None else in_order(states, frames.order.argsort(1))
+
+    def _before_layers(
+        self, frames: Frames, vision: Vision | None, places: Sequence[Place]
+    ) -> dict[Place, Tensor]:
+        """States [S, F, P, P, C or Cv] of those places that come before the language model."""
+        seen: dict[Place, Tensor] = {}
+        if vision is not None and "projector" in places:
+            seen["projector"] = vision.tokens
+        if vision is not None and "tower" in places:
+            # A second look: a kind's `patches` does not give what its projector read.
+            states = at_token_grid(self.patch_states(frames.images.flatten(0, 1)), self.grid)
+            seen["tower"] = _unflatten(states, 0, tuple(frames.images.shape[:2]))
+        return seen
 
     def _marks(self, ids: Sequence[int], sizes: tuple[int, ...]) -> Tensor:
         """Embeddings [*sizes, n, C] of n markup tokens."""

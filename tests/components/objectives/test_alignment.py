@@ -63,7 +63,7 @@ def gram(values: Tensor) -> Tensor:
 def test_gram_compares_the_cosines_inside_each_scene(
     rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("threedrs_components.objectives.alignment.losses.gram.GRAM_ROWS", rows)
+    monkeypatch.setattr("threedrs_components.objectives.token_gram.GRAM_ROWS", rows)
     torch.manual_seed(0)
     student, teacher = torch.randn(2, 7, 4, requires_grad=True), torch.randn(2, 7, 6)[..., :4]
     by_hand = torch.stack(

@@ -8,10 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from threedrs_components.probing.position import (
+    DRAWS,
     content_free_features,
     fit_ridge,
     linear_probe,
     object_features,
+    r_squared,
 )
 
 Array = NDArray[np.float64]
@@ -109,3 +111,19 @@ def test_a_value_that_is_not_finite_is_named() -> None:
     broken[4, 1] = np.inf
     with pytest.raises(ValueError, match="test object 4"):
         linear_probe(features, targets, broken, targets)
+
+
+def test_the_interval_is_that_of_drawn_scenes() -> None:
+    """Against draws of rows, one by one."""
+    (fit, truth), (read, known) = objects(0, 60, 10, noise=60.0), objects(1, 40, 10, noise=60.0)
+    scenes = [f"scene{row // 5}" for row in range(40)]
+    probe = linear_probe(fit, truth, read, known, scenes_test=scenes)
+    predicted = fit_ridge(fit, truth, [probe.ridge])[0](read)
+    drawn = np.random.default_rng(0).integers(8, size=(DRAWS, 8))
+    found = []
+    for draw in drawn:
+        rows = np.concatenate([np.arange(5 * scene, 5 * scene + 5) for scene in draw])
+        found.append(r_squared(predicted[rows], known[rows]).mean())
+    assert probe.interval == pytest.approx(tuple(np.percentile(found, (2.5, 97.5))))
+    assert probe.interval is not None and probe.interval[0] < probe.mean_r2 < probe.interval[1]
+    assert linear_probe(fit, truth, read, known, scenes_test=["one"] * 40).interval is None
