@@ -68,6 +68,9 @@ def identity(**changes: Any) -> str:
         {"student_pretraining__checkpoint_every": 7},
         {"students__other": {"kind": "llava_video"}, "student": "other"},
         {"grounding__temperature": 0.07},
+        {"fusion__gate": "none"},
+        {"alignment__control": "other_scene"},
+        {"reconstruction__ratio": 0.5},
         {"training__steps": 350},
         {"benchmarks__prompts": {"vsibench_number": "How many? {question}"}},
     ],
@@ -90,6 +93,8 @@ def test_what_cannot_matter_leaves_the_identity_alone(changes: dict[str, Any]) -
         {"benchmarks__names": ["scanqa"]},
         {"benchmarks__prompts": {"scanqa": "Say: {question}"}},
         {"students__llava__position_encoding": True},
+        {"teacher": "vggt", "alignment__weight": 0.0, "fusion__mode": "add"},
+        {"reconstruction__weight": 1.0},
     ],
 )
 def test_what_matters_changes_the_identity(changes: dict[str, Any]) -> None:
@@ -104,6 +109,8 @@ def test_what_matters_changes_the_identity(changes: dict[str, Any]) -> None:
         {"teacher_pretraining__vggt__steps": 9},
         {"teacher": "mae"},
         {"teacher": "real"},
+        {"fusion__mode": "add"},
+        {"alignment__control": "other_scene"},
     ],
 )
 def test_with_a_teacher_its_settings_matter(changes: dict[str, Any]) -> None:
@@ -281,6 +288,25 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
         ),
         ({"scenes__kind": "mikro"}, "scenes.kind: unknown kind 'mikro'; did you mean 'micro'?"),
         ({"benchmarks__names": ["scanreef"]}, "did you mean 'scanrefer'?"),
+        ({"fusion__mode": "add"}, "fusion: mode 'add' adds a teacher's features, and there is no"),
+        (
+            {
+                "scenes": SCANNET,
+                "benchmarks__annotations": "data",
+                "teacher": "vggt",
+                "alignment__frames": "all_images",
+                "fusion__mode": "add",
+            },
+            "the teacher must see the student's frames; set alignment.frames: student",
+        ),
+        (
+            {"prepare__num_frames": 1, "reconstruction__weight": 1.0},
+            "reconstruction: of one frame none can be hidden; set weight: 0, or more num_frames",
+        ),
+        (
+            {"student": "blind", "reconstruction__weight": 1.0},
+            "reconstruction: a blind student has no visual tokens to compare; set weight: 0",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(
@@ -367,5 +393,6 @@ def test_settings_that_came_later_give_cells_from_before_no_other_id() -> None:
     assert before == "18a04b151f05"  # of this tree before prepare.checks and its like existed
     assert identity(prepare__checks={"mode": "tell"}) != before
     assert identity(benchmarks__missing_scenes="leave_out") != before
+    assert identity(teacher="vggt", fusion__mode="add") != identity(teacher="vggt")
     distilled = identity(teacher="vggt")
     assert identity(teacher="vggt", teachers__vggt__max_cut=0.5) != distilled

@@ -19,6 +19,7 @@ from threedrs_components.pretraining.teacher_config import TeacherPretraining, T
 from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import ScenesConfig
+from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
@@ -30,6 +31,7 @@ from threedrs_workflows.experiment_checks import (
     check_annotations,
     check_candidates,
     check_colour_alone,
+    check_fusion,
     check_grid,
     check_sampling,
     check_splits,
@@ -56,13 +58,14 @@ class Ingredients(Config):
     teacher_pretraining: dict[str, TeacherRecipe] = Field(default_factory=dict)
     """How those of them without a checkpoint are trained; the model itself stands in `teachers`."""
     teacher: str = NO_TEACHER
-    """The name of the one to distil from, or none."""
+    """The name of the one to distil from, or to fuse with, or none."""
 
 
 # Fields of the last base come first, and validators see what comes before their own field.
 class Experiment(ObjectivesConfig, Ingredients):
     """Everything that is chosen for one cell."""
 
+    fusion: FusionSettings = FusionSettings()
     training: TrainingConfig = Field(default=TrainingConfig(), validate_default=True)
     probe: ProbeConfig = ProbeConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -158,6 +161,21 @@ class Experiment(ObjectivesConfig, Ingredients):
             check_all_images(scenes, prepare)
         return alignment
 
+    @field_validator("fusion")
+    @classmethod
+    def _fusion_has_a_teacher(cls, fusion: FusionSettings, info: ValidationInfo) -> FusionSettings:
+        alignment, taught = info.data.get("alignment"), info.data.get("teacher") != NO_TEACHER
+        check_fusion(fusion, alignment.frames if alignment else "student", taught=taught)
+        return fusion
+
+    @field_validator("reconstruction")
+    @classmethod
+    def _frames_are_left(cls, reconstruction: Any, info: ValidationInfo) -> Any:
+        prepare = info.data.get("prepare")
+        if reconstruction.is_on and prepare is not None and prepare.num_frames == 1:
+            raise ValueError("of one frame none can be hidden; set weight: 0, or more num_frames")
+        return reconstruction
+
     @field_validator("benchmarks")
     @classmethod
     def _can_be_evaluated(cls, benchmarks: BenchmarksConfig, info: ValidationInfo) -> Any:
@@ -214,8 +232,8 @@ class Experiment(ObjectivesConfig, Ingredients):
         return self.students[self.student]
 
     def teacher_config(self) -> TeacherConfig | None:
-        """The chosen teacher, None when nothing is distilled."""
-        return self.teachers[self.teacher] if self.distils() else None
+        """The chosen teacher, None when nothing is distilled or fused."""
+        return self.teachers[self.teacher] if self.has_teacher() else None
 
     def pretraining_of_teacher(self) -> TeacherPretraining | None:
         """How the chosen teacher is trained, None when it needs no training or there is none."""
@@ -225,8 +243,16 @@ class Experiment(ObjectivesConfig, Ingredients):
         return pretraining_of(teacher, self.teacher_pretraining[self.teacher])
 
     def distils(self) -> bool:
-        """Whether a teacher takes part in training."""
+        """Whether some loss reads a teacher's features."""
         return any(each.reads_teacher for each in self.active_objectives())
+
+    def fuses(self) -> bool:
+        """Whether the student reads a teacher's features, in training and in evaluation."""
+        return self.trains() and self.fusion.is_on
+
+    def has_teacher(self) -> bool:
+        """Whether a teacher takes part, in either way."""
+        return self.distils() or self.fuses()
 
     def teacher_area(self) -> float:
         """Share of a frame's height and width whose teacher features are pooled to tokens."""

@@ -6,6 +6,7 @@ from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.registry import BENCHMARKS, QUESTION_SETS
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import SCENES, AnyScenes
+from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.registry import StudentConfig
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
@@ -27,6 +28,20 @@ def check_splits(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:
             lists = f"{len(scenes.split_names)} splits" if scenes.split_names else "no split"
             near = nearest_and_all(split, scenes.split_names)
             raise ValueError(f"split {split!r}: the scenes have {lists}, not this one{near}")
+
+
+def check_fusion(fusion: FusionSettings, frames: str, *, taught: bool) -> None:
+    """Features of a teacher, and of what the student sees."""
+    if fusion.is_on and not taught:
+        raise ValueError(
+            f"mode {fusion.mode!r} adds a teacher's features, and there is no teacher: name one "
+            "(teacher), or set mode: none"
+        )
+    if fusion.is_on and frames != "student":
+        raise ValueError(
+            "fusion adds features to the tokens of the same cells, so the teacher must see the "
+            "student's frames; set alignment.frames: student"
+        )
 
 
 def check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:

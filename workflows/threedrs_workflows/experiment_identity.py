@@ -39,7 +39,9 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     data["students"] = {student: data["students"][student]}
     if experiment.student_config().checkpoint is not None:
         del data["student_pretraining"]
-    if not experiment.distils():
+    if not experiment.fuses():
+        del data["fusion"]
+    if not experiment.has_teacher():
         data["teacher"] = NO_TEACHER
         del data["teachers"], data["teacher_pretraining"]
     else:
@@ -53,7 +55,11 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     losses = {name: data.pop(name) for name in OBJECTIVES}
     if not experiment.trains():
         return data
-    return data | experiment.taking_part(losses, has_teacher=experiment.teacher != NO_TEACHER)
+    taking_part = experiment.taking_part(losses, has_teacher=experiment.teacher != NO_TEACHER)
+    if experiment.fuses():
+        # A loss that is off tells fusion alone from fusion beside distillation.
+        taking_part = {name: {"weight": 0.0} for name in losses} | taking_part
+    return data | taking_part
 
 
 def _recipe_of_teacher(experiment: Experiment, written: Written) -> dict[str, Any]:
@@ -91,6 +97,7 @@ def experiment_id(experiment: Experiment, written: Written | None = None) -> str
 
 
 LATER = {
+    "alignment": ("control",),
     "scenes": ("min_frames", "depth_scale"),
     "prepare": ("checks", "sampling"),
     "teacher": ("max_cut", "frames"),
@@ -103,6 +110,7 @@ from before keep theirs."""
 
 def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
     sections = {
+        "alignment": experiment.alignment if "alignment" in data else None,
         "scenes": experiment.scenes,
         "prepare": experiment.prepare,
         "teacher": experiment.teacher_config(),

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from threedrs_components.objectives.objective import Objective, StudentPass
-from threedrs_components.objectives.teacher_maps import TeacherMap, stacked, teacher_map
+from threedrs_components.objectives.teacher_maps import stacked
 from threedrs_components.objectives.token_gram import gram_differences
 from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.teachers.maps import TeacherMap, teacher_map
 from threedrs_platform.store.features import FeatureFolder
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.students.batches import SceneBatch
-from threedrs_components.students.passes import StudentOutput
+from threedrs_components.students.passes import Frames, StudentOutput
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import Encoded
 
@@ -38,6 +38,8 @@ class StudentPass:
     """Hidden states at visual tokens are there for the layers that the settings name."""
     target: Any = None
     """What the objective's `collate` gave; on the device of the data."""
+    seeds: tuple[int, ...] = ()
+    """One per scene, for what is drawn: the same whoever computes a visit, and with whom."""
 
 
 class Objective(nn.Module):
@@ -68,6 +70,20 @@ class Objective(nn.Module):
     def mark(self, question: Encoded) -> Encoded:
         """The tokens of a text question, marked as answer where they are to be learned."""
         return question
+
+    def hides(self, step: int, place: str, num_frames: int) -> tuple[bool, ...]:
+        """Frames that the student does not see in a visit of a step; empty: it sees all of them.
+
+        Args:
+            step: of training.
+            place: names the visit.
+            num_frames: of the scene.
+        """
+        return ()
+
+    def seen(self, frames: Frames) -> Frames:
+        """Frames as the student is to see them: what stands for hidden ones."""
+        return frames
 
     def is_asked(self, batch: SceneBatch) -> bool:
         """Whether the batch has something for it; without, its heads get no gradient at all."""

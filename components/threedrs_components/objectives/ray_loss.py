@@ -46,4 +46,5 @@ class Ray(Objective):
 
 def ray_loss(rays: Tensor, known: Tensor) -> Tensor:
     """[S] mean over tokens of the length of the difference of ray maps [S, F, P, P, 6]."""
-    return torch.linalg.vector_norm(rays - known, dim=-1).flatten(1).mean(1)
+    lengths: Tensor = torch.linalg.vector_norm(rays - known, dim=-1)
+    return lengths.flatten(1).mean(1)

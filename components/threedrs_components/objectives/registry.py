@@ -14,6 +14,7 @@ from threedrs_components.objectives.depth import DepthConfig
 from threedrs_components.objectives.gram import GramConfig
 from threedrs_components.objectives.grounding import GroundingConfig
 from threedrs_components.objectives.ray import RayConfig
+from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.settings import Direction, ObjectiveSettings
 from threedrs_components.objectives.text import TextConfig
 from threedrs_platform.config import Config
@@ -29,6 +30,7 @@ class ObjectivesConfig(Config):
     gram: GramConfig = GramConfig()
     depth: DepthConfig = DepthConfig()
     ray: RayConfig = RayConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
 
     def objectives(self) -> tuple[ObjectiveSettings, ...]:
         """All of them, on or off."""

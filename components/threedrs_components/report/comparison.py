@@ -30,6 +30,8 @@ NO_DIFFERENCE = "no significant difference"
 UNTESTED = "outside the run's tests"
 WHOLE_SHARE = 100.0
 """What all samples together count in a metric that is a share: one of them can be in doubt."""
+COSTS = ("training/parameters", "training/seconds", "prediction/seconds", "teacher/seconds")
+"""What metrics begin with that are no result: they are shown, and no test is made of them."""
 RESAMPLES = 4000
 """Sign flips per test over scenes: p values down to 1/4001, enough after Holm over 80 metrics."""
 
@@ -145,6 +147,7 @@ def make_family(
     """
     base = table.baseline
     cells = [row.cell_id for row in table.rows if row.cell_id != base]
+    metrics = [metric for metric in metrics if not metric.startswith(COSTS)]
     keys = [(base, cell_id, metric) for cell_id in cells for metric in metrics] if base else []
     found = {key: compare_metric(table, *key, totals) for key in dict.fromkeys([*keys, *further])}
     tested = {key: each for key, each in found.items() if each is not None}

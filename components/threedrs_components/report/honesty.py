@@ -91,6 +91,7 @@ def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     return (
         *notes,
         *_about_untold_teachers(cells),
+        *_about_fusion(cells),
         *_about_colour_alone(params),
         *_about_layers(params),
         *_about_meteor(table, params),
@@ -157,6 +158,16 @@ def _about_untold_teachers(cells: Sequence[Traits]) -> list[str]:
         f"What the teacher {name!r} learned from is not said, so no finding counts it as a 3D or a "
         "2D teacher; say it with teachers.*.sees: 3d, 2d or nothing."
         for name in untold
+    ]
+
+
+def _about_fusion(cells: Sequence[Traits]) -> list[str]:
+    if not any(cell.fuses for cell in cells):
+        return []
+    return [
+        "Students with fusion read the teacher's features at inference, too: for every new scene "
+        "teacher/seconds_per_scene is added to their prediction/seconds_per_scene, and the teacher "
+        "has to be loaded. No other student needs a teacher once it is trained."
     ]
 
 

@@ -30,7 +30,7 @@ def assign_roles(table: ResultTable) -> dict[Role, Row]:
 
 
 def _roles(cell: Traits, is_baseline: bool) -> Iterator[Role]:
-    if not cell.trains:
+    if not cell.trains or cell.fuses or cell.is_control:
         return
     if cell.blind:
         yield Role.BLIND

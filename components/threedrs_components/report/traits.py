@@ -12,7 +12,8 @@ from threedrs_components.teachers.registry import sight_of
 from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
 
-NO_TEACHER = "none"
+NO_TEACHER = NONE = "none"
+CONTROLS = ("alignment.control", "fusion.control", "reconstruction.control")
 LAST = -1
 """How alignment calls the last layer, besides its number."""
 
@@ -33,6 +34,10 @@ class Traits:
     correspondence: bool
     scene_losses: bool
     """Whether anything is added to the losses of the tasks."""
+    fuses: bool
+    """Whether the student reads a teacher's features beside its frames."""
+    is_control: bool
+    """Whether a content-free control stands in the place of what teaches it."""
     blind: bool
     position_encoding: bool
     trains: bool
@@ -41,7 +46,7 @@ class Traits:
     @property
     def is_plain(self) -> bool:
         """Whether a student that sees learns its tasks, and nothing else."""
-        return self.trains and not self.scene_losses and not self.blind
+        return self.trains and not (self.scene_losses or self.fuses or self.blind)
 
 
 def traits(params: Mapping[str, Any]) -> Traits:
@@ -62,6 +67,8 @@ def traits(params: Mapping[str, Any]) -> Traits:
         earlier_layer=not layers & last,
         correspondence=any(isinstance(each, CorrespondenceConfig) for each in active),
         scene_losses=any(each.per == "scene" for each in active),
+        fuses=trains and flat.get("fusion.mode", NONE) != NONE,
+        is_control=any(flat.get(name, NONE) != NONE for name in CONTROLS),
         blind=bool(flat.get(f"{student}.blind", False)),
         position_encoding=bool(flat.get(f"{student}.position_encoding", False)),
         trains=trains,

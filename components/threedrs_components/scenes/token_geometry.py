@@ -92,9 +92,8 @@ def token_geometry(
     normals = ordered_product(normals.flatten(1, 2), turned).reshape(normals.shape)
     normals, _ = cell_means(normals, known, grid, grid)
     lengths = torch.linalg.vector_norm(normals, dim=-1, keepdim=True)
-    rays = framed(
-        pixel_rays(*scene.depth.shape[1:], torch.from_numpy(scene.depth_intrinsics))[None]
-    )
+    height, width = scene.depth.shape[1:]
+    rays = framed(pixel_rays(height, width, torch.from_numpy(scene.depth_intrinsics))[None])
     rays, _ = cell_means(rays, torch.ones(rays.shape[:3], dtype=torch.bool), grid, grid)
     return TokenGeometry(
         depths=torch.where(counts > 0, depths[..., 0], 0.0),

@@ -94,12 +94,13 @@ class SceneBatch:
         return sum(len(lengths) for lengths in self.layout.lengths)
 
 
-def stack_frames(scenes: Sequence[PreparedScene]) -> Frames:
-    """Frames of scenes of equal shape."""
+def stack_frames(scenes: Sequence[PreparedScene], guidance: Tensor | None = None) -> Frames:
+    """Frames of scenes of equal shape, and a teacher's features [S, F, P, P, D] of them."""
     return Frames(
         torch.stack([scene.images for scene in scenes]),
         torch.stack([scene.coordinates for scene in scenes]),
         torch.stack([scene.counts for scene in scenes]),
+        guidance=guidance,
     )
 
 

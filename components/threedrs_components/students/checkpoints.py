@@ -22,6 +22,7 @@ from threedrs_components.students.folder import (
     read_student_config,
     refuse_kind,
 )
+from threedrs_components.students.fusion import Fusion
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.places import Place
 from threedrs_components.students.settings import MicroWidths, StudentSettings
@@ -49,6 +50,8 @@ def save_student(student: Student, folder: Path, dtype: torch.dtype | None = Non
         "student": student.config.model_copy(update={"checkpoint": None}).model_dump(mode="json"),
         "model": _with_dtype(student.model.config.to_dict(), str(dtype).removeprefix("torch.")),
     }
+    if student.fusion is not None:
+        content["fusion"] = student.fusion.stored()
     (folder / CONFIG_FILE).write_text(json.dumps(content, indent=1, sort_keys=True, default=str))
     further = tied_names(student)
     tensors = {
@@ -93,6 +96,8 @@ def load_student(
     model = empty_model(architecture, content["model"])
     with torch.device("meta"):
         student = architecture(config.model_copy(update={"micro": widths}), model, tokenizer)
+        if "fusion" in content:
+            student.fusion = Fusion.of(content["fusion"], student.width)
     further = tied_names(student)
     try:
         shared = {name: tensors[known] for name, known in further.items() if known in tensors}
@@ -146,7 +151,11 @@ def _in_format(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 @torch.no_grad()
 def student_features(
-    student: Student, images: Tensor, coordinates: Tensor, layer: Place = -1
+    student: Student,
+    images: Tensor,
+    coordinates: Tensor,
+    layer: Place = -1,
+    guidance: Tensor | None = None,
 ) -> Tensor:
     """States [F, P, P, C] float32 of one place and scene at its visual tokens.
 
@@ -155,17 +164,27 @@ def student_features(
         images: [F, 3, H, W] float32 in [0, 1], of the student's size.
         coordinates: [F, P, P, 3] float32 metres; exactly zero where a cell has no valid pixel.
         layer: a place; -1 is after the final norm.
+        guidance: [F, P, P, D] a teacher's features, for a student that reads them.
     """
-    return places_features(student, images, coordinates, (layer,))[layer].float()
+    return places_features(student, images, coordinates, (layer,), guidance)[layer].float()
 
 
 @torch.no_grad()
 def places_features(
-    student: Student, images: Tensor, coordinates: Tensor, places: Sequence[Place]
+    student: Student,
+    images: Tensor,
+    coordinates: Tensor,
+    places: Sequence[Place],
+    guidance: Tensor | None = None,
 ) -> dict[Place, Tensor]:
     """The same of several places in one pass, in the student's number format."""
     counts = (coordinates != 0).any(-1)
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    frames = Frames(pixels[None], coordinates[None], counts[None]).to(student.device)
+    frames = Frames(
+        pixels[None],
+        coordinates[None],
+        counts[None],
+        guidance=None if guidance is None else guidance[None],
+    ).to(student.device)
     hidden = student.prefill(frames, places).output.hidden
     return {place: hidden[place][0] for place in places}

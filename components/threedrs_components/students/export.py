@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from threedrs_components.students.folder import CONFIG_FILE, WEIGHTS_FILE, read_student_config
 from threedrs_components.students.registry import stored_config
 from threedrs_components.students.tokenizer import StudentTokenizer
+from threedrs_platform.errors import CheckpointError
 
 MODEL_PREFIX = "model."
 """Of the language model's tensors among the student's."""
@@ -23,7 +24,15 @@ def write_pretrained(folder: Path, out: Path) -> None:
     Args:
         folder: written by `save_student`.
         out: gets config.json, model.safetensors under the class's own names, tokenizer.
+
+    Raises:
+        CheckpointError: the student reads a teacher's features, which that class cannot.
     """
+    if "fusion" in read_student_config(folder):
+        raise CheckpointError(
+            f"{folder}: the student was trained with a teacher's features beside its frames "
+            "(fusion), which no class of transformers reads; export one trained without"
+        )
     model_class = stored_config(folder).architecture().model_class
     config = {**read_student_config(folder)["model"], "architectures": [model_class.__name__]}
     out.mkdir(parents=True, exist_ok=True)

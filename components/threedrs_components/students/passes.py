@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +27,12 @@ class Frames:
     order: Tensor | None = None
     """[S, F] which frame the LLM reads first, second, ...; None: as they stand. Outputs always
     come in the order of the images."""
+    guidance: Tensor | None = None
+    """[S, F, P, P, D] a teacher's stored features, for a student that has learned to read them"""
+    hidden: Tensor | None = None
+    """[S, F] bool, frames that the LLM does not see; None: it sees all of them"""
+    stand_in: Tensor | None = None
+    """[C] what it sees in place of each token of a hidden frame"""
 
     def to(self, device: torch.device) -> Frames:
         """The same frames on another device."""
@@ -33,8 +40,12 @@ class Frames:
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Frames:
         """The same frames with every tensor changed."""
-        order = None if self.order is None else change(self.order)
-        return Frames(change(self.images), change(self.coordinates), change(self.counts), order)
+        changed: dict[str, Any] = {
+            each.name: None if value is None else change(value)
+            for each in dataclasses.fields(self)
+            for value in (getattr(self, each.name),)
+        }
+        return Frames(**changed)
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,19 @@ class Vision:
     What happens to the tokens of a frame happens to its maps, or the frame is seen all the same."""
     patches: Tensor | None = None
     """[S, F, R, R, C] tokens before pooling, where object features are pooled from them"""
+
+    def without(self, hidden: Tensor, stand_in: Tensor) -> Vision:
+        """The same with a vector [C] for each token of hidden frames [S, F], and empty maps."""
+        which = hidden[..., None, None, None]
+
+        def put(value: Tensor, tokens: Tensor) -> Tensor:
+            return torch.where(which, value.to(tokens.dtype), tokens)
+
+        return Vision(
+            put(stand_in, self.tokens),
+            tuple(put(torch.zeros_like(stand_in), each) for each in self.maps),
+            None if self.patches is None else put(stand_in, self.patches),
+        )
 
 
 @dataclass(frozen=True)

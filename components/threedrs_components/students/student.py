@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PretrainedConfig, PreTrainedModel
 
+from threedrs_components.students.fusion import Fusion, Source
+from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.grounding_head import GroundingHead
 from threedrs_components.students.object_features import (
     EIGHTH_OF_CELL,
@@ -42,7 +44,7 @@ from threedrs_components.students.tokenizer import (
     StudentTokenizer,
 )
 from threedrs_components.students.tower_grid import at_token_grid
-from threedrs_platform.errors import DataError
+from threedrs_platform.errors import CheckpointError, DataError
 
 
 class Student(nn.Module):
@@ -72,6 +74,7 @@ class Student(nn.Module):
         # Any: the classes of transformers share no type for what is read of them here.
         self.model: Any = model
         self.grounding = GroundingHead(self.width)
+        self.fusion: Fusion | None = None
         self.sine = MICRO_SINE if config.size == "micro" else SineEncoding()
         self.model.model.language_model.set_attn_implementation(ATTENTION)
         if config.gradient_checkpointing:
@@ -196,6 +199,28 @@ class Student(nn.Module):
         """All parameters of a part."""
         return [value for name, value in self.named_parameters() if self.part_of(name) == part]
 
+    def fuse(self, settings: FusionSettings, teacher_width: int, source: Source) -> None:
+        """Read a teacher's features from now on; a student that has learned to goes on as it is.
+
+        Args:
+            settings: of fusion.
+            teacher_width: D of the features.
+            source: what their files say of where they come from.
+
+        Raises:
+            CheckpointError: it has learned with other settings, or other features.
+        """
+        if self.fusion is None:
+            fusion = Fusion(settings, self.width, teacher_width, source)
+            self.fusion = fusion.to(self.device, self.dtype)
+            return
+        if self.fusion.settings != settings:
+            raise CheckpointError(
+                "the student to start from has learned with another fusion: "
+                f"{self.fusion.settings!r}; set `fusion` to it, or start from another student"
+            )
+        self.fusion.check_source(source, teacher_width)
+
     @property
     def width(self) -> int:
         """C, the width of the language model."""
@@ -229,14 +254,45 @@ class Student(nn.Module):
             patches=None if self.config.patch_grid is None else _unflatten(patches, 0, sizes),
         )
 
+    def look(self, frames: Frames) -> Vision | None:
+        """The same of frames some of which may be hidden from the language model."""
+        vision = self.vision(frames.images)
+        if vision is None or frames.hidden is None:
+            return vision
+        assert frames.stand_in is not None, "whoever hides frames says what stands for them"
+        return vision.without(frames.hidden, frames.stand_in)
+
     def prefix(self, frames: Frames, vision: Vision | None) -> Tensor:
         """Embeddings [S, V, C]: the header, then frame by frame as the markup says."""
         scenes = frames.images.shape[0]
         header = self._marks(self.tokenizer.header, (scenes,))
         if vision is None:
             return header
-        tokens = in_order(self.placed(vision.tokens, frames), frames.order)
+        tokens = self.placed(self.fused(vision.tokens, frames), frames)
+        tokens = in_order(tokens, frames.order)
         return torch.cat([header.to(tokens.dtype), self._laid_out(tokens)], dim=1)
+
+    def fused(self, tokens: Tensor, frames: Frames) -> Tensor:
+        """Tokens [S, F, P, P, C] with what a teacher's features add, in all but hidden frames.
+
+        Object features of the vision branch and `<coord>` keep the tokens without it: whatever
+        they find in the teacher's features, they find by way of the language model.
+
+        Raises:
+            DataError: the student has learned to read features, and none are given.
+        """
+        if self.fusion is None:
+            return tokens
+        if frames.guidance is None:
+            raise DataError(
+                "the student was trained with a teacher's features added to its visual tokens "
+                f"(fusion.mode: {self.fusion.settings.mode}) and answers nothing without them; "
+                f"give the features that {self.fusion.source['teacher']} has of these scenes"
+            )
+        fused: Tensor = self.fusion(tokens, frames.guidance)
+        if frames.hidden is None:
+            return fused
+        return torch.where(frames.hidden[..., None, None, None], tokens, fused)
 
     def placed(self, tokens: Tensor, frames: Frames) -> Tensor:
         """Tokens [S, F, P, P, C] with what the student is told of where they are."""
@@ -291,7 +347,7 @@ class Student(nn.Module):
             regions: what `<coord>` tokens point at.
             layers: places whose states are wanted at the visual tokens.
         """
-        vision = self.vision(frames.images)
+        vision = self.look(frames)
         prefix = self.prefix(frames, vision)
         questions = self.embed_questions(ids, regions, vision)
         # Under autocast the projector narrows the prefix; words come from the table as they are.
@@ -319,7 +375,7 @@ class Student(nn.Module):
             frames: of one scene, S = 1.
             layers: places whose states are wanted at the visual tokens.
         """
-        vision = self.vision(frames.images)
+        vision = self.look(frames)
         prefix = self.prefix(frames, vision)
         positions = self.prefix_positions(frames.images.shape[1])
         cache = self.empty_cache()

@@ -17,4 +17,5 @@ def at_token_grid(states: Tensor, grid: int) -> Tensor:
     """
     rows = math.isqrt(states.shape[1])
     shares = overlaps(rows, grid).to(states.device, states.dtype)
-    return torch.einsum("ir,jc,brcd->bijd", shares, shares, states.unflatten(1, (rows, rows)))
+    patches = torch.unflatten(states, 1, (rows, rows))
+    return torch.einsum("ir,jc,brcd->bijd", shares, shares, patches)

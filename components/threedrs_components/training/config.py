@@ -41,7 +41,7 @@ class TrainingConfig(Config):
     """The language model, and every group that is not set below."""
     projector_learning_rate: NonNegativeFloat | None = None
     head_learning_rate: NonNegativeFloat | None = None
-    """Grounding and alignment heads."""
+    """Grounding head, fusion, and the heads of 3D objectives."""
     vision_learning_rate_factor: NonNegativeFloat = 0.5
     """The vision tower's rate as a share of learning_rate; 0 freezes it."""
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)

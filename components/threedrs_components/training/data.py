@@ -22,7 +22,10 @@ from threedrs_components.students.batches import (
     object_candidates,
     training_question,
 )
+from threedrs_components.students.guidance import Guidance, stacked
+from threedrs_components.students.passes import Frames
 from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
+from threedrs_components.teachers.maps import TeacherMap
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
 from threedrs_platform.errors import ConfigError, Fault
@@ -39,6 +42,8 @@ class SceneData:
     questions: tuple[Question, ...]
     targets: Mapping[str, Any]
     """By objective, what it compares the scene with"""
+    guidance: TeacherMap | None = None
+    """What a student with fusion reads beside the frames"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class MicroBatch:
     batch: SceneBatch
     targets: Mapping[str, Any] = field(default_factory=dict)
     """By objective, what it compares the scenes with"""
+    seeds: tuple[int, ...] = ()
+    """By scene, for what objectives draw"""
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,14 @@ class TrainingData:
         seed: int,
         *,
         objectives: Sequence[Objective] = (),
+        guidance: Guidance | None = None,
         blind: bool = False,
         pinned: bool = False,
     ) -> None:
         self.pinned = pinned
         self.prepared, self.samples, self.tokenizer = prepared, samples, tokenizer
         self.training, self.seed, self.blind = training, seed, blind
-        self.objectives = tuple(objectives)
+        self.objectives, self.guidance = tuple(objectives), guidance
         self._held: OrderedDict[str, SceneData] = OrderedDict()
 
     def plan(self, step: int) -> StepPlan:
@@ -106,10 +114,10 @@ class TrainingData:
         plan = self.plan(step)
         own = plan.scenes[rank::world]
         size = len(own) // self.training.rounds(world)
-        return Round(plan, self.assemble(own[index * size : (index + 1) * size]))
+        return Round(plan, self.assemble(own[index * size : (index + 1) * size], step))
 
-    def assemble(self, visits: Sequence[ScenePlan]) -> MicroBatch:
-        """Collate scenes with their chosen questions."""
+    def assemble(self, visits: Sequence[ScenePlan], step: int | None = None) -> MicroBatch:
+        """Collate scenes with their chosen questions, for a step of training or for none."""
         data = [self.scene(visit.scene_id) for visit in visits]
         batch = collate(
             [item.prepared for item in data],
@@ -126,12 +134,17 @@ class TrainingData:
                 [self._order(visit, len(batch.frames.images[0])) for visit in visits]
             )
             batch = replace(batch, frames=replace(batch.frames, order=order))
+        if maps := [item.guidance for item in data if item.guidance is not None]:
+            batch = replace(batch, frames=replace(batch.frames, guidance=stacked(maps)))
+        if step is not None and (hidden := self._hidden(step, visits, batch.frames)) is not None:
+            batch = replace(batch, frames=replace(batch.frames, hidden=hidden))
         targets = {
             each.name: each.collate([item.targets[each.name] for item in data])
             for each in self.objectives
             if each.has_target
         }
-        return MicroBatch(batch.pinned() if self.pinned else batch, targets)
+        seeds = tuple(random.Random(f"{visit.place}/seed").getrandbits(63) for visit in visits)
+        return MicroBatch(batch.pinned() if self.pinned else batch, targets, seeds)
 
     def scene(self, scene_id: str) -> SceneData:
         """One scene, read once while it stays among the most recent."""
@@ -146,6 +159,7 @@ class TrainingData:
                 for sample in self.samples[scene_id]
             ),
             {each.name: each.target(prepared) for each in self.objectives if each.has_target},
+            None if self.guidance is None else self.guidance.of(prepared),
         )
         self._held[scene_id] = data
         if len(self._held) > MAX_SCENES_HELD:
@@ -157,6 +171,17 @@ class TrainingData:
         for each in self.objectives:
             question = each.mark(question)
         return question
+
+    def _hidden(self, step: int, visits: Sequence[ScenePlan], frames: Frames) -> Tensor | None:
+        """[S, F] frames that some objective hides in this step, if one does."""
+        num_frames = frames.images.shape[1]
+        rows = [
+            [row for each in self.objectives if (row := each.hides(step, visit.place, num_frames))]
+            for visit in visits
+        ]
+        if not any(rows):
+            return None
+        return torch.tensor([[any(frame) for frame in zip(*row, strict=True)] for row in rows])
 
     def _order(self, visit: ScenePlan, num_frames: int) -> Tensor:
         order = list(range(num_frames))

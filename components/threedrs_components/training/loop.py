@@ -21,6 +21,8 @@ from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.adapters import add_adapters, merge_adapters
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
+from threedrs_components.students.fusion_settings import FusionSettings
+from threedrs_components.students.guidance import Guidance
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.training.checkpoints import (
@@ -36,7 +38,7 @@ from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import Round, TrainingData, check_shares
 from threedrs_components.training.meter import Meter
 from threedrs_components.training.objective import TOKENS, Totals, TrainingModule
-from threedrs_components.training.parameter_groups import parameter_groups
+from threedrs_components.training.parameter_groups import parameter_groups, trained_parameters
 from threedrs_components.training.stages import schedule
 from threedrs_components.training.strategies import (
     Parts,
@@ -47,7 +49,7 @@ from threedrs_components.training.strategies import (
     total_over_ranks,
 )
 from threedrs_components.training.validation import Validation
-from threedrs_platform.errors import ConfigError, DataError, Fault, StepFailed
+from threedrs_platform.errors import CheckpointError, ConfigError, DataError, Fault, StepFailed
 from threedrs_platform.records import Sample
 
 Report = Callable[[int, dict[str, float]], None]
@@ -74,6 +76,8 @@ class TrainingInputs:
     """Digest of the weights that training starts from, if it is known; else they are read."""
     validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     """Samples of held-out scenes to look at every `validate_every` steps; never trained on."""
+    fusion: FusionSettings | None = None
+    """How the student reads teacher features, too; None: it does not."""
 
     @property
     def is_sharded(self) -> bool:
@@ -98,6 +102,8 @@ class TrainingInputs:
             "layout": self.training.strategy if self.is_sharded else "replicated",
             "world": world.size if self.is_sharded else 1,
         }
+        if self.fusion is not None:
+            content["fusion"] = self.fusion.identity()
         text = json.dumps(content, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -124,6 +130,8 @@ class TrainingSummary:
     cpu_seconds: float
     final: dict[str, float]
     """The last reported values."""
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    """Weights that learned, by part"""
 
 
 def train(
@@ -161,6 +169,7 @@ def train(
     started, cpu_started = time.monotonic(), time.process_time()
     student, data, module = _build(inputs, device)
     groups = parameter_groups(module, inputs.training)
+    learning = trained_parameters(module)
     size = checkpoint_bytes(module.parameters(), inputs.is_sharded)
     if world.rank == 0:
         check_room(checkpoint_dir, inputs.training, size, weight_bytes(student.parameters()))
@@ -181,6 +190,7 @@ def train(
         time.monotonic() - started,
         time.process_time() - cpu_started,
         run.last_report,
+        learning,
     )
 
 
@@ -323,6 +333,9 @@ def _check(inputs: TrainingInputs) -> None:
     """What would otherwise end a training late, or after its student has been loaded."""
     if not inputs.samples:
         raise DataError("no scene to train on: the annotations name none of the split's scenes")
+    if inputs.fusion is not None and inputs.features is None:
+        message = "needs teacher features; name a teacher, or set none"
+        raise ConfigError([Fault(message, path="fusion.mode")])
     for each in inputs.objectives:
         if each.reads_teacher and inputs.features is None:
             message = "needs teacher features; name a teacher, or set 0"
@@ -348,6 +361,7 @@ def _build(
     with seeded(inputs.seed):
         dtype = "bfloat16" if narrow else "float32"
         student = build_student(inputs.student, dtype, device).train()
+        _fuse(student, inputs, prepared)
         if inputs.student.lora is not None:
             add_adapters(student, inputs.student.lora)
             if not sharded:
@@ -355,6 +369,30 @@ def _build(
         objectives = [each.build(student, teacher) for each in inputs.objectives]
         module = TrainingModule(student, objectives).to(device)
     return student, _data(inputs, inputs.samples, student, objectives), module
+
+
+def _fuse(student: Student, inputs: TrainingInputs, prepared: PreparedScenes) -> None:
+    """Let the student read the teacher's features, where it is to.
+
+    Raises:
+        CheckpointError: it has learned to read other ones, or to read some when it is to read none.
+        DataError: features of a scene are missing, or do not fit.
+    """
+    guidance = _guidance(inputs)
+    if guidance is not None and inputs.fusion is not None:
+        width, source = guidance.check(prepared, sorted(inputs.samples))
+        student.fuse(inputs.fusion, width, source)
+    elif student.fusion is not None:
+        mode = student.fusion.settings.mode
+        raise CheckpointError(
+            f"the student to start from has learned with fusion.mode: {mode}; set it, too"
+        )
+
+
+def _guidance(inputs: TrainingInputs) -> Guidance | None:
+    if inputs.fusion is None or inputs.features is None:
+        return None
+    return Guidance(inputs.features, inputs.fusion)
 
 
 def _widen_what_learns(student: Student) -> None:
@@ -385,6 +423,7 @@ def _data(
         inputs.training,
         inputs.seed,
         objectives=objectives,
+        guidance=_guidance(inputs),
         blind=inputs.student.blind,
         pinned=student.device.type == "cuda",
     )

@@ -55,7 +55,10 @@ class TrainingModule(nn.Module):
     def forward(self, micro: MicroBatch, totals: Totals) -> tuple[Tensor, dict[str, float]]:
         """This micro-batch's share of the step's loss, and of each part."""
         batch = micro.batch.to(self.student.device)
-        output = self.student(batch.frames, batch.layout, batch.ids, batch.regions, self.layers)
+        frames = batch.frames
+        for objective in self.objectives:
+            frames = objective.seen(frames)
+        output = self.student(frames, batch.layout, batch.ids, batch.regions, self.layers)
         layout = batch.layout
         parts = {TOKENS: float(layout.scenes * layout.prefix + len(batch.ids))}
         weighted: list[Tensor] = []
@@ -65,7 +68,9 @@ class TrainingModule(nn.Module):
             settings = objective.settings
             target = micro.targets.get(objective.name)
             whole = totals.questions if settings.per == "question" else totals.scenes
-            loss, own = objective(StudentPass(self.student, batch, output, target), whole)
+            loss, own = objective(
+                StudentPass(self.student, batch, output, target, micro.seeds), whole
+            )
             assert own.keys() <= set(settings.parts), f"{settings.name} announces not all parts"
             weighted.append(settings.weight * loss)
             parts |= own | {settings.loss_part: float(loss.detach())}

@@ -43,6 +43,22 @@ def parameter_groups(module: TrainingModule, training: TrainingConfig) -> list[P
     ]
 
 
+def trained_parameters(module: TrainingModule) -> dict[str, int]:
+    """How many weights learn, by part: of the student, its heads and those of each objective.
+
+    Called before a strategy takes the module: one that shards weights leaves none of them whole.
+    """
+    counts: dict[str, int] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            part = _group_of(module.student, name)
+            if part == "heads":
+                # student.grounding.*, student.fusion.*, heads.<objective>.*
+                part = name.split(".")[1]
+            counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
 def _group_of(student: Student, name: str) -> str:
     inner = name.removeprefix("student.")
     return "heads" if inner == name else student.part_of(inner)

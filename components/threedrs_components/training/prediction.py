@@ -37,8 +37,16 @@ def predict_benchmarks(
     scene: PreparedScene,
     samples: Sequence[Sample],
     asking: Mapping[str, Asking],
+    guidance: Tensor | None = None,
 ) -> list[Prediction]:
     """Answer one scene's samples in their order, each as its benchmark asks.
+
+    Args:
+        student: trained, or as it started.
+        scene: that the samples are about.
+        samples: of any benchmarks.
+        asking: by benchmark.
+        guidance: [F, P, P, D] a teacher's features, for a student that reads them.
 
     Raises:
         DataError: candidates are needed that the scene does not have.
@@ -49,7 +57,7 @@ def predict_benchmarks(
     found = {
         prediction.sample_id: prediction
         for how, group in groups.items()
-        for prediction in predict_scene(student, scene, group, **vars(how))
+        for prediction in predict_scene(student, scene, group, guidance=guidance, **vars(how))
     }
     return [found[sample.sample_id] for sample in samples]
 
@@ -64,6 +72,7 @@ def predict_scene(
     frames_only: bool = False,
     candidates: CandidateChoice = "proposals",
     most_tokens: int = MAX_QUESTION_TOKENS,
+    guidance: Tensor | None = None,
 ) -> list[Prediction]:
     """Answer one scene's samples in their order, all asked in one way: see `Asking`.
 
@@ -79,7 +88,11 @@ def predict_scene(
         if frames_only:
             # A cell without pixels gets no encoding, and such questions point at no box.
             scene = replace(scene, counts=torch.zeros_like(scene.counts))
-        for prediction in _answer(student, scene, answerable, chosen, max_new_tokens, most_tokens):
+        frames = stack_frames([scene], None if guidance is None else guidance[None])
+        prefill = student.prefill(frames.to(student.device))
+        for prediction in _answer(
+            student, prefill, scene, answerable, chosen, max_new_tokens, most_tokens
+        ):
             found[prediction.sample_id] = prediction
     return [
         found.get(sample.sample_id, Prediction(sample.sample_id, text="")) for sample in samples
@@ -112,6 +125,7 @@ def candidates_of(
 
 def _answer(
     student: Student,
+    prefill: Prefill,
     scene: PreparedScene,
     samples: Sequence[Sample],
     candidates: Candidates,
@@ -127,7 +141,6 @@ def _answer(
         )
         for sample in samples
     ]
-    prefill = student.prefill(stack_frames([scene]).to(student.device))
     for chunk in chunks(questions, max_new_tokens, most_tokens):
         batch = collate([scene], [chunk], [candidates], tokenizer, blind).to(student.device)
         decoding = Continuation(student, prefill, batch)

@@ -70,7 +70,8 @@ class StudentFeatures:
             layer: -1 is after the final norm.
 
         Raises:
-            Missing: the student is blind or too large for this server, or has no such layer.
+            Missing: the student is blind, too large for this server or reads a teacher's features,
+            or has no such layer.
         """
         folder = self._cache / f"{made_from}.{layer}"
         path = feature_path(folder, scene.scene_id)
@@ -94,6 +95,11 @@ def _run(checkpoint: Path, scene: PreparedScene, layer: int) -> Features:
     student = _load(checkpoint)
     if student.config.blind:
         raise Missing("this student is blind: it has no visual tokens to look at")
+    if student.fusion is not None:
+        raise Missing(
+            "this student reads a teacher's features beside its frames (fusion), which this page "
+            "does not give it. Its scores are on the correspondence page"
+        )
     try:
         states = student_features(student, scene.frame_batch(), scene.coordinates, layer)
     except IndexError:

@@ -34,6 +34,9 @@ PLACE: Final = Effectless("PLACE")
 """Where data lie. Their content counts, and stands in the identity as a digest."""
 REPORTED: Final = Effectless("REPORTED")
 """What is said of a component. Reports judge by it, no step reads it."""
+LATER: Final = Effectless("LATER")
+"""A setting that there was not always. At its default it is no part of an identity, so that what
+was made before keeps its key; at any other value it decides numbers."""
 
 
 class Config(BaseModel):
@@ -45,7 +48,8 @@ class Config(BaseModel):
         """JSON-ready values of every field, spelled-out defaults included.
 
         Args:
-            without: leave out fields that carry one of these marks, however deep.
+            without: leave out fields that carry one of these marks, however deep; with LATER those
+                that have their default.
         """
         data = self.model_dump(mode="json")
         if without:
@@ -54,8 +58,9 @@ class Config(BaseModel):
         return data
 
     def identity(self) -> dict[str, Any]:
-        """What of it decides numbers: everything but conduct, places and what is only reported."""
-        return self.canonical(without=(CONDUCT, PLACE, REPORTED))
+        """What of it decides numbers: everything but conduct, places, what is only reported, and
+        later settings at their defaults."""
+        return self.canonical(without=(CONDUCT, PLACE, REPORTED, LATER))
 
     def remainder(self) -> dict[str, Any]:
         """What `identity` leaves out, in the same shape; `merged` puts the two together again."""
@@ -73,7 +78,8 @@ def _marked(
     """Every field with a mark, as the mapping that holds its JSON value and its name."""
     if isinstance(value, BaseModel):
         for name, field in type(value).model_fields.items():
-            if any(mark in field.metadata for mark in marks):
+            carried = [mark for mark in marks if mark in field.metadata]
+            if carried and (carried != [LATER] or getattr(value, name) == field.default):
                 yield data, name
             else:
                 yield from _marked(getattr(value, name), data[name], marks)

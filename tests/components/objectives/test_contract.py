@@ -88,7 +88,8 @@ class Bench:
 
     def batch(self, scenes: Sequence[str] = SCENES, asked: int = ASKED) -> MicroBatch:
         rows = tuple(range(asked))
-        return self.data.assemble([ScenePlan(name, rows, name) for name in scenes])
+        visits = [ScenePlan(name, rows, name) for name in scenes]
+        return self.data.assemble(visits, step=0)
 
     def loss(self, batch: MicroBatch | None = None, totals: Totals = WHOLE) -> Tensor:
         loss: Tensor = self.module(batch or self.batch(), totals)[0]

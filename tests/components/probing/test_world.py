@@ -191,7 +191,8 @@ def test_the_instance_probe_is_the_share_of_pairs_in_order() -> None:
     features = torch.randn(FRAMES * GRID**2, 6, generator=torch.Generator().manual_seed(0))
     tokens, objects = cells_of_objects(one)
     units = normalize(standardised(features), dim=-1)
-    same, other = [], []
+    same: list[float] = []
+    other: list[float] = []
     for first in range(len(tokens)):
         for second in range(first):
             a, b = tokens[first], tokens[second]

@@ -137,6 +137,23 @@ def test_many_metrics_are_corrected_together() -> None:
         assert against_baseline(results)["id-vggt", "m0"].verdict == verdict
 
 
+def test_what_an_arm_costs_is_shown_and_not_tested() -> None:
+    """Else constants would be findings, and every result would pay for them."""
+    numbers = {
+        "baseline": {seed: {"acc": 1.0 * seed, "training/parameters": 1.0} for seed in (1, 2, 3)},
+        "vggt": {
+            seed: {"acc": 1.0 * seed + gain, "training/parameters": 2.0}
+            for seed, gain in ((1, 1.0), (2, 1.3), (3, 0.9))
+        },
+    }
+    differences = against_baseline(fake_results(numbers))
+    cost = differences["id-vggt", "training/parameters"]
+    assert cost.over_seeds is not None and cost.over_seeds.difference == 1
+    assert cost.corrected is None and cost.tests == 0 and cost.is_quiet
+    gain = differences["id-vggt", "acc"]
+    assert gain.both is not None and gain.tests == 1 and gain.corrected == gain.both.p
+
+
 def test_any_two_cells_can_be_compared() -> None:
     values = {"a": {1: {"acc": 1.0}}, "b": {1: {"acc": 3.0}}, "c": {1: {"other": 3.0}}}
     table = result_table(fake_results(values))

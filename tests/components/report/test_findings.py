@@ -111,6 +111,23 @@ def test_a_teacher_without_weight_teaches_nothing() -> None:
     assert traits({**VGGT, "alignment": {"weight": 0.0}}).teacher is None
 
 
+@pytest.mark.parametrize(
+    "arm",
+    [
+        {"fusion": {"mode": "add"}},
+        {"alignment": {"weight": 3.0, "layers": [-1], "control": "other_scene"}},
+    ],
+)
+def test_fusion_and_controls_are_not_taken_for_distillation(arm: dict[str, Any]) -> None:
+    cells: dict[str, dict[int, dict[str, float]]] = {"cell": {1: {}}, "base": {1: {}}}
+    table = result_table(fake_results(cells, {"cell": {**PARAMS["vggt"], **arm}}))
+    assert "cell" not in [row.title for row in assign_roles(table).values()]
+    fused = {**VGGT, "alignment": {"weight": 0.0}, "fusion": {"mode": "add"}}
+    assert not traits(fused).is_plain and traits({"teacher": "none"}).is_plain
+    notes = [each for each in honesty_notes(table) if "at inference, too" in each]
+    assert len(notes) == ("fusion" in arm)
+
+
 def test_a_clear_gain_agrees_with_seeds_interval_and_p() -> None:
     found = findings_of(run({"baseline": [24.0, 23.0, 25.0], "vggt": [48.0, 46.5, 49.5]}))[HELPS]
     assert found.verdict is Verdict.AGREES

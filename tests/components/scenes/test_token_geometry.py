@@ -33,7 +33,7 @@ def test_a_cell_is_as_deep_as_its_valid_pixels(scene: Scene) -> None:
     depth = scene.depth.copy()
     depth[0, :16, :16], depth[1, 3, 5] = 0, np.nan
     for invalid in ("masked", "camera_centre"):
-        config = PrepareConfig(invalid_depth=invalid, arithmetic="bfloat16")  # type: ignore[arg-type]
+        config = PrepareConfig(invalid_depth=invalid, arithmetic="bfloat16")
         found = scene_geometry(prepare_scene(replace(scene, depth=depth), None, config)).depths
         for frame, row, column in ((0, 0, 1), (1, 0, 0), (7, 3, 2)):
             cell = depth[frame, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16]
@@ -46,7 +46,7 @@ def test_a_cell_is_as_deep_as_its_valid_pixels(scene: Scene) -> None:
 def test_rays_lead_to_what_is_seen(scene: Scene, resize: str, reference: int) -> None:
     """One pixel per cell: its point is the camera's centre plus depth times direction."""
     size = scene.depth.shape[1]
-    config = PrepareConfig(grid=size, resize=resize)  # type: ignore[arg-type]
+    config = PrepareConfig.model_validate({"grid": size, "resize": resize})
     found = scene_geometry(prepare_scene(scene, None, config))
     maps = found.ray_maps(reference)
     points, valid = scene_points(scene)

@@ -33,7 +33,7 @@ def test_one_pass_gives_every_place(kind: str) -> None:
     with torch.no_grad():
         states = student.patch_states(scene.images)
     rows = student.image_size // student.patch_size
-    fine = states.unflatten(1, (side, rows // side, side, rows // side))
+    fine = torch.unflatten(states, 1, (side, rows // side, side, rows // side))
     torch.testing.assert_close(found["tower"], fine.mean((2, 4)))
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from threedrs_components.scenes.geometry import overlaps
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.teachers.extraction import (
     extract_scene,
     extract_scenes,
-    overlaps,
     pooled,
 )
 from threedrs_components.teachers.teacher import TeacherCard

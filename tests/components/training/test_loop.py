@@ -18,12 +18,15 @@ from threedrs_components.objectives.alignment.config import AlignmentConfig
 from threedrs_components.objectives.alignment.objective import build_alignment
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.objective import Objective, TeacherFeatures
-from threedrs_components.objectives.teacher_maps import teacher_map
+from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.text import TextConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
+from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.students.registry import open_student
+from threedrs_components.teachers.maps import teacher_map
 from threedrs_components.testing.synthetic import (
     TASKS,
     random_samples,
@@ -422,3 +425,69 @@ def data_of(inputs: TrainingInputs, seed: int, *objectives: Objective) -> Traini
         seed,
         objectives=objectives,
     )
+
+
+def with_arms(inputs: TrainingInputs, **settings: Any) -> TrainingInputs:
+    """A teacher's features beside the frames and as targets, and hidden frames."""
+    return replace(
+        inputs,
+        objectives=(*TASKS, AlignmentConfig(), ReconstructionConfig(weight=1.0, every=2)),
+        fusion=FusionSettings.model_validate({"mode": "add", **settings}),
+    )
+
+
+def test_arms_in_one_cell_resume_in_the_same_bits_and_count_their_weights(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    arms = with_arms(inputs)
+    summary, curve = run(arms, tmp_path / "whole")
+    assert curve[6]["loss/reconstruction"] > 0 and curve[6]["loss/alignment"] > 0
+    with pytest.raises(Stopped):
+        run(arms, tmp_path / "broken", stop_after=3)
+    run(arms, tmp_path / "broken")
+    whole, broken = (weights(tmp_path / name) for name in ("whole", "broken"))
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in broken.items())
+    trained = open_student(tmp_path / "whole" / "out")
+    assert trained.fusion is not None and trained.fusion.gate is not None
+    assert trained.fusion.gate.any(), "the gate opens"
+    wanted = {"vision", "projector", "language", "grounding", "fusion", "alignment"}
+    assert summary.parameters.keys() == wanted | {"reconstruction"}
+    counted = trained.fusion.settings.parameters(trained.width, 8)
+    assert summary.parameters["fusion"] == counted
+
+
+def test_the_control_trains_on_other_features(inputs: TrainingInputs, tmp_path: Path) -> None:
+    for name in ("none", "other_scene"):
+        run(with_arms(inputs, control=name), tmp_path / name)
+    own, other = (weights(tmp_path / name) for name in ("none", "other_scene"))
+    assert not torch.equal(own["fusion.gate"], other["fusion.gate"])
+    alike, apart = (
+        replace(inputs, objectives=(*TASKS, AlignmentConfig(control=control)))
+        for control in ("none", "other_scene")
+    )
+    targets = [build(each) for each in (alike, apart)]
+    assert (targets[0]["a"] == targets[1]["c"]).all() and (targets[0]["a"] != targets[1]["a"]).any()
+
+
+def build(inputs: TrainingInputs) -> dict[str, Any]:
+    """What alignment compares each scene with."""
+    assert inputs.features is not None
+    prepared = PreparedScenes(inputs.prepared)
+    (settings,) = [each for each in inputs.objectives if isinstance(each, AlignmentConfig)]
+    teacher = TeacherFeatures(inputs.features, prepared, SCENES)
+    objective = settings.build(random_student(), teacher)
+    return {name: objective.target(prepared[name]) for name in SCENES}
+
+
+def test_fusion_without_features_or_from_another_start_is_refused(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="needs teacher features"):
+        run(replace(with_arms(inputs), objectives=TASKS, features=None), tmp_path / "none")
+    one_step = inputs.training.model_copy(update={"steps": 1})
+    fused = replace(with_arms(inputs), training=one_step)
+    run(fused, tmp_path / "fused")
+    start = LlavaVideoConfig(checkpoint=str(tmp_path / "fused" / "out"))
+    with pytest.raises(CheckpointError, match="mode: add; set it, too"):
+        run(replace(inputs, student=start), tmp_path / "plain")
+    run(replace(fused, student=start), tmp_path / "further")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from threedrs_platform.config import CONDUCT, PLACE, REPORTED, Config, merged
+from threedrs_platform.config import CONDUCT, LATER, PLACE, REPORTED, Config, merged
 from threedrs_platform.config.kinds import choose, load_modules, read_kind
 
 
@@ -39,6 +39,22 @@ def test_places_and_remarks_stay_where_only_conduct_is_left_out() -> None:
 @pytest.mark.parametrize("recipe", [Recipe(), Recipe(first=Weights(), others=(), table={})])
 def test_identity_and_remainder_make_the_whole_again(recipe: Recipe) -> None:
     assert Recipe.model_validate(merged(recipe.identity(), recipe.remainder())) == recipe
+
+
+class Newer(Config):
+    steps: int = 1
+    control: Annotated[Literal["none", "other"], LATER] = "none"
+    part: Annotated[Weights | None, LATER] = None
+
+
+def test_a_later_setting_is_part_of_an_identity_unless_it_has_its_default() -> None:
+    assert Newer().identity() == Newer(control="none").identity() == {"steps": 1}
+    assert Newer(control="other").identity() == {"steps": 1, "control": "other"}
+    inner = Newer(part=Weights(checkpoint="/a", layer=3))
+    assert inner.identity()["part"] == {"kind": "weights", "layer": 3}
+    assert Newer().canonical()["control"] == "none"
+    for newer in (Newer(), Newer(control="other"), inner):
+        assert Newer.model_validate(merged(newer.identity(), newer.remainder())) == newer
 
 
 def test_a_chosen_component_is_read_back_with_its_places() -> None:

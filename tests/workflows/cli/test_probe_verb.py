@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from threedrs_components.students.checkpoints import save_student
+from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.model import VGGT
 from threedrs_components.teachers.weights import write_tensors
@@ -166,6 +167,10 @@ def test_a_student_is_probed_at_its_own_grid(
     assert content["scenes"][0]["tokens"] == 3 * student.grid**2
     message = refusal(capsys, ["--scenes", str(folder), "--grid", "14", *flags], 2)
     assert "too few for a grid of 14" in message
+    student.fuse(FusionSettings(mode="add"), 8, {"teacher": "vggt"})
+    save_student(student, tmp_path / "student")
+    message = refusal(capsys, ["--scenes", str(folder), *flags], 2)
+    assert "--checkpoint" in message and "reads a teacher's features beside its frames" in message
 
 
 def test_a_teacher_is_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

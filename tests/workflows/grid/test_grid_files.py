@@ -15,7 +15,7 @@ GRIDS = [ROOT / "ablations.yaml", *sorted((ROOT / "workflows" / "grids").glob("*
 HEAD = "version: 1\nname: test\nbase: {preset: micro}\n"
 
 
-MICRO = ("ablations.yaml", "micro_full.yaml", "micro_layer_map.yaml")
+MICRO = ("ablations.yaml", "micro_full.yaml", "micro_arms.yaml", "micro_layer_map.yaml")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,24 @@ def test_the_ablation_compares_what_the_paper_compares() -> None:
 
 def test_full_grid_has_enough_seeds_for_paired_tests() -> None:
     assert len(load_cells(ROOT / "workflows/grids/micro_full.yaml").seeds) >= 6
+
+
+@pytest.mark.parametrize("name", ["arms", "micro_arms"])
+def test_arms_share_data_steps_and_budget_and_each_has_its_control(name: str) -> None:
+    grid = load_cells(ROOT / f"workflows/grids/{name}.yaml")
+    cells = {cell.title: cell.experiment for cell in grid.cells}
+    alike = cells["none"]
+    assert all(each.training == alike.training for each in cells.values())
+    assert all(each.scenes == alike.scenes for each in cells.values())
+    arms = [title for title in cells if title.partition(" ")[0] in ("fusion", "reconstruction")]
+    assert len(arms) > 3 and "distillation 2D" in cells and "distillation 3D" in cells
+    both, fused = cells["fusion and distillation 3D"], cells["fusion 3D"]
+    assert both.fuses() and both.distils() and fused.fuses() and not fused.distils()
+    assert both.alignment == cells["distillation 3D"].alignment
+    controls = [title for title in cells if title.startswith("control: ")]
+    assert len(controls) == 3
+    assert grid.tuning is not None and len(grid.tuning.arms) == len(cells)
+    assert all(arm.dimensions for arm in grid.tuning.arms)
 
 
 def test_examples_in_the_comments_of_the_ablation_are_valid() -> None:

@@ -33,6 +33,7 @@ COUNTS = {
     "frames": (7, 39, 7),
     "published": (4, 22, 4),
     "qwen3_vl": (5, 26, 6),
+    "arms": (12, 152, 8),
     "layer_map": (31, 130, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""
@@ -61,6 +62,7 @@ def test_no_grid_is_left_out_of_this_test() -> None:
     assert {path.stem for path in FOLDER.glob("*.yaml")} == {
         *COUNTS,
         "micro_full",
+        "micro_arms",
         "micro_layer_map",
     }
 

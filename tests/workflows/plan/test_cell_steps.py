@@ -58,6 +58,41 @@ def test_distillation_adds_teacher_features_and_their_probe() -> None:
     assert added == {"teacher", "extract", "probe_teacher"}
 
 
+FUSED: dict[str, Any] = {
+    "teacher": "vggt",
+    "alignment": {"weight": 0.0},
+    "fusion": {"mode": "add"},
+}
+
+
+def test_fusion_reads_the_same_features_as_distillation_and_in_evaluation_too() -> None:
+    distilled, fused = steps_of(teacher="vggt"), steps_of(**FUSED)
+    both = steps_of(teacher="vggt", fusion={"mode": "add"})
+    assert distilled["extract"] == fused["extract"] == both["extract"]
+    for role in ("finetune", "probe", "predict"):
+        assert fused[role].inputs["features"] == both[role].inputs["features"] == fused["extract"]
+    assert "features" not in distilled["predict"].inputs
+    assert "features" not in distilled["probe"].inputs
+    assert {"text", "probe", "val"} == set(fused["extract"].params["splits"])
+    told = fused["finetune"].params
+    assert told["fusion"]["mode"] == "add" and both["finetune"].params["fusion"] == told["fusion"]
+    names = [each["module"].rpartition(".")[2] for each in told["objectives"]]
+    assert names == ["text", "grounding"]
+
+
+def test_without_fusion_nothing_says_that_there_could_be_some() -> None:
+    for steps in (steps_of(), steps_of(teacher="vggt"), steps_of(fusion={"gate": "none"})):
+        assert "fusion" not in steps["finetune"].params
+    (aligned,) = [
+        each
+        for each in steps_of(teacher="vggt")["finetune"].params["objectives"]
+        if "alignment" in each["module"]
+    ]
+    assert "control" not in aligned["settings"]
+    changed = steps_of(teacher="vggt", alignment={"control": "other_scene"})
+    assert changed["finetune"].params != steps_of(teacher="vggt")["finetune"].params
+
+
 def test_a_teacher_without_weights_is_extracted_and_not_trained() -> None:
     colours = steps_of(teacher="rgb", teachers={**TREE["teachers"], "rgb": {"kind": "rgb"}})
     assert set(colours) - set(steps_of()) == {"extract", "probe_teacher"}

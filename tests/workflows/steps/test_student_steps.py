@@ -17,34 +17,42 @@ from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.objectives.registry import ObjectivesConfig
 from threedrs_components.pretraining.student_config import MicroPretrainingConfig
+from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.write import write_world
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.scenes.rgbd_folder import WrittenScenesConfig
+from threedrs_components.scenes.splits import scenes_of
+from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.testing.prompts import bare_prompts
+from threedrs_components.testing.synthetic import write_random_features
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.stages import Stage, run_stage
 from threedrs_platform.config.kinds import choose
-from threedrs_platform.errors import DataError, StepFailed
+from threedrs_platform.errors import ConfigError, DataError, StepFailed
 from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.sealed import take_over
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.plan.benchmark_params import samples_params, score_params
-from threedrs_workflows.steps import finetune, predict, prepare, pretrain, samples, score
+from threedrs_workflows.steps import finetune, predict, prepare, pretrain, probe, samples, score
 from threedrs_workflows.steps.params import StepParams
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.pretrain import PretrainParams
+from threedrs_workflows.steps.params.probe import ProbeParams
 
 WIDTHS = MicroWidths(
     vision_width=16, vision_heads=2, vision_ff=32, width=32, heads=2, key_value_heads=2, ff=64
 )
 STUDENT = choose(LlavaVideoConfig(micro=WIDTHS))
+PROBE = ProbeParams(
+    probe=ProbeConfig(folds=2), fit_split="probe", test_split="val", student=STUDENT
+)
 
 
 @dataclass
@@ -174,17 +182,54 @@ def test_a_resumed_training_tells_the_same_as_an_undisturbed_one(
     finetune.run(whole)
     step, _ = task(tmp_path, "trained", params, inputs_of(world))
     with monkeypatch.context() as broken:
-        broken.setattr(finetune, "_report_cost", _die)
+        broken.setattr(finetune, "report_training", _die)
         broken.setattr("threedrs_components.training.loop.save_student", _die)
         with pytest.raises(KeyboardInterrupt):
             finetune.run(step)
     reports = Reports()
     finetune.run(replace(step, recorder=reports))
     cost = "training/seconds_per_scene"
-    told = [{n: m for n, m in r.metrics.items() if n != cost} for r in (undisturbed, reports)]
+    told = [
+        {name: metric for name, metric in each.metrics.items() if "/seconds_" not in name}
+        for each in (undisturbed, reports)
+    ]
     assert told[0] == told[1] and told[0]["training/loss"].n == 4
     assert list(reports.curves) == list(undisturbed.curves)
     assert reports.metrics[cost].n < undisturbed.metrics[cost].n  # it did resume
+
+
+def test_a_student_with_fusion_reads_features_in_every_step_or_refuses(
+    world: Path, tmp_path: Path
+) -> None:
+    prepared = PreparedScenes(world / "prepared")
+    for number, scene in enumerate(prepared):
+        write_random_features(scene, tmp_path / "features", 8, number)
+    fused = finetune_params().model_copy(update={"fusion": FusionSettings(mode="add")})
+    inputs = inputs_of(world) | {"features": tmp_path / "features"}
+    step, reports = task(tmp_path, "trained", fused, inputs)
+    finetune.run(step)
+    assert reports.metrics["training/parameters/fusion"].value > 0
+    assert reports.metrics["training/parameters"].unit == "M"
+    inputs["student"] = tmp_path / "trained"
+    step, reports = task(tmp_path, "predictions", predict_params(), inputs)
+    predict.run(step)
+    answers = read_predictions(tmp_path / "predictions/predictions.jsonl")
+    assert reports.metrics["prediction/seconds_per_scene"].n == 2
+    (tmp_path / "features" / f"{sorted(by_split(world, 'val'))[0]}.arrow").unlink()
+    refused, _ = task(tmp_path, "fewer", predict_params(), inputs)
+    with pytest.raises(DataError, match="1 scenes that could not be prepared, or have no features"):
+        predict.run(refused)
+    del inputs["features"]
+    for number, run in enumerate((predict.run, probe.run)):
+        params = predict_params() if run is predict.run else PROBE
+        step, _ = task(tmp_path, f"without {number}", params, inputs)
+        with pytest.raises(ConfigError, match="extract them for these scenes"):
+            run(step)
+    assert len(answers) > 10
+
+
+def by_split(world: Path, split: str) -> list[str]:
+    return list(scenes_of(world / "scenes", split))
 
 
 def _die(*_: Any) -> None:

@@ -140,6 +140,12 @@ def _student(checkpoint: str, layer: int) -> SceneFeatures:
     from threedrs_components.students.checkpoints import student_features
 
     student = open_student(checkpoint)
+    if student.fusion is not None:
+        message = (
+            f"{checkpoint}: the student reads a teacher's features beside its frames, which this "
+            "verb does not extract; the step `probe` of its grid does"
+        )
+        raise ConfigError([Fault(message, path="--checkpoint")])
 
     def features_of(scene: Scene) -> Tensor:
         size, grid = student.image_size, student.grid

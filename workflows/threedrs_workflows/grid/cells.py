@@ -41,6 +41,7 @@ from threedrs_workflows.written import Written
 OTHER_METRICS = (
     "probe",
     "training",
+    "prediction",
     "validation",
     "teacher",
     "language",

@@ -127,6 +127,8 @@ class SharedSteps:
         """As `judged`, of the student that training starts from."""
         common, steps = self._common, dict[str, StepSpec]()
         reads = {"scenes": self.scenes, "prepared": self.prepared, "student": self.student}
+        if common.fuses and self.features is not None:
+            reads["features"] = self.features
         if not common.student_config.blind and common.scenes.has_geometry:
             steps["probe"] = self._probe("student", reads)
         benchmarks = common.benchmarks
@@ -204,6 +206,8 @@ class SharedSteps:
         splits = {scenes.annotated_split}
         if scenes.has_geometry:  # else nobody probes the teacher
             splits |= {scenes.probe_split, common.benchmarks.split}
+        if common.fuses:
+            splits |= {common.benchmarks.split}
         params = ExtractParams(
             teacher=choose(teacher),
             scenes=self._reader,

@@ -36,6 +36,8 @@ class Common:
     held_out: float
     teacher_area: float
     frames: Literal["student", "all_images"]
+    fuses: bool
+    """Whether the student reads the teacher's features in evaluation, too."""
 
     @classmethod
     def of(cls, experiment: Experiment) -> Common:
@@ -58,6 +60,7 @@ class Common:
             held_out=experiment.held_out,
             teacher_area=experiment.teacher_area(),
             frames=experiment.alignment.frames,
+            fuses=experiment.fuses(),
         )
 
     @property

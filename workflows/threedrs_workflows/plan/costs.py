@@ -282,7 +282,7 @@ class _Cell:
     def _learning(self, size: StudentSize) -> cost.Learning:
         experiment = self.cell.experiment
         student = experiment.student_config()
-        heads = size.grounding_head + self._alignment_heads(size)
+        heads = size.grounding_head + self._alignment_heads(size) + self._arms(size)
         adapters = None
         if (lora := student.lora) is not None:
             adapters = cost.low_rank_parameters(size.text, lora.rank, lora.targets)
@@ -294,6 +294,18 @@ class _Cell:
             return 0
         alignment = experiment.alignment
         return len(alignment.layers) * size.alignment_head(width, alignment.projector_width)
+
+    def _arms(self, size: StudentSize) -> int:
+        """Weights of fusion and of a reconstruction's decoder."""
+        experiment, teacher_width = self.cell.experiment, self._teacher_width()
+        width, reconstruction = size.text.width, experiment.reconstruction
+        weights = 0
+        if experiment.fuses() and teacher_width is not None:
+            weights += experiment.fusion.parameters(width, teacher_width)
+        if reconstruction in experiment.active_objectives():
+            cells = experiment.student_config().grid ** 2
+            weights += reconstruction.parameters(width, cells)
+        return weights
 
     def _teacher_width(self) -> int | None:
         teacher = self.cell.experiment.teacher_config()
@@ -324,7 +336,7 @@ class _Cell:
     def _bytes(self, size: StudentSize | None, data: CellData) -> dict[str, Any]:
         experiment, width = self.cell.experiment, self._teacher_width()
         features = None
-        if experiment.distils() and width is not None and data.scenes is not None:
+        if experiment.has_teacher() and width is not None and data.scenes is not None:
             prepare = experiment.prepare
             features = data.scenes * feature_bytes(width, prepare.num_frames, prepare.grid)
         if size is None:

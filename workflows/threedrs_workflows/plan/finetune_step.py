@@ -30,10 +30,11 @@ def finetune_step(
             text_split=scenes.annotated_split,
             seed=0,
             objectives=(),
+            fusion=experiment.fusion if experiment.fuses() else None,
         )
         return params.step("finetune", {})
 
-    plain = written.once("training", without_losses, student, training, scenes)
+    plain = written.once("training", without_losses, student, training, scenes, experiment.fusion)
     losses = [
         written.once("loss", partial(choose, each, each.modules()), each)
         for each in experiment.active_objectives()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ def run(task: StepTask) -> None:
     scene_ids = sorted({scene_id for found in splits.values() for scene_id in found})
     if not scene_ids:
         raise DataError("none of the scenes that the annotations name is among the scenes")
-    for scene_id in scene_ids:
-        keep_sound(feature_path(task.scratch, scene_id), task.warn)
+    kept = [keep_sound(feature_path(task.scratch, each), task.warn) for each in scene_ids]
+    fresh = kept.count(False)
     extracting = Extracting(
         params,
         task.inputs["scenes"],
@@ -46,7 +47,9 @@ def run(task: StepTask) -> None:
         task.settings.get("gpus") or 0,
         task.scratch,
     )
+    started = time.monotonic()
     extracted = dict(over_gpus(task, extracting, scene_ids))
+    seconds = time.monotonic() - started
     skipped = reasons(extracted)
     for scene_id, reason in skipped.items():
         task.warn(f"skipped scene {scene_id}: {reason}")
@@ -62,6 +65,8 @@ def run(task: StepTask) -> None:
     (task.out / "bad_scenes.json").write_text(json.dumps(sorted(skipped)))
     done = len(scene_ids) - len(skipped)
     task.metric(Metric("scenes/extracted", done, n=done, unit="scenes"))
+    if fresh:
+        task.metric(Metric("teacher/seconds_per_scene", seconds / fresh, n=fresh, unit="s"))
     task.metric(Metric("scenes/skipped", len(skipped), n=done, unit="scenes"))
 
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
 from functools import partial
-from pathlib import Path
 
-from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, read_samples
 from threedrs_components.objectives.settings import ObjectiveSettings
-from threedrs_components.scenes.prepared import PreparedScenes
-from threedrs_components.scenes.splits import scenes_of
 from threedrs_components.students.folder import resolve_student, weights_digest
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.launch import train_here
-from threedrs_components.training.loop import LOSS, TrainingInputs, TrainingSummary
-from threedrs_platform.errors import DataError
-from threedrs_platform.records import Metric, Sample
+from threedrs_components.training.loop import LOSS, TrainingInputs
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import GroupResources, ray_is_on, train_on_ray
+from threedrs_workflows.steps.training_report import report_training
+from threedrs_workflows.steps.training_samples import held_out_samples, training_samples
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes, prepared, samples, student, and features where a teacher is distilled.
+    """Inputs: scenes, prepared, samples, student, and features where a teacher takes part.
 
     Writes the trained student. Checkpoints lie in the scratch folder: a later attempt goes on from
     the newest that is sound, and reports the curve up to there again.
@@ -44,7 +37,7 @@ def run(task: StepTask) -> None:
     summary = launch(
         inputs, report=report, checkpoint_dir=checkpoints, out=task.out, warn=task.warn
     )
-    _report_cost(task, inputs, summary)
+    report_training(task, inputs, summary)
 
 
 def training_inputs(task: StepTask) -> TrainingInputs:
@@ -62,66 +55,6 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         features=features,
         seed=params.seed,
         start=weights_digest(task.inputs["student"]),
-        validation=held_out_samples(task),
+        validation=held_out_samples(task, features if params.fusion else None),
+        fusion=params.fusion,
     )
-
-
-def held_out_samples(task: StepTask) -> dict[str, list[Sample]]:
-    """Samples of the scenes that were held out of training, by scene; none where none were.
-
-    Samples of an evaluated split are never read: training must not look at it.
-    """
-    samples, prepared = task.inputs["samples"], PreparedScenes(task.inputs["prepared"])
-    if not (samples / HELD_OUT_FILE).is_file():
-        return {}
-    held_out = set(json.loads((samples / HELD_OUT_FILE).read_text()))
-    by_scene: dict[str, list[Sample]] = defaultdict(list)
-    for sample in read_samples(samples / "evaluation.jsonl"):
-        if sample.scene_id in held_out and sample.scene_id in prepared:
-            by_scene[sample.scene_id].append(sample)
-    return dict(by_scene)
-
-
-def training_samples(
-    task: StepTask, text_split: str, features: Path | None
-) -> dict[str, list[Sample]]:
-    """Training samples by scene; scenes that an earlier step skipped are left out, and named.
-
-    Raises:
-        DataError: a scene to train on is also evaluated.
-    """
-    prepared = PreparedScenes(task.inputs["prepared"])
-    split = set(scenes_of(task.inputs["scenes"], text_split))
-    by_scene: dict[str, list[Sample]] = defaultdict(list)
-    for sample in read_samples(task.inputs["samples"] / "train.jsonl"):
-        if sample.scene_id in split:
-            by_scene[sample.scene_id].append(sample)
-    evaluated = {
-        sample.scene_id for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl")
-    }
-    if both := sorted(evaluated & by_scene.keys()):
-        raise DataError(
-            f"{len(both)} scenes are in the split {text_split!r} to train on and "
-            f"among the evaluated ones, e.g. {both[0]}; evaluate another split (benchmarks.split)"
-        )
-    for scene_id in sorted(by_scene):
-        without_features = features is not None and not feature_path(features, scene_id).is_file()
-        if scene_id not in prepared or without_features:
-            what = "teacher features" if scene_id in prepared else "prepared file"
-            task.warn(f"scene {scene_id} has no {what}; its {len(by_scene[scene_id])} samples rest")
-            del by_scene[scene_id]
-    return dict(by_scene)
-
-
-def _report_cost(task: StepTask, inputs: TrainingInputs, summary: TrainingSummary) -> None:
-    steps = summary.steps - summary.resumed_from
-    if steps > 0:
-        scenes = steps * inputs.training.scenes_per_step
-        per_scene = summary.seconds / scenes
-        task.metric(Metric("training/seconds_per_scene", per_scene, n=scenes, unit="s"))
-    shares = [each.curve(share) for each in inputs.objectives for share in each.shares]
-    for name in (LOSS, *shares):
-        if name in summary.final:
-            unit, scale = ("%", 100) if name in shares else ("nats", 1)
-            value = summary.final[name] * scale
-            task.metric(Metric(f"training/{name}", value, n=summary.steps, unit=unit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,31 +19,42 @@ from threedrs_components.devices import device_for
 from threedrs_components.scenes.ahead import ahead, in_memory
 from threedrs_components.scenes.prepared import PreparedScenes
 from threedrs_components.students.build import student_at
+from threedrs_components.students.guidance import guidance_of
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.errors import DataError
-from threedrs_platform.records import Prediction, Sample
+from threedrs_platform.records import Metric, Prediction, Sample
 from threedrs_platform.sealed import keep_sound, require_sound, write_sealed
 from threedrs_platform.steps import StepTask
+from threedrs_platform.store.features import feature_path
 from threedrs_workflows.steps.params.predict import PredictParams
 from threedrs_workflows.steps.processes import Work, over_gpus
 
 
 def run(task: StepTask) -> None:
-    """Inputs: prepared, samples, student. Writes predictions.jsonl.
+    """Inputs: prepared, samples, student, and features for one with fusion.
+
+    Writes predictions.jsonl, and reports what a scene costs.
 
     Finished scenes wait in the scratch folder, so that a killed attempt loses one. A process for
     each GPU answers the questions about its scenes.
     """
     params, prepared = PredictParams.of(task), PreparedScenes(task.inputs["prepared"])
     by_scene = _by_scene(task.inputs["samples"])
-    answerable = [scene_id for scene_id in sorted(by_scene) if scene_id in prepared]
+    features = task.inputs.get("features")
+    answerable = [
+        scene_id
+        for scene_id in sorted(by_scene)
+        if scene_id in prepared and (features is None or feature_path(features, scene_id).is_file())
+    ]
     if unusable := sorted(by_scene.keys() - set(answerable)):
         _leave_out(task, params, {scene_id: len(by_scene[scene_id]) for scene_id in unusable})
     missing = [each for each in answerable if not keep_sound(_path(task.scratch, each), task.warn)]
     answering = Answering(params, task.inputs, task.scratch, task.settings.get("gpus") or 0)
-    for _ in over_gpus(task, answering, missing):
-        pass
+    seconds = [taken for _, taken in over_gpus(task, answering, missing)]
+    if seconds:
+        mean = sum(seconds) / len(seconds)
+        task.metric(Metric("prediction/seconds_per_scene", mean, n=len(seconds), unit="s"))
     answers: list[Prediction] = []
     for scene_id in answerable:
         require_sound(_path(task.scratch, scene_id))
@@ -57,7 +69,8 @@ def _leave_out(task: StepTask, params: PredictParams, questions: Mapping[str, in
         DataError: they are refused.
     """
     told = f"{sum(questions.values())} questions are about {len(questions)} scenes that could not "
-    told += f"be prepared, e.g. {next(iter(questions))}"
+    lacking = "be prepared, or have no features" if "features" in task.inputs else "be prepared"
+    told += f"{lacking}, e.g. {next(iter(questions))}"
     if params.missing_scenes == "refuse":
         raise DataError(
             f"{told}; the warnings of step prepare say why. Mend these scenes, or set "
@@ -76,8 +89,8 @@ class Answering:
     out: Path
     gpus: float
 
-    def __call__(self) -> Work[None]:
-        """Load the student, whose answers about a scene make one file."""
+    def __call__(self) -> Work[float]:
+        """Load the student, whose answers about a scene make one file; seconds for each."""
         params, samples = self.params, self.inputs["samples"]
         student = student_at(
             self.inputs["student"],
@@ -87,15 +100,17 @@ class Answering:
         )
         prepared = PreparedScenes(self.inputs["prepared"])
         by_scene, asking = _by_scene(samples), _asking(params.asking, samples)
+        guidance = guidance_of(student, self.inputs.get("features"))
 
-        def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, None]]:
+        def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, float]]:
             with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as read:
                 for scene_id, scene in zip(scene_ids, read, strict=True):
-                    answers = predict_benchmarks(student, scene, by_scene[scene_id], asking)
+                    started, maps = time.monotonic(), guidance(scene)
+                    answers = predict_benchmarks(student, scene, by_scene[scene_id], asking, maps)
                     _refuse_overflow(answers, scene_id, params.evaluation.dtype)
                     write = partial(write_predictions, predictions=answers)
                     write_sealed(_path(self.out, scene_id), write)
-                    yield scene_id, None
+                    yield scene_id, time.monotonic() - started
 
         return answer
 

@@ -25,13 +25,13 @@ from threedrs_components.students.places import Place, places
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.evaluation_config import EvaluationConfig
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.features import FeatureFolder, check_frames
+from threedrs_platform.store.features import FeatureFolder, check_frames, feature_path
 from threedrs_workflows.steps.params.probe import ProbeParams
 from threedrs_workflows.steps.processes import Work, over_gpus
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes, prepared, and student or features.
+    """Inputs: scenes, prepared, and student or features; both for a student with fusion.
 
     Scenes are probed by a process for each GPU.
     """
@@ -39,7 +39,7 @@ def run(task: StepTask) -> None:
     scenes, prepared = task.inputs["scenes"], PreparedScenes(task.inputs["prepared"])
     held_out = params.held_out.scenes(scenes) if params.held_out else frozenset()
     fit, test = (
-        [scene for scene in split if scene in prepared]
+        [scene for scene in split if scene in prepared and _is_known(task, params, scene)]
         for split in (
             [each for each in scenes_of(scenes, params.fit_split) if each not in held_out],
             sorted(held_out) or scenes_of(scenes, params.test_split),
@@ -84,7 +84,16 @@ class Probing:
             params.evaluation or EvaluationConfig(),
             params.probe,
             device_for(self.gpus),
+            self.inputs.get("features"),
         )
+
+
+def _is_known(task: StepTask, params: ProbeParams, scene_id: str) -> bool:
+    """Whether the features are there that the student reads beside the frames, if it does."""
+    features = task.inputs.get("features")
+    if params.student is None or features is None:
+        return True
+    return feature_path(features, scene_id).is_file()
 
 
 def _stored_features(folder: Path, place: Place) -> FeaturesOf:
@@ -104,15 +113,19 @@ def _student_features(
     evaluation: EvaluationConfig,
     probe: ProbeConfig,
     device: torch.device,
+    features: Path | None,
 ) -> FeaturesOf:
     from threedrs_components.students.build import student_at
     from threedrs_components.students.checkpoints import places_features
+    from threedrs_components.students.guidance import guidance_of
 
     student = student_at(checkpoint, config, evaluation.dtype, device)
+    guidance = guidance_of(student, features)
     further = places(student.num_layers) if isinstance(probe.places, str) else probe.places
     wanted = tuple(dict.fromkeys((*further, probe.layer)))
 
     def features_of(scene: PreparedScene) -> dict[Place, Tensor]:
-        return places_features(student, scene.frame_batch(), scene.coordinates, wanted)
+        frames, maps = scene.frame_batch(), guidance(scene)
+        return places_features(student, frames, scene.coordinates, wanted, maps)
 
     return features_of

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from threedrs_components.objectives.settings import ObjectiveSettings, Per, TeacherFrames
 from threedrs_components.students.places import Place
+from threedrs_components.teachers.control import Control
+from threedrs_platform.config import LATER
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
@@ -49,6 +51,9 @@ class AlignmentConfig(ObjectiveSettings):
     tower covers (prepare.covered), or as released the whole frame, up to .2 of a cell beside it."""
     standardise: bool = False
     """Standardise every teacher dimension with the statistics of the training scenes."""
+    control: Annotated[Control, LATER] = "none"
+    """other_scene: towards the teacher's maps of another scene, always the same one: targets of the
+    same kind, and weights as many, but no content."""
 
     name: ClassVar[str] = "alignment"
     per: ClassVar[Per] = "scene"

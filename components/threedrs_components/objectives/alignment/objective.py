@@ -10,13 +10,9 @@ from torch import Tensor
 
 from threedrs_components.objectives.alignment.head import AlignmentHead
 from threedrs_components.objectives.objective import Objective, StudentPass, TeacherFeatures
-from threedrs_components.objectives.teacher_maps import (
-    TeacherMap,
-    checked_features,
-    stacked,
-    teacher_map,
-)
+from threedrs_components.objectives.teacher_maps import checked_features, stacked
 from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.teachers.maps import TeacherMap, TeacherMaps
 from threedrs_platform.store.features import FeatureFolder, statistics_of
 
 if TYPE_CHECKING:
@@ -33,11 +29,11 @@ class Alignment(Objective):
     ) -> None:
         super().__init__(settings)
         self.head = head
-        self._features = features
+        self._maps = TeacherMaps(features, settings.frames, settings.control)
 
     def target(self, scene: PreparedScene) -> TeacherMap:
         """The teacher's features of the scene, as stored."""
-        return teacher_map(self._features, scene, self.settings.frames)
+        return self._maps.of(scene)
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
         """[S, F, P, P, D] float32."""
@@ -71,7 +67,8 @@ def build_alignment(
     Raises:
         DataError: the features of some scene do not fit it, or come from another extraction.
     """
-    features, scene_ids = checked_features(teacher, settings.frames), teacher.scene_ids
+    features = checked_features(teacher, settings.frames, settings.control)
+    scene_ids = teacher.scene_ids
     statistics = None
     if settings.standardise:
         found = statistics_of(features, scene_ids)

@@ -16,6 +16,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from threedrs_components.students.centred_pixels import centred_pixels
 from threedrs_components.students.passes import Frames, Vision
+from threedrs_components.students.places import Place
 from threedrs_components.students.qwen2_vl.model import Qwen2VL
 from threedrs_components.students.settings import MicroWidths, StudentSettings
 from threedrs_components.students.student import in_order
@@ -103,7 +104,7 @@ class Qwen3VL(Qwen2VL):
         return torch.tensor([places], device=self.device)
 
     def _language(
-        self, embedded: Tensor, layers: Sequence[int], mask: Tensor | None = None, **inputs: Any
+        self, embedded: Tensor, layers: Sequence[Place], mask: Tensor | None = None, **inputs: Any
     ) -> dict[int, Tensor]:
         """Hidden states as the next layer gets them: transformers records those without the map."""
         states = super()._language(embedded, layers, mask, **inputs)

@@ -1,0 +1,1 @@
+"""Reconstruction of frames that the student does not see, from its hidden states."""

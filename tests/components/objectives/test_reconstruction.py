@@ -1,0 +1,148 @@
+"""Frames that the student does not see, and what it tells of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
+from threedrs_components.objectives.reconstruction.decoders import TIMES, noised
+from threedrs_components.objectives.reconstruction.objective import Reconstruction
+from threedrs_components.scenes.prepared import PreparedScene
+from threedrs_components.students.batches import collate, object_candidates
+from threedrs_components.students.student import Student
+from threedrs_components.testing.synthetic import random_scene, random_student
+from threedrs_components.training.data import MicroBatch
+from threedrs_components.training.objective import Totals, TrainingModule
+from threedrs_platform.errors import ConfigError
+
+FRAMES = 4
+
+
+def built(student: Student, **settings: object) -> Reconstruction:
+    torch.manual_seed(0)
+    return Reconstruction(ReconstructionConfig.model_validate({"weight": 1, **settings}), student)
+
+
+def micro(scene: PreparedScene, student: Student, objective: Reconstruction) -> MicroBatch:
+    batch = collate([scene], [[]], [object_candidates(scene)], student.tokenizer)
+    hidden = torch.tensor([objective.hides(0, "visit", FRAMES)])
+    return MicroBatch(replace(batch, frames=replace(batch.frames, hidden=hidden)), seeds=(7,))
+
+
+def loss(objective: Reconstruction, student: Student, scene: PreparedScene) -> Tensor:
+    module = TrainingModule(student, [objective])
+    found: Tensor = module(micro(scene, student, objective), Totals(1, 1))[0]
+    return found
+
+
+def scene_of(seed: int = 0) -> PreparedScene:
+    return random_scene("scene", seed, num_frames=FRAMES)
+
+
+def test_a_share_of_the_frames_is_hidden_in_every_nth_step_and_drawn_anew() -> None:
+    objective = built(random_student(), ratio=0.25, every=3)
+    steps = [objective.hides(step, "visit", 8) for step in range(6)]
+    assert [sum(hidden) for hidden in steps] == [2, 0, 0, 2, 0, 0]
+    assert objective.hides(0, "visit", 8) == steps[0]
+    assert len({objective.hides(0, f"visit {number}", 8) for number in range(20)}) > 10
+    assert [sum(objective.hides(0, "visit", frames)) for frames in (1, 2, 3)] == [0, 1, 1]
+    assert sum(built(random_student(), ratio=0.99).hides(0, "visit", 4)) == 3
+
+
+@pytest.mark.parametrize("decoder", ["denoiser", "regression"])
+@pytest.mark.parametrize("condition", ["own", "pooled"])
+def test_every_weight_takes_part_and_is_counted(decoder: str, condition: str) -> None:
+    student = random_student(frozen=())
+    objective = built(student, decoder=decoder, condition=condition)
+    torch.autograd.backward(loss(objective, student, scene_of()))
+    named = dict(objective.named_parameters())
+    assert [name for name, each in named.items() if each.grad is None or not each.grad.any()] == []
+    counted = objective.settings.parameters(student.width, student.grid**2)
+    assert counted == sum(each.numel() for each in named.values())
+    assert any(each.grad is not None and each.grad.any() for each in student.parameters())
+
+
+def test_hidden_pixels_reach_the_loss_as_a_target_alone() -> None:
+    """The student's states do not know them, and the states of what is seen are what is asked."""
+    student = random_student(position_encoding=True)
+    objective, scene = built(student, decoder="regression"), scene_of()
+    hidden = torch.tensor(objective.hides(0, "visit", FRAMES))
+    before = loss(objective, student, scene)
+    images = scene.images.clone()
+    images[hidden] = 255 - images[hidden]
+    other = replace(scene, images=images)
+    batch, changed = (micro(each, student, objective).batch for each in (scene, other))
+    with torch.no_grad():
+        states = [
+            student.prefill(objective.seen(each.frames)).output.hidden[-1]
+            for each in (batch, changed)
+        ]
+    assert torch.equal(*states)
+    assert not torch.isclose(loss(objective, student, other), before)
+
+
+def test_pixels_of_a_cell_are_those_that_its_token_sees() -> None:
+    student = random_student()
+    objective, images = built(student), torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    images[0, 16:32, 48:64] = 255
+    pixels = objective.pixels(images)
+    assert pixels.shape == (1, 16, 192)
+    assert [cell for cell in range(16) if (pixels[0, cell] == 1).all()] == [1 * 4 + 3]
+    assert (pixels == -1).sum() == 15 * 192
+    images[0, 0, 0, 2] = 255
+    changed = objective.pixels(images)[0, 0].view(3, 8, 8)
+    assert (changed > -1).nonzero().tolist() == [[2, 0, 0]]
+
+
+def test_the_control_asks_for_another_frame() -> None:
+    student = random_student()
+    honest, control = (
+        built(student, decoder="regression", control=name) for name in ("none", "shuffled_frames")
+    )
+    alike = replace(scene_of(), images=scene_of().images[:1].repeat(FRAMES, 1, 1, 1))
+    assert torch.equal(loss(honest, student, alike), loss(control, student, alike))
+    apart = scene_of()
+    assert not torch.equal(loss(honest, student, apart), loss(control, student, apart))
+
+
+def test_noise_covers_everything_in_the_end_and_hardly_anything_at_first() -> None:
+    pixels, noise = torch.full((2, 1, 1), 3.0), torch.full((2, 1, 1), -1.0)
+    first, last = noised(pixels, noise, torch.tensor([0, TIMES - 1])).flatten().tolist()
+    assert first == pytest.approx(3, abs=0.01) and last == pytest.approx(-1, abs=0.01)
+
+
+def test_a_denoiser_learns_to_tell_pixels_behind_noise() -> None:
+    """Behind a fixed state: what it can know, it learns to tell."""
+    student = random_student()
+    objective, scene = built(student, draws=16), scene_of()
+    batch = micro(scene, student, objective)
+    with torch.no_grad():
+        output = student(
+            objective.seen(batch.batch.frames),
+            batch.batch.layout,
+            batch.batch.ids,
+            batch.batch.regions,
+        )
+    flat = replace(scene, images=torch.full_like(scene.images, 200))
+    images = flat.images
+    hidden = batch.batch.frames.hidden
+    assert hidden is not None
+    optimizer = torch.optim.Adam(objective.parameters(), lr=3e-3)
+    errors = []
+    for step in range(60):
+        frames = replace(batch.batch.frames, images=images[None])
+        error = objective._error(output.hidden[-1], frames, hidden, (step,))
+        optimizer.zero_grad()
+        torch.autograd.backward(error)
+        optimizer.step()
+        errors.append(float(error.detach()))
+    assert sum(errors[-5:]) < 0.5 * sum(errors[:5])
+
+
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
+    with pytest.raises(ConfigError, match="5 heads do not divide the decoder's width 48"):
+        built(random_student(), heads=5)
