@@ -10,6 +10,7 @@ import colorsys
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,6 +146,28 @@ def busiest_frames(scene: MicroScene, count: int) -> list[int]:
     return order[:count]
 
 
+def frames_showing(scene: Scene, box: Sequence[float], most: int) -> list[int]:
+    """Different frames that show the middle of a box [6], those first where it is nearest to their
+    own middle; `draw_boxes` draws it in them."""
+    height, width = scene.images.shape[1:3]
+    distances: dict[str, tuple[float, int]] = {}
+    for frame, name in enumerate(scene.frame_names):
+        local = _seen_from(scene, frame, np.asarray(box))
+        if _is_shown(local, scene.color_intrinsics, (height, width)):
+            x, y = _projected(local.mean(0), scene.color_intrinsics, 1.0)
+            offset = abs(x / width - 0.5) + abs(y / height - 0.5)
+            distances.setdefault(name, (offset, frame))
+    return [frame for _, frame in sorted(distances.values())[:most]]
+
+
+def _seen_from(scene: Scene, frame: int, box: NDArray[Any]) -> NDArray[np.float64]:
+    """Corners [8, 3] of a box before a frame's camera, metres."""
+    to_world = scene.axis_alignment @ scene.camera_to_world[frame]
+    to_camera = np.linalg.inv(to_world.astype(np.float64))
+    local: NDArray[np.float64] = (box[:3] + CORNERS * box[3:]) @ to_camera[:3, :3].T
+    return local + to_camera[:3, 3]
+
+
 def _draw_frame_boxes(
     tile: Image.Image, scene: Scene, frame: int, texts: Sequence[str], scale: float
 ) -> None:
@@ -152,12 +175,9 @@ def _draw_frame_boxes(
         return
     draw = ImageDraw.Draw(tile)
     to_world = scene.axis_alignment @ scene.camera_to_world[frame]
-    to_camera = np.linalg.inv(to_world.astype(np.float64))
     order = np.argsort(-((scene.objects.boxes[:, :3] - to_world[:3, 3]) ** 2).sum(1))
     for index in order.tolist():
-        box = scene.objects.boxes[index]
-        corners = box[:3] + CORNERS * box[3:]
-        local = corners @ to_camera[:3, :3].T + to_camera[:3, 3]
+        local = _seen_from(scene, frame, scene.objects.boxes[index])
         if not _is_shown(local, scene.color_intrinsics, scene.images.shape[1:3]):
             continue
         for a, b in EDGES:

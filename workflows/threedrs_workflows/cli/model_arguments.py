@@ -1,0 +1,82 @@
+"""What the verbs that use a trained student share: which one, and how it is opened."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from threedrs_platform.database.results import Results
+from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.run_cells import cell_of_seed, cells_called
+
+if TYPE_CHECKING:
+    from threedrs_workflows.models.of_cell import CellSteps
+    from threedrs_workflows.models.recipe import Recipe
+
+
+def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
+    """--run and --seed."""
+    parser.add_argument("--run", metavar="RUN", help="of the cell (default: the newest)")
+    parser.add_argument("--seed", type=int, help="of the cell (default: its first)")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL, and what says which of several it is."""
+    parser.add_argument(
+        "model",
+        metavar="CELL|CHECKPOINT",
+        help="a cell's id, name or label (its trained student), or a folder with a student",
+    )
+    add_cell_arguments(parser)
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="of a CHECKPOINT: how scenes are prepared and questions worded (default: micro for "
+        "micro students, else as_released; published weights need one, e.g. 3drs)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the preset, e.g. prepare.num_frames=16; may be repeated",
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (default: a GPU if any)")
+
+
+def find_cell(args: argparse.Namespace, name: str, opened: ExitStack) -> CellSteps:
+    """The cell that flags name, with its steps; the workspace stays open as long as `opened`.
+
+    Raises:
+        ConfigError: there is no such run, cell or seed.
+    """
+    from threedrs_workflows.models.of_cell import CellSteps
+
+    workspace = opened.enter_context(find_workspace(args.workspace, args.db))
+    results = Results(workspace.database)
+    found = results.run_results(results.find_run(args.run).run_id, metrics=())
+    cell = cell_of_seed(cells_called(found, name), args.seed)
+    return CellSteps(workspace, found.run.run_id, cell)
+
+
+def find_model(args: argparse.Namespace, opened: ExitStack) -> tuple[Recipe, CellSteps | None]:
+    """The student that flags name; with its cell, where it is one of a run.
+
+    Raises:
+        ConfigError: there is no such cell, or flags of one kind stand beside a name of the other.
+        CheckpointError: the folder holds no student.
+    """
+    folder = Path(args.model)
+    if not folder.is_dir():
+        if args.preset is not None or args.set:
+            flag = "--preset" if args.preset is not None else "--set"
+            message = f"no folder {args.model!r}; the settings of a cell are those of its grid"
+            raise ConfigError([Fault(message, flag)])
+        steps = find_cell(args, args.model, opened)
+        return steps.recipe(), steps
+    from threedrs_workflows.models.of_folder import recipe_of_folder
+
+    return recipe_of_folder(folder, args.preset, args.set), None
