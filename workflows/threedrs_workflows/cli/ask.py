@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.cli.model_arguments import add_model_arguments, find_model
+from threedrs_workflows.cli.model_arguments import Named, add_model_arguments, find_model
 from threedrs_workflows.cli.output import duration, emit, say
 from threedrs_workflows.cli.scene_arguments import (
     MILLIMETRES,
@@ -24,7 +24,6 @@ from threedrs_workflows.cli.scene_arguments import (
 
 if TYPE_CHECKING:
     from threedrs_workflows.models.asking import Answer, Choice, Kind
-    from threedrs_workflows.models.of_cell import CellSteps
     from threedrs_workflows.models.recipe import Recipe
     from threedrs_workflows.models.scenes import AskedScene
 
@@ -109,12 +108,21 @@ def run(args: argparse.Namespace) -> int:
     """Answer, then print the answers or one JSON object."""
     asked = _questions(args)
     with ExitStack() as opened:
-        recipe, steps = find_model(args, opened)
+        recipe, steps = find_model(Named.of(args), opened)
         # Torch is not imported before this line, so that mistakes above are told at once.
         from threedrs_workflows.models.asking import ask, kind_of
+        from threedrs_workflows.models.scenes import open_scene
 
         say(args, f"{recipe.title}: scenes and prompts as in {recipe.source}")
-        scene = _scene(args, recipe, steps)
+        scene = open_scene(
+            args.scene,
+            recipe,
+            steps,
+            lambda line: say(args, line),
+            proposals=args.proposals,
+            min_frames=args.min_frames,
+            depth_scale=args.depth_scale,
+        )
         student = _opened(args, recipe)
         questions: list[tuple[str, Kind]] = [
             (each, "ground" if args.boxes else "text" if args.words else kind_of(each))
@@ -145,26 +153,6 @@ def _questions(args: argparse.Namespace) -> list[str]:
     if not asked:
         raise ConfigError([Fault("no question: every line is empty", "QUESTION")])
     return asked
-
-
-def _scene(args: argparse.Namespace, recipe: Recipe, steps: CellSteps | None) -> AskedScene:
-    from threedrs_components.scenes.rgbd_folder import RGBDFolder
-    from threedrs_workflows.models.scenes import scene_in_folder, scene_of_run
-
-    def report(line: str) -> None:
-        say(args, line)
-
-    folder = Path(args.scene)
-    if folder.is_dir():
-        source = RGBDFolder(folder, recipe.prepare.num_frames, args.min_frames, args.depth_scale)
-        return scene_in_folder(source, recipe.prepare, args.proposals, report)
-    if steps is None:
-        message = f"no folder {args.scene!r}; only a cell of a run has scenes that go by an id"
-        raise ConfigError([Fault(message, "--scene")])
-    if args.proposals is not None:
-        message = "the scenes of a run have candidates of their own; leave it out"
-        raise ConfigError([Fault(message, "--proposals")])
-    return scene_of_run(steps, args.scene, report)
 
 
 def _opened(args: argparse.Namespace, recipe: Recipe) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.cli.model_arguments import add_model_arguments, find_model
+from threedrs_workflows.cli.model_arguments import Named, add_model_arguments, find_model
 from threedrs_workflows.cli.output import duration, emit, say
 from threedrs_workflows.cli.scene_arguments import add_scenes_argument, progress_of, skipped_json
 from threedrs_workflows.cli.score import as_table
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.annotations.is_dir():
         raise ConfigError([Fault(f"no folder {str(args.annotations)!r}", "--annotations")])
     with ExitStack() as opened:
-        recipe, _ = find_model(args, opened)
+        recipe, _ = find_model(Named.of(args), opened)
         say(args, f"{recipe.title}: scenes, prompts and scores as in {recipe.source}")
         # Brings torch, for which mistakes above need not wait.
         from threedrs_workflows.models.evaluating import evaluate, read_questions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,36 +48,57 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (default: a GPU if any)")
 
 
-def find_cell(args: argparse.Namespace, name: str, opened: ExitStack) -> CellSteps:
-    """The cell that flags name, with its steps; the workspace stays open as long as `opened`.
+@dataclass(frozen=True)
+class Named:
+    """What a person says to mean one trained student."""
+
+    name: str
+    """A cell, or a folder."""
+    run: str | None = None
+    seed: int | None = None
+    preset: str | None = None
+    settings: tuple[str, ...] = ()
+    """`KEY=VALUE` changes to the preset."""
+    workspace: str | None = None
+    database: str | None = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Named:
+        """As the flags of `add_model_arguments` say it."""
+        preset, settings = args.preset, tuple(args.set)
+        return cls(args.model, args.run, args.seed, preset, settings, args.workspace, args.db)
+
+
+def find_cell(named: Named, opened: ExitStack) -> CellSteps:
+    """A cell with its steps; the workspace stays open as long as `opened`.
 
     Raises:
         ConfigError: there is no such run, cell or seed.
     """
     from threedrs_workflows.models.of_cell import CellSteps
 
-    workspace = opened.enter_context(find_workspace(args.workspace, args.db))
+    workspace = opened.enter_context(find_workspace(named.workspace, named.database))
     results = Results(workspace.database)
-    found = results.run_results(results.find_run(args.run).run_id, metrics=())
-    cell = cell_of_seed(cells_called(found, name), args.seed)
+    found = results.run_results(results.find_run(named.run).run_id, metrics=())
+    cell = cell_of_seed(cells_called(found, named.name), named.seed)
     return CellSteps(workspace, found.run.run_id, cell)
 
 
-def find_model(args: argparse.Namespace, opened: ExitStack) -> tuple[Recipe, CellSteps | None]:
-    """The student that flags name; with its cell, where it is one of a run.
+def find_model(named: Named, opened: ExitStack) -> tuple[Recipe, CellSteps | None]:
+    """A student; with its cell, where it is one of a run.
 
     Raises:
         ConfigError: there is no such cell, or flags of one kind stand beside a name of the other.
         CheckpointError: the folder holds no student.
     """
-    folder = Path(args.model)
+    folder = Path(named.name)
     if not folder.is_dir():
-        if args.preset is not None or args.set:
-            flag = "--preset" if args.preset is not None else "--set"
-            message = f"no folder {args.model!r}; the settings of a cell are those of its grid"
+        if named.preset is not None or named.settings:
+            flag = "--preset" if named.preset is not None else "--set"
+            message = f"no folder {named.name!r}; the settings of a cell are those of its grid"
             raise ConfigError([Fault(message, flag)])
-        steps = find_cell(args, args.model, opened)
+        steps = find_cell(named, opened)
         return steps.recipe(), steps
     from threedrs_workflows.models.of_folder import recipe_of_folder
 
-    return recipe_of_folder(folder, args.preset, args.set), None
+    return recipe_of_folder(folder, named.preset, named.settings), None

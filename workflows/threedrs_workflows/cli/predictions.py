@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.cli.model_arguments import add_cell_arguments, find_cell
+from threedrs_workflows.cli.model_arguments import Named, add_cell_arguments, find_cell
 from threedrs_workflows.cli.output import emit, say
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
     benchmark_named(args.benchmark)
     with ExitStack() as opened:
-        steps = find_cell(args, args.cell, opened)
+        named = Named(args.cell, args.run, args.seed, workspace=args.workspace, database=args.db)
+        steps = find_cell(named, opened)
         found = predictions_of(steps, args.benchmark)
     with storage_errors(f"write {args.out}"):
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -72,5 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def scoring(benchmark: str, file: Path, found: CellPredictions) -> str:
     """The call of `workflows score` that judges the file as the cell was judged."""
     words = ["workflows", "score", benchmark, "--predictions", str(file)]
-    words += ["--annotations", str(found.annotations), "--protocol", found.protocol]
+    words += ["--annotations", *map(str, found.annotations), "--protocol", found.protocol]
+    if found.label_map and BENCHMARKS[benchmark].uses_label_map:
+        words += ["--label-map", found.label_map]
     return shlex.join([*words, "--split", found.split])

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import LEFT_OUT_FILE, read_samples
 from threedrs_components.benchmarks.scorer import Scorer
@@ -13,7 +14,7 @@ from threedrs_platform.config.suggestions import nearest_and_all
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Prediction
 from threedrs_workflows.models.of_cell import CellSteps
-from threedrs_workflows.steps.params.samples import SamplesParams
+from threedrs_workflows.steps.params.samples import Evaluated, SamplesParams
 from threedrs_workflows.steps.params.score import ScoreParams
 
 
@@ -26,8 +27,9 @@ class CellPredictions:
     samples: int
     left_out: tuple[str, ...]
     """Scenes that nobody was asked about: the cell's numbers are without them."""
-    annotations: Path
-    """Folder that the samples were read from."""
+    annotations: tuple[Path, ...]
+    """The folder that the samples were read from; its files, where boxes lie in another."""
+    label_map: str | None
     split: str
     protocol: str
     held_out: bool
@@ -46,7 +48,7 @@ def predictions_of(steps: CellSteps, benchmark: str) -> CellPredictions:
     if benchmark not in evaluated:
         hint = nearest_and_all(benchmark, evaluated)
         raise ConfigError([Fault(f"{steps.title} was not evaluated on {benchmark!r}{hint}")])
-    folder, scenes = steps.folder("predict"), steps.folder("scenes")
+    folder = steps.folder("predict")
     samples = [
         each
         for each in read_samples(steps.folder("samples") / "evaluation.jsonl")
@@ -64,8 +66,19 @@ def predictions_of(steps: CellSteps, benchmark: str) -> CellPredictions:
         tuple(given[each.sample_id] for each in samples if each.sample_id in given),
         len(samples),
         tuple(json.loads(left_out.read_text())) if left_out.is_file() else (),
-        Path(asked.places.annotations or scenes),
+        _annotations(asked, evaluated[benchmark], steps.folder("scenes")),
+        asked.places.label_map,
         evaluated[benchmark].split,
         scorer.open(Scorer).protocol,
         asked.held_out is not None,
     )
+
+
+def _annotations(asked: SamplesParams, evaluated: Evaluated, scenes: Path) -> tuple[Path, ...]:
+    """What `workflows score --annotations` is to be given."""
+    boxes = asked.places.box_files()
+    if not boxes:
+        return (Path(asked.places.annotations or scenes),)
+    folder = asked.places.folder(scenes, oracle=asked.candidates == "ground_truth")
+    files = evaluated.loader.open(Loader).locate(folder, evaluated.split)
+    return (*files.records, *map(Path, boxes))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from threedrs_components.benchmarks.asking import CandidateChoice
 from threedrs_components.scenes.boxes import read_candidates
+from threedrs_components.scenes.frames import MILLIMETRES
 from threedrs_components.scenes.preparation_report import scene_warnings
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.prepared import (
@@ -16,7 +17,7 @@ from threedrs_components.scenes.prepared import (
     choose_frames,
     prepare_scene,
 )
-from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.scenes.rgbd_folder import MIN_FRAMES, RGBDFolder
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.students.batches import (
     Candidates,
@@ -27,6 +28,7 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 from threedrs_platform.records import Float32, Scene
 from threedrs_workflows.models.of_cell import CellSteps
+from threedrs_workflows.models.recipe import Recipe
 from threedrs_workflows.steps.params.prepare import PrepareParams
 
 MOST_NAMED = 5
@@ -58,6 +60,43 @@ class AskedScene:
     def labels(self) -> tuple[str, ...]:
         """What is known of each of them; proposals have no names."""
         return self.prepared.labels if self.choice == "ground_truth" else ()
+
+
+def open_scene(
+    name: str | Path,
+    recipe: Recipe,
+    steps: CellSteps | None,
+    report: Report,
+    *,
+    proposals: Path | None = None,
+    min_frames: int = MIN_FRAMES,
+    depth_scale: float = MILLIMETRES,
+) -> AskedScene:
+    """A scene by the name of its folder, or by its id in a run.
+
+    Args:
+        name: of the folder, or the id.
+        recipe: of the student that is to see it.
+        steps: of the student's cell, if it has one.
+        report: told what should be known about the scene.
+        proposals: see `scene_in_folder`.
+        min_frames: frames that must be left of a folder that lost bad ones.
+        depth_scale: units of whole-number depth images per metre.
+
+    Raises:
+        ConfigError: there is no such scene, or it has candidates of its own.
+        SceneError: it is unusable.
+    """
+    if Path(name).is_dir():
+        source = RGBDFolder(Path(name), recipe.prepare.num_frames, min_frames, depth_scale)
+        return scene_in_folder(source, recipe.prepare, proposals, report)
+    if steps is None:
+        message = f"no folder {str(name)!r}; only a cell of a run has scenes that go by an id"
+        raise ConfigError([Fault(message, "--scene")])
+    if proposals is not None:
+        message = "the scenes of a run have candidates of their own; leave it out"
+        raise ConfigError([Fault(message, "--proposals")])
+    return scene_of_run(steps, str(name), report)
 
 
 def scene_in_folder(
