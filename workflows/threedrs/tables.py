@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -17,7 +18,8 @@ RESULT_COLUMNS = (
     "run", "cell", "cell_id", "seed", "state", "missing", "metric", "value", "unit", "n",
     "ci_low", "ci_high", "chance", "majority",
 )  # fmt: skip
-"""Behind them stand the settings in which the run's cells differ, by their dotted names."""
+"""Behind them stand settings, by their dotted names."""
+NAMED_SETTING = re.compile(r"(?:^|,)([A-Za-z_][\w.]*)=")
 
 
 def runs(workspace: str | None = None, database: str | None = None) -> pd.DataFrame:
@@ -42,6 +44,7 @@ def runs(workspace: str | None = None, database: str | None = None) -> pd.DataFr
 def results(
     run: str | None = None,
     metrics: Sequence[str] = (),
+    settings: Sequence[str] | None = None,
     *,
     workspace: str | None = None,
     database: str | None = None,
@@ -54,6 +57,8 @@ def results(
     Args:
         run: id, its beginning, or a grid's name for the newest of its runs; None is the newest.
         metrics: patterns such as "scanrefer/*"; none is every metric.
+        settings: dotted names of settings that stand beside the numbers; None is those that the
+            grid varies. One that has no effect in a cell is missing there.
         workspace: as of `runs`.
         database: as of `runs`.
 
@@ -63,7 +68,9 @@ def results(
     with find_workspace(workspace, database) as opened:
         found = Results(opened.database)
         measured = found.run_results(found.find_run(run).run_id)
-    settings = differing_settings([cell.params for cell in measured.cells])
+    settings = (
+        settings if settings is not None else varied_settings(cell.name for cell in measured.cells)
+    )
     rows = [
         {**row, **own}
         for cell in measured.cells
@@ -74,11 +81,9 @@ def results(
     return pd.DataFrame(rows, columns=columns)
 
 
-def differing_settings(params: Collection[Mapping[str, Any]]) -> list[str]:
-    """Dotted names of the settings that not all cells have alike, sorted."""
-    flat = [flatten(each) for each in params]
-    names = sorted({name for each in flat for name in each})
-    return [name for name in names if len({repr(each.get(name)) for each in flat}) > 1]
+def varied_settings(names: Iterable[str]) -> list[str]:
+    """Dotted names of the settings that tell cells apart, from the cells' own names."""
+    return sorted({path for name in names for path in NAMED_SETTING.findall(name)})
 
 
 def _rows(run_id: str, cell: CellResult, patterns: Sequence[str]) -> list[dict[str, Any]]:
