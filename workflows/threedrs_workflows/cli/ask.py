@@ -176,7 +176,7 @@ def _draw(
     drawn = draw_answers(scene, answers, args.out)
     for number, answer in enumerate(answers, 1):
         if answer.choices and answer.choices[0].box is not None and number not in drawn:
-            say(args, f"not drawn, no frame shows the middle of its box: {answer.question!r}")
+            say(args, f"not drawn, no frame shows its box: {answer.question!r}")
     return drawn
 
 

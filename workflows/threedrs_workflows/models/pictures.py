@@ -45,7 +45,8 @@ def _draw(scene: AskedScene, answer: Answer, path: Path) -> bool:
         return False
     label = f"{chosen.label or 'answer'} {chosen.score:.2f}"
     only = Boxes((0,), (label,), np.array([chosen.box], np.float32))
-    draw_boxes(replace(scene.frames, objects=only), views, width=WIDTH).save(path, format="PNG")
+    picture = draw_boxes(replace(scene.frames, objects=only), views, width=WIDTH, cut_too=True)
+    picture.save(path, format="PNG")
     return True
 
 
