@@ -144,6 +144,35 @@ def test_questions_of_stdin_share_a_prefix_and_are_answered_as_alone(
     assert [each["text"] for each in together] == [each["text"] for each in alone]
 
 
+def test_words_that_a_student_never_read_are_told(trained: Path, capsys: Printed) -> None:
+    where = ("--scene", SCENE, "--workspace", str(trained))
+    assert said(capsys, "ask", CELL, "what color is the bed", *where)["notes"] == []
+    (note,) = said(capsys, "ask", CELL, "what color is the zebra", *where)["notes"]
+    assert note.endswith(": zebra")
+
+
+def test_devices_and_folders_that_are_none_are_told(trained: Path, capsys: Printed) -> None:
+    where = ("--scene", SCENE, "--workspace", str(trained))
+    assert "no device here" in refusal(capsys, "ask", CELL, "what", *where, "--device", "abacus")
+    assert "is no folder" in refusal(capsys, "ask", CELL, "what", *where, "--out", __file__)
+
+
+def test_an_evaluation_that_chooses_boxes_needs_some(
+    steps: CellSteps, trained: Path, tmp_path: Path, capsys: Printed
+) -> None:
+    world = steps.folder("scenes")
+    for name in ("scenes", "annotations"):
+        shutil.copytree(world / name, tmp_path / name)
+    shutil.copy(world / "splits.json", tmp_path)
+    words = ("evaluate", CELL, "--workspace", str(trained), "--benchmark", "scanrefer",
+             "--annotations", str(tmp_path), "--scenes", str(tmp_path), "--min-frames", "1")  # fmt: skip
+    assert "--proposals FILE, or" in refusal(capsys, *words)
+    among_true = said(capsys, *words, "--oracle")["evaluations"][0]
+    given = said(capsys, *words, "--proposals", str(world / "proposals" / "val.json"))
+    assert flat(given["evaluations"])["scanrefer/acc@0.25"] == measured(steps)["scanrefer/acc@0.25"]
+    assert among_true["samples"] == given["evaluations"][0]["samples"]
+
+
 def test_what_cannot_be_asked_is_told(trained: Path, steps: CellSteps, capsys: Printed) -> None:
     where = ("--scene", "val0000", "--workspace", str(trained))
     assert "did you mean 'val0000" in refusal(capsys, "ask", CELL, "what", *where)

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.cli.model_arguments import Named, add_model_arguments, find_model
+from threedrs_workflows.cli.model_arguments import (
+    Named,
+    add_model_arguments,
+    find_model,
+    output_folder,
+)
 from threedrs_workflows.cli.output import duration, emit, say
 from threedrs_workflows.cli.scene_arguments import (
     MILLIMETRES,
@@ -78,7 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--boxes", action="store_true", help="answer every question by a box")
     kinds.add_argument("--words", action="store_true", help="answer every question in words")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="draw boxes and keep answers there")
+    parser.add_argument(
+        "--out", type=output_folder, metavar="DIR", help="draw boxes and keep answers there"
+    )
     parser.add_argument(
         "--as-is", action="store_true", help="no prompt of a benchmark round the question"
     )
@@ -110,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as opened:
         recipe, steps = find_model(Named.of(args), opened)
         # Torch is not imported before this line, so that mistakes above are told at once.
-        from threedrs_workflows.models.asking import ask, kind_of
+        from threedrs_workflows.models.asking import ask, cautions, kind_of
         from threedrs_workflows.models.scenes import open_scene
 
         say(args, f"{recipe.title}: scenes and prompts as in {recipe.source}")
@@ -134,8 +141,11 @@ def run(args: argparse.Namespace) -> int:
             recipe, student, scene, questions, max_new_tokens=args.max_tokens, as_is=args.as_is
         )
         say(args, f"answered in {duration(time.monotonic() - started)}")
+        notes = cautions(student, answers)
+        for note in notes:
+            say(args, f"note: {note}")
     drawn = _draw(args, scene, answers)
-    content = as_content(recipe, scene, answers, drawn)
+    content = {**as_content(recipe, scene, answers, drawn), "notes": notes}
     if args.out is not None:
         _keep(args.out / ANSWERS_FILE, content)
     emit(args, content, as_text(content))

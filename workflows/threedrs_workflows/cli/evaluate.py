@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.cli.model_arguments import Named, add_model_arguments, find_model
+from threedrs_workflows.cli.model_arguments import (
+    Named,
+    add_model_arguments,
+    find_model,
+    output_folder,
+)
 from threedrs_workflows.cli.output import duration, emit, say
 from threedrs_workflows.cli.scene_arguments import add_scenes_argument, progress_of, skipped_json
 from threedrs_workflows.cli.score import as_table
@@ -78,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="questions on scenes that are absent or unusable (default %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="keep predictions and metrics there"
+        "--out", type=output_folder, metavar="DIR", help="keep predictions and metrics there"
     )
 
 

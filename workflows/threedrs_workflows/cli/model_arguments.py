@@ -48,6 +48,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (default: a GPU if any)")
 
 
+def output_folder(text: str) -> Path:
+    """A folder that is written to: one that is there, or none yet."""
+    folder = Path(text)
+    if not text.strip() or (folder.exists() and not folder.is_dir()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder")
+    return folder
+
+
 @dataclass(frozen=True)
 class Named:
     """What a person says to mean one trained student."""

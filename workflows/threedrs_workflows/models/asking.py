@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS
+from threedrs_components.benchmarks.prediction_files import check_predictions
 from threedrs_components.students.student import Student
 from threedrs_components.training.prediction import predict_scene
 from threedrs_platform.errors import DataError
@@ -25,6 +26,8 @@ WORDED_BY: dict[Kind, tuple[str, str]] = {
     "ground": ("scanrefer", "description"),
 }
 """The benchmark whose prompt a question gets, and the place in it."""
+UNKNOWN = "<unk>"
+"""What a micro student reads in place of a word that it has not learned."""
 RUNNERS_UP = 5
 """Candidates that an answer tells, best first."""
 
@@ -93,8 +96,14 @@ def ask(
     usual = recipe.benchmarks.get(WORDED_BY["text"][0])
     limit = max_new_tokens or (usual.asking.max_new_tokens if usual else MAX_NEW_TOKENS)
     found = predict_scene(
-        student, scene.prepared, samples, limit, candidates=scene.choice or "ground_truth"
+        student,
+        scene.prepared,
+        samples,
+        limit,
+        frames_only=all(each.asking.frames_only for each in recipe.benchmarks.values()),
+        candidates=scene.choice or "ground_truth",
     )
+    check_predictions(found)  # ranks of what is not a number would look like answers
     return [
         _answer(question, kind, sample.prompt, prediction, scene.labels)
         for (question, kind), sample, prediction in zip(questions, samples, found, strict=True)
@@ -120,6 +129,24 @@ def no_candidates(scene: AskedScene) -> str:
         "numbers: centre and size in metres), or give candidates by --proposals FILE "
         '({"SCENE": [[x, y, z, dx, dy, dz], ...]}); questions for words need none'
     )
+
+
+def cautions(student: Student, answers: Sequence[Answer]) -> list[str]:
+    """What should be known beside the answers: what the student could not read, or see."""
+    told = ["this student is blind, a control: it sees no frame"] if student.config.blind else []
+    words = student.tokenizer.tokenizer
+    nothing = words.token_to_id(UNKNOWN)
+    if nothing is None:  # tokenizers of published weights know every byte
+        return told
+    unread: dict[str, None] = {}
+    for answer in answers:
+        read = words.encode(answer.prompt)
+        for token, (start, end) in zip(read.ids, read.offsets, strict=True):
+            if token == nothing:
+                unread.setdefault(answer.prompt[start:end])
+    if unread:
+        told.append(f"this student has never read the words: {', '.join(unread)}")
+    return told
 
 
 def _answer(

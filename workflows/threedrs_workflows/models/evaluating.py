@@ -18,6 +18,7 @@ from threedrs_components.benchmarks.prediction_files import (
     read_predictions,
     write_predictions,
 )
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.boxes import read_candidates
@@ -116,7 +117,7 @@ def read_questions(request: EvaluationRequest) -> dict[str, list[Sample]]:
     """The samples of every benchmark.
 
     Raises:
-        ConfigError: the recipe says nothing of a benchmark.
+        ConfigError: the recipe says nothing of a benchmark, or there are no boxes to choose among.
         AnnotationError: names file, record and field of what is wrong.
     """
     recipe = request.recipe
@@ -128,12 +129,27 @@ def read_questions(request: EvaluationRequest) -> dict[str, list[Sample]]:
             "be asked; give the folder of its student in place of the cell, with a --preset"
         )
         raise ConfigError([Fault(message, "--benchmark")])
+    choosing = [name for name in request.names if _chooses(recipe, name)]
+    if choosing and not _proposals(request):
+        message = (
+            f"{choosing[0]} chooses among candidate boxes, and {request.source.root}/{PROPOSALS} "
+            "has none: give them by --proposals FILE, or choose among true boxes by --oracle, which is "
+            "easier than any published setting"
+        )
+        raise ConfigError([Fault(message, "--proposals")])
     return {
         name: recipe.benchmarks[name].loader.samples(
             request.annotations, recipe.wording, request.split
         )
         for name in request.names
     }
+
+
+def _chooses(recipe: Recipe, name: str) -> bool:
+    """Whether a benchmark's questions need proposals."""
+    return (
+        BENCHMARKS[name]().about_boxes and recipe.benchmarks[name].asking.candidates == "proposals"
+    )
 
 
 def evaluate(
