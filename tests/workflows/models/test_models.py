@@ -165,7 +165,8 @@ def test_an_evaluation_that_chooses_boxes_needs_some(
         shutil.copytree(world / name, tmp_path / name)
     shutil.copy(world / "splits.json", tmp_path)
     words = ("evaluate", CELL, "--workspace", str(trained), "--benchmark", "scanrefer",
-             "--annotations", str(tmp_path), "--scenes", str(tmp_path), "--min-frames", "1")  # fmt: skip
+             "--annotations", str(tmp_path), "--scenes", str(tmp_path),
+             "--min-frames", "1")  # fmt: skip
     assert "--proposals FILE, or" in refusal(capsys, *words)
     among_true = said(capsys, *words, "--oracle")["evaluations"][0]
     given = said(capsys, *words, "--proposals", str(world / "proposals" / "val.json"))

@@ -133,8 +133,8 @@ def read_questions(request: EvaluationRequest) -> dict[str, list[Sample]]:
     if choosing and not _proposals(request):
         message = (
             f"{choosing[0]} chooses among candidate boxes, and {request.source.root}/{PROPOSALS} "
-            "has none: give them by --proposals FILE, or choose among true boxes by --oracle, which is "
-            "easier than any published setting"
+            "has none: give them by --proposals FILE, or choose among true boxes by --oracle, "
+            "which is easier than any published setting"
         )
         raise ConfigError([Fault(message, "--proposals")])
     return {

@@ -49,13 +49,14 @@ def recipe_of_folder(
     chosen = preset or (MICRO if stored is not None and stored.size == "micro" else RELEASED)
     experiment = preset_experiment(chosen, settings)
     student = stored or _published(experiment, folder)
+    prepare = experiment.prepare if stored is None else fitted(experiment.prepare, stored)
     benchmarks = experiment.benchmarks
     return Recipe(
         title=str(folder),
         folder=folder,
         student=student,
         dtype=experiment.evaluation.dtype,
-        prepare=fitted(experiment.prepare, student).of_evaluation(),
+        prepare=prepare.of_evaluation(),
         wording=benchmarks.wording(),
         benchmarks={
             name: Evaluated(
