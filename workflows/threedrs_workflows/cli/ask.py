@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as opened:
         recipe, steps = find_model(Named.of(args), opened)
         # Torch is not imported before this line, so that mistakes above are told at once.
-        from threedrs_workflows.models.asking import ask, cautions, kind_of
+        from threedrs_workflows.models.asking import ask, cautions, kind_of, require_candidates
         from threedrs_workflows.models.scenes import open_scene
 
         say(args, f"{recipe.title}: scenes and prompts as in {recipe.source}")
@@ -130,11 +130,12 @@ def run(args: argparse.Namespace) -> int:
             min_frames=args.min_frames,
             depth_scale=args.depth_scale,
         )
-        student = _opened(args, recipe)
         questions: list[tuple[str, Kind]] = [
             (each, "ground" if args.boxes else "text" if args.words else kind_of(each))
             for each in asked
         ]
+        require_candidates(scene, questions)
+        student = _opened(args, recipe)
         started = time.monotonic()
         say(args, f"asking {len(questions)} about {len(scene.prepared.frame_names)} frames ...")
         answers = ask(

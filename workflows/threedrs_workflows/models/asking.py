@@ -91,8 +91,7 @@ def ask(
                prompt=question if as_is else prompt_of(recipe, question, kind))
         for number, (question, kind) in enumerate(questions, 1)
     ]  # fmt: skip
-    if scene.choice is None and any(kind == "ground" for _, kind in questions):
-        raise DataError(no_candidates(scene))
+    require_candidates(scene, questions)
     usual = recipe.benchmarks.get(WORDED_BY["text"][0])
     limit = max_new_tokens or (usual.asking.max_new_tokens if usual else MAX_NEW_TOKENS)
     found = predict_scene(
@@ -121,14 +120,19 @@ def prompt_of(recipe: Recipe, question: str, kind: Kind) -> str:
     return recipe.wording.render(template, "evaluation", **{place: said})
 
 
-def no_candidates(scene: AskedScene) -> str:
-    """Why no box can be chosen, and what to do."""
-    return (
-        f"scene {scene.prepared.scene_id}: no boxes to choose among, and this model chooses, it "
-        "draws none: put a boxes.json into the scene's folder (object_ids, labels, boxes of six "
-        "numbers: centre and size in metres), or give candidates by --proposals FILE "
-        '({"SCENE": [[x, y, z, dx, dy, dz], ...]}); questions for words need none'
-    )
+def require_candidates(scene: AskedScene, questions: Sequence[tuple[str, Kind]]) -> None:
+    """Refuse to look for boxes where there are none.
+
+    Raises:
+        DataError: a box is wanted, and the scene has none to choose among; says what to do.
+    """
+    if scene.choice is None and any(kind == "ground" for _, kind in questions):
+        raise DataError(
+            f"scene {scene.prepared.scene_id}: no boxes to choose among, and this model chooses, "
+            "it draws none: put a boxes.json into the scene's folder (object_ids, labels, boxes of "
+            "six numbers: centre and size in metres), or give candidates by --proposals FILE "
+            '({"SCENE": [[x, y, z, dx, dy, dz], ...]}); questions for words need none'
+        )
 
 
 def cautions(student: Student, answers: Sequence[Answer]) -> list[str]:
