@@ -24,6 +24,18 @@ def clean_current_folder() -> Iterator[None]:
     assert _databases() <= before, "a test has written a database into the current folder"
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with one run: a cell of the micro world in its smallest sizes."""
+    from threedrs_workflows.testing.tiny_cell import write_tiny_cell
+
+    workspace = tmp_path_factory.mktemp("trained") / "workspace"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("THREEDRS_TRACKING", "off")
+        write_tiny_cell(workspace)
+    return workspace
+
+
 def _databases() -> set[Path]:
     patterns = ("*.db", "*.db-*", "*.sqlite*", "mlruns", "mlartifacts")
     return {path for pattern in patterns for path in Path().glob(pattern)}

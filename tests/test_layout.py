@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_import_platform_at_the_root_is_the_standard_library() -> None:
 def test_every_package_folder_has_an_init() -> None:
     holes = {path.parent for path in MODULES if "threedrs_" in str(path.relative_to(ROOT))}
     assert not [str(folder) for folder in sorted(holes) if not (folder / "__init__.py").exists()]
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packed = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    there = {
+        f"{room}/{path.parent.name}"
+        for room in SOURCES
+        for path in ROOT.glob(f"{room}/*/__init__.py")
+    }
+    assert {*packed} == there and "workflows/threedrs" in there
+    assert all((ROOT / folder / "py.typed").exists() for folder in packed)
 
 
 def test_modules_are_imported_by_their_own_name_only() -> None:
@@ -73,6 +86,7 @@ def _imported(path: Path) -> list[str]:
         "threedrs_workflows.grid.cells",
         "threedrs_workflows.cli",
         "threedrs_workflows.cli.validate",
+        "threedrs",
     ],
 )
 def test_light_modules_stay_light(module: str) -> None:

@@ -10,6 +10,7 @@ import colorsys
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,12 +35,19 @@ PAPER: Rgb = (255, 255, 255)
 NEAR_M = 0.05
 CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / 2
 EDGES = tuple((a, b) for a in range(8) for b in range(a) if (CORNERS[a] != CORNERS[b]).sum() == 1)
+WITHIN = np.stack(np.meshgrid(*[np.linspace(-0.5, 0.5, 5)] * 3), axis=-1).reshape(-1, 3)
+"""Places spread evenly in a box of size 1."""
 GOLDEN = 0.618034
 """Steps of hue that keep neighbouring numbers far apart."""
 
 
 def draw_boxes(
-    scene: Scene, frames: Sequence[int], labels: Sequence[str] = (), width: int = 900
+    scene: Scene,
+    frames: Sequence[int],
+    labels: Sequence[str] = (),
+    width: int = 900,
+    *,
+    cut_too: bool = False,
 ) -> Image.Image:
     """Frames side by side, each with the boxes of the objects that it shows.
 
@@ -48,12 +56,13 @@ def draw_boxes(
         frames: which frames.
         labels: one text per object; the scene's own labels if not given.
         width: of the picture, pixels.
+        cut_too: draw boxes whose middle is out of view.
     """
     texts = list(labels) or list(scene.objects.labels if scene.objects else ())
     tiles = []
     for frame in frames:
         tile, scale = _tile(scene.images[frame], _tile_width(width, len(frames)))
-        _draw_frame_boxes(tile, scene, frame, texts, scale)
+        _draw_frame_boxes(tile, scene, frame, texts, scale, cut_too)
         tiles.append(tile)
     return _reduced(_side_by_side(tiles))
 
@@ -145,20 +154,56 @@ def busiest_frames(scene: MicroScene, count: int) -> list[int]:
     return order[:count]
 
 
+def frames_showing(scene: Scene, box: Sequence[float], most: int) -> list[int]:
+    """Different frames into whose view a box [6] reaches, those first that hold most of it.
+
+    What stands before it is not looked at.
+    """
+    shares: dict[str, tuple[float, int]] = {}
+    for frame, name in enumerate(scene.frame_names):
+        share = _share_in_view(scene, frame, np.asarray(box))
+        if share > 0:
+            shares.setdefault(name, (-share, frame))
+    return [frame for _, frame in sorted(shares.values())[:most]]
+
+
+def _share_in_view(scene: Scene, frame: int, box: NDArray[Any]) -> float:
+    """Share of points spread evenly in a box that lie before a camera and inside its frame."""
+    local = _seen_from(scene, frame, box, WITHIN)
+    ahead = local[local[:, 2] > NEAR_M]
+    x, y, w = scene.color_intrinsics @ ahead.T
+    height, width = scene.images.shape[1:3]
+    inside = (x >= 0) & (x < width * w) & (y >= 0) & (y < height * w)
+    return float(inside.sum() / len(local))
+
+
+def _seen_from(
+    scene: Scene, frame: int, box: NDArray[Any], places: NDArray[np.float64] = CORNERS
+) -> NDArray[np.float64]:
+    """Places [n, 3] in a box, by default its corners, before a frame's camera, metres."""
+    to_world = scene.axis_alignment @ scene.camera_to_world[frame]
+    to_camera = np.linalg.inv(to_world.astype(np.float64))
+    local: NDArray[np.float64] = (box[:3] + places * box[3:]) @ to_camera[:3, :3].T
+    return local + to_camera[:3, 3]
+
+
 def _draw_frame_boxes(
-    tile: Image.Image, scene: Scene, frame: int, texts: Sequence[str], scale: float
+    tile: Image.Image,
+    scene: Scene,
+    frame: int,
+    texts: Sequence[str],
+    scale: float,
+    cut_too: bool,
 ) -> None:
     if scene.objects is None:
         return
     draw = ImageDraw.Draw(tile)
     to_world = scene.axis_alignment @ scene.camera_to_world[frame]
-    to_camera = np.linalg.inv(to_world.astype(np.float64))
     order = np.argsort(-((scene.objects.boxes[:, :3] - to_world[:3, 3]) ** 2).sum(1))
     for index in order.tolist():
-        box = scene.objects.boxes[index]
-        corners = box[:3] + CORNERS * box[3:]
-        local = corners @ to_camera[:3, :3].T + to_camera[:3, 3]
-        if not _is_shown(local, scene.color_intrinsics, scene.images.shape[1:3]):
+        local = _seen_from(scene, frame, scene.objects.boxes[index])
+        shown = _is_shown(local, scene.color_intrinsics, scene.images.shape[1:3])
+        if not shown and not (cut_too and _share_in_view(scene, frame, scene.objects.boxes[index])):
             continue
         for a, b in EDGES:
             ends = _clipped(local[a], local[b])

@@ -28,6 +28,29 @@ def cells_called(results: RunResults, wanted: str) -> tuple[CellResult, ...]:
     raise ConfigError([Fault(f"run {results.run.run_id} has no cell {wanted!r}{hint}")])
 
 
+def of_seed(cells: Sequence[CellResult], seed: int) -> tuple[CellResult, ...]:
+    """Those under one seed.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    chosen = tuple(cell for cell in cells if cell.seed == seed)
+    if not chosen:
+        known = ", ".join(str(cell.seed) for cell in cells)
+        raise ConfigError([Fault(f"no seed {seed}; known: {known}", path="--seed")])
+    return chosen
+
+
+def cell_of_seed(cells: Sequence[CellResult], seed: int | None) -> CellResult:
+    """The one under this seed; under its lowest if None.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    lowest = min(cells, key=lambda cell: cell.seed)
+    return lowest if seed is None else of_seed(cells, seed)[0]
+
+
 def has_cell(results: RunResults, wanted: str) -> bool:
     """Whether a cell has this id, name or label."""
     return any(wanted in _names(cell) for cell in results.cells)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import duration, emit
-from threedrs_workflows.cli.run_cells import cells_called
+from threedrs_workflows.cli.run_cells import cells_called, of_seed
 
 SUMMARY = "where a number comes from: steps, code digests, inputs, attempts"
 
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         found = results.run_results(results.find_run(args.run).run_id)
         cells = cells_called(found, name)
         if args.seed is not None:
-            cells = _of_seed(cells, args.seed)
+            cells = of_seed(cells, args.seed)
         traces = [trace(workspace.database, cell, metric) for cell in cells]
     content = {"run": found.run.run_id, "traces": [_content(each) for each in traces]}
     emit(args, content, "\n\n".join(_text(each) for each in traces))
@@ -78,14 +77,6 @@ def trace(database: Database, cell: CellResult, metric: str) -> Trace:
         hint = did_you_mean(metric, cell.measurements)
         raise ConfigError([Fault(f"{cell.title} seed {cell.seed} has no metric {metric!r}{hint}")])
     return Trace(cell, measurement, lineage(database, measurement.step_key))
-
-
-def _of_seed(cells: Sequence[CellResult], seed: int) -> tuple[CellResult, ...]:
-    chosen = tuple(cell for cell in cells if cell.seed == seed)
-    if not chosen:
-        known = ", ".join(str(cell.seed) for cell in cells)
-        raise ConfigError([Fault(f"no seed {seed}; known: {known}", path="--seed")])
-    return chosen
 
 
 def _joined(lines: Any) -> tuple[TracedStep, ...]:

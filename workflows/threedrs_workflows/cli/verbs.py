@@ -25,6 +25,7 @@ _GROUPS = {
         "work",
     ),
     "Read the results": ("results", "compare", "trace", "report", "ui"),
+    "Use a trained student": ("ask", "evaluate", "predictions"),
     "Real data, and one step by hand": (
         "data",
         "prepare",

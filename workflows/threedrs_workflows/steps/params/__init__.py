@@ -39,8 +39,8 @@ class StepParams(Config):
         )
 
     @classmethod
-    def of(cls, task: StepTask) -> Self:
-        """The parameters of a running step."""
+    def of(cls, task: StepTask | StepSpec) -> Self:
+        """The parameters of a running step, or of a planned one."""
         own = {name: each for name, each in task.settings.items() if name in cls.model_fields}
         return cls.model_validate(merged(task.params, own))
 

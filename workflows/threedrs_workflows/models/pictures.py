@@ -1,0 +1,56 @@
+"""Answers drawn: the chosen box in the frames that show it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from threedrs_components.scenes.picture import draw_boxes, frames_showing
+from threedrs_platform.records import Boxes
+from threedrs_platform.storage import storage_errors
+from threedrs_workflows.models.asking import Answer
+from threedrs_workflows.models.scenes import AskedScene
+
+FRAMES = 3
+WIDTH = 960
+LONGEST_NAME = 48
+
+
+def draw_answers(scene: AskedScene, answers: Sequence[Answer], out: Path) -> dict[int, Path]:
+    """One PNG for each answer that is a box and that some frame shows, by its number.
+
+    Raises:
+        StorageError: one cannot be written.
+    """
+    drawn: dict[int, Path] = {}
+    with storage_errors(f"write {out}"):
+        out.mkdir(parents=True, exist_ok=True)
+        for number, answer in enumerate(answers, 1):
+            path = out / f"{number:02d}-{_file_name(answer.question)}.png"
+            if _draw(scene, answer, path):
+                drawn[number] = path
+    return drawn
+
+
+def _draw(scene: AskedScene, answer: Answer, path: Path) -> bool:
+    chosen = answer.choices[0] if answer.choices else None
+    if scene.frames is None or chosen is None or chosen.box is None:
+        return False
+    views = frames_showing(scene.frames, chosen.box, FRAMES)
+    if not views:
+        return False
+    label = f"{chosen.label or 'answer'} {chosen.score:.2f}"
+    only = Boxes((0,), (label,), np.array([chosen.box], np.float32))
+    picture = draw_boxes(replace(scene.frames, objects=only), views, width=WIDTH, cut_too=True)
+    picture.save(path, format="PNG")
+    return True
+
+
+def _file_name(question: str) -> str:
+    """Letters, digits and dashes of a question: no path comes of it."""
+    words = re.sub(r"[^a-z0-9]+", "-", question.lower()).strip("-")
+    return words[:LONGEST_NAME].rstrip("-") or "question"
