@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from threedrs_dashboards import query
 from threedrs_dashboards.cell.ancestry import ancestry, ancestry_table
-from threedrs_dashboards.cell.curves import CurveName, curve_chart, curve_names
+from threedrs_dashboards.cell.curves import CurveName, curve_chart, open_curves
 from threedrs_dashboards.cell.measured import (
     comparison,
     groups,
@@ -40,7 +40,8 @@ def show(request: Request) -> Response:
     subject = find_subject(request, store)
     table = comparison(subject)
     steps = ancestry(store.database, subject.cell)
-    names = curve_names(store.database, [(step.key, step.role) for step in reversed(steps)])
+    curves = open_curves(store, subject.replicates)
+    names = curves.names([(step.key, step.role) for step in reversed(steps)])
     drawn = _chosen_curves(request, names)
     by_type = groups(subject.cell.measurements)
     wanted = grid_choice(store.database, subject.run.run_id).metrics
@@ -49,8 +50,7 @@ def show(request: Request) -> Response:
     if group:
         charts.append(questions_chart(subject, table, group, by_type[group]))
     charts += [
-        curve_chart(store.database, subject.replicates, curve, index)
-        for index, curve in enumerate(drawn)
+        curve_chart(curves, subject.replicates, curve, index) for index, curve in enumerate(drawn)
     ]
     tables: dict[str, Table | LazyTable] = {
         "numbers": lambda: numbers_table(subject, table),
@@ -67,6 +67,7 @@ def show(request: Request) -> Response:
         "curves": [str(name) for name in names],
         "drawn": [str(name) for name in drawn],
         "steps": steps,
+        "live": store.refresh_s(subject.run.run_id),
         **_samples(request, store, subject, tables, wanted),
     }
     return respond(request, "cell.html", context, charts, tables)

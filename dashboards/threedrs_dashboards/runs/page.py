@@ -11,15 +11,13 @@ from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.runs.costs import Cost, cell_counts, costs_by_kind, costs_of_runs
 from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
-from threedrs_dashboards.store import store_of
+from threedrs_dashboards.store import LIVE_S, store_of
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.progress import RunProgress, run_progress
 from threedrs_platform.states import RunState, StepState
 
-LIVE_S = 3
-"""Seconds between two looks at a run that is going on."""
 MOST_SHOWN = 50
 """Failed and running steps that are listed; the CSV has all."""
 
@@ -52,14 +50,13 @@ def _one(request: Request) -> Response:
     state, words = query.choice(request, "state", ["", *StepState]), query.text(request, "find")
     pages = paging(request, "cells", count_cells(store.database, run.run_id, state, words))
     costs = costs_by_kind(store.database, run.run_id)
-    is_live = look.run.state is RunState.RUNNING and look.run.has_live_owner
     context = {
         "title": f"Run of {run.name}",
         "run": run,
         "look": look,
         "state": _state(look),
         "elapsed": look.elapsed_s or 0.0,
-        "live": LIVE_S if is_live else 0,
+        "live": store.refresh_s(run.run_id),
         "total": costs_of_runs(store.database, [run.run_id]).get(run.run_id, Cost()),
         "matrix": matrix(store.database, run.run_id, pages.first, pages.per_page, state, words),
         "paging": pages,
