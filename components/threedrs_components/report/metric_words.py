@@ -24,10 +24,10 @@ WORDS: Mapping[str, Mapping[str, str]] = {
     "Scores": {
         "acc@0.25": "share of descriptions whose box has an IoU with the true one of at least 0.25",
         "acc@0.5": "share of descriptions whose box has an IoU with the true one of at least 0.5",
-        "f1@0.25": "F1 of the chosen boxes against the true ones, matched at IoU 0.25; 1 where nothing "
-        "is meant and chosen",
-        "f1@0.5": "F1 of the chosen boxes against the true ones, matched at IoU 0.5; 1 where nothing "
-        "is meant and chosen",
+        "f1@0.25": "F1 of the chosen boxes against the true ones, matched at IoU 0.25; 1 where "
+        "nothing is meant and nothing chosen",
+        "f1@0.5": "F1 of the chosen boxes against the true ones, matched at IoU 0.5; 1 where "
+        "nothing is meant and nothing chosen",
         "em": "exact match: the answer is one of the references",
         "em@1": "exact match: the first answer is one of the references",
         "em@10": "one of the first ten answers is a reference",

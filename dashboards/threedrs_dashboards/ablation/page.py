@@ -53,6 +53,7 @@ class View:
     over: tuple[str, ...]
     only: tuple[str, ...]
     sort: str
+    worst_first: bool
     pivot: Pivot
     rows: tuple[PivotRow, ...]
     family: Family
@@ -125,13 +126,15 @@ def _view(request: Request, names: Sequence[str]) -> View:
     made = pivot(table, axes, by, across, kept, over)
     headings = [heading(column) for column in made.columns]
     sort = query.choice(request, "sort", ["", *headings])
-    rows = ordered(made, headings.index(sort) if sort else None)
+    worst_first = query.choice(request, "order", ["", "worst"]) == "worst"
+    rows = ordered(made, headings.index(sort) if sort else None, worst_first)
     papers = beside(table.rows, metrics)
     # Numbers of rendered rooms stand beside the paper's for those only who ask for it.
     unasked = NONE if is_rendered(table) else next(iter(papers), NONE)
     paper = query.choice(request, "paper", [NONE, *papers], unasked)
     return View(
         run=run, table=table, axes=axes, by=by, across=across, over=over, only=only, sort=sort,
+        worst_first=worst_first,
         pivot=made, rows=rows, family=store.family(run.run_id, choice, table.baseline),
         totals=store.results.scene_totals(results), paging=paging(request, "rows", len(rows)),
         papers=papers, paper=paper,

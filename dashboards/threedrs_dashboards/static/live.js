@@ -10,6 +10,10 @@ function renew(element, fresh) {
     const drawn = element.querySelector(`[data-plot="${place.dataset.plot}"]`);
     if (drawn) place.replaceWith(drawn);
   }
+  for (const box of element.querySelectorAll("input[form]:checked")) {
+    const same = fresh.querySelectorAll("input[form]");
+    for (const each of same) if (each.value === box.value) each.checked = true;
+  }
   element.replaceWith(fresh);
   drawCharts(fresh);
 }
