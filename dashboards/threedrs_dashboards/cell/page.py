@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -22,7 +22,7 @@ from threedrs_dashboards.cell.samples import samples, samples_table, scored_metr
 from threedrs_dashboards.cell.settings import settings
 from threedrs_dashboards.cell.subject import Subject, find_subject
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import grid_choice
+from threedrs_dashboards.choices import first_of, grid_choice
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
@@ -80,11 +80,6 @@ def _chosen_curves(request: Request, names: list[CurveName]) -> list[CurveName]:
         if each not in by_text:
             raise ConfigError([Fault(f"no curve {each!r}{did_you_mean(each, by_text)}", "curve")])
     return [by_text[each] for each in asked] or names[:CURVES_AT_FIRST]
-
-
-def first_of(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """Names, those that are wanted first."""
-    return sorted(names, key=lambda name: wanted.index(name) if name in wanted else len(wanted))
 
 
 def _samples(

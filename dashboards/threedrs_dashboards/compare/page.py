@@ -12,7 +12,7 @@ from threedrs_components.report.sheets import MARKS
 from threedrs_dashboards import query
 from threedrs_dashboards.cell.curves import CurveName, open_curves
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import chosen_metrics, grid_choice
+from threedrs_dashboards.choices import chosen_metrics, first_of, grid_choice
 from threedrs_dashboards.compare.arms import Arm, find_arms, find_offer
 from threedrs_dashboards.compare.beside import (
     differing_settings,
@@ -110,7 +110,8 @@ def _asked(
     request: Request, store: Store, arms: Sequence[Arm], seed: int | None, context: dict[str, Any]
 ) -> Asked | None:
     """The question of the URL; else the one on which the arms differ most."""
-    scored = scored_names(store, arms, seed)
+    wanted = grid_choice(store.database, arms[0].run.run_id).metrics
+    scored = first_of(scored_names(store, arms, seed), wanted)
     context |= {"scored": scored, "by": "", "offered": [], "sample": "", "why_unasked": ""}
     if not scored:
         return None

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.compare.arms import Arm
 from threedrs_dashboards.store import Store
-from threedrs_dashboards.viewer.answers import Answer, answers, scene_samples
+from threedrs_dashboards.viewer.answers import SCORES, Answer, answers, scene_samples
 from threedrs_dashboards.viewer.cells import ViewedCell, view_cells
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_dashboards.viewer.room import MOST_POINTS, TRUTH, NamedBox, room_chart
@@ -53,7 +53,7 @@ class Asked:
 
 
 def scored_names(store: Store, arms: Sequence[Arm], seed: int | None) -> list[str]:
-    """Metrics of which an arm has a score per sample."""
+    """Metrics of which an arm has a score per question."""
     measured = _measured(arms, seed)
     keys = {each.step_key for group in measured.values() for each in group}
     query = select(sample_scores.c.step_key, sample_scores.c.metric).distinct()
@@ -68,10 +68,14 @@ def scored_names(store: Store, arms: Sequence[Arm], seed: int | None) -> list[st
 
 
 def _measured(arms: Sequence[Arm], seed: int | None) -> Mapping[str, list[Measurement]]:
+    """Of the steps that score answers: probes have scores per scene, and ask nothing."""
     found: dict[str, list[Measurement]] = {}
     for arm in arms:
-        for name, each in arm.under(seed).measurements.items():
-            found.setdefault(name, []).append(each)
+        cell = arm.under(seed)
+        scoring = {step.key for step in cell.steps if step.role == SCORES}
+        for name, each in cell.measurements.items():
+            if each.step_key in scoring:
+                found.setdefault(name, []).append(each)
     return found
 
 

@@ -39,20 +39,21 @@ def lead(request: Request) -> Response:
     tags = {RUN: run.run_id, CELL: query.text(request, "cell", WHOLE_RUN)}
     if query.text(request, "seed"):
         tags[SEED] = str(query.number(request, "seed", 0, low=-(10**9)))
+    wanted = _filter(tags)
     experiment = _ask(address, f"experiments/get-by-name?experiment_name={quote(run.name)}")
     number = experiment.get("experiment", {}).get("experiment_id")
-    found = number and _ask(address, "runs/search", _search(number, tags)).get("runs")
+    search = {"experiment_ids": [number], "filter": wanted, "max_results": 1}
+    found = number and _ask(address, "runs/search", search).get("runs")
     if not found:
         raise ConfigError([Fault(f"MLflow has nothing of this part of run {run.run_id} yet")])
     return RedirectResponse(f"{address}/#/experiments/{number}/runs/{found[0]['info']['run_id']}")
 
 
-def _search(experiment: str, tags: dict[str, str]) -> dict[str, Any]:
+def _filter(tags: dict[str, str]) -> str:
     """Ids of cells come from a URL: a quote in one must not end the value that it stands in."""
     if any("'" in value for value in tags.values()):
         raise ConfigError([Fault("no cell is called so", path="cell")])
-    wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    return {"experiment_ids": [experiment], "filter": wanted, "max_results": 1}
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
 def _ask(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
