@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 import uvicorn
@@ -13,6 +14,8 @@ from threedrs_platform.workspace import find_workspace
 
 LOOPBACK = "127.0.0.1"
 PORT = 8265 + 100
+MLFLOW = "THREEDRS_MLFLOW_PAGES"
+"""Address of MLflow's pages, where `workflows ui` knows it."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=PORT)
     args = parser.parse_args(argv)
     try:
-        app = create_app(find_workspace(args.workspace, args.db))
+        address = os.environ.get(MLFLOW, "")
+        app = create_app(find_workspace(args.workspace, args.db), address)
     except ThreedrsError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -25,8 +25,12 @@ STATIC = Path(__file__).parent / "static"
 A_DAY = {"Cache-Control": "max-age=86400"}
 
 
-def create_app(workspace: Workspace) -> Starlette:
+def create_app(workspace: Workspace, mlflow: str = "") -> Starlette:
     """The pages over one workspace (`find_workspace` finds it). Reads, never writes.
+
+    Args:
+        workspace: whose results are shown.
+        mlflow: address of MLflow's pages of the same runs, to link to; empty for none.
 
     Raises:
         ConfigError: a package that the pages need is not installed.
@@ -54,6 +58,7 @@ def create_app(workspace: Workspace) -> Starlette:
         exception_handlers={ThreedrsError: _our_error, HTTPException: _http_error},
     )
     app.state.store = Store(workspace)
+    app.state.mlflow = mlflow.rstrip("/") if mlflow.startswith(("http://", "https://")) else ""
     return app
 
 

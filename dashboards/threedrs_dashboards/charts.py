@@ -70,6 +70,7 @@ _LAYOUT: Mapping[str, Any] = {
     "plot_bgcolor": "#ffffff",
     "colorway": list(COLOURS),
     "hovermode": "closest",
+    "uirevision": "kept",
     "modebar": {"bgcolor": "#ffffff", "color": "#8a94a3", "activecolor": "#1f5fa8"},
 }
 

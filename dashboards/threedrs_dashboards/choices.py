@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -51,3 +51,8 @@ def chosen_metrics(
     if asked:
         return asked
     return reported_metrics(names, wanted)
+
+
+def first_of(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    """Names, those that are wanted first."""
+    return sorted(names, key=lambda name: wanted.index(name) if name in wanted else len(wanted))

@@ -21,7 +21,16 @@ from threedrs_dashboards.query import choice
 from threedrs_dashboards.tables import LazyTable, Table, csv_response
 from threedrs_dashboards.templating import render
 
-MODULES: tuple[str, ...] = ("runs", "ablation", "cell", "correspondence", "viewer", "tuning")
+MODULES: tuple[str, ...] = (
+    "runs",
+    "ablation",
+    "compare",
+    "cell",
+    "correspondence",
+    "viewer",
+    "tuning",
+    "glossary",
+)
 """Modules of this package that hold a `PAGE`, in the order of the navigation."""
 
 Handler = Callable[[Request], Response]
@@ -45,6 +54,16 @@ class Page:
         """What the server answers."""
         handlers = {self.path: self.handler, **(self.more or {})}
         return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]
+
+
+def later(module: str, name: str) -> Handler:
+    """A handler whose module brings torch, so it is imported when somebody looks at its page."""
+
+    def handle(request: Request) -> Response:
+        handler: Handler = getattr(import_module(module), name)
+        return handler(request)
+
+    return handle
 
 
 @cache

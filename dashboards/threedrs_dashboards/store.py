@@ -12,12 +12,16 @@ from threedrs_dashboards.choices import GridChoice
 from threedrs_platform.database.connection import Database, open_read_only
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.runs import Runs
 from threedrs_platform.database.urls import file_url
 from threedrs_platform.errors import StorageError
+from threedrs_platform.states import RunState
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.workspace import Workspace
 
 KEPT_FAMILIES = 8
+LIVE_S = 3
+"""Seconds between two looks at a run that is going on."""
 
 
 class Store:
@@ -67,6 +71,11 @@ class Store:
             ConfigError: there is no such run.
         """
         return self.results.find_run(wanted or None)
+
+    def refresh_s(self, run_id: str) -> int:
+        """Seconds between two looks at a run that somebody works on; 0 where nothing changes."""
+        run = Runs(self.database).get(run_id)
+        return LIVE_S if run.state is RunState.RUNNING and run.has_live_owner else 0
 
     def family(self, run_id: str, choice: GridChoice, baseline: str | None) -> Family:
         """The tests of a run against a cell, kept until more is measured."""

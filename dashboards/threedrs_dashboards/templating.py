@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from threedrs_components.report.metric_words import explain
 from threedrs_dashboards.charts import style_ids
 from threedrs_dashboards.query import url, url_with
 
@@ -25,7 +26,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(url=url, url_with=url_with, style_ids=style_ids)
+    made.globals.update(url=url, url_with=url_with, style_ids=style_ids, explain=explain)
     made.filters.update(clock=clock, duration=duration, size=size)
     return made
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, ClassVar
 
+from sqlalchemy import update
 from starlette.testclient import TestClient
+
+from threedrs_platform.database import schema
+from threedrs_platform.database.connection import open_database
 
 
 def words(text: str) -> str:
@@ -15,7 +23,7 @@ def words(text: str) -> str:
 
 def test_the_list_counts_cells(client: TestClient) -> None:
     text = words(client.get("/runs").text)
-    assert "run-1 partial 11 of 15 1 " in text
+    assert "run-1 partial 11 of 15 1 failed" in text
 
 
 def test_one_run_shows_every_cell_and_every_state(client: TestClient) -> None:
@@ -58,3 +66,57 @@ def test_the_matrix_as_csv_has_all_cells(client: TestClient) -> None:
 def test_cost_is_summed_over_attempts(client: TestClient) -> None:
     answer = client.get("/runs?run=run-1&csv=cost").text.splitlines()
     assert answer[1].startswith("finetune,13,117.0,")
+
+
+def test_runs_are_told_apart_by_what_was_asked_and_how_it_came_out(
+    client: TestClient, database_url: str
+) -> None:
+    options = {"sets": ["training.steps=9"], "note": "longer training", "commit": "c0ffee" * 7}
+    asked = update(schema.runs).values(options_json=json.dumps(options))
+    with open_database(database_url).write() as connection:
+        connection.execute(asked)
+    text = words(client.get("/runs").text)
+    assert "longer training --set training.steps=9" in text and "c0ffeec0ff" in text
+    assert "50.0% vggt scanrefer/ acc@0.25" in text
+    assert "run-1" in words(client.get("/runs?find=LONGER+steps").text)
+    assert "run-1" not in words(client.get("/runs?find=shorter").text)
+
+
+class _MLflow(BaseHTTPRequestHandler):
+    """Knows one experiment with one run, and what it was asked."""
+
+    asked: ClassVar[list[Any]] = []
+
+    def do_GET(self) -> None:
+        self._say({"experiment": {"experiment_id": "7"}})
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.asked.append(json.loads(self.rfile.read(length)))
+        self._say({"runs": [{"info": {"run_id": "abc"}}]})
+
+    def _say(self, content: Any) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
+
+    def log_message(self, *words: Any) -> None:
+        """Nobody wants to read it."""
+
+
+def test_a_cell_leads_to_its_page_in_mlflow(client: TestClient) -> None:
+    url = "/runs/mlflow?run=run-1&cell=id-vggt&seed=2"
+    assert client.get(url).status_code == 404 and "mlflow?" not in client.get("/runs").text
+    with HTTPServer(("127.0.0.1", 0), _MLflow) as server:
+        address = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client.app.state.mlflow = address  # type: ignore[attr-defined]
+        answer = client.get(url, follow_redirects=False)
+        assert "/runs/mlflow?run=run-1" in client.get("/runs").text
+        server.shutdown()
+    assert answer.headers["Location"] == f"{address}/#/experiments/7/runs/abc"
+    (asked,) = _MLflow.asked
+    assert asked["filter"].endswith(
+        "tags.`threedrs.cell` = 'id-vggt' and tags.`threedrs.seed` = '2'"
+    )
+    assert client.get("/runs/mlflow?run=run-1&cell=a'b").status_code == 404

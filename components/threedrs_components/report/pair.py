@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from threedrs_components.report.comparison import Difference, compare_cells
+from threedrs_components.report.comparison import Difference, compare_cells, correct
 from threedrs_components.report.notation import ABSENT, entry_text, p_value
 from threedrs_components.report.sheets import Sheet, difference_text
-from threedrs_components.report.table import ResultTable, Row, result_table
+from threedrs_components.report.table import ResultTable, Row, arrange, select_metrics
 from threedrs_platform.database.measurements import CellResult, RunResults, SceneTotals, flatten
 
 FIRST, SECOND = "first", "second"
@@ -49,17 +49,67 @@ def pair_cells(
         totals: per-scene sums of the runs that the cells come from.
         run: whose name stands in the title.
     """
-    names = {FIRST: first, SECOND: second}
-    cells = tuple(replace(cell, cell_id=name) for name, group in names.items() for cell in group)
-    table = result_table(replace(run, cells=cells), metrics, FIRST)
-    joined = {
-        (name, seed, metric): scenes
-        for (name, group), own in zip(names.items(), totals, strict=True)
-        for (cell_id, seed, metric), scenes in own.items()
-        if cell_id == group[0].cell_id
+    arms = {FIRST: first, SECOND: second}
+    names = select_metrics(_together(arms, run).metric_names(), metrics)
+    beside = side_by_side(arms, names, dict(zip(arms, totals, strict=True)), run=run)
+    params = params_diff(first[0].params, second[0].params)
+    return Pair(beside.table, tuple(beside.differences.values()), params)
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Several cells, of one run or of several, and how each differs from the first."""
+
+    table: ResultTable
+    """These cells, called by their arms, and no other."""
+    differences: Mapping[tuple[str, str], Difference]
+    """(arm, metric) -> that arm minus the first, corrected (Holm) over all of these."""
+
+
+def side_by_side(
+    arms: Mapping[str, Sequence[CellResult]],
+    names: Sequence[str],
+    totals: Mapping[str, SceneTotals],
+    *,
+    run: RunResults,
+) -> SideBySide:
+    """Compare the replicates of cells with those of the first.
+
+    Args:
+        arms: name -> all seeds of one cell.
+        names: metrics.
+        totals: name -> per-scene sums of the run that the cell comes from.
+        run: whose name stands in the title.
+    """
+    first, *others = arms
+    table = arrange(_together(arms, run), names, first)
+    joined = _joined(arms, names, totals)
+    found = [each for arm in others for each in compare_cells(table, first, arm, joined)]
+    return SideBySide(table, {(each.cell_id, each.metric): each for each in correct(found)})
+
+
+def _together(arms: Mapping[str, Sequence[CellResult]], run: RunResults) -> RunResults:
+    cells = [replace(cell, cell_id=name) for name, group in arms.items() for cell in group]
+    return replace(run, cells=tuple(cells))
+
+
+def _joined(
+    arms: Mapping[str, Sequence[CellResult]],
+    names: Sequence[str],
+    totals: Mapping[str, SceneTotals],
+) -> SceneTotals:
+    """Per-scene sums of the arms' seeds, by their names."""
+    wanted = [
+        (arm, cell.cell_id, cell.seed, name)
+        for arm, group in arms.items()
+        for cell in group
+        for name in names
+    ]
+    return {
+        (arm, seed, name): totals[arm][cell_id, seed, name]
+        for arm, cell_id, seed, name in wanted
+        if (cell_id, seed, name) in totals[arm]
     }
-    differences = tuple(compare_cells(table, FIRST, SECOND, joined))
-    return Pair(table, differences, params_diff(first[0].params, second[0].params))
 
 
 def params_diff(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -13,7 +13,7 @@ from threedrs_components.report.comparison import Family
 from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.render import sheet_latex, sheet_markdown
 from threedrs_components.report.sheets import MARKS, Sheet, difference_text, family_text
-from threedrs_components.report.table import ResultTable, Row, result_table
+from threedrs_components.report.table import ResultTable, Row, arrange
 from threedrs_dashboards import query
 from threedrs_dashboards.ablation.axes import Axes, find_axes
 from threedrs_dashboards.ablation.means import means_chart
@@ -53,6 +53,7 @@ class View:
     over: tuple[str, ...]
     only: tuple[str, ...]
     sort: str
+    worst_first: bool
     pivot: Pivot
     rows: tuple[PivotRow, ...]
     family: Family
@@ -117,7 +118,7 @@ def _view(request: Request, names: Sequence[str]) -> View:
     metrics = chosen_metrics(request, names, choice.metrics)
     results = store.results.run_results(run.run_id, metrics)
     baseline = query.text(request, "baseline") or choice.compare_to
-    table = result_table(results, metrics, baseline)
+    table = arrange(results, metrics, baseline)  # columns in the order that was asked for
     axes = find_axes(table.rows)
     by, across, over = _axes_asked(request, axes)
     only = query.several(request, "only")
@@ -125,13 +126,15 @@ def _view(request: Request, names: Sequence[str]) -> View:
     made = pivot(table, axes, by, across, kept, over)
     headings = [heading(column) for column in made.columns]
     sort = query.choice(request, "sort", ["", *headings])
-    rows = ordered(made, headings.index(sort) if sort else None)
+    worst_first = query.choice(request, "order", ["", "worst"]) == "worst"
+    rows = ordered(made, headings.index(sort) if sort else None, worst_first)
     papers = beside(table.rows, metrics)
     # Numbers of rendered rooms stand beside the paper's for those only who ask for it.
     unasked = NONE if is_rendered(table) else next(iter(papers), NONE)
     paper = query.choice(request, "paper", [NONE, *papers], unasked)
     return View(
         run=run, table=table, axes=axes, by=by, across=across, over=over, only=only, sort=sort,
+        worst_first=worst_first,
         pivot=made, rows=rows, family=store.family(run.run_id, choice, table.baseline),
         totals=store.results.scene_totals(results), paging=paging(request, "rows", len(rows)),
         papers=papers, paper=paper,

@@ -210,11 +210,12 @@ def differences(
     return found
 
 
-def ordered(made: Pivot, column: int | None) -> tuple[PivotRow, ...]:
-    """Rows in grid order, or best first by one column, what is missing last."""
+def ordered(made: Pivot, column: int | None, worst_first: bool = False) -> tuple[PivotRow, ...]:
+    """Rows in grid order, or best or worst first by one column, what is missing last."""
     if column is None:
         return made.rows
-    sign = 1 if made.columns[column].metric.unit in LOWER_IS_BETTER else -1
+    lower_first = made.columns[column].metric.unit in LOWER_IS_BETTER
+    sign = 1 if lower_first != worst_first else -1
 
     def place(row: PivotRow) -> tuple[bool, float]:
         entry = row.entries[column]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from threedrs_components.objectives.registry import ObjectivesConfig
 from threedrs_components.report.table import Row
-from threedrs_dashboards.cell.curves import DASHES, CurveName, lines
+from threedrs_dashboards.cell.curves import DASHES, CurveName, Curves
 from threedrs_dashboards.charts import COLOURS, Chart
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database.connection import Database
@@ -31,7 +31,7 @@ def training_charts(database: Database, rows: Sequence[Row]) -> Iterator[Chart]:
 def _mean(database: Database, row: Row, curve: CurveName) -> Points:
     """Step -> mean over the seeds that have it."""
     values: dict[int, list[float]] = {}
-    for line in lines(database, row.replicates, curve):
+    for line in Curves(database).lines(row.replicates, curve):
         for step, value in line.points:
             if value is not None:
                 values.setdefault(step, []).append(value)

@@ -1,16 +1,19 @@
-"""Training curves of a cell and its replicates, thinned by the database."""
+"""Training curves of a cell and its replicates, up to now, thinned by the database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select
 
 from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
+from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.database.connection import Database
+from threedrs_platform.database.live_curves import live_curves
 from threedrs_platform.database.measurements import CellResult
 from threedrs_platform.database.schema import curves
 
@@ -36,46 +39,72 @@ class Line:
 
     seed: int
     points: tuple[tuple[int, float | None], ...]
+    is_live: bool = False
+    """Of a step that has not committed: there may be more to come."""
 
 
-def curve_names(database: Database, steps: Sequence[tuple[str, str]]) -> list[CurveName]:
-    """What steps have logged, in their order; of each the losses first.
+@dataclass(frozen=True)
+class Curves:
+    """Curves of committed steps, from the database, and of others, from beside their logs."""
 
-    Args:
-        steps: keys and roles.
-    """
-    roles = dict(steps)
-    query = (
-        select(curves.c.step_key, curves.c.name)
-        .where(curves.c.step_key.in_(list(roles)))
-        .distinct()
-        .order_by(curves.c.name)
-    )
-    with database.read() as connection:
-        found = connection.execute(query).all()
-    order = {role: index for index, role in enumerate(roles.values())}
-    names = [CurveName(roles[row.step_key], row.name) for row in found]
-    return sorted(names, key=lambda each: (order[each.role], not each.name.startswith("loss")))
+    database: Database
+    live: Mapping[str, Sequence[CurvePoint]] = field(default_factory=dict)
+    """By the key of a step that has not committed."""
+
+    def names(self, steps: Sequence[tuple[str, str]]) -> list[CurveName]:
+        """What steps have logged, in their order; of each the losses first.
+
+        Args:
+            steps: keys and roles; of replicates, too.
+        """
+        roles = dict(steps)
+        query = (
+            select(curves.c.step_key, curves.c.name)
+            .where(curves.c.step_key.in_(list(roles)))
+            .distinct()
+            .order_by(curves.c.name)
+        )
+        with self.database.read() as connection:
+            found = [(row.step_key, row.name) for row in connection.execute(query)]
+        found += [(key, point.name) for key in roles for point in self.live.get(key, ())]
+        order = {role: index for index, role in enumerate(roles.values())}
+        names = dict.fromkeys(CurveName(roles[key], name) for key, name in found)
+        return sorted(names, key=lambda each: (order[each.role], not each.name.startswith("loss")))
+
+    def lines(
+        self,
+        replicates: Sequence[CellResult],
+        curve: CurveName,
+        most: int | None = MOST_POINTS,
+    ) -> list[Line]:
+        """A curve under every seed; every k-th logged step where there are more than `most`."""
+        found = []
+        for cell in replicates:
+            key = next((step.key for step in cell.steps if step.role == curve.role), None)
+            if key is not None:
+                points = self._points(key, curve.name, most)
+                if points:
+                    found.append(Line(cell.seed, points, key in self.live))
+        return found
+
+    def _points(
+        self, key: str, name: str, most: int | None
+    ) -> tuple[tuple[int, float | None], ...]:
+        if key not in self.live:
+            return _committed(self.database, key, name, most)
+        mine = [(each.step, each.value) for each in self.live[key] if each.name == name]
+        stride = 1 if most is None else 1 + len(mine) // most
+        last = len(mine) - 1
+        return tuple(point for nth, point in enumerate(mine) if nth % stride == 0 or nth == last)
 
 
-def lines(
-    database: Database,
-    replicates: Sequence[CellResult],
-    curve: CurveName,
-    most: int | None = MOST_POINTS,
-) -> list[Line]:
-    """A curve under every seed; every k-th logged step where there are more than `most`."""
-    found = []
-    for cell in replicates:
-        key = next((step.key for step in cell.steps if step.role == curve.role), None)
-        if key is not None:
-            points = _points(database, key, curve.name, most)
-            if points:
-                found.append(Line(cell.seed, points))
-    return found
+def open_curves(store: Store, cells: Iterable[CellResult]) -> Curves:
+    """The curves of some cells, up to now."""
+    keys = {step.key for cell in cells for step in cell.steps}
+    return Curves(store.database, live_curves(store.database, keys, store.workspace.root))
 
 
-def _points(
+def _committed(
     database: Database, key: str, name: str, most: int | None
 ) -> tuple[tuple[int, float | None], ...]:
     mine = and_(curves.c.step_key == key, curves.c.name == name)
@@ -100,15 +129,15 @@ def _points(
 
 
 def curve_chart(
-    database: Database, replicates: Sequence[CellResult], curve: CurveName, index: int
+    source: Curves, replicates: Sequence[CellResult], curve: CurveName, index: int
 ) -> Chart:
     """One curve, a line per seed; its CSV has every point."""
-    found = lines(database, replicates, curve)
+    found = source.lines(replicates, curve)
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "mode": "lines",
-            "name": f"seed {line.seed}",
+            "name": f"seed {line.seed}{', so far' if line.is_live else ''}",
             "x": [step for step, _ in line.points],
             "y": [value for _, value in line.points],
             "line": {"dash": DASHES[number % len(DASHES)], "width": 2},
@@ -121,17 +150,17 @@ def curve_chart(
         name=f"curve{index}",
         title=str(curve),
         traces=traces,
-        table=lambda: _table(database, replicates, curve),
+        table=lambda: _table(source, replicates, curve),
         summary=f"Last values by seed: {told}." if told else "",
         layout={"xaxis": {"title": {"text": "step"}}, "showlegend": len(found) > 1},
         height=280,
     )
 
 
-def _table(database: Database, replicates: Sequence[CellResult], curve: CurveName) -> Table:
+def _table(source: Curves, replicates: Sequence[CellResult], curve: CurveName) -> Table:
     rows = [
         (line.seed, step, value)
-        for line in lines(database, replicates, curve, most=None)
+        for line in source.lines(replicates, curve, most=None)
         for step, value in line.points
     ]
     return Table(("seed", "step", str(curve)), rows)

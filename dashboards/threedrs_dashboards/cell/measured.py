@@ -15,6 +15,7 @@ from threedrs_components.report.table import (
 )
 from threedrs_dashboards.cell.subject import Subject
 from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.choices import first_of
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database.measurements import Measurement, RunResults
 from threedrs_platform.records import Metric
@@ -83,6 +84,8 @@ def numbers(subject: Subject, table: ResultTable, wanted: Sequence[str]) -> dict
                 baseline=entry_text(base.entries[column.name], column.unit),
             )
         )
+    order = list(first_of((number.name for number in found[HEADLINES]), wanted))
+    found[HEADLINES].sort(key=lambda number: order.index(number.name))
     return found
 
 

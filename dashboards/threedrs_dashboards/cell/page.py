@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from threedrs_dashboards import query
 from threedrs_dashboards.cell.ancestry import ancestry, ancestry_table
-from threedrs_dashboards.cell.curves import CurveName, curve_chart, curve_names
+from threedrs_dashboards.cell.curves import CurveName, curve_chart, open_curves
 from threedrs_dashboards.cell.measured import (
     comparison,
     groups,
@@ -22,7 +22,7 @@ from threedrs_dashboards.cell.samples import samples, samples_table, scored_metr
 from threedrs_dashboards.cell.settings import settings
 from threedrs_dashboards.cell.subject import Subject, find_subject
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import grid_choice
+from threedrs_dashboards.choices import first_of, grid_choice
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
@@ -40,7 +40,8 @@ def show(request: Request) -> Response:
     subject = find_subject(request, store)
     table = comparison(subject)
     steps = ancestry(store.database, subject.cell)
-    names = curve_names(store.database, [(step.key, step.role) for step in reversed(steps)])
+    curves = open_curves(store, subject.replicates)
+    names = curves.names([(step.key, step.role) for step in reversed(steps)])
     drawn = _chosen_curves(request, names)
     by_type = groups(subject.cell.measurements)
     wanted = grid_choice(store.database, subject.run.run_id).metrics
@@ -49,8 +50,7 @@ def show(request: Request) -> Response:
     if group:
         charts.append(questions_chart(subject, table, group, by_type[group]))
     charts += [
-        curve_chart(store.database, subject.replicates, curve, index)
-        for index, curve in enumerate(drawn)
+        curve_chart(curves, subject.replicates, curve, index) for index, curve in enumerate(drawn)
     ]
     tables: dict[str, Table | LazyTable] = {
         "numbers": lambda: numbers_table(subject, table),
@@ -67,6 +67,7 @@ def show(request: Request) -> Response:
         "curves": [str(name) for name in names],
         "drawn": [str(name) for name in drawn],
         "steps": steps,
+        "live": store.refresh_s(subject.run.run_id),
         **_samples(request, store, subject, tables, wanted),
     }
     return respond(request, "cell.html", context, charts, tables)
@@ -79,11 +80,6 @@ def _chosen_curves(request: Request, names: list[CurveName]) -> list[CurveName]:
         if each not in by_text:
             raise ConfigError([Fault(f"no curve {each!r}{did_you_mean(each, by_text)}", "curve")])
     return [by_text[each] for each in asked] or names[:CURVES_AT_FIRST]
-
-
-def first_of(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
-    """Names, those that are wanted first."""
-    return sorted(names, key=lambda name: wanted.index(name) if name in wanted else len(wanted))
 
 
 def _samples(

@@ -2,6 +2,8 @@
 
 page.py     answers both views
 costs.py    CPU and GPU hours, by run and by kind of step
+marks.py    what tells runs apart: flags, note, commit, headline
+mlflow.py   links to MLflow's pages
 matrix.py   cells x steps, one page of cells at a time
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -10,16 +12,17 @@ from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.runs.costs import Cost, cell_counts, costs_by_kind, costs_of_runs
+from threedrs_dashboards.runs.marks import Mark, headlines, marks, matching
 from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
-from threedrs_dashboards.store import store_of
+from threedrs_dashboards.runs.mlflow import PATH as MLFLOW
+from threedrs_dashboards.runs.mlflow import lead
+from threedrs_dashboards.store import LIVE_S, store_of
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.progress import RunProgress, run_progress
 from threedrs_platform.states import RunState, StepState
 
-LIVE_S = 3
-"""Seconds between two looks at a run that is going on."""
 MOST_SHOWN = 50
 """Failed and running steps that are listed; the CSV has all."""
 
@@ -30,6 +33,8 @@ def show(request: Request) -> Response:
         return _one(request)
     store = store_of(request)
     every = store.results.run_summaries()
+    told = marks(store.database, [run.run_id for run in every])
+    every = matching(every, told, query.text(request, "find"))
     pages = paging(request, "runs", len(every))
     shown = every[pages.first : pages.last]
     ids = [run.run_id for run in shown]
@@ -38,11 +43,14 @@ def show(request: Request) -> Response:
         "title": "Runs",
         "paging": pages,
         "runs": shown,
+        "find": query.text(request, "find"),
+        "marks": told,
+        "headlines": headlines(store.database, ids),
         "costs": {run_id: costs.get(run_id, Cost()) for run_id in ids},
         "counts": cell_counts(store.database, ids),
         "live": LIVE_S if any(run.state is RunState.RUNNING for run in shown) else 0,
     }
-    return respond(request, "runs.html", context, tables={"runs": lambda: _runs_table(every)})
+    return respond(request, "runs.html", context, tables={"runs": lambda: _runs_table(every, told)})
 
 
 def _one(request: Request) -> Response:
@@ -52,14 +60,14 @@ def _one(request: Request) -> Response:
     state, words = query.choice(request, "state", ["", *StepState]), query.text(request, "find")
     pages = paging(request, "cells", count_cells(store.database, run.run_id, state, words))
     costs = costs_by_kind(store.database, run.run_id)
-    is_live = look.run.state is RunState.RUNNING and look.run.has_live_owner
     context = {
         "title": f"Run of {run.name}",
         "run": run,
         "look": look,
+        "mark": marks(store.database, [run.run_id])[run.run_id],
         "state": _state(look),
         "elapsed": look.elapsed_s or 0.0,
-        "live": LIVE_S if is_live else 0,
+        "live": store.refresh_s(run.run_id),
         "total": costs_of_runs(store.database, [run.run_id]).get(run.run_id, Cost()),
         "matrix": matrix(store.database, run.run_id, pages.first, pages.per_page, state, words),
         "paging": pages,
@@ -122,12 +130,16 @@ def _cost_chart(costs: dict[str, Cost]) -> Chart:
     )
 
 
-def _runs_table(runs: list[RunSummary]) -> Table:
+def _runs_table(runs: Sequence[RunSummary], told: Mapping[str, Mark]) -> Table:
     rows = [
-        (run.run_id, run.name, str(run.state), run.created_at, run.finished_at, run.grid_file)
+        (run.run_id, run.name, str(run.state), run.created_at, run.finished_at, run.grid_file,
+         mark.asked, mark.note, mark.commit)
         for run in runs
-    ]
-    return Table(("run", "name", "state", "created_at", "finished_at", "grid_file"), rows)
+        for mark in [told[run.run_id]]
+    ]  # fmt: skip
+    header = ("run", "name", "state", "created_at", "finished_at", "grid_file", "asked", "note",
+              "commit")  # fmt: skip
+    return Table(header, rows)
 
 
 def _failed_table(look: RunProgress) -> Table:
@@ -152,4 +164,4 @@ def _matrix_rows(every: Matrix) -> list[tuple[object, ...]]:
     ]
 
 
-PAGE = Page("Runs", "/runs", show, keeps_run=False)
+PAGE = Page("Runs", "/runs", show, more={MLFLOW: lead}, keeps_run=False)

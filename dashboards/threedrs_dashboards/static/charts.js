@@ -1,15 +1,30 @@
 "use strict";
-// Draws every plot of the page from the JSON that stands beside it.
+// Draws every plot of the page from the JSON that stands beside it, in the colours of the page.
+const DARK = {
+  "#ffffff": "#161c26", "#1c2430": "#e4e9f1", "#eef1f5": "#1f2733",
+  "#2f6db3": "#6ea8e6", "#c2571a": "#ec8a52", "#2e7d4f": "#5fbb85", "#8a4fa3": "#c08ad8",
+  "#a67c00": "#d9ae2f", "#465069": "#9aa7c2", "#12858a": "#46bcc2", "#a3123f": "#ef6d94",
+};
+const AXIS = { gridcolor: "#303a49", zerolinecolor: "#465266", linecolor: "#465266" };
+
+function figureOf(place) {
+  let text = document.getElementById(place.dataset.plot).textContent;
+  if (!matchMedia("(prefers-color-scheme: dark)").matches) return JSON.parse(text);
+  for (const [light, dark] of Object.entries(DARK)) text = text.replaceAll(light, dark);
+  const figure = JSON.parse(text);
+  const template = { layout: { xaxis: { ...AXIS, title: { standoff: 6 } }, yaxis: AXIS } };
+  figure.layout = { ...figure.layout, template };
+  return figure;
+}
+
 function drawCharts(root) {
   for (const place of root.querySelectorAll("[data-plot]")) {
-    const source = document.getElementById(place.dataset.plot);
-    const figure = JSON.parse(source.textContent);
-    Plotly.newPlot(place, figure.data, figure.layout, {
-      responsive: true,
-      displaylogo: false,
-      topojsonURL: "/static/",
-      plotlyServerURL: "",
-    }).then(() => place.setAttribute("data-drawn", ""));
+    const figure = figureOf(place);
+    const options = { responsive: true, displaylogo: false, topojsonURL: "/static/", plotlyServerURL: "" };
+    Plotly.react(place, figure.data, figure.layout, options).then(() =>
+      place.setAttribute("data-drawn", ""),
+    );
   }
 }
 document.addEventListener("DOMContentLoaded", () => drawCharts(document));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawCharts(document));

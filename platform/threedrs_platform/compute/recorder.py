@@ -20,6 +20,8 @@ from threedrs_platform.records import Metric, SampleScore
 
 MIN_SECONDS_BETWEEN_PROGRESS = 0.1
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_log = logging.getLogger(__name__)
+_log.setLevel(logging.INFO)
 
 
 class StepCancelled(BaseException):
@@ -80,9 +82,11 @@ class Recorder:
         self.scores.extend(scores)
 
     def curve(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep curve points, and show them live."""
+        """Keep curve points, show them live and in the attempt's log."""
         self._stop_if_cancelled()
         plain = {name: float(value) for name, value in values.items()}
+        told = ", ".join(f"{name} {value:.4g}" for name, value in plain.items())
+        _log.info("step %d: %s", step, told)
         self._curves |= {(step, name): value for name, value in plain.items()}
         self._write_live(kind="curve", step=step, values=plain)
 

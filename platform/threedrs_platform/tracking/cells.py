@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.database.measurements import CellResult, RunResults, flatten
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ThreedrsError
@@ -87,6 +88,20 @@ class CellWriter:
         self._client.set_tag(run_id, COMPLETE, "true")
         self._client.set_terminated(run_id, _STATUS[cell.state])
 
+    def begin_live(self, cell: CellResult) -> str:
+        """Create the child run of a cell that is still worked on; `write` replaces it at its end.
+
+        Returns: its id in MLflow.
+        """
+        identity = {RUN: self._run.run.run_id, CELL: cell.cell_id, SEED: str(cell.seed)}
+        for found in find_runs(self._client, self._experiment, identity):
+            self._delete(found)  # left by a tracker that died, or of an attempt before this one
+        return self._begin(cell, {**identity, STATE: str(cell.state)}, None)
+
+    def log_live(self, run_id: str, role: str, points: Sequence[CurvePoint]) -> None:
+        """Add curve points that a running step has reported."""
+        self._log_metrics(run_id, [self._point(role, point) for point in points])
+
     def _original(self, cell: CellResult, content: Mapping[str, str]) -> Run | None:
         """The run of another submission that has all there is to know of the same work."""
         if cell.state is not StepState.SUCCEEDED:
@@ -154,13 +169,16 @@ class CellWriter:
 
     def _curves(self, cell: CellResult) -> Iterator[Metric]:
         """Curves over training steps."""
-        from mlflow.entities import Metric
-
         for step in cell.steps:
             for point in self._results.curves(step.key):
-                name = tracked_name(f"{step.role}/{point.name}")
-                # A time of its own for each step: MLflow sorts a curve by time, too.
-                yield Metric(name, point.value, self._begin_ms + point.step, point.step)
+                yield self._point(step.role, point)
+
+    def _point(self, role: str, point: CurvePoint) -> Metric:
+        from mlflow.entities import Metric
+
+        name = tracked_name(f"{role}/{point.name}")
+        # A time of its own for each step: MLflow sorts a curve by time, too.
+        return Metric(name, point.value, self._begin_ms + point.step, point.step)
 
     def _log_datasets(self, cell: CellResult, run_id: str) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -88,7 +88,7 @@ def deliver(
     with sole_deliverer(database, folder) as mine:
         try:
             while mine and (messages := open_messages(database, refused)):
-                written = _write(Results(database), messages, _Server(target), evidence, mine)
+                written = _write(Results(database), messages, Server(target), evidence, mine)
                 for message, problem in written:
                     if problem:
                         note_failure(database, message, problem, refused=True)
@@ -130,7 +130,7 @@ def attach_folder(target: Target, run: RunSummary, folder: Path, name: str) -> s
 def _write(
     results: Results,
     messages: Sequence[Message],
-    server: _Server,
+    server: Server,
     evidence: Evidence,
     mine: DeliveryLock,
 ) -> Iterator[tuple[Message, str]]:
@@ -144,7 +144,7 @@ def _write(
         if run_id not in known:  # removed since: nothing is left to tell
             yield from ((message, "") for message in group)
             continue
-        writer: _RunWriter | None = None
+        writer: RunWriter | None = None
         for message in group:
             if not mine:  # another process delivers what is left
                 return
@@ -152,7 +152,7 @@ def _write(
             try:
                 if writer is None:
                     run = results.run_results(run_id)
-                    writer = _RunWriter(server, results, run, evidence)
+                    writer = RunWriter(server, results, run, evidence)
                 writer.write(message)
             except Exception as error:  # whatever a server, a library or a broken artifact throws
                 server.answer()
@@ -171,7 +171,7 @@ def _one_line(error: Exception) -> str:
     return without_secrets(f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-class _Server:
+class Server:
     """MLflow's client and its experiments."""
 
     def __init__(self, target: Target) -> None:
@@ -203,11 +203,11 @@ class _Server:
         return str(found.experiment_id)
 
 
-class _RunWriter:
+class RunWriter:
     """One submission: its parent run, and the child runs under it."""
 
     def __init__(
-        self, server: _Server, results: Results, run: RunResults, evidence: Evidence
+        self, server: Server, results: Results, run: RunResults, evidence: Evidence
     ) -> None:
         self._client, self._run, self._evidence = server.client, run, evidence
         commit = server.target.git_commit
@@ -215,7 +215,7 @@ class _RunWriter:
         self._common_tags |= {"mlflow.source.git.commit": commit} if commit else {}
         self._experiment = server.experiment(run.run.name)
         self._parent = self._parent_run(run.run)
-        self._cells = CellWriter(
+        self.cells = CellWriter(
             server.client,
             self._experiment,
             self._parent,
@@ -257,7 +257,7 @@ class _RunWriter:
         """Write the child run of a cell and seed; one that was taken up again is told later."""
         for cell in self._run.cells:
             if (cell.cell_id, cell.seed) == (cell_id, seed) and cell.state.is_terminal:
-                self._cells.write(cell)
+                self.cells.write(cell)
 
 
 _STATUS = {

@@ -6,6 +6,7 @@ from threedrs_platform.compute.recorder import (
     LiveTail,
     Recorder,
     StepCancelled,
+    captured_output,
     read_json_lines,
 )
 from threedrs_platform.records import Metric
@@ -69,3 +70,10 @@ def test_a_cancelled_step_stops_at_its_next_report_even_if_it_catches_exceptions
 
     with pytest.raises(StepCancelled):
         greedy()
+
+
+def test_curve_points_stand_in_the_log_of_the_attempt(tmp_path: Path) -> None:
+    log = tmp_path / "1.log"
+    with captured_output(log, own_process=False):
+        task(Recorder(), tmp_path).log(20, {"loss": 0.51234})
+    assert "step 20: loss 0.5123" in log.read_text()

@@ -140,7 +140,7 @@ def test_nothing_to_tell_opens_no_tracker(
     database: Database, tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver(database, tmp_path, target)
-    monkeypatch.setattr(tracking, "_Server", lambda target: pytest.fail("opened MLflow"))
+    monkeypatch.setattr(tracking, "Server", lambda target: pytest.fail("opened MLflow"))
     assert deliver(database, tmp_path, target).delivered == 0
 
 

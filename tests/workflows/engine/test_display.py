@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 
 from threedrs_platform.states import RunState
-from threedrs_workflows.engine.display import PlainDisplay
+from threedrs_platform.testing.fake_cells import fans
+from threedrs_workflows.engine.display import PlainDisplay, RunOverview
+from threedrs_workflows.engine.schedule import Schedule
+from threedrs_workflows.testing.engine_bench import Engine
 
 
 class Deaf(io.StringIO):
@@ -26,3 +29,11 @@ def test_warnings_and_the_end_are_lines() -> None:
     PlainDisplay(stream).warning("low disk")
     PlainDisplay(stream).finished(RunState.FAILED)
     assert stream.getvalue().splitlines() == ["warning  low disk", "run  failed: "]
+
+
+def test_a_step_is_called_by_its_cell_and_seed_unless_cells_share_it(engine: Engine) -> None:
+    plan = engine.look(fans(2, ledger=""))
+    overview = RunOverview("run", Schedule(plan))
+    names = {step.spec.params["id"]: overview.name(step) for step in plan.steps}
+    assert names["result-0"].endswith(" of cell-0, seed 0")
+    assert " of " not in names["root"]

@@ -30,6 +30,7 @@ from threedrs_workflows.plan.costs import Assumptions, plan_cost
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.plan.submission import plan_cells, record, refuse_other_kinds, until
 from threedrs_workflows.slurm.jobs import SLURM_STEPS
+from threedrs_workflows.tracking.tracker import source_commit
 
 SUMMARY = "run a grid; what is done already is not done again"
 
@@ -68,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="N",
         help="of several runs, steps of the one with the highest start first; default: 0",
+    )
+    parser.add_argument(
+        "--note", metavar="TEXT", default="", help="what this run is for; shown with it, for people"
     )
     add_supervision_arguments(parser)
     add_slurm_arguments(parser)
@@ -116,6 +120,8 @@ def _submission(
     names = ("smoke", "sets", "where", "until", "only", "refresh")
     options = {name: getattr(args, name) for name in names}
     options |= {name: vars(args)[name] for name in ("priority", "max_failures") if vars(args)[name]}
+    told = {"note": args.note.strip(), "commit": source_commit()}
+    options |= {name: text for name, text in told.items() if text}
     if steps := _slurm_settings(grid):
         options[SLURM_STEPS] = steps
     if grid.gpu_hours is not None:

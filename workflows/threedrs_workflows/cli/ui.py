@@ -36,6 +36,8 @@ Both servers listen on 127.0.0.1 only. Pages read the results; nothing can be ch
 PORT, MLFLOW_PORT = 8365, 5000
 PACKAGES = ("jinja2", "plotly", "starlette", "uvicorn")
 WATCH_S = 0.5
+MLFLOW_PAGES = "THREEDRS_MLFLOW_PAGES"
+"""Tells the dashboards where MLflow's pages are."""
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """MLflow would start six more processes for jobs that nobody here gives it."""
 
@@ -57,11 +59,15 @@ def run(args: argparse.Namespace) -> int:
     for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, _interrupt)
     with find_workspace(args.workspace, args.db) as workspace:
-        servers = [dashboards_server(workspace, free_port(args.port))]
         remote = os.environ.get("MLFLOW_TRACKING_URI", "")
         is_served = remote.startswith(("http://", "https://", "databricks"))
-        if not args.no_mlflow and not is_served:
-            servers.append(mlflow_server(workspace, free_port(args.mlflow_port)))
+        tracked = (
+            []
+            if args.no_mlflow or is_served
+            else [mlflow_server(workspace, free_port(args.mlflow_port))]
+        )
+        pages = tracked[0].address if tracked else "" if args.no_mlflow else without_secrets(remote)
+        servers = [dashboards_server(workspace, free_port(args.port), pages), *tracked]
         addresses = {server.name: server.address for server in servers}
         if is_served and not args.no_mlflow:
             addresses["mlflow"] = without_secrets(remote)
@@ -87,8 +93,14 @@ def require_packages(names: Sequence[str]) -> None:
         raise ConfigError([Fault(f"this needs {', '.join(missing)}: {cure}")])
 
 
-def dashboards_server(workspace: Workspace, port: int) -> Server:
-    """The pages over a workspace; the database's address goes through the environment."""
+def dashboards_server(workspace: Workspace, port: int, mlflow: str = "") -> Server:
+    """The pages over a workspace; addresses go through the environment.
+
+    Args:
+        workspace: whose results are shown.
+        port: to listen on.
+        mlflow: address of MLflow's pages, to link to.
+    """
     return Server(
         "dashboards",
         [sys.executable, "-m", "threedrs_dashboards", "--workspace", str(workspace.root),
@@ -96,7 +108,8 @@ def dashboards_server(workspace: Workspace, port: int) -> Server:
         port,
         workspace.root / "logs" / "ui.log",
         {"THREEDRS_DATABASE_URL": workspace.database_url,
-         "THREEDRS_ARTIFACTS": workspace.artifacts_url},
+         "THREEDRS_ARTIFACTS": workspace.artifacts_url,
+         MLFLOW_PAGES: mlflow},
     )  # fmt: skip
 
 

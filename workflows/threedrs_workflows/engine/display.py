@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-PROGRESS_LINE_S = 15.0
-"""How often a long step says how far it is where there is no live picture."""
+PROGRESS_LINE_S = 5.0
+"""How often a step says how far it is where there is no live picture."""
+PROGRESS_SHARE = 0.1
+"""A long step speaks less often: once in this share of its time so far."""
 LIVE_REFRESHES_PER_S = 4
 QUIET_EVENTS = {"started", "reused", "waiting"}
 
@@ -60,6 +62,11 @@ class RunOverview:
             self.running[step.key] = (step, time.monotonic(), Progress())
         elif what != "warning":
             self.running.pop(step.key, None)
+
+    def name(self, step: PlannedStep) -> str:
+        """`finetune of vggt, seed 2`; a step that cells share is not called by any of them."""
+        whose = self.schedule.whose(step.key) if self.schedule is not None else ""
+        return f"{step.name} of {whose}" if whose else step.name
 
     def head(self) -> str:
         """Counts of cells and steps, elapsed time and what is left of it."""
@@ -109,7 +116,7 @@ class PlainDisplay(Observer):
         """Print an event, with the counts of the run when a step has ended."""
         self._overview.note(step, what)
         shared = f" (for {step.cells} cells)" if step.cells > 1 and what == "started" else ""
-        line = f"{what:8} {step.name}{shared}" + (f": {message}" if message else "")
+        line = f"{what:8} {self._overview.name(step)}{shared}" + (f": {message}" if message else "")
         if what in ("done", "failed"):
             line += f"   [{self._overview.head()}]"
         self._say(line)
@@ -118,9 +125,10 @@ class PlainDisplay(Observer):
         """Print how far a long step is, now and then."""
         now = time.monotonic()
         began = self._overview.running.get(step.key, (step, now, progress))[1]
-        if now - self._last_line.get(step.key, began) >= PROGRESS_LINE_S:
+        pause = max(PROGRESS_LINE_S, PROGRESS_SHARE * (now - began))
+        if now - self._last_line.get(step.key, began) >= pause:
             self._last_line[step.key] = now
-            self._say(f"running  {step.name}: {progress_text(progress)}")
+            self._say(f"running  {self._overview.name(step)}: {progress_text(progress)}")
 
     def warning(self, message: str) -> None:
         """Print the message."""
@@ -162,7 +170,8 @@ class LiveDisplay(Observer):
         """Move the step's bar in or out; print what should stay readable above the picture."""
         self._overview.note(step, what)
         if what not in QUIET_EVENTS:
-            self._say(f"{what:8} {step.name}" + (f": {message}" if message else ""))
+            name = self._overview.name(step)
+            self._say(f"{what:8} {name}" + (f": {message}" if message else ""))
 
     def progress(self, step: PlannedStep, progress: Progress) -> None:
         """Move the step's bar."""
@@ -196,5 +205,5 @@ class LiveDisplay(Observer):
             bar = ProgressBar(total, progress.done, width=20, pulse=total is None)
             elapsed = clock(time.monotonic() - began)
             text = progress_text(progress)
-            table.add_row(Text(step.name), bar, Text(elapsed), Text(text))
+            table.add_row(Text(self._overview.name(step)), bar, Text(elapsed), Text(text))
         return Group(table, Text(self._overview.head(), style="bold"))

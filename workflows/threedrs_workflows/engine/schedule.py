@@ -45,6 +45,7 @@ class Schedule:
         self._users: dict[str, set[str]] = {}
         self._needs: dict[CellKey, set[str]] = {}
         self._cells_of: dict[str, set[CellKey]] = {}
+        self._titles: dict[CellKey, str] = {}
         self._missing: Undoable[CellKey, int] = Undoable()
         self._phase: Undoable[str, Phase] = Undoable()
         self._priority: dict[str, tuple[int, int, float, int]] = {}
@@ -60,6 +61,10 @@ class Schedule:
         """
         users = {node.key: node.users for node in plan.graph.nodes.values()}
         priorities = _priorities(plan, users, len(self.cells), len(self.steps))
+        self._titles |= {
+            CellKey(cell.cell_id, cell.seed): f"{cell.label or cell.name}, seed {cell.seed}"
+            for cell in plan.cells
+        }
         opened = [step for step in plan.steps if not self._keeps(step.key)]
         for node in plan.graph.nodes.values():
             self._users.setdefault(node.key, set()).update(node.users)
@@ -96,6 +101,11 @@ class Schedule:
     def is_finished(self) -> bool:
         """Whether every step is in its final phase."""
         return self._open == 0
+
+    def whose(self, key: str) -> str:
+        """The one cell and seed that a step is for, for people; empty where several share it."""
+        cells = self._cells_of.get(key, set())
+        return self._titles.get(next(iter(cells)), "") if len(cells) == 1 else ""
 
     def phase(self, key: str) -> Phase:
         """Where a step is."""

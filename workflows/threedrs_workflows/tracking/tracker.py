@@ -23,6 +23,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.shown_urls import DiscreetStream
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.delivery import Delivery, deliver, local_target
+from threedrs_platform.tracking.live import LiveCells
 from threedrs_platform.tracking.machine import MachineWatch
 from threedrs_platform.tracking.places import Target
 from threedrs_platform.workspace import Workspace, find_workspace, is_off
@@ -129,13 +130,16 @@ def follow(workspace: Workspace, run_id: str, parent: int) -> None:
     told, looks = "", 0
     try_again(workspace.database)
     watch = MachineWatch(target_of(workspace, os.environ), Results(workspace.database), run_id)
+    live = LiveCells(workspace.database, workspace.root, target_of(workspace, os.environ), run_id)
     while True:
         is_last = _is_over(workspace.database, run_id) or os.getppid() != parent
         if is_last:
             watch.stop()
+            live.close()
         delivery = deliver_all(workspace)
         if not is_last and not delivery.error:
             watch.start()
+            live.look()
         if delivery.error and delivery.error != told:
             told = delivery.error
             print(f"{delivery.left} messages wait: {delivery.error}", flush=True)

@@ -1,0 +1,108 @@
+"""Training curves of the arms in one plot: a colour and a dash per arm, over steps."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from threedrs_dashboards.cell.curves import DASHES, CurveName, Curves, Line
+from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.compare.arms import Arm
+from threedrs_dashboards.tables import Table
+
+CURVES_AT_FIRST = 4
+TRAINING = "finetune"
+"""Role of the step whose curves come first: the others are shared by most cells."""
+
+
+def shared_names(curves: Curves, arms: Sequence[Arm]) -> list[CurveName]:
+    """Curves that any arm has logged, those of the training first."""
+    found = dict.fromkeys(
+        name
+        for arm in arms
+        for name in curves.names(
+            [(step.key, step.role) for cell in arm.replicates for step in cell.steps]
+        )
+    )
+    return sorted(found, key=lambda name: (name.role != TRAINING, not name.name.startswith("loss")))
+
+
+def overlay_chart(
+    curves: Curves, arms: Sequence[Arm], curve: CurveName, index: int, seed: int | None
+) -> Chart:
+    """One curve of every arm.
+
+    Args:
+        curve: which.
+        index: of the chart on the page.
+        seed: the one that is shown; None draws the mean over seeds, and each of them faintly.
+    """
+    lines = {
+        arm.name: curves.lines(
+            [cell for cell in arm.replicates if seed is None or cell.seed == seed], curve
+        )
+        for arm in arms
+    }
+    traces: list[dict[str, Any]] = []
+    for number, arm in enumerate(arms):
+        found = lines[arm.name]
+        if len(found) > 1:
+            traces += [_trace(arm, number, dict(line.points), line) for line in found]
+        mean = _mean(found)
+        if mean:
+            traces.append(_trace(arm, number, mean))
+    without = [arm.title for arm in arms if not lines[arm.name]]
+    said = "Means over seeds, with each seed faintly." if seed is None else f"Seed {seed}."
+    if without:
+        said += f" Nothing is logged by: {', '.join(without)}."
+    return Chart(
+        name=f"curve{index}",
+        title=str(curve),
+        traces=traces,
+        table=lambda: _table(curves, arms, curve),
+        summary=said,
+        layout={"xaxis": {"title": {"text": "step"}}, "showlegend": True},
+        height=340,
+    )
+
+
+def _trace(
+    arm: Arm, number: int, points: Mapping[int, float | None], line: Line | None = None
+) -> dict[str, Any]:
+    """The mean of an arm; or one of its seeds, faintly and without a line in the legend."""
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": arm.title,
+        "legendgroup": arm.name,
+        "x": list(points),
+        "y": list(points.values()),
+        "line": {"color": arm.colour, "dash": DASHES[number % len(DASHES)], "width": 2.5},
+    }
+    if line is not None:
+        trace["name"] = f"{arm.title}, seed {line.seed}"
+        trace |= {"opacity": 0.3, "showlegend": False}
+        trace["line"] = {**trace["line"], "width": 1}
+    return trace
+
+
+def _mean(lines: Sequence[Line]) -> dict[int, float]:
+    """Step -> mean over the seeds, where all of them have it: one that lags would bend it."""
+    values: dict[int, list[float]] = {}
+    for line in lines:
+        for step, value in line.points:
+            if value is not None:
+                values.setdefault(step, []).append(value)
+    whole = {step: each for step, each in values.items() if len(each) == len(lines)}
+    return {step: statistics.fmean(each) for step, each in sorted(whole.items())}
+
+
+def _table(curves: Curves, arms: Sequence[Arm], curve: CurveName) -> Table:
+    rows = [
+        (arm.run.run_id, arm.title, line.seed, step, value)
+        for arm in arms
+        for line in curves.lines(arm.replicates, curve, most=None)
+        for step, value in line.points
+    ]
+    return Table(("run", "cell", "seed", "step", str(curve)), rows)

@@ -1,0 +1,98 @@
+"""The Compare page: cells of any runs, their curves, numbers, settings and answers side by side."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
+
+ACC = "scanrefer/acc@0.25"
+URL = "/compare?cell=run-1:id-baseline&cell=run-1:id-vggt"
+
+
+def rows(client: TestClient, url: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(client.get(url).text)))
+
+
+def words(text: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text))
+
+
+def test_without_cells_the_newest_runs_cells_are_offered(client: TestClient) -> None:
+    text = client.get("/compare").text
+    assert 'type="checkbox" name="cell" value="run-1:id-vggt"' in text
+
+
+def test_differences_to_the_first_have_intervals_and_marks(client: TestClient) -> None:
+    (base, ours) = (each for each in rows(client, f"{URL}&csv=metrics") if each["metric"] == ACC)
+    assert base["difference"] == "" and float(ours["difference"]) == pytest.approx(27.0)
+    assert float(ours["ci_low"]) < 27.0 < float(ours["ci_high"])
+    shown = words(client.get(URL).text)
+    assert "50.0 ± 1.0 +27.0 [" in shown and "these 2 differences" in shown
+
+
+def test_only_settings_that_differ_are_told_the_short_list_first(client: TestClient) -> None:
+    text = client.get(URL).text
+    short = text[text.index("<h2>Settings that differ") : text.index("Settings of parts")]
+    assert "<code>teacher</code>" in short
+    assert "students.llava.kind" not in text and "teachers.vggt.kind" not in short
+
+
+def test_curves_of_all_cells_share_a_plot_and_a_seed_can_be_chosen(client: TestClient) -> None:
+    def drawn(words: str) -> list[dict[str, object]]:
+        found = re.search(
+            r'id="plot-curve0">(.*?)</script>', client.get(URL + words).text, re.DOTALL
+        )
+        assert found is not None
+        traces: list[dict[str, object]] = json.loads(found[1])["data"]
+        return traces
+
+    means = [each["name"] for each in drawn("") if each.get("showlegend", True)]
+    assert means == ["baseline", "vggt"] and len(drawn("")) == 8
+    assert [each["name"] for each in drawn("&seed=2")] == ["baseline", "vggt"]
+    assert len(rows(client, f"{URL}&curve=finetune/loss&csv=curve0")) == 2 * 3 * 2000
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("/compare?cell=run-1:id-vgt", "id-vggt"),
+        ("/compare?cell=run-7:id-vggt", "no run is called"),
+        (f"{URL}&seed=9", "no &#39;9&#39; here"),
+        (f"{URL}&metric=../../etc/passwd", "no metric"),
+        ("/compare?" + "&".join(f"cell=run-1:{n}" for n in range(9)), "at most 8"),
+    ],
+)
+def test_wrong_words_are_told(client: TestClient, url: str, says: str) -> None:
+    answer = client.get(url)
+    assert answer.status_code == 404 and says in answer.text
+
+
+@pytest.mark.parametrize("page", ["/table?run=run-1", "/runs?run=run-1"])
+def test_rows_of_tables_are_ticked_into_it(client: TestClient, page: str) -> None:
+    text = client.get(page).text
+    assert '<form id="compare" action="/compare"' in text
+    assert 'form="compare" name="cell" value="run-1:id-vggt"' in text
+
+
+def test_one_question_is_answered_by_all_with_frames_and_boxes(scenes: TestClient) -> None:
+    url = f"/compare?cell={RUN}:{BASELINE}&cell={RUN}:{TAUGHT}&seed=2"
+    text = scenes.get(url).text
+    assert "answer of" in text or re.search(r"at \([-\d.]+, ", text)
+    picture = re.search(r'src="(/scenes/strip.png[^"]+)"', text)
+    assert picture is not None
+    assert scenes.get(picture[1].replace("&amp;", "&")).headers["Content-Type"] == "image/png"
+    groups = {each["group"] for each in rows(scenes, f"{url}&csv=room")}
+    assert groups == {"ground truth", BASELINE, TAUGHT}
+    answered = rows(scenes, f"{url}&csv=answers")
+    assert [(each["cell_id"], each["seed"]) for each in answered] == [
+        (BASELINE, "2"),
+        (TAUGHT, "2"),
+    ]
+    assert {each[ACC] for each in answered} <= {"0.0", "100.0"}
