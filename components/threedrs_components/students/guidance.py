@@ -16,7 +16,7 @@ from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.student import Student
 from threedrs_components.teachers.maps import Scenes, TeacherMap, TeacherMaps
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.store.features import FeatureFolder, check_one_extraction
+from threedrs_platform.store.features import FeatureFolder
 
 
 class Guidance:
@@ -40,8 +40,7 @@ class Guidance:
         Raises:
             DataError: some do not fit their scene, or come from another extraction.
         """
-        header = check_one_extraction(self.features, scene_ids)
-        self._maps.check(scenes, scene_ids)
+        header = self._maps.check(scenes, scene_ids)
         return int(self.features[scene_ids[0]].features.shape[-1]), asdict(header)
 
 

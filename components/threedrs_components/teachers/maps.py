@@ -13,7 +13,12 @@ from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.teachers.control import Control
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import FeatureMap
-from threedrs_platform.store.features import FeatureFolder, check_frames
+from threedrs_platform.store.features import (
+    FeatureFolder,
+    FeatureHeader,
+    check_frames,
+    check_one_extraction,
+)
 
 TeacherMap = NDArray[np.floating[Any]]
 """Stored teacher features [F, P, P, D]: float16, mapped from disk, a copy only while in use."""
@@ -55,14 +60,19 @@ class TeacherMaps:
             )
         return _in_grid(other, scene)
 
-    def check(self, scenes: Scenes, scene_ids: Sequence[str]) -> None:
+    def check(self, scenes: Scenes, scene_ids: Sequence[str]) -> FeatureHeader:
         """Open the maps of all these scenes: a training of days must not end at the last one.
 
+        Returns:
+            Where all of them come from.
+
         Raises:
-            DataError: some do not fit their scene.
+            DataError: some do not fit their scene, or come from another extraction.
         """
+        header = check_one_extraction(self.features, scene_ids)
         for scene_id in scene_ids:
             self.of(scenes[scene_id])
+        return header
 
     @cached_property
     def _others(self) -> Mapping[str, str]:
