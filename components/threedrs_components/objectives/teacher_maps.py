@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from threedrs_components.objectives.objective import TeacherFeatures
-from threedrs_components.objectives.settings import TeacherFrames
-from threedrs_components.teachers.control import Control
+from threedrs_components.teachers.map_choices import Control, TeacherFrames
 from threedrs_components.teachers.maps import TeacherMap, TeacherMaps
 from threedrs_platform.store.features import FeatureFolder
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.teachers.control import Control
+from threedrs_components.teachers.map_choices import Control, TeacherFrames
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import FeatureMap
 from threedrs_platform.store.features import (
@@ -36,7 +36,7 @@ class TeacherMaps:
     def __init__(
         self,
         features: FeatureFolder,
-        frames: Literal["student", "all_images"] = "student",
+        frames: TeacherFrames = "student",
         control: Control = "none",
     ) -> None:
         self.features, self.frames, self.control = features, frames, control
@@ -89,7 +89,7 @@ class TeacherMaps:
 def teacher_map(
     features: FeatureFolder,
     scene: PreparedScene,
-    frames: Literal["student", "all_images"] = "student",
+    frames: TeacherFrames = "student",
 ) -> TeacherMap:
     """Teacher features [F, P, P, D] of the very frames that the student sees, as stored.
 
