@@ -7,7 +7,9 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.teachers.map_choices import Control, TeacherFrames
@@ -84,6 +86,11 @@ class TeacherMaps:
             )
         half = len(known) // 2
         return dict(zip(known, [*known[half:], *known[:half]], strict=True))
+
+
+def stacked(maps: Sequence[TeacherMap]) -> Tensor:
+    """[S, F, P, P, D] of S scenes, in the format in which they are stored."""
+    return torch.from_numpy(np.stack(maps))
 
 
 def teacher_map(

@@ -22,10 +22,10 @@ from threedrs_components.students.batches import (
     object_candidates,
     training_question,
 )
-from threedrs_components.students.guidance import Guidance, stacked
+from threedrs_components.students.guidance import Guidance
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
-from threedrs_components.teachers.maps import TeacherMap
+from threedrs_components.teachers.maps import TeacherMap, stacked
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
 from threedrs_platform.errors import ConfigError, Fault
