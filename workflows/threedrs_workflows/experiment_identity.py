@@ -7,7 +7,7 @@ from typing import Any
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.registry import OBJECTIVES
 from threedrs_components.training.evaluation_config import EvaluationConfig
-from threedrs_platform.config import CONDUCT
+from threedrs_platform.config import CONDUCT, LATER
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_workflows.experiment import NO_TEACHER, Experiment
 from threedrs_workflows.written import Written
@@ -96,19 +96,18 @@ def experiment_id(experiment: Experiment, written: Written | None = None) -> str
     return sha256_text(canonical_json(data))[:12]
 
 
-LATER = {
-    "alignment": ("control",),
+BEFORE_THE_MARK = {
     "scenes": ("min_frames", "depth_scale"),
-    "prepare": ("checks", "sampling"),
+    "prepare": ("checks",),
     "teacher": ("max_cut", "frames"),
     "benchmarks": ("missing_scenes",),
-    "probe": ("places", "reads", "cells"),
 }
-"""Settings that there were not always: at their defaults they are no part of an id, so that cells
-from before keep theirs."""
+"""Settings that there were not always and that stand in keys of steps all the same: a mark would
+change those."""
 
 
 def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
+    """At their defaults later settings are no part of an id: cells from before keep theirs."""
     sections = {
         "alignment": experiment.alignment if "alignment" in data else None,
         "scenes": experiment.scenes,
@@ -117,9 +116,9 @@ def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
         "benchmarks": experiment.benchmarks,
         "probe": experiment.probe,
     }
-    for section, names in LATER.items():
-        config = sections[section]
-        for name in names:
-            field = None if config is None else type(config).model_fields.get(name)
-            if field is not None and getattr(config, name) == field.default:
+    for section, config in sections.items():
+        fields = {} if config is None else type(config).model_fields
+        for name, field in fields.items():
+            is_later = LATER in field.metadata or name in BEFORE_THE_MARK.get(section, ())
+            if is_later and getattr(config, name) == field.default:
                 data[section] = {key: each for key, each in data[section].items() if key != name}

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from threedrs_components.objectives.objective import Objective, StudentPass
-from threedrs_components.objectives.teacher_maps import stacked
 from threedrs_components.objectives.token_gram import gram_differences
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.teachers.maps import TeacherMap, teacher_map
+from threedrs_components.teachers.maps import TeacherMap, stacked, teacher_map
 from threedrs_platform.store.features import FeatureFolder
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Gram(Objective):
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
         """[S, F, P, P, D] float32."""
-        return stacked(targets)
+        return stacked(targets).float()
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each place."""

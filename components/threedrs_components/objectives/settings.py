@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 Per = Literal["question", "scene"]
 Direction = Literal["minimize", "maximize"]
-TeacherFrames = Literal["student", "all_images"]
-"""Frames that a teacher sees: those of the student, or frames spread over all images on disk."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
 from threedrs_components.scenes.prepare_config import Level
 from threedrs_components.students.places import Place
-from threedrs_platform.config import Config
+from threedrs_platform.config import LATER, Config
 
 Reading = Literal["position", "correspondence", "depth", "normals", "instance"]
 
@@ -19,13 +19,16 @@ class ProbeConfig(Config):
     layer: Place = -1
     """Hidden states to probe: -1 is the last, after the final norm; tower and projector are what
     comes before the language model."""
-    places: tuple[Place, ...] | Literal["every"] = ()
+    places: Annotated[tuple[Place, ...] | Literal["every"], LATER] = ()
     """Further places, read in the same pass of the student; see `report.layer_map`. A teacher's
     stored features have one place."""
-    reads: tuple[Reading, ...] = Field(default=("position", "correspondence"), min_length=1)
+    reads: Annotated[tuple[Reading, ...], Field(min_length=1), LATER] = (
+        "position",
+        "correspondence",
+    )
     """position: of objects. correspondence: of cells across views. depth: of cells, in metres.
     normals: of cells, in the camera's axes. instance: whether two cells show one object."""
-    cells: PositiveInt = 32
+    cells: Annotated[PositiveInt, LATER] = 32
     """Cells of each scene that depth and normals are read from, drawn alike at every place."""
     level: Level = "pixel"
     """Level of the correspondence pairs; see CorrespondenceConfig."""

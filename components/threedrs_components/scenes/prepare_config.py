@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from threedrs_platform.config import Config
+from threedrs_platform.config import LATER, Config
 
 Level = Literal["token", "pixel"]
 """What corresponds across views. pixel: every pixel with valid depth, with the feature of its
@@ -74,7 +74,7 @@ class PrepareConfig(Config):
     """Edge of the voxels that tell which pixels see the same place, in metres."""
     num_frames: int = Field(default=8, ge=1)
     """Frames of a scene that the student sees."""
-    sampling: Literal["uniform", "coverage"] = "uniform"
+    sampling: Annotated[Literal["uniform", "coverage"], LATER] = "uniform"
     """Which of the frames that the scenes come with: evenly spread ones; or those that together see
     most voxels of voxel_m, one after the other. For the latter set scenes.num_frames, which says
     how many there are to choose from, above num_frames."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import PositiveInt
 
-from threedrs_components.teachers.control import Control
+from threedrs_components.teachers.map_choices import Control
 from threedrs_platform.config import Config
 
 

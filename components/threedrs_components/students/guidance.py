@@ -7,16 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
 from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.student import Student
-from threedrs_components.teachers.maps import Scenes, TeacherMap, TeacherMaps
+from threedrs_components.teachers.maps import Scenes, TeacherMap, TeacherMaps, stacked
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.store.features import FeatureFolder, check_one_extraction
+from threedrs_platform.store.features import FeatureFolder
 
 
 class Guidance:
@@ -40,14 +38,8 @@ class Guidance:
         Raises:
             DataError: some do not fit their scene, or come from another extraction.
         """
-        header = check_one_extraction(self.features, scene_ids)
-        self._maps.check(scenes, scene_ids)
+        header = self._maps.check(scenes, scene_ids)
         return int(self.features[scene_ids[0]].features.shape[-1]), asdict(header)
-
-
-def stacked(maps: Sequence[TeacherMap]) -> Tensor:
-    """[S, F, P, P, D] of S scenes."""
-    return torch.from_numpy(np.stack(maps))
 
 
 GuidanceOf = Callable[[PreparedScene], Tensor | None]

@@ -18,7 +18,6 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from threedrs_components.students.centred_pixels import centred_pixels
 from threedrs_components.students.llava import Llava
 from threedrs_components.students.lmms_lab import (
     DROPPED,
@@ -28,6 +27,7 @@ from threedrs_components.students.lmms_lab import (
     MODEL_TYPES,
     trained_ids,
 )
+from threedrs_components.students.pixels import centred_pixels
 from threedrs_components.students.tokenizer import IMAGE, QWEN_CHAT, StoredWords
 from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.teachers.control import Control
+from threedrs_components.teachers.map_choices import Control, TeacherFrames
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import FeatureMap
-from threedrs_platform.store.features import FeatureFolder, check_frames
+from threedrs_platform.store.features import (
+    FeatureFolder,
+    FeatureHeader,
+    check_frames,
+    check_one_extraction,
+)
 
 TeacherMap = NDArray[np.floating[Any]]
 """Stored teacher features [F, P, P, D]: float16, mapped from disk, a copy only while in use."""
@@ -31,7 +38,7 @@ class TeacherMaps:
     def __init__(
         self,
         features: FeatureFolder,
-        frames: Literal["student", "all_images"] = "student",
+        frames: TeacherFrames = "student",
         control: Control = "none",
     ) -> None:
         self.features, self.frames, self.control = features, frames, control
@@ -55,14 +62,19 @@ class TeacherMaps:
             )
         return _in_grid(other, scene)
 
-    def check(self, scenes: Scenes, scene_ids: Sequence[str]) -> None:
+    def check(self, scenes: Scenes, scene_ids: Sequence[str]) -> FeatureHeader:
         """Open the maps of all these scenes: a training of days must not end at the last one.
 
+        Returns:
+            Where all of them come from.
+
         Raises:
-            DataError: some do not fit their scene.
+            DataError: some do not fit their scene, or come from another extraction.
         """
+        header = check_one_extraction(self.features, scene_ids)
         for scene_id in scene_ids:
             self.of(scenes[scene_id])
+        return header
 
     @cached_property
     def _others(self) -> Mapping[str, str]:
@@ -76,10 +88,15 @@ class TeacherMaps:
         return dict(zip(known, [*known[half:], *known[:half]], strict=True))
 
 
+def stacked(maps: Sequence[TeacherMap]) -> Tensor:
+    """[S, F, P, P, D] of S scenes, in the format in which they are stored."""
+    return torch.from_numpy(np.stack(maps))
+
+
 def teacher_map(
     features: FeatureFolder,
     scene: PreparedScene,
-    frames: Literal["student", "all_images"] = "student",
+    frames: TeacherFrames = "student",
 ) -> TeacherMap:
     """Teacher features [F, P, P, D] of the very frames that the student sees, as stored.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from threedrs_components.scenes.frames import frame_tensor
-from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.records import Scene
 
@@ -120,3 +120,16 @@ def check_image_size(side: int, patch: int) -> None:
             f"take {below or patch} or {below + patch}"
         )
         raise ConfigError([Fault(complaint, "teacher.image_size")])
+
+
+def layer_index(kind: str, layer: int, count: int, what: str = "blocks") -> int:
+    """The number from 0 of one of `count` layers, which may be counted from the last (-1).
+
+    Raises:
+        CheckpointError: there is no such layer.
+    """
+    if not -count <= layer < count:
+        raise CheckpointError(
+            f"teacher {kind} has {what} 0..{count - 1}, so there is no layer {layer}"
+        )
+    return layer % count

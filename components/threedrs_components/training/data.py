@@ -22,10 +22,10 @@ from threedrs_components.students.batches import (
     object_candidates,
     training_question,
 )
-from threedrs_components.students.guidance import Guidance, stacked
+from threedrs_components.students.guidance import Guidance
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
-from threedrs_components.teachers.maps import TeacherMap
+from threedrs_components.teachers.maps import TeacherMap, stacked
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
 from threedrs_platform.errors import ConfigError, Fault
@@ -175,13 +175,13 @@ class TrainingData:
     def _hidden(self, step: int, visits: Sequence[ScenePlan], frames: Frames) -> Tensor | None:
         """[S, F] frames that some objective hides in this step, if one does."""
         num_frames = frames.images.shape[1]
+        all_seen = (False,) * num_frames
         rows = [
-            [row for each in self.objectives if (row := each.hides(step, visit.place, num_frames))]
+            [each.hides(step, visit.place, num_frames) or all_seen for each in self.objectives]
             for visit in visits
         ]
-        if not any(rows):
-            return None
-        return torch.tensor([[any(frame) for frame in zip(*row, strict=True)] for row in rows])
+        hidden = torch.tensor([[any(frame) for frame in zip(*row, strict=True)] for row in rows])
+        return hidden if hidden.any() else None
 
     def _order(self, visit: ScenePlan, num_frames: int) -> Tensor:
         order = list(range(num_frames))

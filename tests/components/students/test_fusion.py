@@ -25,7 +25,7 @@ from threedrs_components.students.guidance import Guidance, guidance_of
 from threedrs_components.students.passes import Vision
 from threedrs_components.students.registry import STUDENTS, open_student
 from threedrs_components.students.student import Student
-from threedrs_components.teachers.control import Control
+from threedrs_components.teachers.map_choices import Control
 from threedrs_components.testing.synthetic import (
     random_samples,
     random_scene,

@@ -17,7 +17,7 @@ from threedrs_components.students.batches import (
     object_candidates,
     stack_frames,
 )
-from threedrs_components.students.clip_pixels import clip_pixels
+from threedrs_components.students.pixels import clip_pixels
 from threedrs_components.students.qwen2_vl.model import Qwen2VL, patch_rows
 from threedrs_components.students.qwen3_vl.model import Qwen3VL
 from threedrs_components.students.registry import STUDENTS

@@ -416,6 +416,19 @@ def test_ranks_share_a_step_without_overlap(inputs: TrainingInputs) -> None:
     assert sum(share.num_questions for share in shares) == plan.num_questions
 
 
+def test_a_step_may_hide_frames_of_one_visit_and_none_of_another(inputs: TrainingInputs) -> None:
+    class HidesOneVisit(Objective):
+        def hides(self, step: int, place: str, num_frames: int) -> tuple[bool, ...]:
+            return tuple(frame == 1 for frame in range(num_frames)) if place == first.place else ()
+
+    data = data_of(inputs, 3, HidesOneVisit(ReconstructionConfig()))
+    first, second = (data.plan(step).scenes[0] for step in range(2))
+    hidden = data.assemble((first, second), step=0).batch.frames.hidden
+    assert hidden is not None and hidden.sum(1).tolist() == [1, 0] and bool(hidden[0, 1])
+    assert data.assemble((second, second), step=0).batch.frames.hidden is None
+    assert data.assemble((first, second)).batch.frames.hidden is None, "held-out scenes are whole"
+
+
 def data_of(inputs: TrainingInputs, seed: int, *objectives: Objective) -> TrainingData:
     return TrainingData(
         PreparedScenes(inputs.prepared),

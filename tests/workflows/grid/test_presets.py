@@ -169,6 +169,16 @@ def test_a_preset_may_start_from_another(tmp_path: Path) -> None:
     )
 
 
+def test_settings_that_came_later_give_cells_of_clips_no_other_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("PRESET", "vsi"), ("GPUS", "8"), ("DATA", "data")):
+        monkeypatch.setenv(name, value)
+    grid = expand(load_document((GRIDS / "table1.yaml").read_text()))
+    # Of this tree before scenes.conversations, prepare.sampling and probe.places existed.
+    assert [cell.cell_id for cell in grid.cells] == ["8212b1ef8e0a", "0bbda8bef4cc"]
+
+
 def test_one_large_gpu_makes_the_cells_of_eight_and_a_small_one_makes_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from threedrs_components.objectives.settings import ObjectiveSettings, Per, TeacherFrames
+from threedrs_components.objectives.settings import ObjectiveSettings, Per
 from threedrs_components.students.places import Place
-from threedrs_components.teachers.control import Control
+from threedrs_components.teachers.map_choices import Control, TeacherFrames
 from threedrs_platform.config import LATER
 
 if TYPE_CHECKING:

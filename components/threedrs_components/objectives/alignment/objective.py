@@ -10,9 +10,9 @@ from torch import Tensor
 
 from threedrs_components.objectives.alignment.head import AlignmentHead
 from threedrs_components.objectives.objective import Objective, StudentPass, TeacherFeatures
-from threedrs_components.objectives.teacher_maps import checked_features, stacked
+from threedrs_components.objectives.teacher_maps import checked_features
 from threedrs_components.scenes.prepared import PreparedScene
-from threedrs_components.teachers.maps import TeacherMap, TeacherMaps
+from threedrs_components.teachers.maps import TeacherMap, TeacherMaps, stacked
 from threedrs_platform.store.features import FeatureFolder, statistics_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Alignment(Objective):
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
         """[S, F, P, P, D] float32."""
-        return stacked(targets)
+        return stacked(targets).float()
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each layer."""

@@ -18,9 +18,11 @@ class ReconstructionConfig(ObjectiveSettings):
     """Hide some frames from the student, and tell their pixels from its states (after Ross3D).
 
     In steps that hide frames the losses of tasks are computed behind the same prefix, as in Ross3D:
-    their questions are then answered with fewer frames. Held-out scenes and evaluation are always
-    shown whole. There is no bird's-eye view: prepared scenes know where cells of 14 x 14 lie, not
-    pixels, and no mesh. Facts: design/rivals.md, section 2.
+    their questions are then answered with fewer frames. Losses of other objectives ask for hidden
+    frames as for those that are seen, and with fusion the features of a teacher of many frames know
+    something of hidden ones. Held-out scenes and evaluation are always shown whole. There is no
+    bird's-eye view: prepared scenes know where cells of 14 x 14 lie, not pixels, and no mesh.
+    Facts: design/rivals.md, section 2.
     """
 
     ratio: float = Field(default=0.25, gt=0, lt=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +64,7 @@ class Reconstruction(Objective):
         """One learned vector stands for each token of a hidden frame."""
         if frames.hidden is None:
             return frames
-        only = torch.zeros(1, dtype=torch.long, device=frames.images.device)
-        return replace(frames, stand_in=self.stand_in(only)[0])
+        return replace(frames, stand_in=self._stand_in())
 
     def is_asked(self, batch: SceneBatch) -> bool:
         """In steps that hide frames."""
@@ -78,9 +77,14 @@ class Reconstruction(Objective):
         if frames.hidden is None:
             first = torch.zeros(states.shape[:2], dtype=torch.bool, device=states.device)
             first[:, 0] = True
-            unused = self.stand_in.weight.sum() * 0.0
-            return self._error(states, frames, first, student_pass.seeds) * 0.0 + unused, {}
+            unused = self._error(states, frames, first, student_pass.seeds)
+            return (unused + self._stand_in().sum()) * 0.0, {}
         return self._error(states, frames, frames.hidden, student_pass.seeds) / whole, {}
+
+    def _stand_in(self) -> Tensor:
+        """[C]."""
+        only = torch.zeros(1, dtype=torch.long, device=self.stand_in.weight.device)
+        return cast(Tensor, self.stand_in(only)[0])
 
     def _error(
         self, states: Tensor, frames: Frames, hidden: Tensor, seeds: tuple[int, ...]

@@ -12,7 +12,7 @@ from pydantic import Field
 from threedrs_components.scenes.settings import Progress, Role, SceneSettings
 from threedrs_components.scenes.videos.reader import Moments, holds_videos
 from threedrs_components.scenes.videos.records import Drawn, SetName, draw_records, write_drawn
-from threedrs_platform.config import PLACE, Config
+from threedrs_platform.config import LATER, PLACE, Config
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
 
@@ -60,7 +60,7 @@ class VideosConfig(SceneSettings):
     """`spar_7m.jsonl` of VG-LLM; marks are painted on its images."""
     llava_hound: RecordsConfig | None = None
     """`llava_hound_255k.json` of VG-LLM; its videos are folders of frames."""
-    conversations: RecordsConfig | None = None
+    conversations: Annotated[RecordsConfig | None, LATER] = None
     """A file of your own in the form of LLaVA or ms-swift; each answer of a conversation is learned
     on its own, and videos are seen as clips are."""
     seed: int = 0

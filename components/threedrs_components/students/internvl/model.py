@@ -19,7 +19,6 @@ from transformers import (
     PreTrainedModel,
 )
 
-from threedrs_components.students.clip_pixels import normalised
 from threedrs_components.students.internvl.layout import (
     OPENGVLAB,
     PARTS,
@@ -29,6 +28,7 @@ from threedrs_components.students.internvl.layout import (
     text_config,
     vision_config,
 )
+from threedrs_components.students.pixels import normalised
 from threedrs_components.students.settings import MicroWidths, Part, StudentSettings
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import (

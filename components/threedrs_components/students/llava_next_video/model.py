@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import LlavaNextVideoForConditionalGeneration
 
-from threedrs_components.students.clip_pixels import clip_pixels
 from threedrs_components.students.llava import Llava
+from threedrs_components.students.pixels import clip_pixels
 from threedrs_components.students.tokenizer import ChatMarkup
 
 

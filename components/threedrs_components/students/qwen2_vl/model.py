@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, Qwen2VLForConditionalGeneration
 
-from threedrs_components.students.clip_pixels import clip_pixels
+from threedrs_components.students.pixels import clip_pixels
 from threedrs_components.students.settings import MicroWidths, Part
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import IMAGE, MICRO_CHAT, QWEN_CHAT, StudentTokenizer

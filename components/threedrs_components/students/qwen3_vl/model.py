@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from transformers import Qwen3VLForConditionalGeneration
 
-from threedrs_components.students.centred_pixels import centred_pixels
 from threedrs_components.students.passes import Frames, Vision
+from threedrs_components.students.pixels import centred_pixels
 from threedrs_components.students.places import Place
 from threedrs_components.students.qwen2_vl.model import Qwen2VL
 from threedrs_components.students.settings import MicroWidths, StudentSettings

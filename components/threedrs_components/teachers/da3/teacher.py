@@ -30,6 +30,7 @@ from threedrs_components.teachers.teacher import (
     check_image_size,
     check_precision,
     file_digest,
+    layer_index,
 )
 from threedrs_components.teachers.weights import (
     find_weights,
@@ -37,7 +38,6 @@ from threedrs_components.teachers.weights import (
     read_tensors,
     refuse_strangers,
 )
-from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.da3.config import DA3Config
@@ -92,7 +92,7 @@ class DA3Teacher(FrameTeacher):
     def __init__(self, trunk: Trunk, config: DA3Config, path: Path, digest: str) -> None:
         self.trunk = trunk.eval().requires_grad_(False)
         self.architecture, self.config, self.path = trunk.architecture, config, path
-        self.layer = _block_index(config.layer, self.architecture.depth)
+        self.layer = layer_index(config.kind, config.layer, self.architecture.depth)
         side, patch = config.image_size, self.architecture.patch_size
         check_image_size(side, patch)
         self.frame_size = FrameSize(side, side, patch, config.framing)
@@ -228,11 +228,3 @@ class DA3Teacher(FrameTeacher):
 
     def _ready(self, head: nn.Module) -> None:
         head.eval().requires_grad_(False).to(self.trunk.cls_token.device)
-
-
-def _block_index(layer: int, depth: int) -> int:
-    if not -depth <= layer < depth:
-        raise CheckpointError(
-            f"teacher da3 has blocks 0..{depth - 1}, so there is no layer {layer}"
-        )
-    return layer % depth

@@ -26,6 +26,7 @@ from threedrs_components.teachers.teacher import (
     TeacherCard,
     check_precision,
     file_digest,
+    layer_index,
 )
 from threedrs_components.teachers.vggt.layers import FRAMES_PER_CHUNK
 from threedrs_components.teachers.weights import (
@@ -34,7 +35,7 @@ from threedrs_components.teachers.weights import (
     read_tensors,
     refuse_strangers,
 )
-from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+from threedrs_platform.errors import ConfigError, Fault
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.pi3.config import Pi3Config
@@ -74,7 +75,9 @@ class Pi3Teacher(FrameTeacher):
         self.trunk = trunk.eval().requires_grad_(False)
         self.config, self.path = config, path
         self.patch, self.specials = trunk.sizes.encoder.patch_size, trunk.sizes.registers
-        self.layer = _pair_index(config.layer, trunk.sizes.depth // 2)
+        self.layer = layer_index(
+            config.kind, config.layer, trunk.sizes.depth // 2, "pairs of decoder blocks"
+        )
         self._heads: dict[str, tuple[HeadDecoder, nn.Module]] = {}
         if config.pixels < self.patch**2:
             complaint = f"{config.pixels} are less than a patch, which has {self.patch**2}"
@@ -199,11 +202,3 @@ class Pi3Teacher(FrameTeacher):
         if name == "camera":
             return CameraHead(sizes.out)
         return PatchPixels(sizes.out, CHANNELS[name], self.patch)
-
-
-def _pair_index(layer: int, pairs: int) -> int:
-    if not -pairs <= layer < pairs:
-        raise CheckpointError(
-            f"teacher pi3 has pairs of decoder blocks 0..{pairs - 1}, so there is no layer {layer}"
-        )
-    return layer % pairs

@@ -14,6 +14,7 @@ from threedrs_components.teachers.teacher import (
     TeacherCard,
     check_precision,
     file_digest,
+    layer_index,
 )
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.vggt.checkpoint import (
@@ -86,7 +87,7 @@ class VGGTTeacher(FrameTeacher):
     ) -> None:
         self.aggregator = aggregator.eval().requires_grad_(False)
         self.architecture, self.config = architecture, config
-        self.layer = _block_index(config.layer, architecture.depth)
+        self.layer = layer_index(config.kind, config.layer, architecture.depth)
         side, patch = architecture.image_size, architecture.patch_size
         self.frame_size = FrameSize(side, side, patch, config.framing)
         self.grid = side // patch
@@ -207,11 +208,3 @@ class VGGTTeacher(FrameTeacher):
 
     def _ready(self, head: nn.Module) -> nn.Module:
         return head.eval().requires_grad_(False).to(self.aggregator.camera_token.device)
-
-
-def _block_index(layer: int, depth: int) -> int:
-    if not -depth <= layer < depth:
-        raise CheckpointError(
-            f"teacher vggt has blocks 0..{depth - 1}, so there is no layer {layer}"
-        )
-    return layer % depth

@@ -1,4 +1,4 @@
-"""Pixels as CLIP was trained on them: Qwen2-VL and LLaVA-NeXT-Video normalise alike."""
+"""Pixels as vision towers were trained on them: images [B, H, W, 3] uint8 to [B, 3, H, W]."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_pixels(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """Images [B, H, W, 3] uint8 as CLIP sees them, [B, 3, H, W]."""
+    """By CLIP's means and deviations: Qwen2-VL, LLaVA-NeXT-Video."""
     return normalised(images, CLIP_MEAN, CLIP_STD, dtype)
+
+
+def centred_pixels(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """From -1 to 1, by means and deviations of a half: SigLIP, Qwen3-VL."""
+    return (images.permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(dtype)
 
 
 def normalised(
     images: Tensor, means: Sequence[float], deviations: Sequence[float], dtype: torch.dtype
 ) -> Tensor:
-    """Images [B, H, W, 3] uint8 as [B, 3, H, W], of zero mean and unit deviation per channel."""
+    """By means and deviations of red, green and blue, of values from 0 to 1."""
     scaled = images.permute(0, 3, 1, 2).float() / 255.0
     mean, deviation = scaled.new_tensor(means), scaled.new_tensor(deviations)
     return ((scaled - mean[:, None, None]) / deviation[:, None, None]).to(dtype)
