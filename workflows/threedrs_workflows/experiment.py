@@ -33,6 +33,7 @@ from threedrs_workflows.experiment_checks import (
     check_colour_alone,
     check_fusion,
     check_grid,
+    check_heads,
     check_sampling,
     check_splits,
 )
@@ -166,6 +167,8 @@ class Experiment(ObjectivesConfig, Ingredients):
     def _fusion_has_a_teacher(cls, fusion: FusionSettings, info: ValidationInfo) -> FusionSettings:
         alignment, taught = info.data.get("alignment"), info.data.get("teacher") != NO_TEACHER
         check_fusion(fusion, alignment.frames if alignment else "student", taught=taught)
+        if fusion.mode == "cross_attention":
+            check_heads(fusion.heads, None, _student(info))
         return fusion
 
     @field_validator("reconstruction")
@@ -174,6 +177,8 @@ class Experiment(ObjectivesConfig, Ingredients):
         prepare = info.data.get("prepare")
         if reconstruction.is_on and prepare is not None and prepare.num_frames == 1:
             raise ValueError("of one frame none can be hidden; set weight: 0, or more num_frames")
+        if reconstruction.is_on:
+            check_heads(reconstruction.heads, reconstruction.width, _student(info))
         return reconstruction
 
     @field_validator("benchmarks")

@@ -8,6 +8,8 @@ from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import SCENES, AnyScenes
 from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.registry import StudentConfig
+from threedrs_components.students.settings import StudentSettings
+from threedrs_components.students.sizes import student_size
 from threedrs_platform.config.suggestions import did_you_mean, nearest_and_all
 
 USUAL_SPLITS = ("train", "val", "test")
@@ -42,6 +44,15 @@ def check_fusion(fusion: FusionSettings, frames: str, *, taught: bool) -> None:
             "fusion adds features to the tokens of the same cells, so the teacher must see the "
             "student's frames; set alignment.frames: student"
         )
+
+
+def check_heads(heads: int, width: int | None, student: StudentSettings | None) -> None:
+    """Attention divides what it reads among its heads: the given width, or the student's."""
+    size = student_size(student) if student is not None and width is None else None
+    whole = width if size is None else size.text.width
+    if whole is not None and whole % heads:
+        fitting = ", ".join(str(each) for each in (1, 2, 4, 8, 16, 32) if whole % each == 0)
+        raise ValueError(f"{heads} heads do not divide the width {whole}; take one of {fitting}")
 
 
 def check_candidates(benchmarks: BenchmarksConfig, scenes: AnyScenes) -> None:

@@ -42,7 +42,7 @@ was made before keeps its key; at any other value it decides numbers."""
 class Config(BaseModel):
     """Base of every configuration class."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def canonical(self, without: Collection[Effectless] = ()) -> dict[str, Any]:
         """JSON-ready values of every field, spelled-out defaults included.
