@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from threedrs_components.report.comparison import Difference, compare_cells
-from threedrs_components.report.document import make_report
+from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.sheets import sheets
 from threedrs_components.report.table import result_table
 from threedrs_platform.database.measurements import RunResults, SceneTotal, SceneTotals
+from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import fake_results
 
 
@@ -202,6 +204,29 @@ def test_a_metric_that_is_not_there_yet_is_a_column_of_missing_numbers() -> None
     report = make_report(results, reported=("acc", "scanqa/em@1", "probe/*"))
     assert [column.name for column in report.table.columns] == ["acc", "scanqa/em@1"]
     assert report.table.rows[0].entries["scanqa/em@1"].mean is None
+
+
+def test_what_is_not_measured_yet_counts_among_the_tests() -> None:
+    """A star that a run shows while it goes on must not be lost because more was measured."""
+    seeds = {1: 10.0, 2: 11.0, 3: 9.0}
+    values = {
+        "baseline": {seed: {"acc": value} for seed, value in seeds.items()},
+        "vggt": {seed: {"acc": value + 3 + seed / 10} for seed, value in seeds.items()},
+        "mae": {seed: dict[str, float]() for seed in seeds},
+    }
+    running = {("mae", seed): (StepState.RUNNING, "") for seed in seeds}
+    reported = ("acc", "scanqa/em@1")
+
+    def report_of(failures: dict[tuple[str, int], tuple[StepState, str]]) -> Report:
+        return make_report(fake_results(values, failures=failures), reported=reported)
+
+    done, going_on = report_of({}), report_of(running)
+    assert len(done.family) == 1 and len(going_on.family) == 3 and going_on.family.awaited == 2
+    alone, early = (each.differences["id-vggt", "acc"] for each in (done, going_on))
+    assert alone.corrected is not None and early.tests == 3
+    assert early.corrected == pytest.approx(3 * alone.corrected)
+    legends = " ".join(sheet.legend for sheet in sheets(going_on))
+    assert "3 tests (2 of them without numbers yet)" in legends
 
 
 def test_scenes_widen_the_interval_of_seeds_that_agree() -> None:
