@@ -154,6 +154,15 @@ def test_what_an_arm_costs_is_shown_and_not_tested() -> None:
     assert cost.corrected is None and cost.tests == 0 and cost.is_quiet
     gain = differences["id-vggt", "acc"]
     assert gain.both is not None and gain.tests == 1 and gain.corrected == gain.both.p
+    table = result_table(fake_results(numbers), ("*",))
+    pair = {each.metric: each for each in compare_cells(table, "id-baseline", "id-vggt")}
+    assert pair["acc"] == gain and pair["training/parameters"] == cost
+
+
+def test_seconds_are_no_headline() -> None:
+    """They would be a column of every table, and one more test of `workflows compare`."""
+    values = {"baseline": {1: {"acc": 1.0, "prediction/seconds_per_scene": 2.0}}}
+    assert [column.name for column in result_table(fake_results(values)).columns] == ["acc"]
 
 
 def test_any_two_cells_can_be_compared() -> None:
