@@ -22,6 +22,7 @@ def new_folder(out: Path, setting: str = "--out") -> Iterator[Path]:
     Raises:
         ConfigError: it holds something.
     """
+    out = out.resolve()  # `.` has no name, and a link is no folder to put another in the place of
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError([Fault(f"{out} holds something; name a new folder", path=setting)])
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.database.urls import file_url
 from threedrs_platform.errors import StorageError
-from threedrs_platform.states import RunState
+from threedrs_platform.states import RunState, StepState
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.workspace import Workspace
 
@@ -78,9 +78,10 @@ class Store:
         return LIVE_S if run.state is RunState.RUNNING and run.has_live_owner else 0
 
     def family(self, run_id: str, choice: GridChoice, baseline: str | None) -> Family:
-        """The tests of a run against a cell, kept until more is measured."""
+        """The tests of a run against a cell, kept until more is measured or another cell ends."""
         results = self.results.run_results(run_id)
-        measured = sum(len(cell.measurements) for cell in results.cells)
+        ended = sum(cell.state is StepState.SUCCEEDED for cell in results.cells)
+        measured = ended + sum(len(cell.measurements) for cell in results.cells)
         key = (run_id, baseline, measured)
         found = self._families.get(key)
         if found is None:

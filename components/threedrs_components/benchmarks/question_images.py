@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from threedrs_components.benchmarks.multi_image_choice import Choice
 from threedrs_components.scenes.scene_names import inside
+from threedrs_components.scenes.unreadable import UNREADABLE, machine_fault
 from threedrs_components.scenes.videos.reader import IMAGES, MOST_PIXELS
-from threedrs_platform.errors import AnnotationError, SceneError
+from threedrs_platform.errors import AnnotationError
 
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png"}
 
@@ -50,6 +51,7 @@ def lay_out(
 
     Raises:
         AnnotationError: an image is missing, or no image; names the question.
+        StorageError: the disk is full or fails, or a file may not be read.
     """
     found = LaidOut(len(choices))
     seen: set[str] = set()
@@ -64,7 +66,10 @@ def lay_out(
             continue
         try:
             found.resized += _write(choice.images, media, folder)
-        except (OSError, ValueError, UnidentifiedImageError, SceneError) as error:
+        except UNREADABLE as error:
+            place = Path(getattr(error, "filename", None) or folder)
+            if (fault := machine_fault(error, place)) is not None:
+                raise fault from error
             name = choice.name or index
             raise AnnotationError(path, name, "images", _reason(error, media)) from error
     found.scenes = len(seen)

@@ -125,10 +125,12 @@ class Family:
     """Corrected across each other."""
     metrics: tuple[str, ...]
     """In which every cell is compared with the baseline."""
+    awaited: int = 0
+    """Tests of cells that are not finished, and have nothing to compare yet."""
 
     def __len__(self) -> int:
         """Number of tests."""
-        return len(self.differences)
+        return len(self.differences) + self.awaited
 
 
 def make_family(
@@ -138,6 +140,9 @@ def make_family(
     totals: SceneTotals | None = None,
 ) -> Family:
     """Test every cell against the baseline in some metrics, and what else is claimed.
+
+    What unfinished cells will be tested in counts from the start: no star of a run that goes on is
+    lost because more was measured.
 
     Args:
         table: all cells of the run with all their metrics.
@@ -151,8 +156,14 @@ def make_family(
     keys = [(base, cell_id, metric) for cell_id in cells for metric in metrics] if base else []
     found = {key: compare_metric(table, *key, totals) for key in dict.fromkeys([*keys, *further])}
     tested = {key: each for key, each in found.items() if each is not None}
-    corrected = correct(list(tested.values()))
-    return Family(dict(zip(tested, corrected, strict=True)), tuple(metrics))
+    awaited = sum(_is_awaited(table, key) for key in found.keys() - tested.keys())
+    corrected = correct(list(tested.values()), awaited)
+    return Family(dict(zip(tested, corrected, strict=True)), tuple(metrics), awaited)
+
+
+def _is_awaited(table: ResultTable, key: Key) -> bool:
+    """Whether one of two cells is not finished, so that there may be something to compare."""
+    return any(row.done < len(row.seeds) for row in map(table.row, key[:2]))
 
 
 def compare_with_baseline(
@@ -177,9 +188,14 @@ def compare_with_baseline(
 def compare_cells(
     table: ResultTable, first: str, second: str, totals: SceneTotals | None = None
 ) -> list[Difference]:
-    """Second cell minus first, for every metric that both have; corrected across these metrics."""
+    """Second cell minus first, for every metric that both have; corrected across these metrics.
+
+    What is no result, `COSTS`, is not tested.
+    """
     family = [compare_metric(table, first, second, column.name, totals) for column in table.columns]
-    return correct([each for each in family if each is not None])
+    known = [each for each in family if each is not None]
+    tested = iter(correct([each for each in known if not each.metric.startswith(COSTS)]))
+    return [each if each.metric.startswith(COSTS) else next(tested) for each in known]
 
 
 def compare_metric(
@@ -194,18 +210,26 @@ def compare_metric(
     return compare_entries(second, metric, *pair, gaps)
 
 
-def correct(family: Sequence[Difference]) -> list[Difference]:
-    """Holm's correction of both tests across a family; untestable members do not count."""
-    over_both = _holm([each.both.p if each.both else None for each in family])
-    over_scenes = _holm([each.over_scenes.p if each.over_scenes else None for each in family])
+def correct(family: Sequence[Difference], awaited: int = 0) -> list[Difference]:
+    """Holm's correction of both tests across a family; untestable members do not count.
+
+    Args:
+        family: what can be compared.
+        awaited: members that cannot be compared yet, and do count.
+    """
+    over_both = _holm([each.both.p if each.both else None for each in family], awaited)
+    over_scenes = _holm(
+        [each.over_scenes.p if each.over_scenes else None for each in family], awaited
+    )
     return [
-        replace(each, tests=len(family), corrected=both, corrected_scenes=scenes)
+        replace(each, tests=len(family) + awaited, corrected=both, corrected_scenes=scenes)
         for each, both, scenes in zip(family, over_both, over_scenes, strict=True)
     ]
 
 
-def _holm(p_values: Sequence[float | None]) -> list[float | None]:
-    corrected = iter(holm([p for p in p_values if p is not None]))
+def _holm(p_values: Sequence[float | None], awaited: int) -> list[float | None]:
+    known = [p for p in p_values if p is not None]
+    corrected = iter(holm([*known, *[1.0] * awaited]))
     return [None if p is None else next(corrected) for p in p_values]
 
 

@@ -55,9 +55,10 @@ def run_family(
 
 def _family(whole: ResultTable, totals: SceneTotals | None, reported: Sequence[str]) -> Family:
     measured = [column.name for column in whole.columns]
-    wanted = [name for name in reported_metrics(measured, reported) if name in set(measured)]
+    wanted = reported_metrics(measured, reported)
     claims = [key for key in claimed(whole).values() if key is not None]
-    return make_family(whole, wanted, claims, totals)
+    names = tuple(dict.fromkeys((*measured, *wanted)))
+    return make_family(arrange(whole.results, names, whole.baseline), wanted, claims, totals)
 
 
 def make_report(

@@ -177,7 +177,7 @@ def _about_layers(params: Sequence[Mapping[str, Any]]) -> list[str]:
     inner = {
         str(flat.get("alignment.inner_states", "raw")): None
         for flat in aligned
-        if any(layer != LAST for layer in flat["alignment.layers"])
+        if any(isinstance(each, int) and each != LAST for each in flat["alignment.layers"])
     }
     several = {
         str(flat.get("alignment.layer_losses", "mean")): None

@@ -109,9 +109,10 @@ def difference_text(difference: Difference, unit: str) -> str:
 
 def family_text(family: Family) -> str:
     """Which tests a run makes, in one sentence."""
+    awaited = f" ({family.awaited} of them without numbers yet)" if family.awaited else ""
     return (
-        f"p values corrected (Holm) over the run's {len(family)} tests, whatever is shown: every "
-        f"cell in {', '.join(family.metrics) or 'no metric'}, and the claims"
+        f"p values corrected (Holm) over the run's {len(family)} tests{awaited}, whatever is "
+        f"shown: every cell in {', '.join(family.metrics) or 'no metric'}, and the claims"
     )
 
 

@@ -23,8 +23,8 @@ COUNTS = ("missing", "pairs", "mean_of_voxels")
 """Last parts of metrics that count, or repeat another metric."""
 SETUP = frozenset({"world", "scenes", "samples", "teacher", "tower", "language"})
 """First parts of metrics of steps that do not depend on what a cell trains."""
-TRAINING = "training"
-"""First part of metrics of the training itself: loss and speed are no results."""
+EFFORT = frozenset({"training", "prediction"})
+"""First parts of metrics of the work itself: loss and speed are no results."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def is_headline(name: str) -> bool:
     single question type, no stricter threshold of a pooled task, no count, and nothing that was
     measured before the cells part (those have a table of their own)."""
     parts = name.split("/")
-    if is_setup(name) or parts[0] == TRAINING or parts[-1] in COUNTS:
+    if is_setup(name) or parts[0] in EFFORT or parts[-1] in COUNTS:
         return False
     return len(parts) < 3 or (parts[-1] in POOLED and not parts[-2].endswith("@0.5"))
 

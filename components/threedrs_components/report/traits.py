@@ -30,7 +30,7 @@ class Traits:
     last_layer: bool
     """Whether the last layer, and no other, is aligned."""
     earlier_layer: bool
-    """Whether only layers before the last are aligned."""
+    """Whether only layers before the last are aligned; tower and projector are none."""
     correspondence: bool
     scene_losses: bool
     """Whether anything is added to the losses of the tasks."""
@@ -64,7 +64,7 @@ def traits(params: Mapping[str, Any]) -> Traits:
         teacher=model if aligned else None,
         sees=(flat.get(f"teachers.{teacher}.sees") or sight_of(model)) if aligned else None,
         last_layer=layers <= last,
-        earlier_layer=not layers & last,
+        earlier_layer=not layers & last and all(isinstance(each, int) for each in layers),
         correspondence=any(isinstance(each, CorrespondenceConfig) for each in active),
         scene_losses=any(each.per == "scene" for each in active),
         fuses=trains and flat.get("fusion.mode", NONE) != NONE,

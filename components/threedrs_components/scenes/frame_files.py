@@ -7,6 +7,7 @@ from pathlib import Path
 
 from threedrs_components.scenes.png import write_png
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.scene_names import one_inside
 
 FRAMES = "frames"
 """Folder of them in whatever is exported."""
@@ -27,13 +28,14 @@ def write_frames(
 
     Raises:
         SceneError: a scene was not prepared, or cannot be read.
+        ValueError: the id of one leads out of its folder.
     """
     written = {}
     for scene_id in sorted(set(scene_ids)):
-        folder = out / FRAMES / scene_id
-        folder.mkdir(parents=True)
+        images = prepared[scene_id].images.numpy()
+        one_inside(out / FRAMES, scene_id).mkdir(parents=True)
         names = []
-        for number, image in enumerate(prepared[scene_id].images.numpy()):
+        for number, image in enumerate(images):
             names.append(f"{FRAMES}/{scene_id}/{number:02d}.png")
             write_png(out / names[-1], image)
         written[scene_id] = tuple(names)

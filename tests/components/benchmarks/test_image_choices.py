@@ -239,6 +239,13 @@ def test_missing_images_are_named_with_the_cure(tmp_path: Path) -> None:
         lay("mindcube", FIXTURES / "mindcube", tmp_path / "clips", media)
 
 
+def test_an_image_larger_than_any_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    media = media_of("mindcube", tmp_path / "media")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)
+    with pytest.raises(AnnotationError, match=r"among_group0_q0_1_0: images: .*exceeds limit"):
+        lay("mindcube", FIXTURES / "mindcube", tmp_path / "clips", media)
+
+
 def test_the_verb_lays_them_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     media = media_of("viewspatial", tmp_path / "media")
     places = ["--annotations", str(FIXTURES / "viewspatial"), "--media", str(media)]

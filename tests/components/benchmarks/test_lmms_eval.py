@@ -4,7 +4,6 @@ import importlib.util
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -235,13 +234,31 @@ def test_logs_of_something_else_are_refused(
         score("scanqa" if change else "sqa3d", predictions=log)
 
 
-def test_two_exports_of_the_same_code_share_its_name(tasks: Path, tmp_path: Path) -> None:
-    prepared = PreparedScenes(tasks.parent / "prepared")
-    write_tasks(
-        samples_of("scanqa"), prepared, [BENCHMARKS["scanqa"]()], tmp_path / "a",
-        {"scanqa": "leo"},
-    )  # fmt: skip
-    (name,) = {path.name for path in (tmp_path / "a").glob("threedrs_scoring_*")}
-    assert (tasks / name).exists() is False, "fewer scorers are other code"
+def test_copies_of_other_code_have_other_names(tasks: Path, tmp_path: Path) -> None:
+    """lmms-eval loads both into one process."""
+    prepared, kinds = PreparedScenes(tasks.parent / "prepared"), [BENCHMARKS["scanqa"]()]
+    names = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        write_tasks(samples_of("scanqa"), prepared, kinds, folder, {"scanqa": "leo"})
+        names += [path.name for path in folder.glob("threedrs_scoring_*")]
+    assert names[0] == names[1] and len(names) == 2
+    assert not (tasks / names[0]).exists(), "fewer scorers are other code"
     assert json.loads((tmp_path / "a/tasks.json").read_text())["scanqa"]["protocol"] == "leo"
-    shutil.rmtree(tmp_path / "a")
+
+
+def test_no_frame_leads_out_of_the_folder(tasks: Path) -> None:
+    task = load_task(tasks, "scanrefer")
+    document = documents_of(task)[0]
+    (tasks.parent / "outside.png").write_bytes((tasks / document["frames"][0]).read_bytes())
+    for name in ("../outside.png", str(tasks.parent / "outside.png")):
+        with pytest.raises(ValueError, match="leads out of its folder"):
+            task["doc_to_visual"](document | {"frames": [name]})
+
+
+def test_a_link_to_an_empty_folder_is_written_through(tasks: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    prepared = PreparedScenes(tasks.parent / "prepared")
+    write_tasks(samples_of("sqa3d"), prepared, [BENCHMARKS["sqa3d"]()], tmp_path / "out")
+    assert (tmp_path / "disk/threedrs_sqa3d.yaml").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"disk", "out"}

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from threedrs_components.report.comparison import Difference, compare_cells
-from threedrs_components.report.document import make_report
+from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.sheets import sheets
 from threedrs_components.report.table import result_table
 from threedrs_platform.database.measurements import RunResults, SceneTotal, SceneTotals
+from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import fake_results
 
 
@@ -152,6 +154,15 @@ def test_what_an_arm_costs_is_shown_and_not_tested() -> None:
     assert cost.corrected is None and cost.tests == 0 and cost.is_quiet
     gain = differences["id-vggt", "acc"]
     assert gain.both is not None and gain.tests == 1 and gain.corrected == gain.both.p
+    table = result_table(fake_results(numbers), ("*",))
+    pair = {each.metric: each for each in compare_cells(table, "id-baseline", "id-vggt")}
+    assert pair["acc"] == gain and pair["training/parameters"] == cost
+
+
+def test_seconds_are_no_headline() -> None:
+    """They would be a column of every table, and one more test of `workflows compare`."""
+    values = {"baseline": {1: {"acc": 1.0, "prediction/seconds_per_scene": 2.0}}}
+    assert [column.name for column in result_table(fake_results(values)).columns] == ["acc"]
 
 
 def test_any_two_cells_can_be_compared() -> None:
@@ -202,6 +213,29 @@ def test_a_metric_that_is_not_there_yet_is_a_column_of_missing_numbers() -> None
     report = make_report(results, reported=("acc", "scanqa/em@1", "probe/*"))
     assert [column.name for column in report.table.columns] == ["acc", "scanqa/em@1"]
     assert report.table.rows[0].entries["scanqa/em@1"].mean is None
+
+
+def test_what_is_not_measured_yet_counts_among_the_tests() -> None:
+    """A star that a run shows while it goes on must not be lost because more was measured."""
+    seeds = {1: 10.0, 2: 11.0, 3: 9.0}
+    values = {
+        "baseline": {seed: {"acc": value} for seed, value in seeds.items()},
+        "vggt": {seed: {"acc": value + 3 + seed / 10} for seed, value in seeds.items()},
+        "mae": {seed: dict[str, float]() for seed in seeds},
+    }
+    running = {("mae", seed): (StepState.RUNNING, "") for seed in seeds}
+    reported = ("acc", "scanqa/em@1")
+
+    def report_of(failures: dict[tuple[str, int], tuple[StepState, str]]) -> Report:
+        return make_report(fake_results(values, failures=failures), reported=reported)
+
+    done, going_on = report_of({}), report_of(running)
+    assert len(done.family) == 1 and len(going_on.family) == 3 and going_on.family.awaited == 2
+    alone, early = (each.differences["id-vggt", "acc"] for each in (done, going_on))
+    assert alone.corrected is not None and early.tests == 3
+    assert early.corrected == pytest.approx(3 * alone.corrected)
+    legends = " ".join(sheet.legend for sheet in sheets(going_on))
+    assert "3 tests (2 of them without numbers yet)" in legends
 
 
 def test_scenes_widen_the_interval_of_seeds_that_agree() -> None:

@@ -62,10 +62,17 @@ def test_dotted_and_nested_parameters_mean_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("layers", "last", "earlier"),
-    [([-1], True, False), ([3], True, False), ([2], False, True), ([-1, 2], False, False)],
+    [
+        ([-1], True, False),
+        ([3], True, False),
+        ([2], False, True),
+        ([-1, 2], False, False),
+        (["tower"], False, False),
+        (["projector", 2], False, False),
+    ],
 )
 def test_the_last_layer_is_known_by_number_too(
-    layers: list[int], last: bool, earlier: bool
+    layers: list[int | str], last: bool, earlier: bool
 ) -> None:
     student = {"student": "s", "students": {"s": {"micro": {"layers": 3}}}}
     found = traits({**VGGT, **student, "alignment": {"layers": layers}})
@@ -284,6 +291,7 @@ def test_enough_seeds_need_no_warning() -> None:
     ("alignment", "told"),
     [
         ({"layers": [-1]}, []),
+        ({"layers": ["tower"]}, []),
         ({"layers": [-3], "inner_states": "normalised"}, ["are normalised states"]),
         ({"layers": [-1, -3], "layer_losses": "sum"}, ["are raw states", "as their sum"]),
     ],

@@ -241,7 +241,7 @@ def test_compare_json_has_values_per_seed(run: Run) -> None:
     assert content["params"] == {"teacher": ["none", "mae"]}
     (position, _) = content["differences"]
     assert position["over_seeds"]["seeds"] == [1]
-    assert position["verdict"] == "one seed: no test possible"
+    assert position["verdict"] == "one seed cannot show more"
 
 
 def test_compare_an_unknown_cell_suggests_one(run: Run) -> None:

@@ -118,6 +118,8 @@ def test_a_protocol_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ]  # fmt: skip
     assert main([*command, "--protocol", "scanqa=lio"]) == ConfigError.exit_code
     assert "scanqa has no protocol 'lio'" in capsys.readouterr().out
+    assert main([*command, "--protocol", "sqa3d=leo"]) == ConfigError.exit_code
+    assert "'sqa3d' is not exported; known: scanqa" in capsys.readouterr().out
     assert main([*command, "--protocol", "scanqa=leo"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["tasks"]["scanqa"]["protocol"] == "leo"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import NoReturn
 
-from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.config.suggestions import nearest_and_all
 from threedrs_platform.errors import ConfigError, Fault
 
 SUMMARY = "questions and frames as tasks of lmms-eval, or as conversations to train on elsewhere"
@@ -28,5 +28,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> NoReturn:
     """A form that is known is a verb of its own."""
-    wrong = f"no form {args.form!r}{did_you_mean(args.form, KINDS)}" if args.form else "which form?"
-    raise ConfigError([Fault(f"{wrong} known: {', '.join(KINDS)}")])
+    wrong = f"no form {args.form!r}{nearest_and_all(args.form, KINDS)}"
+    raise ConfigError([Fault(wrong if args.form else f"which form? known: {', '.join(KINDS)}")])

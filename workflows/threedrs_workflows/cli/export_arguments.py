@@ -25,7 +25,7 @@ def add_question_arguments(parser: argparse.ArgumentParser, split: str) -> None:
     """
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
     run = parser.add_argument_group("of a run: its questions as its cells ask them")
-    run.add_argument("--run", metavar="RUN", help="default: the newest")
+    run.add_argument("--run", metavar="RUN", help="last is the newest; default with --cell")
     run.add_argument("--cell", metavar="CELL", help="an id, name or label; default: the first")
     files = parser.add_argument_group("or of files")
     files.add_argument(

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_components.benchmarks.registry import benchmark_named
 
     benchmarks = [benchmark_named(name) for name in questions.names]
-    protocols = {**questions.protocols, **_protocols(args.protocol)}
+    protocols = {**questions.protocols, **_protocols(args.protocol, questions.names)}
     tasks = write_tasks(questions.samples, questions.prepared, benchmarks, args.out, protocols)
     rows = [[each["task"], f"{each['questions']} questions", each["protocol"]]
             for each in tasks.values()]  # fmt: skip
@@ -46,11 +46,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _protocols(given: list[str]) -> dict[str, str]:
+def _protocols(given: list[str], names: list[str]) -> dict[str, str]:
     """Protocol by benchmark.
 
+    Args:
+        given: the flag's words.
+        names: benchmarks that are exported.
+
     Raises:
-        ConfigError: no such benchmark or protocol.
+        ConfigError: no such benchmark or protocol, or the benchmark is not exported.
     """
     from threedrs_components.benchmarks.registry import benchmark_named
     from threedrs_platform.config.suggestions import nearest_and_all
@@ -58,6 +62,9 @@ def _protocols(given: list[str]) -> dict[str, str]:
     found = {}
     for each in given:
         name, equals, protocol = each.partition("=")
+        if name not in names:
+            fault = f"{name!r} is not exported{nearest_and_all(name, names)}"
+            raise ConfigError([Fault(fault, path="--protocol")])
         known = benchmark_named(name).protocols
         if not equals or protocol not in known:
             fault = f"{name} has no protocol {protocol!r}{nearest_and_all(protocol, known)}"

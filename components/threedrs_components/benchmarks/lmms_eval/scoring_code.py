@@ -48,6 +48,7 @@ def _renamed(text: str, package: str) -> str:
 
 def _sources(scorers: Sequence[str]) -> dict[str, str]:
     """Path in the package -> source, of every module that is reached and its packages."""
+    # Nobody can follow the task's module itself, which loads a scorer by its name.
     code, reached = CodeIndex(), {TASK, TASK.rpartition(".")[0]}
     for start in (*scorers, "threedrs_components.benchmarks.text_answers"):
         reached |= set(code.modules(start))

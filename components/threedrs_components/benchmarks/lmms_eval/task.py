@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from threedrs_components.benchmarks.tally import Evaluation
 from threedrs_components.benchmarks.text_answers import NO_BOX, is_read, prediction_in_words
+from threedrs_components.scenes.scene_names import inside
 from threedrs_platform.records import Sample
 
 TASKS_FILE = "tasks.json"
@@ -43,8 +44,12 @@ class ExportedTasks:
         self.tasks: dict[str, dict[str, Any]] = json.loads((self.root / TASKS_FILE).read_text())
 
     def doc_to_visual(self, doc: Mapping[str, Any]) -> list[Image.Image]:
-        """The frames of the document's scene, in order."""
-        return [Image.open(self.root / name).convert("RGB") for name in doc["frames"]]
+        """The frames of the document's scene, in order.
+
+        Raises:
+            ValueError: a name leads out of the folder.
+        """
+        return [Image.open(inside(self.root, name)).convert("RGB") for name in doc["frames"]]
 
     def doc_to_text(
         self, doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None
