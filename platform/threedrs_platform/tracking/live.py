@@ -7,7 +7,6 @@ from what was committed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,15 +89,11 @@ class LiveCells:
             self._told[each.step_key] = points[-1].step
 
     def close(self) -> None:
-        """The run is left: no child goes on."""
-        for child in self._open():
+        """The run is left: no child goes on. Those of cells that have ended are gone already, or
+        are replaced by the delivery that follows."""
+        for child in self._children.values():
             with contextlib.suppress(Exception):
                 Server(self.target).client.set_terminated(child, "KILLED")
-
-    def _open(self) -> Iterator[str]:
-        """Children whose steps were running to the last."""
-        keys = {each.step_key for each in self._running()} if self._children else set()
-        return (child for key, child in self._children.items() if key in keys)
 
 
 @whole_turn

@@ -90,9 +90,13 @@ def test_points_come_while_a_step_runs_and_the_end_replaces_them(
     assert child.info.status == "FINISHED" and losses(live.target, child) == [(30, 0.5)]
 
 
-def test_a_run_that_is_left_has_no_child_that_goes_on(live: LiveCells, tmp_path: Path) -> None:
+def test_a_run_that_is_left_has_no_child_that_goes_on(
+    live: LiveCells, database: Database, tmp_path: Path
+) -> None:
     log(tmp_path, 10)
     live.look()
+    with database.write() as connection:  # as a supervisor leaves it that was interrupted
+        connection.execute(update(schema.steps).values(state=StepState.PENDING))
     live.close()
     (child,) = children(live.target)
     assert child.info.status == "KILLED"
