@@ -421,6 +421,9 @@ def test_a_step_may_hide_frames_of_one_visit_and_none_of_another(inputs: Trainin
         def hides(self, step: int, place: str, num_frames: int) -> tuple[bool, ...]:
             return tuple(frame == 1 for frame in range(num_frames)) if place == first.place else ()
 
+        def forward(self, student_pass: Any, whole: int) -> Any:
+            raise AssertionError("data are put together without a loss")
+
     data = data_of(inputs, 3, HidesOneVisit(ReconstructionConfig()))
     first, second = (data.plan(step).scenes[0] for step in range(2))
     hidden = data.assemble((first, second), step=0).batch.frames.hidden
