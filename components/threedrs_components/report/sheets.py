@@ -92,7 +92,9 @@ def _verdict_parts(differences: Sequence[Difference]) -> Iterator[str]:
         yield f"{verdict}: {', '.join(each.metric for each in group)}"
     quiet = [each for each in differences if each.is_quiet]
     if quiet:
-        why = "; ".join(dict.fromkeys(each.verdict for each in quiet))
+        told = dict.fromkeys(each.verdict for each in quiet)
+        # "one seed cannot show more" is said already by what says it of these scenes.
+        why = "; ".join(one for one in told if not any(one in each for each in {*told} - {one}))
         every = len(quiet) == len(differences)
         many = "every metric" if every else f"{len(quiet)} of {len(differences)} metrics"
         yield f"{why} (in {many})"
