@@ -20,7 +20,7 @@ from threedrs_platform.sealed import keep_sound, require_sound
 from threedrs_platform.steps import StepTask
 from threedrs_platform.store.features import STATISTICS, feature_path, write_statistics
 from threedrs_workflows.steps.params.extract import ExtractParams
-from threedrs_workflows.steps.processes import Work, over_gpus
+from threedrs_workflows.steps.processes import Work, gpu_processes, over_gpus
 
 
 def run(task: StepTask) -> None:
@@ -66,7 +66,9 @@ def run(task: StepTask) -> None:
     done = len(scene_ids) - len(skipped)
     task.metric(Metric("scenes/extracted", done, n=done, unit="scenes"))
     if fresh:
-        task.metric(Metric("teacher/seconds_per_scene", seconds / fresh, n=fresh, unit="s"))
+        # Of one process: as many scenes as it has GPUs are worked on at once.
+        mean = seconds * min(gpu_processes(task), fresh) / fresh
+        task.metric(Metric("teacher/seconds_per_scene", mean, n=fresh, unit="s"))
     task.metric(Metric("scenes/skipped", len(skipped), n=done, unit="scenes"))
 
 
