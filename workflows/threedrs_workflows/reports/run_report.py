@@ -137,13 +137,10 @@ def report_choice(database: Database, run_id: str) -> ReportChoice:
 def report_files(database: Database, run_id: str) -> dict[str, str]:
     """The grid as submitted, the resolved cells, the report in every format, the plots.
 
-    A run that ended before it could measure anything has no report; then its file says why.
+    What the grid reports and nothing has measured is a column of missing numbers.
     """
     grid_yaml = Runs(database).get(run_id).grid_yaml
-    try:
-        report = run_report(database, run_id)
-    except ConfigError as error:
-        return {"grid.yaml": grid_yaml, "report.txt": f"no report: {error}\n"}
+    report = run_report(database, run_id)
     rows = report.table.rows
     cells = {row.title: dict(row.replicates[0].params) for row in rows}
     plots = {f"figures/{name}": text for name, text in figures(report).items()}
