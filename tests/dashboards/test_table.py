@@ -7,9 +7,17 @@ import io
 import math
 import re
 import statistics
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+
+from threedrs_dashboards.app import create_app
+from threedrs_platform.database.connection import open_database
+from threedrs_platform.database.urls import file_url
+from threedrs_platform.testing.fake_results import fake_results
+from threedrs_platform.testing.fake_runs import store_run
+from threedrs_platform.workspace import find_workspace
 
 ACC = "scanrefer/acc@0.25"
 URL = f"/table?run=run-1&metric={ACC}"
@@ -129,3 +137,23 @@ def test_a_page_holds_fifty_rows_and_links_to_the_next(client: TestClient) -> No
 def test_cells_cannot_be_chosen_by_what_they_do_not_differ_in(client: TestClient) -> None:
     answer = client.get("/table?run=run-1&only=weather=fine")
     assert answer.status_code == 404 and "do not differ in &#39;weather&#39;" in answer.text
+
+
+def test_the_paper_stands_beside_rendered_rooms_for_those_only_who_ask(tmp_path: Path) -> None:
+    rendered = {
+        "scenes": {"kind": "micro"},
+        "student": "llava",
+        "students": {"llava": {"kind": "llava_video", "size": "micro", "micro": {"layers": 3}}},
+        "teacher": "vggt",
+        "teachers": {"vggt": {"kind": "vggt"}},
+        "alignment": {"weight": 1.0},
+    }
+    database = open_database(file_url(tmp_path / "results.db"))
+    store_run(database, fake_results({"vggt": {1: {ACC: 24.0}}}, {"vggt": rendered}))
+    database.close()
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    client = TestClient(app, "http://127.0.0.1:8365")
+    assert not any("paper" in cell for cell in cells_of(client.get(URL).text, "vggt"))
+    asked = cells_of(client.get(URL + "&paper=table4").text, "vggt")
+    assert any(cell.endswith("paper 62.9") for cell in asked)
+    app.state.store.close()

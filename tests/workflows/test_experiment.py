@@ -307,6 +307,18 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
             {"student": "blind", "reconstruction__weight": 1.0},
             "reconstruction: a blind student has no visual tokens to compare; set weight: 0",
         ),
+        (
+            {"reconstruction__weight": 1.0, "reconstruction__heads": 5},
+            "reconstruction: 5 heads do not divide the width 128; take one of 1, 2, 4, 8, 16, 32",
+        ),
+        (
+            {"reconstruction__weight": 1.0, "reconstruction__width": 6},
+            "reconstruction: 4 heads do not divide the width 6; take one of 1, 2",
+        ),
+        (
+            {"teacher": "vggt", "fusion__mode": "cross_attention", "fusion__heads": 5},
+            "fusion: 5 heads do not divide the width 128",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import pytest
@@ -44,6 +45,12 @@ def faults(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         validate(House, document.data, document)
     return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan])
+def test_a_number_that_json_has_not_is_refused(number: float) -> None:
+    with pytest.raises(ValidationError, match="finite number"):
+        House(rooms=1, width=number)
 
 
 def test_a_sound_file_becomes_a_frozen_tree() -> None:
