@@ -92,3 +92,11 @@ def test_p_and_interval_agree_on_what_is_clear() -> None:
 def test_nothing_to_compare_is_refused() -> None:
     with pytest.raises(ValueError, match="seeds, scenes"):
         compare_crossed(np.zeros((0, 3)))
+
+
+def test_what_seeds_and_scenes_both_count_is_counted_once() -> None:
+    """Pairs of seed and scene that vary alone: 600 values, and an interval of 600 values."""
+    found = compare_crossed(np.random.default_rng(3).normal(0, 1, (20, 30)))
+    assert found.interval is not None
+    half = (found.interval[1] - found.interval[0]) / 2
+    assert half == pytest.approx(half_width(0.95, 599) / 600**0.5, rel=0.2)
