@@ -43,7 +43,7 @@ def check_objective(
     looks = objective.visual_layers and not objective.reads_teacher
     if student is not None and student.blind and looks:
         raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
-    if objective.name == "gram" and alignment is not None and alignment.frames != "student":
+    if objective.compares_frames and alignment is not None and alignment.frames != "student":
         raise ValueError(
             f"alignment.frames {alignment.frames!r}: the teacher sees other frames than the "
             "student, so their tokens cannot be compared; set alignment.frames: student"

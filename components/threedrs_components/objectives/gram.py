@@ -28,6 +28,7 @@ class GramConfig(ObjectiveSettings):
     name: ClassVar[str] = "gram"
     per: ClassVar[Per] = "scene"
     reads_teacher: ClassVar[bool] = True
+    compares_frames: ClassVar[bool] = True
 
     @property
     def visual_layers(self) -> tuple[Place, ...]:

@@ -48,6 +48,8 @@ class ObjectiveSettings(Config):
     held-out scenes, too, which come without targets."""
     reads_teacher: ClassVar[bool] = False
     """Whether it compares with a teacher's features, and so needs a teacher."""
+    compares_frames: ClassVar[bool] = False
+    """Whether it compares tokens of the student's frames with the teacher's of the very same."""
     reads_geometry: ClassVar[bool] = False
     """Whether it needs to know where things are, and so depth and cameras."""
     shares: ClassVar[tuple[Share, ...]] = ()
