@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import update
 
@@ -34,7 +35,7 @@ def test_a_smoke_run_judges_nothing(tmp_path: Path) -> None:
         "vggt": {1: {"scanrefer/acc@0.25": 50.0}},
     }
     taught = {"teacher": "3d", "teachers": {"3d": {"kind": "vggt"}}, "alignment": {"weight": 3.0}}
-    params = {"baseline": {"teacher": "none"}, "vggt": taught}
+    params: dict[str, dict[str, Any]] = {"baseline": {"teacher": "none"}, "vggt": taught}
     with find_workspace(str(tmp_path / "ws"), environment={}) as workspace:
         store_run(workspace.database, fake_results(values, params))
         assert run_report(workspace.database, "run-1").findings
