@@ -40,6 +40,8 @@ class StudyFacts:
     watched: str = ""
     """The curve that pruning looks at, with a minus where Optuna is told its negative; empty
     without a pruner."""
+    label: str = ""
+    """What the grid calls the arm, if it does."""
 
     @classmethod
     def of(cls, attribute: Mapping[str, Any]) -> StudyFacts:
@@ -52,7 +54,7 @@ class StudyFacts:
     @property
     def arm_name(self) -> str:
         """The arm for people; "all" where there is one."""
-        return arm_name(self.arm)
+        return self.label or arm_name(self.arm)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,17 @@ def test_arms_stand_beside_their_untuned_selves(
     assert labels == ["base", "teacher=vggt tuned", "teacher=mae", "teacher=mae tuned"]
 
 
+def test_arms_keep_the_names_that_the_grid_gives_them(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    named: dict[str, Any] = {"include": [{"teacher": "mae", "label": "distillation 2D"}]}
+    files, studies = written(tune, write(trials=1, arms=["teacher"], sections=named), workspace)
+    assert studies[-1].facts.arm_name == "distillation 2D"
+    assert files.grid is not None and "# distillation 2D: trial 0" in files.grid.read_text()
+    labels = [cell.label for cell in load_cells(files.grid).cells]
+    assert labels[-1].startswith("distillation 2D")
+
+
 def test_tables_and_plots_hold_every_trial_and_need_no_network(
     tune: Tune, write: Write, workspace: Workspace
 ) -> None:

@@ -122,8 +122,9 @@ def _show_search(args: argparse.Namespace, workspace: Workspace, tuning: Tuning)
     from threedrs_workflows.tuning.session import trials_out_of_date
 
     stale = trials_out_of_date(workspace, tuning)
+    titles = {arm.name: arm.title for arm in tuning.arms}
     notes = [
-        f"{arm}: {note}; they would be measured again"
+        f"{titles[arm]}: {note}; they would be measured again"
         for arm, reasons in stale.items()
         for note in out_of_date_notes(reasons)
     ]
@@ -198,7 +199,7 @@ def _standing(tuning: Tuning, studies: Sequence[ArmStudy]) -> str:
     lines = [f"going on with tuning run {tuning.run}: {begun} of {budget} trials have begun{left}"]
     for arm in studies:
         notes = arm.view(with_importance=False).notes()
-        lines += [f"{arm.arm.name}: {note}" for note in notes]
+        lines += [f"{arm.arm.title}: {note}" for note in notes]
     return "\n".join(lines)
 
 

@@ -44,7 +44,7 @@ def search_text(tuning: Tuning) -> str:
         f"{section.held_out:.0%} of the annotated training scenes held out",
     ]
     for arm in tuning.arms:
-        lines.append(f"\n{arm.name} ({arm.experiment.training.steps} training steps per trial)")
+        lines.append(f"\n{arm.title} ({arm.experiment.training.steps} training steps per trial)")
         lines.append(columns([[each.path, each.words] for each in arm.dimensions]))
     return "\n".join(lines)
 

@@ -155,7 +155,9 @@ def expand(
     _raise_if(faults)
     kept = _kept(cells, where, bench)
     name = f"{grid.file.name}-smoke" if smoke else grid.file.name
-    tuning, faults = make_tuning(grid, bench, name, [cell.experiment for cell in kept], space)
+    tuning, faults = make_tuning(
+        grid, bench, name, [(cell.experiment, cell.label) for cell in kept], space
+    )
     _raise_if(faults)
     seeds = seeds[:1] if smoke else seeds
     baseline = bench.build({}).experiment

@@ -52,11 +52,18 @@ class Arm:
     """What is tuned here: the dimensions of the space that have an effect."""
     experiment: Experiment
     """Where the search starts: the base with the arm's own values."""
+    label: str = ""
+    """What the grid calls the one cell that has these values, if it names it."""
 
     @property
     def name(self) -> str:
-        """The arm's settings on one line, for people."""
+        """The arm's settings on one line."""
         return arm_name(self.values)
+
+    @property
+    def title(self) -> str:
+        """The arm for people."""
+        return self.label or self.name
 
     def start(self) -> dict[str, Any] | None:
         """The base's own values of what is tuned; None if one lies outside its range."""
@@ -139,19 +146,19 @@ def make_tuning(
     grid: ReadGrid,
     bench: Workbench,
     name: str,
-    experiments: Iterable[Experiment],
+    cells: Iterable[tuple[Experiment, str]],
     space: Sequence[Dimension],
 ) -> tuple[Tuning | None, list[Fault]]:
     """The tuning run of a grid whose section is sound; None where there is no section.
 
     Args:
-        experiments: of the grid's cells, which say what arms there are.
+        cells: experiments and labels of the grid's cells, which say what arms there are.
     """
     section = grid.file.tune
     if section is None:
         return None, []
     arms, faults = [], []
-    for values in _arms(section.arms, experiments):
+    for values, label in _arms(section.arms, cells):
         at: KeyPath = ("tune", "arms")
         choices = {path: Choice(path, v, grid.document, at) for path, v in values.items()}
         built = bench.build(choices)
@@ -159,7 +166,7 @@ def make_tuning(
             faults += bench.faults(choices)
             continue
         telling = tuple(d for d in space if _has_effect(bench, choices, d, space))
-        arms.append(Arm(values, choices, telling, built.experiment))
+        arms.append(Arm(values, choices, telling, built.experiment, label))
         if not telling:
             message = (
                 f"nothing of the space has an effect where {arm_name(values)}; add a setting that "
@@ -172,15 +179,24 @@ def make_tuning(
     return Tuning(name, section, tuple(arms), bench, grid.document, steps), faults
 
 
-def _arms(paths: Sequence[str], experiments: Iterable[Experiment]) -> list[dict[str, Any]]:
-    """Distinct values of the arms' settings among the cells, in their order."""
-    found: list[dict[str, Any]] = []
-    for experiment in experiments if paths else ():
+def _arms(
+    paths: Sequence[str], cells: Iterable[tuple[Experiment, str]]
+) -> list[tuple[dict[str, Any], str]]:
+    """Distinct values of the arms' settings among the cells, in their order.
+
+    With the label of the cell that has them; empty where several cells do.
+    """
+    found: list[tuple[dict[str, Any], list[str]]] = []
+    for experiment, label in cells if paths else ():
         tree = experiment.canonical()
         values = {path: get_in(tree, tuple(path.split("."))) for path in paths}
-        if values not in found:
-            found.append(values)
-    return found or [{}]
+        labels = next((labels for known, labels in found if known == values), None)
+        if labels is None:
+            found.append((values, [label]))
+        else:
+            labels.append(label)
+    named = [(values, labels[0] if len(labels) == 1 else "") for values, labels in found]
+    return named or [({}, "")]
 
 
 def _has_effect(

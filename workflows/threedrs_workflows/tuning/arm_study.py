@@ -245,7 +245,7 @@ def _open_study(trial_cells: TrialCells, arm: Arm, again: Chosen | None) -> optu
         run = taken[0].id
         count = "1 trial" if len(stale) == 1 else f"{len(stale)} trials"
         raise ConflictError(
-            f"{count} of {arm.name} would be measured again, and run {run} is tuning it; "
+            f"{count} of {arm.title} would be measured again, and run {run} is tuning it; "
             f"`workflows wait {run}` waits for it, `workflows cancel {run}` stops it"
         )
     return replace_study(storage, first, study, stale)
@@ -268,6 +268,7 @@ def _facts(tuning: Tuning, arm: Arm, run_id: str) -> StudyFacts:
         run=tuning.run,
         grid=tuning.grid,
         arm=dict(arm.values),
+        label=arm.label,
         metrics=section.metrics,
         directions=section.directions,
         space={each.path: each.words for each in arm.dimensions},

@@ -28,9 +28,9 @@ def best_grid(tuning: Tuning, studies: Sequence[StudyView]) -> str:
     cells.add({}, "base")
     for arm, study in zip(tuning.arms, studies, strict=True):
         if arm.values:
-            cells.add(arm.values, arm.name)
+            cells.add(arm.values, arm.title)
         for trial in study.best:
-            prefix = f"{arm.name} " if arm.values else ""
+            prefix = f"{arm.title} " if arm.values else ""
             several = f" {trial.number}" if len(study.best) > 1 else ""
             cells.add({**arm.values, **trial.params}, f"{prefix}tuned{several}")
     report = {**raw.get("report", {}), "compare_to": "base"}
@@ -90,4 +90,4 @@ def _header(tuning: Tuning, studies: Sequence[StudyView]) -> str:
 
 
 def _name(arm: Arm) -> str:
-    return f"{arm.name}: " if arm.values else ""
+    return f"{arm.title}: " if arm.values else ""

@@ -33,7 +33,7 @@ class TrialCells:
         self, arm: Arm, number: int, values: Mapping[str, Any], experiment: Experiment
     ) -> list[Cell]:
         """The cells of a trial, without the steps that no metric is of."""
-        title = f"{arm.name} trial {number}" if arm.values else f"trial {number}"
+        title = f"{arm.title} trial {number}" if arm.values else f"trial {number}"
         cell = GridCell(
             experiment_id(experiment),
             cell_name({**arm.values, **values}),
