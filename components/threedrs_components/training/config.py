@@ -50,7 +50,7 @@ class TrainingConfig(Config):
     warmup_from: Literal["first_step", "zero"] = "first_step"
     """Whether the first step of the warm-up moves already; zero, as released, wastes it."""
     weight_decay: NonNegativeFloat = 0.0
-    """Of AdamW, for weights that it applies to."""
+    """Of AdamW."""
     clip: PositiveFloat = 1.0
     """Largest gradient norm."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
