@@ -21,8 +21,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 """Page -> the fields of `Experiment` that it describes, with all that stands below them."""
 INTRODUCTION = """\
 A setting is written by its dotted name, in a grid's `base`, in an axis or as
-`--set KEY=VALUE`. Marks say that it is in no key, so that a change computes nothing again: *conduct*
-(how work is done), *place* (where data lie; their content counts), *reported* (only said of it).
+`--set KEY=VALUE`. A mark says that it is in no key, so that a change computes nothing again:
+*conduct* (how work is done), *place* (where data lie; their content counts), *reported* (only said
+of it).
 """
 
 
@@ -68,7 +69,8 @@ def _table(settings: Iterator[Setting] | list[Setting]) -> Iterator[str]:
         marks = f" *({', '.join(mark.lower() for mark in each.marks)})*" if each.marks else ""
         below = ", ".join(f"[{o.__name__}](#{_anchor(o)})" for o in each.sections)
         shown = f"{each.type}: {below}" if below else each.type
-        yield f"| `{each.name}` | {_plain(shown)} | {_plain(default)} | {_plain(each.text)}{marks} |"
+        cells = (f"`{each.name}`", _plain(shown), _plain(default), _plain(each.text) + marks)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _anchor(owner: type[Config]) -> str:
