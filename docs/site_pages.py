@@ -66,7 +66,7 @@ def _link(match: re.Match[str], here: str, name: str, known: set[str]) -> str:
         if candidate in known:
             relative = posixpath.relpath(candidate, posixpath.dirname(name) or ".")
             return f"{picture}[{words}]({relative}{hash_sign}{anchor})"
-    if (ROOT / meant).exists() and not meant.startswith("docs/") and not meant.endswith(PICTURES):
+    if (ROOT / meant).exists() and not meant.endswith(PICTURES):
         return words
     return match[0]
 
