@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev lock demo smoke test test-ray test-servers check format clean
+.PHONY: help install dev lock demo smoke test test-ray test-servers check docs format clean
 
 help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-ray those that start a local Ray cluster, or a training on several ranks"
 	@echo "make test-servers  those against a bucket (moto) and, where one can be had, PostgreSQL"
 	@echo "make check    style, types, import rules"
+	@echo "make docs     the documentation as a site, in .site; a broken link is an error"
 	@echo "make lock     write constraints.txt anew, from the newest versions that pyproject.toml allows"
 	@echo "make clean    remove $(VENV) and caches; results in .threedrs stay"
 
@@ -80,10 +81,13 @@ check: dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+docs: dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs --quiet build --strict
+
 format: dev
 	@$(BIN)/ruff check --fix --quiet
 	@$(BIN)/ruff format --quiet
 
 clean:
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .site dist
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

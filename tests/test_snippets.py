@@ -1,4 +1,4 @@
-"""What the READMEs tell one to type: understood, and run, or listed with the reason why not."""
+"""What documents tell one to type: understood, and run, or listed with the reason why not."""
 
 from __future__ import annotations
 
@@ -19,10 +19,18 @@ from threedrs_platform.config.strict_yaml import load_document
 from threedrs_workflows.cli import main
 from threedrs_workflows.cli.model_arguments import Named, find_cell
 from threedrs_workflows.grid.cells import expand
+from threedrs_workflows.grid.first_grid import first_grid
 from threedrs_workflows.testing.tiny_cell import CELL, SCENE
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("README.md", "workflows/README.md", "components/README.md")
+DOCUMENTS = (
+    *("README.md", "workflows/README.md", "components/README.md"),
+    *sorted(
+        path.relative_to(ROOT).as_posix()
+        for folder in ("tutorials", "how-to", "reference")
+        for path in (ROOT / "docs" / folder).glob("*.md")
+    ),
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = {
     "make ": "sets up a virtual environment first",
@@ -30,6 +38,7 @@ NOT_RUN = {
     ".venv/bin/": "installs packages",
     ". .venv/": "belongs to a shell",
     "export ": "belongs to a shell; tests/platform opens such databases and stores",
+    "workflows init": "tests/workflows/cli/test_init_verb.py",
     "workflows accept": "needs an edit of the source: tests/workflows/plan/test_acceptance.py",
     "workflows resume": "needs a Slurm: tests/workflows/slurm/test_real_slurm.py",
     "workflows cancel": "needs a run that goes on: tests/workflows/cli/test_engine_verbs.py",
@@ -40,6 +49,7 @@ NOT_RUN = {
     "workflows tune ablations.yaml  ": "searches for minutes: tests/workflows/tuning",
     "workflows tune ablations.yaml --trials": "searches for minutes: tests/workflows/tuning",
     "workflows submit .threedrs/tuning": "needs a finished search: test_tune_commands.py",
+    "workflows doctor": "judges this machine: tests/workflows/cli",
     "workflows submit GRID --slurm": "needs a Slurm: tests/workflows/slurm",
     "workflows data fetch": "asks the network: tests/workflows/sources",
     "workflows data check": "wants the paper's data: tests/workflows/sources",
@@ -133,6 +143,7 @@ def test_commands_are_run(
     """In place of a submission, which trains for minutes, the same words are planned."""
     for name in ("ablations.yaml", "workflows"):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "first.yaml").write_text(first_grid("first", None).text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("THREEDRS_WORKSPACE", str(trained))
     for name, value in command.variables.items():

@@ -47,6 +47,7 @@ class Ingredients(Config):
     """Scenes, students and teachers: what stands before the losses, whose settings they check."""
 
     scenes: ScenesConfig
+    """Where frames, depth, cameras and boxes come from."""
     prepare: PrepareConfig = PrepareConfig()
     students: dict[str, StudentConfig] = Field(min_length=1)
     """Students by name."""

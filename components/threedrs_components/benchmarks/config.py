@@ -73,6 +73,8 @@ class BenchmarksConfig(AnnotationPlaces):
     names: tuple[BenchmarkName, ...] = Field(
         default=("scanrefer", "scan2cap", "scanqa"), min_length=1
     )
+    """Benchmarks that the student is evaluated on, and, unless `training` says otherwise,
+    learns."""
     training: tuple[TrainingName, ...] | None = None
     """Those whose training split is learned, and sets of questions that are never scored (spar,
     llava_hound, conversations); None is all of `names`."""

@@ -23,7 +23,9 @@ class Wording(Config):
     """What the prompts of all benchmarks share; defaults are the released wording."""
 
     train_preamble: str = SPATIAL_SENTENCE
+    """Before every prompt of training; by default the sentence of the released code."""
     evaluation_preamble: str = ""
+    """Before every prompt of evaluation; empty as released, which is disagreement D5."""
     description_case: Literal["sentence", "lower", "as_written"] = "sentence"
     """Of grounding descriptions and training captions; "sentence" lowers all but the first one."""
 

@@ -24,7 +24,11 @@ class CorrespondenceConfig(ObjectiveSettings):
     """pixel: every pixel with valid depth counts, with the feature of its token, as the paper says.
     token: a token lies in the voxel of its mean coordinate, as released; few tokens then meet."""
     voxel_m: float = Field(default=0.1, gt=0)
+    """Side in metres of the voxels in which different views see the same place; the paper's is
+    0.1."""
     layer: Place = -1
+    """Hidden states that it acts on: -1 is the last; `tower` and `projector` are what comes before
+    the language model."""
 
     name: ClassVar[str] = "correspondence"
     per: ClassVar[Per] = "scene"

@@ -17,7 +17,9 @@ class GroundingConfig(ObjectiveSettings):
     """Contrastive choice among candidate objects."""
 
     weight: float = Field(default=1.0, ge=0)
+    """Factor of this loss in the sum; 0 switches it off."""
     temperature: float = Field(default=0.07, gt=0)
+    """What the cosines of description and candidates are divided by before their softmax."""
 
     name: ClassVar[str] = "grounding"
     per: ClassVar[Per] = "question"

@@ -21,6 +21,7 @@ class TextConfig(ObjectiveSettings):
     """Cross-entropy of the answer tokens."""
 
     weight: float = Field(default=1.0, ge=0)
+    """Factor of this loss in the sum; 0 switches it off."""
     mask: TextMask = "clean"
     """Which tokens are learned. clean: the answer and its end. released: also the head of the
     reply, and every mark of a turn and every line break of the prompt."""

@@ -19,16 +19,22 @@ class TeacherRecipe(Config):
     """How long and how fast: what a grid says in `teacher_pretraining`."""
 
     steps: PositiveInt = 600
+    """Optimizer steps."""
     scenes_per_step: PositiveInt = 6
     """Every frame of each drawn scene is used."""
     learning_rate: PositiveFloat = 6e-3
+    """The highest of the schedule, of AdamW."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of AdamW."""
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps with a rising learning rate; a cosine to zero follows."""
     clip: PositiveFloat = 1.0
+    """Largest gradient norm."""
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
     """Steps between resumable checkpoints."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """What its weights start from and its scenes are drawn by; cells share one teacher, whatever
+    their own seed."""
 
 
 class TeacherPretraining(TeacherRecipe):

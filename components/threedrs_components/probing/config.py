@@ -33,6 +33,8 @@ class ProbeConfig(Config):
     level: Level = "pixel"
     """Level of the correspondence pairs; see CorrespondenceConfig."""
     voxel_m: float = Field(default=0.1, gt=0)
+    """Side in metres of the voxels in which different views see the same place; the paper's is
+    0.1."""
     position_axes: Literal["xy", "xyz"] = "xy"
     """Axes of the object centre that the position probe reads; height leaks through image rows."""
     ridge: tuple[float, ...] = Field(default=(1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5), min_length=1)

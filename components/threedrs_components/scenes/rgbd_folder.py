@@ -46,6 +46,8 @@ class RGBDFolderConfig(SceneSettings):
 
     kind: Literal["rgbd_folder"] = "rgbd_folder"
     root: Annotated[str, PLACE]
+    """One scene, a folder of scenes, or a folder with `scenes/` and, for a grid, a `splits.json`
+    that names the scenes of each split."""
     num_frames: int | None = Field(default=None, ge=1)
     """Frames per scene, spread evenly over those that are good; all of them if not given."""
     min_frames: int = Field(default=MIN_FRAMES, ge=1)

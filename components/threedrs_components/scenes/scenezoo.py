@@ -36,6 +36,7 @@ class ScenezooConfig(SceneSettings):
 
     kind: Literal["scenezoo"] = "scenezoo"
     dataset: Literal["scannetpp", "arkitscenes"]
+    """scannetpp: ScanNet++; arkitscenes: ARKitScenes."""
     root: Annotated[str, PLACE]
     """As downloaded: holds `data/` (ScanNet++), or `raw/` with its metadata.csv (ARKitScenes)."""
     split_files: Annotated[dict[str, str], PLACE]

@@ -30,16 +30,28 @@ class MicroWidths(Config):
     """Sizes of the micro student: the real architecture, small enough for one CPU thread."""
 
     image_size: PositiveInt = 64
+    """Pixels of a frame's side, as the vision tower takes it; `prepare.image_size` must be the
+    same."""
     patch_size: PositiveInt = 8
+    """Pixels of a patch's side; two by two patches are pooled into one visual token."""
     vision_width: PositiveInt = 64
+    """Channels of the vision tower."""
     vision_layers: PositiveInt = 2
+    """Blocks of the vision tower."""
     vision_heads: PositiveInt = 4
+    """Attention heads of the vision tower."""
     vision_ff: PositiveInt = 128
+    """Channels inside the vision tower's feed-forward layers."""
     width: PositiveInt = 128
+    """Channels of the language model: of its hidden states."""
     layers: PositiveInt = 3
+    """Blocks of the language model."""
     heads: PositiveInt = 4
+    """Attention heads of the language model, for queries."""
     key_value_heads: PositiveInt = 4
+    """Attention heads for keys and values; fewer than `heads` share them."""
     ff: PositiveInt = 256
+    """Channels inside the language model's feed-forward layers."""
 
     @model_validator(mode="after")
     def _whole_patches(self) -> Self:
@@ -55,6 +67,7 @@ class LoraSettings(Config):
     """
 
     rank: PositiveInt = 64
+    """Columns of an adapter's two factors; more can change more, and cost more."""
     alpha: PositiveFloat = 16
     """The update is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -101,6 +114,7 @@ class StudentSettings(Config):
     gradient_checkpointing: Annotated[bool, CONDUCT] = False
     """Compute activations twice rather than keep them: the same numbers in less memory."""
     micro: MicroWidths = MicroWidths()
+    """Widths, where `size` is micro; without effect in published sizes."""
 
     published: ClassVar[Mapping[str, str]]
     """By model_type in config.json, where weights of this kind come from."""

@@ -27,6 +27,7 @@ class TeacherSettings(Config):
     """Where the released weights are and their terms, for messages; None if it needs none."""
 
     kind: str
+    """The name of the kind; each subclass allows its own."""
     sees: Annotated[Sight | None, REPORTED]
     """What the teacher learned from; None is not told. Reports judge by it."""
     checkpoint: Annotated[str | None, PLACE] = None
@@ -92,5 +93,7 @@ class FrameTeacherConfig(TeacherSettings):
     """What all models that look at pixels let one choose."""
 
     framing: Framing = "squash"
+    """How a frame is brought to the model's size: aspect keeps its shape and cuts what is too tall,
+    squash distorts the whole frame, crop cuts the middle out."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""

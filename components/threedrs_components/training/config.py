@@ -40,28 +40,37 @@ class TrainingConfig(Config):
     learning_rate: PositiveFloat = 2e-3
     """The language model, and every group that is not set below."""
     projector_learning_rate: NonNegativeFloat | None = None
+    """Of the projector; null: as `learning_rate`."""
     head_learning_rate: NonNegativeFloat | None = None
     """Grounding head, fusion, and the heads of 3D objectives."""
     vision_learning_rate_factor: NonNegativeFloat = 0.5
     """The vision tower's rate as a share of learning_rate; 0 freezes it."""
     warmup_ratio: float = Field(default=0.03, ge=0, lt=1)
+    """Share of the steps in which rates rise; a cosine to zero follows."""
     warmup_from: Literal["first_step", "zero"] = "first_step"
     """Whether the first step of the warm-up moves already; zero, as released, wastes it."""
     weight_decay: NonNegativeFloat = 0.0
+    """Of AdamW."""
     clip: PositiveFloat = 1.0
     """Largest gradient norm."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """adamw_8bit keeps both moments in one byte per weight, by block (arXiv 2110.02861); it needs
     bitsandbytes."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format in which passes are computed; weights that learn are kept in float32 unless the
+    strategy or `lora` says otherwise."""
     gradient_accumulation: Annotated[PositiveInt | None, CONDUCT] = 1
     """Rounds of a step, each with as many scenes per worker as are left; null: one scene a round,
     whatever the number of workers."""
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
+    """Steps between checkpoints that an interrupted training goes on from."""
     log_every: Annotated[PositiveInt, CONDUCT] = 10
+    """Steps between the points of curves."""
     validate_every: Annotated[NonNegativeInt, CONDUCT] = 0
     """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
     strategy: Annotated[Strategy, CONDUCT] = "single"
+    """single: one process. ddp: each worker holds all weights. deepspeed_zero1, 2, 3: workers share
+    out the optimizer's states, then the gradients, then the weights (ZeRO, arXiv 1910.02054)."""
     offload: Annotated[Literal["none", "optimizer"], CONDUCT] = "none"
     """optimizer: its states and the float32 weights, 12 bytes per weight that learns, lie in the
     memory of the host, and the update is computed there. Only with DeepSpeed."""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 _GROUPS = {
-    "Write a grid": ("validate", "plan", "accept", "accepted"),
+    "Write a grid": ("init", "validate", "plan", "accept", "accepted"),
     "Run it": (
         "submit",
         "tune",
@@ -45,6 +45,7 @@ usage: workflows VERB [arguments] [--json] [--workspace DIR] [--ray local|none|A
 
 _EXAMPLES = """\
 Examples
+  workflows init first                         write a first grid file; --scenes DIR: for yours
   workflows validate ablations.yaml            check a grid; shows its cells and all its mistakes
   workflows plan ablations.yaml                what would run, what is there already, and why
   workflows submit ablations.yaml              run it; run it again after an edit: only the

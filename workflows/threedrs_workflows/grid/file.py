@@ -49,8 +49,11 @@ class StepResources(Config):
     cpus: NonNegativeFloat | None = None
     """null: one for each process of the step."""
     gpus: NonNegativeFloat = 0
+    """GPUs of one attempt, in parts too; a step that is given none runs on the CPU."""
     memory_gib: PositiveFloat | None = None
+    """Memory that is set aside for one attempt, in GiB; null sets none aside."""
     timeout_s: PositiveFloat | None = None
+    """Seconds after which an attempt is stopped and counts as failed; null never stops one."""
     slurm: SlurmSettings | None = None
     """Of the Slurm jobs that do such steps, with `submit --slurm`."""
 
@@ -64,33 +67,46 @@ class Ablate(Config):
     """One factor at a time around the base, and chosen pairs of factors."""
 
     factors: dict[str, Any] = Field(default_factory=dict)
+    """Setting -> values: each value is a cell, in which nothing else differs from the base."""
     pairs: tuple[tuple[str, str], ...] = ()
+    """Pairs of factors of which every combination is a cell, too."""
 
 
 class Override(Config):
     """Settings for the cells that match."""
 
     match: dict[str, Any] = Field(default_factory=dict)
+    """Settings and the values by which cells are chosen; empty chooses all that `where` leaves."""
     where: str | None = None
+    """An expression by which cells are chosen: `teacher == 'vggt' and alignment.weight > 1`."""
     set: dict[str, Any] = Field(min_length=1)
+    """Settings and the values that these cells get."""
     reason: str = ""
+    """Why, for who reads the grid."""
     allow_empty: bool = False
+    """Whether it may match no cell; else that is a mistake."""
 
 
 class Irrelevant(Config):
     """Settings without effect in the cells that match: they fall back to the base's value."""
 
     match: dict[str, Any] = Field(default_factory=dict)
+    """Settings and the values by which cells are chosen; empty chooses all that `where` leaves."""
     where: str | None = None
+    """An expression by which cells are chosen: `teacher == 'none'`."""
     keys: tuple[str, ...] = Field(min_length=1)
+    """The settings that have no effect there."""
     reason: str = ""
+    """Why, for who reads the grid."""
     allow_empty: bool = False
+    """Whether it may match no cell; else that is a mistake."""
 
 
 class Limits(Config):
     """Guards against products that explode."""
 
     max_cells: PositiveInt = 500
+    """Most cells that the grid may expand into; more are refused."""
 
 
 class BudgetSection(Config):
@@ -104,7 +120,9 @@ class Price(Config):
     """What a plan tells its cost in; no part of any result."""
 
     gpu_hour: NonNegativeFloat
+    """Of one GPU for one hour."""
     currency: str = ""
+    """Said behind the amount."""
 
 
 class ReportChoice(Config):
@@ -120,24 +138,40 @@ class GridFile(Config):
     """A grid file, section by section."""
 
     version: Literal[1]
+    """Of the grid language: 1."""
     name: str
+    """Of the grid, in lower-case letters, digits and dashes. Runs are called after it."""
     base: dict[str, Any]
+    """The settings that every cell starts from: a `preset`, and what this grid changes of it. Names
+    may be dotted: `alignment.weight: 3`. Taken as it is, it is the baseline cell."""
     seeds: Seeds = (0,)
+    """Replicates: every cell runs once with each. They repeat a cell and are no axis."""
     matrix: dict[str, Any] = Field(default_factory=dict)
+    """Axes by setting, each with its values: every combination is a cell."""
     zip: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings that change together: a name -> settings -> as many values each."""
     ablate: Ablate = Ablate()
+    """One factor at a time around the base."""
     exclude: tuple[dict[str, Any], ...] = ()
+    """Cells that are left out: settings that match, or `where`, with a `reason`."""
     include: tuple[dict[str, Any], ...] = ()
+    """Single cells beside the others, as differences from the base; `label` names one."""
     override: tuple[Override, ...] = ()
+    """Settings that cells that match get in any case."""
     irrelevant: tuple[Irrelevant, ...] = ()
+    """Settings without effect in cells that match, so that equal cells become one."""
     env: dict[str, str | None] = Field(default_factory=dict)
     """Environment variables that values may hold as ${NAME}, with a default or null."""
     limits: Limits = Limits()
+    """Guards against products that explode."""
     report: ReportChoice = ReportChoice()
+    """What tables show, and against which cell."""
     steps: dict[StepKind, StepResources] = Field(default_factory=dict)
+    """What each kind of step occupies: processors, GPUs, memory, time. In no key."""
     budget: BudgetSection | None = None
     """What a run of the grid may spend."""
     price: Price | None = None
+    """What a plan tells its cost in."""
     tune: TuneSection | None = None
     """What `workflows tune` searches; without effect on the grid's own cells."""
 

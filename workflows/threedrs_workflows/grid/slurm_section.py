@@ -22,9 +22,13 @@ class SlurmSettings(Config):
     """Options of the jobs that do one kind of step. Where it runs, never what it yields."""
 
     partition: str | None = None
+    """As sbatch's `--partition`."""
     account: str | None = None
+    """As sbatch's `--account`: who pays."""
     qos: str | None = None
+    """As sbatch's `--qos`."""
     constraint: str | None = None
+    """As sbatch's `--constraint`: features that a node must have."""
     time: str | None = None
     """Time limit of a job, as Slurm writes it; steps that need longer go on in the next job."""
     gres: str | None = None

@@ -32,6 +32,7 @@ class TuneSection(Config):
     trials: PositiveInt = 16
     """Of each arm."""
     sampler: SamplerName = "tpe"
+    """What proposes the next trial: Optuna's sampler of that name."""
     pruner: PrunerName = "none"
     """Ends trials early whose watched curve is worse than that of others at the same step."""
     watch: str = "validation/loss"

@@ -18,6 +18,8 @@ class MicroWorldConfig(SceneSettings):
 
     kind: Literal["micro"] = "micro"
     seed: int = Field(default=0, ge=0)
+    """What rooms, cameras and sentences are drawn from. A grid's `seeds` leave the world as it
+    is."""
     train: int = Field(default=600, ge=1)
     """Student scenes: vision tower and alignment may use all of them."""
     text: int = Field(default=100, ge=1)
@@ -27,10 +29,13 @@ class MicroWorldConfig(SceneSettings):
     teacher_scenes: int = Field(default=1000, ge=1)
     """Scenes for pretraining teachers, disjoint from the student's."""
     num_frames: int = Field(default=8, ge=1)
+    """Frames that are rendered of each room; `prepare.num_frames` takes as many, or fewer."""
     image_size: int = Field(default=64, ge=16)
     """Pixels of a frame's side, colour and depth."""
     min_objects: int = Field(default=5, ge=1)
+    """Fewest objects in a room."""
     max_objects: int = Field(default=7, le=12)
+    """Most objects in a room."""
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:

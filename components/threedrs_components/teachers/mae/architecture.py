@@ -13,15 +13,23 @@ class MAEArchitecture(Config):
     """Widths of a masked autoencoder. The defaults are the micro model."""
 
     image_size: PositiveInt = 64
+    """Pixels of a frame's side."""
     patch_size: PositiveInt = 8
+    """Pixels of a patch's side."""
     hidden_size: PositiveInt = 128
+    """Channels of the encoder: of its features."""
     layers: PositiveInt = 4
+    """Blocks of the encoder."""
     heads: PositiveInt = 4
+    """Attention heads of the encoder."""
     mlp_ratio: PositiveFloat = 2.0
     """Of encoder and decoder."""
     decoder_hidden_size: PositiveInt = 64
+    """Channels of the decoder, which fills in what is hidden and is not used afterwards."""
     decoder_layers: PositiveInt = 1
+    """Blocks of the decoder."""
     decoder_heads: PositiveInt = 4
+    """Attention heads of the decoder."""
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.625
     """Share of patches hidden in pretraining."""
 

@@ -15,13 +15,17 @@ class VGGTArchitecture(Config):
     image_size: PositiveInt = 64
     """Width in pixels that frames are resized to; a multiple of the patch size."""
     patch_size: PositiveInt = 16
+    """Pixels of a patch's side."""
     embed_dim: PositiveInt = 64
+    """Channels of tokens; features have twice as many, of frame and global block."""
     heads: PositiveInt = 4
+    """Attention heads."""
     patch_embed_depth: PositiveInt = 2
     """Blocks of the per-frame ViT that makes the patch tokens."""
     depth: PositiveInt = 2
     """Pairs of one frame block and one global block."""
     mlp_ratio: PositiveFloat = 2.0
+    """Channels inside the feed-forward layers, as a multiple of `embed_dim`."""
     num_registers: PositiveInt = 4
     """Register tokens of the ViT, and again of the aggregator."""
     dense_head: Literal["dpt", "cells"] = "cells"
@@ -31,7 +35,9 @@ class VGGTArchitecture(Config):
     dpt_layers: tuple[int, int, int, int] = (0, 0, 1, 1)
     """Blocks whose outputs the DPT head reads."""
     dpt_features: PositiveInt = 32
+    """Channels in which the DPT head fuses its four maps."""
     dpt_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 64)
+    """Channels of the four maps that the DPT head reads."""
     camera_depth: PositiveInt = 1
     """Blocks in the trunk of the camera head."""
     camera_rounds: PositiveInt = 2

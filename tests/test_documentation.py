@@ -1,0 +1,134 @@
+"""The site's sources: every setting is described, the reference is whole, examples run."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from threedrs_components.report.metric_words import WORDS
+from threedrs_platform.config import CONDUCT, Config
+from threedrs_workflows.cli.verbs import verb_names
+from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.grid.file import GridFile
+from threedrs_workflows.reference.pages import generated_pages
+from threedrs_workflows.reference.setting_pages import GROUPS
+from threedrs_workflows.reference.settings import sections_below, settings_of
+from threedrs_workflows.testing.tiny_cell import CELL, SCENE
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "docs" / "notebooks" / "first_results.ipynb"
+OWNERS = sections_below(Experiment, GridFile)
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return generated_pages()
+
+
+def test_every_setting_is_described() -> None:
+    """By the string below its field, or its section's docstring; one that redeclares inherits."""
+    silent = [f"{o.__name__}.{s.name}" for o in OWNERS for s in settings_of(o) if not s.text]
+    assert len(OWNERS) > 40 and not silent
+
+
+def test_a_setting_without_description_is_seen() -> None:
+    class Told(Config):
+        """Two fields."""
+
+        told: int = 1
+        """The first."""
+        silent: int = 2
+
+    assert [each.text for each in settings_of(Told)] == ["The first.", ""]
+
+
+def test_the_reference_has_every_section_and_setting(pages: dict[str, str]) -> None:
+    settings = "\n".join(text for name, text in pages.items() if "settings-" in name)
+    for owner in OWNERS[1:]:
+        assert f"## {owner.__name__}" in settings or owner is GridFile, owner
+        for setting in settings_of(owner):
+            assert f"| `{setting.name}` |" in settings
+    assert {name for names in GROUPS.values() for name in names} == {*Experiment.model_fields}
+
+
+def test_the_reference_has_every_verb_and_metric_word(pages: dict[str, str]) -> None:
+    commands, metrics = pages["reference/commands.md"], pages["reference/metrics.md"]
+    assert all(f"## workflows {verb}\n" in commands for verb in verb_names())
+    assert "## workflows prepare scannet\n" in commands
+    assert all(f"`{part}`" in metrics for words in WORDS.values() for part in words)
+
+
+def test_marks_and_bounds_are_told() -> None:
+    training = {s.name: s for o in OWNERS if o.__name__ == "TrainingConfig" for s in settings_of(o)}
+    assert training["log_every"].marks == (CONDUCT.name,)
+    assert training["warmup_ratio"].type == "number ≥ 0, < 1"
+    assert training["gradient_accumulation"].default == "1"
+
+
+def test_the_site_lists_every_page(pages: dict[str, str]) -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(_pages_of(yaml.safe_load(text)["nav"]))
+    written = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    assert written | {*pages} <= listed
+
+
+def _pages_of(entry: Any) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    below = entry.values() if isinstance(entry, dict) else entry
+    return [page for each in below for page in _pages_of(each)]
+
+
+EXAMPLES = {
+    "table_of_a_run.py": [],
+    "ask_about_a_room.py": [CELL, SCENE, "find the lamp", "what color is the lamp"],
+    "score_a_folder.py": ["SCENES", "1"],
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run(
+    name: str, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(_scenes(trained)) if word == "SCENES" else word for word in EXAMPLES[name]]
+    monkeypatch.setenv("THREEDRS_WORKSPACE", str(trained))
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    runpy.run_path(str(ROOT / "docs" / "examples" / name), run_name="__main__")
+    assert capsys.readouterr().out.strip()
+
+
+def test_every_example_is_run() -> None:
+    assert {path.name for path in (ROOT / "docs" / "examples").glob("*.py")} == {*EXAMPLES}
+
+
+def _scenes(workspace: Path) -> Path:
+    return next(path.parent for path in workspace.rglob(f"scenes/{SCENE}"))
+
+
+def test_the_notebook_runs(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    monkeypatch.setenv("THREEDRS_WORKSPACE", str(trained))
+    matplotlib.use("Agg")
+    kept: dict[str, Any] = {}
+    for cell in _notebook()["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), kept)
+    kept["plt"].close("all")
+    assert kept["cell"] == CELL and len(kept["found"].choices) > 1
+
+
+def test_the_notebook_is_kept_without_outputs() -> None:
+    code = [each for each in _notebook()["cells"] if each["cell_type"] == "code"]
+    assert len(code) > 3 and not any(e["outputs"] or e["execution_count"] for e in code)
+
+
+def _notebook() -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    return read

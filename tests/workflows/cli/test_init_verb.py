@@ -1,0 +1,119 @@
+"""A first grid for what one has: it is valid at once, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from threedrs_components.testing.scannet_files import write_scannet
+from threedrs_components.testing.scene_sources import write_world
+from threedrs_workflows.cli import main
+from threedrs_workflows.grid.cells import load_cells
+
+
+def rooms(folder: Path) -> None:
+    write_world(folder)
+
+
+def prepared_scannet(folder: Path) -> None:
+    write_world(folder / "world")
+    write_scannet(folder / "world", folder)
+
+
+def downloaded_scannet(folder: Path) -> None:
+    stream = folder / "scans" / "scene0000_00" / "scene0000_00.sens"
+    stream.parent.mkdir(parents=True)
+    stream.touch()
+
+
+def clips(folder: Path) -> None:
+    (folder / "scannet").mkdir(parents=True)
+    (folder / "scannet" / "scene0011_00.mp4").touch()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    for name in ("SCENES", "ANNOTATIONS", "DATA", "GPUS", "CLIPS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "work"
+
+
+SOURCES = {
+    "micro": (None, "micro", 3),
+    "rooms": (rooms, "rgbd_folder", 2),
+    "prepared": (prepared_scannet, "scannet", 2),
+    "downloaded": (downloaded_scannet, "scannet", 2),
+    "clips": (clips, "videos", 1),
+}
+
+
+@pytest.mark.parametrize("case", SOURCES)
+def test_the_grid_fits_what_is_there(
+    case: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, kind, cells = SOURCES[case]
+    flags = [] if write is None else ["--scenes", str(tmp_path / "data")]
+    if write is not None:
+        write(tmp_path / "data")
+    assert main(["init", "mine", *flags, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    grid = load_cells(here / "mine.yaml")
+    assert len(grid.cells) == len(told["grid"]["cells"]) == cells
+    assert {cell.experiment.scenes.kind for cell in grid.cells} == {kind}
+    assert main(["validate", "mine.yaml", "--quiet"]) == 0
+
+
+def test_what_is_missing_is_told(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    downloaded_scannet(tmp_path / "scannet")
+    assert main(["init", "mine", "--scenes", str(tmp_path / "scannet")]) == 0
+    assert "workflows prepare scannet --root" in capsys.readouterr().out
+    rooms(tmp_path / "rooms")
+    (tmp_path / "rooms" / "splits.json").write_text('{"val": []}')
+    assert main(["init", "ours", "--scenes", str(tmp_path / "rooms")]) == 0
+    assert (
+        "splits.json, which lists scenes by split and lacks text, probe" in capsys.readouterr().out
+    )
+    assert load_cells(here / "ours.yaml").base.benchmarks.names == ("scanrefer", "scanqa")
+
+
+def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mine.yaml").write_text("mine")
+    assert main(["init", "mine"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert (here / "mine.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["Mine_1"], "lower-case letters"),
+        (["../mine"], "a name and no path"),
+        (["mine", "--scenes", "nowhere"], "no such folder"),
+        (["mine", "--scenes", "."], "nothing here is understood"),
+    ],
+)
+def test_mistakes_leave_no_file(
+    words: list[str], said: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(here.parent.rglob("*.yaml"))
+
+
+def test_the_folder_of_annotations_is_taken(here: Path, tmp_path: Path) -> None:
+    rooms(tmp_path / "rooms")
+    questions: Callable[[], None] = (tmp_path / "questions").mkdir
+    questions()
+    (tmp_path / "questions" / "scanqa_train.json").write_text("[]")
+    flags = ["--scenes", str(tmp_path / "rooms"), "--annotations", str(tmp_path / "questions")]
+    assert main(["init", "mine", *flags, "--quiet"]) == 0
+    benchmarks = load_cells(here / "mine.yaml").base.benchmarks
+    assert benchmarks.names == ("scanqa",)
+    assert benchmarks.annotations == str(tmp_path / "questions")

@@ -1,0 +1,151 @@
+"""A first grid file for the scenes one has: what lies in a folder, and the text that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from threedrs_components.scenes.folder_styles import STYLES, find_style
+from threedrs_components.scenes.splits import SPLITS_FILE, read_splits
+from threedrs_components.scenes.videos.reader import holds_videos
+from threedrs_platform.errors import DataError
+from threedrs_workflows.grid.first_grid_texts import MICRO, RGBD, SCANNET, VIDEOS
+
+NEEDED_SPLITS = ("text", "probe", "val")
+"""To train on, to fit the position probe on, and to evaluate."""
+BENCHMARKS = ("scanrefer", "scanqa")
+"""Those of the text for folders of scenes, by the beginning of their annotations' names."""
+
+
+@dataclass(frozen=True)
+class FirstGrid:
+    """A grid for what was found."""
+
+    found: str
+    """What lies there, in words."""
+    text: str
+    """The file; its placeholders filled in."""
+    before: tuple[str, ...] = ()
+    """What must be done before it can be submitted, a sentence or command each."""
+    then: tuple[str, ...] = field(default=("plan", "submit"))
+    """Verbs that follow `validate`."""
+
+
+def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) -> FirstGrid:
+    """The grid for a folder; for the rendered rooms of the micro world where there is none.
+
+    Args:
+        name: of the grid.
+        scenes: a folder of posed RGB-D scenes, ScanNet as downloaded or as prepared, or clips.
+        annotations: folder of the benchmarks' files; by default where the scenes are.
+
+    Raises:
+        DataError: there is no such folder, or nothing in it is understood; says what would be.
+    """
+    if scenes is None:
+        return FirstGrid(
+            "no scenes given: the rendered rooms of the micro world", _fill(MICRO, name)
+        )
+    if not scenes.is_dir():
+        raise DataError(f"{scenes}: no such folder; --scenes names one that holds scenes")
+    root = scenes.resolve()
+    if (root / "scannet" / "posed_images").is_dir():
+        return FirstGrid("ScanNet, prepared", _fill(SCANNET, name, DATA=root), _wanted_data(root))
+    if any(root.glob("scans/*/*.sens")):
+        return _downloaded(name, root)
+    if holds_videos(root, None):
+        beside = str(annotations.resolve()) if annotations else "${CLIPS}"
+        text = _fill(VIDEOS, name, CLIPS=root, ANNOTATIONS=beside)
+        return FirstGrid(f"{_counted(_clips(root), 'clip')}", text, _VIDEOS_WANT)
+    if found := _scene_folders(root):
+        return _rgbd(name, root, found, annotations)
+    raise DataError(_not_understood(root))
+
+
+def _downloaded(name: str, root: Path) -> FirstGrid:
+    data = root.parent / f"{root.name}-prepared"
+    count = len({path.parent for path in root.glob("scans/*/*.sens")})
+    convert = f"workflows prepare scannet --root {root} --out {data}"
+    text = _fill(SCANNET, name, DATA=data)
+    return FirstGrid(
+        f"ScanNet as downloaded, {_counted(count, 'scene')}", text, (convert, *_wanted_data(data))
+    )
+
+
+def _wanted_data(data: Path) -> tuple[str, ...]:
+    return (f"workflows data check {data}    # names the annotations and weights that are missing",)
+
+
+_VIDEOS_WANT = (
+    "pip install -e '.[video]'    # reads clips",
+    "lay the weights of LLaVA-Video-7B-Qwen2 under DATA/models: workflows data",
+)
+
+
+def _rgbd(name: str, root: Path, scenes: Sequence[Path], annotations: Path | None) -> FirstGrid:
+    files = annotations.resolve() if annotations else root
+    asked = _benchmarks(files)
+    text = _fill(
+        RGBD,
+        name,
+        SCENES=root,
+        ANNOTATIONS=files,
+        BENCHMARKS=", ".join(asked or ("scanqa",)),
+    )
+    before = [] if asked else [f"write annotations to learn and to ask into {files}/annotations"]
+    if missing := [each for each in NEEDED_SPLITS if each not in read_splits(root)]:
+        names = ", ".join(f'"{path.name}"' for path in scenes[:2])
+        before.append(
+            f"write {root / SPLITS_FILE}, which lists scenes by split and lacks "
+            f'{", ".join(missing)}: {{"text": [{names}], "probe": [...], "val": [...]}}'
+        )
+    before.append("lay the weights of student and teacher under DATA/models: workflows data")
+    return FirstGrid(f"{_counted(len(scenes), 'posed RGB-D scene')}", text, tuple(before))
+
+
+def _benchmarks(files: Path) -> tuple[str, ...]:
+    """Those whose annotations lie there."""
+    folders = (files / "annotations", files)
+    names = [path.name.lower() for folder in folders for path in folder.glob("*.json*")]
+    return tuple(each for each in BENCHMARKS if any(name.startswith(each) for name in names))
+
+
+def _scene_folders(root: Path) -> list[Path]:
+    """Folders of scenes: this one, those in it, or those in its folder `scenes`."""
+    if find_style(root) is not None:
+        return [root]
+    for parent in (root / "scenes", root):
+        if found := [path for path in _folders(parent) if find_style(path) is not None]:
+            return found
+    return []
+
+
+def _folders(parent: Path) -> Iterator[Path]:
+    if parent.is_dir():
+        yield from sorted(path for path in parent.iterdir() if path.is_dir())
+
+
+def _clips(root: Path) -> int:
+    return sum(path.is_file() for path in root.glob("*/*.*"))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _not_understood(root: Path) -> str:
+    styles = "\n".join(f"  {each.name}: {each.example}" for each in STYLES)
+    return (
+        f"{root}: nothing here is understood. Looked for\n"
+        "  ScanNet as downloaded: scans/SCENE/SCENE.sens; as prepared: scannet/posed_images/\n"
+        "  clips: DATASET/SCENE.mp4\n"
+        f"and, in it, in its folders or in those of scenes/, posed RGB-D frames:\n{styles}"
+    )
+
+
+def _fill(text: str, name: str, **values: object) -> str:
+    """The text with NAME and `@KEY@` filled in."""
+    for key, value in {"NAME": name, **values}.items():
+        text = text.replace(f"@{key}@", str(value))
+    return text

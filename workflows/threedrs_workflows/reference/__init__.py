@@ -1,0 +1,1 @@
+"""The reference of the documentation, written from the code: settings, verbs, files, words."""
