@@ -23,8 +23,8 @@ from threedrs_workflows.cli.scene_arguments import add_scenes_argument, progress
 from threedrs_workflows.cli.score import as_table
 
 if TYPE_CHECKING:
+    from threedrs_components.models.recipe import Recipe
     from threedrs_workflows.models.evaluating import Evaluated, EvaluationRequest
-    from threedrs_workflows.models.recipe import Recipe
 
 SUMMARY = "ask a trained student a whole benchmark and score it, without a grid"
 
@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
         recipe, _ = find_model(Named.of(args), opened)
         say(args, f"{recipe.title}: scenes, prompts and scores as in {recipe.source}")
         # Brings torch, for which mistakes above need not wait.
+        from threedrs_components.models.recipe import open_model, refuse_fused
         from threedrs_workflows.models.evaluating import evaluate, read_questions
-        from threedrs_workflows.models.recipe import open_model
 
+        refuse_fused(recipe.folder)
         request = _request(args, recipe, names)
         samples = read_questions(request)
         say(args, f"{sum(map(len, samples.values()))} questions; loading the student ...")

@@ -20,6 +20,7 @@ from threedrs_components.benchmarks.prediction_files import (
 )
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_components.models.recipe import Recipe
 from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.prepared import PreparedScene, prepare_scene
@@ -31,7 +32,6 @@ from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import Float32, Prediction, Sample
 from threedrs_platform.sealed import keep_sound, write_sealed
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.models.recipe import Recipe
 
 ANSWERS, REQUEST = "answers", "request.json"
 """What an output folder holds: a file of answers for each scene, and what was asked for."""

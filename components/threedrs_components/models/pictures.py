@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from threedrs_components.models.asking import Answer
+from threedrs_components.models.scenes import AskedScene
 from threedrs_components.scenes.picture import draw_boxes, frames_showing
 from threedrs_platform.records import Boxes
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.models.asking import Answer
-from threedrs_workflows.models.scenes import AskedScene
 
 FRAMES = 3
 WIDTH = 960
