@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.models.asking import kind_of
 from threedrs_dashboards.ask.asker import Asker, Busy, Question, Stage, Turn
 from threedrs_dashboards.ask.opening import Opening
@@ -22,7 +25,7 @@ from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.pages import respond
 from threedrs_dashboards.query import number, text, url
 from threedrs_dashboards.store import Store, store_of
-from threedrs_dashboards.viewer.answers import find_sample, scene_samples
+from threedrs_dashboards.viewer.answers import SAMPLES, find_sample, scene_samples
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_dashboards.viewer.scene_data import scene_ids
 from threedrs_dashboards.viewer.state import Chosen, choose
@@ -57,7 +60,8 @@ def show(request: Request) -> Response:
     chosen = choose(request, store)
     scenes, why_none = _scenes(chosen, store)
     rooms = [*list_rooms(request.app.state.rooms)]
-    place = _place(request, chosen, scenes)
+    evaluated = _evaluated(chosen, store) & {*scenes}
+    place = _place(request, chosen, scenes, evaluated)
     samples = _samples(chosen, place, store)
     turns = asker.turns(place) if place else ()
     by_id = {each.sample_id: each for each in samples}
@@ -65,7 +69,10 @@ def show(request: Request) -> Response:
         "title": "Ask a trained student",
         "run": chosen.run,
         "chosen": chosen,
-        "scenes": scenes,
+        "scenes": {
+            "with questions of the run": [each for each in scenes if each in evaluated],
+            "others": [each for each in scenes if each not in evaluated],
+        },
         "rooms": rooms,
         "place": place,
         "why_none": why_none or _why_not(chosen),
@@ -94,6 +101,20 @@ def _scenes(chosen: Chosen, store: Store) -> tuple[tuple[str, ...], str]:
         return (), str(error)
 
 
+def _evaluated(chosen: Chosen, store: Store) -> frozenset[str]:
+    """Scenes that the cell's own evaluation asks about."""
+    try:
+        folder = chosen.cell.folder(SAMPLES, store.artifacts)
+    except ThreedrsError:
+        return frozenset()
+    return _scenes_asked_about(folder / "evaluation.jsonl")
+
+
+@lru_cache(maxsize=8)
+def _scenes_asked_about(samples: Path) -> frozenset[str]:
+    return frozenset(each.scene_id for each in read_samples(samples))
+
+
 def _why_not(chosen: Chosen) -> str:
     """Why a cell cannot be asked; empty where it can."""
     cell = chosen.cell
@@ -102,7 +123,9 @@ def _why_not(chosen: Chosen) -> str:
     return f"{cell.title} (seed {cell.seed}) has no trained student yet"
 
 
-def _place(request: Request, chosen: Chosen, scenes: Sequence[str]) -> Place | None:
+def _place(
+    request: Request, chosen: Chosen, scenes: Sequence[str], evaluated: frozenset[str]
+) -> Place | None:
     """What a URL asks about; the first scene where it names none.
 
     Raises:
@@ -114,9 +137,8 @@ def _place(request: Request, chosen: Chosen, scenes: Sequence[str]) -> Place | N
         return Place(cell.run_id, cell.cell_id, cell.seed, room=room)
     if scene and scene not in scenes:
         raise Missing(f"{cell.title} has no scene {scene!r}{did_you_mean(scene, scenes)}")
-    first = next((each for each in scenes if each.startswith("val")), next(iter(scenes), ""))
-    chosen_scene = scene or first
-    return Place(cell.run_id, cell.cell_id, cell.seed, chosen_scene) if chosen_scene else None
+    named = scene or next(iter(sorted(evaluated)), next(iter(scenes), ""))
+    return Place(cell.run_id, cell.cell_id, cell.seed, named) if named else None
 
 
 def _samples(chosen: Chosen, place: Place | None, store: Store) -> tuple[Sample, ...]:
@@ -152,7 +174,7 @@ def _put(request: Request, fields: Mapping[str, list[str]]) -> Response:
     chosen = choose(request, store)
     if why_not := _why_not(chosen):
         raise Missing(why_not)
-    place = _place(request, chosen, _scenes(chosen, store)[0])
+    place = _place(request, chosen, _scenes(chosen, store)[0], _evaluated(chosen, store))
     if place is None:
         raise Missing("no scene was prepared for this cell, so there is nothing to ask about")
     questions = _questions(fields, _samples(chosen, place, store), place)

@@ -92,7 +92,7 @@ class Evaluated:
 def annotation_folder(
     root: Path, world: World, *, box_file: Path | None, label_map: Path | None, oracle: bool
 ) -> AnnotationFolder:
-    """Annotations in a folder, for scenes elsewhere; without a file of boxes, those of the scenes."""
+    """Annotations in a folder; without a file of boxes, those that the scenes come with."""
     settings = world.settings
     known = settings.boxes if isinstance(settings, ScanNetConfig) else ()
     places = AnnotationPlaces(
