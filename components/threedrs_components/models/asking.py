@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS
+from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS, Asking
 from threedrs_components.benchmarks.prediction_files import check_predictions
 from threedrs_components.models.recipe import Recipe
 from threedrs_components.models.scenes import AskedScene
@@ -124,17 +124,27 @@ def ask_again(
         DataError: a box is wanted, and the scene has none to choose among.
         CheckpointError: the student reads a teacher's features, and there are none of this scene.
     """
-    given = {} if scene.choice is None else {"candidates": scene.choice}
-    asking = {
-        name: each.asking.model_copy(update=given) for name, each in recipe.benchmarks.items()
-    }
+    asking = {name: _as_there(each.asking, scene) for name, each in recipe.benchmarks.items()}
     maps = guidance(recipe, student, scene)
     found = predict_benchmarks(student, scene.prepared, samples, asking, maps)
     check_predictions(found)
     return [
-        _answer(sample.prompt, sample.kind, sample.prompt, prediction, scene.labels)
+        _answer(
+            sample.prompt,
+            sample.kind,
+            sample.prompt,
+            prediction,
+            scene.labels_of(asking[sample.benchmark].candidates),
+        )
         for sample, prediction in zip(samples, found, strict=True)
     ]
+
+
+def _as_there(asking: Asking, scene: AskedScene) -> Asking:
+    """Nobody proposes boxes for scenes that training holds out: true ones are chosen among."""
+    if asking.candidates == "proposals" and not scene.prepared.has_proposals:
+        return asking.model_copy(update={"candidates": "ground_truth"})
+    return asking
 
 
 def guidance(recipe: Recipe, student: Student, scene: AskedScene) -> Tensor | None:

@@ -60,7 +60,11 @@ class AskedScene:
     @property
     def labels(self) -> tuple[str, ...]:
         """What is known of each of them; proposals have no names."""
-        return self.prepared.labels if self.choice == "ground_truth" else ()
+        return self.labels_of(self.choice)
+
+    def labels_of(self, choice: CandidateChoice | None) -> tuple[str, ...]:
+        """The same of boxes of one kind."""
+        return self.prepared.labels if choice == "ground_truth" else ()
 
 
 def scene_in_folder(
