@@ -16,6 +16,7 @@ from PIL import Image
 import threedrs
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.scenes.videos.reader import holds_videos
 from threedrs_components.testing.scannet_download import write_scannet_download
 from threedrs_components.testing.vsi_files import CLIPS, write_vsi
 from threedrs_platform.records import Prediction, Sample
@@ -263,7 +264,10 @@ def test_clips_are_evaluated_as_they_were_downloaded(
     student = (str(steps.folder("finetune")), *OF_FOLDER)
     words = ("evaluate", *student, "--benchmark", "vsibench", "--annotations", clips,
              "--split", "test")  # fmt: skip
-    [found] = said(capsys, *words, "--scenes", clips)["evaluations"]
+    named = (
+        clips if holds_videos(tmp_path / "vsibench", None) else f"{{kind: videos, root: {clips}}}"
+    )
+    [found] = said(capsys, *words, "--scenes", named)["evaluations"]
     assert found["samples"] == 10 * len(CLIPS)
     given = f"{{kind: videos, root: {clips}, datasets: [scannet], num_frames: 3}}"
     assert "does not hold" in refusal(capsys, *words, "--scenes", given)
