@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 import uvicorn
 
@@ -24,10 +25,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workspace", metavar="DIR")
     parser.add_argument("--db", metavar="URL")
     parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument("--rooms", type=Path, metavar="DIR", help="its scenes can be asked about")
     args = parser.parse_args(argv)
     try:
         address = os.environ.get(MLFLOW, "")
-        app = create_app(find_workspace(args.workspace, args.db), address)
+        app = create_app(find_workspace(args.workspace, args.db), address, args.rooms)
     except ThreedrsError as error:
         print(error, file=sys.stderr)
         return error.exit_code

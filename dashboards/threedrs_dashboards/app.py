@@ -25,12 +25,13 @@ STATIC = Path(__file__).parent / "static"
 A_DAY = {"Cache-Control": "max-age=86400"}
 
 
-def create_app(workspace: Workspace, mlflow: str = "") -> Starlette:
+def create_app(workspace: Workspace, mlflow: str = "", rooms: Path | None = None) -> Starlette:
     """The pages over one workspace (`find_workspace` finds it). Reads, never writes.
 
     Args:
         workspace: whose results are shown.
         mlflow: address of MLflow's pages of the same runs, to link to; empty for none.
+        rooms: folder whose scene folders can be asked about, beside the scenes of runs.
 
     Raises:
         ConfigError: a package that the pages need is not installed.
@@ -52,12 +53,12 @@ def create_app(workspace: Workspace, mlflow: str = "") -> Starlette:
             *(route for page in pages for route in page.routes),
         ],
         middleware=[
-            Middleware(Guard),
+            Middleware(Guard, forms=[path for page in pages for path in page.posts or ()]),
             Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
         ],
         exception_handlers={ThreedrsError: _our_error, HTTPException: _http_error},
     )
-    app.state.store = Store(workspace)
+    app.state.store, app.state.rooms = Store(workspace), rooms
     app.state.mlflow = mlflow.rstrip("/") if mlflow.startswith(("http://", "https://")) else ""
     return app
 

@@ -1,8 +1,11 @@
-"""What every answer is guarded by: reading only, this machine only, nothing from elsewhere."""
+"""What every answer is guarded by: this machine only, nothing from elsewhere, reading only but for
+the forms of pages, which must come from these pages."""
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
+from collections.abc import Collection
+
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,10 +38,10 @@ HEADERS = {
 
 
 class Guard:
-    """Answers GET and HEAD only, and adds the security headers to every answer."""
+    """Answers GET and HEAD, and forms to the paths named, and adds the security headers to all."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, forms: Collection[str] = ()) -> None:
+        self.app, self.forms = app, frozenset(forms)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -56,6 +59,22 @@ class Guard:
 
         if scope["method"] in ("GET", "HEAD"):
             await self.app(scope, receive, send_guarded)
-        else:
-            refusal = PlainTextResponse("these pages can only be read", 405, {"Allow": "GET, HEAD"})
-            await refusal(scope, receive, send_guarded)
+            return
+        refusal = PlainTextResponse("these pages can only be read", 405, {"Allow": "GET, HEAD"})
+        if scope["method"] == "POST" and scope["path"] in self.forms:
+            if is_of_these_pages(Headers(scope=scope)):
+                await self.app(scope, receive, send_guarded)
+                return
+            refusal = PlainTextResponse("this form must be sent from its own page", 403)
+        await refusal(scope, receive, send_guarded)
+
+
+def is_of_these_pages(headers: Headers) -> bool:
+    """Whether a form was sent by a page of this server, as far as the browser says it.
+
+    A page that names no referrer, as ours do, sends "null" as its origin. So forms carry a secret
+    of this server besides, which no page from elsewhere can read.
+    """
+    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    own = f"http://{headers.get('Host', '')}"
+    return site in (None, "same-origin") and origin in (None, "null", own)

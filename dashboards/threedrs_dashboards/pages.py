@@ -6,7 +6,7 @@ state is in the query string (`query.py`), and paths are fixed, so no URL names 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -28,12 +28,15 @@ MODULES: tuple[str, ...] = (
     "cell",
     "correspondence",
     "viewer",
+    "ask",
     "tuning",
     "glossary",
 )
 """Modules of this package that hold a `PAGE`, in the order of the navigation."""
 
 Handler = Callable[[Request], Response]
+PostHandler = Callable[[Request], Awaitable[Response]]
+"""Reads the body of a request, for which it has to wait."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Page:
     handler: Handler
     more: Mapping[str, Handler] | None = None
     """Further paths of this page, such as images."""
+    posts: Mapping[str, PostHandler] | None = None
+    """Paths that a form of this page is sent to; the guard lets no other form through."""
     keeps_run: bool = True
     """Whether its link in the navigation leads to the run that is being looked at."""
 
@@ -53,7 +58,13 @@ class Page:
     def routes(self) -> Sequence[Route]:
         """What the server answers."""
         handlers = {self.path: self.handler, **(self.more or {})}
-        return [Route(path, handler, methods=["GET"]) for path, handler in handlers.items()]
+        return [
+            *(Route(path, handler, methods=["GET"]) for path, handler in handlers.items()),
+            *(
+                Route(path, handler, methods=["POST"])
+                for path, handler in (self.posts or {}).items()
+            ),
+        ]
 
 
 def later(module: str, name: str) -> Handler:
@@ -62,6 +73,16 @@ def later(module: str, name: str) -> Handler:
     def handle(request: Request) -> Response:
         handler: Handler = getattr(import_module(module), name)
         return handler(request)
+
+    return handle
+
+
+def later_post(module: str, name: str) -> PostHandler:
+    """The same for a form."""
+
+    async def handle(request: Request) -> Response:
+        handler: PostHandler = getattr(import_module(module), name)
+        return await handler(request)
 
     return handle
 

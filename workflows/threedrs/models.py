@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from threedrs_components.models.recipe import open_model, refuse_fused
 from threedrs_workflows.cli.model_arguments import Named, find_model
-from threedrs_workflows.models.recipe import open_model
 
 if TYPE_CHECKING:
+    from threedrs_components.models.asking import Answer, Kind
     from threedrs_components.students.student import Student
-    from threedrs_workflows.models.asking import Answer, Kind
 
 KINDS: dict[str, Kind] = {"words": "text", "boxes": "ground"}
 """Of answers, by the name that callers give them."""
@@ -53,6 +53,7 @@ def load_student(
     named = Named(str(model), run, seed, preset, tuple(settings), workspace, database)
     with ExitStack() as opened:
         recipe, _ = find_model(named, opened)
+        refuse_fused(recipe.folder)
         return open_model(recipe, device)
 
 
@@ -95,8 +96,8 @@ def ask(
         CheckpointError: the folder holds no student, or one that does not fit.
         DataError: the scene is unusable, or a box is wanted and there are none to choose among.
     """
-    from threedrs_workflows.models.asking import ask as answers_to
-    from threedrs_workflows.models.asking import kind_of
+    from threedrs_components.models.asking import ask as answers_to
+    from threedrs_components.models.asking import kind_of
     from threedrs_workflows.models.scenes import open_scene
 
     asked = [questions] if isinstance(questions, str) else list(questions)

@@ -16,6 +16,9 @@ from PIL import Image
 import threedrs
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import read_samples
+from threedrs_components.scenes.videos.reader import holds_videos
+from threedrs_components.testing.scannet_download import write_scannet_download
+from threedrs_components.testing.vsi_files import CLIPS, write_vsi
 from threedrs_platform.records import Prediction, Sample
 from threedrs_workflows.cli import main
 from threedrs_workflows.cli.model_arguments import Named, find_cell
@@ -200,7 +203,7 @@ def test_weights_that_cannot_be_asked_are_told(
     told = refusal(
         capsys, "ask", str(fused), "what", "--scene", scene, "--min-frames", "1", *OF_FOLDER
     )
-    assert "teacher's features" in told and "in a grid" in told
+    assert "teacher's features" in told and "step extract" in told
 
 
 @pytest.mark.parametrize("by", ["cell", "folder"])
@@ -223,6 +226,52 @@ def test_an_evaluation_without_a_grid_has_the_numbers_of_the_run(
     if by == "folder":
         told = refusal(capsys, *words, "--set", "prepare.grid=4", "--oracle")
         assert "holds another evaluation" in told
+
+
+@pytest.mark.parametrize("scenes", ["of the run", "in a grid's words"])
+def test_scenes_are_named_in_a_grids_words_or_those_of_the_run(
+    scenes: str, steps: CellSteps, trained: Path, capsys: Printed
+) -> None:
+    world = str(steps.folder("scenes"))
+    given = f"{{kind: rgbd_folder, root: {world}, min_frames: 1}}"
+    named = () if scenes == "of the run" else ("--scenes", given)
+    words = ("evaluate", CELL, "--workspace", str(trained), "--benchmark", "scanrefer",
+             "--benchmark", "scanqa", "--annotations", world)  # fmt: skip
+    assert flat(said(capsys, *words, *named)["evaluations"]) == measured(steps)
+
+
+def test_a_scannet_download_is_unpacked_and_evaluated(
+    steps: CellSteps, tmp_path: Path, capsys: Printed
+) -> None:
+    root, out = tmp_path / "download", tmp_path / "out"
+    write_scannet_download(root)
+    student = (str(steps.folder("finetune")), *OF_FOLDER)
+    words = ("evaluate", *student, "--benchmark", "scanqa", "--benchmark", "scanrefer",
+             "--annotations", str(root / "annotations"), "--min-frames", "1")  # fmt: skip
+    assert "say where to" in refusal(capsys, *words, "--scenes", str(root))
+    content = said(capsys, *words, "--scenes", str(root), "--out", str(out))
+    by_name = {each["benchmark"]: each for each in content["evaluations"]}
+    assert by_name["scanqa"]["samples"] > 0 and by_name["scanrefer"]["samples"] > 0
+    again = said(capsys, *words, "--scenes", str(out / "scannet"))
+    assert again["evaluations"] == content["evaluations"] and not content["left_out"]
+
+
+def test_clips_are_evaluated_as_they_were_downloaded(
+    steps: CellSteps, tmp_path: Path, capsys: Printed
+) -> None:
+    write_vsi(tmp_path)
+    clips = str(tmp_path / "vsibench")
+    student = (str(steps.folder("finetune")), *OF_FOLDER)
+    words = ("evaluate", *student, "--benchmark", "vsibench", "--annotations", clips,
+             "--split", "test")  # fmt: skip
+    named = (
+        clips if holds_videos(tmp_path / "vsibench", None) else f"{{kind: videos, root: {clips}}}"
+    )
+    [found] = said(capsys, *words, "--scenes", named)["evaluations"]
+    assert found["samples"] == 10 * len(CLIPS)
+    given = f"{{kind: videos, root: {clips}, datasets: [scannet], num_frames: 3}}"
+    assert "does not hold" in refusal(capsys, *words, "--scenes", given)
+    assert "no scenes 'video'" in refusal(capsys, *words, "--scenes", "{kind: video}")
 
 
 def flat(evaluations: list[dict[str, Any]]) -> dict[str, float]:
@@ -288,6 +337,11 @@ def test_python_has_the_runs_numbers_as_tables(trained: Path, steps: CellSteps) 
     assert {*table["cell"]} == {CELL} and {*table["seed"]} == {1}
     nothing = threedrs.results(metrics=["sqa3d/*"], workspace=str(trained))
     assert list(nothing["metric"].isna()) == [True] and nothing["value"].isna().all()
+
+
+def test_python_names_what_it_has() -> None:
+    assert dir(threedrs) == sorted(threedrs.__all__)
+    assert all(getattr(threedrs, name) is not None for name in threedrs.__all__)
 
 
 def test_python_loads_and_asks_a_student(trained: Path, steps: CellSteps) -> None:

@@ -28,9 +28,9 @@ from threedrs_workflows.cli.scene_arguments import (
 )
 
 if TYPE_CHECKING:
-    from threedrs_workflows.models.asking import Answer, Choice, Kind
-    from threedrs_workflows.models.recipe import Recipe
-    from threedrs_workflows.models.scenes import AskedScene
+    from threedrs_components.models.asking import Answer, Choice, Kind
+    from threedrs_components.models.recipe import Recipe
+    from threedrs_components.models.scenes import AskedScene
 
 SUMMARY = "ask a trained student about a scene: answers in words, or boxes drawn into frames"
 
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as opened:
         recipe, steps = find_model(Named.of(args), opened)
         # Torch is not imported before this line, so that mistakes above are told at once.
-        from threedrs_workflows.models.asking import ask, cautions, kind_of, require_candidates
+        from threedrs_components.models.asking import ask, cautions, kind_of, require_candidates
         from threedrs_workflows.models.scenes import open_scene
 
         say(args, f"{recipe.title}: scenes and prompts as in {recipe.source}")
@@ -167,7 +167,7 @@ def _questions(args: argparse.Namespace) -> list[str]:
 
 
 def _opened(args: argparse.Namespace, recipe: Recipe) -> Any:
-    from threedrs_workflows.models.recipe import open_model
+    from threedrs_components.models.recipe import open_model
 
     started = time.monotonic()
     say(args, f"loading {recipe.student.kind} ({recipe.student.size}) ...")
@@ -182,7 +182,7 @@ def _draw(
     """Pictures by the number of the answer."""
     if args.out is None:
         return {}
-    from threedrs_workflows.models.pictures import draw_answers
+    from threedrs_components.models.pictures import draw_answers
 
     drawn = draw_answers(scene, answers, args.out)
     for number, answer in enumerate(answers, 1):

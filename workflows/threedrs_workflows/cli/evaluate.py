@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,12 +20,14 @@ from threedrs_workflows.cli.model_arguments import (
     output_folder,
 )
 from threedrs_workflows.cli.output import duration, emit, say
-from threedrs_workflows.cli.scene_arguments import add_scenes_argument, progress_of, skipped_json
+from threedrs_workflows.cli.scene_arguments import add_frame_limits, progress_of, skipped_json
 from threedrs_workflows.cli.score import as_table
 
 if TYPE_CHECKING:
+    from threedrs_components.models.recipe import Recipe
     from threedrs_workflows.models.evaluating import Evaluated, EvaluationRequest
-    from threedrs_workflows.models.recipe import Recipe
+    from threedrs_workflows.models.of_cell import CellSteps
+    from threedrs_workflows.models.worlds import World
 
 SUMMARY = "ask a trained student a whole benchmark and score it, without a grid"
 
@@ -36,6 +39,10 @@ examples:
       --scenes scannet/posed_images --proposals scannet_val_pred_box.json \\
       --box-file scannet_gt_box.json --label-map scannetv2-labels.combined.tsv
   workflows evaluate vggt --seed 2 --benchmark scanqa --annotations ann --scenes my_rooms
+  workflows evaluate models/VG --preset vsi --benchmark vsibench --annotations VSI-Bench \
+      --split test --scenes VSI-Bench
+  workflows evaluate vggt --benchmark scanqa --annotations ann --out evaluated --scenes \
+      '{kind: rgbd_folder, root: my_rooms, num_frames: 64}'
 
 A folder's frames are prepared, and questions worded and scored, as the preset says; a cell's as its
 grid says: over the same scenes the numbers are those of the grid. ScanRefer, Multi3DRefer and
@@ -44,7 +51,7 @@ keeps predictions (`workflows score` reads them) and metrics; the same command g
 stopped. Values are percent, with 95 % bootstrap intervals over samples.
 """
 
-METRICS_FILE = "metrics.json"
+METRICS_FILE, UNPACKED = "metrics.json", "scannet"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with the benchmark's own files, see `workflows data NAME`",
     )
-    add_scenes_argument(parser)
+    parser.add_argument(
+        "--scenes",
+        metavar="DIR|SETTINGS",
+        help="a folder: posed RGB-D scenes (file names of 7-Scenes, ScanNet or SensReader), videos "
+        "as <data set>/<scene>.mp4, a ScanNet download, or what `workflows prepare scannet` made "
+        "of one; or the section `scenes` of a grid, as a YAML mapping or file (default: the "
+        "scenes of the cell's own run)",
+    )
+    add_frame_limits(parser)
     parser.add_argument("--split", default="val", help="of the annotations (default %(default)s)")
     parser.add_argument("--proposals", type=Path, metavar="FILE", help="candidate boxes by scene")
     parser.add_argument(
@@ -95,13 +110,15 @@ def run(args: argparse.Namespace) -> int:
     if not args.annotations.is_dir():
         raise ConfigError([Fault(f"no folder {str(args.annotations)!r}", "--annotations")])
     with ExitStack() as opened:
-        recipe, _ = find_model(Named.of(args), opened)
+        recipe, steps = find_model(Named.of(args), opened)
         say(args, f"{recipe.title}: scenes, prompts and scores as in {recipe.source}")
         # Brings torch, for which mistakes above need not wait.
+        from threedrs_components.models.recipe import open_model, refuse_fused
         from threedrs_workflows.models.evaluating import evaluate, read_questions
-        from threedrs_workflows.models.recipe import open_model
 
-        request = _request(args, recipe, names)
+        refuse_fused(recipe.folder)
+        world = _world(args, recipe, steps, opened)
+        request = _request(args, recipe, names, world)
         samples = read_questions(request)
         say(args, f"{sum(map(len, samples.values()))} questions; loading the student ...")
         student = open_model(recipe, args.device)
@@ -121,18 +138,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _request(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...]) -> EvaluationRequest:
-    from threedrs_components.scenes.rgbd_folder import RGBDFolder
+def _request(
+    args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...], world: World
+) -> EvaluationRequest:
     from threedrs_workflows.models.evaluating import EvaluationRequest, annotation_folder, oracle
 
-    source = RGBDFolder(args.scenes, None, args.min_frames, args.depth_scale)
     return EvaluationRequest(
         oracle(recipe) if args.oracle else recipe,
         names,
-        source,
+        world,
         annotation_folder(
             args.annotations,
-            args.scenes,
+            world,
             box_file=args.box_file,
             label_map=args.label_map,
             oracle=args.oracle,
@@ -142,6 +159,38 @@ def _request(args: argparse.Namespace, recipe: Recipe, names: tuple[str, ...]) -
         args.missing_scenes,
         args.out,
     )
+
+
+def _world(
+    args: argparse.Namespace, recipe: Recipe, steps: CellSteps | None, opened: ExitStack
+) -> World:
+    """The scenes that are named, or those of the cell's own run.
+
+    Raises:
+        ConfigError: none are, or a download is to be unpacked and nothing says where to.
+    """
+    from threedrs_components.models.of_steps import scene_settings
+    from threedrs_workflows.models.worlds import World, convert_scans, open_world, settings_of
+
+    if args.scenes is None:
+        if steps is None:
+            message = "name the scenes; only a cell of a run has scenes of its own"
+            raise ConfigError([Fault(message, "--scenes")])
+        settings, folder = scene_settings(steps), steps.folder("scenes")
+        return World(settings, settings.open(folder), folder)
+    named = settings_of(
+        args.scenes,
+        num_frames=recipe.prepare.num_frames,
+        min_frames=args.min_frames,
+        depth_scale=args.depth_scale,
+    )
+    if isinstance(named, Path):
+        if args.out is None:
+            message = "a ScanNet download is unpacked before it is read; say where to"
+            raise ConfigError([Fault(message, "--out")])
+        named = convert_scans(named, args.split, args.out / UNPACKED, lambda line: say(args, line))
+    empty = opened.enter_context(tempfile.TemporaryDirectory(prefix="threedrs-"))
+    return open_world(named, Path(empty))
 
 
 def as_content(recipe: Recipe, outcome: Evaluated) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.run_cells import cell_of_seed, cells_called
 
 if TYPE_CHECKING:
+    from threedrs_components.models.recipe import Recipe
     from threedrs_workflows.models.of_cell import CellSteps
-    from threedrs_workflows.models.recipe import Recipe
 
 
 def add_cell_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,11 @@ def add_scenes_argument(parser: argparse.ArgumentParser) -> None:
         help="a posed RGB-D scene folder (file names of 7-Scenes, ScanNet or SensReader), or a "
         "folder of them",
     )
+    add_frame_limits(parser)
+
+
+def add_frame_limits(parser: argparse.ArgumentParser) -> None:
+    """--depth-scale and --min-frames, of folders of posed RGB-D frames."""
     parser.add_argument(
         "--depth-scale",
         type=positive_number,

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 
 from threedrs_platform.errors import ConfigError, Fault
@@ -28,9 +29,11 @@ EXAMPLES = """\
 examples:
   workflows ui                          until Ctrl-C
   workflows ui --port 9000 --no-mlflow
+  workflows ui --rooms /data/rooms      trained students can be asked about scenes there, too
   ssh -L 8365:127.0.0.1:8365 box        then `workflows ui` on the box, and the address here
 
-Both servers listen on 127.0.0.1 only. Pages read the results; nothing can be changed there.
+Both servers listen on 127.0.0.1 only. Pages read the results; nothing can be changed there. On page
+Ask a trained student answers questions about a scene.
 """
 
 PORT, MLFLOW_PORT = 8365, 5000
@@ -50,12 +53,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mlflow-port", type=int, metavar="N", default=MLFLOW_PORT, help=f"default: {MLFLOW_PORT}"
     )
+    parser.add_argument(
+        "--rooms",
+        type=Path,
+        metavar="DIR",
+        help="scene folders below it can be asked about, beside the scenes of runs",
+    )
     parser.add_argument("--no-mlflow", action="store_true", help="the dashboards alone")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted; a port that is taken is replaced by the next free one."""
     require_packages(PACKAGES)
+    if args.rooms is not None and not args.rooms.is_dir():
+        raise ConfigError([Fault(f"no folder {str(args.rooms)!r}", "--rooms")])
     for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, _interrupt)
     with find_workspace(args.workspace, args.db) as workspace:
@@ -67,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
             else [mlflow_server(workspace, free_port(args.mlflow_port))]
         )
         pages = tracked[0].address if tracked else "" if args.no_mlflow else without_secrets(remote)
-        servers = [dashboards_server(workspace, free_port(args.port), pages), *tracked]
+        servers = [dashboards_server(workspace, free_port(args.port), pages, args.rooms), *tracked]
         addresses = {server.name: server.address for server in servers}
         if is_served and not args.no_mlflow:
             addresses["mlflow"] = without_secrets(remote)
@@ -93,18 +104,22 @@ def require_packages(names: Sequence[str]) -> None:
         raise ConfigError([Fault(f"this needs {', '.join(missing)}: {cure}")])
 
 
-def dashboards_server(workspace: Workspace, port: int, mlflow: str = "") -> Server:
+def dashboards_server(
+    workspace: Workspace, port: int, mlflow: str = "", rooms: Path | None = None
+) -> Server:
     """The pages over a workspace; addresses go through the environment.
 
     Args:
         workspace: whose results are shown.
         port: to listen on.
         mlflow: address of MLflow's pages, to link to.
+        rooms: folder whose scene folders can be asked about.
     """
+    asked = [] if rooms is None else ["--rooms", str(rooms.resolve())]
     return Server(
         "dashboards",
         [sys.executable, "-m", "threedrs_dashboards", "--workspace", str(workspace.root),
-         "--port", str(port)],
+         "--port", str(port), *asked],
         port,
         workspace.root / "logs" / "ui.log",
         {"THREEDRS_DATABASE_URL": workspace.database_url,

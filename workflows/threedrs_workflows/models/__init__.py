@@ -1,1 +1,1 @@
-"""Trained students outside a grid: found by cell or folder, asked and evaluated as a grid does."""
+"""Trained students outside a grid: found by cell or folder, evaluated and exported as there."""

@@ -20,18 +20,19 @@ from threedrs_components.benchmarks.prediction_files import (
 )
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.benchmarks.tally import Evaluation
+from threedrs_components.models.recipe import Recipe
 from threedrs_components.scenes.ahead import ahead
 from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.prepared import PreparedScene, prepare_scene
-from threedrs_components.scenes.rgbd_folder import RGBDFolder
-from threedrs_components.scenes.settings import PROPOSALS
+from threedrs_components.scenes.scannet import ScanNetConfig
+from threedrs_components.scenes.splits import ALL
 from threedrs_components.students.student import Student
 from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import Float32, Prediction, Sample
 from threedrs_platform.sealed import keep_sound, write_sealed
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.models.recipe import Recipe
+from threedrs_workflows.models.worlds import World
 
 ANSWERS, REQUEST = "answers", "request.json"
 """What an output folder holds: a file of answers for each scene, and what was asked for."""
@@ -44,11 +45,11 @@ class EvaluationRequest:
     recipe: Recipe
     names: tuple[str, ...]
     """Benchmarks."""
-    source: RGBDFolder
+    world: World
     annotations: AnnotationFolder
     split: str = "val"
     proposals: Path | None = None
-    """File of candidate boxes by scene; None reads `proposals/` of the scenes' folder."""
+    """File of candidate boxes by scene; None takes those of the scenes."""
     missing_scenes: MissingScenes = "refuse"
     """Questions on scenes that are not there or unusable."""
     out: Path | None = None
@@ -70,8 +71,7 @@ class EvaluationRequest:
                 ]
                 for name in self.names
             },
-            "scenes": str(self.source.root.resolve()),
-            "depth_scale": self.source.depth_scale,
+            "scenes": self.world.settings.canonical(),
             "annotations": str(self.annotations.root.resolve()),
             "proposals": str(self.proposals),
             "split": self.split,
@@ -90,15 +90,17 @@ class Evaluated:
 
 
 def annotation_folder(
-    root: Path, scenes: Path, *, box_file: Path | None, label_map: Path | None, oracle: bool
+    root: Path, world: World, *, box_file: Path | None, label_map: Path | None, oracle: bool
 ) -> AnnotationFolder:
-    """Annotations in a folder, for scenes in another."""
+    """Annotations in a folder; without a file of boxes, those that the scenes come with."""
+    settings = world.settings
+    known = settings.boxes if isinstance(settings, ScanNetConfig) else ()
     places = AnnotationPlaces(
         annotations=str(root),
-        box_file=None if box_file is None else str(box_file),
+        box_file=(known or None) if box_file is None else str(box_file),
         label_map=None if label_map is None else str(label_map),
     )
-    return places.folder(scenes, oracle=oracle)
+    return places.folder(world.folder, oracle=oracle)
 
 
 def oracle(recipe: Recipe) -> Recipe:
@@ -132,7 +134,7 @@ def read_questions(request: EvaluationRequest) -> dict[str, list[Sample]]:
     choosing = [name for name in request.names if _chooses(recipe, name)]
     if choosing and not _proposals(request):
         message = (
-            f"{choosing[0]} chooses among candidate boxes, and {request.source.root}/{PROPOSALS} "
+            f"{choosing[0]} chooses among candidate boxes, and {request.world.place} "
             "has none: give them by --proposals FILE, or choose among true boxes by --oracle, "
             "which is easier than any published setting"
         )
@@ -195,7 +197,7 @@ def _present(
     request: EvaluationRequest, by_scene: Mapping[str, Sequence[Sample]], outcome: Evaluated
 ) -> list[str]:
     """Scenes with questions that are there; the others are left out, or refused."""
-    there = frozenset(request.source.scenes())
+    there = frozenset(request.world.source.scenes(ALL))
     present = sorted(by_scene.keys() & there)
     for scene_id in sorted(by_scene.keys() - there):
         outcome.left_out[scene_id] = "not there"
@@ -203,7 +205,7 @@ def _present(
         questions = sum(len(by_scene[each]) for each in outcome.left_out)
         raise DataError(
             f"{questions} questions are about {len(outcome.left_out)} scenes that "
-            f"{request.source.root} does not hold, e.g. {next(iter(outcome.left_out))}; get these "
+            f"{request.world.place} does not hold, e.g. {next(iter(outcome.left_out))}; get these "
             "scenes, or score the others alone with --missing-scenes leave_out"
         )
     return present
@@ -249,7 +251,7 @@ def _prepared(
     request: EvaluationRequest, proposals: Mapping[str, Float32], scene_id: str
 ) -> PreparedScene | SceneError:
     try:
-        scene = request.source.load(scene_id)
+        scene = request.world.source.load(scene_id)
         return prepare_scene(scene, proposals.get(scene_id), request.recipe.prepare)
     except SceneError as error:
         return error
@@ -258,7 +260,7 @@ def _prepared(
 def _proposals(request: EvaluationRequest) -> dict[str, Float32]:
     if request.proposals is not None:
         return read_candidates(request.proposals)
-    return read_candidates(*sorted((request.source.root / PROPOSALS).glob("*.json")))
+    return request.world.proposals
 
 
 def _begun(request: EvaluationRequest) -> Path | None:

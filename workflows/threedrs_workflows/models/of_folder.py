@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.models.recipe import Evaluated, Recipe
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.students.folder import CONFIG_FILE, is_student
 from threedrs_components.students.registry import AnyStudent, stored_config
@@ -15,7 +16,6 @@ from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.presets import preset_names
-from threedrs_workflows.models.recipe import Evaluated, Recipe
 
 MICRO, RELEASED = "micro", "as_released"
 """Presets of micro students, and of students of the published sizes."""

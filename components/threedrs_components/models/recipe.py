@@ -50,6 +50,8 @@ class Recipe:
     """By name."""
     source: str
     """Where all but the weights comes from, in words."""
+    features: Path | None = None
+    """What its run has stored of a teacher for a student that reads it beside the frames."""
 
 
 def open_model(recipe: Recipe, device: str | None = None) -> Student:
@@ -60,14 +62,16 @@ def open_model(recipe: Recipe, device: str | None = None) -> Student:
         device: of its weights; None is a GPU where torch finds one, else the CPU.
 
     Raises:
-        CheckpointError: it cannot be read, does not fit, or reads a teacher's features.
+        CheckpointError: it cannot be read, does not fit, or reads a teacher's features and the
+            recipe has none.
         ConfigError: torch has no such device here.
     """
     import torch  # seconds that a mistake in the flags need not wait for
 
     from threedrs_components.students.build import student_at
 
-    refuse_fused(recipe.folder)
+    if recipe.features is None:
+        refuse_fused(recipe.folder)
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         torch.empty(0, device=chosen)
@@ -86,6 +90,6 @@ def refuse_fused(folder: Path) -> None:
     if is_student(folder) and FUSED in read_student_config(folder):
         raise CheckpointError(
             f"{folder}: this student reads a 3D teacher's features beside the frames (fusion), "
-            "and none are made here; ask it in a grid, whose step predict reads those that step "
-            "extract has stored"
+            "and none are made here; ask the cell of a run about a scene of that run, for which "
+            "step extract has stored them"
         )

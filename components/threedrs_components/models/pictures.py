@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from threedrs_components.models.asking import Answer
+from threedrs_components.models.scenes import AskedScene
 from threedrs_components.scenes.picture import draw_boxes, frames_showing
 from threedrs_platform.records import Boxes
 from threedrs_platform.storage import storage_errors
-from threedrs_workflows.models.asking import Answer
-from threedrs_workflows.models.scenes import AskedScene
 
 FRAMES = 3
 WIDTH = 960
@@ -31,23 +32,24 @@ def draw_answers(scene: AskedScene, answers: Sequence[Answer], out: Path) -> dic
         out.mkdir(parents=True, exist_ok=True)
         for number, answer in enumerate(answers, 1):
             path = out / f"{number:02d}-{_file_name(answer.question)}.png"
-            if _draw(scene, answer, path):
+            picture = draw_answer(scene, answer)
+            if picture is not None:
+                picture.save(path, format="PNG")
                 drawn[number] = path
     return drawn
 
 
-def _draw(scene: AskedScene, answer: Answer, path: Path) -> bool:
+def draw_answer(scene: AskedScene, answer: Answer) -> Image.Image | None:
+    """The chosen box in the frames that show it best; None where there is no box, or none shows."""
     chosen = answer.choices[0] if answer.choices else None
     if scene.frames is None or chosen is None or chosen.box is None:
-        return False
+        return None
     views = frames_showing(scene.frames, chosen.box, FRAMES)
     if not views:
-        return False
+        return None
     label = f"{chosen.label or 'answer'} {chosen.score:.2f}"
     only = Boxes((0,), (label,), np.array([chosen.box], np.float32))
-    picture = draw_boxes(replace(scene.frames, objects=only), views, width=WIDTH, cut_too=True)
-    picture.save(path, format="PNG")
-    return True
+    return draw_boxes(replace(scene.frames, objects=only), views, width=WIDTH, cut_too=True)
 
 
 def _file_name(question: str) -> str:

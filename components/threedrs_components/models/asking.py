@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
-from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS
+from threedrs_components.benchmarks.asking import MAX_NEW_TOKENS, Asking
 from threedrs_components.benchmarks.prediction_files import check_predictions
+from threedrs_components.models.recipe import Recipe
+from threedrs_components.models.scenes import AskedScene
+from threedrs_components.students.guidance import guidance_of
 from threedrs_components.students.student import Student
-from threedrs_components.training.prediction import predict_scene
-from threedrs_platform.errors import DataError
+from threedrs_components.training.prediction import predict_benchmarks, predict_scene
+from threedrs_platform.errors import CheckpointError, DataError
 from threedrs_platform.records import Prediction, Sample
-from threedrs_workflows.models.recipe import Recipe
-from threedrs_workflows.models.scenes import AskedScene
+from threedrs_platform.store.features import feature_path
 
 Kind = Literal["text", "ground"]
 POINTING = re.compile(r"^\s*(?:point (?:at|to|out)|locate|find|identify)\s+", re.IGNORECASE)
@@ -85,6 +88,7 @@ def ask(
 
     Raises:
         DataError: a box is wanted, and the scene has none to choose among.
+        CheckpointError: the student reads a teacher's features, and there are none of this scene.
     """
     samples = [
         Sample(f"q{number}", "question", scene.prepared.scene_id, kind,
@@ -92,6 +96,7 @@ def ask(
         for number, (question, kind) in enumerate(questions, 1)
     ]  # fmt: skip
     require_candidates(scene, questions)
+    maps = guidance(recipe, student, scene)
     usual = recipe.benchmarks.get(WORDED_BY["text"][0])
     limit = max_new_tokens or (usual.asking.max_new_tokens if usual else MAX_NEW_TOKENS)
     found = predict_scene(
@@ -101,12 +106,63 @@ def ask(
         limit,
         frames_only=all(each.asking.frames_only for each in recipe.benchmarks.values()),
         candidates=scene.choice or "ground_truth",
+        guidance=maps,
     )
     check_predictions(found)  # ranks of what is not a number would look like answers
     return [
         _answer(question, kind, sample.prompt, prediction, scene.labels)
         for (question, kind), sample, prediction in zip(questions, samples, found, strict=True)
     ]
+
+
+def ask_again(
+    recipe: Recipe, student: Student, scene: AskedScene, samples: Sequence[Sample]
+) -> list[Answer]:
+    """Put questions of the recipe's own evaluation once more, exactly as its run puts them.
+
+    Raises:
+        DataError: a box is wanted, and the scene has none to choose among.
+        CheckpointError: the student reads a teacher's features, and there are none of this scene.
+    """
+    asking = {name: _as_there(each.asking, scene) for name, each in recipe.benchmarks.items()}
+    maps = guidance(recipe, student, scene)
+    found = predict_benchmarks(student, scene.prepared, samples, asking, maps)
+    check_predictions(found)
+    return [
+        _answer(
+            sample.prompt,
+            sample.kind,
+            sample.prompt,
+            prediction,
+            scene.labels_of(asking[sample.benchmark].candidates),
+        )
+        for sample, prediction in zip(samples, found, strict=True)
+    ]
+
+
+def _as_there(asking: Asking, scene: AskedScene) -> Asking:
+    """Nobody proposes boxes for scenes that training holds out: true ones are chosen among."""
+    if asking.candidates == "proposals" and not scene.prepared.has_proposals:
+        return asking.model_copy(update={"candidates": "ground_truth"})
+    return asking
+
+
+def guidance(recipe: Recipe, student: Student, scene: AskedScene) -> Tensor | None:
+    """What a student with fusion reads beside the frames of a scene; None for all others.
+
+    Raises:
+        CheckpointError: there is nothing stored of this scene.
+    """
+    if student.fusion is None:
+        return None
+    scene_id, folder = scene.prepared.scene_id, recipe.features
+    if folder is None or not feature_path(folder, scene_id).is_file():
+        raise CheckpointError(
+            f"{recipe.title} reads a 3D teacher's features beside the frames (fusion), and none "
+            f"are stored of scene {scene_id}: ask about a scene of its run, for which step extract "
+            "has stored them"
+        )
+    return guidance_of(student, folder)(scene.prepared)
 
 
 def prompt_of(recipe: Recipe, question: str, kind: Kind) -> str:
