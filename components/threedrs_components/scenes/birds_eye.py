@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from threedrs_components.scenes.geometry import camera_centres, ordered_product
 from threedrs_components.scenes.token_geometry import surface_normals
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Scene
 
 CUT_M = 2.0
@@ -64,6 +66,26 @@ def birds_eye_view(
     inside = (columns >= 0) & (columns < side) & (rows >= 0) & (rows < side)
     cells = (rows * side + columns)[inside]
     return _top_layer(cells, height[inside], shown[inside], side)
+
+
+def shrunk(picture: Tensor, side: int, scene_id: str) -> Tensor:
+    """A picture [B, B, 4] at another size: mean colours of what was seen in each new pixel.
+
+    Raises:
+        DataError: it is smaller than that.
+    """
+    if len(picture) == side:
+        return picture
+    if len(picture) < side:
+        raise DataError(
+            f"scene {scene_id}: its bird's-eye view has {len(picture)} pixels a side, and "
+            f"{side} are asked for; prepare it again with prepare.birds_eye: {side}"
+        )
+    planes = picture.permute(2, 0, 1).double()
+    seen = adaptive_avg_pool2d((planes[3:] > 0).double(), side)
+    colours = adaptive_avg_pool2d(planes[:3], side) / torch.where(seen > 0, seen, 1.0)
+    small = torch.cat([colours.round(), torch.where(seen > 0, 255.0, 0.0)])
+    return small.to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 def _top_layer(cells: Tensor, height: Tensor, colours: Tensor, side: int) -> Tensor:
