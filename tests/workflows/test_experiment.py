@@ -316,6 +316,24 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
             "reconstruction: 4 heads do not divide the width 6; take one of 1, 2",
         ),
         (
+            {"reconstruction__weight": 1.0, "reconstruction__birds_eye": 5},
+            "reconstruction: birds_eye tells a picture of 40 pixels a side, and prepare keeps "
+            "none; set prepare.birds_eye: 40",
+        ),
+        (
+            {
+                "prepare__birds_eye": 32,
+                "reconstruction__weight": 1.0,
+                "reconstruction__birds_eye": 5,
+            },
+            "prepare keeps one of 32; set prepare.birds_eye: 40",
+        ),
+        (
+            {"scenes": {"kind": "videos", "root": "clips"}, "prepare__birds_eye": 40},
+            "scenes of kind videos have no depth and no cameras to see them from above with; set "
+            "prepare.birds_eye: null",
+        ),
+        (
             {"teacher": "vggt", "fusion__mode": "cross_attention", "fusion__heads": 5},
             "fusion: 5 heads do not divide the width 128",
         ),
@@ -327,6 +345,14 @@ def test_settings_that_do_not_fit_together_are_refused(
     with pytest.raises(ConfigError) as caught:
         experiment(**changes)
     assert message in str(caught.value)
+
+
+def test_a_room_from_above_is_in_an_id_only_where_it_is_told() -> None:
+    told = {"reconstruction__weight": 1.0, "prepare__birds_eye": 40}
+    frames = identity(reconstruction__weight=1.0)
+    assert frames == identity(reconstruction__weight=1.0, reconstruction__birds_eye=None)
+    assert frames == "a7f6f1eb4c5a"  # of this tree before there was such a picture
+    assert identity(**told, reconstruction__birds_eye=5) != identity(**told) != frames
 
 
 def test_how_frames_are_chosen_is_in_an_id_only_where_it_was_chosen() -> None:

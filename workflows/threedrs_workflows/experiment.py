@@ -105,6 +105,11 @@ class Experiment(ObjectivesConfig, Ingredients):
             )
         if scenes is not None and prepare.sampling == "coverage":
             check_sampling(prepare, scenes)
+        if scenes is not None and prepare.birds_eye and not scenes.has_geometry:
+            raise ValueError(
+                f"birds_eye: scenes of kind {scenes.kind} have no depth and no cameras to see them "
+                "from above with; set prepare.birds_eye: null"
+            )
         return prepare
 
     @field_validator("teacher_pretraining")
@@ -176,7 +181,8 @@ class Experiment(ObjectivesConfig, Ingredients):
     @classmethod
     def _frames_are_left(cls, reconstruction: Any, info: ValidationInfo) -> Any:
         prepare = info.data.get("prepare")
-        if reconstruction.is_on and prepare is not None and prepare.num_frames == 1:
+        hides = reconstruction.is_on and reconstruction.every > 0
+        if hides and prepare is not None and prepare.num_frames == 1:
             raise ValueError("of one frame none can be hidden; set weight: 0, or more num_frames")
         if reconstruction.is_on:
             check_heads(reconstruction.heads, reconstruction.width, _student(info))

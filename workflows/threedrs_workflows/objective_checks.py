@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from threedrs_components.objectives.settings import ObjectiveSettings
+from threedrs_components.scenes.prepare_config import PrepareConfig
+from threedrs_components.scenes.registry import AnyScenes
 from threedrs_components.students.places import Place, parts_before
 from threedrs_components.students.registry import StudentConfig
 from threedrs_components.training.config import TrainingConfig
@@ -39,6 +41,7 @@ def check_objective(
             f"scenes of kind {scenes.kind} have no depth and no cameras, so there is nothing for "
             f"{objective.name} to compare with; set weight: 0"
         )
+    _check_picture(objective, scenes, chosen.get("prepare"))
     # One that reads a teacher is off where there is none, and a blind student has none.
     looks = objective.visual_layers and not objective.reads_teacher
     if student is not None and student.blind and looks:
@@ -51,6 +54,25 @@ def check_objective(
     if student is not None and _takes_part(objective, chosen):
         frozen = ", ".join(student.frozen)
         _check_reach(objective, student, student.frozen, f"students.*.frozen: [{frozen}]")
+
+
+def _check_picture(
+    objective: ObjectiveSettings, scenes: AnyScenes | None, prepare: PrepareConfig | None
+) -> None:
+    """The room from above is kept where scenes are prepared, and depth and cameras make it."""
+    side = objective.picture_side
+    if side and scenes is not None and not scenes.has_geometry:
+        raise ValueError(
+            f"scenes of kind {scenes.kind} have no depth and no cameras, so there is no bird's-eye "
+            f"view of them; set {objective.name}.birds_eye: null"
+        )
+    kept = 0 if prepare is None else prepare.birds_eye or 0
+    if prepare is not None and kept < side:
+        found = f"keeps one of {kept}" if kept else "keeps none"
+        raise ValueError(
+            f"birds_eye tells a picture of {side} pixels a side, and prepare {found}; set "
+            f"prepare.birds_eye: {side}"
+        )
 
 
 def check_rates(

@@ -65,6 +65,11 @@ class ObjectiveSettings(Config):
         return ()
 
     @property
+    def picture_side(self) -> int:
+        """Pixels of the side of the bird's-eye view that it reads; 0 reads none."""
+        return 0
+
+    @property
     def loss_part(self) -> str:
         """The curve of its loss, before it is weighted."""
         return f"loss/{self.name}"

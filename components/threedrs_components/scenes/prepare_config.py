@@ -78,6 +78,9 @@ class PrepareConfig(Config):
     """Which of the frames that the scenes come with: evenly spread ones; or those that together see
     most voxels of voxel_m, one after the other. For the latter set scenes.num_frames, which says
     how many there are to choose from, above num_frames."""
+    birds_eye: Annotated[int | None, Field(ge=8), LATER] = None
+    """Side in pixels of a picture of the room from above, without its ceiling, that is kept with
+    it: what reconstruction.birds_eye asks for, 8 pixels a cell. None keeps none."""
     checks: ChecksConfig = ChecksConfig()
     """Limits of the cross-checks."""
     on_bad_scene: Literal["refuse", "skip"] = "refuse"

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from threedrs_components.scenes.birds_eye import birds_eye_view
 from threedrs_components.scenes.coverage import Coverage, coverage_of, covering_choice
 from threedrs_components.scenes.cross_checks import (
     Check,
@@ -76,6 +77,8 @@ class PreparedScene:
     """[K, F, R, R] float32 like object_weights, for the finer cells of prepare.patch_grid"""
     proposal_patches: Tensor | None = None
     """[Q, F, R, R] float32"""
+    birds_eye: Tensor | None = None
+    """[B, B, 4] uint8 the room from above, of prepare.birds_eye pixels: colour, and whether seen"""
     pairs: PairMatrix | None = None
     """Correspondences between tokens, counted in pixels; None for a scene that never had any"""
     voxel_m: float = 0.1
@@ -104,8 +107,8 @@ class PreparedScene:
 
 
 TENSORS = tuple(item.name for item in dataclasses.fields(PreparedScene) if item.type == "Tensor")
-PATCH_TENSORS = ("object_patches", "proposal_patches")
-"""Written only with prepare.patch_grid."""
+OPTIONAL_TENSORS = ("object_patches", "proposal_patches", "birds_eye")
+"""Written only with prepare.patch_grid, prepare.birds_eye."""
 METADATA = "scene"
 """Name of the metadata of a prepared file."""
 FOUND = ".found.json"
@@ -126,6 +129,11 @@ def prepare_scene(
     images, points, valid = _framed(scene, config)
     if not bool(valid.any()):
         raise SceneError(scene.scene_id, "no pixel of the chosen frames has valid depth")
+    size, seen = config.image_size, config.seen
+    resized = torch.from_numpy(resize_images(images, size, size).copy())
+    above = None
+    if config.birds_eye is not None:
+        above = birds_eye_view(scene, points, valid, resized[:, :seen, :seen], config.birds_eye)
     geometry = token_geometry(
         scene, points, valid, lambda maps: _framed_maps(maps, config), config.grid
     )
@@ -147,12 +155,11 @@ def prepare_scene(
     if limits.mode == "refuse":
         require(scene.scene_id, checks)
     patches = finer[0] if finer else None
-    size = config.image_size
     return PreparedScene(
         scene_id=scene.scene_id,
         frame_names=scene.frame_names,
         labels=objects.labels,
-        images=torch.from_numpy(resize_images(images, size, size).copy()),
+        images=resized,
         coordinates=coordinates,
         counts=counts,
         object_ids=torch.tensor(objects.object_ids, dtype=torch.int64),
@@ -162,6 +169,7 @@ def prepare_scene(
         proposal_weights=weights[len(boxes) :],
         object_patches=None if patches is None else patches[: len(boxes)],
         proposal_patches=None if patches is None else patches[len(boxes) :],
+        birds_eye=above,
         pairs=pairs,
         voxel_m=config.voxel_m,
         geometry=geometry,
@@ -184,6 +192,12 @@ def _box_checks(
 
 def _colour_alone(scene: Scene, config: PrepareConfig) -> PreparedScene:
     """A scene of which nothing is known but its frames: no token has a place in the room."""
+    if config.birds_eye is not None:
+        raise SceneError(
+            scene.scene_id,
+            "has no depth and no cameras, so it cannot be seen from above; set prepare.birds_eye: "
+            "null (and reconstruction.birds_eye: null)",
+        )
     images, size, cells = (
         scene.images,
         config.image_size,
@@ -254,6 +268,20 @@ def scene_geometry(scene: PreparedScene) -> TokenGeometry:
             "again, from a source that has them"
         )
     return scene.geometry
+
+
+def scene_birds_eye(scene: PreparedScene) -> Tensor:
+    """The room from above, [B, B, 4] uint8.
+
+    Raises:
+        DataError: it was prepared without.
+    """
+    if scene.birds_eye is None:
+        raise DataError(
+            f"scene {scene.scene_id}: the prepared file holds no bird's-eye view; prepare it again "
+            "with prepare.birds_eye, the side of the picture in pixels"
+        )
+    return scene.birds_eye
 
 
 def scene_pairs(scene: PreparedScene, *, level: Level, voxel_m: float) -> PairMatrix:
@@ -336,7 +364,7 @@ def write_prepared(prepared: PreparedScene, root: Path) -> Path:
         "has_proposals": json.dumps(prepared.has_proposals),
         "key": prepared.key,
     }
-    given = {name: getattr(prepared, name) for name in (*TENSORS, *PATCH_TENSORS)}
+    given = {name: getattr(prepared, name) for name in (*TENSORS, *OPTIONAL_TENSORS)}
     tensors = {name: value.contiguous() for name, value in given.items() if value is not None}
     if prepared.geometry is not None:
         tensors |= {name: each.contiguous() for name, each in prepared.geometry.tensors().items()}
@@ -384,7 +412,7 @@ class PreparedScenes:
             with safe_open(path, framework="pt") as content:
                 metadata = json.loads(content.metadata()[METADATA])
                 held = set(content.keys())
-                optional = held.intersection(PATCH_TENSORS)
+                optional = held.intersection(OPTIONAL_TENSORS)
                 tensors = {name: content.get_tensor(name) for name in (*TENSORS, *optional)}
                 stored = held.intersection(PAIR_ARRAYS)
                 pairs = {name: content.get_tensor(name).numpy() for name in stored}

@@ -81,6 +81,15 @@ class SceneSettings(Config):
         """Paths of all files and folders outside that the scenes are read from, by setting."""
         return {}
 
+    def record_faults(self, *, absent_too: bool) -> tuple[tuple[str, str], ...]:
+        """What is wrong with records that come with the scenes, as a setting's name and words.
+
+        Args:
+            absent_too: whether an image that is not there is a fault.
+        """
+        del absent_too
+        return ()
+
     def sources(self) -> Mapping[str, str]:
         """Where what a setting of `data` names can be fetched, for messages."""
         return {}

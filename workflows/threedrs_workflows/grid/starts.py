@@ -1,4 +1,4 @@
-"""Weights of a grid's students and teachers, checked by their headers before anything runs."""
+"""Weights and records that a grid starts from: weights by their headers, before anything runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
 
     Raises:
         ConfigError: lists every student and teacher whose weights are others than their settings
-            say, and every teacher that is coarser than the tokens that are to learn from it.
+            say, every teacher that is coarser than the tokens that are to learn from it, and
+            records of one's own that cannot be learned.
     """
     experiments = list(experiments)
     students = {
@@ -36,6 +37,10 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
         if (teacher := each.teacher_config()) is not None
     }
     faults |= {fault for each in teachers.values() for fault in _teacher_faults(each)}
+    sources = {
+        (each.scenes.model_dump_json(), each.prepare.on_bad_scene): each for each in experiments
+    }
+    faults |= {fault for each in sources.values() for fault in _record_faults(each)}
     if faults:
         raise ConfigError(sorted(faults, key=str))
 
@@ -77,6 +82,12 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
     except ConfigError as error:
         return [Fault(each.message, "prepare.grid") for each in error.faults]
     return []
+
+
+def _record_faults(experiment: Experiment) -> list[Fault]:
+    absent_too = experiment.prepare.on_bad_scene == "refuse"
+    found = experiment.scenes.record_faults(absent_too=absent_too)
+    return [Fault(told, setting) for setting, told in found]
 
 
 def _other_kind(experiment: Experiment, folder: Path) -> str:

@@ -30,6 +30,19 @@ class PooledCondition(nn.Module):
         return pooled
 
 
+class BirdsEye(nn.Module):
+    """What the cells of a picture of the whole room ask, and where they lie in it."""
+
+    def __init__(self, width: int, cells: int, heads: int, *, places: bool) -> None:
+        super().__init__()
+        self.pool = PooledCondition(width, cells, heads)
+        self.places = nn.Parameter(torch.randn(cells, width) * SMALL) if places else None
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Conditions [cells, W] of states [n, W], and places [cells, W] for a denoiser."""
+        return self.pool(seen), self.places
+
+
 class Regression(nn.Module):
     """Pixels of a cell from its condition."""
 
@@ -44,7 +57,7 @@ class Regression(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """A diffusion transformer (DiT, arXiv 2212.09748) over the cells of one frame."""
+    """A diffusion transformer (DiT, arXiv 2212.09748) over the cells of one picture."""
 
     def __init__(self, width: int, values: int, cells: int, blocks: int, heads: int) -> None:
         super().__init__()
@@ -56,18 +69,21 @@ class Denoiser(nn.Module):
         self.modulate = _modulation(width, 2)
         self.leave = nn.Linear(width, values)
 
-    def forward(self, noisy: Tensor, times: Tensor, condition: Tensor) -> Tensor:
-        """The pixels [n, cells, values] behind noisy ones of n frames.
+    def forward(
+        self, noisy: Tensor, times: Tensor, condition: Tensor, places: Tensor | None = None
+    ) -> Tensor:
+        """The pixels [n, cells, values] behind noisy ones of n pictures.
 
         Args:
             noisy: [n, cells, values].
             times: [n] whole numbers below TIMES.
             condition: [n, cells, W].
+            places: [cells, W] in the picture; None is a frame's.
         """
         dtype = self.enter.weight.dtype
         waves = _waves(times, self.enter.out_features).to(dtype)
         asked = silu(condition + self.time(waves)[:, None])
-        states = self.enter(noisy.to(dtype)) + self.places
+        states = self.enter(noisy.to(dtype)) + (self.places if places is None else places)
         for block in self.blocks:
             states = block(states, asked)
         shift, scale = self.modulate(asked).chunk(2, -1)

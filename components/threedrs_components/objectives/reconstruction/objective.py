@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -12,13 +13,17 @@ from torch.nn.functional import adaptive_avg_pool2d, mse_loss
 
 from threedrs_components.objectives.objective import Objective, StudentPass
 from threedrs_components.objectives.reconstruction.cells import SIDE, VALUES
+from threedrs_components.objectives.reconstruction.config import BIRDS_EYE
 from threedrs_components.objectives.reconstruction.decoders import (
     TIMES,
+    BirdsEye,
     Denoiser,
     PooledCondition,
     Regression,
     noised,
 )
+from threedrs_components.scenes.birds_eye import shrunk
+from threedrs_components.scenes.prepared import PreparedScene, scene_birds_eye
 from threedrs_components.students.batches import SceneBatch
 from threedrs_components.students.passes import Frames
 from threedrs_components.students.student import Student
@@ -29,7 +34,8 @@ if TYPE_CHECKING:
 
 
 class Reconstruction(Objective):
-    """Mean over scenes of the squared error in the pixels of hidden frames."""
+    """Mean over scenes of the squared error in the pixels of hidden frames, and of the room from
+    above."""
 
     settings: ReconstructionConfig
 
@@ -51,10 +57,34 @@ class Reconstruction(Objective):
             if settings.decoder == "denoiser"
             else Regression(width, VALUES)
         )
+        self.above: BirdsEye | None = None
+        if settings.birds_eye is not None:
+            places = settings.decoder == "denoiser"
+            self.above = BirdsEye(width, settings.birds_eye**2, heads, places=places)
+
+    @property
+    def has_target(self) -> bool:
+        """Frames are in the batch; the room from above is not."""
+        return self.above is not None
+
+    def target(self, scene: PreparedScene) -> Tensor | None:
+        """[side, side, 4] uint8, the room from above at the size that is told of it.
+
+        Raises:
+            DataError: the scene was prepared without, or with a smaller picture.
+        """
+        if self.above is None:
+            return None
+        return shrunk(scene_birds_eye(scene), self.settings.picture_side, scene.scene_id)
+
+    def collate(self, targets: Sequence[Tensor]) -> Tensor:
+        """[S, side, side, 4]."""
+        return torch.stack(list(targets))
 
     def hides(self, step: int, place: str, num_frames: int) -> tuple[bool, ...]:
         """Some frames, in every n-th step."""
-        if step % self.settings.every or num_frames < 2:
+        every = self.settings.every
+        if every == 0 or step % every or num_frames < 2:
             return ()
         count = min(max(1, round(self.settings.ratio * num_frames)), num_frames - 1)
         hidden = random.Random(f"{place}/hidden").sample(range(num_frames), count)
@@ -67,31 +97,51 @@ class Reconstruction(Objective):
         return replace(frames, stand_in=self._stand_in())
 
     def is_asked(self, batch: SceneBatch) -> bool:
-        """In steps that hide frames."""
-        return batch.frames.hidden is not None
+        """In steps that hide frames; for the room from above in all of them."""
+        return self.above is not None or batch.frames.hidden is not None
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss; 0, but a function of all weights, where no frame is hidden."""
-        frames = student_pass.batch.frames
+        """The loss; of frames it is 0, but a function of all weights, where none is hidden."""
+        frames, seeds = student_pass.batch.frames, student_pass.seeds
         states = student_pass.output.hidden[self.settings.layer]
+        conditions = self._conditions(states)
         if frames.hidden is None:
-            first = torch.zeros(states.shape[:2], dtype=torch.bool, device=states.device)
+            hidden = torch.zeros(states.shape[:2], dtype=torch.bool, device=states.device)
+            first = hidden.clone()
             first[:, 0] = True
-            unused = self._error(states, frames, first, student_pass.seeds)
-            return (unused + self._stand_in().sum()) * 0.0, {}
-        return self._error(states, frames, frames.hidden, student_pass.seeds) / whole, {}
+            unused = self._error(conditions, frames, first, seeds)
+            of_frames = (unused + self._stand_in().sum()) * 0.0
+        else:
+            hidden = frames.hidden
+            of_frames = self._error(conditions, frames, hidden, seeds) / whole
+        if self.above is None:
+            return of_frames, {}
+        pictures = student_pass.target.to(states.device)
+        errors = [
+            self._error_above(self.above, condition[~unseen], picture, seed)
+            for condition, unseen, picture, seed in zip(
+                conditions, hidden, pictures, seeds, strict=True
+            )
+        ]
+        from_above = torch.stack(errors).sum() / whole
+        return of_frames + from_above, {BIRDS_EYE: float(from_above.detach())}
 
     def _stand_in(self) -> Tensor:
         """[C]."""
         only = torch.zeros(1, dtype=torch.long, device=self.stand_in.weight.device)
         return cast(Tensor, self.stand_in(only)[0])
 
-    def _error(
-        self, states: Tensor, frames: Frames, hidden: Tensor, seeds: tuple[int, ...]
-    ) -> Tensor:
-        """Sum over scenes of the mean error over their hidden frames."""
+    def _conditions(self, states: Tensor) -> Tensor:
+        """[S, F, cells, W] of states [S, F, P, P, C]."""
         normed = self.norm(states.to(self.enter.weight.dtype))
-        conditions = self.enter(normed).flatten(2, 3)
+        entered: Tensor = self.enter(normed)
+        return entered.flatten(2, 3)
+
+    def _error(
+        self, conditions: Tensor, frames: Frames, hidden: Tensor, seeds: tuple[int, ...]
+    ) -> Tensor:
+        """Sum over scenes of the mean error over their hidden frames, of conditions
+        [S, F, cells, W]."""
         errors = [
             self._scene_error(condition, images, unseen, torch.Generator().manual_seed(seed))
             for condition, images, unseen, seed in zip(
@@ -113,22 +163,60 @@ class Reconstruction(Objective):
             condition = self.pool(conditions[~hidden].flatten(0, 1)).expand_as(condition)
         if self.settings.decoder == "regression":
             return mse_loss(self.decoder(condition).float(), pixels)
+        told, pixels = self._denoised(pixels, condition, chance)
+        return mse_loss(told, pixels)
+
+    def _error_above(
+        self, above: BirdsEye, conditions: Tensor, picture: Tensor, seed: int
+    ) -> Tensor:
+        """Mean over the pixels that were seen of a picture [side, side, 4] of one scene, told from
+        conditions [F, cells, W] of the frames that are not hidden."""
+        # Its own draws: those of frames are the same with it and without.
+        chance = torch.Generator().manual_seed(seed + 1)
+        planes, grid = picture.permute(2, 0, 1)[None].float(), len(picture) // SIDE
+        pixels = _cells(planes[:, :3] / 127.5 - 1, grid)
+        seen = _cells(planes[:, 3:].expand(-1, 3, -1, -1), grid) > 0
+        if self.settings.control == "shuffled_frames":
+            order = torch.randperm(grid**2, generator=chance).to(pixels.device)
+            pixels, seen = pixels[:, order], seen[:, order]
+        pixels = torch.where(seen, pixels, 0.0)
+        condition, places = above(conditions.flatten(0, 1))
+        if self.settings.decoder == "regression":
+            told = self.decoder(condition[None]).float()
+        else:
+            told, pixels = self._denoised(pixels, condition[None], chance, places)
+        errors = torch.where(seen, told - pixels, 0.0).square()
+        return errors.sum() / (seen.sum() * len(errors)).clamp(min=1)
+
+    def _denoised(
+        self,
+        pixels: Tensor,
+        condition: Tensor,
+        chance: torch.Generator,
+        places: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What is told of pixels [n, cells, VALUES] behind each of several noises, and they
+        themselves: [draws * n, cells, VALUES] float32."""
         times = self.settings.draws
         pixels, condition = pixels.repeat(times, 1, 1), condition.repeat(times, 1, 1)
         levels = torch.randint(TIMES, (len(pixels),), generator=chance)
         noise = torch.randn(pixels.shape, generator=chance).to(pixels.device)
         noisy = noised(pixels, noise, levels)
-        told = self.decoder(noisy, levels.to(pixels.device), condition)
-        return mse_loss(told.float(), pixels)
+        told = self.decoder(noisy, levels.to(pixels.device), condition, places)
+        return told.float(), pixels
 
     def pixels(self, images: Tensor) -> Tensor:
         """[F, cells, VALUES] from -1 to 1, of what the tower sees of frames [F, H, W, 3] uint8."""
         side = self.grid * SIDE
         planes = images[:, : self.seen_side, : self.seen_side].permute(0, 3, 1, 2).float()
         small = adaptive_avg_pool2d(planes / 127.5 - 1, (side, side))
-        cells = small.reshape(len(images), 3, self.grid, SIDE, self.grid, SIDE)
-        patches: Tensor = cells.permute(0, 2, 4, 1, 3, 5)
-        return patches.reshape(len(images), self.grid**2, VALUES)
+        return _cells(small, self.grid)
+
+
+def _cells(planes: Tensor, grid: int) -> Tensor:
+    """[n, grid * grid, VALUES] of planes [n, 3, grid * SIDE, grid * SIDE]."""
+    parts = planes.reshape(len(planes), 3, grid, SIDE, grid, SIDE)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(len(planes), grid**2, VALUES)
 
 
 def _next_of(cycle: Tensor) -> Tensor:

@@ -130,6 +130,22 @@ class VideosConfig(SceneSettings):
         }
         return {"scenes.root": self.root, **named}
 
+    def record_faults(self, *, absent_too: bool) -> tuple[tuple[str, str], ...]:
+        """Of conversations that are learned whole: of others it is not known which will be."""
+        from threedrs_components.scenes.videos.check import record_faults
+
+        given = self.conversations
+        if given is None or given.share < 1:
+            return ()
+        found = record_faults(
+            "conversations",
+            Path(given.records),
+            Path(given.media),
+            tolerant=self.on_bad_record == "skip",
+            absent_too=absent_too,
+        )
+        return tuple((f"scenes.conversations.{setting}", told) for setting, told in found)
+
     def sources(self) -> Mapping[str, str]:
         """On the hub."""
         return {setting: f"Hugging Face {hub}" for setting, hub in HUBS.items()}

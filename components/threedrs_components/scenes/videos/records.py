@@ -27,7 +27,8 @@ from threedrs_platform.errors import AnnotationError, DataError
 SetName = Literal["spar", "llava_hound", "conversations"]
 EVERY_TURN = "conversations"
 """The set whose records may hold several questions; of the others VG-LLM reads the first."""
-PLACEHOLDERS = ("<image>", "<video>")
+IMAGE_MARK = "<image>"
+PLACEHOLDERS = (IMAGE_MARK, "<video>")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class TrainingRecord:
     def scene_id(self) -> str:
         """The scene of its images."""
         return self.scene or self.id
+
+    @property
+    def place(self) -> int:
+        """Of its record in the file, which the names of scenes tell."""
+        return int(self.scene_id.rpartition("_")[2])
 
 
 Speaker = Literal["human", "gpt", "system"]
@@ -180,6 +186,8 @@ def _records(name: SetName, record_id: str, value: Any, media: Path | None) -> l
     speakers = [turn.speaker for turn in turns]
     if not turns or speakers != ["human", "gpt"] * (len(turns) // 2):
         raise ValueError("conversations: a human turn and then a gpt turn are needed")
+    if name == EVERY_TURN:
+        _check_marks([turn.value for turn in turns[::2]], len(images))
     images = tuple(_named(each, media) for each in images)
     if raw.spar_info and images:
         marks_of(raw.spar_info, len(images))
@@ -203,6 +211,20 @@ def _records(name: SetName, record_id: str, value: Any, media: Path | None) -> l
         for number, (asked, told) in enumerate(zip(turns[2::2], turns[3::2], strict=True), 1)
     ]
     return [first, *later]
+
+
+def _check_marks(questions: list[str], images: int) -> None:
+    """As many images as are marked in what is asked; none marked is all of them first.
+
+    Raises:
+        ValueError: there are more or fewer. Of a video there is but one, however often marked.
+    """
+    count = sum(text.count(IMAGE_MARK) for text in questions)
+    if images and count not in (0, images):
+        raise ValueError(
+            f"images: {images}, but {IMAGE_MARK} stands {count} times in what is asked; write it "
+            "once for each image, or not at all"
+        )
 
 
 def _named(name: str, media: Path | None) -> str:
@@ -239,29 +261,37 @@ def _whole(path: Path) -> list[Any]:
 
 
 def _count(path: Path) -> int:
-    return sum(1 for _ in _lines(path))
+    return sum(1 for _ in filled_lines(path))
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file that are not blank."""
+def filled_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, each with its number from 1.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            yield from (line for line in file if line.strip())
+            yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _lines_at(path: Path, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
-    return ((index, line) for index, line in enumerate(_lines(path)) if index in wanted)
+    lines = enumerate(line for _, line in filled_lines(path))
+    return ((index, line) for index, line in lines if index in wanted)
 
 
 def _parsed(line: bytes) -> Mapping[str, Any]:
-    value: Mapping[str, Any] = json.loads(line)
+    value: Mapping[str, Any] = json.loads(line.strip())
     return value
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}"
+        found = f", not {first['input']!r}" if first["type"] == "literal_error" else ""
+        return f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}{found}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"is no JSON at column {error.colno}: {error.msg}"
     return str(error) or type(error).__name__

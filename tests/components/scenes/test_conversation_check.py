@@ -1,0 +1,112 @@
+"""Faults of a file of conversations, told before anything runs: where, what, and the cure."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threedrs_components.scenes.videos.config import VideosConfig
+
+ASKED = {"role": "user", "content": "<image>\nWhat is this?"}
+TOLD = {"role": "assistant", "content": "A chair."}
+GOOD = {"messages": [ASKED, TOLD], "images": ["a/1.jpg"]}
+
+
+def config(folder: Path, values: list[Any], **settings: Any) -> VideosConfig:
+    """A file of lines, each a record or the text of one, and a folder with two images."""
+    (folder / "media/a").mkdir(parents=True, exist_ok=True)
+    for name in ("1.jpg", "2.jpg"):
+        (folder / "media/a" / name).touch()
+    path = folder / "own.jsonl"
+    texts = [each if isinstance(each, str) else json.dumps(each) for each in values]
+    path.write_text("".join(f"{text}\n" for text in texts))
+    own = {"records": str(path), "media": str(folder / "media")}
+    return VideosConfig.model_validate({"root": str(folder), "conversations": own, **settings})
+
+
+def faults(found: VideosConfig) -> list[str]:
+    return [f"{place}: {told}" for place, told in found.record_faults(absent_too=True)]
+
+
+def test_good_conversations_of_either_form_have_no_faults(tmp_path: Path) -> None:
+    two = "<image>\n<image>\nWhich?"
+    llava = {
+        "conversations": [{"from": "human", "value": two}, {"from": "gpt", "value": "The first."}],
+        "image": ["a/1.jpg", "a/2.jpg"],
+    }
+    unmarked = {**GOOD, "messages": [{"role": "user", "content": "What is this?"}, TOLD]}
+    later = {**GOOD, "messages": [ASKED, TOLD, {"role": "user", "content": "And why?"}, TOLD]}
+    video = {"messages": [{"role": "user", "content": "<image> Where?"}, TOLD], "video": "a"}
+    assert faults(config(tmp_path, [GOOD, llava, "", unmarked, later, video])) == []
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ("{", "records: {file}: line 3: is no JSON at column 2: Expecting property name"),
+        (
+            {**GOOD, "messages": [{"role": "bot", "content": "?"}, TOLD]},
+            "line 3: messages.0.role: Input should be 'human', 'gpt' or 'system', not 'bot'",
+        ),
+        ({**GOOD, "messages": [ASKED]}, "line 3: conversations: a human turn and then a gpt turn"),
+        ({"images": ["a/1.jpg"]}, "line 3: conversations (LLaVA) or messages (ms-swift): one of"),
+        (
+            {**GOOD, "images": ["a/1.jpg", "a/2.jpg"]},
+            "line 3: images: 2, but <image> stands 1 times in what is asked; write it once for",
+        ),
+        ({**GOOD, "images": []}, "line 3: images: there are none, and no video"),
+        ({**GOOD, "images": ["../x.jpg"]}, "line 3: '../x.jpg' leads out of its folder"),
+        (
+            {**GOOD, "images": ["b/1.jpg"]},
+            "media: {file}: line 3: 'b/1.jpg' is not in {media}; is this the folder that names",
+        ),
+    ],
+)
+def test_a_faulty_record_is_told_with_its_line_and_the_cure(
+    tmp_path: Path, record: Any, told: str
+) -> None:
+    (found,) = faults(config(tmp_path, [GOOD, "", record]))
+    assert found.startswith("scenes.conversations.")
+    wanted = told.replace("{file}", str(tmp_path / "own.jsonl"))
+    assert wanted.replace("{media}", str(tmp_path / "media")) in found
+
+
+def test_of_many_faulty_records_the_first_are_told_and_the_number(tmp_path: Path) -> None:
+    bad = {**GOOD, "images": []}
+    found = faults(config(tmp_path, [bad] * 5 + [GOOD]))
+    assert len(found) == 4
+    assert found[-1].endswith(
+        "5 of 6 records are faulty; scenes.on_bad_record: skip leaves faulty ones out"
+    )
+    assert faults(config(tmp_path, [bad, GOOD], on_bad_record="skip")) == []
+    assert "1 of 1 records are faulty" in faults(config(tmp_path, [bad], on_bad_record="skip"))[-1]
+
+
+def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
+    found = config(tmp_path, [GOOD])
+    (tmp_path / "own.jsonl").unlink()
+    assert faults(found) == [
+        f"scenes.conversations.records: {tmp_path / 'own.jsonl'}: no such file"
+    ]
+    (tmp_path / "own.json").write_text("[{},]")
+    own = {"records": str(tmp_path / "own.json"), "media": str(tmp_path / "media")}
+    (told,) = faults(VideosConfig.model_validate({"root": "x", "conversations": own}))
+    assert "line 1, column 5" in told and "a comma stands behind the last value" in told
+
+
+def test_time_grows_with_the_records_alone(tmp_path: Path) -> None:
+    """Ten times the records take ten times the time, in CPU seconds: no folder is listed twice."""
+
+    def seconds(count: int) -> float:
+        found = config(tmp_path, [GOOD] * count)
+        start = time.process_time()
+        assert faults(found) == []
+        return time.process_time() - start
+
+    seconds(10)
+    small = min(seconds(500) for _ in range(3))
+    assert seconds(5000) < 25 * small
