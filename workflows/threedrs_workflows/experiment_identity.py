@@ -109,7 +109,7 @@ change those."""
 def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
     """At their defaults later settings are no part of an id: cells from before keep theirs."""
     sections = {
-        "alignment": experiment.alignment if "alignment" in data else None,
+        **{name: getattr(experiment, name) for name in OBJECTIVES if name in data},
         "scenes": experiment.scenes,
         "prepare": experiment.prepare,
         "teacher": experiment.teacher_config(),

@@ -137,7 +137,7 @@ def test_weight_0_is_off(kind: type[ObjectiveSettings]) -> None:
 def test_where_it_reads_a_teacher_it_is_off_without(kind: type[ObjectiveSettings]) -> None:
     config = ObjectivesConfig.model_validate({kind.name: {"weight": 1.0}})
     names = [each.name for each in config.active(has_teacher=False)]
-    assert (kind.name in names) != kind.reads_teacher
+    assert (kind.name in names) != kind().reads_teacher
 
 
 def test_it_is_finite_and_moves_the_student(bench: Bench) -> None:
