@@ -44,7 +44,7 @@ def check_objective(
     if student is not None and student.blind and looks:
         raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
     if objective.reads_teacher_depth:
-        _check_gives_depth(objective, chosen)
+        _check_gives_depth(chosen)
     if objective.compares_frames and alignment is not None and alignment.frames != "student":
         raise ValueError(
             f"alignment.frames {alignment.frames!r}: the teacher sees other frames than the "
@@ -55,20 +55,18 @@ def check_objective(
         _check_reach(objective, student, student.frozen, f"students.*.frozen: [{frozen}]")
 
 
-def _check_gives_depth(objective: ObjectiveSettings, chosen: Mapping[str, Any]) -> None:
+def _check_gives_depth(chosen: Mapping[str, Any]) -> None:
     teachers, name = chosen.get("teachers"), chosen.get("teacher")
     if teachers is None or name is None or (name in teachers and teachers[name].gives_depth):
         return
-    what = (
-        f"teacher {name!r} is of kind {teachers[name].kind}, which"
-        if name in teachers
-        else (f"teacher: {name}")
-    )
+    what = "there is none"
+    if name in teachers:
+        what = f"teacher {name!r} is of kind {teachers[name].kind}, which gives no depth"
     able = [each for each, teacher in teachers.items() if teacher.gives_depth]
     cure = f"take {' or '.join(able)}" if able else "take a teacher of kind vggt, da3 or pi3"
     raise ValueError(
-        f"{objective.name} is to compare with the teacher's depth, and {what} gives none; {cure}, "
-        "or set source: sensor"
+        f"source 'teacher' compares with the teacher's depth, and {what}; {cure}, or set "
+        "source: sensor"
     )
 
 
