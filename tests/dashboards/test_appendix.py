@@ -95,6 +95,8 @@ def test_the_layer_map_is_in_the_page_and_beside_it(
     probed = make_report(fake_results({"one <b>": {1: numbers}, "two": {1: numbers}}))
     report = replace(appendix.report, layer_map=probed.layer_map)
     write_appendix(replace(appendix, report=report, charts=()), tmp_path)
+    assert (tmp_path / "figures/layer_map.pdf").read_bytes().startswith(b"%PDF")
+    assert len((tmp_path / "figures/layer_map.csv").read_text().splitlines()) == 1 + 2 * 2
     picture = (tmp_path / "figures/layer_map.svg").read_text(encoding="utf-8")
     assert "one &lt;b&gt;, probed at tower: 0.5" in picture
     assert picture.strip() in (tmp_path / "report.html").read_text(encoding="utf-8")

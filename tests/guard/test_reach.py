@@ -163,7 +163,7 @@ def of_objective(kind: str, _data: Path) -> dict[str, Any]:
     """Alone beside the text loss."""
     off = {f"{name}.weight": 0.0 for name in OBJECTIVES if name not in (kind, "text")}
     on = {f"{kind}.weight": 1.0}
-    return {**off, **on, "teacher": "vggt" if OBJECTIVES[kind].reads_teacher else "none"}
+    return {**off, **on, "teacher": "vggt" if OBJECTIVES[kind]().reads_teacher else "none"}
 
 
 def of_alignment_loss(kind: str, _data: Path) -> dict[str, Any]:

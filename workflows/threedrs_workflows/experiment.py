@@ -258,6 +258,10 @@ class Experiment(ObjectivesConfig, Ingredients):
         """Whether some loss reads a teacher's features."""
         return any(each.reads_teacher for each in self.active_objectives())
 
+    def reads_teacher_depth(self) -> bool:
+        """Whether some loss compares with a teacher's depth."""
+        return any(each.reads_teacher_depth for each in self.active_objectives())
+
     def fuses(self) -> bool:
         """Whether the student reads a teacher's features, in training and in evaluation."""
         return self.trains() and self.fusion.is_on

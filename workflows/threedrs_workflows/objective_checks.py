@@ -46,6 +46,8 @@ def check_objective(
     looks = objective.visual_layers and not objective.reads_teacher
     if student is not None and student.blind and looks:
         raise ValueError("a blind student has no visual tokens to compare; set weight: 0")
+    if objective.reads_teacher_depth:
+        _check_gives_depth(chosen)
     if objective.compares_frames and alignment is not None and alignment.frames != "student":
         raise ValueError(
             f"alignment.frames {alignment.frames!r}: the teacher sees other frames than the "
@@ -73,6 +75,21 @@ def _check_picture(
             f"birds_eye tells a picture of {side} pixels a side, and prepare {found}; set "
             f"prepare.birds_eye: {side}"
         )
+
+
+def _check_gives_depth(chosen: Mapping[str, Any]) -> None:
+    teachers, name = chosen.get("teachers"), chosen.get("teacher")
+    if teachers is None or name is None or (name in teachers and teachers[name].gives_depth):
+        return
+    what = "there is none"
+    if name in teachers:
+        what = f"teacher {name!r} is of kind {teachers[name].kind}, which gives no depth"
+    able = [each for each, teacher in teachers.items() if teacher.gives_depth]
+    cure = f"take {' or '.join(able)}" if able else "take a teacher of kind vggt, da3 or pi3"
+    raise ValueError(
+        f"source 'teacher' compares with the teacher's depth, and {what}; {cure}, or set "
+        "source: sensor"
+    )
 
 
 def check_rates(

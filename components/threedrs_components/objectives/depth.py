@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
 from threedrs_components.students.places import Place
+from threedrs_components.teachers.map_choices import Control
+from threedrs_platform.config import LATER
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
 
 
 class DepthConfig(ObjectiveSettings):
-    """Absolute error of a small head's depth, in metres, against the sensor's.
+    """Absolute error of a small head's depth: SpatioLM's depth loss at the token grid.
 
-    SpatioLM's depth loss at the token grid, with measured depth in place of a teacher's, and so
-    without the weights of a teacher's confidence.
+    Against the sensor's it is in metres. A teacher's depth is known up to one factor per scene, so
+    it is compared with both divided by their mean over the scene: the student learns how far cells
+    are in proportion, and no metres.
     """
 
     layer: Place = -1
@@ -27,10 +30,46 @@ class DepthConfig(ObjectiveSettings):
     """Hidden width of the head."""
     slopes: float = Field(default=1.0, ge=0)
     """Weight of the error in differences between neighbouring cells, beside the error in depth."""
+    source: Annotated[Literal["sensor", "teacher"], LATER] = "sensor"
+    """Whose depth is the truth. SpatioLM takes the teacher's; vggt, da3 and pi3 give one."""
+    confidence: Annotated[bool, LATER] = False
+    """Weight cells by the teacher's confidence in them: its logarithm, as SpatioLM, or of pi3 its
+    probability. A difference counts as much as the less certain of its two cells."""
+    control: Annotated[Control, LATER] = "none"
+    """other_scene: the teacher's depth of another scene, always the same one: no content."""
 
     name: ClassVar[str] = "depth"
     per: ClassVar[Per] = "scene"
-    reads_geometry: ClassVar[bool] = True
+
+    @field_validator("confidence", "control")
+    @classmethod
+    def _of_a_teacher(cls, chosen: bool | Control, info: ValidationInfo) -> bool | Control:
+        if chosen not in (False, "none") and info.data.get("source") == "sensor":
+            raise ValueError(
+                f"{chosen}: the sensor's depth has no {info.field_name}; set source: teacher, or "
+                "leave it out"
+            )
+        return chosen
+
+    @property
+    def reads_teacher(self) -> bool:
+        """For its depth."""
+        return self.source == "teacher"
+
+    @property
+    def reads_teacher_depth(self) -> bool:
+        """The same."""
+        return self.source == "teacher"
+
+    @property
+    def compares_frames(self) -> bool:
+        """Cell by cell."""
+        return self.source == "teacher"
+
+    @property
+    def reads_geometry(self) -> bool:
+        """Else no scene needs any."""
+        return self.source == "sensor"
 
     @property
     def visual_layers(self) -> tuple[Place, ...]:
@@ -38,7 +77,15 @@ class DepthConfig(ObjectiveSettings):
         return (self.layer,)
 
     def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:
-        """The loss with its head."""
-        from threedrs_components.objectives.depth_loss import Depth
+        """The loss with its head.
 
-        return Depth(self, student.width_at(self.layer))
+        Raises:
+            DataError: the teacher's depth does not fit the scenes.
+        """
+        from threedrs_components.objectives.depth_loss import SensorDepth, TeacherDepth
+
+        width = student.width_at(self.layer)
+        if self.source == "sensor":
+            return SensorDepth(self, width)
+        assert teacher is not None, "an objective that reads a teacher is given one"
+        return TeacherDepth(self, width, teacher)

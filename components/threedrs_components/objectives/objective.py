@@ -26,6 +26,8 @@ class TeacherFeatures:
     scenes: PreparedScenes
     scene_ids: Sequence[str]
     """At least one."""
+    depth: Path | None = None
+    """Where the teacher's depth of them is; there for objectives that read it."""
 
 
 @dataclass(frozen=True)

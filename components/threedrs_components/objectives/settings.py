@@ -46,18 +46,33 @@ class ObjectiveSettings(Config):
     per: ClassVar[Per]
     """What its loss is a mean over. A loss per question is that of a task: it is measured on
     held-out scenes, too, which come without targets."""
-    reads_teacher: ClassVar[bool] = False
-    """Whether it compares with a teacher's features, and so needs a teacher."""
-    compares_frames: ClassVar[bool] = False
-    """Whether it compares tokens of the student's frames with the teacher's of the very same."""
-    reads_geometry: ClassVar[bool] = False
-    """Whether it needs to know where things are, and so depth and cameras."""
     shares: ClassVar[tuple[Share, ...]] = ()
 
     @property
     def is_on(self) -> bool:
         """Whether it is wanted."""
         return self.weight > 0
+
+    # The next four a class may fix by a ClassVar of the same name.
+    @property
+    def reads_teacher(self) -> bool:
+        """Whether it compares with what a teacher makes of the scenes, and so needs a teacher."""
+        return False
+
+    @property
+    def reads_teacher_depth(self) -> bool:
+        """Whether that is the teacher's depth."""
+        return False
+
+    @property
+    def compares_frames(self) -> bool:
+        """Whether it compares tokens of the student's frames with the teacher's of the same."""
+        return False
+
+    @property
+    def reads_geometry(self) -> bool:
+        """Whether it needs to know where things are, and so depth and cameras."""
+        return False
 
     @property
     def visual_layers(self) -> tuple[Place, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from threedrs_components.report.document import Report
 from threedrs_components.report.heat_maps import layer_map_figure
+from threedrs_components.report.layer_map import layer_map_csv
 from threedrs_components.report.notation import ABSENT, plain
 from threedrs_components.report.svg import svg_line, svg_text
 from threedrs_components.report.table import Column, Row
@@ -29,7 +30,7 @@ class Scale:
 
 
 def figures(report: Report) -> dict[str, str]:
-    """File name -> SVG: one plot per shown metric, every seed a dot; and the layer map."""
+    """File name -> text: an SVG per shown metric, every seed a dot; the layer map with its data."""
     plots = {
         f"{column.name.replace('/', '_').replace('@', '_at_')}.svg": metric_figure(
             column, report.table.rows
@@ -38,6 +39,7 @@ def figures(report: Report) -> dict[str, str]:
     }
     if report.layer_map:
         plots["layer_map.svg"] = layer_map_figure(report.layer_map)
+        plots["layer_map.csv"] = layer_map_csv(report.layer_map)
     return plots
 
 

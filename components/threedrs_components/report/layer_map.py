@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,10 @@ AT = "probe/at/"
 SHOWN = ("position_xy", "position_xyz", "depth", "normals", "instance", "margin")
 """Probes that have a panel, in this order; the raw score of correspondence says little."""
 BEFORE_LAYERS = ("tower", "projector")
+HEAD = (
+    "probe", "trained_with", "probed_at", "trained_there", "mean", "sd", "seeds", "unit", "chance",
+    "n",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,22 @@ def layer_map(table: ResultTable) -> tuple[Panel, ...]:
         for name in SHOWN
         if (panel := _panel(table, name, [each for each in columns if each.endswith(f"/{name}")]))
     )
+
+
+def layer_map_csv(panels: Sequence[Panel]) -> str:
+    """The numbers of all panels, one line each that was measured."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(HEAD)
+    for panel in panels:
+        of_panel = (panel.unit, panel.chance, "/".join(map(str, panel.n)))
+        for row, title in enumerate(panel.rows):
+            for at, place in enumerate(panel.places):
+                if (mean := panel.values[row][at]) is not None:
+                    trained = int(place in panel.aligned[row])
+                    told = (mean, panel.spreads[row][at], panel.seeds[row])
+                    lines.writerow((panel.name, title, place, trained, *told, *of_panel))
+    return text.getvalue()
 
 
 def _panel(table: ResultTable, name: str, metrics: Sequence[str]) -> Panel | None:

@@ -13,7 +13,7 @@ from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
 
 NO_TEACHER = NONE = "none"
-CONTROLS = ("alignment.control", "fusion.control", "reconstruction.control")
+CONTROLS = ("alignment.control", "depth.control", "fusion.control", "reconstruction.control")
 LAST = -1
 """How alignment calls the last layer, besides its number."""
 

@@ -26,7 +26,7 @@ class ColourTeacher(FrameTeacher):
         words = f"no resizing; cells of a {config.grid} x {config.grid} grid"
         self.card = TeacherCard(config.kind, "", config.licence, words, config.layer, "mean colour")
 
-    def features(self, images: Tensor) -> Tensor:
+    def frame_features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, grid, grid, 3] float32 in [-1, 1]."""
         # Imported late, because whoever reads the configuration above need not wait for torch.
         from threedrs_components.scenes.geometry import cell_sums

@@ -86,7 +86,7 @@ class ImageEncoderTeacher(FrameTeacher):
         return cls(model.to(device), config, file_digest(weights), colours)
 
     @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
+    def frame_features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, hidden] float32."""
         frames = self.frame_size(images).to(self.model.device)
         frames = normalised(frames, *(self.colours or ()))

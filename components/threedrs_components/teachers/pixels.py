@@ -79,18 +79,62 @@ def normalised(
     return (images - centre) / spread
 
 
-def whole_patches(images: Tensor, patch: int) -> tuple[int, int]:
-    """Rows and columns of patches of frames [B, S, 3, H, W].
+def checked_images(images: Tensor, *leading: str) -> Tensor:
+    """Images as float32, if they are what every teacher expects.
+
+    Args:
+        images: [..., 3, H, W] in [0, 1].
+        leading: what the dimensions before the colours count.
 
     Raises:
-        DataError: another shape, or sides that are no multiples of the patch.
+        DataError: says what is wrong with them, and what to do.
     """
-    if images.dim() != 5 or images.shape[-2] % patch or images.shape[-1] % patch:
+    if not isinstance(images, Tensor):
         raise DataError(
-            f"images of shape {list(images.shape)}; expected [scenes, frames, 3, H, W] with H "
-            f"and W multiples of {patch}"
+            f"images are a {type(images).__name__}, not a torch tensor; torch.as_tensor makes one"
         )
-    return images.shape[-2] // patch, images.shape[-1] // patch
+    shape = f"[{', '.join([*leading, '3', 'H', 'W'])}]"
+    if images.dim() != len(leading) + 3 or images.shape[-3] != 3 or not images.numel():
+        raise DataError(
+            f"images of shape {list(images.shape)}; expected {shape}: colours before rows and "
+            "columns, and at least one image"
+        )
+    if not images.is_floating_point():
+        raise DataError(
+            f"images of {_kind(images)}; expected real numbers from 0 to 1: bytes are "
+            "images.float() / 255"
+        )
+    images = images.float()
+    least, most = (float(each) for each in images.detach().aminmax())
+    if not (least >= 0 and most <= 1):
+        found = f"from {least:g} to {most:g}" if least <= most else "that are not numbers (NaN)"
+        raise DataError(
+            f"images with values {found}; expected 0 to 1, neither bytes nor normalised: teachers "
+            "do that themselves"
+        )
+    return images
+
+
+def in_patches(images: Tensor, patch: int) -> Tensor:
+    """Frames of scenes [B, S, 3, H, W] as float32, if they can be cut into whole patches.
+
+    Raises:
+        DataError: as `checked_images`, or sides that are no multiples of the patch.
+    """
+    images = checked_images(images, "scenes", "frames")
+    height, width = images.shape[-2:]
+    if height % patch or width % patch:
+        fitting = " x ".join(str(max(1, side // patch) * patch) for side in (height, width))
+        raise DataError(
+            f"images of {height} x {width} pixels (height x width); expected multiples of "
+            f"{patch}, the model's patch size: resize them to {fitting}, or ask for `features`, "
+            "which takes any size"
+        )
+    return images
+
+
+def _kind(images: Tensor) -> str:
+    return str(images.dtype).removeprefix("torch.")
 
 
 def _centre(images: Tensor, height: int, width: int) -> Tensor:

@@ -25,6 +25,8 @@ class TeacherSettings(Config):
 
     weights: ClassVar[str | None]
     """Where the released weights are and their terms, for messages; None if it needs none."""
+    gives_depth: ClassVar[bool] = False
+    """Whether what it builds is a `DepthTeacher`."""
 
     kind: str
     """The name of the kind; each subclass allows its own."""

@@ -9,7 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from threedrs_components.scenes.frames import frame_tensor
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
@@ -53,6 +53,19 @@ class Teacher(Protocol):
         ...
 
 
+@runtime_checkable
+class DepthTeacher(Teacher, Protocol):
+    """One that can tell how far things are, too."""
+
+    def depth_maps(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, h, w, 2] float32 over what it sees of one scene's frames.
+
+        First depth along the optical axis, above 0, up to one factor for the whole scene. Then the
+        weight that its confidence gives the pixel in a mean, 0 or more.
+        """
+        ...
+
+
 class FrameTeacher(ABC):
     """A teacher whose features depend on the frames alone."""
 
@@ -62,8 +75,18 @@ class FrameTeacher(ABC):
     """How frames are brought to its size; None if it takes any."""
 
     @abstractmethod
+    def frame_features(self, images: Tensor) -> Tensor:
+        """`features` of frames that are known to be sound."""
+
     def features(self, images: Tensor) -> Tensor:
-        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32; one scene's frames."""
+        """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32; one scene's frames.
+
+        Raises:
+            DataError: something else than frames of that shape and range.
+        """
+        from threedrs_components.teachers.pixels import checked_images
+
+        return self.frame_features(checked_images(images, "frames"))
 
     def scene_features(self, scene: Scene) -> Tensor:
         """Features of a scene's frames."""

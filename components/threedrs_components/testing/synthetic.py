@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.config import AlignmentConfig
@@ -24,6 +25,7 @@ from threedrs_components.students.registry import STUDENTS
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD
+from threedrs_components.teachers.map_choices import DEPTH_AND_WEIGHT
 from threedrs_platform.records import FeatureMap, Sample
 from threedrs_platform.store.features import (
     FeatureFolder,
@@ -103,7 +105,19 @@ def write_random_features(scene: PreparedScene, folder: Path, width: int, seed: 
     """Features [F, P, P, width] of a teacher that knows nothing."""
     shape = (*scene.counts.shape, width)
     values = np.random.default_rng(seed).normal(size=shape).astype(np.float16)
-    header = FeatureHeader("fake", "0" * 64, "none", "none", -1)
+    _write(scene, folder, values)
+
+
+def write_random_depth(scene: PreparedScene, folder: Path, seed: int) -> None:
+    """Depth of a teacher that guesses, and by how much it is to count."""
+    values = np.random.default_rng(seed).uniform(0.5, 2.0, (*scene.counts.shape, 2))
+    _write(scene, folder, values.astype(np.float16), DEPTH_AND_WEIGHT)
+
+
+def _write(
+    scene: PreparedScene, folder: Path, values: NDArray[np.float16], output: str = ""
+) -> None:
+    header = FeatureHeader("fake", "0" * 64, "none", "none", -1, output)
     features = FeatureMap(scene.scene_id, scene.frame_names, values)
     write_features(folder / f"{scene.scene_id}.arrow", features, header)
 

@@ -71,6 +71,8 @@ class TrainingInputs:
     """Those that are on, in the order in which their losses are added up."""
     features: Path | None = None
     """Folder of teacher features; needed where an objective reads a teacher."""
+    teacher_depth: Path | None = None
+    """Folder of the teacher's depth; needed where an objective reads it."""
     seed: int = 0
     start: str = ""
     """Digest of the weights that training starts from, if it is known; else they are read."""
@@ -340,6 +342,9 @@ def _check(inputs: TrainingInputs) -> None:
         if each.reads_teacher and inputs.features is None:
             message = "needs teacher features; name a teacher, or set 0"
             raise ConfigError([Fault(message, path=f"{each.name}.weight")])
+        if each.reads_teacher_depth and inputs.teacher_depth is None:
+            message = "needs the teacher's depth; take the sensor's where there is none"
+            raise ConfigError([Fault(message, path=f"{each.name}.source")])
         if each.visual_layers and inputs.student.blind:
             message = f"a blind student has no visual tokens for {each.name} to supervise"
             raise ConfigError([Fault(message, path="student.blind")])
@@ -357,7 +362,8 @@ def _build(
     narrow = training.dtype == "bfloat16" and (sharded or adapted)
     teacher = None
     if inputs.features is not None:
-        teacher = TeacherFeatures(inputs.features, prepared, sorted(inputs.samples))
+        scene_ids = sorted(inputs.samples)
+        teacher = TeacherFeatures(inputs.features, prepared, scene_ids, inputs.teacher_depth)
     with seeded(inputs.seed):
         dtype = "bfloat16" if narrow else "float32"
         student = build_student(inputs.student, dtype, device).train()

@@ -13,10 +13,12 @@ from threedrs_components.report.beside_paper import beside_paper, paper_notes, p
 from threedrs_components.report.document import EVERY_METRIC, Report, make_report
 from threedrs_components.report.heat_maps import layer_map_figure
 from threedrs_components.report.honesty import is_rendered
+from threedrs_components.report.layer_map import layer_map_csv
 from threedrs_components.report.render import latex, markdown
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 from threedrs_components.report.table import ResultTable, result_table
 from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
+from threedrs_dashboards.appendix.layer_map import write_layer_map
 from threedrs_dashboards.appendix.vector import write_figure
 from threedrs_dashboards.charts import Chart, plotly_script, style_ids
 from threedrs_dashboards.choices import grid_choice
@@ -90,6 +92,7 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
     }
     if appendix.report.layer_map:
         texts["figures/layer_map.svg"] = layer_map_figure(appendix.report.layer_map)
+        texts["figures/layer_map.csv"] = layer_map_csv(appendix.report.layer_map)
     _make_folder(folder / "figures")
     with storage_errors(f"write the report to {folder}"):
         for name, text in texts.items():
@@ -97,6 +100,8 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
         drawn = [
             file for chart in appendix.charts for file in write_figure(chart, folder / "figures")
         ]
+        if appendix.report.layer_map:
+            drawn.append(write_layer_map(appendix.report.layer_map, folder / "figures"))
     return [*(folder / name for name in texts), *drawn]
 
 

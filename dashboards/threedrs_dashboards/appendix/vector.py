@@ -25,6 +25,7 @@ MARKERS = {
 }  # fmt: skip
 STYLES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3))}
 HATCHES = {"": None, "/": "///", "x": "xxx"}
+UNDATED: Any = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 SETTINGS: Any = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
@@ -50,8 +51,7 @@ def write_figure(chart: Chart, folder: Path) -> list[Path]:
         _draw(axes, chart)
         files = [folder / f"{chart.name}.{style}" for style in FORMATS]
         for file in files:
-            dated = {"CreationDate": None} if file.suffix == ".pdf" else {"Date": None}
-            figure.savefig(file, metadata=dated)
+            figure.savefig(file, metadata=UNDATED[file.suffix])
     return files
 
 

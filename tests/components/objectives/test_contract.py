@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from threedrs_components.objectives.alignment.config import LOSSES, AlignmentConfig, known_losses
+from threedrs_components.objectives.depth import DepthConfig
 from threedrs_components.objectives.objective import TeacherFeatures
 from threedrs_components.objectives.registry import (
     OBJECTIVES,
@@ -26,6 +27,7 @@ from threedrs_components.testing.synthetic import (
     random_samples,
     random_scene,
     random_student,
+    write_random_depth,
     write_random_features,
 )
 from threedrs_components.training.config import TrainingConfig
@@ -46,6 +48,7 @@ FOUND = {name: kind(weight=1.0) for name, kind in OBJECTIVES.items()} | {
     f"alignment, {loss}": AlignmentConfig(loss=loss, initialisation="fan_in")
     for loss in (*known_losses(), "+".join(known_losses()))
 }
+FOUND["depth, teacher"] = DepthConfig(weight=1.0, source="teacher", confidence=True)
 
 every_kind = pytest.mark.parametrize("kind", OBJECTIVES.values(), ids=OBJECTIVES)
 every_objective = pytest.mark.parametrize("settings", FOUND.values(), ids=FOUND)
@@ -59,7 +62,9 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> TeacherFeatures:
         scene = random_scene(name, number)
         write_prepared(with_pixel_pairs(scene, number), root / "prepared")
         write_random_features(scene, root / "features", 8, number)
-    return TeacherFeatures(root / "features", PreparedScenes(root / "prepared"), SCENES)
+        write_random_depth(scene, root / "depth", number)
+    scenes = PreparedScenes(root / "prepared")
+    return TeacherFeatures(root / "features", scenes, SCENES, root / "depth")
 
 
 def with_pixel_pairs(scene: PreparedScene, seed: int) -> PreparedScene:
@@ -137,7 +142,7 @@ def test_weight_0_is_off(kind: type[ObjectiveSettings]) -> None:
 def test_where_it_reads_a_teacher_it_is_off_without(kind: type[ObjectiveSettings]) -> None:
     config = ObjectivesConfig.model_validate({kind.name: {"weight": 1.0}})
     names = [each.name for each in config.active(has_teacher=False)]
-    assert (kind.name in names) != kind.reads_teacher
+    assert (kind.name in names) != kind().reads_teacher
 
 
 def test_it_is_finite_and_moves_the_student(bench: Bench) -> None:

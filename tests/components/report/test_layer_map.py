@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 from xml.etree import ElementTree
+
+import pytest
 
 from threedrs_components.report.document import Report, make_report
 from threedrs_components.report.figures import figures
@@ -66,6 +70,22 @@ def test_the_picture_has_a_cell_for_each_pair_and_frames_where_it_was_trained() 
     assert svg.count('fill="#e8e8e8"') == 2 + 1 + 3, "at .25 and below, depth is not above chance"
     assert "alignment at -1, probed at tower: 0.800 ± 0.141" in svg
     assert "chance 0.250, n = 64" in svg and ">last<" in svg
+
+
+def test_its_numbers_stand_beside_it() -> None:
+    lines = list(csv.DictReader(io.StringIO(figures(study())["layer_map.csv"])))
+    assert len(lines) == 4 * 5 + 4 * 2
+    (line,) = [
+        each
+        for each in lines
+        if (each["probe"], each["trained_with"], each["probed_at"])
+        == ("depth", "alignment at -1", "tower")
+    ]
+    assert float(line["mean"]) == pytest.approx(0.8) and float(line["sd"]) == pytest.approx(
+        0.141421
+    )
+    assert (line["seeds"], line["unit"], line["chance"], line["n"]) == ("2", "R2", "0.25", "64")
+    assert line["trained_there"] == "0" and sum(int(each["trained_there"]) for each in lines) == 6
 
 
 def test_a_run_without_places_has_none() -> None:

@@ -6,8 +6,9 @@ so that cells share all that they can: scenes, teachers and features are made on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.pretraining.registry import pretraining_of
@@ -94,6 +95,7 @@ class SharedSteps:
         self.student = self._student()
         self.teacher = self._teacher()
         self.features = self._features()
+        self.depth = self._depth()
         self._by_role = self._named()
         self._judging = self._judged()
 
@@ -109,7 +111,8 @@ class SharedSteps:
             "samples": self.samples,
             "student": self.student,
         }
-        return inputs if self.features is None else {**inputs, "features": self.features}
+        made = {"features": self.features, "teacher_depth": self.depth}
+        return inputs | {name: each for name, each in made.items() if each is not None}
 
     def judged(self, student: StepSpec) -> dict[str, StepSpec]:
         """What is found out about a student that training has made: its own steps, by role."""
@@ -154,6 +157,8 @@ class SharedSteps:
             steps["teacher"] = self.teacher
         if self.features is not None:
             steps["extract"] = self.features
+            if self.depth is not None:
+                steps["extract_depth"] = self.depth
             inputs = {
                 "scenes": self.scenes,
                 "prepared": self.prepared,
@@ -194,8 +199,25 @@ class SharedSteps:
         )
 
     def _features(self) -> StepSpec | None:
+        common, scenes = self._common, self._common.scenes
+        splits = {scenes.annotated_split}
+        if scenes.has_geometry:  # else nobody probes the teacher
+            splits |= {scenes.probe_split, common.benchmarks.split}
+        if common.fuses:
+            splits |= {common.benchmarks.split}
+        return self._extract("features", splits, common.teacher)
+
+    def _depth(self) -> StepSpec | None:
         common = self._common
-        teacher, scenes = common.teacher_config, common.scenes
+        if not common.reads_depth:
+            return None
+        return self._extract("depth", {common.scenes.annotated_split}, f"{common.teacher} depth")
+
+    def _extract(
+        self, gives: Literal["features", "depth"], splits: Collection[str], label: str
+    ) -> StepSpec | None:
+        """What a teacher, where there is one, makes of the scenes of some splits."""
+        common, teacher = self._common, self._common.teacher_config
         if teacher is None:
             return None
         inputs, weights = {"scenes": self.scenes}, None
@@ -203,11 +225,6 @@ class SharedSteps:
             inputs["teacher"] = self.teacher
         elif teacher.checkpoint is not None:
             weights = self._digests.of(teacher.checkpoint, "teachers.*.checkpoint")
-        splits = {scenes.annotated_split}
-        if scenes.has_geometry:  # else nobody probes the teacher
-            splits |= {scenes.probe_split, common.benchmarks.split}
-        if common.fuses:
-            splits |= {common.benchmarks.split}
         params = ExtractParams(
             teacher=choose(teacher),
             scenes=self._reader,
@@ -217,12 +234,13 @@ class SharedSteps:
             num_frames=common.prepare.num_frames,
             coverage_voxel_m=common.prepare.coverage_voxel_m,
             splits=tuple(sorted(splits)),
-            statistics_split=scenes.annotated_split,
+            statistics_split=common.scenes.annotated_split,
             on_bad_scene=common.prepare.on_bad_scene,
             frames=common.frames,
             scene_ids=self._scene_ids,
+            gives=gives,
         )
-        return params.step("extract", inputs, label=common.teacher)
+        return params.step("extract", inputs, label=label)
 
     def _probe(self, label: str, inputs: Mapping[str, StepSpec]) -> StepSpec:
         common, of_student = self._common, "student" in inputs

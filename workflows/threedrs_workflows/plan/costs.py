@@ -290,9 +290,9 @@ class _Cell:
 
     def _alignment_heads(self, size: StudentSize) -> int:
         experiment, width = self.cell.experiment, self._teacher_width()
-        if not experiment.distils() or width is None:
-            return 0
         alignment = experiment.alignment
+        if alignment not in experiment.active_objectives() or width is None:
+            return 0
         return len(alignment.layers) * size.alignment_head(width, alignment.projector_width)
 
     def _arms(self, size: StudentSize) -> int:
@@ -366,7 +366,8 @@ class _Cell:
         known = teacher_cost(teacher) if teacher is not None and is_released else None
         if known is not None and data.scenes is not None:
             frames = self.cell.experiment.prepare.num_frames
-            work["extract"] = (data.scenes * extraction_flops(known, frames), 0.0)
+            once = (data.scenes * extraction_flops(known, frames), 0.0)
+            work |= {"extract": once, "extract_depth": once}
         return {
             role: self._step(step, *work.get(role, (0.0, 0.0)))
             for role, step in self.planned.items()

@@ -1,4 +1,4 @@
-"""Step "extract": teacher features of every scene that training or a probe reads, once for all."""
+"""Step "extract": what a teacher makes of every scene that somebody reads, once for all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.scenes.source import SceneSource
+from threedrs_components.teachers.depth import depth_of
 from threedrs_components.teachers.extraction import SceneOutcome, extract_each, reasons
 from threedrs_components.teachers.settings import TeacherSettings
+from threedrs_components.teachers.teacher import Teacher
 from threedrs_platform.errors import DataError
 from threedrs_platform.records import Metric
 from threedrs_platform.sealed import keep_sound, require_sound
@@ -89,7 +91,9 @@ class Extracting:
         params, config = self.params, self.params.teacher.open(TeacherSettings)
         if self.teacher is not None:
             config = config.model_copy(update={"checkpoint": str(self.teacher)})
-        teacher = config.at_grid(params.grid).build(str(device_for(self.gpus)))
+        teacher: Teacher = config.at_grid(params.grid).build(str(device_for(self.gpus)))
+        if params.gives == "depth":
+            teacher = depth_of(teacher)
         source = open_source(params, self.scenes)
         return lambda scene_ids: extract_each(
             teacher,

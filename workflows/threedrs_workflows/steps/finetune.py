@@ -17,7 +17,7 @@ from threedrs_workflows.steps.training_samples import held_out_samples, training
 
 
 def run(task: StepTask) -> None:
-    """Inputs: scenes, prepared, samples, student, and features where a teacher takes part.
+    """Inputs: scenes, prepared, samples, student; features, teacher_depth where they take part.
 
     Writes the trained student. Checkpoints lie in the scratch folder: a later attempt goes on from
     the newest that is sound, and reports the curve up to there again.
@@ -53,6 +53,7 @@ def training_inputs(task: StepTask) -> TrainingInputs:
         training=params.training,
         objectives=tuple(each.open(ObjectiveSettings) for each in params.objectives),
         features=features,
+        teacher_depth=task.inputs.get("teacher_depth"),
         seed=params.seed,
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task, features if params.fusion else None),

@@ -28,6 +28,7 @@ class DA3Config(FrameTeacherConfig):
         "model.safetensors of depth-anything/DA3-SMALL or DA3-BASE (Apache-2.0), DA3-LARGE-1.1 or "
         "DA3-GIANT-1.1 (CC BY-NC 4.0)"
     )
+    gives_depth: ClassVar[bool] = True
 
     kind: Literal["da3"] = "da3"
     sees: Annotated[Literal["3d"], REPORTED] = "3d"

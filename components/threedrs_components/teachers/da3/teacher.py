@@ -22,7 +22,7 @@ from threedrs_components.teachers.da3.checkpoint import (
 )
 from threedrs_components.teachers.da3.heads import CameraDecoder, DualDPT
 from threedrs_components.teachers.da3.trunk import Level, Trunk
-from threedrs_components.teachers.pixels import FrameSize, whole_patches
+from threedrs_components.teachers.pixels import FrameSize, in_patches
 from threedrs_components.teachers.poses import intrinsics_of, inverted, matrices_of
 from threedrs_components.teachers.teacher import (
     FrameTeacher,
@@ -130,7 +130,7 @@ class DA3Teacher(FrameTeacher):
         return cls(trunk.to(device), config, path, file_digest(path))
 
     @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
+    def frame_features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, 2 * C] float32; all frames are one scene.
 
         C channels with `half: global`.
@@ -176,13 +176,19 @@ class DA3Teacher(FrameTeacher):
         return Depth(*self._dense(head.depth, dense, images))
 
     @torch.inference_mode()
+    def depth_maps(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, h, w, 2]: depth, and the logarithm of its confidence."""
+        found = self.depth(self.frame_size(images).unsqueeze(0))
+        return torch.stack([found.depth[0], found.confidence[0].log()], -1)
+
+    @torch.inference_mode()
     def rays(self, images: Tensor) -> Rays:
         """Rays of frames; `images` as for `tokens`."""
         head, dense = self._dense_head()
         return Rays(*self._dense(head.rays, dense, images))
 
     def _levels(self, images: Tensor, layers: Iterable[int]) -> tuple[dict[int, Level], Tensor]:
-        whole_patches(images, self.architecture.patch_size)
+        images = in_patches(images, self.architecture.patch_size)
         device, precision = self.trunk.cls_token.device, self.config.precision
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             found: tuple[dict[int, Level], Tensor] = self.trunk(

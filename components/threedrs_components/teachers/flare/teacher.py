@@ -296,7 +296,7 @@ class FLARETeacher(FrameTeacher):
         return cls(model.to(device), config, file_digest(path))
 
     @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
+    def frame_features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, channels] float32; all are one scene."""
         device = next(self.model.parameters()).device
         frames = self.frame_size(images).to(device)

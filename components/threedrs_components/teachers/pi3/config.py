@@ -20,6 +20,7 @@ class Pi3Config(FrameTeacherConfig):
     """Pi3: many frames in, dense features out that do not depend on which frame comes first."""
 
     weights: ClassVar[str] = "model.safetensors of yyfz233/Pi3 (CC BY-NC 4.0)"
+    gives_depth: ClassVar[bool] = True
 
     kind: Literal["pi3"] = "pi3"
     sees: Annotated[Literal["3d"], REPORTED] = "3d"

@@ -20,7 +20,7 @@ from threedrs_components.teachers.pi3.layers import (
     rotation_of,
 )
 from threedrs_components.teachers.pi3.model import moved, points_of
-from threedrs_components.teachers.pixels import whole_patches
+from threedrs_components.teachers.pixels import in_patches
 from threedrs_components.teachers.teacher import (
     FrameTeacher,
     TeacherCard,
@@ -115,7 +115,7 @@ class Pi3Teacher(FrameTeacher):
         return cls(trunk.to(device), config, path, file_digest(path))
 
     @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
+    def frame_features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, 2 * C] float32; all frames are one scene."""
         frames = self.frame_size(images)
         tokens = self._pair(frames.unsqueeze(0), self.layer)
@@ -150,8 +150,14 @@ class Pi3Teacher(FrameTeacher):
         confidence = self._per_pixel("conf", images, tokens).squeeze(-1)
         return Points(moved(local, self._poses(images, tokens)), local, confidence)
 
+    @torch.inference_mode()
+    def depth_maps(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, h, w, 2]: depth, and how probably it is right."""
+        found = self.points(self.frame_size(images).unsqueeze(0))
+        return torch.stack([found.local_points[0, ..., 2], found.confidence[0].sigmoid()], -1)
+
     def _decoded(self, images: Tensor, blocks: Iterable[int]) -> dict[int, Tensor]:
-        whole_patches(images, self.patch)
+        images = in_patches(images, self.patch)
         device, precision = self.trunk.register_token.device, self.config.precision
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             kept = self.trunk(images.to(device), blocks)

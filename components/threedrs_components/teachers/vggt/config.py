@@ -18,6 +18,7 @@ class VGGTConfig(FrameTeacherConfig):
     """VGGT: many frames in, camera-aware dense features out. The 3D teacher of the paper."""
 
     weights: ClassVar[str] = "model.safetensors of facebook/VGGT-1B (CC BY-NC 4.0)"
+    gives_depth: ClassVar[bool] = True
 
     kind: Literal["vggt"] = "vggt"
     sees: Annotated[Literal["3d"], REPORTED] = "3d"

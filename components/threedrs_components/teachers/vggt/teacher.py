@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.pixels import FrameSize, whole_patches
+from threedrs_components.teachers.pixels import FrameSize, in_patches
 from threedrs_components.teachers.poses import intrinsics_of, matrices_of
 from threedrs_components.teachers.teacher import (
     FrameTeacher,
@@ -122,7 +122,7 @@ class VGGTTeacher(FrameTeacher):
         return cls(aggregator.to(device), architecture, config, file_digest(path))
 
     @torch.inference_mode()
-    def features(self, images: Tensor) -> Tensor:
+    def frame_features(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, rows, columns, 2 * C] float32; all frames are one scene."""
         frames = self.frame_size(images)
         tokens = self._aggregated(frames.unsqueeze(0), {self.layer})[self.layer]
@@ -157,12 +157,18 @@ class VGGTTeacher(FrameTeacher):
         return Depth(*self._dense("depth_head.", images))
 
     @torch.inference_mode()
+    def depth_maps(self, images: Tensor) -> Tensor:
+        """[F, 3, H, W] in [0, 1] -> [F, h, w, 2]: depth, and the logarithm of its confidence."""
+        found = self.depth(self.frame_size(images).unsqueeze(0))
+        return torch.stack([found.depth[0, ..., 0], found.confidence[0].log()], -1)
+
+    @torch.inference_mode()
     def points(self, images: Tensor) -> Points:
         """Places of pixels; `images` as for `tokens`. A "cells" head gives its coarse grid."""
         return Points(*self._dense("point_head.", images))
 
     def _aggregated(self, images: Tensor, layers: set[int]) -> dict[int, Tensor]:
-        whole_patches(images, self.architecture.patch_size)
+        images = in_patches(images, self.architecture.patch_size)
         device, precision = self.aggregator.camera_token.device, self.config.precision
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             kept = self.aggregator(images.to(device), layers)

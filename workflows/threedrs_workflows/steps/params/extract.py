@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from threedrs_platform.config import LATER
 from threedrs_platform.config.kinds import Chosen
 from threedrs_workflows.steps.params import StepParams
 
@@ -29,6 +30,8 @@ class ExtractParams(StepParams):
     frames: Literal["student", "all_images"]
     scene_ids: tuple[str, ...] | None = None
     """The scenes of these splits that annotations name; None is all."""
+    gives: Annotated[Literal["features", "depth"], LATER] = "features"
+    """What is stored of the teacher: features, or how far it finds things and how surely."""
 
     def concerns(self, scene_id: str) -> bool:
         """Whether features of a scene are wanted."""
