@@ -67,7 +67,7 @@ def test_the_reference_has_every_verb_and_metric_word(pages: dict[str, str]) -> 
 def test_marks_and_bounds_are_told() -> None:
     training = {s.name: s for o in OWNERS if o.__name__ == "TrainingConfig" for s in settings_of(o)}
     assert training["log_every"].marks == (CONDUCT.name,)
-    assert training["warmup_ratio"].type == "number ≥ 0, < 1"
+    assert training["warmup_ratio"].takes == "number ≥ 0, < 1"
     assert training["gradient_accumulation"].default == "1"
 
 

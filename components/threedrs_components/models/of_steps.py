@@ -101,7 +101,8 @@ def student_role(steps: StepsOfCell) -> str:
 
 def scene_settings(steps: StepsOfCell) -> SceneSettings:
     """What opens the scenes artifact of a cell."""
-    return _opened(_told(steps, "prepare")["scenes"], SceneSettings)
+    settings: SceneSettings = _opened(_told(steps, "prepare")["scenes"], SceneSettings)
+    return settings
 
 
 def candidates_wanted(steps: StepsOfCell) -> CandidateChoice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,8 @@ def test_cells_are_plain_means_in_units_of_the_scenes_mean(kind: str, tmp_path: 
 
 def test_weights_are_logarithms_of_confidence_and_of_pi3_its_probability(tmp_path: Path) -> None:
     scene = frame_tensor(tiny_scene().images)
+    teacher: Any
+    pi3: Any
     for kind in ("vggt", "da3"):
         teacher = load_teacher(kind, str(write_tiny_checkpoint(kind, tmp_path / kind)))
         confidence = teacher.depth(teacher.frame_size(scene)[None]).confidence[0]

@@ -68,7 +68,7 @@ def _table(settings: Iterator[Setting] | list[Setting]) -> Iterator[str]:
         default = f"`{each.default}`" if each.default else "must be given"
         marks = f" *({', '.join(mark.lower() for mark in each.marks)})*" if each.marks else ""
         below = ", ".join(f"[{o.__name__}](#{_anchor(o)})" for o in each.sections)
-        shown = f"{each.type}: {below}" if below else each.type
+        shown = f"{each.takes}: {below}" if below else each.takes
         cells = (f"`{each.name}`", _plain(shown), _plain(default), _plain(each.text) + marks)
         yield f"| {' | '.join(cells)} |"
 

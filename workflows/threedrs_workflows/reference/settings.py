@@ -27,7 +27,7 @@ class Setting:
     """One field of a configuration class."""
 
     name: str
-    type: str
+    takes: str
     """What may stand there, in words."""
     default: str
     """As YAML; empty if it must be given."""
@@ -66,7 +66,7 @@ def _setting(owner: type[Config], name: str, field: FieldInfo) -> Setting:
     sections = tuple(_sections(field.annotation))
     return Setting(
         name=name,
-        type=_with_bounds(_words(field.annotation), field.metadata),
+        takes=_with_bounds(_words(field.annotation), field.metadata),
         default=""
         if field.is_required()
         else _as_yaml(field.get_default(call_default_factory=True)),
@@ -97,10 +97,12 @@ def _strings_below_fields(owner: type) -> dict[str, str]:
     assert isinstance(found, ast.ClassDef)
     texts = {}
     for field, below in zip(found.body, found.body[1:], strict=False):
-        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        written = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        if named and written and isinstance(below.value.value, str):
-            texts[field.target.id] = " ".join(below.value.value.split())
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                texts[name] = " ".join(text.split())
     return texts
 
 
