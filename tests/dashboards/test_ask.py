@@ -73,7 +73,7 @@ def put(client: TestClient, place: str, **fields: str) -> Any:
 
 def answered(client: TestClient, address: str) -> str:
     """The page when nothing waits any more."""
-    client.app.state.asker.wait(SECONDS)
+    client.app.state.asker.wait(SECONDS)  # type: ignore[attr-defined]
     return client.get(address).text
 
 
@@ -88,12 +88,12 @@ def firsts(store: Store, kind: str) -> tuple[Sample, Prediction]:
 
 @pytest.mark.parametrize("kind", ["text", "ground"])
 def test_the_page_answers_as_the_run_did(client: TestClient, kind: str) -> None:
-    store = client.app.state.store
+    store = client.app.state.store  # type: ignore[attr-defined]
     sample, given = firsts(store, kind)
     answer = put(client, f"scene={SCENE}", sample=sample.sample_id)
     assert answer.status_code == 303
     page = answered(client, answer.headers["Location"])
-    turn = client.app.state.asker.turns(place_of(store))[0]
+    turn = client.app.state.asker.turns(place_of(store))[0]  # type: ignore[attr-defined]
     assert turn.stage is Stage.ANSWERED, turn.why_failed
     assert turn.answer.prediction.text == given.text
     assert turn.answer.prediction.boxes == given.boxes
@@ -129,8 +129,8 @@ def test_every_answer_of_the_run_comes_again_and_prefixes_are_remembered(trained
 def test_questions_of_one_form_share_the_frames(client: TestClient) -> None:
     answer = put(client, f"scene={SCENE}", question="what color is the bed\n\nfind the lamp\n")
     page = answered(client, answer.headers["Location"])
-    store = client.app.state.store
-    newest = client.app.state.asker.turns(place_of(store))[:2]
+    store = client.app.state.store  # type: ignore[attr-defined]
+    newest = client.app.state.asker.turns(place_of(store))[:2]  # type: ignore[attr-defined]
     assert [each.question.kind for each in newest] == ["ground", "text"]
     assert {each.shared for each in newest} == {1} or {each.shared for each in newest} == {2}
     assert "for 2 questions together" in page and 'data-live="0"' in page
@@ -146,8 +146,8 @@ def test_a_folder_below_the_root_is_asked_about_and_no_other(
         assert refused.status_code == 404 and "no scene folder" in refused.text
     answer = put(client, "room=mine/attic", question="what color is the bed")
     assert "what color is the bed" in answered(client, answer.headers["Location"])
-    place = place_of(client.app.state.store, room="mine/attic")
-    turn = client.app.state.asker.turns(place)[0]
+    place = place_of(client.app.state.store, room="mine/attic")  # type: ignore[attr-defined]
+    turn = client.app.state.asker.turns(place)[0]  # type: ignore[attr-defined]
     told = "frames that are good" if turn.why_failed else ""
     assert turn.stage is Stage.ANSWERED or "frames" in turn.why_failed, told
 
