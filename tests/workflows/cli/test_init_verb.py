@@ -83,6 +83,13 @@ def test_what_is_missing_is_told(
     assert load_cells(here / "ours.yaml").base.benchmarks.names == ("scanrefer", "scanqa")
 
 
+def test_a_folder_may_have_any_name(here: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'my "rooms" #2'
+    clips(folder)
+    assert main(["init", "mine", "--scenes", str(folder), "--quiet"]) == 0
+    assert load_cells(here / "mine.yaml").base.scenes.data()["scenes.root"] == str(folder)
+
+
 def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mine.yaml").write_text("mine")
     assert main(["init", "mine"]) == 2

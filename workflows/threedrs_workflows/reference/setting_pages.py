@@ -32,6 +32,10 @@ of it).
 """
 
 
+DEFAULTS = {"": "must be given", "see below": "see below"}
+"""Defaults in words; the others are shown as YAML."""
+
+
 def setting_pages() -> dict[str, str]:
     """Name of each page and its text."""
     pages = {"grid": _grid_page()}
@@ -69,7 +73,7 @@ def _table(settings: Iterable[Setting]) -> Iterator[str]:
     yield "| setting | takes | default | meaning |"
     yield "|---|---|---|---|"
     for each in settings:
-        default = f"`{each.default}`" if each.default else "must be given"
+        default = DEFAULTS.get(each.default, f"`{each.default}`")
         marks = f" *({', '.join(mark.lower() for mark in each.marks)})*" if each.marks else ""
         below = ", ".join(f"[{_kind(o)}](#{_anchor(o)})" for o in each.sections)
         shown = f"{each.type}: {below}" if below else each.type

@@ -112,10 +112,12 @@ def _strings_below_fields(owner: type) -> dict[str, str]:
     assert isinstance(found, ast.ClassDef)
     texts = {}
     for field, below in zip(found.body, found.body[1:], strict=False):
-        named = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        written = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-        if named and written and isinstance(below.value.value, str):
-            texts[field.target.id] = " ".join(below.value.value.split())
+        match field, below:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                texts[name] = " ".join(text.split())
     return texts
 
 
