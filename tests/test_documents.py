@@ -71,9 +71,15 @@ def known(name: str) -> bool:
     return True
 
 
+GENERATED = re.compile(r"(?:\.\./)?(?:reference/)?(?:settings-\w+|commands|metrics)\.md")
+"""Links to pages that are made from the code; `make docs` holds them to it."""
+
+
 def test_files_behind_links_exist() -> None:
     assert not wrong(
-        (document, path) for document, path in named(LINK) if not (document.parent / path).exists()
+        (document, path)
+        for document, path in named(LINK)
+        if not (document.parent / path).exists() and not GENERATED.fullmatch(path)
     )
 
 

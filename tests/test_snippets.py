@@ -111,7 +111,8 @@ COMMANDS = [
     if line.strip()
 ]
 OURS = [each for each in COMMANDS if each.is_ours]
-RUN = [each for each in OURS if not each.reason]
+RUN = [*{each.line: each for each in OURS if not each.reason}.values()]
+"""Once each, however many documents tell them."""
 
 
 def named(command: Command) -> str:

@@ -43,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "work"
 
 
-SOURCES = {
+SOURCES: dict[str, tuple[Callable[[Path], None] | None, str, int]] = {
     "micro": (None, "micro", 3),
     "rooms": (rooms, "rgbd_folder", 2),
     "prepared": (prepared_scannet, "scannet", 2),
@@ -83,6 +83,13 @@ def test_what_is_missing_is_told(
     assert load_cells(here / "ours.yaml").base.benchmarks.names == ("scanrefer", "scanqa")
 
 
+def test_a_folder_may_have_any_name(here: Path, tmp_path: Path) -> None:
+    folder = tmp_path / 'my "rooms" #2'
+    clips(folder)
+    assert main(["init", "mine", "--scenes", str(folder), "--quiet"]) == 0
+    assert load_cells(here / "mine.yaml").base.scenes.data()["scenes.root"] == str(folder)
+
+
 def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mine.yaml").write_text("mine")
     assert main(["init", "mine"]) == 2
@@ -109,8 +116,7 @@ def test_mistakes_leave_no_file(
 
 def test_the_folder_of_annotations_is_taken(here: Path, tmp_path: Path) -> None:
     rooms(tmp_path / "rooms")
-    questions: Callable[[], None] = (tmp_path / "questions").mkdir
-    questions()
+    (tmp_path / "questions").mkdir()
     (tmp_path / "questions" / "scanqa_train.json").write_text("[]")
     flags = ["--scenes", str(tmp_path / "rooms"), "--annotations", str(tmp_path / "questions")]
     assert main(["init", "mine", *flags, "--quiet"]) == 0

@@ -93,7 +93,11 @@ def _rgbd(name: str, root: Path, scenes: Sequence[Path], annotations: Path | Non
         ANNOTATIONS=files,
         BENCHMARKS=", ".join(asked or ("scanqa",)),
     )
-    before = [] if asked else [f"write annotations to learn and to ask into {files}/annotations"]
+    before = []
+    if find_style(root) is not None:
+        before.append(f"name the folder that holds scenes: a grid wants several, {root} is one")
+    if not asked:
+        before.append(f"write annotations to learn and to ask into {files}/annotations")
     if missing := [each for each in NEEDED_SPLITS if each not in read_splits(root)]:
         names = ", ".join(f'"{path.name}"' for path in scenes[:2])
         before.append(
@@ -145,7 +149,8 @@ def _not_understood(root: Path) -> str:
 
 
 def _fill(text: str, name: str, **values: object) -> str:
-    """The text with NAME and `@KEY@` filled in."""
+    """The text with `@KEY@` filled in, as it stands between double quotes in YAML."""
     for key, value in {"NAME": name, **values}.items():
-        text = text.replace(f"@{key}@", str(value))
+        quoted = str(value).replace("\\", "\\\\").replace('"', '\\"')
+        text = text.replace(f"@{key}@", quoted)
     return text

@@ -11,7 +11,7 @@ MICRO = f"""\
 # Rendered rooms, and a student and teachers that are trained here: nothing to download, no GPU.
 #   workflows plan @NAME@.yaml              what would run, and for how long
 #   workflows submit @NAME@.yaml --smoke    every step in its smallest size: half a minute
-#   workflows submit @NAME@.yaml            the real thing: some ten minutes on two cores
+#   workflows submit @NAME@.yaml            the real thing: about ten minutes on two cores
 
 version: 1
 name: @NAME@
@@ -141,7 +141,7 @@ base:
   benchmarks:
     names: [vsibench]
     training: null
-    annotations: @ANNOTATIONS@         # holds VSI-Bench's questions: test.jsonl or test.parquet
+    annotations: "@ANNOTATIONS@"       # holds VSI-Bench's questions: test.jsonl or test.parquet
     missing_scenes: leave_out          # questions on clips that are not there do not count
 
 include:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from threedrs_components.objectives.registry import OBJECTIVES
-from threedrs_platform.config import Config
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.file import GridFile
-from threedrs_workflows.reference.settings import Setting, sections_below, settings_of, summary
+from threedrs_workflows.reference.settings import (
+    Section,
+    Setting,
+    sections_below,
+    settings_of,
+    summary,
+)
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "scenes": ("scenes", "prepare"),
@@ -27,6 +32,10 @@ of it).
 """
 
 
+DEFAULTS = {"": "must be given", "see below": "see below"}
+"""Defaults in words; the others are shown as YAML."""
+
+
 def setting_pages() -> dict[str, str]:
     """Name of each page and its text."""
     pages = {"grid": _grid_page()}
@@ -37,48 +46,48 @@ def setting_pages() -> dict[str, str]:
 
 def _grid_page() -> str:
     parts = ["# Settings: the grid file", "", "What stands at the top level of a grid file.", ""]
-    for owner in sections_below(GridFile):
-        parts += _section(owner)
-    return "\n".join(parts)
+    top, *below = sections_below(Section("", GridFile))
+    parts += [*_table(settings_of(top)), ""]
+    return "\n".join([*parts, *(line for each in below for line in _section(each))])
 
 
 def _group_page(title: str, fields: tuple[str, ...]) -> Iterator[str]:
     yield from (f"# Settings: {title}", "", INTRODUCTION)
-    found = {each.name: each for each in settings_of(Experiment)}
+    found = {each.name: each for each in settings_of(Section("", Experiment))}
     yield from _table(found[name] for name in fields)
     yield ""
-    below = [owner for name in fields for owner in found[name].sections]
-    for owner in sections_below(*below):
-        yield from _section(owner)
+    for section in sections_below(*(each for name in fields for each in found[name].sections)):
+        yield from _section(section)
 
 
-def _section(owner: type[Config]) -> Iterator[str]:
-    kind = owner.model_fields.get("kind")
-    named = f"kind: {kind.default}" if kind is not None and kind.default else ""
-    title = f"{owner.__name__} (`{named}`)" if named else owner.__name__
-    yield from (f"## {title}", "", _plain(summary(owner)), "")
-    yield from _table(settings_of(owner))
+def _section(section: Section) -> Iterator[str]:
+    kind = section.owner.model_fields.get("kind")
+    of_kind = f" of kind {kind.default}" if kind is not None and kind.default else ""
+    yield from (f"## {section.path}{of_kind} {{ #{_anchor(section)} }}", "")
+    yield from (_plain(summary(section.owner)), "")
+    yield from _table(settings_of(section))
     yield ""
 
 
-def _table(settings: Iterator[Setting] | list[Setting]) -> Iterator[str]:
+def _table(settings: Iterable[Setting]) -> Iterator[str]:
     yield "| setting | takes | default | meaning |"
     yield "|---|---|---|---|"
     for each in settings:
-        default = f"`{each.default}`" if each.default else "must be given"
+        default = DEFAULTS.get(each.default, f"`{each.default}`")
         marks = f" *({', '.join(mark.lower() for mark in each.marks)})*" if each.marks else ""
-        below = ", ".join(f"[{o.__name__}](#{_anchor(o)})" for o in each.sections)
+        below = ", ".join(f"[{_kind(o)}](#{_anchor(o)})" for o in each.sections)
         shown = f"{each.takes}: {below}" if below else each.takes
         cells = (f"`{each.name}`", _plain(shown), _plain(default), _plain(each.text) + marks)
         yield f"| {' | '.join(cells)} |"
 
 
-def _anchor(owner: type[Config]) -> str:
-    """As MkDocs makes it of the section's title."""
-    kind = owner.model_fields.get("kind")
-    return owner.__name__.lower() + (
-        f"-kind-{kind.default}" if kind is not None and kind.default else ""
-    )
+def _kind(section: Section) -> str:
+    kind = section.owner.model_fields.get("kind")
+    return str(kind.default) if kind is not None and kind.default else section.path
+
+
+def _anchor(section: Section) -> str:
+    return section.owner.__name__.lower()
 
 
 def _plain(text: str) -> str:

@@ -27,7 +27,8 @@ class Setting:
     """One field of a configuration class."""
 
     name: str
-    takes: str
+    """Dotted."""
+    type: str
     """What may stand there, in words."""
     default: str
     """As YAML; empty if it must be given."""
@@ -35,26 +36,40 @@ class Setting:
     """Its description; empty if nobody has written one."""
     marks: tuple[str, ...]
     """`CONDUCT`, `PLACE`, `REPORTED`: it is in no key."""
-    sections: tuple[type[Config], ...]
-    """Classes of what stands below it."""
+    sections: tuple[Section, ...]
+    """What stands below it, one for each kind."""
 
 
-def settings_of(owner: type[Config]) -> list[Setting]:
-    """The fields of a class, inherited ones too, in the order of the class."""
-    return [_setting(owner, name, field) for name, field in owner.model_fields.items()]
+@dataclass(frozen=True)
+class Section:
+    """A configuration class where it stands in a grid file."""
+
+    path: str
+    """Dotted, as `teachers.NAME`; NAME stands for a name that the grid gives. Empty at the top."""
+    owner: type[Config]
+
+    def __truediv__(self, name: str) -> str:
+        """The dotted name of a field."""
+        return f"{self.path}.{name}" if self.path else name
 
 
-def sections_below(*owners: type[Config]) -> list[type[Config]]:
-    """These classes and all that stand below their fields, each once, parents first."""
-    found: list[type[Config]] = []
-    waiting = list(owners)
+def settings_of(section: Section) -> list[Setting]:
+    """The fields of a section, inherited ones too, in the order of its class."""
+    fields = section.owner.model_fields.items()
+    return [_setting(section, name, field) for name, field in fields]
+
+
+def sections_below(*sections: Section) -> list[Section]:
+    """These sections and all below their fields, each class once, parents first."""
+    found: dict[type[Config], Section] = {}
+    waiting = list(sections)
     while waiting:
-        owner = waiting.pop(0)
-        if owner not in found:
-            found.append(owner)
-            below = [each for setting in settings_of(owner) for each in setting.sections]
+        section = waiting.pop(0)
+        if section.owner not in found:
+            found[section.owner] = section
+            below = [each for setting in settings_of(section) for each in setting.sections]
             waiting = [*below, *waiting]
-    return found
+    return list(found.values())
 
 
 def summary(owner: type[Config]) -> str:
@@ -62,21 +77,21 @@ def summary(owner: type[Config]) -> str:
     return " ".join((owner.__dict__.get("__doc__") or "").split())
 
 
-def _setting(owner: type[Config], name: str, field: FieldInfo) -> Setting:
-    sections = tuple(_sections(field.annotation))
+def _setting(section: Section, name: str, field: FieldInfo) -> Setting:
+    sections = tuple(_sections(field.annotation, section / name))
     return Setting(
-        name=name,
-        takes=_with_bounds(_words(field.annotation), field.metadata),
+        name=section / name,
+        type=_with_bounds(_words(field.annotation), field.metadata),
         default=""
         if field.is_required()
         else _as_yaml(field.get_default(call_default_factory=True)),
-        text=_description(owner, name, sections),
+        text=_description(section.owner, name, sections),
         marks=tuple(m.name for m in field.metadata if isinstance(m, Effectless) and m is not LATER),
         sections=sections,
     )
 
 
-def _description(owner: type[Config], name: str, sections: tuple[type[Config], ...]) -> str:
+def _description(owner: type[Config], name: str, sections: tuple[Section, ...]) -> str:
     """The string below the field, in the nearest class that has one; else what its section is."""
     if name == "kind":
         return "Which of the kinds it is."
@@ -86,7 +101,7 @@ def _description(owner: type[Config], name: str, sections: tuple[type[Config], .
     if owner is PromptConfig:
         benchmark = next(each for each in ASKED if name.startswith(each))
         return f"Template of the prompts of {benchmark}."
-    return summary(sections[0]) if len(sections) == 1 else ""
+    return summary(sections[0].owner) if len(sections) == 1 else ""
 
 
 @cache
@@ -106,11 +121,12 @@ def _strings_below_fields(owner: type) -> dict[str, str]:
     return texts
 
 
-def _sections(annotation: Any) -> Iterator[type[Config]]:
+def _sections(annotation: Any, path: str) -> Iterator[Section]:
     if isinstance(annotation, type) and issubclass(annotation, Config):
-        yield annotation
+        yield Section(path, annotation)
+    named = get_origin(annotation) is dict
     for each in get_args(annotation):
-        yield from _sections(each)
+        yield from _sections(each, f"{path}.NAME" if named else path)
 
 
 def _words(annotation: Any) -> str:
