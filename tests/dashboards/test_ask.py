@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import threading
@@ -120,10 +119,11 @@ def test_every_answer_of_the_run_comes_again_and_prefixes_are_remembered(trained
             assert now is not None and now.text == before.text and now.boxes == before.boxes
             assert now.scores == pytest.approx(before.scores, abs=1e-5)
         asked = next(each for each in samples if each.kind == "text")
-        prefixes = model.student.runs
+        watched: Any = model.student
+        prefixes = watched.runs
         [again] = ask(model.recipe, model.student, scene, [(asked.prompt, "text")])
         assert again.text == (answers[asked.sample_id].text or "").strip()
-        assert model.student.runs == prefixes
+        assert watched.runs == prefixes
 
 
 def test_questions_of_one_form_share_the_frames(client: TestClient) -> None:
@@ -131,8 +131,7 @@ def test_questions_of_one_form_share_the_frames(client: TestClient) -> None:
     page = answered(client, answer.headers["Location"])
     store = client.app.state.store  # type: ignore[attr-defined]
     newest = client.app.state.asker.turns(place_of(store))[:2]  # type: ignore[attr-defined]
-    assert [each.question.kind for each in newest] == ["ground", "text"]
-    assert {each.shared for each in newest} == {1} or {each.shared for each in newest} == {2}
+    assert [(each.question.kind, each.shared) for each in newest] == [("ground", 2), ("text", 2)]
     assert "for 2 questions together" in page and 'data-live="0"' in page
     assert 'id="chart-room"' in page and "what color is the bed" in page
 
@@ -148,8 +147,7 @@ def test_a_folder_below_the_root_is_asked_about_and_no_other(
     assert "what color is the bed" in answered(client, answer.headers["Location"])
     place = place_of(client.app.state.store, room="mine/attic")  # type: ignore[attr-defined]
     turn = client.app.state.asker.turns(place)[0]  # type: ignore[attr-defined]
-    told = "frames that are good" if turn.why_failed else ""
-    assert turn.stage is Stage.ANSWERED or "frames" in turn.why_failed, told
+    assert turn.stage is Stage.ANSWERED, turn.why_failed
 
 
 def test_without_a_root_no_folder_is_asked_about(trained: Path) -> None:
@@ -239,4 +237,3 @@ def test_questions_wait_their_turn_and_give_up() -> None:
     asker.wait(SECONDS)
     assert late.stage is Stage.FAILED and late.why_failed == "no weights here"
     assert asker.turn(first.number) is first and "no answer within" in first.why_failed
-    json.dumps([each.why_failed for each in asker.turns(other)])

@@ -89,7 +89,9 @@ def show(request: Request) -> Response:
 
 
 def _charts(asker: Asker, place: Place | None, turns: Sequence[Turn]) -> list[Chart]:
-    seen = asker.seen(place) if place else None
+    """The scene in 3D, if it is open; not while the page is fetched again every second."""
+    is_going_on = any(not each.is_done for each in turns)
+    seen = asker.seen(place) if place and not is_going_on else None
     return [] if seen is None else [room_of(seen.scene, turns)]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from threedrs_platform.errors import ConfigError, ThreedrsError
 from threedrs_platform.workspace import find_workspace
-from threedrs_workflows.cli import ui
+from threedrs_workflows.cli import main, ui
 from threedrs_workflows.cli.local_servers import LOOPBACK, Server, free_port, serving
 
 
@@ -56,6 +56,16 @@ def test_a_server_that_ends_tells_its_last_words(tmp_path: Path) -> None:
         serving([server]),
     ):
         raise AssertionError("it is served")
+
+
+def test_rooms_are_a_folder_that_the_pages_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ui", "--workspace", str(tmp_path), "--rooms", str(tmp_path / "nowhere")]
+    assert main(words) == 2 and "--rooms: no folder" in capsys.readouterr().err
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        server = ui.dashboards_server(workspace, 1, rooms=tmp_path)
+    assert server.command[-2:] == ["--rooms", str(tmp_path)]
 
 
 def test_missing_packages_are_named_with_their_cure() -> None:
