@@ -103,5 +103,6 @@ class PrepareConfig(Config):
         return self.voxel_m if self.sampling == "coverage" else None
 
     def of_evaluation(self) -> PrepareConfig:
-        """The same for scenes outside the training split."""
-        return self.model_copy(update={"arithmetic": self.evaluation_arithmetic or self.arithmetic})
+        """The same for scenes outside the training split, where nobody tells rooms from above."""
+        arithmetic = self.evaluation_arithmetic or self.arithmetic
+        return self.model_copy(update={"arithmetic": arithmetic, "birds_eye": None})

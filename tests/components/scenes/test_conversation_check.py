@@ -80,10 +80,15 @@ def test_of_many_faulty_records_the_first_are_told_and_the_number(tmp_path: Path
     found = faults(config(tmp_path, [bad] * 5 + [GOOD]))
     assert len(found) == 4
     assert found[-1].endswith(
-        "5 of 6 records are faulty; scenes.on_bad_record: skip leaves faulty ones out"
+        "5 of 6 records are faulty; scenes.on_bad_record: skip leaves them out"
     )
     assert faults(config(tmp_path, [bad, GOOD], on_bad_record="skip")) == []
-    assert "1 of 1 records are faulty" in faults(config(tmp_path, [bad], on_bad_record="skip"))[-1]
+    assert (
+        "line 1: images: there are none" in faults(config(tmp_path, [bad], on_bad_record="skip"))[0]
+    )
+    absent = config(tmp_path, [{**GOOD, "images": ["a/9.jpg"]}, GOOD], on_bad_record="skip")
+    assert "line 1: 'a/9.jpg' is not in" in faults(absent)[0]
+    assert absent.record_faults(absent_too=False) == ()
 
 
 def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:

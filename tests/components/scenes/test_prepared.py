@@ -102,6 +102,7 @@ def test_scenes_outside_the_training_split_may_have_another_arithmetic() -> None
     config = PrepareConfig(arithmetic="bfloat16", evaluation_arithmetic="float16")
     assert config.of_evaluation().arithmetic == "float16"
     assert PrepareConfig(arithmetic="bfloat16").of_evaluation().arithmetic == "bfloat16"
+    assert PrepareConfig(birds_eye=40).of_evaluation().birds_eye is None
 
 
 def test_pixels_without_depth_stay_out_of_pairs_wherever_they_are_averaged(scene: Scene) -> None:

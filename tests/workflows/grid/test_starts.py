@@ -161,3 +161,24 @@ def test_reading_headers_needs_no_torch(data: Path, tmp_path: Path) -> None:
         "assert not {'torch', 'safetensors', 'transformers'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_conversations_that_cannot_be_learned_are_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, told = ({"from": who, "value": "<image>"} for who in ("human", "bot"))
+    own, media = tmp_path / "own.jsonl", tmp_path / "media"
+    media.mkdir()
+    own.write_text(json.dumps({"conversations": [asked, told], "images": ["a.jpg"]}))
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        f"version: 1\nname: x\nbase:\n  preset: vsi\n  scenes.root: {media}\n"
+        "  scenes.spar: null\n  scenes.llava_hound: null\n  scenes.on_bad_record: refuse\n"
+        f"  scenes.conversations: {{records: {own}, media: {media}}}\n"
+        "  benchmarks.training: [conversations]\n"
+    )
+    assert main(["validate", str(path)]) == 2
+    assert (
+        f"scenes.conversations.records: {own}: line 1: conversations.1.from: Input should be "
+        "'human', 'gpt' or 'system', not 'bot'"
+    ) in capsys.readouterr().err

@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from threedrs_components.objectives.reconstruction.cells import SIDE, VALUES
+from threedrs_components.objectives.reconstruction.cells import BIRDS_EYE, SIDE, VALUES
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
 from threedrs_platform.config import LATER
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
     from threedrs_components.students.student import Student
-
-
-BIRDS_EYE = "reconstruction/birds_eye"
-"""The curve of the loss of the bird's-eye view."""
 
 
 class ReconstructionConfig(ObjectiveSettings):

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, mse_loss
 
 from threedrs_components.objectives.objective import Objective, StudentPass
-from threedrs_components.objectives.reconstruction.cells import SIDE, VALUES
-from threedrs_components.objectives.reconstruction.config import BIRDS_EYE
+from threedrs_components.objectives.reconstruction.cells import BIRDS_EYE, SIDE, VALUES
 from threedrs_components.objectives.reconstruction.decoders import (
     TIMES,
     BirdsEye,

@@ -30,33 +30,35 @@ def record_faults(
         tolerant: faulty records are left out, so that only all of them are too many.
         absent_too: whether an image that is not there is a fault.
     """
-    absent = [("records", records)] * (not records.is_file())
-    absent += [("media", media)] * (not media.is_dir())
-    for setting, path in absent:
-        kind = "file" if setting == "records" else "folder"
-        yield setting, f"{path}: no such {kind}"
-    if absent:
+    if not records.is_file():
+        yield "records", f"{records}: no such file"
+    if not media.is_dir():
+        yield "media", f"{media}: no such folder"
+    if not records.is_file() or not media.is_dir():
         return
     try:
         drawn = draw_records(name, records, 1.0, random.Random(0), media)
     except DataError as error:
         yield "records", str(error)
         return
-    yield from _told(drawn.bad, drawn, records, "records", tolerant=tolerant)
+    if not tolerant or not drawn.good:
+        yield from _told(drawn.bad, drawn, records, "records", "scenes.on_bad_record")
     if absent_too:
-        yield from _told(_absent(drawn, media), drawn, records, "media", tolerant=tolerant)
+        absences = _absent(drawn, media)
+        yield from _told(absences, drawn, records, "media", "prepare.on_bad_scene")
 
 
 def _told(
-    bad: dict[int, str], drawn: Drawn, records: Path, setting: str, *, tolerant: bool
+    bad: dict[int, str], drawn: Drawn, records: Path, setting: str, cure: str
 ) -> Iterator[tuple[str, str]]:
-    if not bad or (tolerant and len(bad) < drawn.total):
-        return
     for at in sorted(bad)[:MOST_TOLD]:
         yield setting, f"{records}: {_place(records, at)}: {bad[at]}"
-    if tolerant or len(bad) > MOST_TOLD:
-        cure = "" if tolerant else "; scenes.on_bad_record: skip leaves faulty ones out"
-        yield setting, f"{records}: {len(bad)} of {drawn.total} records are faulty{cure}"
+    if len(bad) > MOST_TOLD:
+        yield (
+            setting,
+            f"{records}: {len(bad)} of {drawn.total} records are faulty; {cure}: skip leaves them "
+            "out",
+        )
 
 
 def _place(records: Path, index: int) -> str:
