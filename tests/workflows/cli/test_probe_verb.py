@@ -165,7 +165,7 @@ def test_a_student_is_probed_at_its_own_grid(
     content = probed(capsys, "--scenes", str(folder), *flags)
     assert content["grid"] == student.grid
     assert content["scenes"][0]["tokens"] == 3 * student.grid**2
-    places = ["tower", "projector", "0", "-1"]
+    places = ["tower", "projector", "2", "-1"]
     scores = [
         probed(capsys, "--scenes", str(folder), *flags, "--layer", place)["total"]["score"]
         for place in places
