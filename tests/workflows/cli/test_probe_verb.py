@@ -172,7 +172,7 @@ def test_a_student_is_probed_at_its_own_grid(
     ]
     assert len(set(scores)) == 4 and scores[-1] == content["total"]["score"]
     message = refusal(capsys, ["--scenes", str(folder), "--layer", "9", *flags], 2)
-    assert "--layer: layer 9: the student has 4 layers: 0 to 4" in message
+    assert "--layer: layer 9: the student has 3 layers: 0 to 3" in message
     message = refusal(capsys, ["--scenes", str(folder), "--grid", "14", *flags], 2)
     assert "too few for a grid of 14" in message
     student.fuse(FusionSettings(mode="add"), 8, {"teacher": "vggt"})
