@@ -10,6 +10,7 @@ import pandas as pd
 
 from threedrs_components.scenes.frames import MILLIMETRES
 from threedrs_components.scenes.rgbd_folder import MIN_FRAMES
+from threedrs_components.students.places import Place
 from threedrs_workflows.folders.probing import ProbeRequest, probe_scenes
 
 _logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ def probe(
     model: str = "rgb",
     checkpoint: str | Path | None = None,
     *,
-    layer: int = -1,
+    layer: Place = -1,
     level: Literal["pixel", "token"] = "pixel",
     grid: int | None = None,
     voxel_m: float = 0.1,
@@ -38,7 +39,7 @@ def probe(
         scenes: a folder of posed RGB-D frames, or a folder of such folders.
         model: "rgb" (mean colour, no weights), or the kind of a teacher or a student.
         checkpoint: weights of it.
-        layer: hidden layer; -1 is the last.
+        layer: hidden layer; -1 is the last. Of a student also "tower" or "projector".
         level: match every pixel, or each token at its mean coordinate.
         grid: token rows and columns per frame; None is 14, or the model's own if coarser.
         voxel_m: edge of the voxels, metres.

@@ -50,7 +50,13 @@ def read_student_config(folder: Path) -> dict[str, Any]:
     """
     stored = read_config(folder)
     if not stored.keys() >= OF_A_STUDENT:
-        raise CheckpointError(f"{folder}/{CONFIG_FILE}: not written by save_student")
+        kind = stored.get("model_type")
+        told = f"published weights of model type {kind!r}" if kind else "no student"
+        raise CheckpointError(
+            f"{folder}/{CONFIG_FILE}: {told}, not written by save_student; published weights open "
+            "with threedrs.load_student(folder, preset=...), whose preset tells how 3D reaches "
+            "them, and train as students.*.checkpoint of a grid"
+        )
     return stored
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from threedrs_components.students.fusion_settings import FusionSettings
-from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+from threedrs_platform.errors import CheckpointError, ConfigError, DataError, Fault
 
 Source = Mapping[str, Any]
 """What the files of features say of the teacher, its weights and its layer, by name."""
@@ -31,7 +31,8 @@ class Fusion(nn.Module):
             source: whose features they are; no others may be given later.
         """
         super().__init__()
-        self.settings, self.teacher_width, self.source = settings, teacher_width, source
+        self.settings, self.width = settings, width
+        self.teacher_width, self.source = teacher_width, source
         self.norm = nn.RMSNorm(teacher_width, eps=1e-6)
         self.merge: nn.Module
         if settings.mode == "add":
@@ -41,12 +42,31 @@ class Fusion(nn.Module):
         self.gate = nn.Parameter(torch.zeros(width)) if settings.gate == "zero" else None
 
     def forward(self, tokens: Tensor, guidance: Tensor) -> Tensor:
-        """Tokens [S, F, P, P, C] with what the features [S, F, P, P, D] of their cells add."""
+        """Tokens [S, F, P, P, C] with what the features [S, F, P, P, D] of their cells add.
+
+        Raises:
+            DataError: other shapes.
+        """
+        self._check_shapes(tokens, guidance)
         features = self.norm(guidance.to(self.norm.weight.dtype))
         added: Tensor = self.merge(tokens, features)
         if self.gate is not None:
             added = self.gate * added
         return tokens + added.to(tokens.dtype)
+
+    def _check_shapes(self, tokens: Tensor, guidance: Tensor) -> None:
+        if tokens.dim() != 5 or tokens.shape[-1] != self.width:
+            raise DataError(
+                f"visual tokens of shape {list(tokens.shape)}; fusion takes [scenes, frames, rows, "
+                f"columns, {self.width}], as the projector gives them"
+            )
+        wanted = [*tokens.shape[:-1], self.teacher_width]
+        if list(guidance.shape) != wanted:
+            raise DataError(
+                f"teacher features of shape {list(guidance.shape)} for visual tokens of "
+                f"{list(tokens.shape)}; give {wanted}: of the same frames and grid, with the "
+                f"{self.teacher_width} channels that fusion has learned with"
+            )
 
     def stored(self) -> dict[str, Any]:
         """What a student's config.json says of it."""

@@ -14,7 +14,7 @@ from threedrs_dashboards.appendix.vector import SETTINGS, UNDATED, WIDTH_IN
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ROW_IN, HEAD_IN = 0.22, 0.75
+ROW_IN, HEAD_IN = 0.22, 0.9
 """Heights of a row of cells, and of what stands around the cells of a panel."""
 MOST_NUMBERS = 12
 """Cells in a row that have room for their numbers."""
@@ -45,10 +45,14 @@ def _draw(axes: Axes, panel: Panel) -> None:
     """Grey is what is not above chance; frames are where a row was trained."""
     from matplotlib.patches import Rectangle
 
-    values = [[float("nan") if each is None else each for each in row] for row in panel.values]
     known = [each for row in panel.values for each in row if each is not None]
-    above = [each for each in known if panel.chance is None or each > panel.chance] or known
-    low, high = min(above), max(above)
+    above = [each for each in known if panel.chance is None or each > panel.chance]
+    low, high = min(above or known), max(above or known)
+    grey = low - 1  # any number under the scale
+    values = [
+        [float("nan") if each is None else each if each in above else grey for each in row]
+        for row in panel.values
+    ]
     colours = axes.imshow(values, aspect="auto", cmap="Blues", vmin=low, vmax=high + 1e-9)
     colours.cmap = colours.cmap.with_extremes(bad="white", under="#e8e8e8")
     for row, aligned in enumerate(panel.aligned):
@@ -60,13 +64,15 @@ def _draw(axes: Axes, panel: Panel) -> None:
                 )
                 axes.add_patch(box)
             if value is not None and len(panel.places) <= MOST_NUMBERS:
-                dark = value > low + 0.55 * (high - low)
+                dark = value in above and value > low + 0.55 * (high - low)
                 told = plain(value, panel.unit)
                 axes.text(at, row, told, ha="center", va="center", fontsize=6,
                           color="white" if dark else "black")  # fmt: skip
     names = ["last" if place == LAST else place for place in panel.places]
     axes.set_xticks(range(len(names)), names, fontsize=6)
     axes.set_yticks(range(len(panel.rows)), panel.rows, fontsize=6)
+    marks = "framed: trained there" + ("" if panel.chance is None else "; grey: not above chance")
+    axes.set_xlabel(marks, fontsize=6)
     chance = "" if panel.chance is None else f", chance {plain(panel.chance, panel.unit)}"
     counts = "/".join(map(str, panel.n))
     axes.set_title(f"{panel.name} ({panel.unit}{chance}, n = {counts})", fontsize=8, loc="left")

@@ -81,9 +81,8 @@ def test_its_numbers_stand_beside_it() -> None:
         if (each["probe"], each["trained_with"], each["probed_at"])
         == ("depth", "alignment at -1", "tower")
     ]
-    assert float(line["mean"]) == pytest.approx(0.8) and float(line["sd"]) == pytest.approx(
-        0.141421
-    )
+    numbers = [float(line[name]) for name in ("mean", "sd")]
+    assert numbers == pytest.approx([0.8, 0.141421], abs=1e-6)
     assert (line["seeds"], line["unit"], line["chance"], line["n"]) == ("2", "R2", "0.25", "64")
     assert line["trained_there"] == "0" and sum(int(each["trained_there"]) for each in lines) == 6
 

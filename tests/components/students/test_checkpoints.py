@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,18 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_a_micro_student_without_a_start_says_where_to_get_one() -> None:
     with pytest.raises(CheckpointError, match="pretrain step"):
         build_student(LlavaVideoConfig())
+
+
+@pytest.mark.parametrize(
+    ("config", "what"),
+    [
+        ({"model_type": "qwen3_vl"}, "published weights of model type 'qwen3_vl'"),
+        ({}, "no student"),
+    ],
+)
+def test_published_weights_are_told_how_to_be_opened(
+    config: dict[str, str], what: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"{what}, .*load_student\(folder, preset=\.\.\.\)"):
+        open_student(tmp_path)

@@ -20,6 +20,7 @@ from threedrs_components.students.batches import (
 )
 from threedrs_components.students.checkpoints import load_student, save_student, student_features
 from threedrs_components.students.export import write_pretrained
+from threedrs_components.students.fusion import Fusion
 from threedrs_components.students.fusion_settings import FusionSettings
 from threedrs_components.students.guidance import Guidance, guidance_of
 from threedrs_components.students.passes import Vision
@@ -219,6 +220,26 @@ def vision_of(student: Student, **hidden: Any) -> Vision:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("mode", ["add", "cross_attention"])
+@pytest.mark.parametrize(
+    ("tokens", "features", "complaint"),
+    [
+        ((1, 2, 4, 4, 8), (1, 2, 4, 4, 5), r"give \[1, 2, 4, 4, 6\]: of the same frames and grid"),
+        ((1, 2, 4, 4, 8), (1, 2, 3, 3, 6), r"of \[1, 2, 4, 4, 8\]; give \[1, 2, 4, 4, 6\]"),
+        ((1, 2, 4, 4, 8), (2, 4, 4, 6), r"features of shape \[2, 4, 4, 6\]"),
+        ((2, 4, 4, 8), (2, 4, 4, 6), r"takes \[scenes, frames, rows, columns, 8\]"),
+    ],
+)
+def test_other_shapes_are_refused(
+    mode: str, tokens: tuple[int, ...], features: tuple[int, ...], complaint: str
+) -> None:
+    settings = FusionSettings.model_validate({"mode": mode})
+    fusion = Fusion(settings, width=8, teacher_width=6, source={})
+    assert fusion(torch.rand(1, 2, 4, 4, 8), torch.rand(1, 2, 4, 4, 6)).shape == (1, 2, 4, 4, 8)
+    with pytest.raises(DataError, match=complaint):
+        fusion(torch.rand(tokens), torch.rand(features))
+
+
 def test_a_hidden_frame_shows_neither_tokens_nor_maps_nor_features() -> None:
     student = fused_student(gate="none")
     hidden, stand_in = torch.tensor([[True, False]]), torch.full((student.width,), 7.0)

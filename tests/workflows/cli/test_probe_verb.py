@@ -165,6 +165,14 @@ def test_a_student_is_probed_at_its_own_grid(
     content = probed(capsys, "--scenes", str(folder), *flags)
     assert content["grid"] == student.grid
     assert content["scenes"][0]["tokens"] == 3 * student.grid**2
+    places = ["tower", "projector", "2", "-1"]
+    scores = [
+        probed(capsys, "--scenes", str(folder), *flags, "--layer", place)["total"]["score"]
+        for place in places
+    ]
+    assert len(set(scores)) == 4 and scores[-1] == content["total"]["score"]
+    message = refusal(capsys, ["--scenes", str(folder), "--layer", "9", *flags], 2)
+    assert "--layer: layer 9: the student has 3 layers: 0 to 3" in message
     message = refusal(capsys, ["--scenes", str(folder), "--grid", "14", *flags], 2)
     assert "too few for a grid of 14" in message
     student.fuse(FusionSettings(mode="add"), 8, {"teacher": "vggt"})
@@ -183,6 +191,10 @@ def test_a_teacher_is_probed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     content = probed(capsys, "--scenes", str(write_scene(tmp_path / "hall")), *flags)
     assert content["scenes"][0]["pairs"] > 0
     assert content["scenes"][0]["tokens"] == 3 * content["grid"] ** 2
+    message = refusal(capsys, ["--scenes", str(tmp_path / "hall"), *flags, "--layer", "tower"], 2)
+    assert "--layer: 'tower' is a place in a student; a teacher has blocks" in message
+    message = refusal(capsys, ["--scenes", "x", "--layer", "towr"], 2)
+    assert "argument --layer: 'towr' is no layer: a whole number, or tower or projector" in message
 
 
 def test_the_picture_shows_two_frames(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from threedrs_workflows.plan.costs import Assumptions, CellCost, PlanCost
     from threedrs_workflows.plan.sample_counts import DataSet
 
-ROLES = ("extract", "finetune", "probe", "predict")
+ROLES = {
+    "extract": ("extract", "extract_depth"), "finetune": ("finetune",), "probe": ("probe",),
+    "predict": ("predict",),
+}  # fmt: skip
+"""Columns of GPU-hours, and the steps that each adds up."""
 TITLE_WIDTH = 24
 
 
@@ -163,13 +167,16 @@ def _hour_rows(cells: Sequence[CellCost], grid: GridCells) -> list[tuple[str, ..
         ("GPU-HOURS, ONE SEED", *(role.upper() for role in ROLES), "ALL", *priced)
     ]
     for cell in cells:
-        hours = [cell.by_step.get(role) for role in ROLES]
-        shown = [
-            "" if h is None else f"{h.gpu_hours:.3g}{'' if h.is_measured else '~'}" for h in hours
-        ]
+        shown = [_hours(cell, roles) for roles in ROLES.values()]
         money = () if grid.price is None else (f"{cell.gpu_hours * grid.price.gpu_hour:,.0f}",)
         rows.append((_short(cell.title), *shown, f"{cell.gpu_hours:.3g}", *money))
     return rows
+
+
+def _hours(cell: CellCost, roles: Sequence[str]) -> str:
+    steps = [cell.by_step[role] for role in roles if role in cell.by_step]
+    mark = "" if all(step.is_measured for step in steps) else "~"
+    return f"{sum(step.gpu_hours for step in steps):.3g}{mark}" if steps else ""
 
 
 def _total(cost: PlanCost, grid: GridCells) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast, get_args
 
+from threedrs_components.students.places import BeforeLayers, Place
 from threedrs_workflows.cli.output import columns, emit, say
 from threedrs_workflows.cli.scene_arguments import (
     add_bad_scene_argument,
@@ -40,7 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rgb (mean colour of each cell, no weights), or the kind of a teacher or a student",
     )
     parser.add_argument("--checkpoint", metavar="PATH", help="weights of the teacher or student")
-    parser.add_argument("--layer", type=int, default=-1, help="hidden layer; -1 is the last")
+    parser.add_argument(
+        "--layer",
+        type=_place,
+        default=-1,
+        help="hidden layer; -1 is the last; of a student also tower or projector",
+    )
     parser.add_argument(
         "--level",
         choices=("pixel", "token"),
@@ -139,6 +145,16 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _place(text: str) -> Place:
+    if text in get_args(BeforeLayers):
+        return cast(BeforeLayers, text)
+    try:
+        return int(text)
+    except ValueError:
+        message = f"{text!r} is no layer: a whole number, or tower or projector of a student"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _positive_integer(text: str) -> int:

@@ -26,11 +26,13 @@ from threedrs_components.scenes.preparation_report import scene_warnings
 from threedrs_components.scenes.prepare_config import ChecksConfig, Level
 from threedrs_components.scenes.prepared import scene_points
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
+from threedrs_components.students.places import Place
 from threedrs_components.students.registry import STUDENTS, open_student
 from threedrs_components.teachers.registry import TEACHERS, teacher_config
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError, StorageError
 from threedrs_platform.records import Scene
+from threedrs_workflows.objective_checks import check_places
 
 LIMITS = ChecksConfig()
 CURE = "repair it, or leave it out with --on-bad-scene skip"
@@ -43,7 +45,7 @@ class ProbeRequest:
     scenes: Path
     model: str
     checkpoint: str | None
-    layer: int
+    layer: Place
     level: Level
     grid: int | None
     voxel_m: float
@@ -117,6 +119,8 @@ def _load_features(request: ProbeRequest) -> SceneFeatures:
 
 
 def _teacher(request: ProbeRequest) -> SceneFeatures:
+    if isinstance(request.layer, str):
+        raise _fault("--layer", f"{request.layer!r} is a place in a student; a teacher has blocks")
     try:
         config = teacher_config(request.model, request.checkpoint, layer=request.layer)
     except ConfigError as error:
@@ -135,7 +139,7 @@ def _of_flag(fault: Fault) -> Fault:
     return replace(fault, path=f"--{fault.path.removeprefix(f'{TEACHERS.what}.')}")
 
 
-def _student(checkpoint: str, layer: int) -> SceneFeatures:
+def _student(checkpoint: str, layer: Place) -> SceneFeatures:
     # Brings transformers, seconds that the other models need not wait for.
     from threedrs_components.students.checkpoints import student_features
 
@@ -146,6 +150,11 @@ def _student(checkpoint: str, layer: int) -> SceneFeatures:
             "verb does not extract; the step `probe` of its grid does"
         )
         raise ConfigError([Fault(message, path="--checkpoint")])
+
+    try:
+        check_places([layer], student.config.layers)
+    except ValueError as error:
+        raise _fault("--layer", str(error)) from error
 
     def features_of(scene: Scene) -> Tensor:
         size, grid = student.image_size, student.grid

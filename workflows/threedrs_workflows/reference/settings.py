@@ -28,7 +28,7 @@ class Setting:
 
     name: str
     """Dotted."""
-    type: str
+    takes: str
     """What may stand there, in words."""
     default: str
     """As YAML; empty if it must be given."""
@@ -81,7 +81,7 @@ def _setting(section: Section, name: str, field: FieldInfo) -> Setting:
     sections = tuple(_sections(field.annotation, section / name))
     return Setting(
         name=section / name,
-        type=_with_bounds(_words(field.annotation), field.metadata),
+        takes=_with_bounds(_words(field.annotation), field.metadata),
         default=""
         if field.is_required()
         else _as_yaml(field.get_default(call_default_factory=True)),
