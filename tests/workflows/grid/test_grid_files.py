@@ -47,7 +47,14 @@ def test_full_grid_has_enough_seeds_for_paired_tests() -> None:
 
 
 OF_3D = ("distillation", "fusion", "reconstruction")
-OF_BOTH = ("distillation 2D", "distillation 3D", "fusion 2D", "fusion 3D", "reconstruction")
+OF_BOTH = (
+    "distillation 2D",
+    "distillation 3D",
+    "fusion 2D",
+    "fusion 3D",
+    "reconstruction",
+    "depth of the 3D teacher",
+)
 
 
 @pytest.mark.parametrize(("name", "controlled"), [("arms", OF_BOTH), ("micro_arms", OF_3D)])
