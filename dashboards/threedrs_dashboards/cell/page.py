@@ -23,7 +23,7 @@ from threedrs_dashboards.cell.settings import settings
 from threedrs_dashboards.cell.subject import Subject, find_subject
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.choices import first_of, grid_choice
-from threedrs_dashboards.pages import Page, respond
+from threedrs_dashboards.pages import Focus, Page, one_cell, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_platform.config.suggestions import did_you_mean
@@ -60,6 +60,7 @@ def show(request: Request) -> Response:
         "title": f"Cell {subject.cell.title}",
         "run": subject.run,
         "subject": subject,
+        "focus": Focus(subject.cell.cell_id, subject.against[0].cell_id, subject.cell.seed),
         "settings": settings(subject.cell.params, subject.twin.params),
         "numbers": numbers(subject, table, wanted),
         "groups": list(by_type),
@@ -105,4 +106,4 @@ def _samples(
     return {"scored": metrics, "metric": metric, "extremes": extremes}
 
 
-PAGE = Page("Cell", "/cell", show)
+PAGE = Page("Cell", "/cell", show, words=one_cell)
