@@ -22,9 +22,11 @@ GROUPS = (
     ("fourth", "#a5b8cc", 1, "solid"),
     ("middle", "#6f93b8", 1, "solid"),
     ("second", PLAIN, 2, "solid"),
-    ("best fifth", BEST, 3, "solid"),
+    ("best fifth", BEST, 2, "solid"),
 )
 """Name, colour, width and dash of each group of trials in parallel coordinates."""
+BEST_WIDTH = 4
+"""Of the best trial's own line: with few trials its fifth may be empty."""
 SLICES_PER_ROW = 3
 
 
@@ -81,6 +83,7 @@ def _history(study: StudyView, metric: int) -> StudyFigure:
         f"History of {name}",
         [
             _markers("complete", numbers, values, done, "circle", PLAIN),
+            _best_marker(study, metric, [t.number for t in study.ranked(metric)[:1]]),
             {"type": "scatter", "mode": "lines", "name": "best so far", "x": numbers, "y": best,
              "line": {"shape": "hv", "color": BEST}},
         ],
@@ -150,12 +153,21 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
         # The scale begins below the first number, whose dot would be white on white.
         dots["marker"] |= {"color": [t.number for t in done], "colorscale": "Blues", "cmin": -5}
         axes = str(place) if place > 1 else ""  # Plotly counts x, x2, x3
-        traces.append({**dots, "xaxis": f"x{axes}", "yaxis": f"y{axes}"})
+        best = study.ranked(metric)[:1]
+        place_of_best = [trial.params.get(path) for trial in best]
+        marked = _best_marker(
+            study, metric, map(str, place_of_best) if axis.places else place_of_best
+        )
+        for trace in (dots, marked):
+            traces.append({**trace, "xaxis": f"x{axes}", "yaxis": f"y{axes}"})
         kind = "category" if axis.places else "log" if axis.is_log else "linear"
         layout[f"xaxis{axes}"] = {"title": {"text": path}, "type": kind}
         layout[f"yaxis{axes}"] = {"title": {"text": name if place % SLICES_PER_ROW == 1 else ""}}
     header, table = _settings_table(study, metric, done)
-    text = f"{name} over each setting, whatever the others were; later trials are darker."
+    text = (
+        f"{name} over each setting, whatever the others were; later trials are darker, the best "
+        "one is an orange diamond."
+    )
     return StudyFigure(
         "slices", "Each setting by itself", traces, layout, header, table, text, 90 + 260 * rows
     )
@@ -275,18 +287,31 @@ def _lines(
     for group, (name, colour, width, dash) in enumerate(GROUPS):
         rank = len(GROUPS) - 1 - group
         mine = best_first[rank * count // len(GROUPS) : (rank + 1) * count // len(GROUPS)]
-        xs: list[int | None] = []
-        ys: list[float | None] = []
-        texts: list[str] = []
-        for trial in mine:
-            values = [*(trial.params.get(path) for path in settings), trial.values[metric]]
-            xs += [*range(len(axes)), None]
-            ys += [*(axis.place(value) for axis, value in zip(axes, values, strict=True)), None]
-            texts += [f"trial {trial.number}: {value}" for value in [*values, ""]]
         if mine:
             line = {"color": colour, "width": width, "dash": dash}
-            yield {"type": "scatter", "mode": "lines", "name": name, "x": xs, "y": ys,
-                   "text": texts, "hoverinfo": "text", "line": line}  # fmt: skip
+            yield _polyline(name, mine, axes, settings, metric) | {"line": line}
+    best = {"color": BEST, "width": BEST_WIDTH}
+    yield _polyline("best", best_first[:1], axes, settings, metric) | {"line": best}
+
+
+def _polyline(
+    name: str,
+    trials: Sequence[TrialRow],
+    axes: Sequence[CoordinateAxis],
+    settings: Sequence[str],
+    metric: int,
+) -> dict[str, Any]:
+    """Lines of some trials, parted by gaps."""
+    xs: list[int | None] = []
+    ys: list[float | None] = []
+    texts: list[str] = []
+    for trial in trials:
+        values = [*(trial.params.get(path) for path in settings), trial.values[metric]]
+        xs += [*range(len(axes)), None]
+        ys += [*(axis.place(value) for axis, value in zip(axes, values, strict=True)), None]
+        texts += [f"trial {trial.number}: {value}" for value in [*values, ""]]
+    return {"type": "scatter", "mode": "lines", "name": name, "x": xs, "y": ys,
+            "text": texts, "hoverinfo": "text"}  # fmt: skip
 
 
 def _axis_marks(axes: Sequence[CoordinateAxis]) -> Iterator[dict[str, Any]]:
@@ -316,6 +341,15 @@ def _markers(
         "text": [f"trial {trial.number}: {params_text(trial.params)}" for trial in trials],
         "marker": {"symbol": symbol, "size": 9, "color": colour},
     }
+
+
+def _best_marker(study: StudyView, metric: int, xs: Iterable[Any]) -> dict[str, Any]:
+    """The best trial, however many there are, over whatever a plot's axis shows."""
+    best = study.ranked(metric)[:1]
+    ys = [trial.values[metric] for trial in best]
+    dot = _markers("best", list(xs), ys, best, "diamond", BEST)
+    dot["marker"]["size"] = 12
+    return dot
 
 
 def _settings_table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plotly import graph_objects
 
-from threedrs_components.report.study_figures import coordinate_axis, study_figures
+from threedrs_components.report.study_figures import BEST, coordinate_axis, study_figures
 from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow
 
 METRICS = ("scanrefer/acc@0.25", "validation/loss")
@@ -51,3 +51,15 @@ def test_wide_ranges_get_a_logarithmic_axis() -> None:
     assert axis.is_log and axis.place(1e-4) == pytest.approx(0.5)
     assert coordinate_axis("layer", ["[-1]", "[2]"]).place("[2]") == 1.0
     assert coordinate_axis("weight", [3.0]).place(3.0) == 0.5
+
+
+@pytest.mark.parametrize("trials", [2, 3, 12, 40])
+def test_the_best_trial_is_orange_however_few_there_are(trials: int) -> None:
+    view = study(1, trials)
+    (best, *_) = view.ranked(0)
+    figures = {figure.name: figure for figure in study_figures(view, 0)}
+    for name in ("history", "slices", "parallel"):
+        marked = [each for each in figures[name].traces if each["name"] == "best"]
+        assert marked and all(f"trial {best.number}:" in each["text"][0] for each in marked)
+        colours = {(each.get("marker") or each["line"])["color"] for each in marked}
+        assert colours == {BEST}
