@@ -28,6 +28,8 @@ GROUPS = (
 BEST_WIDTH = 4
 """Of the best trial's own line: with few trials its fifth may be empty."""
 SLICES_PER_ROW = 3
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""Of arms, so that colour is not all that tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,40 @@ def _history(study: StudyView, metric: int) -> StudyFigure:
         ("trial", "state", name),
         [(t.number, t.state, t.values[metric] if t.values else None) for t in study.trials],
         f"Best of {len(done)} complete trials: {best[-1]:.4g}.{early}",
+    )  # fmt: skip
+
+
+def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
+    """The best so far of several arms by the number of complete trials, a step line each.
+
+    Args:
+        studies: arms of one search.
+        metric: that all of them measure.
+    """
+    traces: list[dict[str, Any]] = []
+    rows: list[tuple[object, ...]] = []
+    for number, study in enumerate(studies):
+        index = study.facts.metrics.index(metric)
+        values = [trial.values[index] for trial in study.complete]
+        best = list(accumulate(values, max if study.is_higher_better(index) else min))
+        rows += [
+            (study.name, place, *pair)
+            for place, pair in enumerate(zip(values, best, strict=True), 1)
+        ]
+        line = {"shape": "hv", "dash": DASHES[number % len(DASHES)], "width": 2.5}
+        traces.append({"type": "scatter", "mode": "lines+markers", "name": study.name,
+                       "x": list(range(1, len(best) + 1)), "y": best, "line": line})  # fmt: skip
+    ends = [
+        (study.name, trace["y"][-1])
+        for study, trace in zip(studies, traces, strict=True)
+        if trace["y"]
+    ]
+    said = "; ".join(f"{name} {value:.4g}" for name, value in ends)
+    return StudyFigure(
+        "arms", f"Best {metric} so far, arm by arm", traces,
+        {**_axis_titles("complete trials", metric), "showlegend": True},
+        ("study", "complete_trials", "value", "best"), rows,
+        f"Each arm after as many complete trials. At the end: {said or 'none yet'}.",
     )  # fmt: skip
 
 

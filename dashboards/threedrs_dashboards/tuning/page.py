@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from threedrs_components.report.study_figures import params_text, study_figures
+from threedrs_components.report.study_figures import (
+    StudyFigure,
+    arms_figure,
+    params_text,
+    study_figures,
+)
 from threedrs_dashboards import query
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.pages import Page, respond
@@ -29,7 +36,24 @@ def show(request: Request) -> Response:
         return _one(request, name)
     studies, damages = current_studies(store_of(request).workspace)
     context = {"title": "Tuning", "studies": studies, "damages": damages}
-    return respond(request, "studies.html", context, tables={"studies": _studies_table(studies)})
+    tables = {"studies": _studies_table(studies)}
+    return respond(request, "studies.html", context, _arms_charts(studies), tables)
+
+
+def _arms_charts(studies: list[StudyView]) -> list[Chart]:
+    """One per search of several arms and metric that all of them measure."""
+    searches: dict[str, list[StudyView]] = {}
+    for study in studies:
+        searches.setdefault(study.name.rpartition("/")[0], []).append(study)
+    charts = []
+    for search, arms in searches.items():
+        if len(arms) < 2:
+            continue
+        for metric in arms[0].facts.metrics:
+            if all(metric in arm.facts.metrics for arm in arms):
+                name = f"arms{len(charts)}"
+                charts.append(_chart(replace(arms_figure(arms, metric), name=name), search))
+    return charts
 
 
 def _one(request: Request, name: str) -> Response:
@@ -73,18 +97,15 @@ def current_studies(workspace: Workspace) -> tuple[list[StudyView], list[str]]:
 
 
 def _charts(study: StudyView, metric: int) -> list[Chart]:
-    return [
-        Chart(
-            figure.name,
-            figure.title,
-            figure.traces,
-            Table(figure.header, figure.rows),
-            figure.summary,
-            figure.layout,
-            figure.height,
-        )
-        for figure in study_figures(study, metric)
-    ]
+    return [_chart(figure) for figure in study_figures(study, metric)]
+
+
+def _chart(figure: StudyFigure, search: str = "") -> Chart:
+    title = f"{search}: {figure.title}" if search else figure.title
+    table = Table(figure.header, figure.rows)
+    return Chart(
+        figure.name, title, figure.traces, table, figure.summary, figure.layout, figure.height
+    )
 
 
 def _best_text(study: StudyView) -> str:
