@@ -111,11 +111,20 @@ def frame(request: Request) -> Response:
     scene = open_scene(cell, query.text(request, "scene"), store.artifacts)
     if scene.frames is None:
         raise Missing(f"no frames: {scene.why_no_frames}")
-    images = scene.frames.images
-    index = query.number(request, "frame", 0, 0, len(images) - 1)
-    height, width = images.shape[1:3]
-    scale = min(1.0, LONGEST_SIDE / max(height, width))
-    size = (round(height * scale), round(width * scale))
-    (shown,) = resize_images(images[index : index + 1], *size) if scale < 1 else images[[index]]
+    index = query.number(request, "frame", 0, 0, len(scene.frames.images) - 1)
     headers = {"Cache-Control": "private, max-age=3600"}
-    return Response(png(np.asarray(shown)), media_type="image/png", headers=headers)
+    return Response(frame_png(scene.frames, index), media_type="image/png", headers=headers)
+
+
+def frame_png(scene: Scene, index: int, most: int = LONGEST_SIDE) -> bytes:
+    """One frame as it was taken.
+
+    Args:
+        scene: whose.
+        index: of the frame.
+        most: pixels of its longer side.
+    """
+    height, width = scene.images.shape[1:3]
+    scale = min(1.0, most / max(height, width))
+    (shown,) = resize_images(scene.images[[index]], round(height * scale), round(width * scale))
+    return png(np.asarray(shown))
