@@ -121,6 +121,8 @@ def test_boxes_lie_where_their_corners_are_seen() -> None:
 
 
 def test_words_and_no_boxes_show_all_frames(scenes: TestClient) -> None:
-    words = "&sample=scanqa_val00001_0&scene=val00001"
-    url = f"/compare?cell={RUN}:{BASELINE}&cell={RUN}:{TAUGHT}{words}"
+    page = scenes.get(f"/scenes?run={RUN}&scene=val00001").text
+    asked = re.search(r'value="(scanqa[^"]+)"', page)
+    assert asked is not None
+    url = f"/compare?cell={RUN}:{BASELINE}&cell={RUN}:{TAUGHT}&scene=val00001&sample={asked[1]}"
     assert "/scenes/strip.png" in scenes.get(url).text

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.charts import INK, Chart
 from threedrs_dashboards.compare.arms import Arm
 from threedrs_dashboards.compare.frames import ColouredBox, DrawnFrame, drawn_frames
 from threedrs_dashboards.store import Store
@@ -23,8 +23,8 @@ from threedrs_platform.records import Sample
 
 MOST_OFFERED = 40
 TRUE_BOX = "ground truth"
-TRUTH = "#1c2430"
-"""Ink: the paper's blue is the colour of the first arm."""
+TRUTH = INK
+"""The paper's blue is the colour of the first arm."""
 
 
 @dataclass(frozen=True)
