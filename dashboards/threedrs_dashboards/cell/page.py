@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from threedrs_dashboards import query
+from threedrs_dashboards.ablation.axes import named_paths
 from threedrs_dashboards.cell.ancestry import ancestry, ancestry_table
 from threedrs_dashboards.cell.curves import CurveName, curve_chart, open_curves
 from threedrs_dashboards.cell.measured import (
@@ -61,7 +62,11 @@ def show(request: Request) -> Response:
         "run": subject.run,
         "subject": subject,
         "focus": Focus(subject.cell.cell_id, subject.against[0].cell_id, subject.cell.seed),
-        "settings": settings(subject.cell.params, subject.twin.params),
+        "settings": settings(
+            subject.cell.params,
+            subject.twin.params,
+            named_paths(f"{subject.cell.name},{subject.twin.name}"),
+        ),
         "numbers": numbers(subject, table, wanted),
         "groups": list(by_type),
         "group": group,

@@ -72,7 +72,7 @@ def show(request: Request) -> Response:
         "points_paging": pages,
         "points_page": POINTS_PAGE,
         "scenes_link": url(SCENES.path, **_words(asked)),
-        "trends": [(cell.title, each) for cell in shown if (each := quartiles(cell)) is not None],
+        "trends": [(cell, each) for cell in shown if (each := quartiles(cell)) is not None],
         "quartile_names": QUARTILES,
     }
     return respond(request, "correspondence.html", context, charts)
