@@ -120,9 +120,7 @@ def test_boxes_lie_where_their_corners_are_seen() -> None:
         assert np.abs(drawn - place).max(1).min() < 0.06
 
 
-def test_words_and_no_boxes_show_all_frames(scenes: TestClient) -> None:
-    page = scenes.get(f"/scenes?run={RUN}&scene=val00001").text
-    asked = re.search(r'value="(scanqa[^"]+)"', page)
-    assert asked is not None
-    url = f"/compare?cell={RUN}:{BASELINE}&cell={RUN}:{TAUGHT}&scene=val00001&sample={asked[1]}"
-    assert "/scenes/strip.png" in scenes.get(url).text
+def test_where_no_box_is_there_no_frame_is_singled_out() -> None:
+    scene = make_scene(MicroWorldConfig(num_frames=3), "val", 1).record()
+    far_away = ColouredBox("ours", "#ff0000", (500.0, 500.0, 500.0, 1.0, 1.0, 1.0))
+    assert drawn_frames(scene, []) == [] and drawn_frames(scene, [far_away]) == []

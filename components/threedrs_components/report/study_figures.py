@@ -7,6 +7,7 @@ generation, which the policy of the dashboards' pages forbids.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -96,6 +97,24 @@ def _history(study: StudyView, metric: int) -> StudyFigure:
     )  # fmt: skip
 
 
+def arm_titles(studies: Sequence[StudyView]) -> list[str]:
+    """Short names of the arms of one search: its first setting, and what most arms do not have."""
+    usual = {
+        path: Counter(str(study.facts.arm.get(path)) for study in studies).most_common(1)[0][0]
+        for study in studies
+        for path in study.facts.arm
+    }
+    titles = []
+    for study in studies:
+        told = [
+            f"{path}={value}"
+            for place, (path, value) in enumerate(study.facts.arm.items())
+            if place == 0 or str(value) != usual[path]
+        ]
+        titles.append(", ".join(told) or study.name)
+    return titles
+
+
 def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
     """The best so far of several arms by the number of complete trials, a step line each.
 
@@ -103,9 +122,10 @@ def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
         studies: arms of one search.
         metric: that all of them measure.
     """
+    titles = arm_titles(studies)
     traces: list[dict[str, Any]] = []
     rows: list[tuple[object, ...]] = []
-    for number, study in enumerate(studies):
+    for number, (study, title) in enumerate(zip(studies, titles, strict=True)):
         index = study.facts.metrics.index(metric)
         values = [trial.values[index] for trial in study.complete]
         best = list(accumulate(values, max if study.is_higher_better(index) else min))
@@ -114,19 +134,17 @@ def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
             for place, pair in enumerate(zip(values, best, strict=True), 1)
         ]
         line = {"shape": "hv", "dash": DASHES[number % len(DASHES)], "width": 2.5}
-        traces.append({"type": "scatter", "mode": "lines+markers", "name": study.name,
+        traces.append({"type": "scatter", "mode": "lines+markers", "name": title,
                        "x": list(range(1, len(best) + 1)), "y": best, "line": line})  # fmt: skip
-    ends = [
-        (study.name, trace["y"][-1])
-        for study, trace in zip(studies, traces, strict=True)
-        if trace["y"]
-    ]
-    said = "; ".join(f"{name} {value:.4g}" for name, value in ends)
+    ends = [(trace["name"], trace["y"][-1]) for trace in traces if trace["y"]]
+    is_better = max if studies[0].is_higher_better(studies[0].facts.metrics.index(metric)) else min
+    best_arm = is_better(ends, key=lambda end: end[1]) if ends else ("", 0.0)
+    said = f"{best_arm[0]} ({best_arm[1]:.4g})" if ends else "none yet"
     return StudyFigure(
         "arms", f"Best {metric} so far, arm by arm", traces,
         {**_axis_titles("complete trials", metric), "showlegend": True},
         ("study", "complete_trials", "value", "best"), rows,
-        f"Each arm after as many complete trials. At the end: {said or 'none yet'}.",
+        f"Each arm after as many complete trials. Best at the end: {said}.", 480,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from threedrs_components.report.study_figures import (
     StudyFigure,
+    arm_titles,
     arms_figure,
     params_text,
     study_figures,
@@ -35,21 +36,38 @@ def show(request: Request) -> Response:
     if name:
         return _one(request, name)
     studies, damages = current_studies(store_of(request).workspace)
-    context = {"title": "Tuning", "studies": studies, "damages": damages}
+    context = {
+        "title": "Tuning",
+        "studies": studies,
+        "titles": _titles(studies),
+        "damages": damages,
+    }
     tables = {"studies": _studies_table(studies)}
     return respond(request, "studies.html", context, _arms_charts(studies), tables)
 
 
+def _searches(studies: list[StudyView]) -> dict[str, list[StudyView]]:
+    """Name of a search -> its arms."""
+    found: dict[str, list[StudyView]] = {}
+    for study in studies:
+        found.setdefault(study.facts.run, []).append(study)
+    return found
+
+
+def _titles(studies: list[StudyView]) -> dict[str, str]:
+    """Study -> short name."""
+    return {
+        arm.name: f"{search}: {title}" if len(arms) > 1 else arm.name
+        for search, arms in _searches(studies).items()
+        for arm, title in zip(arms, arm_titles(arms), strict=True)
+    }
+
+
 def _arms_charts(studies: list[StudyView]) -> list[Chart]:
     """One per search of several arms and metric that all of them measure."""
-    searches: dict[str, list[StudyView]] = {}
-    for study in studies:
-        searches.setdefault(study.name.rpartition("/")[0], []).append(study)
-    charts = []
-    for search, arms in searches.items():
-        if len(arms) < 2:
-            continue
-        for metric in arms[0].facts.metrics:
+    charts: list[Chart] = []
+    for search, arms in _searches(studies).items():
+        for metric in arms[0].facts.metrics if len(arms) > 1 else ():
             if all(metric in arm.facts.metrics for arm in arms):
                 name = f"arms{len(charts)}"
                 charts.append(_chart(replace(arms_figure(arms, metric), name=name), search))
@@ -64,7 +82,7 @@ def _one(request: Request, name: str) -> Response:
     trials = _best_first(study, index) if order == ORDERS[1] else study.trials
     pages = paging(request, "trials", len(trials))
     context = {
-        "title": f"Study {name}",
+        "title": f"Study of {study.facts.run}" if study.facts.arm else f"Study {name}",
         "study": study,
         "metric": metric,
         "index": index,
