@@ -73,6 +73,7 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
         "order": order,
         "metrics": metrics,
         "metric": metric,
+        "digits": 1 if max(pair[0].metric.values(), default=0.0) > 1.0 else 3,
         "find": text(request, "find"),
         "paging": pages,
         "scenes": scenes[pages.first : pages.last],
