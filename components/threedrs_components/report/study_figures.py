@@ -29,6 +29,7 @@ GROUPS = (
 BEST_WIDTH = 4
 """Of the best trial's own line: with few trials its fifth may be empty."""
 SLICES_PER_ROW = 3
+MOST_TICKS = 20
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 """Of arms, so that colour is not all that tells them apart."""
 
@@ -90,7 +91,7 @@ def _history(study: StudyView, metric: int) -> StudyFigure:
             {"type": "scatter", "mode": "lines", "name": "best so far", "x": numbers, "y": best,
              "line": {"shape": "hv", "color": BEST}},
         ],
-        _axis_titles("trial", name),
+        _counted(_axis_titles("trial", name), len(study.trials)),
         ("trial", "state", name),
         [(t.number, t.state, t.values[metric] if t.values else None) for t in study.trials],
         f"Best of {len(done)} complete trials: {best[-1]:.4g}.{early}",
@@ -136,13 +137,14 @@ def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
         line = {"shape": "hv", "dash": DASHES[number % len(DASHES)], "width": 2.5}
         traces.append({"type": "scatter", "mode": "lines+markers", "name": title,
                        "x": list(range(1, len(best) + 1)), "y": best, "line": line})  # fmt: skip
+    most = max((len(trace["x"]) for trace in traces), default=0)
     ends = [(trace["name"], trace["y"][-1]) for trace in traces if trace["y"]]
     is_better = max if studies[0].is_higher_better(studies[0].facts.metrics.index(metric)) else min
     best_arm = is_better(ends, key=lambda end: end[1]) if ends else ("", 0.0)
     said = f"{best_arm[0]} ({best_arm[1]:.4g})" if ends else "none yet"
     return StudyFigure(
         "arms", f"Best {metric} so far, arm by arm", traces,
-        {**_axis_titles("complete trials", metric), "showlegend": True},
+        {**_counted(_axis_titles("complete trials", metric), most), "showlegend": True},
         ("study", "complete_trials", "value", "best"), rows,
         f"Each arm after as many complete trials. Best at the end: {said}.", 480,
     )  # fmt: skip
@@ -206,6 +208,7 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
         dots = _markers(path, xs, [t.values[metric] for t in done], done, "circle", PLAIN)
         # The scale begins below the first number, whose dot would be white on white.
         dots["marker"] |= {"color": [t.number for t in done], "colorscale": "Blues", "cmin": -5}
+        dots["marker"]["line"] = {"color": PLAIN, "width": 1}
         axes = str(place) if place > 1 else ""  # Plotly counts x, x2, x3
         best = study.ranked(metric)[:1]
         place_of_best = [trial.params.get(path) for trial in best]
@@ -341,6 +344,8 @@ def _lines(
     for group, (name, colour, width, dash) in enumerate(GROUPS):
         rank = len(GROUPS) - 1 - group
         mine = best_first[rank * count // len(GROUPS) : (rank + 1) * count // len(GROUPS)]
+        if count < len(GROUPS):  # too few to speak of fifths
+            name, colour, mine = "other trials", PLAIN, best_first[1:] if rank == 0 else ()
         if mine:
             line = {"color": colour, "width": width, "dash": dash}
             yield _polyline(name, mine, axes, settings, metric) | {"line": line}
@@ -420,3 +425,9 @@ def _settings_table(
 
 def _axis_titles(x: str, y: str) -> dict[str, Any]:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+
+
+def _counted(layout: dict[str, Any], count: int) -> dict[str, Any]:
+    """A horizontal axis of whole numbers: Plotly would put halves between a few of them."""
+    step = {"dtick": 1} if count <= MOST_TICKS else {"tickformat": "d"}
+    return {**layout, "xaxis": {**layout["xaxis"], **step}}
