@@ -35,13 +35,13 @@ def test_rows_are_ticked_and_compared(browser: Browser) -> None:
 def test_boxes_are_drawn_into_frames_that_arrive(browser: Browser) -> None:
     browser.open(COMPARE)
     drawn = browser.run(
-        "return [...document.querySelectorAll('.frames path.box:not(.under)')]"
+        "return [...document.querySelectorAll('.drawn-frames path.box:not(.under)')]"
         ".filter((each) => each.getBBox().width > 1 && getComputedStyle(each).stroke !== 'none')"
         ".length"
     )
     assert drawn >= 2
     broken = browser.run(
-        "return Promise.all([...document.querySelectorAll('.frames image')].map(async (each) =>"
+        "return Promise.all([...document.querySelectorAll('.drawn-frames image')].map(async (each) =>"
         " (await fetch(each.getAttribute('href'))).ok)).then((all) => all.includes(false))"
     )
     assert broken is False
