@@ -42,7 +42,8 @@ def test_boxes_are_drawn_into_frames_that_arrive(browser: Browser) -> None:
     assert drawn >= 2
     broken = browser.run(
         "return Promise.all([...document.querySelectorAll('.drawn-frames image')].map("
-        "async (each) => (await fetch(each.getAttribute('href'))).ok)).then((all) => all.includes(false))"
+        "async (each) => (await fetch(each.getAttribute('href'))).ok))"
+        ".then((all) => all.includes(false))"
     )
     assert broken is False
 
