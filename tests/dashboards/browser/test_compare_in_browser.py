@@ -25,8 +25,7 @@ def test_rows_are_ticked_and_compared(browser: Browser) -> None:
     browser.open("/table?run=tiny-1")
     for cell in ("baseline", "vggt"):
         browser.find(f'input[form="compare"][value="tiny-1:{cell}"]').click()
-    browser.find("form.compare button").click()
-    browser.settle()
+    browser.follow("form.compare button")
     assert words(browser)["cell"] == ["tiny-1:baseline", "tiny-1:vggt"]
     assert [each.strip() for each in browser.texts("#answers tbody th")] == ["baseline", "vggt"]
     browser.picture("compare")
@@ -63,32 +62,27 @@ def test_the_slider_shows_another_seed_of_the_same_question(browser: Browser) ->
 
 def test_the_worst_scene_is_two_clicks_away(browser: Browser) -> None:
     browser.open("/runs?run=tiny-1")
-    browser.find('nav a[href^="/scenes"]').click()
-    browser.settle()
+    browser.follow('nav a[href^="/scenes"]')
     shown = [float(each) for each in browser.texts("#scenes tbody td:nth-child(2)") if each != "-"]
     assert len(shown) > 1 and shown == sorted(shown)
     worst = browser.texts("#scenes tbody th")[0].strip()
-    browser.find("#scenes tbody a").click()
-    browser.settle()
+    browser.follow("#scenes tbody a")
     assert words(browser)["scene"] == [worst]
 
 
 def test_a_column_is_sorted_both_ways(browser: Browser) -> None:
     browser.open("/table?run=tiny-1")
     for direction in ("descending", "ascending"):
-        browser.find("thead th:last-child a").click()
-        browser.settle()
+        browser.follow("thead th:last-child a")
         assert browser.find("thead th:last-child").get_attribute("aria-sort") == direction
 
 
 def test_the_navigation_keeps_the_cells_that_are_looked_at(browser: Browser) -> None:
     browser.open("/cell?run=tiny-1&cell=blind&against=vggt&seed=2")
-    browser.find('nav a[href^="/scenes"]').click()
-    browser.settle()
+    browser.follow('nav a[href^="/scenes"]')
     kept = words(browser)
     assert (kept["cell"], kept["against"], kept["seed"]) == (["blind"], ["vggt"], ["2"])
-    browser.find('nav a[href^="/compare"]').click()
-    browser.settle()
+    browser.follow('nav a[href^="/compare"]')
     assert words(browser)["cell"] == ["vggt", "blind"]
 
 
