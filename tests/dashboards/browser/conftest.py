@@ -20,7 +20,7 @@ from threedrs_dashboards.app import create_app
 from threedrs_platform.workspace import find_workspace
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 150.0
+PATIENCE_S = 30.0
 SCREENSHOTS = "THREEDRS_SCREENSHOTS"
 """Folder for pictures of every page; none are taken where it is not set."""
 FLAGS = (
