@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from threedrs_dashboards.charts import plotly_script
 from threedrs_dashboards.guard import HOSTS, Guard
-from threedrs_dashboards.pages import all_pages
+from threedrs_dashboards.pages import all_pages, navigation
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.templating import render
 from threedrs_platform.errors import ConfigError, StorageError, ThreedrsError
@@ -79,5 +79,9 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _error_page(request: Request, message: str, status: int) -> Response:
-    context = {"pages": all_pages(), "title": "This cannot be shown", "message": message}
+    context = {
+        "links_to_pages": navigation(request),
+        "title": "This cannot be shown",
+        "message": message,
+    }
     return render(request, "error.html", context, status)

@@ -25,6 +25,8 @@ COLOURS = ("#2f6db3", "#c2571a", "#2e7d4f", "#8a4fa3", "#a67c00", "#465069", "#1
 """Of series, in order; each has a contrast of at least 3 : 1 on white."""
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
 """Of series, in order: what is told by colour is told by shape, too."""
+INK = "#1c2430"
+"""Of words and of what stands for no series; pages turn it light where they are dark."""
 INSTALL = "pip install 'threedrs[dashboards]'"
 
 
@@ -65,7 +67,7 @@ _MARGIN = {"l": 64, "r": 16, "t": 32, "b": 56}
 _LAYOUT: Mapping[str, Any] = {
     "template": {"layout": {"xaxis": {"title": {"standoff": 6}}}},
     "margin": _MARGIN,
-    "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1c2430"},
+    "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
     "paper_bgcolor": "#ffffff",
     "plot_bgcolor": "#ffffff",
     "colorway": list(COLOURS),

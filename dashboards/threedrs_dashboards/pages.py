@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -40,6 +41,21 @@ PostHandler = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
+class Focus:
+    """The cell that a reader looks at, and the one it is compared with: links keep both."""
+
+    cell: str
+    against: str
+    seed: int | None = None
+
+
+def one_cell(focus: Focus) -> Sequence[tuple[str, object]]:
+    """For a page about one cell under one seed."""
+    seed = [] if focus.seed is None else [("seed", focus.seed)]
+    return [("cell", focus.cell), ("against", focus.against), *seed]
+
+
+@dataclass(frozen=True)
 class Page:
     """One entry of the navigation with everything that is served for it."""
 
@@ -53,6 +69,8 @@ class Page:
     """Paths that a form of this page is sent to; the guard lets no other form through."""
     keeps_run: bool = True
     """Whether its link in the navigation leads to the run that is being looked at."""
+    words: Callable[[Focus], Sequence[tuple[str, object]]] | None = None
+    """How its URL names the cells that are being looked at; None where it is not about cells."""
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -93,6 +111,28 @@ def all_pages() -> tuple[Page, ...]:
     return tuple(import_module(f"threedrs_dashboards.{name}").PAGE for name in MODULES)
 
 
+@dataclass(frozen=True)
+class Link:
+    """One entry of the navigation, as a page shows it."""
+
+    title: str
+    href: str
+    is_current: bool
+
+
+def navigation(request: Request, run_id: str = "", focus: Focus | None = None) -> list[Link]:
+    """Links to every page, which keep the run and the cells that are being looked at."""
+    found = []
+    for page in all_pages():
+        words: list[tuple[str, object]] = []
+        if run_id and page.keeps_run:
+            words.append(("run", run_id))
+            words += page.words(focus) if page.words and focus else ()
+        href = f"{page.path}?{urlencode(words)}" if words else page.path
+        found.append(Link(page.title, href, request.url.path == page.path))
+    return found
+
+
 def respond(
     request: Request,
     template: str,
@@ -104,7 +144,7 @@ def respond(
 
     Args:
         context: the template's variables; "title" is the page's heading, "run" the run (a
-            `RunSummary`) that links of the navigation keep.
+            `RunSummary`) and "focus" the cells (a `Focus`) that links of the navigation keep.
         charts: in the template `charts` by name, to be drawn with `plots.html`.
         tables: further data to save, by name.
 
@@ -117,4 +157,6 @@ def respond(
         source = sources[wanted]
         return csv_response(source if isinstance(source, Table) else source(), wanted)
     by_name = {chart.name: chart for chart in charts}
-    return render(request, template, {"pages": all_pages(), "charts": by_name, **context})
+    run = context.get("run")
+    links = navigation(request, run.run_id if run else "", context.get("focus"))
+    return render(request, template, {"links_to_pages": links, "charts": by_name, **context})

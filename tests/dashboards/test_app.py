@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.pages import all_pages
+from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
 from threedrs_platform.errors import StorageError
 from threedrs_platform.workspace import find_workspace
 
@@ -70,3 +71,15 @@ def test_the_database_refuses_to_be_written(client: TestClient) -> None:
 def test_data_that_a_page_does_not_have_is_a_fault_with_a_hint(client: TestClient) -> None:
     answer = client.get("/runs?csv=run")
     assert answer.status_code == 404 and "did you mean &#39;runs&#39;" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/cell", "/correspondence", "/scenes"])
+def test_every_page_begins_with_the_same_cells_and_links_keep_them(
+    scenes: TestClient, path: str
+) -> None:
+    text = scenes.get(f"{path}?run={RUN}").text
+    assert f'href="/compare?run={RUN}&amp;cell={BASELINE}&amp;cell={TAUGHT}"' in text
+    chosen = scenes.get(f"{path}?run={RUN}&cell={BASELINE}&against={TAUGHT}&seed=2").text
+    for other in ("/cell", "/correspondence", "/scenes"):
+        kept = f"{other}?run={RUN}&amp;cell={BASELINE}&amp;against={TAUGHT}&amp;seed=2"
+        assert f'href="{kept}"' in chosen

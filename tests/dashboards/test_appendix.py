@@ -18,6 +18,7 @@ from threedrs_dashboards.appendix.vector import write_figure
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
+from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.workspace import find_workspace
 
@@ -100,3 +101,22 @@ def test_the_layer_map_is_in_the_page_and_beside_it(
     picture = (tmp_path / "figures/layer_map.svg").read_text(encoding="utf-8")
     assert "one &lt;b&gt;, probed at tower: 0.5" in picture
     assert picture.strip() in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_contents_lead_to_what_is_there(folder: Path) -> None:
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    contents = text[text.index('aria-label="Contents"') : text.index("</nav>")]
+    targets = re.findall(r'href="#([^"]+)"', contents)
+    assert {"table-1", "figures", "grid"} <= set(targets)
+    assert all(f'id="{target}"' in text for target in targets)
+
+
+def test_examples_are_shown_with_boxes_in_frames(tiny_root: Path, tmp_path: Path) -> None:
+    store = Store(find_workspace(str(tiny_root), environment={}))
+    write_appendix(make_appendix(store, RUN), tmp_path)
+    store.close()
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    shown = text[text.index('<h2 id="examples">') : text.index('<h2 id="figures">')]
+    assert shown.count("<h3>") == 3 and "not by their answers" in shown
+    assert 'class="box true"' in shown and "data:image/png;base64," in shown
+    assert BASELINE in shown and TAUGHT in shown

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from threedrs_components.scenes.micro.config import MicroWorldConfig
+from threedrs_components.scenes.micro.scene import make_scene
+from threedrs_dashboards.compare.frames import ColouredBox, drawn_frames
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
 
 ACC = "scanrefer/acc@0.25"
@@ -85,8 +90,8 @@ def test_one_question_is_answered_by_all_with_frames_and_boxes(scenes: TestClien
     url = f"/compare?cell={RUN}:{BASELINE}&cell={RUN}:{TAUGHT}&seed=2"
     text = scenes.get(url).text
     assert "answer of" in text or re.search(r"at \([-\d.]+, ", text)
-    picture = re.search(r'src="(/scenes/strip.png[^"]+)"', text)
-    assert picture is not None
+    picture = re.search(r'href="(/compare/frame.png[^"]+)"', text)
+    assert picture is not None and 'class="box true"' in text
     assert scenes.get(picture[1].replace("&amp;", "&")).headers["Content-Type"] == "image/png"
     groups = {each["group"] for each in rows(scenes, f"{url}&csv=room")}
     assert groups == {"ground truth", BASELINE, TAUGHT}
@@ -96,3 +101,26 @@ def test_one_question_is_answered_by_all_with_frames_and_boxes(scenes: TestClien
         (TAUGHT, "2"),
     ]
     assert {each[ACC] for each in answered} <= {"0.0", "100.0"}
+
+
+def test_boxes_lie_where_their_corners_are_seen() -> None:
+    scene = make_scene(MicroWorldConfig(num_frames=3), "val", 1).record()
+    assert scene.objects is not None
+    box = scene.objects.boxes[0].tolist()
+    truth = ColouredBox("truth", "#000000", box, True)
+    frames = drawn_frames(scene, [ColouredBox("ours", "#ff0000", box), truth])
+    assert frames and [each.title for each in frames[0].boxes] == ["truth", "ours"]
+    assert [each.above for each in frames[0].boxes] == [1, 0]
+    drawn = np.array(re.findall(r"[ML]([-\d.]+) ([-\d.]+)", frames[0].boxes[0].path), float)
+    to_world = scene.axis_alignment @ scene.camera_to_world[frames[0].index]
+    corners = box[:3] + np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * box[3:]
+    local = np.c_[corners, np.ones(8)] @ np.linalg.inv(to_world).T
+    seen = local[local[:, 2] > 0.05, :3] @ scene.color_intrinsics.T
+    for place in seen[:, :2] / seen[:, 2:] + 0.5:
+        assert np.abs(drawn - place).max(1).min() < 0.06
+
+
+def test_where_no_box_is_there_no_frame_is_singled_out() -> None:
+    scene = make_scene(MicroWorldConfig(num_frames=3), "val", 1).record()
+    far_away = ColouredBox("ours", "#ff0000", (500.0, 500.0, 500.0, 1.0, 1.0, 1.0))
+    assert drawn_frames(scene, []) == [] and drawn_frames(scene, [far_away]) == []

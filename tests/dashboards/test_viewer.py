@@ -77,6 +77,22 @@ def test_scenes_are_listed_with_their_scores(scenes: TestClient) -> None:
     assert len(found) == 5
 
 
+def test_scenes_come_worst_first_with_a_picture_each(scenes: TestClient) -> None:
+    rows = table(scenes, "/scenes?run=tiny-1&cell=vggt&csv=scenes")
+    values = [float(row["scanrefer/acc@0.25"]) for row in rows if row["scanrefer/acc@0.25"]]
+    assert len(values) == 5 and values == sorted(values)
+    gains = table(scenes, "/scenes?run=tiny-1&cell=vggt&order=metric%27s+largest+gain&csv=scenes")
+    known = [float(row["scanrefer/acc@0.25_gain"]) for row in gains[:5]]
+    assert known == sorted(known, reverse=True)
+    text = scenes.get("/scenes?run=tiny-1&cell=vggt").text
+    picture = re.search(r'src="(/scenes/thumbnail.png[^"]+)"', text)
+    assert picture is not None
+    answer = scenes.get(picture[1].replace("&amp;", "&"))
+    assert Image.open(io.BytesIO(answer.content)).size[0] <= 112
+    missing = scenes.get("/scenes/thumbnail.png?run=tiny-1&cell=vggt&scene=../../etc")
+    assert missing.status_code == 404
+
+
 def test_a_first_visit_shows_a_taught_cell_against_the_first(scenes: TestClient) -> None:
     state = scenes.get("/scenes/data.json?scene=val00001").json()["state"]
     assert (state["cell"], state["against"], state["seed"]) == ("vggt", "baseline", 1)

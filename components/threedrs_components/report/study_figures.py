@@ -7,6 +7,7 @@ generation, which the policy of the dashboards' pages forbids.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -22,10 +23,15 @@ GROUPS = (
     ("fourth", "#a5b8cc", 1, "solid"),
     ("middle", "#6f93b8", 1, "solid"),
     ("second", PLAIN, 2, "solid"),
-    ("best fifth", BEST, 3, "solid"),
+    ("best fifth", BEST, 2, "solid"),
 )
 """Name, colour, width and dash of each group of trials in parallel coordinates."""
+BEST_WIDTH = 4
+"""Of the best trial's own line: with few trials its fifth may be empty."""
 SLICES_PER_ROW = 3
+MOST_TICKS = 20
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""Of arms, so that colour is not all that tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,66 @@ def _history(study: StudyView, metric: int) -> StudyFigure:
         f"History of {name}",
         [
             _markers("complete", numbers, values, done, "circle", PLAIN),
+            _best_marker(study, metric, [t.number for t in study.ranked(metric)[:1]]),
             {"type": "scatter", "mode": "lines", "name": "best so far", "x": numbers, "y": best,
              "line": {"shape": "hv", "color": BEST}},
         ],
-        _axis_titles("trial", name),
+        _counted(_axis_titles("trial", name), len(study.trials)),
         ("trial", "state", name),
         [(t.number, t.state, t.values[metric] if t.values else None) for t in study.trials],
         f"Best of {len(done)} complete trials: {best[-1]:.4g}.{early}",
+    )  # fmt: skip
+
+
+def arm_titles(studies: Sequence[StudyView]) -> list[str]:
+    """Short names of the arms of one search: its first setting, and what most arms do not have."""
+    usual = {
+        path: Counter(str(study.facts.arm.get(path)) for study in studies).most_common(1)[0][0]
+        for study in studies
+        for path in study.facts.arm
+    }
+    titles = []
+    for study in studies:
+        told = [
+            f"{path}={value}"
+            for place, (path, value) in enumerate(study.facts.arm.items())
+            if place == 0 or str(value) != usual[path]
+        ]
+        titles.append(", ".join(told) or study.name)
+    return titles
+
+
+def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
+    """The best so far of several arms by the number of complete trials, a step line each.
+
+    Args:
+        studies: arms of one search.
+        metric: that all of them measure.
+    """
+    titles = arm_titles(studies)
+    traces: list[dict[str, Any]] = []
+    rows: list[tuple[object, ...]] = []
+    for number, (study, title) in enumerate(zip(studies, titles, strict=True)):
+        index = study.facts.metrics.index(metric)
+        values = [trial.values[index] for trial in study.complete]
+        best = list(accumulate(values, max if study.is_higher_better(index) else min))
+        rows += [
+            (study.name, place, *pair)
+            for place, pair in enumerate(zip(values, best, strict=True), 1)
+        ]
+        line = {"shape": "hv", "dash": DASHES[number % len(DASHES)], "width": 2.5}
+        traces.append({"type": "scatter", "mode": "lines+markers", "name": title,
+                       "x": list(range(1, len(best) + 1)), "y": best, "line": line})  # fmt: skip
+    most = max((len(trace["x"]) for trace in traces), default=0)
+    ends = [(trace["name"], trace["y"][-1]) for trace in traces if trace["y"]]
+    is_better = max if studies[0].is_higher_better(studies[0].facts.metrics.index(metric)) else min
+    best_arm = is_better(ends, key=lambda end: end[1]) if ends else ("", 0.0)
+    said = f"{best_arm[0]} ({best_arm[1]:.4g})" if ends else "none yet"
+    return StudyFigure(
+        "arms", f"Best {metric} so far, arm by arm", traces,
+        {**_counted(_axis_titles("complete trials", metric), most), "showlegend": True},
+        ("study", "complete_trials", "value", "best"), rows,
+        f"Each arm after as many complete trials. Best at the end: {said}.", 480,
     )  # fmt: skip
 
 
@@ -149,13 +208,23 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
         dots = _markers(path, xs, [t.values[metric] for t in done], done, "circle", PLAIN)
         # The scale begins below the first number, whose dot would be white on white.
         dots["marker"] |= {"color": [t.number for t in done], "colorscale": "Blues", "cmin": -5}
+        dots["marker"]["line"] = {"color": PLAIN, "width": 1}
         axes = str(place) if place > 1 else ""  # Plotly counts x, x2, x3
-        traces.append({**dots, "xaxis": f"x{axes}", "yaxis": f"y{axes}"})
+        best = study.ranked(metric)[:1]
+        place_of_best = [trial.params.get(path) for trial in best]
+        marked = _best_marker(
+            study, metric, map(str, place_of_best) if axis.places else place_of_best
+        )
+        for trace in (dots, marked):
+            traces.append({**trace, "xaxis": f"x{axes}", "yaxis": f"y{axes}"})
         kind = "category" if axis.places else "log" if axis.is_log else "linear"
         layout[f"xaxis{axes}"] = {"title": {"text": path}, "type": kind}
         layout[f"yaxis{axes}"] = {"title": {"text": name if place % SLICES_PER_ROW == 1 else ""}}
     header, table = _settings_table(study, metric, done)
-    text = f"{name} over each setting, whatever the others were; later trials are darker."
+    text = (
+        f"{name} over each setting, whatever the others were; later trials are darker, the best "
+        "one is an orange diamond."
+    )
     return StudyFigure(
         "slices", "Each setting by itself", traces, layout, header, table, text, 90 + 260 * rows
     )
@@ -275,18 +344,33 @@ def _lines(
     for group, (name, colour, width, dash) in enumerate(GROUPS):
         rank = len(GROUPS) - 1 - group
         mine = best_first[rank * count // len(GROUPS) : (rank + 1) * count // len(GROUPS)]
-        xs: list[int | None] = []
-        ys: list[float | None] = []
-        texts: list[str] = []
-        for trial in mine:
-            values = [*(trial.params.get(path) for path in settings), trial.values[metric]]
-            xs += [*range(len(axes)), None]
-            ys += [*(axis.place(value) for axis, value in zip(axes, values, strict=True)), None]
-            texts += [f"trial {trial.number}: {value}" for value in [*values, ""]]
+        if count < len(GROUPS):  # too few to speak of fifths
+            name, colour, mine = "other trials", PLAIN, best_first[1:] if rank == 0 else ()
         if mine:
             line = {"color": colour, "width": width, "dash": dash}
-            yield {"type": "scatter", "mode": "lines", "name": name, "x": xs, "y": ys,
-                   "text": texts, "hoverinfo": "text", "line": line}  # fmt: skip
+            yield _polyline(name, mine, axes, settings, metric) | {"line": line}
+    best = {"color": BEST, "width": BEST_WIDTH}
+    yield _polyline("best", best_first[:1], axes, settings, metric) | {"line": best}
+
+
+def _polyline(
+    name: str,
+    trials: Sequence[TrialRow],
+    axes: Sequence[CoordinateAxis],
+    settings: Sequence[str],
+    metric: int,
+) -> dict[str, Any]:
+    """Lines of some trials, parted by gaps."""
+    xs: list[int | None] = []
+    ys: list[float | None] = []
+    texts: list[str] = []
+    for trial in trials:
+        values = [*(trial.params.get(path) for path in settings), trial.values[metric]]
+        xs += [*range(len(axes)), None]
+        ys += [*(axis.place(value) for axis, value in zip(axes, values, strict=True)), None]
+        texts += [f"trial {trial.number}: {value}" for value in [*values, ""]]
+    return {"type": "scatter", "mode": "lines", "name": name, "x": xs, "y": ys,
+            "text": texts, "hoverinfo": "text"}  # fmt: skip
 
 
 def _axis_marks(axes: Sequence[CoordinateAxis]) -> Iterator[dict[str, Any]]:
@@ -318,6 +402,15 @@ def _markers(
     }
 
 
+def _best_marker(study: StudyView, metric: int, xs: Iterable[Any]) -> dict[str, Any]:
+    """The best trial, however many there are, over whatever a plot's axis shows."""
+    best = study.ranked(metric)[:1]
+    ys = [trial.values[metric] for trial in best]
+    dot = _markers("best", list(xs), ys, best, "diamond", BEST)
+    dot["marker"]["size"] = 12
+    return dot
+
+
 def _settings_table(
     study: StudyView, metric: int, trials: Iterable[TrialRow]
 ) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
@@ -332,3 +425,9 @@ def _settings_table(
 
 def _axis_titles(x: str, y: str) -> dict[str, Any]:
     return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
+
+
+def _counted(layout: dict[str, Any], count: int) -> dict[str, Any]:
+    """A horizontal axis of whole numbers: Plotly would put halves between a few of them."""
+    step = {"dtick": 1} if count <= MOST_TICKS else {"tickformat": "d"}
+    return {**layout, "xaxis": {**layout["xaxis"], **step}}

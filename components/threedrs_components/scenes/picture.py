@@ -187,6 +187,21 @@ def _seen_from(
     return local + to_camera[:3, 3]
 
 
+def box_edges(scene: Scene, frame: int, box: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """Lines (two places each, pixels of the frame) of a box [6], those before the camera.
+
+    What stands before it is not looked at.
+    """
+    return _edges(_seen_from(scene, frame, np.asarray(box)), scene.color_intrinsics, 1.0)
+
+
+def _edges(
+    local: NDArray[np.float64], matrix: Float32, scale: float
+) -> list[list[tuple[float, float]]]:
+    pairs = (_clipped(local[a], local[b]) for a, b in EDGES)
+    return [[_projected(end, matrix, scale) for end in ends] for ends in pairs if ends is not None]
+
+
 def _draw_frame_boxes(
     tile: Image.Image,
     scene: Scene,
@@ -205,11 +220,8 @@ def _draw_frame_boxes(
         shown = _is_shown(local, scene.color_intrinsics, scene.images.shape[1:3])
         if not shown and not (cut_too and _share_in_view(scene, frame, scene.objects.boxes[index])):
             continue
-        for a, b in EDGES:
-            ends = _clipped(local[a], local[b])
-            if ends is not None:
-                line = [_projected(end, scene.color_intrinsics, scale) for end in ends]
-                draw.line(line, hue(index), width=2 * SHARPNESS)
+        for line in _edges(local, scene.color_intrinsics, scale):
+            draw.line(line, hue(index), width=2 * SHARPNESS)
         _draw_label(draw, tile, local, scene.color_intrinsics, scale, texts[index], hue(index))
 
 

@@ -44,6 +44,11 @@ class Axes:
         return self.of_cell[cell_id].get(path, ABSENT)
 
 
+def named_paths(name: str) -> list[str]:
+    """The settings in the name that a grid gives a cell."""
+    return _NAMED.findall(name)
+
+
 def find_axes(rows: Sequence[Row]) -> Axes:
     """Compare the parameters of all cells.
 
@@ -51,7 +56,7 @@ def find_axes(rows: Sequence[Row]) -> Axes:
     axes, unless the grid names them.
     """
     flat = {row.cell_id: flatten(row.replicates[0].params) for row in rows}
-    named = [path for row in rows for path in _NAMED.findall(row.replicates[0].name)]
+    named = [path for row in rows for path in named_paths(row.replicates[0].name)]
     shared = set.intersection(*(set(each) for each in flat.values())) if flat else set[str]()
     first = next(iter(flat.values()), {})
     paths = dict.fromkeys([*named, *(path for path in first if path in shared)])

@@ -7,7 +7,7 @@ from typing import Any
 
 from threedrs_components.report.notation import plain
 from threedrs_components.report.table import Column, Entry
-from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.charts import INK, Chart
 from threedrs_dashboards.tables import Table
 
 
@@ -32,7 +32,11 @@ def means_chart(
             "name": "mean",
             "y": titles,
             "x": means,
-            "error_x": {"type": "data", "array": [entry.sd or 0.0 for _, entry in shown]},
+            "error_x": {
+                "type": "data",
+                "color": INK,
+                "array": [entry.sd or 0.0 for _, entry in shown],
+            },
             "showlegend": False,
         }
     ]
@@ -44,7 +48,7 @@ def means_chart(
                 "name": "chance",
                 "x": [column.chance, column.chance],
                 "y": [titles[0], titles[-1]],
-                "line": {"dash": "dash", "color": "#1c2430", "width": 1},
+                "line": {"dash": "dash", "color": INK, "width": 1},
             }
         )
     best = max(shown, key=lambda pair: pair[1].mean or 0.0, default=None)

@@ -17,6 +17,7 @@ from threedrs_components.report.layer_map import layer_map_csv
 from threedrs_components.report.render import latex, markdown
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 from threedrs_components.report.table import ResultTable, result_table
+from threedrs_dashboards.appendix.examples import Example, run_examples
 from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
 from threedrs_dashboards.appendix.layer_map import write_layer_map
 from threedrs_dashboards.appendix.vector import write_figure
@@ -42,6 +43,7 @@ class Appendix:
     """The paper's numbers beside ours, where it has rows for some cells."""
     paper_notes: tuple[str, ...]
     grid_yaml: str
+    examples: tuple[Example, ...] = ()
 
 
 def make_appendix(store: Store, wanted: str | None) -> Appendix:
@@ -62,7 +64,8 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
     charts = run_figures(store.database, report, totals)
     paper, notes = _beside_paper(result_table(results, EVERY_METRIC, choice.compare_to))
     grid_yaml = Runs(store.database).get(run.run_id).grid_yaml
-    return Appendix(report, tuple(charts), paper, notes, grid_yaml)
+    examples = tuple(run_examples(store, run))
+    return Appendix(report, tuple(charts), paper, notes, grid_yaml, examples)
 
 
 def _beside_paper(table: ResultTable) -> tuple[tuple[Sheet, ...], tuple[str, ...]]:
@@ -122,6 +125,7 @@ def html_page(appendix: Appendix) -> str:
         "paragraphs": [*paragraphs(report), *_paper_paragraph(appendix)],
         "layer_map": Markup(layer_map_figure(report.layer_map)) if report.layer_map else "",
         "charts": [(chart, data_uri(data_of(chart))) for chart in appendix.charts],
+        "examples": appendix.examples,
         "left_out": max(0, len(report.table.rows) - MOST_CELLS),
         "grid_yaml": appendix.grid_yaml,
         "style": Markup((STATIC / "style.css").read_text(encoding="utf-8")),

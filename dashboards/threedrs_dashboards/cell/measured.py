@@ -14,7 +14,7 @@ from threedrs_components.report.table import (
     result_table,
 )
 from threedrs_dashboards.cell.subject import Subject
-from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.charts import INK, Chart
 from threedrs_dashboards.choices import first_of
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database.measurements import Measurement, RunResults
@@ -163,12 +163,12 @@ def _bars(
         "name": title,
         "x": list(labels),
         "y": [entry.mean for entry in entries],
-        "error_y": {"type": "data", "array": [entry.sd or 0.0 for entry in entries]},
+        "error_y": {"type": "data", "color": INK, "array": [entry.sd or 0.0 for entry in entries]},
         "marker": {"pattern": {"shape": pattern}},
     }
 
 
 def _chance(labels: Sequence[str], values: Sequence[float]) -> dict[str, object]:
-    marker = {"symbol": "diamond", "color": "#1c2430", "size": 9}
+    marker = {"symbol": "diamond", "color": INK, "size": 9}
     return {"type": "scatter", "mode": "markers", "name": "chance", "x": list(labels),
             "y": list(values), "marker": marker}  # fmt: skip

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from threedrs_dashboards import query
+from threedrs_dashboards.ablation.axes import named_paths
 from threedrs_dashboards.cell.ancestry import ancestry, ancestry_table
 from threedrs_dashboards.cell.curves import CurveName, curve_chart, open_curves
 from threedrs_dashboards.cell.measured import (
@@ -23,7 +24,7 @@ from threedrs_dashboards.cell.settings import settings
 from threedrs_dashboards.cell.subject import Subject, find_subject
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.choices import first_of, grid_choice
-from threedrs_dashboards.pages import Page, respond
+from threedrs_dashboards.pages import Focus, Page, one_cell, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_platform.config.suggestions import did_you_mean
@@ -60,7 +61,12 @@ def show(request: Request) -> Response:
         "title": f"Cell {subject.cell.title}",
         "run": subject.run,
         "subject": subject,
-        "settings": settings(subject.cell.params, subject.twin.params),
+        "focus": Focus(subject.cell.cell_id, subject.against[0].cell_id, subject.cell.seed),
+        "settings": settings(
+            subject.cell.params,
+            subject.twin.params,
+            named_paths(f"{subject.cell.name},{subject.twin.name}"),
+        ),
         "numbers": numbers(subject, table, wanted),
         "groups": list(by_type),
         "group": group,
@@ -105,4 +111,4 @@ def _samples(
     return {"scored": metrics, "metric": metric, "extremes": extremes}
 
 
-PAGE = Page("Cell", "/cell", show)
+PAGE = Page("Cell", "/cell", show, words=one_cell)

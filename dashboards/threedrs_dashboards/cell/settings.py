@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from threedrs_platform.database.measurements import flatten
+
+DIFFERS, OF_ONE, IN_COMMON = (
+    "Settings that differ",
+    "Settings of parts that one of them lacks",
+    "Settings in common",
+)
 
 
 @dataclass(frozen=True)
@@ -19,20 +25,34 @@ class Setting:
     """Empty where this cell does not have it."""
     baseline: str
 
+    is_told_first: bool = True
+    """Whether both cells have it, or the grid names it: the rest comes with parts of one alone."""
+
     @property
-    def differs(self) -> bool:
-        """Whether the baseline has another value."""
-        return self.value != self.baseline
+    def group(self) -> str:
+        """Under which heading it stands."""
+        if self.value == self.baseline:
+            return IN_COMMON
+        return DIFFERS if self.is_told_first else OF_ONE
 
 
-def settings(params: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[Setting]:
-    """Every setting of either cell; first those of both that differ, then those of one alone."""
+def settings(
+    params: Mapping[str, Any], baseline: Mapping[str, Any], named: Collection[str] = ()
+) -> dict[str, list[Setting]]:
+    """Every setting of either cell, by group.
+
+    Args:
+        params: of the cell.
+        baseline: of the cell compared with.
+        named: settings that the grid names.
+    """
     mine, other = flatten(params), flatten(baseline)
-    found = [
-        Setting(path, _text(mine, path), _text(other, path))
-        for path in dict.fromkeys([*mine, *other])
-    ]
-    return sorted(found, key=lambda each: (not each.differs, each.path not in mine.keys() & other))
+    groups: dict[str, list[Setting]] = {DIFFERS: [], OF_ONE: [], IN_COMMON: []}
+    for path in dict.fromkeys([*mine, *other]):
+        is_first = path in named or (path in mine and path in other)
+        found = Setting(path, _text(mine, path), _text(other, path), is_first)
+        groups[found.group].append(found)
+    return groups
 
 
 def _text(flat: Mapping[str, Any], path: str) -> str:

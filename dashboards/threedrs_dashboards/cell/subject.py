@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from starlette.requests import Request
 
-from threedrs_components.report.table import BASE
 from threedrs_dashboards import query
-from threedrs_dashboards.choices import grid_choice
+from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.store import Store
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.measurements import CellResult, RunSummary
@@ -52,18 +51,18 @@ class Subject:
 
 
 def find_subject(request: Request, store: Store) -> Subject:
-    """Read the query string; the cell is the first, the seed its first, where none is named.
+    """Read the query string; cells of `first_cells` and the first seed, where none is named.
 
     Raises:
         ConfigError: no such run, cell or seed.
     """
     run = store.run(query.text(request, "run"))
     known = cell_names(store, run.run_id)
-    if not known:
+    first = first_cells(store, run.run_id)
+    if first is None:
         raise ConfigError([Fault(f"run {run.run_id} has no cells")])
-    cell_id = _find(known, query.text(request, "cell"), known[0].cell_id)
-    wanted = query.text(request, "against") or grid_choice(store.database, run.run_id).compare_to
-    against = _find(known, "" if wanted in (None, BASE) else str(wanted), _baseline(known))
+    cell_id = _find(known, query.text(request, "cell"), first.ours)
+    against = _find(known, query.text(request, "against"), first.reference)
     results = store.results.run_results(run.run_id, cell_ids={cell_id, against})
     groups = results.by_cell()
     replicates = groups[cell_id]
@@ -103,9 +102,3 @@ def _find(known: Sequence[CellName], wanted: str, default: str) -> str:
             return cell.cell_id
     hint = did_you_mean(wanted, [cell.title for cell in known])
     raise ConfigError([Fault(f"no cell is called {wanted!r}{hint}", path="cell")])
-
-
-def _baseline(known: Sequence[CellName]) -> str:
-    """The cell called so, else the first."""
-    named = (cell.cell_id for cell in known if cell.names & {BASE, "baseline"})
-    return next(named, known[0].cell_id)

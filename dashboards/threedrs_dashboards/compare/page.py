@@ -23,8 +23,14 @@ from threedrs_dashboards.compare.beside import (
     settings_table,
 )
 from threedrs_dashboards.compare.overlay import CURVES_AT_FIRST, overlay_chart, shared_names
-from threedrs_dashboards.compare.questions import Asked, ask, questions, scored_names
-from threedrs_dashboards.pages import respond
+from threedrs_dashboards.compare.questions import (
+    Asked,
+    Question,
+    ask,
+    questions,
+    scored_names,
+)
+from threedrs_dashboards.pages import Focus, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_dashboards.viewer.answers import truth_text
@@ -43,6 +49,7 @@ def show(request: Request) -> Response:
         "title": "Compare",
         "run": arms[0].run if arms else offer.run,
         "arms": arms,
+        "focus": _focus(arms),
         "offer": offer,
         "kept": [(key, value) for key, value in request.query_params.multi_items()
                  if key not in ("cell", "from", "csv")],
@@ -54,6 +61,13 @@ def show(request: Request) -> Response:
     seed = _seed(request, arms)
     charts, tables = _fill(request, store, arms, seed, context)
     return respond(request, "compare.html", context, charts, tables)
+
+
+def _focus(arms: Sequence[Arm]) -> Focus | None:
+    """The reference and the first other cell, where both are of one run."""
+    if len(arms) < 2 or arms[0].run.run_id != arms[1].run.run_id:
+        return None
+    return Focus(arms[1].cell_id, arms[0].cell_id)
 
 
 def _seed(request: Request, arms: Sequence[Arm]) -> int | None:
@@ -113,6 +127,7 @@ def _asked(
     wanted = grid_choice(store.database, arms[0].run.run_id).metrics
     scored = first_of(scored_names(store, arms, seed), wanted)
     context |= {"scored": scored, "by": "", "offered": [], "sample": "", "why_unasked": ""}
+    context |= {"before": None, "after": None}
     if not scored:
         return None
     by = query.choice(request, "by", scored)
@@ -123,6 +138,7 @@ def _asked(
         sample = offered[0].sample_id
     scene = known.get(sample, scene)
     context |= {"by": by, "offered": offered, "sample": sample, "scene": scene}
+    context |= _neighbours(offered, sample)
     try:
         asked = ask(store, arms, seed, scene, sample)
     except ThreedrsError as error:  # scores outlive the artifacts behind them
@@ -130,3 +146,12 @@ def _asked(
         return None
     context |= {"asked": asked, "truth": truth_text(asked.sample)}
     return asked
+
+
+def _neighbours(offered: Sequence[Question], sample: str) -> dict[str, Question | None]:
+    """The questions before and after one, in the order in which they are offered."""
+    at = next((index for index, each in enumerate(offered) if each.sample_id == sample), None)
+    if at is None:
+        return {}
+    after = offered[at + 1] if at + 1 < len(offered) else None
+    return {"before": offered[at - 1] if at else None, "after": after}

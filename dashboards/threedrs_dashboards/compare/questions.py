@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
-from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.charts import INK, Chart
 from threedrs_dashboards.compare.arms import Arm
+from threedrs_dashboards.compare.frames import ColouredBox, DrawnFrame, drawn_frames
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer.answers import SCORES, Answer, answers, scene_samples
 from threedrs_dashboards.viewer.cells import ViewedCell, view_cells
 from threedrs_dashboards.viewer.missing import Missing
-from threedrs_dashboards.viewer.room import MOST_POINTS, TRUTH, NamedBox, room_chart
+from threedrs_dashboards.viewer.room import MOST_POINTS, NamedBox, room_chart
 from threedrs_dashboards.viewer.scene_data import SceneData, open_scene, point_cloud
 from threedrs_platform.database.measurements import Measurement
 from threedrs_platform.database.schema import sample_scores
@@ -22,6 +23,8 @@ from threedrs_platform.records import Sample
 
 MOST_OFFERED = 40
 TRUE_BOX = "ground truth"
+TRUTH = INK
+"""The paper's blue is the colour of the first arm."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Asked:
     chart: Chart | None
     """The room with boxes."""
     why_no_room: str = ""
+    frames: Sequence[DrawnFrame] = ()
+    """Those that show the boxes best; none where no box is asked for or answered."""
 
     @property
     def metrics(self) -> list[str]:
@@ -113,7 +118,9 @@ def ask(
     given = answers(cells, sample, store.database, store.artifacts)
     try:
         scene = open_scene(picture, scene_id, store.artifacts)
-        return Asked(sample, given, picture, _room(scene, sample, arms, given))
+        boxes = _boxes(sample, arms, given)
+        frames = drawn_frames(scene.frames, boxes) if scene.frames is not None else []
+        return Asked(sample, given, picture, _room(scene, boxes), frames=frames)
     except ThreedrsError as error:
         return Asked(sample, given, picture, None, str(error))
 
@@ -138,15 +145,24 @@ def _find(
     raise Missing(f"none of these cells was asked {sample_id!r} about scene {scene_id!r}")
 
 
-def _room(scene: SceneData, sample: Sample, arms: Sequence[Arm], given: Sequence[Answer]) -> Chart:
-    """The scene in 3D with the true boxes and those that the arms chose."""
+def _boxes(sample: Sample, arms: Sequence[Arm], given: Sequence[Answer]) -> list[ColouredBox]:
+    """The true boxes, or the one that is asked about, and those that the arms chose."""
     true = list(sample.target_boxes) or ([sample.box_input] if sample.box_input else [])
-    groups: dict[str, list[NamedBox]] = {TRUE_BOX: [(TRUE_BOX, box) for box in true]}
-    colours = {TRUE_BOX: TRUTH}
-    for arm, answer in zip(arms, given, strict=True):
-        if answer.boxes:
-            groups[arm.title] = [(f"{arm.title}: answer", box) for box in answer.boxes]
-            colours[arm.title] = arm.colour
+    chosen = [
+        ColouredBox(arm.title, arm.colour, box)
+        for arm, answer in zip(arms, given, strict=True)
+        for box in answer.boxes
+    ]
+    return [*(ColouredBox(TRUE_BOX, TRUTH, box, True) for box in true), *chosen]
+
+
+def _room(scene: SceneData, boxes: Sequence[ColouredBox]) -> Chart:
+    """The scene in 3D with the true boxes and those that the arms chose."""
+    groups: dict[str, list[NamedBox]] = {TRUE_BOX: []}
+    for each in boxes:
+        label = TRUE_BOX if each.is_true else f"{each.title}: answer"
+        groups.setdefault(each.title, []).append((label, each.box))
+    colours = {TRUE_BOX: TRUTH, **{each.title: each.colour for each in boxes}}
     why = scene.why_no_frames
     note = f"Points are the tokens' mean places, because {why}." if why else ""
     return room_chart(point_cloud(scene, MOST_POINTS), groups, colours, {}, None, note)

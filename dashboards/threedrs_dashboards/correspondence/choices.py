@@ -9,6 +9,7 @@ from typing import Literal
 from starlette.requests import Request
 
 from threedrs_dashboards.correspondence.scores import finished_steps, scored_metrics
+from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.query import choice, text
 from threedrs_dashboards.store import Store
@@ -84,9 +85,15 @@ def choices(request: Request, store: Store) -> Choices:
     find = text(request, "find")
     fitting = [cell for cell in with_scores if find.lower() in cell.title.lower()]
     pages = paging(request, "cells", len(fitting), CELLS_PER_PAGE)
-    against = _cell(known, steps, text(request, "against"), with_scores[0], run.run_id)
-    others = [cell for cell in fitting if cell != against]
-    cell = _cell(known, steps, text(request, "cell"), next(iter(others), against), run.run_id)
+    first = first_cells(store, run.run_id)
+    probed = {cell.cell_id: cell for cell in with_scores}
+    reference = probed.get(first.reference if first else "", with_scores[0])
+    against = _cell(known, steps, text(request, "against"), reference, run.run_id)
+    others = [each for each in fitting if each != against]
+    ours = probed.get(first.ours if first else "")
+    if ours not in others:  # not probed, or not among those that were searched for
+        ours = next(iter(others), against)
+    cell = _cell(known, steps, text(request, "cell"), ours or against, run.run_id)
     scores = tuple(scored_metrics(store.database, _keys(steps, PROBE)))
     metrics = scored_metrics(store.database, _keys(steps, SCORE))
     headline = next((name for name in HEADLINES if name in metrics), "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from threedrs_components.probing.quartiles import Quartiles, SampleQuartiles
-from threedrs_dashboards.charts import COLOURS, SYMBOLS, Chart
+from threedrs_dashboards.charts import COLOURS, INK, SYMBOLS, Chart
 from threedrs_dashboards.correspondence.scores import SamplePoint
 from threedrs_dashboards.correspondence.study import (
     Scored,
@@ -112,7 +112,11 @@ def _bars(
         "orientation": "h",
         "x": [each.mean if each else None for each in found],
         "y": list(titles),
-        "error_x": {"type": "data", "array": [each.sd if each else None for each in found]},
+        "error_x": {
+            "type": "data",
+            "color": INK,
+            "array": [each.sd if each else None for each in found],
+        },
         "marker": {"color": colour},
     }
 

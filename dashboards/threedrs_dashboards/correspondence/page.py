@@ -24,7 +24,7 @@ from threedrs_dashboards.correspondence.scores import (
     scene_totals,
 )
 from threedrs_dashboards.correspondence.study import Scored, quartiles, scored_cell
-from threedrs_dashboards.pages import Page, respond
+from threedrs_dashboards.pages import Focus, Page, one_cell, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.query import choice, url
 from threedrs_dashboards.store import Store, store_of
@@ -63,6 +63,7 @@ def show(request: Request) -> Response:
         "title": "Correspondence",
         "run": asked.run,
         "asked": asked,
+        "focus": Focus(asked.cell.cell_id, asked.against.cell_id, asked.seed),
         "path": PATH,
         "units": UNITS,
         "orders": ORDERS,
@@ -71,7 +72,7 @@ def show(request: Request) -> Response:
         "points_paging": pages,
         "points_page": POINTS_PAGE,
         "scenes_link": url(SCENES.path, **_words(asked)),
-        "trends": [(cell.title, each) for cell in shown if (each := quartiles(cell)) is not None],
+        "trends": [(cell, each) for cell in shown if (each := quartiles(cell)) is not None],
         "quartile_names": QUARTILES,
     }
     return respond(request, "correspondence.html", context, charts)
@@ -156,4 +157,4 @@ def _words(asked: Choices) -> dict[str, str | int | None]:
     }
 
 
-PAGE = Page("Correspondence", PATH, show)
+PAGE = Page("Correspondence", PATH, show, words=one_cell)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from threedrs_components.report.study_figures import params_text, study_figures
+from threedrs_components.report.study_figures import (
+    StudyFigure,
+    arm_titles,
+    arms_figure,
+    params_text,
+    study_figures,
+)
 from threedrs_dashboards import query
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.pages import Page, respond
@@ -28,8 +36,42 @@ def show(request: Request) -> Response:
     if name:
         return _one(request, name)
     studies, damages = current_studies(store_of(request).workspace)
-    context = {"title": "Tuning", "studies": studies, "damages": damages}
-    return respond(request, "studies.html", context, tables={"studies": _studies_table(studies)})
+    context = {
+        "title": "Tuning",
+        "studies": studies,
+        "titles": _titles(studies),
+        "damages": damages,
+    }
+    tables = {"studies": _studies_table(studies)}
+    return respond(request, "studies.html", context, _arms_charts(studies), tables)
+
+
+def _searches(studies: list[StudyView]) -> dict[str, list[StudyView]]:
+    """Name of a search -> its arms."""
+    found: dict[str, list[StudyView]] = {}
+    for study in studies:
+        found.setdefault(study.facts.run, []).append(study)
+    return found
+
+
+def _titles(studies: list[StudyView]) -> dict[str, str]:
+    """Study -> short name."""
+    return {
+        arm.name: f"{search}: {title}" if len(arms) > 1 else arm.name
+        for search, arms in _searches(studies).items()
+        for arm, title in zip(arms, arm_titles(arms), strict=True)
+    }
+
+
+def _arms_charts(studies: list[StudyView]) -> list[Chart]:
+    """One per search of several arms and metric that all of them measure."""
+    charts: list[Chart] = []
+    for search, arms in _searches(studies).items():
+        for metric in arms[0].facts.metrics if len(arms) > 1 else ():
+            if all(metric in arm.facts.metrics for arm in arms):
+                name = f"arms{len(charts)}"
+                charts.append(_chart(replace(arms_figure(arms, metric), name=name), search))
+    return charts
 
 
 def _one(request: Request, name: str) -> Response:
@@ -40,7 +82,7 @@ def _one(request: Request, name: str) -> Response:
     trials = _best_first(study, index) if order == ORDERS[1] else study.trials
     pages = paging(request, "trials", len(trials))
     context = {
-        "title": f"Study {name}",
+        "title": f"Study of {study.facts.run}" if study.facts.arm else f"Study {name}",
         "study": study,
         "metric": metric,
         "index": index,
@@ -73,18 +115,15 @@ def current_studies(workspace: Workspace) -> tuple[list[StudyView], list[str]]:
 
 
 def _charts(study: StudyView, metric: int) -> list[Chart]:
-    return [
-        Chart(
-            figure.name,
-            figure.title,
-            figure.traces,
-            Table(figure.header, figure.rows),
-            figure.summary,
-            figure.layout,
-            figure.height,
-        )
-        for figure in study_figures(study, metric)
-    ]
+    return [_chart(figure) for figure in study_figures(study, metric)]
+
+
+def _chart(figure: StudyFigure, search: str = "") -> Chart:
+    title = f"{search}: {figure.title}" if search else figure.title
+    table = Table(figure.header, figure.rows)
+    return Chart(
+        figure.name, title, figure.traces, table, figure.summary, figure.layout, figure.height
+    )
 
 
 def _best_text(study: StudyView) -> str:

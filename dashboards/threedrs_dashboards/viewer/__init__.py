@@ -1,6 +1,6 @@
 """The scene viewer: frames, features, correspondences, boxes and answers of one scene."""
 
-from threedrs_dashboards.pages import Page, later
+from threedrs_dashboards.pages import Page, later, one_cell
 
 _HANDLERS = "threedrs_dashboards.viewer.handlers"
 PAGE = Page(
@@ -11,6 +11,8 @@ PAGE = Page(
         "/scenes/views": later(_HANDLERS, "views"),
         "/scenes/strip.png": later(_HANDLERS, "strip"),
         "/scenes/frame.png": later(_HANDLERS, "frame"),
+        "/scenes/thumbnail.png": later(_HANDLERS, "thumbnail"),
         "/scenes/data.json": later(_HANDLERS, "data"),
     },
+    words=one_cell,
 )

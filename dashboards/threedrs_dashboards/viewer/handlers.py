@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from threedrs_dashboards.charts import finite
+from threedrs_dashboards.choices import first_of, grid_choice
 from threedrs_dashboards.pages import respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.query import choice, number, text
@@ -18,13 +19,20 @@ from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import render
 from threedrs_dashboards.viewer.answers import Answer, answers, truth_text
 from threedrs_dashboards.viewer.cells import view_cells
-from threedrs_dashboards.viewer.listing import ORDERS, listed, scene_scores, scene_table
+from threedrs_dashboards.viewer.listing import (
+    ORDERS,
+    UNORDERED,
+    listed,
+    scene_numbers,
+    scene_table,
+    scored_names,
+)
 from threedrs_dashboards.viewer.maps import UInt8, principal_colours
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_dashboards.viewer.pictures import depth_colours, depth_range, png
 from threedrs_dashboards.viewer.pictures import strip as strip_png
 from threedrs_dashboards.viewer.room import BOX_HEADER, box_rows
-from threedrs_dashboards.viewer.scene_data import scene_ids
+from threedrs_dashboards.viewer.scene_data import open_prepared, scene_ids
 from threedrs_dashboards.viewer.scene_view import answer_table, boxes_of, scene_room, token_place
 from threedrs_dashboards.viewer.state import PATH, Chosen, choose
 from threedrs_dashboards.viewer.subject import SOURCES, Subject, subject, subject_of
@@ -33,6 +41,8 @@ from threedrs_dashboards.viewer.views import Source, similarity_maps, token_tabl
 IMMUTABLE = {"Cache-Control": "private, max-age=3600"}
 """Pictures are made from artifacts, which never change."""
 CELLS_PER_PAGE = 12
+SCENES_PER_PAGE = 50
+THUMBNAIL_PIXELS = 112
 ROWS = ("colour", "depth", *SOURCES)
 
 
@@ -46,23 +56,31 @@ def show(request: Request) -> Response:
 
 
 def _list(request: Request, store: Store, chosen: Chosen) -> Response:
-    order = choice(request, "order", ORDERS)
-    ours, baseline = (scene_scores(store.database, cell) for cell in (chosen.cell, chosen.against))
+    wanted = grid_choice(store.database, chosen.run.run_id).metrics
+    metrics = first_of(scored_names(store.database, chosen.cell), wanted)
+    metric = choice(request, "metric", ["", *metrics], metrics[0] if metrics else "")
+    order = choice(request, "order", ORDERS, ORDERS[0] if metric else UNORDERED)
+    pair = [scene_numbers(store.database, cell, metric) for cell in (chosen.cell, chosen.against)]
     ids = scene_ids(chosen.cell, store.artifacts)
-    scenes = listed(ids, ours, baseline, order, text(request, "find"))
-    pages = paging(request, "scenes", len(scenes))
+    scenes = listed(ids, *pair, order, text(request, "find"))
+    pages = paging(request, "scenes", len(scenes), SCENES_PER_PAGE)
     context = {
         "title": "Scenes",
         "run": chosen.run,
         "chosen": chosen,
+        "focus": chosen.focus,
         "orders": ORDERS,
         "order": order,
+        "metrics": metrics,
+        "metric": metric,
+        "digits": 1 if max(pair[0].metric.values(), default=0.0) > 1.0 else 3,
         "find": text(request, "find"),
         "paging": pages,
         "scenes": scenes[pages.first : pages.last],
         "path": PATH,
     }
-    return respond(request, "scenes.html", context, tables={"scenes": lambda: scene_table(scenes)})
+    tables = {"scenes": lambda: scene_table(scenes, metric)}
+    return respond(request, "scenes.html", context, tables=tables)
 
 
 def _scene(request: Request, seen: Subject) -> Response:
@@ -78,6 +96,7 @@ def _scene(request: Request, seen: Subject) -> Response:
         "title": f"Scene {seen.state.scene_id}",
         "run": seen.chosen.run,
         "chosen": seen.chosen,
+        "focus": seen.chosen.focus,
         **_views(seen, sources),
         "answers": given,
         "answer_metrics": sorted({name for each in given for name in each.scores}),
@@ -168,6 +187,15 @@ def frame(request: Request) -> Response:
     images = subject(request).scene.prepared.images
     index = number(request, "frame", 0, 0, len(images) - 1)
     return Response(png(images[index].numpy()), media_type="image/png", headers=IMMUTABLE)
+
+
+def thumbnail(request: Request) -> Response:
+    """The middle frame of a scene, small."""
+    chosen = choose(request, store_of(request))
+    scene = open_prepared(chosen.cell, text(request, "scene"), store_of(request).artifacts)
+    images = scene.images.numpy()
+    middle = images[len(images) // 2 :][:1]
+    return Response(strip_png(middle, THUMBNAIL_PIXELS), media_type="image/png", headers=IMMUTABLE)
 
 
 def data(request: Request) -> Response:

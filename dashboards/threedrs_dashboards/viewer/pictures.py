@@ -18,12 +18,17 @@ UNKNOWN = 0
 """Grey of pixels without depth."""
 
 
-def strip(frames: UInt8) -> bytes:
-    """[F, H, W, 3] side by side as one PNG, so that a row of pictures is one request."""
+def strip(frames: UInt8, most: int = STRIP_PIXELS) -> bytes:
+    """[F, H, W, 3] side by side as one PNG, so that a row of pictures is one request.
+
+    Args:
+        frames: of one size.
+        most: pixels of a frame's longer side.
+    """
     height, width = frames.shape[1:3]
     longest = max(height, width)
-    if longest > STRIP_PIXELS:
-        scale = STRIP_PIXELS / longest
+    if longest > most:
+        scale = most / longest
         frames = resize_images(frames, round(height * scale), round(width * scale))
     return png(np.concatenate(list(frames), axis=1))
 

@@ -60,12 +60,28 @@ def scene_ids(cell: ViewedCell, store: ArtifactStore) -> tuple[str, ...]:
     return _prepared_ids(cell.folder("prepare", store))
 
 
+def open_prepared(cell: ViewedCell, scene_id: str, store: ArtifactStore) -> PreparedScene:
+    """One scene without the frames behind it.
+
+    Raises:
+        Missing: the cell has no such scene.
+    """
+    return PreparedScenes(_folder_with(cell, scene_id, store))[scene_id]
+
+
 def open_scene(cell: ViewedCell, scene_id: str, store: ArtifactStore) -> SceneData:
     """One scene. Ids are looked up, never joined to a path before they are known.
 
     Raises:
         Missing: the cell has no such scene.
     """
+    folder = _folder_with(cell, scene_id, store)
+    settings = json.dumps(cell.params["scenes"])
+    return _open(folder, cell.folder("scenes", store), settings, scene_id)
+
+
+def _folder_with(cell: ViewedCell, scene_id: str, store: ArtifactStore) -> Path:
+    """Of the prepared scenes, one of which is asked for."""
     folder = cell.folder("prepare", store)
     known = _prepared_ids(folder)
     if scene_id not in known:
@@ -73,8 +89,7 @@ def open_scene(cell: ViewedCell, scene_id: str, store: ArtifactStore) -> SceneDa
         if not guess.endswith("?"):  # nothing is near: a few ids say more than thousands
             guess = f"; it has {len(known)}" + (f", e.g. {known[0]!r}" if known else "")
         raise Missing(f"{cell.title} has no scene {scene_id!r}{guess}")
-    settings = json.dumps(cell.params["scenes"])
-    return _open(folder, cell.folder("scenes", store), settings, scene_id)
+    return folder
 
 
 @lru_cache(maxsize=8)

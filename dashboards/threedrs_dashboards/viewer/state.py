@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from threedrs_dashboards.defaults import first_cells
+from threedrs_dashboards.pages import Focus
 from threedrs_dashboards.query import number, text, url
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer.cells import (
@@ -24,8 +25,6 @@ from threedrs_platform.database.measurements import RunSummary
 
 PATH = "/scenes"
 LAST_LAYER = -1
-WITH_TEACHER = "extract"
-"""Role of the step that shows that a cell is taught."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,11 @@ class Chosen:
     """In green: "ours"."""
     against: ViewedCell
     """In red: the baseline."""
+
+    @property
+    def focus(self) -> Focus:
+        """What links of the navigation keep."""
+        return Focus(self.cell.cell_id, self.against.cell_id, self.cell.seed)
 
     def words(self) -> dict[str, str | int | None]:
         """As words of a query string."""
@@ -81,34 +85,16 @@ def choose(request: Request, store: Store) -> Chosen:
     """
     run = store.run(text(request, "run"))
     known = list_cells(store.database, run.run_id)
-    if not known:
+    first = first_cells(store, run.run_id)
+    if first is None:
         raise Missing(f"run {run.run_id} has no cells")
-    baseline = _cell_or(known, text(request, "against"), known[0], run.run_id)
-    wanted = text(request, "cell")
-    cell = choose_cell(known, wanted, run.run_id) if wanted else _first_taught(store, run, known)
+    baseline = choose_cell(known, text(request, "against") or first.reference, run.run_id)
+    cell = choose_cell(known, text(request, "cell") or first.ours, run.run_id)
     seed = choose_seed(request, cell.seeds, known)
     twin = seed if seed in baseline.seeds else baseline.seeds[0]
     pair = [(cell.cell_id, seed), (baseline.cell_id, twin)]
     ours, against = view(store.database, run.run_id, pair)
     return Chosen(run, tuple(known), ours, against)
-
-
-def _cell_or(
-    known: Sequence[CellChoice], wanted: str, default: CellChoice, run_id: str
-) -> CellChoice:
-    return choose_cell(known, wanted, run_id) if wanted else default
-
-
-LOOKED_AT = 50
-
-
-def _first_taught(store: Store, run: RunSummary, known: Sequence[CellChoice]) -> CellChoice:
-    """The first cell with a teacher, so that a first visit shows all there is to see."""
-    first = [(cell.cell_id, cell.seeds[0]) for cell in known[:LOOKED_AT]]
-    for cell, viewed in zip(known, view(store.database, run.run_id, first), strict=False):
-        if WITH_TEACHER in viewed.digests:
-            return cell
-    return known[0]
 
 
 def view_state(request: Request, scene: SceneData, places: Places, sample_id: str) -> ViewState:

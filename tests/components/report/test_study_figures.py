@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from plotly import graph_objects
 
-from threedrs_components.report.study_figures import coordinate_axis, study_figures
+from threedrs_components.report.study_figures import (
+    BEST,
+    arm_titles,
+    arms_figure,
+    coordinate_axis,
+    study_figures,
+)
 from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow
 
 METRICS = ("scanrefer/acc@0.25", "validation/loss")
@@ -51,3 +59,31 @@ def test_wide_ranges_get_a_logarithmic_axis() -> None:
     assert axis.is_log and axis.place(1e-4) == pytest.approx(0.5)
     assert coordinate_axis("layer", ["[-1]", "[2]"]).place("[2]") == 1.0
     assert coordinate_axis("weight", [3.0]).place(3.0) == 0.5
+
+
+@pytest.mark.parametrize("trials", [2, 3, 12, 40])
+def test_the_best_trial_is_orange_however_few_there_are(trials: int) -> None:
+    view = study(1, trials)
+    (best, *_) = view.ranked(0)
+    figures = {figure.name: figure for figure in study_figures(view, 0)}
+    for name in ("history", "slices", "parallel"):
+        marked = [each for each in figures[name].traces if each["name"] == "best"]
+        assert marked and all(f"trial {best.number}:" in each["text"][0] for each in marked)
+        colours = {(each.get("marker") or each["line"])["color"] for each in marked}
+        assert colours == {BEST}
+
+
+def test_arms_are_called_by_what_tells_them_apart() -> None:
+    usual = {"teacher": "vggt", "weight": 3.0, "mode": "none"}
+    arms = [{**usual, "teacher": "none"}, usual, {**usual, "mode": "add", "weight": 0.0}]
+    views = [replace(study(1), name=str(n), facts=replace(study(1).facts, arm=arm))
+             for n, arm in enumerate(arms)]  # fmt: skip
+    assert arm_titles(views) == [
+        "teacher=none",
+        "teacher=vggt",
+        "teacher=vggt, weight=0.0, mode=add",
+    ]
+    figure = arms_figure(views, METRICS[0])
+    assert [each["name"] for each in figure.traces] == arm_titles(views)
+    assert figure.traces[0]["y"] == sorted(figure.traces[0]["y"])
+    graph_objects.Figure(data=list(figure.traces), layout=dict(figure.layout))

@@ -85,6 +85,22 @@ class Browser:
         """Texts of all elements."""
         return [each.text for each in self.driver.find_elements("css selector", selector)]
 
+    def follow(self, selector: str) -> None:
+        """Click on what leads to another page, and wait for that."""
+        before = self.find("html")
+        self.find(selector).click()
+        wait_until(lambda: not _alive(before), f"the page behind {selector}")
+        self.settle()
+
+    def wait_for(self, script: str) -> None:
+        """Wait until JavaScript returns something true."""
+        wait_until(lambda: self.run(script), script)
+
+    def emulate_scheme(self, scheme: str) -> None:
+        """Prefer the "light" or "dark" colours from now on."""
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
     def press(self, *keys: str) -> None:
         """Type into what has the focus."""
         self.driver.switch_to.active_element.send_keys(*keys)

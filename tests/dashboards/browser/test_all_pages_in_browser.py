@@ -36,6 +36,12 @@ def test_everything_that_acts_has_a_name(browser: Browser, page: object) -> None
         ".map((each) => each.outerHTML)"
     )
     assert nameless == []
+    hidden = browser.run(
+        "return [...document.querySelectorAll('[role=img]')]"
+        ".filter((each) => each.querySelector('a[href], button, [tabindex]'))"
+        ".map((each) => each.getAttribute('aria-label'))"
+    )
+    assert hidden == [], "screen readers do not enter pictures"
 
 
 def test_the_keyboard_reaches_the_content_first(browser: Browser) -> None:

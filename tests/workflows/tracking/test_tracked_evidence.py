@@ -115,6 +115,9 @@ def test_the_parent_has_the_table_in_every_form(client: MlflowClient, child: Run
     assert {"report.html", "report.csv", "report.tex", "grid.yaml", "cells.json"} <= files
     note = parent.data.tags["mlflow.note.content"]
     assert "| " in note and "workflows results" in note
+    assert f"127.0.0.1:8365/table?run={RUN}" in note
+    own = child.data.tags["mlflow.note.content"]
+    assert f"127.0.0.1:8365/cell?run={RUN}&cell=" in own and "&seed=" in own
 
 
 def test_a_trial_of_tuning_keeps_its_model_to_itself(workspace: Workspace) -> None:

@@ -32,12 +32,16 @@ SAID = Namespace(
 PLAIN = Namespace(file=Path("grid.yaml"), smoke=False, sets=[], where=None, workspace=None)
 
 
-def test_going_on_repeats_what_makes_the_search() -> None:
-    assert shlex.split(tune_line(SAID)) == [
+def test_going_on_repeats_what_makes_the_search_and_its_budget(write: Callable[..., Path]) -> None:
+    said = load_cells(write(trials=2), smoke=True).tuning
+    assert said is not None
+    assert shlex.split(tune_line(SAID, said, said)) == [
         "workflows", "tune", "my grid.yaml", "--smoke", "--set", "alignment.layers=[1]",
         "--set", "seeds=1,2", "--workspace", "/data/my runs", "--where", "teacher != 'mae'",
     ]  # fmt: skip
-    assert tune_line(PLAIN) == "workflows tune grid.yaml"
+    assert tune_line(PLAIN, said, said) == "workflows tune grid.yaml"
+    asked = with_budget(said, 40, None)
+    assert tune_line(PLAIN, said, asked) == "workflows tune grid.yaml --trials 40"
 
 
 def test_the_best_grid_is_submitted_in_the_same_sizes_to_the_same_workspace() -> None:

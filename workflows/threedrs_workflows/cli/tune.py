@@ -155,7 +155,10 @@ def _work(
     state = RunState.SUCCEEDED
     if not session.tuner.is_over:
         workspace.runs.set_option(session.run_id, BUDGET, budget and budget.as_option())
-        plan, hint = plan_cells(workspace, []), f"go on with: {tune_line(args)}"
+        plan, hint = (
+            plan_cells(workspace, []),
+            f"go on with: {tune_line(args, grid.tuning, tuning)}",
+        )
         tuner = session.tuner
         state, _ = supervise(args, workspace, session.run_id, plan, hint, tuner, budget)
     studies = [study.view() for study in session.studies]
@@ -209,10 +212,22 @@ def submit_line(args: argparse.Namespace, grid: Path) -> str:
     return shlex.join(["workflows", "submit", str(grid), *_flags(args, sets)])
 
 
-def tune_line(args: argparse.Namespace) -> str:
-    """The command that goes on with this very search; other sizes would be another one."""
+def tune_line(args: argparse.Namespace, said: Tuning | None, asked: Tuning) -> str:
+    """The command that goes on with this very search; other sizes would be another one.
+
+    Args:
+        args: of the verb.
+        said: the search as the grid file says it.
+        asked: with the budget that was asked for, which the line repeats where it is another one.
+    """
     where = ["--where", args.where] if args.where else []
-    return shlex.join(["workflows", "tune", str(args.file), *_flags(args, args.sets), *where])
+    budget: list[str] = []
+    for flag in ("trials", "parallel"):
+        value = getattr(asked.section, flag)
+        if said is None or value != getattr(said.section, flag):
+            budget += [f"--{flag}", str(value)]
+    words = ["workflows", "tune", str(args.file), *_flags(args, args.sets), *where, *budget]
+    return shlex.join(words)
 
 
 def _flags(args: argparse.Namespace, sets: Sequence[str]) -> list[str]:

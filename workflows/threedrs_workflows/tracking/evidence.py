@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from threedrs_components.report.render import render
 from threedrs_components.scenes.registry import open_scenes
@@ -22,6 +23,13 @@ MOST_METRICS = 24
 SPLITS_FILE = "splits.json"
 JUDGING = ("score", "probe")
 """Steps whose numbers are about the trained student."""
+PAGES = "http://127.0.0.1:8365"
+"""Where `workflows ui` shows the dashboards, unless --port says otherwise."""
+
+
+def pages_link(page: str, **words: str) -> str:
+    """A page of the dashboards in Markdown; it answers while `workflows ui` runs."""
+    return f"[the dashboards]({PAGES}/{page}?{urlencode(words)}) (while `workflows ui` runs)"
 
 
 class RunEvidence(Evidence):
@@ -42,7 +50,9 @@ class RunEvidence(Evidence):
             table = render(run_report(self._workspace.database, run.run_id), "md")
         except ConfigError as error:
             table = f"No table: {error}"
-        return f"{head}\n\n{table}\n\nThe same on a terminal: `workflows results {run.run_id}`."
+        pages = pages_link("table", run=run.run_id)
+        there = f"{pages}; on a terminal: `workflows results {run.run_id}`."
+        return f"{head}\n\nThe same on {there}\n\n{table}"
 
     def cell_tags(self, cell: CellResult) -> Mapping[str, str]:
         """Student, teacher, scenes, seed, and what the cell is called."""
@@ -73,7 +83,11 @@ class RunEvidence(Evidence):
             ]
         lines += _metric_lines(cell)
         where = f"`workflows trace {cell.cell_id}`"
-        return "\n".join([*lines, "", f"Code, data and weights behind these numbers: {where}."])
+        run_id = results.run.run_id
+        pages = pages_link("cell", run=run_id, cell=cell.cell_id, seed=str(cell.seed))
+        there = f"Its samples, curves and scenes: {pages}."
+        behind = f"Code, data and weights behind these numbers: {where}."
+        return "\n".join([*lines, "", behind, "", there])
 
     def datasets(self, cell: CellResult) -> Sequence[DatasetFacts]:
         """What the cell was trained on and evaluated on."""
