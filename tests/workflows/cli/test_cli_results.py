@@ -110,8 +110,8 @@ def test_a_run_without_the_baseline_of_its_grid_has_a_table_and_says_so(
     database.close()
     for more in ((), ("--where", "label == 'mae'")):
         assert main(["results", "--workspace", str(tmp_path), *more]) == 0
-        told = capsys.readouterr().out
-        assert "30.0" in told and "baseline, to which the grid compares, is not among" in told
+        told = " ".join(capsys.readouterr().out.split())
+        assert "30.0" in told and "baseline, to which the grid compares, is not in this run" in told
     assert main(["results", "--workspace", str(tmp_path), "--baseline", "baseline"]) == 2
     assert "no cell is called 'baseline'" in capsys.readouterr().err
 
