@@ -25,7 +25,7 @@ COLOURS = ("#2f6db3", "#c2571a", "#2e7d4f", "#8a4fa3", "#a67c00", "#465069", "#1
 """Of series, in order; each has a contrast of at least 3 : 1 on white."""
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon")
 """Of series, in order: what is told by colour is told by shape, too."""
-INSTALL = "pip install 'threedrs[dashboards]'"
+INSTALL = "pip install -e '.[dashboards]'"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ MILLIMETRE = 0.0015
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning")
 needs_scenezoo = pytest.mark.skipif(
-    find_spec("scenezoo") is None, reason="the extra is not installed: pip install threedrs[scenes]"
+    find_spec("scenezoo") is None, reason="the extra is not installed: pip install -e '.[scenes]'"
 )
 
 

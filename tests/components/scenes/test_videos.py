@@ -177,7 +177,7 @@ def test_pyav_is_needed_where_a_clip_is_a_video_file(tmp_path: Path) -> None:
     config = VideosConfig(root=str(tmp_path))
     assert config.package is None
     (tmp_path / "scannet/s2.MP4").write_bytes(b"x")
-    assert config.package == ("av", "'threedrs[video]'")
+    assert config.package == ("av", "-e '.[video]'")
     assert VideosConfig(root=str(tmp_path), datasets=("arkitscenes",)).package is None
     assert VideosConfig(root=str(tmp_path / "nowhere")).package is None
 

@@ -51,7 +51,7 @@ examples:
 All values are percent (CIDEr x 100), with 95 % bootstrap intervals over samples. --json adds, where
 they are known, chance (a random guess) and majority (the best constant answer). A sample without
 prediction counts as wrong unless the protocol leaves it out; both are said. METEOR needs the extra:
-pip install 'threedrs[eval]'.
+pip install -e '.[eval]'.
 """
 
 

@@ -1,0 +1,40 @@
+"""What we start reads none of the files that lie in the folder it is started in."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.ui import dashboards_server, mlflow_server
+from threedrs_workflows.own_command import own_command
+from threedrs_workflows.tracking import tracker
+
+
+def test_a_foreign_module_in_the_current_folder_is_not_imported(tmp_path: Path) -> None:
+    for name in ("yaml", "click", "argparse"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')")
+    done = subprocess.run(
+        own_command("--help"), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "submit" in done.stdout
+
+
+def test_servers_and_tracker_are_started_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[Sequence[str]] = []
+    started = SimpleNamespace(
+        Popen=lambda command, **_: commands.append(command), DEVNULL=subprocess.DEVNULL
+    )
+    monkeypatch.setattr(tracker, "subprocess", started)
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        tracker.start_tracker(workspace, "run-1", {})
+        pages = mlflow_server(workspace, 5000)
+        commands += [dashboards_server(workspace, 8000).command, pages.command]
+    assert pages.environment["PYTHONSAFEPATH"] == "1"
+    assert len(commands) == 3 and all(command[1] == "-P" for command in commands)
