@@ -28,10 +28,8 @@ def test_servers_and_tracker_are_started_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[Sequence[str]] = []
-    started = SimpleNamespace(
-        Popen=lambda command, **_: commands.append(command), DEVNULL=subprocess.DEVNULL
-    )
-    monkeypatch.setattr(tracker, "subprocess", started)
+    note = {"Popen": lambda command, **_: commands.append(command)}
+    monkeypatch.setattr(tracker, "subprocess", SimpleNamespace(**{**vars(subprocess), **note}))
     with find_workspace(str(tmp_path), environment={}) as workspace:
         tracker.start_tracker(workspace, "run-1", {})
         pages = mlflow_server(workspace, 5000)

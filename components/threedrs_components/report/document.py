@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.report.comparison import (
+    COSTS,
     Difference,
     Family,
     compare_with_baseline,
@@ -52,15 +53,29 @@ def run_family(
     totals: SceneTotals | None,
     reported: Sequence[str],
     baseline: str | None = None,
+    pair: tuple[str, str] | None = None,
 ) -> Family:
-    """The tests of a run: a property of its grid and of the baseline, not of what is looked at."""
-    return _family(result_table(results, EVERY_METRIC, baseline), totals, reported)
+    """The tests of a run: a property of its grid and of the baseline, not of what is looked at.
+
+    Args:
+        pair: ids of two cells of which somebody wants to know what the grid reports, too.
+    """
+    return _family(result_table(results, EVERY_METRIC, baseline), totals, reported, pair)
 
 
-def _family(whole: ResultTable, totals: SceneTotals | None, reported: Sequence[str]) -> Family:
+def _family(
+    whole: ResultTable,
+    totals: SceneTotals | None,
+    reported: Sequence[str],
+    pair: tuple[str, str] | None = None,
+) -> Family:
     measured = [column.name for column in whole.columns]
     wanted = reported_metrics(measured, reported)
     claims = [key for key in claimed(whole).values() if key is not None]
+    if pair is not None and whole.baseline not in pair:
+        first, second = pair
+        tested = [metric for metric in wanted if not metric.startswith(COSTS)]
+        claims += [(*pair, name) for name in tested if (second, first, name) not in claims]
     names = tuple(dict.fromkeys((*measured, *wanted)))
     return make_family(arrange(whole.results, names, whole.baseline), wanted, claims, totals)
 
@@ -95,7 +110,9 @@ def make_report(
     whole = result_table(results, EVERY_METRIC, reference)
     family = _family(whole, totals, reported)
     measured = results.metric_names()
-    names = select_metrics(measured, metrics) if metrics else reported_metrics(measured, reported)
+    wanted = reported_metrics(measured, reported)
+    known = tuple(dict.fromkeys((*wanted, *measured)))  # in the grid's order
+    names = select_metrics(known, metrics) if metrics else wanted
     cells = results if shown is None else shown
     table = arrange(cells, names, whole.baseline)
     everything = arrange(cells, measured, whole.baseline)

@@ -62,7 +62,9 @@ def find_subject(request: Request, store: Store) -> Subject:
     if not known:
         raise ConfigError([Fault(f"run {run.run_id} has no cells")])
     cell_id = _find(known, query.text(request, "cell"), known[0].cell_id)
-    wanted = query.text(request, "against") or grid_choice(store.database, run.run_id).compare_to
+    compare_to = grid_choice(store.database, run.run_id).compare_to
+    there = any(compare_to in cell.names for cell in known)  # a run of `--where` may be without it
+    wanted = query.text(request, "against") or (compare_to if there else None)
     against = _find(known, "" if wanted in (None, BASE) else str(wanted), _baseline(known))
     results = store.results.run_results(run.run_id, cell_ids={cell_id, against})
     groups = results.by_cell()
