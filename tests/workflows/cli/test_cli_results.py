@@ -239,7 +239,7 @@ def test_compare_json_has_values_per_seed(run: Run) -> None:
     content = loaded(run("compare", "baseline", "mae", "--json")[1], "workflows.compare/1")
     assert content["first"]["metrics"][POSITION]["values"] == {"1": 24.0, "2": 23.0}
     assert content["params"] == {"teacher": ["none", "mae"]}
-    (position, _) = content["differences"]
+    (position,) = content["differences"]
     assert position["over_seeds"]["seeds"] == [1]
     assert position["verdict"] == "one seed cannot show more"
 

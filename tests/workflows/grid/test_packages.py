@@ -59,7 +59,7 @@ def test_clips_that_are_video_files_need_pyav_before_anything_runs(
     (tmp_path / "vsibench/scannet/scene0011_00").mkdir(parents=True)
     refuse_missing_readers([experiment])
     (tmp_path / "vsibench/scannet/scene0011_01.mp4").touch()
-    with pytest.raises(ConfigError, match=r"needs the package av: pip install 'threedrs\[video\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package av: pip install -e '.\[video\]'"):
         refuse_missing_readers([experiment])
 
 

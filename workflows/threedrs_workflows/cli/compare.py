@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         store = Results(workspace.database)
         here = store.run_results(store.find_run(args.run).run_id)
         if has_cell(here, args.first) or args.run is not None:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the files and log them."""
     require_packages(PACKAGES)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         chosen = Results(workspace.database).find_run(args.run)
         folder = args.out or Path(f"{chosen.run_id}-report")
         files = write_report(workspace, chosen.run_id, folder)
