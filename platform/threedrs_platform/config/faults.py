@@ -76,18 +76,18 @@ def _own_faults(details: Sequence[Any]) -> list[Any]:
 
 def _alternatives_joined(faults: Iterable[Fault]) -> list[Fault]:
     """What may be one thing or another is one fault, not one for each."""
-    joined: dict[tuple[Any, ...], Fault] = {}
+    joined: list[Fault] = []
     for fault in faults:
-        wanted, got, value = fault.message.rpartition(", got ")
-        place = (fault.path, fault.file, fault.line, fault.column, value if got else fault.message)
-        known = joined.get(place)
-        if known is not None and wanted.startswith(EXPECTED):
-            before = known.message.rpartition(got)[0]
-            message = f"{before}, or {wanted.removeprefix(EXPECTED)}{got}{value}"
-            joined[place] = replace(known, message=message)
+        known = joined[-1] if joined else fault
+        wanted, got, _ = known.message.partition(", got ")
+        other, other_got, value = fault.message.partition(", got ")
+        alike = replace(known, message="") == replace(fault, message="")
+        if joined and alike and got and other_got and other.startswith(EXPECTED):
+            message = f"{wanted}, or {other.removeprefix(EXPECTED)}{got}{value}"
+            joined[-1] = replace(known, message=message)
         else:
-            joined[place] = fault
-    return list(joined.values())
+            joined.append(fault)
+    return joined
 
 
 def _is_within(place: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:

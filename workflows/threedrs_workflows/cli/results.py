@@ -20,7 +20,7 @@ examples:
   workflows results                                     the newest run
   workflows results --metric 'scanrefer/*' --metric 'probe/*'
   workflows results --metric '*'                        every metric, question types too
-  workflows results --where "teacher != 'mae'" --format latex --out table.tex
+  workflows results --where "teacher == 'vggt'" --format latex --out table.tex
   workflows results --compare paper                     ours beside the paper's tables
   workflows results --compare paper:table4              beside this one
 
