@@ -6,9 +6,11 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from threedrs_platform.compute.ray_tasks import _without_folders
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.ui import dashboards_server, mlflow_server
 from threedrs_workflows.own_command import own_command
@@ -28,7 +30,7 @@ def test_servers_and_tracker_are_started_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commands: list[Sequence[str]] = []
-    note = {"Popen": lambda command, **_: commands.append(command)}
+    note: dict[str, Any] = {"Popen": lambda command, **_: commands.append(command)}
     monkeypatch.setattr(tracker, "subprocess", SimpleNamespace(**{**vars(subprocess), **note}))
     with find_workspace(str(tmp_path), environment={}) as workspace:
         tracker.start_tracker(workspace, "run-1", {})
@@ -36,3 +38,11 @@ def test_servers_and_tracker_are_started_alike(
         commands += [dashboards_server(workspace, 8000).command, pages.command]
     assert pages.environment["PYTHONSAFEPATH"] == "1"
     assert len(commands) == 3 and all(command[1] == "-P" for command in commands)
+
+
+def test_workers_of_ray_are_sent_no_folder() -> None:
+    """Ray would add the current folder, and that of the program, in front of all others."""
+    ray = pytest.importorskip("ray")
+    config = _without_folders(ray)
+    config._py_driver_sys_path.extend(["/somewhere"])
+    assert config._py_driver_sys_path == []
