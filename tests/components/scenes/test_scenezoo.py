@@ -380,7 +380,7 @@ def test_without_the_extra_it_is_named(
     apple: ScenezooConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "scenezoo", None)
-    with pytest.raises(ConfigError, match=r"pip install 'threedrs\[scenes\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[scenes\]'"):
         load(apple)
 
 

@@ -191,7 +191,7 @@ def test_what_decodes_clips_is_part_of_keys() -> None:
 def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DataError, match=r"pip install 'threedrs\[video\]'") as told:
+    with pytest.raises(DataError, match=r"pip install -e '\.\[video\]'") as told:
         read_clip("s", tmp_path / "clip.mp4", most=4)
     assert not isinstance(told.value, SceneError), "no scene is at fault, and none is skipped"
 
