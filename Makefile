@@ -63,7 +63,7 @@ demo: install
 	@echo "edit ablations.yaml and run \`make demo\` again: only the difference is computed"
 
 smoke: install
-	@$(BIN)/workflows submit ablations.yaml --smoke
+	@$(BIN)/workflows submit workflows/grids/micro_full.yaml --smoke
 
 test: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile

@@ -114,3 +114,9 @@ def test_cross_room_imports_point_one_way() -> None:
         if name.split(".")[0] in {f"threedrs_{other}" for other in below.get(room, ())}
     ]
     assert not wrong
+
+
+def test_no_hint_names_a_package_of_an_index() -> None:
+    """The project is on no index: extras are installed from the checkout."""
+    named = "threedrs" + "["
+    assert not [file for file in MODULES if f"'{named}" in file.read_text(encoding="utf-8")]

@@ -27,7 +27,7 @@ SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "
 """Of series, in order: what is told by colour is told by shape, too."""
 INK = "#1c2430"
 """Of words and of what stands for no series; pages turn it light where they are dark."""
-INSTALL = "pip install 'threedrs[dashboards]'"
+INSTALL = "pip install -e '.[dashboards]'"
 
 
 @dataclass(frozen=True)

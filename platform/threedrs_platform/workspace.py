@@ -14,6 +14,7 @@ from pathlib import Path
 from threedrs_platform.compute.attempts import StoreAddress
 from threedrs_platform.database.connection import Database, open_database, open_read_only
 from threedrs_platform.database.journal import Journal
+from threedrs_platform.database.results import NO_RUN
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.database.store_identity import check_store, claim_store
 from threedrs_platform.database.urls import file_url, is_archived, sqlite_url
@@ -165,19 +166,27 @@ def find_workspace(
     database_url: str | None = None,
     artifacts_url: str | None = None,
     environment: Mapping[str, str] = os.environ,
+    *,
+    with_runs: bool = False,
 ) -> Workspace:
     """The workspace that flags and environment name; by default `.threedrs` in this folder.
 
+    Args:
+        with_runs: there must be one: who only reads leaves no folder behind.
+
     Raises:
         StorageError: the place exists but is not a folder.
-        ConfigError: THREEDRS_CACHE_GB is no positive number.
+        ConfigError: THREEDRS_CACHE_GB is no positive number, or nothing has run here.
     """
     root = Path(folder or environment.get("THREEDRS_WORKSPACE") or DEFAULT_FOLDER).resolve()
     if root.exists() and not root.is_dir():
         raise StorageError(f"the workspace {root} is not a folder; choose another --workspace")
+    database = database_url or environment.get("THREEDRS_DATABASE_URL") or ""
+    if with_runs and not database and not root.exists():
+        raise ConfigError([Fault(NO_RUN)])
     return Workspace(
         root,
-        database_url or environment.get("THREEDRS_DATABASE_URL") or "",
+        database,
         artifacts_url or environment.get("THREEDRS_ARTIFACTS") or "",
         _cache_bytes(environment.get(CACHE_VARIABLE, "")),
         not is_off(environment),

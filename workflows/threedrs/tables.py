@@ -65,7 +65,7 @@ def results(
     Raises:
         ConfigError: there is no such run.
     """
-    with find_workspace(workspace, database) as opened:
+    with find_workspace(workspace, database, with_runs=True) as opened:
         found = Results(opened.database)
         measured = found.run_results(found.find_run(run).run_id)
     settings = (

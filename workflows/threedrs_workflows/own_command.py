@@ -14,6 +14,12 @@ PACKAGES = (
 _CODE = "import sys; from threedrs_workflows.cli import main; sys.exit(main())"
 
 
+def python() -> list[str]:
+    """This Python, which imports nothing from the folder that it happens to stand in: a reader's
+    own `yaml.py` or `click.py` there is none of ours."""
+    return [sys.executable, "-P"]
+
+
 def own_command(*words: str) -> list[str]:
     """A command line with this Python and these words after `workflows`."""
-    return [sys.executable, "-c", _CODE, *words]
+    return [*python(), "-c", _CODE, *words]

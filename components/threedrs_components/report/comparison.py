@@ -68,12 +68,17 @@ class Difference:
     """None when there are no per-sample scores."""
     both: CrossedComparison | None = None
     """The difference with all its chance; None when the two share no seed."""
-    tests: int = 0
-    """Size of the family of tests that this one is of; 0: of none."""
+    tests: int | None = None
+    """Tests of the family that this one is of; None: of none."""
     corrected: float | None = None
     """p over seeds and scenes after Holm's correction across the family."""
     corrected_scenes: float | None = None
     """p over scenes after the same correction."""
+
+    @property
+    def is_testable(self) -> bool:
+        """Whether anything tells how large its chance is."""
+        return (self.both is not None and self.both.p is not None) or self.over_scenes is not None
 
     @property
     def significant(self) -> bool:
@@ -95,7 +100,7 @@ class Difference:
         """What may be said, in words, from the data alone."""
         if self.both is None:
             return "not comparable: no seed in common"
-        if not self.tests:
+        if self.tests is None:
             return UNTESTED
         if self.significant:
             return "higher" if self.both.difference > 0 else "lower"
@@ -122,15 +127,29 @@ class Family:
     """All tests of a run, fixed before anybody chooses what to look at."""
 
     differences: Mapping[Key, Difference]
-    """Corrected across each other."""
+    """Corrected across each other; those that nothing can test are among them."""
     metrics: tuple[str, ...]
     """In which every cell is compared with the baseline."""
     awaited: int = 0
     """Tests of cells that are not finished, and have nothing to compare yet."""
 
     def __len__(self) -> int:
-        """Number of tests."""
-        return len(self.differences) + self.awaited
+        """Number of tests: of differences that can be tested, and of those to come."""
+        return sum(each.is_testable for each in self.differences.values()) + self.awaited
+
+    def judge(self, each: Difference, key: Key) -> Difference:
+        """A difference with what the family says of these two cells, whichever came first."""
+        first, second, metric = key
+        for known in (key, (second, first, metric)):
+            if known in self.differences:
+                test = self.differences[known]
+                return replace(
+                    each,
+                    tests=test.tests,
+                    corrected=test.corrected,
+                    corrected_scenes=test.corrected_scenes,
+                )
+        return each
 
 
 def make_family(
@@ -217,12 +236,13 @@ def correct(family: Sequence[Difference], awaited: int = 0) -> list[Difference]:
         family: what can be compared.
         awaited: members that cannot be compared yet, and do count.
     """
+    tests = sum(each.is_testable for each in family) + awaited
     over_both = _holm([each.both.p if each.both else None for each in family], awaited)
     over_scenes = _holm(
         [each.over_scenes.p if each.over_scenes else None for each in family], awaited
     )
     return [
-        replace(each, tests=len(family) + awaited, corrected=both, corrected_scenes=scenes)
+        replace(each, tests=tests, corrected=both, corrected_scenes=scenes)
         for each, both, scenes in zip(family, over_both, over_scenes, strict=True)
     ]
 

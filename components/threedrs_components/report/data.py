@@ -63,6 +63,7 @@ def report_json(report: Report) -> dict[str, Any]:
             "quartiles": [_trend_json(trend) for trend in report.trends],
             "findings": [_finding_json(finding) for finding in report.findings],
             "notes": list(report.notes),
+            "opening": list(report.opening),
         }
     )
     return values

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.report.comparison import (
+    COSTS,
     Difference,
     Family,
     compare_with_baseline,
@@ -14,10 +15,12 @@ from threedrs_components.report.comparison import (
 from threedrs_components.report.findings import Finding, claimed, find
 from threedrs_components.report.honesty import honesty_notes
 from threedrs_components.report.layer_map import Panel, layer_map
+from threedrs_components.report.opening import opening
 from threedrs_components.report.quartiles import Trend, quartile_trends
 from threedrs_components.report.table import (
     ResultTable,
     arrange,
+    present_baseline,
     reported_metrics,
     result_table,
     select_metrics,
@@ -41,6 +44,8 @@ class Report:
     """One for each probe that was read at several places"""
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
+    opening: tuple[str, ...] = ()
+    """The sentences on top."""
 
 
 def run_family(
@@ -48,15 +53,29 @@ def run_family(
     totals: SceneTotals | None,
     reported: Sequence[str],
     baseline: str | None = None,
+    pair: tuple[str, str] | None = None,
 ) -> Family:
-    """The tests of a run: a property of its grid and of the baseline, not of what is looked at."""
-    return _family(result_table(results, EVERY_METRIC, baseline), totals, reported)
+    """The tests of a run: a property of its grid and of the baseline, not of what is looked at.
+
+    Args:
+        pair: ids of two cells of which somebody wants to know what the grid reports, too.
+    """
+    return _family(result_table(results, EVERY_METRIC, baseline), totals, reported, pair)
 
 
-def _family(whole: ResultTable, totals: SceneTotals | None, reported: Sequence[str]) -> Family:
+def _family(
+    whole: ResultTable,
+    totals: SceneTotals | None,
+    reported: Sequence[str],
+    pair: tuple[str, str] | None = None,
+) -> Family:
     measured = [column.name for column in whole.columns]
     wanted = reported_metrics(measured, reported)
     claims = [key for key in claimed(whole).values() if key is not None]
+    if pair is not None and whole.baseline not in pair:
+        first, second = pair
+        tested = [metric for metric in wanted if not metric.startswith(COSTS)]
+        claims += [(*pair, name) for name in tested if (second, first, name) not in claims]
     names = tuple(dict.fromkeys((*measured, *wanted)))
     return make_family(arrange(whole.results, names, whole.baseline), wanted, claims, totals)
 
@@ -67,6 +86,7 @@ def make_report(
     metrics: Sequence[str] = (),
     baseline: str | None = None,
     *,
+    compare_to: str | None = None,
     reported: Sequence[str] = (),
     shown: RunResults | None = None,
 ) -> Report:
@@ -77,6 +97,8 @@ def make_report(
         totals: per-scene sums of the per-sample scores, where there are any.
         metrics: patterns of the metrics to show, by default the reported ones.
         baseline: id, name or label of the cell that the others are compared with.
+        compare_to: the one that the grid names, for when `baseline` is None. In a run without it
+            another stands in, and the report says so first.
         reported: patterns of the metrics that the grid reports, by default the headlines: what is
             tested, whatever is shown. One that is not measured yet is a column of missing numbers.
         shown: those cells of the run that are to be shown; by default all.
@@ -84,21 +106,36 @@ def make_report(
     Raises:
         ConfigError: one of `metrics` matches nothing, or no cell is the named baseline.
     """
-    whole = result_table(results, EVERY_METRIC, baseline)
+    reference = baseline or present_baseline(results, compare_to)
+    whole = result_table(results, EVERY_METRIC, reference)
     family = _family(whole, totals, reported)
     measured = results.metric_names()
-    names = select_metrics(measured, metrics) if metrics else reported_metrics(measured, reported)
+    wanted = reported_metrics(measured, reported)
+    known = tuple(dict.fromkeys((*wanted, *measured)))  # in the grid's order
+    names = select_metrics(known, metrics) if metrics else wanted
     cells = results if shown is None else shown
     table = arrange(cells, names, whole.baseline)
     everything = arrange(cells, measured, whole.baseline)
     trends = quartile_trends(everything, {} if totals is None else totals)
     seen = {row.cell_id for row in table.rows}
+    differences = compare_with_baseline(table, family, totals)
+    told = opening(table, differences, len(family))
+    if compare_to is not None and reference is None and whole.baseline is not None:
+        told = (_stands_in(compare_to, whole.row(whole.baseline).title), *told)
     return Report(
         table=table,
-        differences=compare_with_baseline(table, family, totals),
+        differences=differences,
         family=family,
         trends=tuple(trends),
         layer_map=layer_map(everything),
         findings=tuple(find(whole, trends, family, seen)),
         notes=honesty_notes(everything),
+        opening=told,
+    )
+
+
+def _stands_in(missing: str, instead: str) -> str:
+    return (
+        f"NOT THE GRID'S BASELINE: {missing}, to which the grid compares, is not in this run; "
+        f"{instead} stands in for it (another: --baseline CELL)."
     )

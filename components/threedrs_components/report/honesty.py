@@ -207,7 +207,7 @@ def _about_meteor(table: ResultTable, params: Sequence[Mapping[str, Any]]) -> li
     texts = any("rouge_l" in name or "cider" in name for name in measured)
     if not texts or any("meteor" in name for name in measured):
         return []
-    return ["METEOR was not measured: the extra is not installed (pip install 'threedrs[eval]')."]
+    return ["METEOR was not measured: the extra is not installed (pip install -e '.[eval]')."]
 
 
 def _about_seeds(table: ResultTable) -> list[str]:

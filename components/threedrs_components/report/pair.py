@@ -6,10 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from threedrs_components.report.comparison import Difference, compare_cells, correct
+from threedrs_components.report.comparison import (
+    Difference,
+    Family,
+    compare_cells,
+    compare_metric,
+    correct,
+    make_family,
+)
 from threedrs_components.report.notation import ABSENT, entry_text, p_value
 from threedrs_components.report.sheets import Sheet, difference_text
-from threedrs_components.report.table import ResultTable, Row, arrange, select_metrics
+from threedrs_components.report.table import (
+    ResultTable,
+    Row,
+    arrange,
+    reported_metrics,
+    select_metrics,
+)
 from threedrs_platform.database.measurements import CellResult, RunResults, SceneTotals, flatten
 
 FIRST, SECOND = "first", "second"
@@ -25,6 +38,8 @@ class Pair:
     """Second minus first."""
     params: Mapping[str, tuple[Any, Any]]
     """Setting -> its two values, where they differ; None where one cell has no such setting."""
+    tests: int
+    """Over so many the p values are corrected."""
 
     @property
     def rows(self) -> tuple[Row, Row]:
@@ -39,21 +54,43 @@ def pair_cells(
     totals: tuple[SceneTotals, SceneTotals] = ({}, {}),
     *,
     run: RunResults,
+    reported: Sequence[str] = (),
+    family: Family | None = None,
 ) -> Pair:
     """Compare the replicates of two cells, of one run or of two.
+
+    What is shown changes no verdict: tests are corrected over the run's, or, for cells of two runs,
+    over what the grid reports of this pair.
 
     Args:
         first: all seeds of one cell.
         second: all seeds of the other.
-        metrics: patterns; none means the headlines.
+        metrics: patterns; none means what the grid reports.
         totals: per-scene sums of the runs that the cells come from.
         run: whose name stands in the title.
+        reported: patterns of the metrics that the grid reports, by default the headlines.
+        family: all tests of the run that both cells are of, these cells among them.
     """
     arms = {FIRST: first, SECOND: second}
-    names = select_metrics(_together(arms, run).metric_names(), metrics)
-    beside = side_by_side(arms, names, dict(zip(arms, totals, strict=True)), run=run)
+    whole = _together(arms, run)
+    measured = whole.metric_names()
+    tested = reported_metrics(measured, reported)
+    known = tuple(dict.fromkeys((*tested, *measured)))
+    names = select_metrics(known, metrics) if metrics else tested
+    table = arrange(whole, tuple(dict.fromkeys((*names, *tested))), FIRST)
+    joined = _joined(arms, measured, dict(zip(arms, totals, strict=True)))
+    if family is None:
+        family = make_family(table, tested, (), joined)
+        cells = (FIRST, SECOND)
+    else:
+        cells = (first[0].cell_id, second[0].cell_id)
+    found = [
+        family.judge(each, (*cells, each.metric))
+        for each in (compare_metric(table, FIRST, SECOND, name, joined) for name in names)
+        if each is not None
+    ]
     params = params_diff(first[0].params, second[0].params)
-    return Pair(beside.table, tuple(beside.differences.values()), params)
+    return Pair(arrange(whole, names, FIRST), tuple(found), params, len(family))
 
 
 @dataclass(frozen=True)
@@ -157,7 +194,8 @@ def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
         texts = (entry_text(entry, column.unit) for entry in entries)
         rows.append((column.name, *texts, *_tests(found.get(column.name), column.unit)))
     header = ("metric", *names, "difference", "p", "p scenes", "verdict")
-    metrics = Sheet(f"{names[1]} minus {names[0]}", header, tuple(rows), LEGEND)
+    legend = LEGEND.format(tests=pair.tests)
+    metrics = Sheet(f"{names[1]} minus {names[0]}", header, tuple(rows), legend)
     if not pair.params:
         return [metrics]
     settings = tuple(
@@ -168,7 +206,8 @@ def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
 
 LEGEND = (
     "differences with 95 % intervals over seeds and scenes that both have; p values corrected "
-    "(Holm) over the metrics shown; p scenes: exchange of the two, scene by scene, for these models"
+    "(Holm) over {tests} tests, which the grid fixes, whatever is shown; p scenes: exchange of the "
+    "two, scene by scene, for these models"
 )
 
 

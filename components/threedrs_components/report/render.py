@@ -17,6 +17,7 @@ from rich.text import Text
 from threedrs_components.report.data import csv_rows, report_json
 from threedrs_components.report.document import Report
 from threedrs_components.report.folding import fitting
+from threedrs_components.report.opening import OPENING_TITLE
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
 
 Render = Callable[[Report, bool], str]
@@ -37,7 +38,8 @@ def render(report: Report, style: str, pivot: bool = False, width: int | None = 
 
 def terminal(report: Report, pivot: bool = False, width: int | None = None) -> str:
     """Tables with rules, then headed lists, wrapped to the terminal's width."""
-    parts = [sheets_text(sheets(report, pivot), width)]
+    top = [bullets(OPENING_TITLE, report.opening, width)] if report.opening else []
+    parts = [*top, sheets_text(sheets(report, pivot), width)]
     for title, lines in paragraphs(report):
         parts.append(bullets(title, lines, width))
     return "\n".join(parts)
@@ -81,10 +83,14 @@ def _rich_table(sheet: Sheet) -> Table:
 def markdown(report: Report, pivot: bool = False) -> str:
     """GitHub-flavoured tables and lists."""
     blocks = [sheet_markdown(sheet) for sheet in sheets(report, pivot)]
-    for title, lines in paragraphs(report):
-        items = (f"- {_markdown(line)}" for line in lines)
-        blocks.append("\n".join([f"**{_markdown(title)}**", "", *items]))
-    return "\n\n".join(blocks) + "\n"
+    blocks += [_list_markdown(title, lines) for title, lines in paragraphs(report)]
+    top = [_list_markdown(OPENING_TITLE, report.opening)] if report.opening else []
+    return "\n\n".join([*top, *blocks]) + "\n"
+
+
+def _list_markdown(title: str, lines: Sequence[str]) -> str:
+    items = (f"- {_markdown(line)}" for line in lines)
+    return "\n".join([f"**{_markdown(title)}**", "", *items])
 
 
 def sheet_markdown(sheet: Sheet) -> str:
@@ -138,11 +144,15 @@ def latex_escape(text: str) -> str:
 def latex(report: Report, pivot: bool = False) -> str:
     """One booktabs table per sheet and an itemize per list."""
     blocks = [sheet_latex(sheet) for sheet in sheets(report, pivot)]
-    for title, lines in paragraphs(report):
-        items = [rf"\item {latex_escape(line)}" for line in lines]
-        head = rf"\paragraph{{{latex_escape(title)}}}"
-        blocks.append("\n".join([head, r"\begin{itemize}", *items, r"\end{itemize}"]))
-    return "\n\n".join(["% needs \\usepackage{booktabs}", *blocks]) + "\n"
+    blocks += [_list_latex(title, lines) for title, lines in paragraphs(report)]
+    top = [_list_latex(OPENING_TITLE, report.opening)] if report.opening else []
+    return "\n\n".join(["% needs \\usepackage{booktabs}", *top, *blocks]) + "\n"
+
+
+def _list_latex(title: str, lines: Sequence[str]) -> str:
+    items = [rf"\item {latex_escape(line)}" for line in lines]
+    head = rf"\paragraph{{{latex_escape(title)}}}"
+    return "\n".join([head, r"\begin{itemize}", *items, r"\end{itemize}"])
 
 
 def sheet_latex(sheet: Sheet) -> str:
@@ -178,15 +188,19 @@ _STYLE = (
 def web_page(report: Report, pivot: bool = False) -> str:
     """A page that needs nothing beside itself."""
     run = report.table.results.run
-    parts = [_html_table(sheet) for sheet in sheets(report, pivot)]
-    for title, lines in paragraphs(report):
-        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-        parts.append(f"<h2>{html.escape(title)}</h2><ul>{items}</ul>")
+    top = [_html_list(OPENING_TITLE, report.opening)] if report.opening else []
+    parts = [*top, *(_html_table(sheet) for sheet in sheets(report, pivot))]
+    parts += [_html_list(title, lines) for title, lines in paragraphs(report)]
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(run.name)}</title><style>{_STYLE}</style></head>"
         f"<body><h1>{html.escape(run.name)}</h1>{''.join(parts)}</body></html>\n"
     )
+
+
+def _html_list(title: str, lines: Sequence[str]) -> str:
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return f"<h2>{html.escape(title)}</h2><ul>{items}</ul>"
 
 
 def _html_table(sheet: Sheet) -> str:

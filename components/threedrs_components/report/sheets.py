@@ -111,9 +111,12 @@ def difference_text(difference: Difference, unit: str) -> str:
 
 def family_text(family: Family) -> str:
     """Which tests a run makes, in one sentence."""
-    awaited = f" ({family.awaited} of them without numbers yet)" if family.awaited else ""
+    untested = len(family.differences) + family.awaited - len(family)
+    parts = [f"{family.awaited} of them without numbers yet"] if family.awaited else []
+    parts += [f"{untested} more that nothing can test do not count"] if untested else []
+    told = f" ({'; '.join(parts)})" if parts else ""
     return (
-        f"p values corrected (Holm) over the run's {len(family)} tests{awaited}, whatever is "
+        f"p values corrected (Holm) over the run's {len(family)} tests{told}, whatever is "
         f"shown: every cell in {', '.join(family.metrics) or 'no metric'}, and the claims"
     )
 

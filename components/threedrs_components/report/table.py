@@ -202,6 +202,15 @@ def find_baseline(rows: Sequence[Row], wanted: str | None) -> str | None:
     )
 
 
+def present_baseline(results: RunResults, wanted: str | None) -> str | None:
+    """The cell that a grid compares to; None where this run is without it."""
+    try:
+        find_baseline(arrange(results, ()).rows, wanted)
+    except ConfigError:
+        return None
+    return wanted
+
+
 def _plainest(rows: Sequence[Row]) -> str | None:
     """The cell called baseline, else the first that adds nothing, else the first."""
     named = [row for row in rows if _names(row) & {BASE, "baseline"}]

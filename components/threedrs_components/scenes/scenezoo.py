@@ -80,7 +80,7 @@ class ScenezooConfig(SceneSettings):
     @property
     def package(self) -> tuple[str, str]:
         """Scenezoo itself."""
-        return ("scenezoo", "'threedrs[scenes]'")
+        return ("scenezoo", "-e '.[scenes]'")
 
     @property
     def split_names(self) -> tuple[str, ...]:
@@ -365,5 +365,5 @@ def _boxes(low: NDArray[Any], high: NDArray[Any]) -> Float32:
 def _cure(error: ImportError) -> str:
     return (
         f"needs the package scenezoo, which cannot be loaded ({error}): pip install "
-        "'threedrs[scenes]'; its Open3D wants the system's libusb-1.0-0, libgl1, libegl1, libgomp1"
+        "-e '.[scenes]'; its Open3D wants the system's libusb-1.0-0, libgl1, libegl1, libgomp1"
     )

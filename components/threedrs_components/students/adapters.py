@@ -61,6 +61,6 @@ def _peft() -> Any:
     try:
         import peft
     except ImportError as error:
-        cure = "students.*.lora needs peft: pip install 'threedrs[one-gpu]'"
+        cure = "students.*.lora needs peft: pip install -e '.[one-gpu]'"
         raise StepFailed(cure) from error
     return peft

@@ -29,7 +29,7 @@ def make_optimizer(
     try:
         from bitsandbytes import optim
     except ImportError as error:
-        cure = "training.optimizer adamw_8bit needs bitsandbytes: pip install 'threedrs[one-gpu]'"
+        cure = "training.optimizer adamw_8bit needs bitsandbytes: pip install -e '.[one-gpu]'"
         raise StepFailed(cure) from error
     untyped: Any = optim
     optimizer: torch.optim.Optimizer = untyped.AdamW8bit(members, weight_decay=config.weight_decay)

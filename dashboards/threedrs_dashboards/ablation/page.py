@@ -13,7 +13,7 @@ from threedrs_components.report.comparison import Family
 from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.render import sheet_latex, sheet_markdown
 from threedrs_components.report.sheets import MARKS, Sheet, difference_text, family_text
-from threedrs_components.report.table import ResultTable, Row, arrange
+from threedrs_components.report.table import ResultTable, Row, arrange, present_baseline
 from threedrs_dashboards import query
 from threedrs_dashboards.ablation.axes import Axes, find_axes
 from threedrs_dashboards.ablation.means import means_chart
@@ -117,7 +117,7 @@ def _view(request: Request, names: Sequence[str]) -> View:
     choice = grid_choice(store.database, run.run_id)
     metrics = chosen_metrics(request, names, choice.metrics)
     results = store.results.run_results(run.run_id, metrics)
-    baseline = query.text(request, "baseline") or choice.compare_to
+    baseline = query.text(request, "baseline") or present_baseline(results, choice.compare_to)
     table = arrange(results, metrics, baseline)  # columns in the order that was asked for
     axes = find_axes(table.rows)
     by, across, over = _axes_asked(request, axes)

@@ -16,7 +16,7 @@ from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.layer_map import layer_map_csv
 from threedrs_components.report.render import latex, markdown
 from threedrs_components.report.sheets import Sheet, paragraphs, sheets
-from threedrs_components.report.table import ResultTable, result_table
+from threedrs_components.report.table import ResultTable, present_baseline, result_table
 from threedrs_dashboards.appendix.examples import Example, run_examples
 from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
 from threedrs_dashboards.appendix.layer_map import write_layer_map
@@ -60,9 +60,10 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
     results = store.results.run_results(run.run_id)
     totals = store.results.scene_totals(results)
     choice = grid_choice(store.database, run.run_id)
-    report = make_report(results, totals, baseline=choice.compare_to, reported=choice.metrics)
+    report = make_report(results, totals, compare_to=choice.compare_to, reported=choice.metrics)
     charts = run_figures(store.database, report, totals)
-    paper, notes = _beside_paper(result_table(results, EVERY_METRIC, choice.compare_to))
+    baseline = present_baseline(results, choice.compare_to)
+    paper, notes = _beside_paper(result_table(results, EVERY_METRIC, baseline))
     grid_yaml = Runs(store.database).get(run.run_id).grid_yaml
     examples = tuple(run_examples(store, run))
     return Appendix(report, tuple(charts), paper, notes, grid_yaml, examples)
@@ -121,6 +122,7 @@ def html_page(appendix: Appendix) -> str:
     report = appendix.report
     context = {
         "run": report.table.results.run,
+        "opening": report.opening,
         "sheets": [*sheets(report), *appendix.paper],
         "paragraphs": [*paragraphs(report), *_paper_paragraph(appendix)],
         "layer_map": Markup(layer_map_figure(report.layer_map)) if report.layer_map else "",

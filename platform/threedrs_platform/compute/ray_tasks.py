@@ -360,7 +360,8 @@ class RayCompute:
         self._task, self._tasks = ray.remote(max_retries=0)(run_attempt), {}
 
     def _start(self, ray: Any) -> None:
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        quiet["job_config"] = _without_folders(ray)
         try:
             if self._address is None:
                 ray.init(
@@ -379,6 +380,25 @@ class RayCompute:
                     ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
         except (ConnectionError, TimeoutError, RuntimeError) as error:
             raise StorageError(f"cannot start {self.name}: {error}") from error
+        except Exception as error:  # what Ray raises when a machine is too busy to start it
+            if type(error) is not Exception:
+                raise
+            raise StorageError(f"cannot start {self.name}: {error}") from error
+
+
+class _NoFolders(list[str]):
+    """Stays empty: Ray adds the current folder and that of the program, so that a reader's own
+    `yaml.py` would be imported by every worker."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Add nothing."""
+
+
+def _without_folders(ray: Any) -> Any:
+    """Settings of a job whose workers import nothing from the folder that we stand in."""
+    config = ray.job_config.JobConfig()
+    config._py_driver_sys_path = _NoFolders()
+    return config
 
 
 @contextlib.contextmanager

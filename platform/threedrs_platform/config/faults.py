@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -51,8 +52,8 @@ def build(
     try:
         built = config.model_validate(data)
     except ValidationError as error:
-        faults += [_fault(config, detail, locate, prefix) for detail in error.errors()]
-        return None, list(dict.fromkeys(faults))
+        faults += [_fault(config, each, locate, prefix) for each in _own_faults(error.errors())]
+        return None, _alternatives_joined(dict.fromkeys(faults))
     return (None, faults) if faults else (built, [])
 
 
@@ -62,6 +63,38 @@ def _switch(path: KeyPath, locate: Locate, prefix: KeyPath) -> Fault:
     return Fault(message, dotted((*prefix, *path)), place.file, place.line, place.column)
 
 
+def _own_faults(details: Sequence[Any]) -> list[Any]:
+    """Without "too few items" of a list whose items are faulty: pydantic does not count those."""
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(_is_within(place, detail["loc"]) for place in places)
+    ]
+
+
+def _alternatives_joined(faults: Iterable[Fault]) -> list[Fault]:
+    """What may be one thing or another is one fault, not one for each."""
+    joined: list[Fault] = []
+    for fault in faults:
+        known = joined[-1] if joined else fault
+        wanted, got, _ = known.message.partition(", got ")
+        other, other_got, value = fault.message.partition(", got ")
+        alike = replace(known, message="") == replace(fault, message="")
+        if joined and alike and got and other_got and other.startswith(EXPECTED):
+            message = f"{wanted}, or {other.removeprefix(EXPECTED)}{got}{value}"
+            joined[-1] = replace(known, message=message)
+        else:
+            joined.append(fault)
+    return joined
+
+
+def _is_within(place: tuple[Any, ...], whole: tuple[Any, ...]) -> bool:
+    return len(place) > len(whole) and place[: len(whole)] == whole
+
+
+EXPECTED = "expected "
 _KEY = "[key]"
 """How pydantic ends the location of a faulty key of a table."""
 

@@ -63,7 +63,7 @@ def _postgresql_engine(url: URL, read_only: bool = False) -> Engine:
         engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
     except ModuleNotFoundError as error:
         raise StorageError(
-            "PostgreSQL needs the package psycopg: pip install 'threedrs[postgresql]'"
+            "PostgreSQL needs the package psycopg: pip install -e '.[postgresql]'"
         ) from error
 
     @event.listens_for(engine, "connect")

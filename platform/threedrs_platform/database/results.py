@@ -39,6 +39,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
 
+NO_RUN = "there is no run yet; start one with `workflows submit`"
 LAST = "last"
 """What people call the newest run."""
 MOST_NAMED = 5
@@ -112,7 +113,7 @@ def find_run_id(database: Database, wanted: str | None = None) -> str:
     with database.read() as connection:
         known: list[tuple[str, str]] = [(row.id, row.name) for row in connection.execute(query)]
     if not known:
-        raise ConfigError([Fault("there is no run yet; start one with `workflows submit`")])
+        raise ConfigError([Fault(NO_RUN)])
     if wanted is None or wanted == LAST:
         return known[0][0]
     exact = [run_id for run_id, name in known if wanted in (run_id, name)]

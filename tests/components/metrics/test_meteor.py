@@ -242,7 +242,7 @@ def test_without_the_extra_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) ->
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
-    with pytest.raises(DataError, match=r"pip install 'threedrs\[eval\]'"):
+    with pytest.raises(DataError, match=r"pip install -e '\.\[eval\]'"):
         installed_data.__wrapped__()
 
 

@@ -151,7 +151,7 @@ def test_what_an_arm_costs_is_shown_and_not_tested() -> None:
     differences = against_baseline(fake_results(numbers))
     cost = differences["id-vggt", "training/parameters"]
     assert cost.over_seeds is not None and cost.over_seeds.difference == 1
-    assert cost.corrected is None and cost.tests == 0 and cost.is_quiet
+    assert cost.corrected is None and cost.tests is None and cost.is_quiet
     gain = differences["id-vggt", "acc"]
     assert gain.both is not None and gain.tests == 1 and gain.corrected == gain.both.p
     table = result_table(fake_results(numbers), ("*",))
@@ -213,6 +213,8 @@ def test_a_metric_that_is_not_there_yet_is_a_column_of_missing_numbers() -> None
     report = make_report(results, reported=("acc", "scanqa/em@1", "probe/*"))
     assert [column.name for column in report.table.columns] == ["acc", "scanqa/em@1"]
     assert report.table.rows[0].entries["scanqa/em@1"].mean is None
+    asked = make_report(results, metrics=("acc", "scanqa/*"), reported=("scanqa/em@1", "acc"))
+    assert [column.name for column in asked.table.columns] == ["scanqa/em@1", "acc"]
 
 
 def test_what_is_not_measured_yet_counts_among_the_tests() -> None:

@@ -40,7 +40,7 @@ MILLIMETRE = 0.0015
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning")
 needs_scenezoo = pytest.mark.skipif(
-    find_spec("scenezoo") is None, reason="the extra is not installed: pip install threedrs[scenes]"
+    find_spec("scenezoo") is None, reason="the extra is not installed: pip install -e '.[scenes]'"
 )
 
 
@@ -380,7 +380,7 @@ def test_without_the_extra_it_is_named(
     apple: ScenezooConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "scenezoo", None)
-    with pytest.raises(ConfigError, match=r"pip install 'threedrs\[scenes\]'"):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[scenes\]'"):
         load(apple)
 
 

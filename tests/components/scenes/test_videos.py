@@ -177,7 +177,7 @@ def test_pyav_is_needed_where_a_clip_is_a_video_file(tmp_path: Path) -> None:
     config = VideosConfig(root=str(tmp_path))
     assert config.package is None
     (tmp_path / "scannet/s2.MP4").write_bytes(b"x")
-    assert config.package == ("av", "'threedrs[video]'")
+    assert config.package == ("av", "-e '.[video]'")
     assert VideosConfig(root=str(tmp_path), datasets=("arkitscenes",)).package is None
     assert VideosConfig(root=str(tmp_path / "nowhere")).package is None
 
@@ -191,7 +191,7 @@ def test_what_decodes_clips_is_part_of_keys() -> None:
 def test_without_pyav_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(DataError, match=r"pip install 'threedrs\[video\]'") as told:
+    with pytest.raises(DataError, match=r"pip install -e '\.\[video\]'") as told:
         read_clip("s", tmp_path / "clip.mp4", most=4)
     assert not isinstance(told.value, SceneError), "no scene is at fault, and none is skipped"
 

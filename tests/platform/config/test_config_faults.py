@@ -122,3 +122,18 @@ def test_prefix_places_a_part_of_a_document() -> None:
 
 def test_fingerprint_ignores_order_and_spelled_out_defaults() -> None:
     assert Cat().fingerprint() == Cat(lives=9).fingerprint() != Cat(lives=8).fingerprint()
+
+
+class Shelf(Config):
+    places: Annotated[tuple[int | Literal["top"], ...], Field(min_length=1)] = (1,)
+
+
+def test_a_faulty_item_of_a_list_is_one_fault() -> None:
+    """Neither one for each thing that it may be, nor a list that is said to be too short."""
+    with pytest.raises(ConfigError) as caught:
+        validate(Shelf, {"places": ["two"]})
+    (fault,) = caught.value.faults
+    assert fault.path == "places[0]"
+    assert fault.message.startswith("expected a whole number, or 'top', got \"two\"")
+    with pytest.raises(ConfigError, match="at least 1 item"):
+        validate(Shelf, {"places": []})

@@ -213,7 +213,7 @@ def test_a_folder_may_be_called_anything(tmp_path: Path) -> None:
 
 def test_postgresql_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StorageError, match=r"pip install 'threedrs\[postgresql\]'"):
+    with pytest.raises(StorageError, match=r"pip install -e '\.\[postgresql\]'"):
         open_database("postgresql://me@host/name")
 
 

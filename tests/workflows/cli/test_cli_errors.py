@@ -245,3 +245,24 @@ def test_a_terminal_without_unicode_shows_other_characters(tmp_path: Path) -> No
         check=False,
     )
     assert (ran.returncode, ran.stderr) == (2, f"{tmp_path}/gr??e.yaml: no such file\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [("extract", "frames per scene; default: 32"), ("score", "annotations; default: val")],
+)
+def test_help_says_what_holds_without_a_flag(
+    verb: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("verb", ["results", "status", "logs", "ask a --scene b c", "compare a b"])
+def test_who_only_reads_leaves_no_workspace_behind(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "none"
+    assert main([*verb.split(), "--workspace", str(place)]) == 2
+    assert "there is no run yet" in capsys.readouterr().err and not place.exists()

@@ -110,8 +110,8 @@ def test_a_run_without_the_baseline_of_its_grid_has_a_table_and_says_so(
     database.close()
     for more in ((), ("--where", "label == 'mae'")):
         assert main(["results", "--workspace", str(tmp_path), *more]) == 0
-        told = capsys.readouterr().out
-        assert "30.0" in told and "baseline, to which the grid compares, is not among" in told
+        told = " ".join(capsys.readouterr().out.split())
+        assert "30.0" in told and "baseline, to which the grid compares, is not in this run" in told
     assert main(["results", "--workspace", str(tmp_path), "--baseline", "baseline"]) == 2
     assert "no cell is called 'baseline'" in capsys.readouterr().err
 
@@ -239,7 +239,7 @@ def test_compare_json_has_values_per_seed(run: Run) -> None:
     content = loaded(run("compare", "baseline", "mae", "--json")[1], "workflows.compare/1")
     assert content["first"]["metrics"][POSITION]["values"] == {"1": 24.0, "2": 23.0}
     assert content["params"] == {"teacher": ["none", "mae"]}
-    (position, _) = content["differences"]
+    (position,) = content["differences"]
     assert position["over_seeds"]["seeds"] == [1]
     assert position["verdict"] == "one seed cannot show more"
 

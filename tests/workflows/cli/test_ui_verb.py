@@ -69,7 +69,7 @@ def test_rooms_are_a_folder_that_the_pages_are_told_of(
 
 
 def test_missing_packages_are_named_with_their_cure() -> None:
-    with pytest.raises(ConfigError, match=r"needs no_such_package.*threedrs\[dashboards\]"):
+    with pytest.raises(ConfigError, match=r"needs no_such_package.*-e '.\[dashboards\]'"):
         ui.require_packages(("json", "no_such_package"))
 
 

@@ -28,7 +28,7 @@ def test_every_missing_package_is_named_with_its_setting_and_its_cure(
     with pytest.raises(ConfigError) as refused:
         refuse_missing_packages([experiment, experiment])
     text = str(refused.value)
-    assert "students.llava.lora: needs the package peft: pip install 'threedrs[one-gpu]'" in text
+    assert "students.llava.lora: needs the package peft: pip install -e '.[one-gpu]'" in text
     assert "training.optimizer: needs the package bitsandbytes" in text and text.count("\n") == 1
 
 
@@ -45,7 +45,7 @@ def test_scenes_that_an_optional_package_reads_name_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as refused:
         refuse_missing_readers([experiment, experiment])
-    cure = "pip install 'threedrs[scenes]'"
+    cure = "pip install -e '.[scenes]'"
     assert str(refused.value) == f"scenes.kind: needs the package scenezoo: {cure}"
     refuse_missing_readers([expand(load_document(GRID)).base])
 
@@ -59,7 +59,7 @@ def test_clips_that_are_video_files_need_pyav_before_anything_runs(
     (tmp_path / "vsibench/scannet/scene0011_00").mkdir(parents=True)
     refuse_missing_readers([experiment])
     (tmp_path / "vsibench/scannet/scene0011_01.mp4").touch()
-    with pytest.raises(ConfigError, match=r"needs the package av: pip install 'threedrs\[video\]'"):
+    with pytest.raises(ConfigError, match=r"needs the package av: pip install -e '.\[video\]'"):
         refuse_missing_readers([experiment])
 
 

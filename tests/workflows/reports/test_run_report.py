@@ -42,7 +42,7 @@ def test_a_smoke_run_judges_nothing(tmp_path: Path) -> None:
         with workspace.database.write() as connection:
             connection.execute(update(runs).values(options_json=json.dumps({"smoke": True})))
         report = run_report(workspace.database, "run-1")
-    assert not report.findings and report.notes[0].startswith("Tiny sizes")
+    assert not report.findings and report.opening[0].startswith("Tiny sizes")
 
 
 def test_cells_that_are_not_shown_are_tested_all_the_same(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ImportWarning"),
     pytest.mark.skipif(
         find_spec("scenezoo") is None,
-        reason="the extra is not installed: pip install threedrs[scenes]",
+        reason="the extra is not installed: pip install -e '.[scenes]'",
     ),
 ]
 GOOD, BAD = "41069021", "41069025"

@@ -89,6 +89,7 @@ def _run_verb(first: argparse.Namespace) -> int:
         parents=[_global_flags()],
     )
     module.add_arguments(parser)
+    parser.tell_defaults()
     rest = ["--help"] if first.help else rest
     given = argparse.Namespace(**_defaults(), verb=name.replace(" ", "-"))
     for name in _defaults():
@@ -133,6 +134,15 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
+
+    def tell_defaults(self) -> None:
+        """Say in the help of each flag what holds without it, where it does not say so itself."""
+        nothing = (None, "", [], (), argparse.SUPPRESS)
+        for action in self._actions:
+            takes_value = action.option_strings and action.nargs != 0 and action.help is not None
+            untold = action.default not in nothing and "default" not in str(action.help)
+            if takes_value and untold:
+                action.help = f"{action.help}; default: {action.default}"
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's; unknown flags are faults."""

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask the supervisor to cancel; cancel here if there is none."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         found = workspace.runs.get(args.run)
         chosen = find_cells(workspace.runs.cells(found.id), args.cells) if args.cells else None
         if found.state not in (RunState.RUNNING, RunState.INTERRUPTED, RunState.PAUSED):

@@ -31,13 +31,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", metavar="B", help="of the same sort as A")
     parser.add_argument("--run", metavar="RUN", help="whose cells; default: the newest")
     parser.add_argument(
-        "--metric", metavar="PATTERN", action="append", default=[], help="default: the headlines"
+        "--metric",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="default: those that the grid reports",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         store = Results(workspace.database)
         here = store.run_results(store.find_run(args.run).run_id)
         if has_cell(here, args.first) or args.run is not None:
@@ -46,11 +50,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
+    from threedrs_components.report.document import run_family
     from threedrs_components.report.pair import pair_cells
+    from threedrs_components.report.table import present_baseline
+    from threedrs_workflows.reports.run_report import report_choice
 
     first, second = cells_called(here, args.first), cells_called(here, args.second)
     totals = store.scene_totals(here)
-    pair = pair_cells(first, second, tuple(args.metric), (totals, totals), run=here)
+    choice = report_choice(store.database, here.run.run_id)
+    cells = (first[0].cell_id, second[0].cell_id)
+    baseline = present_baseline(here, choice.compare_to)
+    family = run_family(here, totals, choice.metrics, baseline, cells)
+    pair = pair_cells(
+        first,
+        second,
+        tuple(args.metric),
+        (totals, totals),
+        run=here,
+        reported=choice.metrics,
+        family=family,
+    )
     names = (first[0].title, second[0].title)
     if args.json:
         print_json("compare", {"run": here.run.run_id, **_content(pair, names)})
@@ -61,14 +80,17 @@ def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
 
 def _runs(args: argparse.Namespace, store: Results) -> int:
     from threedrs_components.report.pair import match_cells, pair_cells
+    from threedrs_workflows.reports.run_report import report_choice
 
     first, second = (
         store.run_results(store.find_run(name).run_id) for name in (args.first, args.second)
     )
     totals = store.scene_totals(first), store.scene_totals(second)
     matched = match_cells(first, second)
+    reported = report_choice(store.database, second.run.run_id).metrics
+    metrics = tuple(args.metric)
     pairs = [
-        (left, pair_cells(left, right, tuple(args.metric), totals, run=second))
+        (left, pair_cells(left, right, metrics, totals, run=second, reported=reported))
         for left, right in matched.pairs
     ]
     names = (first.run.run_id, second.run.run_id)

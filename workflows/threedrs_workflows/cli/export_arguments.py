@@ -63,7 +63,7 @@ def questions_of(args: argparse.Namespace, part: Part) -> Questions:
         reason = "name either a run (--run, --cell) or files (--prepared and --annotations)"
         raise ConfigError([Fault(reason)])
     if not by_files:
-        with find_workspace(args.workspace, args.db) as workspace:
+        with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
             results = Results(workspace.database)
             run = results.run_results(results.find_run(args.run).run_id)
             cell = cells_called(run, args.cell)[0] if args.cell else run.cells[0]

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print events or logs."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         results, step = _chosen(Results(workspace.database), args.run, args.step)
         if args.slurm:
             _job_logs(args, workspace.root, results.run.run_id)

@@ -85,7 +85,9 @@ def find_cell(named: Named, opened: ExitStack) -> CellSteps:
     """
     from threedrs_workflows.models.of_cell import CellSteps
 
-    workspace = opened.enter_context(find_workspace(named.workspace, named.database))
+    workspace = opened.enter_context(
+        find_workspace(named.workspace, named.database, with_runs=True)
+    )
     results = Results(workspace.database)
     found = results.run_results(results.find_run(named.run).run_id, metrics=())
     cell = cell_of_seed(cells_called(found, named.name), named.seed)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Ask whoever works on the run; write it down at once if nobody does."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         found = workspace.runs.get(args.run)
         if found.state not in (RunState.RUNNING, RunState.INTERRUPTED):
             text = f"run {found.id} is {found.state}: nothing of it runs"

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from threedrs_platform.database.measurements import RunSummary
@@ -15,6 +14,7 @@ from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsE
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.ui import require_packages
+from threedrs_workflows.own_command import python
 
 SUMMARY = "one self-contained HTML file of a run with its figures as PDF, SVG and CSV"
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the files and log them."""
     require_packages(PACKAGES)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         chosen = Results(workspace.database).find_run(args.run)
         folder = args.out or Path(f"{chosen.run_id}-report")
         files = write_report(workspace, chosen.run_id, folder)
@@ -61,7 +61,7 @@ def write_report(workspace: Workspace, run_id: str, folder: Path) -> list[str]:
     Raises:
         ThreedrsError: what kept it from being written.
     """
-    command = [sys.executable, "-m", "threedrs_dashboards.appendix", run_id]
+    command = [*python(), "-m", "threedrs_dashboards.appendix", run_id]
     command += ["--workspace", str(workspace.root), "--out", str(folder)]
     places = {
         "THREEDRS_DATABASE_URL": workspace.database_url,

@@ -20,7 +20,7 @@ examples:
   workflows results                                     the newest run
   workflows results --metric 'scanrefer/*' --metric 'probe/*'
   workflows results --metric '*'                        every metric, question types too
-  workflows results --where "teacher != 'mae'" --format latex --out table.tex
+  workflows results --where "teacher == 'vggt'" --format latex --out table.tex
   workflows results --compare paper                     ours beside the paper's tables
   workflows results --compare paper:table4              beside this one
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.compare is not None:
         return _beside_the_paper(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         run_id = Results(workspace.database).find_run(args.run).run_id
         report = run_report(
             workspace.database, run_id, tuple(args.metric), args.baseline, args.where
@@ -88,7 +88,7 @@ def _beside_the_paper(args: argparse.Namespace) -> int:
     if args.format not in ("table", "md", "latex", "json"):
         fault = f"{args.format} cannot hold two sides; use table, md, latex or json"
         raise ConfigError([Fault(fault, file="--format")])
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         run_id = Results(workspace.database).find_run(args.run).run_id
         table = run_table(workspace.database, run_id, args.baseline, args.where)
     found = beside_paper(table, name, tuple(args.metric))

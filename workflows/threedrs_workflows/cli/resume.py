@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan the run's cells again and work on what is left."""
     asked = asked_of(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         found = workspace.runs.get(args.run)
         if found.has_live_owner:
             raise ConflictError(

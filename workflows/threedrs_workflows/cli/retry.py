@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Work on the run again if it has failed steps."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         found = workspace.runs.get(args.run)
         if "tune" in found.options:
             return go_on(args, workspace, found, failed=True)

@@ -51,7 +51,7 @@ examples:
 All values are percent (CIDEr x 100), with 95 % bootstrap intervals over samples. --json adds, where
 they are known, chance (a random guess) and majority (the best constant answer). A sample without
 prediction counts as wrong unless the protocol leaves it out; both are said. METEOR needs the extra:
-pip install 'threedrs[eval]'.
+pip install -e '.[eval]'.
 """
 
 
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--protocol", metavar="NAME", help="see below")
     parser.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
     parser.add_argument("--label-map", type=_path, metavar="TSV", help="ScanNet's label table")
-    parser.add_argument("--split", default="val", help="in a folder of annotations (val)")
+    parser.add_argument("--split", default="val", help="in a folder of annotations")
 
 
 def _path(text: str) -> Path:

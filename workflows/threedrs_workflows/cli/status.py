@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=not args.list) as workspace:
         if args.list:
             return _list(args, workspace.database)
         run_id = Results(workspace.database).find_run(args.run).run_id

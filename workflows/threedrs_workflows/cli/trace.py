@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the traces."""
     name, _, metric = args.cell.partition(":")
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         results = Results(workspace.database)
         found = results.run_results(results.find_run(args.run).run_id)
         cells = cells_called(found, name)

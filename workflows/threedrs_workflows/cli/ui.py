@@ -19,6 +19,7 @@ from threedrs_platform.tracking.places import mend_places
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.local_servers import Server, free_port, serving
 from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.own_command import python
 from threedrs_workflows.tracking.tracker import QUIET, target_of
 
 SUMMARY = (
@@ -100,7 +101,7 @@ def require_packages(names: Sequence[str]) -> None:
     """
     missing = [name for name in names if find_spec(name) is None]
     if missing:
-        cure = "pip install 'threedrs[dashboards]'"
+        cure = "pip install -e '.[dashboards]'"
         raise ConfigError([Fault(f"this needs {', '.join(missing)}: {cure}")])
 
 
@@ -118,7 +119,7 @@ def dashboards_server(
     asked = [] if rooms is None else ["--rooms", str(rooms.resolve())]
     return Server(
         "dashboards",
-        [sys.executable, "-m", "threedrs_dashboards", "--workspace", str(workspace.root),
+        [*python(), "-m", "threedrs_dashboards", "--workspace", str(workspace.root),
          "--port", str(port), *asked],
         port,
         workspace.root / "logs" / "ui.log",
@@ -132,10 +133,12 @@ def mlflow_server(workspace: Workspace, port: int) -> Server:
     """MLflow's own pages over what this workspace tracks."""
     target = target_of(workspace, os.environ)
     mend_places(target)
-    settings = {"MLFLOW_BACKEND_STORE_URI": target.uri, **NO_JOBS, **QUIET}
+    # What MLflow starts in turn is told by the environment what we tell it by a flag.
+    safe = {"PYTHONSAFEPATH": "1"}
+    settings = {"MLFLOW_BACKEND_STORE_URI": target.uri, **NO_JOBS, **QUIET, **safe}
     if target.artifacts is not None:
         settings["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = target.artifacts.as_uri()
-    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--workers", "1"]
+    command = [*python(), "-m", "mlflow", "ui", "--host", "127.0.0.1", "--workers", "1"]
     log = workspace.root / "logs" / "mlflow-ui.log"
     return Server("mlflow", [*command, "--port", str(port)], port, log, settings)
 

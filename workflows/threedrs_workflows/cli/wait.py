@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Poll the journal."""
     end = None if args.timeout is None else time.monotonic() + args.timeout
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         watch = _wait(workspace, workspace.runs.get(args.run).id, end)
         code, text = _outcome(watch)
         found = watch.run

@@ -61,8 +61,8 @@ def _needs(experiment: Experiment) -> Iterator[tuple[str, str, str]]:
     if not experiment.trains():
         return
     if experiment.student_config().lora is not None:
-        yield f"students.{experiment.student}.lora", "peft", "'threedrs[one-gpu]'"
+        yield f"students.{experiment.student}.lora", "peft", "-e '.[one-gpu]'"
     if experiment.training.optimizer == "adamw_8bit":
-        yield "training.optimizer", "bitsandbytes", "'threedrs[one-gpu]'"
+        yield "training.optimizer", "bitsandbytes", "-e '.[one-gpu]'"
     if experiment.text.fused:
         yield "text.fused", "liger_kernel", "liger-kernel"

@@ -10,7 +10,12 @@ from typing import Any
 from threedrs_components.report.document import EVERY_METRIC, Report, make_report
 from threedrs_components.report.figures import figures
 from threedrs_components.report.render import render
-from threedrs_components.report.table import ResultTable, find_baseline, result_table
+from threedrs_components.report.table import (
+    ResultTable,
+    find_baseline,
+    present_baseline,
+    result_table,
+)
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import CellResult, RunResults, flatten
@@ -53,16 +58,19 @@ def run_report(
     store = Results(database)
     results = store.run_results(run_id)
     totals = store.scene_totals(results)
-    reference = baseline or _of_grid(results, choice)
     shown = run_table(database, run_id, baseline, where).results if where else results
-    report = make_report(results, totals, metrics, reference, reported=choice.metrics, shown=shown)
+    report = make_report(
+        results,
+        totals,
+        metrics,
+        baseline,
+        compare_to=choice.compare_to,
+        reported=choice.metrics,
+        shown=shown,
+    )
     report = replace(report, notes=(*report.notes, *_about_annotations(database, run_id)))
     if Runs(database).get(run_id).options.get("smoke"):
-        report = replace(report, findings=(), notes=(SMOKE, *report.notes))
-    if reference is None:
-        missing = f"{choice.compare_to}, to which the grid compares, is not among these cells"
-        instead = "the reference is the first of them, or --baseline CELL"
-        return replace(report, notes=(f"{missing}; {instead}", *report.notes))
+        return replace(report, findings=(), opening=(SMOKE,))
     return report
 
 
@@ -85,20 +93,12 @@ def run_table(
 ) -> ResultTable:
     """All numbers of a run, without comparisons; arguments and errors as of `run_report`."""
     results = Results(database).run_results(run_id)
-    compare_to = baseline or _of_grid(results, report_choice(database, run_id))
+    choice = report_choice(database, run_id)
+    compare_to = baseline or present_baseline(results, choice.compare_to)
     if where is not None:
         base = find_baseline(result_table(results, EVERY_METRIC).rows, compare_to)
         results = matching(results, where, base)
     return result_table(results, EVERY_METRIC, compare_to)
-
-
-def _of_grid(results: RunResults, choice: ReportChoice) -> str | None:
-    """The cell that the grid compares to; None where this run is without it."""
-    try:
-        find_baseline(result_table(results, EVERY_METRIC).rows, choice.compare_to)
-    except ConfigError:
-        return None
-    return choice.compare_to
 
 
 def matching(results: RunResults, where: str, keep: str | None = None) -> RunResults:

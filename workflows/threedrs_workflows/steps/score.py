@@ -27,7 +27,7 @@ def run(task: StepTask) -> None:
     scorers = [each.open(Scorer) for each in params.scorers]
     missing = [name for name, version in params.packages.items() if version == ABSENT]
     if missing and not any(scorer.uses_meteor for scorer in scorers):
-        task.warn(f"METEOR is left out: no {', '.join(missing)}; pip install 'threedrs[eval]'")
+        task.warn(f"METEOR is left out: no {', '.join(missing)}; pip install -e '.[eval]'")
     samples: dict[str, list[Sample]] = {scorer.kind: [] for scorer in scorers}
     left_out = _left_out(task.inputs["predictions"])
     for sample in read_samples(task.inputs["samples"] / "evaluation.jsonl"):

@@ -27,6 +27,7 @@ from threedrs_platform.tracking.live import LiveCells
 from threedrs_platform.tracking.machine import MachineWatch
 from threedrs_platform.tracking.places import Target
 from threedrs_platform.workspace import Workspace, find_workspace, is_off
+from threedrs_workflows.own_command import python
 
 POLL_S = 2.0
 LAST_TRIES = 5
@@ -76,7 +77,7 @@ def start_tracker(
     log = workspace.root / "logs" / LOG_FILE
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
-        sys.executable,
+        *python(),
         "-m",
         "threedrs_workflows.tracking.tracker",
         str(workspace.root),

@@ -84,7 +84,7 @@ def installed_data() -> MeteorData:
     Raises:
         DataError: pycocoevalcap or snowballstemmer is not installed; says how to get them.
     """
-    cure = "METEOR needs them: pip install 'threedrs[eval]'"
+    cure = "METEOR needs them: pip install -e '.[eval]'"
     try:
         package = metadata.distribution(PACKAGE)
         metadata.distribution(STEMMER)

@@ -90,7 +90,7 @@ class VideosConfig(SceneSettings):
     def package(self) -> tuple[str, str] | None:
         """PyAV, where a clip that is here is a video file."""
         is_video = holds_videos(Path(self.root), self.datasets)
-        return ("av", "'threedrs[video]'") if is_video else None
+        return ("av", "-e '.[video]'") if is_video else None
 
     @property
     def most_frames(self) -> int:

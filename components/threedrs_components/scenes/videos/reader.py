@@ -138,7 +138,7 @@ def _opened(scene_id: str, path: Path) -> Iterator[Any]:
     try:
         import av
     except ImportError as error:
-        message = "videos need PyAV: pip install 'threedrs[video]', or give folders of images"
+        message = "videos need PyAV: pip install -e '.[video]', or give folders of images"
         raise DataError(f"{path}: {message}") from error
     try:
         # Through a file of Python's the disk speaks for itself: FFmpeg says of damaged videos, too,

@@ -1,0 +1,52 @@
+"""The sentences on top of a report: who, how much, and what stays open."""
+
+from __future__ import annotations
+
+from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.render import FORMATS, render
+from threedrs_platform.states import StepState
+from threedrs_platform.testing.fake_results import Values, fake_results
+
+
+def report(seeds: int, compare_to: str | None = None, unfinished: bool = False) -> Report:
+    """A cell far above the baseline in one metric and beside it in another."""
+    values: Values = {
+        "baseline": {seed: {"acc": 10.0 + seed, "em": 5.0 + seed % 2} for seed in range(seeds)},
+        "vggt": {seed: {"acc": 40.1 + seed, "em": 5.0 + seed % 3} for seed in range(seeds)},
+    }
+    failures = {("vggt", 0): (StepState.RUNNING, "")} if unfinished else {}
+    return make_report(fake_results(values, failures=failures), compare_to=compare_to)
+
+
+def test_the_difference_comes_with_its_interval_and_without_p_values() -> None:
+    who, shown, left = report(seeds=4).opening
+    assert who == "vggt compared with baseline, 4 seeds in pairs."
+    assert "vggt acc +30.1 [" in shown and "em +" not in shown and "p =" not in shown
+    assert "whether 1 of 2 differences are more than chance" in left
+
+
+def test_two_seeds_show_nothing_and_it_is_said_why() -> None:
+    _, shown, left = report(seeds=2).opening
+    assert "nothing, for which 3 seeds are needed" in shown
+    assert "2 of 2 differences" in left
+
+
+def test_a_run_that_goes_on_says_how_far_it_is() -> None:
+    who, _, left = report(seeds=3, unfinished=True).opening
+    assert "5 of 6 cells and seeds are finished" in who and "unfinished" in left
+
+
+def test_a_run_without_the_grids_baseline_says_so_first_and_has_a_table() -> None:
+    made = report(seeds=3, compare_to="posed")
+    assert made.opening[0].startswith("NOT THE GRID'S BASELINE: posed") and made.differences
+    assert not report(seeds=3, compare_to="baseline").opening[0].startswith("NOT")
+
+
+def test_every_format_begins_with_them() -> None:
+    for style in FORMATS.keys() - {"csv"}:
+        text = render(report(seeds=4), style, width=10_000)
+        assert "compared with baseline" in text, style
+        if style != "json":
+            assert text.index("compared with baseline") < text.index(
+                "±" if style != "latex" else "pm"
+            )

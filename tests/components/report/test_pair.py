@@ -1,0 +1,54 @@
+"""Two cells beside each other: what is shown changes no verdict."""
+
+from __future__ import annotations
+
+from threedrs_components.report.document import make_report, run_family
+from threedrs_components.report.pair import Pair, pair_cells
+from threedrs_platform.testing.fake_results import Values, fake_results
+
+REPORTED = ("acc", "em", "cider")
+VALUES: Values = {
+    name: {
+        seed: {"acc": acc + 0.1 * seed, "em": acc + seed % 2, "cider": 1.0 * seed, "other": 1.0}
+        for seed in (1, 2, 3, 4)
+    }
+    for name, acc in (("baseline", 10.0), ("mae", 12.0), ("vggt", 30.3))
+}
+RUN = fake_results(VALUES)
+CELLS = RUN.by_cell()
+
+
+def pair(first: str, second: str, metrics: tuple[str, ...] = ()) -> Pair:
+    """Two cells of the run."""
+    chosen = CELLS[f"id-{first}"], CELLS[f"id-{second}"]
+    family = run_family(RUN, None, REPORTED, None, (f"id-{first}", f"id-{second}"))
+    return pair_cells(*chosen, metrics, run=RUN, reported=REPORTED, family=family)
+
+
+def test_a_pair_with_the_baseline_has_the_verdicts_of_the_runs_table_either_way() -> None:
+    report = make_report(RUN, reported=REPORTED)
+    for made, sign in ((pair("baseline", "vggt"), 1), (pair("vggt", "baseline"), -1)):
+        assert made.tests == len(report.family) == 6
+        for each in made.differences:
+            known = report.differences["id-vggt", each.metric]
+            assert each.corrected == known.corrected and each.tests == 6
+            assert each.both is not None and known.both is not None
+            assert each.both.difference == sign * known.both.difference
+
+
+def test_other_pairs_add_what_the_grid_reports_of_them_whatever_is_shown() -> None:
+    whole, (alone,) = pair("mae", "vggt"), pair("mae", "vggt", ("acc",)).differences
+    assert whole.tests == 9 and [each.metric for each in whole.differences] == list(REPORTED)
+    assert alone == whole.differences[0] and alone.significant
+
+
+def test_what_the_grid_does_not_report_is_shown_and_not_judged() -> None:
+    (other,) = pair("mae", "vggt", ("other",)).differences
+    assert other.tests is None and other.corrected is None
+    assert pair("mae", "vggt", ("other",)).tests == 9
+
+
+def test_cells_of_two_runs_are_corrected_over_what_the_grid_reports() -> None:
+    twin = CELLS["id-mae"], CELLS["id-vggt"]
+    shown = pair_cells(*twin, ("acc",), run=RUN, reported=REPORTED)
+    assert shown.tests == 3 and [each.metric for each in shown.differences] == ["acc"]
