@@ -60,9 +60,11 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     metrics = first_of(scored_names(store.database, chosen.cell), wanted)
     metric = choice(request, "metric", ["", *metrics], metrics[0] if metrics else "")
     order = choice(request, "order", ORDERS, ORDERS[0] if metric else UNORDERED)
-    pair = [scene_numbers(store.database, cell, metric) for cell in (chosen.cell, chosen.against)]
+    ours, theirs = (
+        scene_numbers(store.database, cell, metric) for cell in (chosen.cell, chosen.against)
+    )
     ids = scene_ids(chosen.cell, store.artifacts)
-    scenes = listed(ids, *pair, order, text(request, "find"))
+    scenes = listed(ids, ours, theirs, order, text(request, "find"))
     pages = paging(request, "scenes", len(scenes), SCENES_PER_PAGE)
     context = {
         "title": "Scenes",
@@ -73,7 +75,7 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
         "order": order,
         "metrics": metrics,
         "metric": metric,
-        "digits": 1 if max(pair[0].metric.values(), default=0.0) > 1.0 else 3,
+        "digits": 1 if max(ours.metric.values(), default=0.0) > 1.0 else 3,
         "find": text(request, "find"),
         "paging": pages,
         "scenes": scenes[pages.first : pages.last],

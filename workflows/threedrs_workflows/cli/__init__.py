@@ -137,7 +137,7 @@ class _Parser(argparse.ArgumentParser):
 
     def tell_defaults(self) -> None:
         """Say in the help of each flag what holds without it, where it does not say so itself."""
-        nothing = (None, "", [], (), argparse.SUPPRESS)
+        nothing: tuple[Any, ...] = (None, "", [], (), argparse.SUPPRESS)
         for action in self._actions:
             takes_value = action.option_strings and action.nargs != 0 and action.help is not None
             untold = action.default not in nothing and "default" not in str(action.help)
