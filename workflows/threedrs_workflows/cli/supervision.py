@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -264,9 +265,35 @@ def resume_hint(run_id: str) -> str:
 
 
 class Interruption(threading.Event):
-    """Is set when somebody wants the run to stop, and knows how that was said."""
+    """Is set when somebody wants the run to stop, and knows how that was said.
+
+    A handler of signals may set it while its own thread waits for it: the lock of a plain event is
+    not reentrant, so that a signal in the wrong microsecond would stop the process for ever.
+    """
 
     by = "Ctrl-C"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_set = False
+        self._woken: SimpleQueue[None] = SimpleQueue()  # its `put` is reentrant
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Wake who waits, for good."""
+        self._is_set = True
+        self._woken.put(None)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Whether it is set, at the latest after `timeout` seconds."""
+        if not self._is_set:
+            with contextlib.suppress(Empty):
+                self._woken.get(timeout=timeout)
+                self._woken.put(None)  # for others that wait
+        return self._is_set
 
 
 @contextlib.contextmanager
