@@ -124,6 +124,10 @@ def test_citation_and_changelog_speak_of_this_version() -> None:
     assert PROJECT["license-files"] == ["LICENSE"] and (ROOT / "LICENSE").is_file()
 
 
+def test_the_readme_waits_for_no_number() -> None:
+    assert not re.findall(r"\bXX\b|DEMO NUMBERS", (ROOT / "README.md").read_text())
+
+
 def test_the_reading_list_is_short_and_true() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     rows = re.findall(r"^\| \d \| `([^`]+)` \| (\d+) \|", text, re.MULTILINE)

@@ -38,7 +38,6 @@ NOT_RUN = {
     ".venv/bin/": "installs packages",
     ". .venv/": "belongs to a shell",
     "export ": "belongs to a shell; tests/platform opens such databases and stores",
-    "workflows init": "tests/workflows/cli/test_init_verb.py",
     "workflows accept": "needs an edit of the source: tests/workflows/plan/test_acceptance.py",
     "workflows resume": "needs a Slurm: tests/workflows/slurm/test_real_slurm.py",
     "workflows cancel": "needs a run that goes on: tests/workflows/cli/test_engine_verbs.py",
@@ -144,7 +143,9 @@ def test_commands_are_run(
     """In place of a submission, which trains for minutes, the same words are planned."""
     for name in ("ablations.yaml", "workflows"):
         (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "first.yaml").write_text(first_grid("first", None).text)
+    if command.words[1] != "init":
+        (tmp_path / "first.yaml").write_text(first_grid("first", None).text)
+    (tmp_path / "data" / "scannet" / "posed_images").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("THREEDRS_WORKSPACE", str(trained))
     for name, value in command.variables.items():
@@ -162,11 +163,27 @@ def in_place(words: list[str], workspace: Path) -> list[str]:
         student, world = steps.folder("finetune"), steps.folder("scenes")
     own = {"CELL:METRIC": f"{CELL}:scanrefer/acc@0.25", "CELL": CELL, "SCENE": SCENE}
     own |= {"CHECKPOINT": str(student), "/data/redkitchen": str(world / "scenes" / SCENE)}
-    folder = str(world if words[0] == "evaluate" else world / "scenes" / SCENE)
+    folder = str(world if words[0] in ("evaluate", "init") else world / "scenes" / SCENE)
     placed = [own.get(word, folder if word == "DIR" else word) for word in words]
-    if "--scenes" in placed or str(student) in placed:
+    if words[0] != "init" and ("--scenes" in placed or str(student) in placed):
         placed += ["--min-frames", "1"]
     return placed + (["--set", "prepare.num_frames=3"] if str(student) in placed else [])
+
+
+def test_a_first_grid_of_scannet_reads_what_was_prepared() -> None:
+    """In every document: `init --scenes` is given what `prepare scannet --out` has written."""
+    told = [(each.document, [*each.words, "", ""]) for each in OURS]
+    prepared = {
+        document: words[words.index("--out") + 1]
+        for document, words in told
+        if words[1:3] == ["prepare", "scannet"] and "--out" in words
+    }
+    begun = {
+        document: words[words.index("--scenes") + 1]
+        for document, words in told
+        if words[1:3] == ["init", "scannet"]
+    }
+    assert begun and begun == {document: prepared.get(document) for document in begun}
 
 
 @pytest.mark.parametrize(("document", "text"), list(blocks("python")))

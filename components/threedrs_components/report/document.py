@@ -119,7 +119,7 @@ def make_report(
     trends = quartile_trends(everything, {} if totals is None else totals)
     seen = {row.cell_id for row in table.rows}
     differences = compare_with_baseline(table, family, totals)
-    told = opening(table, differences, len(family))
+    told = opening(table, whole, differences, family)
     if compare_to is not None and reference is None and whole.baseline is not None:
         told = (_stands_in(compare_to, whole.row(whole.baseline).title), *told)
     return Report(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from threedrs_components.metrics.crossed import LEAST_SEEDS
-from threedrs_components.report.comparison import Difference
+from threedrs_components.report.comparison import Difference, Family, Key
 from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.notation import interval, signed
 from threedrs_components.report.table import ResultTable
@@ -17,25 +17,32 @@ MOST_METRICS, MOST_CELLS = 3, 4
 
 
 def opening(
-    table: ResultTable, differences: Mapping[tuple[str, str], Difference], tests: int
+    table: ResultTable,
+    whole: ResultTable,
+    differences: Mapping[tuple[str, str], Difference],
+    family: Family,
 ) -> tuple[str, ...]:
     """Three sentences on a run; fewer where there is nothing to compare.
 
+    The first is of what is shown, the others of the whole run: a choice of rows or metrics hides no
+    finding.
+
     Args:
-        differences: (cell id, metric) -> that cell minus the baseline.
-        tests: of the run's family.
+        table: what is shown.
+        whole: all cells and metrics of the run.
+        differences: (cell id, metric) -> that shown cell minus the baseline.
+        family: the run's tests.
     """
-    if table.baseline is None:
+    if table.baseline is None or len(table.rows) == 1:
         return ()
-    compared = [each for each in differences.values() if each.both is not None]
-    if len(table.rows) == 1 or not compared:
-        return (_who(table) + ": nothing to compare yet.",) if len(table.rows) > 1 else ()
-    judged = [each for each in compared if each.tests is not None]
-    found = [each for each in judged if each.significant]
+    judged = {key: each for key, each in family.differences.items() if each.both is not None}
+    compared = [each for each in differences.values() if each.both] or [*judged.values()]
+    if not compared:
+        return (_who(table) + ": nothing to compare yet.",)
     return (
         f"{_who(table)}, {_chances(compared)}{_unfinished(table)}.",
-        f"{_shown(table, found)} ({tests} tests, corrected by Holm).",
-        f"Cannot be said: {'; '.join(_open(table, judged))}.",
+        f"{_shown(whole, judged, len(family))}.",
+        f"Cannot be said: {'; '.join(_open(whole, [*judged.values()]))}.",
     )
 
 
@@ -65,32 +72,44 @@ def _unfinished(table: ResultTable) -> str:
     return "" if done == len(cells) else f"; {done} of {len(cells)} cells and seeds are finished"
 
 
-def _shown(table: ResultTable, found: Sequence[Difference]) -> str:
-    """What is beyond chance, and by how much, in the order of rows and columns."""
+def _shown(whole: ResultTable, judged: Mapping[Key, Difference], tests: int) -> str:
+    """What is beyond chance, and by how much; cells against the baseline first."""
+    seeds = max((each.both.seeds for each in judged.values() if each.both), default=LEAST_SEEDS)
+    needed = f"{LEAST_SEEDS} seeds are needed"
+    if not tests:
+        return "Nothing could be tested yet" + (f": {needed}" if seeds < LEAST_SEEDS else "")
+    found = {key: each for key, each in judged.items() if each.significant}
+    chance = f"Beyond the chance of {_sources((found or judged).values())}"
+    behind = f"({tests} {'test' if tests == 1 else 'tests'}, corrected by Holm)"
     if not found:
-        few = all(len(row.seeds) < LEAST_SEEDS for row in table.rows)
-        why = f", for which {LEAST_SEEDS} seeds are needed" if few else ""
-        return f"Beyond the chance of seeds and scenes: nothing{why}"
+        return f"{chance}: nothing{f', for which {needed}' if seeds < LEAST_SEEDS else ''} {behind}"
     parts = []
-    for row in table.rows:
-        mine = [each for each in found if each.cell_id == row.cell_id]
-        named = [_sized(table, each) for each in mine[:MOST_METRICS]]
+    for first, second in dict.fromkeys((first, second) for first, second, _ in found):
+        mine = [each for key, each in found.items() if key[:2] == (first, second)]
+        named = [_sized(whole, each) for each in mine[:MOST_METRICS]]
         more = [f"{len(mine) - MOST_METRICS} more"] if len(mine) > MOST_METRICS else []
-        if mine:
-            parts.append(f"{row.title} {', '.join([*named, *more])}")
+        against = "" if first == whole.baseline else f" against {whole.row(first).title}"
+        parts.append(f"{whole.row(second).title}{against} {', '.join([*named, *more])}")
     more = [f"{len(parts) - MOST_CELLS} cells more"] if len(parts) > MOST_CELLS else []
-    listed = "; ".join([*parts[:MOST_CELLS], *more])
-    return f"Beyond the chance of seeds and scenes: {listed}"
+    return f"{chance}: {'; '.join([*parts[:MOST_CELLS], *more])} {behind}"
 
 
-def _sized(table: ResultTable, each: Difference) -> str:
+def _sources(differences: Iterable[Difference]) -> str:
+    """What draws these differences at random, as far as it is known."""
+    known = {bool(each.both.scenes) for each in differences if each.both}
+    if known == {True, False}:
+        return "seeds (and of scenes, where these are known)"
+    return "seeds and scenes" if True in known else "seeds"
+
+
+def _sized(whole: ResultTable, each: Difference) -> str:
     assert each.both is not None
-    unit = next(column.unit for column in table.columns if column.name == each.metric)
+    unit = next(column.unit for column in whole.columns if column.name == each.metric)
     size = f"{signed(each.both.difference, unit)} {interval(each.both.interval, unit)}"
     return f"{each.metric} {size}".strip()
 
 
-def _open(table: ResultTable, judged: Sequence[Difference]) -> list[str]:
+def _open(whole: ResultTable, judged: Sequence[Difference]) -> list[str]:
     """What these numbers leave open."""
     quiet = [each for each in judged if each.is_quiet]
     here = [each for each in judged if each.significant_over_scenes and not each.significant]
@@ -101,8 +120,8 @@ def _open(table: ResultTable, judged: Sequence[Difference]) -> list[str]:
         parts.append(
             f"whether other seeds repeat {len(here)} that hold for these trained models (°)"
         )
-    if any(cell.state is not StepState.SUCCEEDED for row in table.rows for cell in row.replicates):
+    if any(cell.state is not StepState.SUCCEEDED for row in whole.rows for cell in row.replicates):
         parts.append("what unfinished and failed cells would show")
-    if is_rendered(table):
+    if is_rendered(whole):
         parts.append("how large any of this is in real rooms: these are rendered")
     return parts or ["what was not measured"]

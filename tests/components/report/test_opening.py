@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from threedrs_components.report.document import Report, make_report
 from threedrs_components.report.render import FORMATS, render
+from threedrs_platform.database.measurements import SceneTotal
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import Values, fake_results
 
@@ -27,8 +30,48 @@ def test_the_difference_comes_with_its_interval_and_without_p_values() -> None:
 
 def test_two_seeds_show_nothing_and_it_is_said_why() -> None:
     _, shown, left = report(seeds=2).opening
-    assert "nothing, for which 3 seeds are needed" in shown
+    assert shown == "Nothing could be tested yet: 3 seeds are needed."
     assert "2 of 2 differences" in left
+
+
+def test_planned_seeds_that_are_not_measured_test_nothing() -> None:
+    one: Values = {
+        name: {seed: {"acc": at + seed**2} if seed < 2 else {} for seed in range(4)}
+        for name, at in (("baseline", 1.0), ("vggt", 9.0))
+    }
+    states = {(name, seed): (StepState.RUNNING, "") for name in one for seed in (2, 3)}
+    _, shown, _ = make_report(fake_results(one, failures=states)).opening
+    assert shown == "Nothing could be tested yet: 3 seeds are needed."
+
+
+def test_a_choice_of_metrics_or_rows_hides_no_finding() -> None:
+    values: Values = {
+        name: {seed: {"acc": at + seed + seed % 2 * slope, "em": 5.0} for seed in range(4)}
+        for name, at, slope in (("baseline", 10, 0.0), ("vggt", 40, 0.1), ("mae", 10, 0.2))
+    }
+    results = fake_results(values)
+    em = make_report(results, metrics=["em"])
+    few = replace(results, cells=[each for each in results.cells if each.label != "vggt"])
+    rows = make_report(results, shown=few)
+    for made in (em, rows):
+        assert "vggt acc +30.0 [" in made.opening[1]
+    assert "vggt" not in rows.opening[0]
+
+
+def test_scenes_are_named_where_they_are_known() -> None:
+    assert "Beyond the chance of seeds: vggt" in report(seeds=4).opening[1]
+    scenes = {f"room {index}": SceneTotal(10.0 * index, 4) for index in range(6)}
+    more = {f"room {index}": SceneTotal(10.0 * index + 120, 4) for index in range(6)}
+    totals = {
+        (f"id-{name}", seed, "acc"): each
+        for name, each in (("baseline", scenes), ("vggt", more))
+        for seed in range(4)
+    }
+    values: Values = {
+        name: {seed: {"acc": at} for seed in range(4)}
+        for name, at in (("baseline", 6.25), ("vggt", 36.25))
+    }
+    assert "seeds and scenes: vggt" in make_report(fake_results(values), totals).opening[1]
 
 
 def test_a_run_that_goes_on_says_how_far_it_is() -> None:

@@ -90,6 +90,25 @@ def test_a_folder_may_have_any_name(here: Path, tmp_path: Path) -> None:
     assert load_cells(here / "mine.yaml").base.scenes.data()["scenes.root"] == str(folder)
 
 
+@pytest.mark.parametrize("name", ["2026", "on"])
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(name: str, here: Path) -> None:
+    assert main(["init", name, "--quiet"]) == 0
+    assert load_cells(here / f"{name}.yaml").name == name
+
+
+def test_only_videos_are_counted_and_commands_can_be_copied(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips(tmp_path / "clips")
+    for name in ("meta.json", "readme.txt", "._scene0011_00.mp4"):
+        (tmp_path / "clips" / "scannet" / name).touch()
+    assert main(["init", "mine", "--scenes", str(tmp_path / "clips")]) == 0
+    assert "1 clip\n" in capsys.readouterr().out
+    downloaded_scannet(tmp_path / "my scans")
+    assert main(["init", "ours", "--scenes", str(tmp_path / "my scans")]) == 0
+    assert f"--root '{tmp_path / 'my scans'}' --out '" in capsys.readouterr().out
+
+
 def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "mine.yaml").write_text("mine")
     assert main(["init", "mine"]) == 2
@@ -104,6 +123,8 @@ def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) 
         (["../mine"], "a name and no path"),
         (["mine", "--scenes", "nowhere"], "no such folder"),
         (["mine", "--scenes", "."], "nothing here is understood"),
+        (["mine", "--annotations", "nowhere"], "no such folder"),
+        (["mine", "--annotations", "."], "has no effect here"),
     ],
 )
 def test_mistakes_leave_no_file(

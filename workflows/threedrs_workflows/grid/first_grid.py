@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 
 from threedrs_components.scenes.folder_styles import STYLES, find_style
 from threedrs_components.scenes.splits import SPLITS_FILE, read_splits
+from threedrs_components.scenes.videos.reader import VIDEOS as VIDEO_SUFFIXES
 from threedrs_components.scenes.videos.reader import holds_videos
 from threedrs_platform.errors import DataError
 from threedrs_workflows.grid.first_grid_texts import MICRO, RGBD, SCANNET, VIDEOS
@@ -43,7 +45,10 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
     Raises:
         DataError: there is no such folder, or nothing in it is understood; says what would be.
     """
+    if annotations is not None and not annotations.is_dir():
+        raise DataError(f"{annotations}: no such folder; --annotations names one that holds files")
     if scenes is None:
+        _refuse(annotations, "the micro world makes its own questions")
         return FirstGrid(
             "no scenes given: the rendered rooms of the micro world", _fill(MICRO, name)
         )
@@ -51,8 +56,10 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
         raise DataError(f"{scenes}: no such folder; --scenes names one that holds scenes")
     root = scenes.resolve()
     if (root / "scannet" / "posed_images").is_dir():
+        _refuse(annotations, _SCANNET_READS)
         return FirstGrid("ScanNet, prepared", _fill(SCANNET, name, DATA=root), _wanted_data(root))
     if any(root.glob("scans/*/*.sens")):
+        _refuse(annotations, _SCANNET_READS)
         return _downloaded(name, root)
     if holds_videos(root, None):
         beside = str(annotations.resolve()) if annotations else "${CLIPS}"
@@ -63,10 +70,18 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
     raise DataError(_not_understood(root))
 
 
+_SCANNET_READS = "grids of ScanNet read DATA/annotations, which `workflows data check` judges"
+
+
+def _refuse(annotations: Path | None, why: str) -> None:
+    if annotations is not None:
+        raise DataError(f"{annotations}: --annotations has no effect here: {why}; leave it out")
+
+
 def _downloaded(name: str, root: Path) -> FirstGrid:
     data = root.parent / f"{root.name}-prepared"
     count = len({path.parent for path in root.glob("scans/*/*.sens")})
-    convert = f"workflows prepare scannet --root {root} --out {data}"
+    convert = f"workflows prepare scannet --root {quote(str(root))} --out {quote(str(data))}"
     text = _fill(SCANNET, name, DATA=data)
     return FirstGrid(
         f"ScanNet as downloaded, {_counted(count, 'scene')}", text, (convert, *_wanted_data(data))
@@ -74,7 +89,8 @@ def _downloaded(name: str, root: Path) -> FirstGrid:
 
 
 def _wanted_data(data: Path) -> tuple[str, ...]:
-    return (f"workflows data check {data}    # names the annotations and weights that are missing",)
+    check = f"workflows data check {quote(str(data))}"
+    return (f"{check}    # names the annotations and weights that are missing",)
 
 
 _VIDEOS_WANT = (
@@ -131,7 +147,8 @@ def _folders(parent: Path) -> Iterator[Path]:
 
 
 def _clips(root: Path) -> int:
-    return sum(path.is_file() for path in root.glob("*/*.*"))
+    files = (path for path in root.glob("*/*.*") if path.is_file() and path.name[0] != ".")
+    return sum(path.suffix.lower() in VIDEO_SUFFIXES for path in files)
 
 
 def _counted(count: int, what: str) -> str:

@@ -14,7 +14,7 @@ MICRO = f"""\
 #   workflows submit @NAME@.yaml            the real thing: about ten minutes on two cores
 
 version: 1
-name: @NAME@
+name: "@NAME@"
 
 # What every cell starts from: workflows/presets/micro.yaml. Taken as it is, it is the baseline.
 base:
@@ -59,7 +59,7 @@ RGBD = f"""\
 #   workflows submit @NAME@.yaml
 
 version: 1
-name: @NAME@
+name: "@NAME@"
 # Where things are; the shell's variables of these names go first.
 env: {{SCENES: "@SCENES@", ANNOTATIONS: "@ANNOTATIONS@", DATA: data, GPUS: "8"}}
 
@@ -100,7 +100,7 @@ SCANNET = f"""\
 #   workflows submit @NAME@.yaml
 
 version: 1
-name: @NAME@
+name: "@NAME@"
 # Where `workflows prepare scannet --out` wrote; the shell's variables of these names go first.
 env: {{DATA: "@DATA@", GPUS: "8"}}
 
@@ -129,7 +129,7 @@ VIDEOS = f"""\
 #   workflows submit @NAME@.yaml
 
 version: 1
-name: @NAME@
+name: "@NAME@"
 # Where things are; the shell's variables of these names go first.
 env: {{CLIPS: "@CLIPS@", DATA: data, GPUS: "1"}}
 
