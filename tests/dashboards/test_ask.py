@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
@@ -20,7 +21,7 @@ from threedrs_dashboards.app import create_app
 from threedrs_dashboards.ask.asker import PATIENCE_S, Asker, Busy, Question, Stage
 from threedrs_dashboards.ask.opening import Opening
 from threedrs_dashboards.ask.place import Place
-from threedrs_dashboards.ask.rooms import list_rooms
+from threedrs_dashboards.ask.rooms import find_rooms, list_rooms
 from threedrs_dashboards.store import Store
 from threedrs_platform.errors import CheckpointError
 from threedrs_platform.records import Prediction, Sample
@@ -148,6 +149,52 @@ def test_a_folder_below_the_root_is_asked_about_and_no_other(
     place = place_of(client.app.state.store, room="mine/attic")  # type: ignore[attr-defined]
     turn = client.app.state.asker.turns(place)[0]  # type: ignore[attr-defined]
     assert turn.stage is Stage.ANSWERED, turn.why_failed
+
+
+def test_what_cannot_be_read_is_no_room_and_spoils_no_page(
+    client: TestClient, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = rooms / "closed"
+    closed.mkdir()
+
+    def refusing(read: Any) -> Any:
+        def refuse(folder: Any) -> Any:
+            if Path(folder) == closed:
+                raise PermissionError(13, "Permission denied", str(folder))
+            return read(folder)
+
+        return refuse
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    assert [*find_rooms(rooms)] == ["mine/attic"]
+    assert client.get("/ask").status_code == 200
+
+
+def test_no_more_folders_are_looked_into_than_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not scenes, what links out lead to, nor what lies below the last level; and once a while."""
+    (tmp_path / "outside" / "below").mkdir(parents=True)
+    root = tmp_path / "rooms"
+    (root / "house" / "hall" / "cellar").mkdir(parents=True)
+    (root / "link").symlink_to(tmp_path / "outside")
+    (root / "scene" / "color").mkdir(parents=True)
+    (root / "scene" / "color" / "0.jpg").touch()
+    looked_into: list[str] = []
+    scan = os.scandir
+
+    def watched(folder: Path) -> Any:
+        looked_into.append(Path(folder).name)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", watched)
+    assert [*find_rooms(root)] == ["scene"]
+    assert looked_into == ["rooms", "house"]
+    monkeypatch.setattr("threedrs_dashboards.ask.rooms.time.monotonic", lambda: 1e6)
+    for _ in range(3):
+        assert [*list_rooms(root)] == ["scene"]
+    assert len(looked_into) == 4
 
 
 def test_without_a_root_no_folder_is_asked_about(trained: Path) -> None:
