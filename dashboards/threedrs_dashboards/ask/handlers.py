@@ -37,8 +37,9 @@ PATH = "/ask"
 LOOK_S = 1
 """Seconds between two looks at questions that wait for an answer."""
 LONGEST_QUESTION, MOST_AT_ONCE = 500, 20
-LARGEST_FORM = 1 << 16
-"""Bytes."""
+LARGEST_FORM, MOST_FIELDS = 1 << 17, 100
+"""Bytes: as many of the longest questions as are taken at once, 12 bytes a character, as the signs
+of any script may take in a form; and fields of a form."""
 KINDS = {"": "as it is worded", "text": "in words", "ground": "by a box"}
 _making = threading.Lock()
 
@@ -69,6 +70,7 @@ def show(request: Request) -> Response:
         "title": "Ask a trained student",
         "run": chosen.run,
         "chosen": chosen,
+        "focus": chosen.focus,
         "scenes": {
             "with questions of the run": [each for each in scenes if each in evaluated],
             "others": [each for each in scenes if each not in evaluated],
@@ -155,7 +157,11 @@ def _samples(chosen: Chosen, place: Place | None, store: Store) -> tuple[Sample,
 
 async def put(request: Request) -> Response:
     """Take the questions of a form, and lead back to the page."""
-    fields = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=100)
+    body = (await _body(request)).decode("utf-8", "replace")
+    try:
+        fields = parse_qs(body, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(422, f"a form has at most {MOST_FIELDS} fields") from None
     return await run_in_threadpool(_put, request, fields)
 
 
