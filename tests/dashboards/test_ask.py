@@ -160,6 +160,9 @@ def test_a_folder_below_the_root_is_asked_about_and_no_other(
     for foreign in ("link", "../", "/etc", f"{rooms}/mine/attic", "mine/../../x", "mine"):
         refused = put(client, f"room={foreign}", question="what color is the bed")
         assert refused.status_code == 404 and "no scene folder" in refused.text
+    page = client.get("/ask?about=room%3Dmine%2Fattic&scene=ignored").text
+    assert 'value="room=mine/attic" selected' in page and 'name="about"' in page
+    assert f'value="scene={SCENE}" selected' in client.get(f"/ask?about=scene%3D{SCENE}").text
     answer = put(client, "room=mine/attic", question="what color is the bed")
     assert "what color is the bed" in answered(client, answer.headers["Location"])
     place = place_of(client.app.state.store, room="mine/attic")  # type: ignore[attr-defined]

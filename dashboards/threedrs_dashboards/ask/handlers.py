@@ -72,8 +72,8 @@ def show(request: Request) -> Response:
         "chosen": chosen,
         "focus": chosen.focus,
         "scenes": {
-            "with questions of the run": [each for each in scenes if each in evaluated],
-            "others": [each for each in scenes if each not in evaluated],
+            "of the run, with questions": [each for each in scenes if each in evaluated],
+            "others of the run": [each for each in scenes if each not in evaluated],
         },
         "rooms": rooms,
         "place": place,
@@ -135,7 +135,8 @@ def _place(
     Raises:
         Missing: there is no such scene or folder.
     """
-    cell, scene, room = chosen.cell, text(request, "scene"), text(request, "room")
+    cell = chosen.cell
+    scene, room = _subject(request)
     if room:
         room_folder(request.app.state.rooms, room)
         return Place(cell.run_id, cell.cell_id, cell.seed, room=room)
@@ -143,6 +144,13 @@ def _place(
         raise Missing(f"{cell.title} has no scene {scene!r}{did_you_mean(scene, scenes)}")
     named = scene or next(iter(sorted(evaluated)), next(iter(scenes), ""))
     return Place(cell.run_id, cell.cell_id, cell.seed, named) if named else None
+
+
+def _subject(request: Request) -> tuple[str, str]:
+    """Scene or folder of a URL: the page's form names either as one choice, `about=scene=ID`."""
+    kind, _, name = text(request, "about").partition("=")
+    given = {kind: name} if kind else {each: text(request, each) for each in ("scene", "room")}
+    return given.get("scene", ""), given.get("room", "")
 
 
 def _samples(chosen: Chosen, place: Place | None, store: Store) -> tuple[Sample, ...]:
