@@ -200,8 +200,8 @@ class Asker:
                 if turn.is_done:
                     continue
                 turn.answer, turn.shared, turn.notes = answer, len(turns), notes
-                turn.stage = Stage.ANSWERED
                 self._keep(turn, drawn)
+                turn.stage = Stage.ANSWERED
 
     def _keep(self, turn: Turn, picture: bytes | None) -> None:
         """Give a question its picture; the oldest of too many is dropped."""
