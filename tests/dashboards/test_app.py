@@ -73,13 +73,13 @@ def test_data_that_a_page_does_not_have_is_a_fault_with_a_hint(client: TestClien
     assert answer.status_code == 404 and "did you mean &#39;runs&#39;" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/cell", "/correspondence", "/scenes"])
+@pytest.mark.parametrize("path", ["/cell", "/correspondence", "/scenes", "/ask"])
 def test_every_page_begins_with_the_same_cells_and_links_keep_them(
     scenes: TestClient, path: str
 ) -> None:
     text = scenes.get(f"{path}?run={RUN}").text
     assert f'href="/compare?run={RUN}&amp;cell={BASELINE}&amp;cell={TAUGHT}"' in text
     chosen = scenes.get(f"{path}?run={RUN}&cell={BASELINE}&against={TAUGHT}&seed=2").text
-    for other in ("/cell", "/correspondence", "/scenes"):
+    for other in ("/cell", "/correspondence", "/scenes", "/ask"):
         kept = f"{other}?run={RUN}&amp;cell={BASELINE}&amp;against={TAUGHT}&amp;seed=2"
         assert f'href="{kept}"' in chosen

@@ -10,8 +10,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from sqlalchemy import update
 
-from threedrs_components.report.document import make_report
+from threedrs_components.report.document import SMOKE, make_report
 from threedrs_dashboards.appendix.__main__ import main
 from threedrs_dashboards.appendix.document import make_appendix, write_appendix
 from threedrs_dashboards.appendix.vector import write_figure
@@ -19,7 +20,9 @@ from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
+from threedrs_platform.database.schema import runs
 from threedrs_platform.testing.fake_results import fake_results
+from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import find_workspace
 
 MEAN = "mean-scanrefer-acc_at_0.25"
@@ -120,3 +123,19 @@ def test_examples_are_shown_with_boxes_in_frames(tiny_root: Path, tmp_path: Path
     assert shown.count("<h3>") == 3 and "not by their answers" in shown
     assert 'class="box true"' in shown and "data:image/png;base64," in shown
     assert BASELINE in shown and TAUGHT in shown
+
+
+def test_the_report_of_a_smoke_run_judges_nothing(tmp_path: Path) -> None:
+    values = {
+        "baseline": {1: {"scanrefer/acc@0.25": 20.0}},
+        "vggt": {1: {"scanrefer/acc@0.25": 50.0}},
+    }
+    taught = {"teacher": "3d", "teachers": {"3d": {"kind": "vggt"}}, "alignment": {"weight": 3.0}}
+    results = fake_results(values, {"baseline": {"teacher": "none"}, "vggt": taught})
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        store_run(workspace.database, results)
+        assert make_appendix(Store(workspace), "run-1").report.findings
+        with workspace.database.write() as connection:
+            connection.execute(update(runs).values(options_json=json.dumps({"smoke": True})))
+        report = make_appendix(Store(workspace), "run-1").report
+    assert not report.findings and report.opening == (SMOKE,)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,28 @@ from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_components.models.asking import ask, ask_again
 from threedrs_components.models.scenes import scene_of_run
 from threedrs_dashboards.app import create_app
-from threedrs_dashboards.ask.asker import PATIENCE_S, Asker, Busy, Question, Stage
-from threedrs_dashboards.ask.opening import Opening
+from threedrs_dashboards.ask.asker import (
+    KEPT_PICTURES,
+    PATIENCE_S,
+    Asker,
+    Busy,
+    Question,
+    Stage,
+    Turn,
+)
+from threedrs_dashboards.ask.handlers import LONGEST_QUESTION, MOST_AT_ONCE
+from threedrs_dashboards.ask.opening import Opening, Seen
 from threedrs_dashboards.ask.place import Place
-from threedrs_dashboards.ask.rooms import list_rooms
+from threedrs_dashboards.ask.rooms import find_rooms, list_rooms
 from threedrs_dashboards.store import Store
+from threedrs_dashboards.viewer.cells import view_cells
+from threedrs_dashboards.viewer.missing import Missing
+from threedrs_platform.database.measurements import StepSummary
 from threedrs_platform.errors import CheckpointError
 from threedrs_platform.records import Prediction, Sample
+from threedrs_platform.states import StepState
+from threedrs_platform.testing.fake_results import fake_results
+from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.testing.tiny_cell import SCENE
 
@@ -143,11 +160,76 @@ def test_a_folder_below_the_root_is_asked_about_and_no_other(
     for foreign in ("link", "../", "/etc", f"{rooms}/mine/attic", "mine/../../x", "mine"):
         refused = put(client, f"room={foreign}", question="what color is the bed")
         assert refused.status_code == 404 and "no scene folder" in refused.text
+    page = client.get("/ask?about=room%3Dmine%2Fattic&scene=ignored").text
+    assert 'value="room=mine/attic" selected' in page and 'name="about"' in page
+    assert f'value="scene={SCENE}" selected' in client.get(f"/ask?about=scene%3D{SCENE}").text
     answer = put(client, "room=mine/attic", question="what color is the bed")
     assert "what color is the bed" in answered(client, answer.headers["Location"])
     place = place_of(client.app.state.store, room="mine/attic")  # type: ignore[attr-defined]
     turn = client.app.state.asker.turns(place)[0]  # type: ignore[attr-defined]
     assert turn.stage is Stage.ANSWERED, turn.why_failed
+
+
+def test_what_cannot_be_read_is_no_room_and_spoils_no_page(
+    client: TestClient, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = rooms / "closed"
+    closed.mkdir()
+
+    def refusing(read: Any) -> Any:
+        def refuse(folder: Any) -> Any:
+            if Path(folder) == closed:
+                raise PermissionError(13, "Permission denied", str(folder))
+            return read(folder)
+
+        return refuse
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+    assert [*find_rooms(rooms)] == ["mine/attic"]
+    assert client.get("/ask").status_code == 200
+
+
+def test_no_more_folders_are_looked_into_than_must_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not scenes, what links out lead to, nor what lies below the last level; and once a while."""
+    (tmp_path / "outside" / "below").mkdir(parents=True)
+    root = tmp_path / "rooms"
+    (root / "house" / "hall" / "cellar").mkdir(parents=True)
+    (root / "link").symlink_to(tmp_path / "outside")
+    (root / "scene" / "color").mkdir(parents=True)
+    (root / "scene" / "color" / "0.jpg").touch()
+    looked_into: list[str] = []
+    scan = os.scandir
+
+    def watched(folder: Path) -> Any:
+        looked_into.append(Path(folder).name)
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", watched)
+    assert [*find_rooms(root)] == ["scene"]
+    assert looked_into == ["rooms", "house"]
+    monkeypatch.setattr("threedrs_dashboards.ask.rooms.time.monotonic", lambda: 1e6)
+    for _ in range(3):
+        assert [*list_rooms(root)] == ["scene"]
+    assert len(looked_into) == 4
+
+
+def test_a_cell_whose_finetuning_goes_on_cannot_be_asked(tmp_path: Path) -> None:
+    steps = (
+        StepSummary("pretrain", "a", "pretrain", StepState.SUCCEEDED, "0" * 64),
+        StepSummary("finetune", "b", "finetune", StepState.RUNNING),
+    )
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        results = fake_results({"cell": {1: {}}})
+        [cell] = results.cells
+        store_run(workspace.database, replace(results, cells=(replace(cell, steps=steps),)))
+        run_id = results.run.run_id
+        [viewed] = view_cells(workspace.database, run_id, [(cell.cell_id, cell.seed)])
+    assert viewed.student_role == "finetune" and "pretrain" in viewed.digests
+    with pytest.raises(Missing, match="no finished step 'finetune'"):
+        viewed.folder(viewed.student_role, workspace.store)
 
 
 def test_without_a_root_no_folder_is_asked_about(trained: Path) -> None:
@@ -173,6 +255,9 @@ def test_what_cannot_be_asked_is_refused_with_the_reason(client: TestClient) -> 
     assert refused("seed=7", question="what")[0] == 404
     assert refused(sample="nobody")[0] == 404
     assert refused(question="x" * (1 << 17))[0] == 413
+    assert refused(**{f"more{number}": "x" for number in range(101)})[0] == 422
+    longest = "\n".join(["\U0001f6cb" * LONGEST_QUESTION] * MOST_AT_ONCE)
+    assert refused(question=longest, kind="song")[0] == 422, "as many as are taken fit into a form"
 
 
 def test_forms_from_elsewhere_are_refused(client: TestClient) -> None:
@@ -204,15 +289,20 @@ def test_a_student_with_fusion_needs_stored_features(trained: Path) -> None:
 
 
 class SlowOpening:
-    """Opens nothing until it may, and then fails."""
+    """Opens nothing until it may, and then fails, or opens a model without any weights."""
 
-    def __init__(self) -> None:
-        self.may, self.opened = threading.Event(), 0
+    def __init__(self, why_not: str = "no weights here") -> None:
+        self.may, self.why_not = threading.Event(), why_not
+        self.opened, self.read = list[Place](), list[Place]()
 
     def model(self, place: Place) -> None:
         self.may.wait(SECONDS)
-        self.opened += 1
-        raise CheckpointError("no weights here")
+        self.opened.append(place)
+        if self.why_not:
+            raise CheckpointError(self.why_not)
+
+    def scene(self, place: Place, model: None) -> None:
+        self.read.append(place)
 
     def opened_scene(self, place: Place) -> None:
         return None
@@ -221,19 +311,72 @@ class SlowOpening:
 def test_questions_wait_their_turn_and_give_up() -> None:
     now, opening = [0.0], SlowOpening()
     asker = Asker(opening, lambda: now[0])  # type: ignore[arg-type]
-    place, other = Place("r", "c", 1, "s"), Place("r", "c", 2, "s")
+    place, other, unasked = (Place("r", "c", seed, "s") for seed in (1, 2, 3))
     one = [Question("what", "text")]
     [first] = asker.put(place, one)
     [late] = asker.put(other, one)
+    [dropped] = asker.put(unasked, one)
     while first.stage is Stage.WAITING:
         threading.Event().wait(0.01)
     assert (first.stage, late.stage) == (Stage.LOADING, Stage.WAITING)
-    with pytest.raises(Busy, match="2 questions wait"):
-        asker.put(place, one * 19)
+    with pytest.raises(Busy, match="3 questions wait"):
+        asker.put(place, one * 18)
     now[0] = PATIENCE_S + 1
     assert asker.turns(place)[0].stage is Stage.FAILED
     assert "no answer within" in asker.turns(place)[0].why_failed
+    assert asker.turns(unasked) == (dropped,) and dropped.stage is Stage.FAILED
     opening.may.set()
     asker.wait(SECONDS)
     assert late.stage is Stage.FAILED and late.why_failed == "no weights here"
     assert asker.turn(first.number) is first and "no answer within" in first.why_failed
+    assert opening.opened == [place, other], "for nobody who still waits, nothing is opened"
+
+
+def test_no_scene_is_read_for_who_gave_up_while_the_student_was_opened() -> None:
+    now, opening = [0.0], SlowOpening(why_not="")
+    asker = Asker(opening, lambda: now[0])  # type: ignore[arg-type]
+    place = Place("r", "c", 1, "s")
+    [turn] = asker.put(place, [Question("what", "text")])
+    now[0] = PATIENCE_S + 1
+    while turn.stage is Stage.WAITING:
+        threading.Event().wait(0.01)
+    assert asker.turns(place) == (turn,) and turn.stage is Stage.FAILED
+    opening.may.set()
+    asker.wait(SECONDS)
+    assert (opening.opened, opening.read, turn.stage) == ([place], [], Stage.FAILED)
+
+
+def test_only_the_newest_pictures_are_kept() -> None:
+    asker = Asker(SlowOpening())  # type: ignore[arg-type]
+    turns = [Turn(number, Question("where", "ground"), 0.0) for number in range(KEPT_PICTURES + 2)]
+    for turn in turns:
+        asker._keep(turn, b"png")
+    assert [each.number for each in turns if each.picture is None] == [0, 1]
+    assert [each.number for each in turns if each.is_picture_dropped] == [0, 1]
+
+
+def test_students_are_closed_when_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threedrs_dashboards.ask.asker.IDLE_S", 0.0)
+    opening, closed = SlowOpening(), threading.Event()
+    opening.close_models = closed.set  # type: ignore[attr-defined]
+    opening.may.set()
+    Asker(opening).put(Place("r", "c", 1, "s"), [Question("what", "text")])  # type: ignore[arg-type]
+    assert closed.wait(SECONDS)
+
+
+def test_a_room_is_read_anew_when_its_files_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = tmp_path / "attic"
+    scene.mkdir()
+    (scene / "00000.jpg").touch()
+    opening, place = Opening(None, tmp_path), Place("r", "c", 1, room="attic")  # type: ignore[arg-type]
+    monkeypatch.setattr(Opening, "_open_scene", lambda _, __, ___, state: Seen(object(), [], state))  # type: ignore[arg-type]
+    model: Any = None
+    first = opening.scene(place, model)
+    assert opening.scene(place, model) is first
+    (scene / "00000.txt").touch()
+    second = opening.scene(place, model)
+    assert second is not first and opening.opened_scene(place) is second
+    os.utime(scene / "00000.txt", ns=(1, 2**62))
+    assert opening.scene(place, model) is not second

@@ -39,7 +39,25 @@ def test_differences_to_the_first_have_intervals_and_marks(client: TestClient) -
     assert base["difference"] == "" and float(ours["difference"]) == pytest.approx(27.0)
     assert float(ours["ci_low"]) < 27.0 < float(ours["ci_high"])
     shown = words(client.get(URL).text)
-    assert "50.0 ± 1.0 +27.0 [" in shown and "these 2 differences" in shown
+    assert "50.0 ± 1.0 +27.0 [" in shown
+
+
+def test_what_is_shown_changes_no_verdict(client: TestClient) -> None:
+    """Tests are the run's: every cell in what the grid reports, against the first arm."""
+
+    def told(more: str) -> tuple[str, str]:
+        found = re.search(r"over (\d+) tests, which the grid fixes", words(client.get(more).text))
+        [ours] = [
+            each["p_holm"]
+            for each in rows(client, f"{more}&csv=metrics")
+            if (each["metric"], each["cell"]) == (ACC, "vggt")
+        ]
+        assert found is not None
+        return found[1], ours
+
+    first = told(URL)
+    assert first == told(f"{URL}&metric={ACC}") == told(f"{URL}&metric={ACC}&metric={ACC}/g_lm")
+    assert first == told(f"{URL}&cell=run-1:id-vggt heavy") and int(first[0]) > 4
 
 
 def test_only_settings_that_differ_are_told_the_short_list_first(client: TestClient) -> None:

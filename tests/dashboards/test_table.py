@@ -157,3 +157,18 @@ def test_the_paper_stands_beside_rendered_rooms_for_those_only_who_ask(tmp_path:
     asked = cells_of(client.get(URL + "&paper=table4").text, "vggt")
     assert any(cell.endswith("paper 62.9") for cell in asked)
     app.state.store.close()
+
+
+def test_a_baseline_that_stands_in_for_the_grids_is_said(tmp_path: Path) -> None:
+    grid = "version: 1\nname: study\nreport:\n  compare_to: posed\n"
+    values = {name: {1: {ACC: 24.0}} for name in ("plain", "vggt")}
+    database = open_database(file_url(tmp_path / "results.db"))
+    store_run(database, fake_results(values), grid_yaml=grid)
+    database.close()
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    client = TestClient(app, "http://127.0.0.1:8365")
+    said = "BASELINE: posed, to which the grid compares, is not in this run; plain stands in"
+    for url in (URL, f"{URL}&format=md"):
+        assert said in client.get(url).text, url
+    assert said not in client.get(f"{URL}&baseline=id-plain").text
+    app.state.store.close()

@@ -204,19 +204,6 @@ def compare_with_baseline(
     return differences
 
 
-def compare_cells(
-    table: ResultTable, first: str, second: str, totals: SceneTotals | None = None
-) -> list[Difference]:
-    """Second cell minus first, for every metric that both have; corrected across these metrics.
-
-    What is no result, `COSTS`, is not tested.
-    """
-    family = [compare_metric(table, first, second, column.name, totals) for column in table.columns]
-    known = [each for each in family if each is not None]
-    tested = iter(correct([each for each in known if not each.metric.startswith(COSTS)]))
-    return [each if each.metric.startswith(COSTS) else next(tested) for each in known]
-
-
 def compare_metric(
     table: ResultTable, first: str, second: str, metric: str, totals: SceneTotals | None = None
 ) -> Difference | None:

@@ -28,6 +28,7 @@ from threedrs_components.report.table import (
 from threedrs_platform.database.measurements import RunResults, SceneTotals
 
 EVERY_METRIC = ("*",)
+SMOKE = "Tiny sizes and one seed (--smoke): the pipeline runs. Its numbers judge nothing."
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def make_report(
     compare_to: str | None = None,
     reported: Sequence[str] = (),
     shown: RunResults | None = None,
+    smoke: bool = False,
 ) -> Report:
     """Put a report together.
 
@@ -102,6 +104,7 @@ def make_report(
         reported: patterns of the metrics that the grid reports, by default the headlines: what is
             tested, whatever is shown. One that is not measured yet is a column of missing numbers.
         shown: those cells of the run that are to be shown; by default all.
+        smoke: whether it was a trial in tiny sizes, which judges nothing.
 
     Raises:
         ConfigError: one of `metrics` matches nothing, or no cell is the named baseline.
@@ -119,23 +122,35 @@ def make_report(
     trends = quartile_trends(everything, {} if totals is None else totals)
     seen = {row.cell_id for row in table.rows}
     differences = compare_with_baseline(table, family, totals)
-    told = opening(table, whole, differences, family)
-    if compare_to is not None and reference is None and whole.baseline is not None:
-        told = (_stands_in(compare_to, whole.row(whole.baseline).title), *told)
+    told = (SMOKE,) if smoke else opening(table, whole, differences, family)
+    if reference is None and (note := stands_in(whole, compare_to)):
+        told = (f"{note} Another: --baseline CELL.", *told)
     return Report(
         table=table,
         differences=differences,
         family=family,
         trends=tuple(trends),
         layer_map=layer_map(everything),
-        findings=tuple(find(whole, trends, family, seen)),
+        findings=() if smoke else tuple(find(whole, trends, family, seen)),
         notes=honesty_notes(everything),
         opening=told,
     )
 
 
-def _stands_in(missing: str, instead: str) -> str:
+def stands_in(table: ResultTable, compare_to: str | None) -> str:
+    """Said where the cell that the grid compares to is not in its run, and another is the baseline.
+
+    Empty where it is there, or the grid names none.
+
+    Args:
+        table: all cells of the run.
+        compare_to: the cell that the grid names.
+    """
+    if compare_to is None or table.baseline is None:
+        return ""
+    if present_baseline(table.results, compare_to) is not None:
+        return ""
     return (
-        f"NOT THE GRID'S BASELINE: {missing}, to which the grid compares, is not in this run; "
-        f"{instead} stands in for it (another: --baseline CELL)."
+        f"NOT THE GRID'S BASELINE: {compare_to}, to which the grid compares, is not in this run; "
+        f"{table.row(table.baseline).title} stands in for it."
     )

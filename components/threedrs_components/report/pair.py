@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from threedrs_components.report.comparison import (
     Difference,
     Family,
-    compare_cells,
     compare_metric,
-    correct,
     make_family,
 )
 from threedrs_components.report.notation import ABSENT, entry_text, p_value
@@ -72,25 +71,14 @@ def pair_cells(
         family: all tests of the run that both cells are of, these cells among them.
     """
     arms = {FIRST: first, SECOND: second}
-    whole = _together(arms, run)
-    measured = whole.metric_names()
+    measured = _together(arms, run).metric_names()
     tested = reported_metrics(measured, reported)
-    known = tuple(dict.fromkeys((*tested, *measured)))
-    names = select_metrics(known, metrics) if metrics else tested
-    table = arrange(whole, tuple(dict.fromkeys((*names, *tested))), FIRST)
-    joined = _joined(arms, measured, dict(zip(arms, totals, strict=True)))
-    if family is None:
-        family = make_family(table, tested, (), joined)
-        cells = (FIRST, SECOND)
-    else:
-        cells = (first[0].cell_id, second[0].cell_id)
-    found = [
-        family.judge(each, (*cells, each.metric))
-        for each in (compare_metric(table, FIRST, SECOND, name, joined) for name in names)
-        if each is not None
-    ]
+    names = select_metrics(_each_once(tested, measured), metrics) if metrics else tested
+    beside = side_by_side(
+        arms, names, dict(zip(arms, totals, strict=True)), run=run, tested=tested, family=family
+    )
     params = params_diff(first[0].params, second[0].params)
-    return Pair(arrange(whole, names, FIRST), tuple(found), params, len(family))
+    return Pair(beside.table, tuple(beside.differences.values()), params, beside.tests)
 
 
 @dataclass(frozen=True)
@@ -100,7 +88,9 @@ class SideBySide:
     table: ResultTable
     """These cells, called by their arms, and no other."""
     differences: Mapping[tuple[str, str], Difference]
-    """(arm, metric) -> that arm minus the first, corrected (Holm) over all of these."""
+    """(arm, metric) -> that arm minus the first."""
+    tests: int
+    """Over so many the p values are corrected."""
 
 
 def side_by_side(
@@ -109,20 +99,40 @@ def side_by_side(
     totals: Mapping[str, SceneTotals],
     *,
     run: RunResults,
+    tested: Sequence[str],
+    family: Family | None = None,
 ) -> SideBySide:
     """Compare the replicates of cells with those of the first.
 
+    What is shown changes no verdict: tests are corrected over the run's, or, for cells of several
+    runs, over what the grid reports of these cells.
+
     Args:
         arms: name -> all seeds of one cell.
-        names: metrics.
+        names: metrics to show.
         totals: name -> per-scene sums of the run that the cell comes from.
         run: whose name stands in the title.
+        tested: metrics that the grid reports.
+        family: all tests of the run that all cells are of, these cells among them.
     """
+    whole = _together(arms, run)
     first, *others = arms
-    table = arrange(_together(arms, run), names, first)
-    joined = _joined(arms, names, totals)
-    found = [each for arm in others for each in compare_cells(table, first, arm, joined)]
-    return SideBySide(table, {(each.cell_id, each.metric): each for each in correct(found)})
+    table = arrange(whole, _each_once(names, tested), first)
+    joined = _joined(arms, _each_once(names, tested), totals)
+    cells = {arm: arm if family is None else group[0].cell_id for arm, group in arms.items()}
+    if family is None:
+        family = make_family(table, tested, (), joined)
+    found = [
+        ((arm, name), family.judge(each, (cells[first], cells[arm], name)))
+        for arm in others
+        for name in names
+        if (each := compare_metric(table, first, arm, name, joined)) is not None
+    ]
+    return SideBySide(arrange(whole, names, first), dict(found), len(family))
+
+
+def _each_once(*names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain(*names)))
 
 
 def _together(arms: Mapping[str, Sequence[CellResult]], run: RunResults) -> RunResults:

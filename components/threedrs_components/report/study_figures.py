@@ -99,7 +99,8 @@ def _history(study: StudyView, metric: int) -> StudyFigure:
 
 
 def arm_titles(studies: Sequence[StudyView]) -> list[str]:
-    """Short names of the arms of one search: its first setting, and what most arms do not have."""
+    """Short names of the arms of one search: what the grid calls them; else the first setting, and
+    what most arms do not have."""
     usual = {
         path: Counter(str(study.facts.arm.get(path)) for study in studies).most_common(1)[0][0]
         for study in studies
@@ -112,7 +113,7 @@ def arm_titles(studies: Sequence[StudyView]) -> list[str]:
             for place, (path, value) in enumerate(study.facts.arm.items())
             if place == 0 or str(value) != usual[path]
         ]
-        titles.append(", ".join(told) or study.name)
+        titles.append(study.facts.label or ", ".join(told) or study.name)
     return titles
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from threedrs_components.report.comparison import Family
+from threedrs_components.report.document import stands_in
 from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.render import sheet_latex, sheet_markdown
 from threedrs_components.report.sheets import MARKS, Sheet, difference_text, family_text
@@ -61,6 +62,8 @@ class View:
     paging: Paging
     papers: dict[str, Beside]
     paper: str
+    stands_in: str
+    """Said where the baseline is not the one that the grid names, and nobody chose it."""
 
     @property
     def beside(self) -> Beside | None:
@@ -117,7 +120,8 @@ def _view(request: Request, names: Sequence[str]) -> View:
     choice = grid_choice(store.database, run.run_id)
     metrics = chosen_metrics(request, names, choice.metrics)
     results = store.results.run_results(run.run_id, metrics)
-    baseline = query.text(request, "baseline") or present_baseline(results, choice.compare_to)
+    chosen = query.text(request, "baseline")
+    baseline = chosen or present_baseline(results, choice.compare_to)
     table = arrange(results, metrics, baseline)  # columns in the order that was asked for
     axes = find_axes(table.rows)
     by, across, over = _axes_asked(request, axes)
@@ -138,6 +142,7 @@ def _view(request: Request, names: Sequence[str]) -> View:
         pivot=made, rows=rows, family=store.family(run.run_id, choice, table.baseline),
         totals=store.results.scene_totals(results), paging=paging(request, "rows", len(rows)),
         papers=papers, paper=paper,
+        stands_in="" if chosen else stands_in(table, choice.compare_to),
     )  # fmt: skip
 
 
@@ -185,7 +190,8 @@ def _whole_sheet(view: View) -> Sheet:
     run = view.run
     title = f"{run.name} ({run.run_id}, {run.state})"
     found = view.differences(view.rows)
-    return pivot_sheet(title, view.pivot, view.rows, found, view.beside, view.legend)
+    legend = f"{view.stands_in} {view.legend}".strip()
+    return pivot_sheet(title, view.pivot, view.rows, found, view.beside, legend)
 
 
 def _csv(view: View) -> Table:

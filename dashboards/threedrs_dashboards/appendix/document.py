@@ -60,13 +60,19 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
     results = store.results.run_results(run.run_id)
     totals = store.results.scene_totals(results)
     choice = grid_choice(store.database, run.run_id)
-    report = make_report(results, totals, compare_to=choice.compare_to, reported=choice.metrics)
+    stored = Runs(store.database).get(run.run_id)
+    report = make_report(
+        results,
+        totals,
+        compare_to=choice.compare_to,
+        reported=choice.metrics,
+        smoke=bool(stored.options.get("smoke")),
+    )
     charts = run_figures(store.database, report, totals)
     baseline = present_baseline(results, choice.compare_to)
     paper, notes = _beside_paper(result_table(results, EVERY_METRIC, baseline))
-    grid_yaml = Runs(store.database).get(run.run_id).grid_yaml
     examples = tuple(run_examples(store, run))
-    return Appendix(report, tuple(charts), paper, notes, grid_yaml, examples)
+    return Appendix(report, tuple(charts), paper, notes, stored.grid_yaml, examples)
 
 
 def _beside_paper(table: ResultTable) -> tuple[tuple[Sheet, ...], tuple[str, ...]]:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,7 +24,10 @@ from threedrs_platform.records import Sample
 
 MOST_WAITING = 20
 """Questions that have no answer yet."""
-KEPT_PLACES, KEPT_TURNS = 20, 50
+KEPT_PLACES, KEPT_TURNS, KEPT_PICTURES = 20, 50, 50
+"""Places, questions about each, and pictures of answers about all of them."""
+IDLE_S = 600.0
+"""Seconds without a question after which the students are closed."""
 PATIENCE_S = 600.0
 """Seconds after which nobody waits for an answer any more."""
 T = TypeVar("T")
@@ -64,6 +67,8 @@ class Turn:
     why_failed: str = ""
     picture: bytes | None = None
     """PNG: the chosen box in frames that show it."""
+    is_picture_dropped: bool = False
+    """Whether there was one, before so many others were drawn."""
     notes: tuple[str, ...] = ()
     seconds: dict[Stage, float] = field(default_factory=dict)
     """That each stage took; of a stage that several questions shared, for all of them."""
@@ -90,6 +95,8 @@ class Asker:
         self._places: OrderedDict[Place, list[Turn]] = OrderedDict()
         self._waiting: list[tuple[Place, Turn]] = []
         self._worker: threading.Thread | None = None
+        self._closing: threading.Timer | None = None
+        self._drawn: deque[Turn] = deque()
 
     def put(self, place: Place, questions: Sequence[Question]) -> list[Turn]:
         """Let questions wait for an answer.
@@ -110,6 +117,8 @@ class Asker:
             while len(self._places) > KEPT_PLACES:
                 self._places.popitem(last=False)
             self._waiting += [(place, each) for each in turns]
+            if self._closing is not None:
+                self._closing.cancel()
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="asker", daemon=True)
                 self._worker.start()
@@ -146,21 +155,34 @@ class Asker:
             with self._lock:
                 if not self._waiting:
                     self._worker = None
+                    self._closing = threading.Timer(IDLE_S, self._close)
+                    self._closing.daemon = True
+                    self._closing.start()
                     return
                 place = self._waiting[0][0]
                 turns = [turn for at, turn in self._waiting if at == place]
                 self._waiting = [each for each in self._waiting if each[0] != place]
-            self._answer(place, [each for each in turns if not each.is_done])
+            if _unanswered(turns):
+                self._answer(place, _unanswered(turns))
+
+    def _close(self) -> None:
+        """Nothing was asked for a while."""
+        with self._lock:
+            if self._worker is None:
+                self._opening.close_models()
 
     def _answer(self, place: Place, turns: Sequence[Turn]) -> None:
         try:
             model = self._timed(turns, Stage.LOADING, lambda: self._opening.model(place))
+            if not _unanswered(turns):
+                return
             seen = self._timed(turns, Stage.READING, lambda: self._opening.scene(place, model))
         except Exception as error:
             self._fail(turns, told(error))
             return
         own = [each for each in turns if each.question.sample is not None]
-        for group in (own, [each for each in turns if each not in own]):
+        for asked in (own, [each for each in turns if each not in own]):
+            group = _unanswered(asked)
             try:
                 self._answer_group(model, seen, group)
             except Exception as error:
@@ -171,17 +193,29 @@ class Asker:
             return
         answers = self._timed(turns, Stage.ANSWERING, lambda: _answers(model, seen, turns))
         for turn, answer in zip(turns, answers, strict=True):
-            if turn.is_done:
-                continue
             picture = draw_answer(seen.scene, answer)
-            turn.picture = None if picture is None else png(np.asarray(picture))
-            turn.answer, turn.shared = answer, len(turns)
-            turn.notes = (*cautions(model.student, [answer]), *seen.remarks)
-            turn.stage = Stage.ANSWERED
+            drawn = None if picture is None else png(np.asarray(picture))
+            notes = (*cautions(model.student, [answer]), *seen.remarks)
+            with self._lock:
+                if turn.is_done:
+                    continue
+                turn.answer, turn.shared, turn.notes = answer, len(turns), notes
+                self._keep(turn, drawn)
+                turn.stage = Stage.ANSWERED
+
+    def _keep(self, turn: Turn, picture: bytes | None) -> None:
+        """Give a question its picture; the oldest of too many is dropped."""
+        if picture is None:
+            return
+        turn.picture = picture
+        self._drawn.append(turn)
+        if len(self._drawn) > KEPT_PICTURES:
+            oldest = self._drawn.popleft()
+            oldest.picture, oldest.is_picture_dropped = None, True
 
     def _timed(self, turns: Sequence[Turn], stage: Stage, work: Callable[[], T]) -> T:
-        for turn in turns:
-            if not turn.is_done:
+        with self._lock:
+            for turn in _unanswered(turns):
                 turn.stage = stage
         began = self._clock()
         found = work()
@@ -190,9 +224,14 @@ class Asker:
         return found
 
     def _fail(self, turns: Sequence[Turn], why: str) -> None:
-        for turn in turns:
-            if not turn.is_done:
+        with self._lock:
+            for turn in _unanswered(turns):
                 turn.why_failed, turn.stage = why, Stage.FAILED
+
+
+def _unanswered(turns: Sequence[Turn]) -> list[Turn]:
+    """Those of which somebody still waits for the answer."""
+    return [each for each in turns if not each.is_done]
 
 
 def _answers(model: Model, seen: Seen, turns: Sequence[Turn]) -> list[Answer]:

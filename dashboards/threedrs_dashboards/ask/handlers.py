@@ -37,8 +37,9 @@ PATH = "/ask"
 LOOK_S = 1
 """Seconds between two looks at questions that wait for an answer."""
 LONGEST_QUESTION, MOST_AT_ONCE = 500, 20
-LARGEST_FORM = 1 << 16
-"""Bytes."""
+LARGEST_FORM, MOST_FIELDS = 1 << 17, 100
+"""Bytes: as many of the longest questions as are taken at once, 12 bytes a character, as the signs
+of any script may take in a form; and fields of a form."""
 KINDS = {"": "as it is worded", "text": "in words", "ground": "by a box"}
 _making = threading.Lock()
 
@@ -69,9 +70,10 @@ def show(request: Request) -> Response:
         "title": "Ask a trained student",
         "run": chosen.run,
         "chosen": chosen,
+        "focus": chosen.focus,
         "scenes": {
-            "with questions of the run": [each for each in scenes if each in evaluated],
-            "others": [each for each in scenes if each not in evaluated],
+            "of the run, with questions": [each for each in scenes if each in evaluated],
+            "others of the run": [each for each in scenes if each not in evaluated],
         },
         "rooms": rooms,
         "place": place,
@@ -133,7 +135,8 @@ def _place(
     Raises:
         Missing: there is no such scene or folder.
     """
-    cell, scene, room = chosen.cell, text(request, "scene"), text(request, "room")
+    cell = chosen.cell
+    scene, room = _subject(request)
     if room:
         room_folder(request.app.state.rooms, room)
         return Place(cell.run_id, cell.cell_id, cell.seed, room=room)
@@ -141,6 +144,13 @@ def _place(
         raise Missing(f"{cell.title} has no scene {scene!r}{did_you_mean(scene, scenes)}")
     named = scene or next(iter(sorted(evaluated)), next(iter(scenes), ""))
     return Place(cell.run_id, cell.cell_id, cell.seed, named) if named else None
+
+
+def _subject(request: Request) -> tuple[str, str]:
+    """Scene or folder of a URL: the page's form names either as one choice, `about=scene=ID`."""
+    kind, _, name = text(request, "about").partition("=")
+    given = {kind: name} if kind else {each: text(request, each) for each in ("scene", "room")}
+    return given.get("scene", ""), given.get("room", "")
 
 
 def _samples(chosen: Chosen, place: Place | None, store: Store) -> tuple[Sample, ...]:
@@ -155,7 +165,11 @@ def _samples(chosen: Chosen, place: Place | None, store: Store) -> tuple[Sample,
 
 async def put(request: Request) -> Response:
     """Take the questions of a form, and lead back to the page."""
-    fields = parse_qs((await _body(request)).decode("utf-8", "replace"), max_num_fields=100)
+    body = (await _body(request)).decode("utf-8", "replace")
+    try:
+        fields = parse_qs(body, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise HTTPException(422, f"a form has at most {MOST_FIELDS} fields") from None
     return await run_in_threadpool(_put, request, fields)
 
 

@@ -14,6 +14,7 @@ from threedrs_components.models.of_steps import recipe_of
 from threedrs_components.models.prefix import remembering
 from threedrs_components.models.recipe import Recipe, open_model
 from threedrs_components.models.scenes import AskedScene, scene_in_folder, scene_of_run
+from threedrs_components.scenes.folder_styles import find_style
 from threedrs_components.scenes.rgbd_folder import RGBDFolder
 from threedrs_components.students.folder import resolve_student
 from threedrs_components.students.student import Student
@@ -44,6 +45,8 @@ class Seen:
 
     scene: AskedScene
     remarks: list[str] = field(default_factory=list)
+    state: tuple[int, ...] = ()
+    """Of a room's files when they were read: how many there were, and when the newest changed."""
 
 
 class _Kept(Generic[T]):
@@ -51,6 +54,14 @@ class _Kept(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self._most, self._things = most, OrderedDict[object, T]()
+
+    def drop(self, key: object) -> None:
+        """It is not wanted any more."""
+        self._things.pop(key, None)
+
+    def clear(self) -> None:
+        """None of them is."""
+        self._things.clear()
 
     def get(self, key: object) -> T | None:
         """One of them."""
@@ -85,17 +96,26 @@ class Opening:
         return self._models.of(key, lambda: self._open_model(place))
 
     def scene(self, place: Place, model: Model) -> Seen:
-        """What is asked about.
+        """What is asked about; a room whose files have changed since is read anew.
 
         Raises:
             ConfigError: there is no such scene.
             DataError: it is unusable.
         """
-        return self._scenes.of(place, lambda: self._open_scene(place, model))
+        state = _state(room_folder(self._rooms, place.room)) if place.room else ()
+        opened = self._scenes.get(place)
+        if opened is not None and opened.state != state:
+            self._scenes.drop(place)
+        return self._scenes.of(place, lambda: self._open_scene(place, model, state))
 
     def opened_scene(self, place: Place) -> Seen | None:
         """The same, if it is open."""
         return self._scenes.get(place)
+
+    def close_models(self) -> None:
+        """Give back the memory of the students."""
+        self._models.clear()
+        torch.cuda.empty_cache()
 
     def _open_model(self, place: Place) -> Model:
         steps = AskedCell(self._store, place)
@@ -103,13 +123,20 @@ class Opening:
         _refuse_large(recipe)
         return Model(steps, recipe, remembering(open_model(recipe)))
 
-    def _open_scene(self, place: Place, model: Model) -> Seen:
+    def _open_scene(self, place: Place, model: Model, state: tuple[int, ...]) -> Seen:
         remarks: list[str] = []
         if not place.room:
             return Seen(scene_of_run(model.steps, place.scene, remarks.append), remarks)
         config = model.recipe.prepare
         source = RGBDFolder(room_folder(self._rooms, place.room), config.num_frames)
-        return Seen(scene_in_folder(source, config, None, remarks.append), remarks)
+        return Seen(scene_in_folder(source, config, None, remarks.append), remarks, state)
+
+
+def _state(folder: Path) -> tuple[int, ...]:
+    """Number of a room's files, and when the newest was changed (nanoseconds)."""
+    style = find_style(folder)
+    times = [] if style is None else [file.stat().st_mtime_ns for file in style.files(folder)]
+    return len(times), max(times, default=0)
 
 
 def _refuse_large(recipe: Recipe) -> None:

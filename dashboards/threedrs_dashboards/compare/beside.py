@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from threedrs_components.report.notation import ABSENT, entry_text
 from threedrs_components.report.pair import SideBySide, side_by_side
 from threedrs_components.report.sheets import difference_text
+from threedrs_components.report.table import reported_metrics
 from threedrs_dashboards.ablation.axes import find_axes, value_text
+from threedrs_dashboards.choices import GridChoice
 from threedrs_dashboards.compare.arms import Arm
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
@@ -22,16 +24,25 @@ def metric_names(arms: Sequence[Arm]) -> list[str]:
     )
 
 
-def measured(store: Store, arms: Sequence[Arm], names: Sequence[str]) -> SideBySide:
-    """The arms in some metrics."""
-    groups = {arm.name: tuple(_only(cell, names) for cell in arm.replicates) for arm in arms}
+def measured(
+    store: Store, arms: Sequence[Arm], names: Sequence[str], choice: GridChoice
+) -> SideBySide:
+    """The arms in some metrics, judged by the tests that the grid of the first fixes."""
+    tested = reported_metrics(metric_names(arms), choice.metrics)
+    kept = {*names, *tested}
+    groups = {arm.name: tuple(_only(cell, kept) for cell in arm.replicates) for arm in arms}
     totals: dict[str, SceneTotals] = {
         arm.name: store.results.scene_totals(RunResults(arm.run, groups[arm.name])) for arm in arms
     }
-    return side_by_side(groups, names, totals, run=RunResults(arms[0].run, ()))
+    first, *others = arms
+    family = None
+    if all(arm.run.run_id == first.run.run_id for arm in others):
+        family = store.family(first.run.run_id, choice, first.cell_id)
+    run = RunResults(first.run, ())
+    return side_by_side(groups, names, totals, run=run, tested=tested, family=family)
 
 
-def _only(cell: CellResult, names: Sequence[str]) -> CellResult:
+def _only(cell: CellResult, names: Collection[str]) -> CellResult:
     kept = {name: each for name, each in cell.measurements.items() if name in names}
     return replace(cell, measurements=kept)
 

@@ -81,9 +81,9 @@ def _fill(
 ) -> tuple[list[Chart], dict[str, Table | LazyTable]]:
     """Everything that is shown of the arms."""
     names = metric_names(arms)
-    wanted = grid_choice(store.database, arms[0].run.run_id).metrics
-    metrics = chosen_metrics(request, names, wanted)
-    beside = measured(store, arms, metrics)
+    choice = grid_choice(store.database, arms[0].run.run_id)
+    metrics = chosen_metrics(request, names, choice.metrics)
+    beside = measured(store, arms, metrics, choice)
     short, rest = differing_settings(beside, arms)
     curves = open_curves(store, (cell for arm in arms for cell in arm.replicates))
     logged = shared_names(curves, arms)
@@ -96,7 +96,7 @@ def _fill(
         "names": names,
         "metrics": metrics,
         "lines": metric_lines(beside),
-        "tests": len(beside.differences),
+        "tests": beside.tests,
         "marks": MARKS,
         "short": short,
         "rest": rest,

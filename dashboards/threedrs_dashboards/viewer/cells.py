@@ -45,11 +45,13 @@ class ViewedCell:
     """Role -> step key."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Role -> digest of what the step made."""
+    planned: frozenset[str] = frozenset()
+    """Roles of all its steps, finished or not."""
 
     @property
     def student_role(self) -> str:
-        """The step that made the student: where nothing is trained, that of its start."""
-        return "finetune" if "finetune" in self.keys else "pretrain"
+        """The step that makes the student: where nothing is trained, that of its start."""
+        return "finetune" if "finetune" in self.planned else "pretrain"
 
     def folder(self, role: str, store: ArtifactStore) -> Path:
         """The artifact of a step, verified.
@@ -103,19 +105,15 @@ def view_cells(
     """
     ids = sorted({cell_id for cell_id, _ in wanted})
     of_run = select(cells).where(cells.c.run_id == run_id, cells.c.cell_id.in_(ids))
-    made = (
+    of_cells = (
         select(cell_steps.c.cell_id, cell_steps.c.seed, cell_steps.c.role, steps.c.key,
-               steps.c.output_digest)
+               steps.c.output_digest, steps.c.state)
         .join(steps, steps.c.key == cell_steps.c.step_key)
-        .where(
-            cell_steps.c.run_id == run_id,
-            cell_steps.c.cell_id.in_(ids),
-            steps.c.state == StepState.SUCCEEDED,
-        )
+        .where(cell_steps.c.run_id == run_id, cell_steps.c.cell_id.in_(ids))
     )  # fmt: skip
     with database.read() as connection:
         rows = {(row.cell_id, row.seed): row for row in connection.execute(of_run)}
-        done = connection.execute(made).all()
+        planned = connection.execute(of_cells).all()
     found = []
     for cell_id, seed in wanted:
         row = rows.get((cell_id, seed))
@@ -123,7 +121,8 @@ def view_cells(
             known = [f"{known_id} (seed {known_seed})" for known_id, known_seed in rows]
             hint = f"; there are {', '.join(known)}" if known else ""
             raise Missing(f"run {run_id} has no cell {cell_id!r} with seed {seed}{hint}")
-        mine = [each for each in done if (each.cell_id, each.seed) == (cell_id, seed)]
+        mine = [each for each in planned if (each.cell_id, each.seed) == (cell_id, seed)]
+        done = [each for each in mine if each.state == StepState.SUCCEEDED]
         found.append(
             ViewedCell(
                 run_id,
@@ -131,8 +130,9 @@ def view_cells(
                 seed,
                 row.label or row.name or cell_id,
                 json.loads(row.params_json),
-                {each.role: each.key for each in mine},
-                {each.role: each.output_digest for each in mine if each.output_digest},
+                {each.role: each.key for each in done},
+                {each.role: each.output_digest for each in done if each.output_digest},
+                frozenset(each.role for each in mine),
             )
         )
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from threedrs_components.report.document import Report, make_report
+from threedrs_components.report.document import SMOKE, Report, make_report
 from threedrs_components.report.render import FORMATS, render
 from threedrs_platform.database.measurements import SceneTotal
 from threedrs_platform.states import StepState
@@ -83,6 +83,13 @@ def test_a_run_without_the_grids_baseline_says_so_first_and_has_a_table() -> Non
     made = report(seeds=3, compare_to="posed")
     assert made.opening[0].startswith("NOT THE GRID'S BASELINE: posed") and made.differences
     assert not report(seeds=3, compare_to="baseline").opening[0].startswith("NOT")
+
+
+def test_a_smoke_run_judges_nothing_and_still_says_which_baseline_it_has() -> None:
+    made = make_report(fake_results({"a": {1: {"acc": 1.0}}}), compare_to="posed", smoke=True)
+    missing, told = made.opening
+    assert missing.startswith("NOT THE GRID'S BASELINE: posed") and told == SMOKE
+    assert not made.findings
 
 
 def test_every_format_begins_with_them() -> None:

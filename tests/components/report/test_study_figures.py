@@ -83,6 +83,8 @@ def test_arms_are_called_by_what_tells_them_apart() -> None:
         "teacher=vggt",
         "teacher=vggt, weight=0.0, mode=add",
     ]
+    named = replace(views[1], facts=replace(views[1].facts, label="as in the paper"))
+    assert arm_titles([views[0], named])[1] == "as in the paper"
     figure = arms_figure(views, METRICS[0])
     assert [each["name"] for each in figure.traces] == arm_titles(views)
     assert figure.traces[0]["y"] == sorted(figure.traces[0]["y"])

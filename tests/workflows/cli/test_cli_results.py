@@ -112,6 +112,9 @@ def test_a_run_without_the_baseline_of_its_grid_has_a_table_and_says_so(
         assert main(["results", "--workspace", str(tmp_path), *more]) == 0
         told = " ".join(capsys.readouterr().out.split())
         assert "30.0" in told and "baseline, to which the grid compares, is not in this run" in told
+    assert main(["compare", "--workspace", str(tmp_path), "vggt", "mae"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("NOT THE GRID'S BASELINE: baseline") and "stands in for it" in told
     assert main(["results", "--workspace", str(tmp_path), "--baseline", "baseline"]) == 2
     assert "no cell is called 'baseline'" in capsys.readouterr().err
 

@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
-    from threedrs_components.report.document import run_family
+    from threedrs_components.report.document import EVERY_METRIC, run_family, stands_in
     from threedrs_components.report.pair import pair_cells
-    from threedrs_components.report.table import present_baseline
+    from threedrs_components.report.table import present_baseline, result_table
     from threedrs_workflows.reports.run_report import report_choice
 
     first, second = cells_called(here, args.first), cells_called(here, args.second)
@@ -71,9 +71,12 @@ def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
         family=family,
     )
     names = (first[0].title, second[0].title)
+    note = stands_in(result_table(here, EVERY_METRIC, baseline), choice.compare_to)
     if args.json:
-        print_json("compare", {"run": here.run.run_id, **_content(pair, names)})
+        told = {"run": here.run.run_id, **_content(pair, names)}
+        print_json("compare", {**told, "notes": [note]} if note else told)
     else:
+        sys.stdout.write(f"{note}\n\n" if note else "")
         sys.stdout.write(_text(pair, names))
     return 0
 

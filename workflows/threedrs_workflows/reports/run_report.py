@@ -26,7 +26,6 @@ from threedrs_workflows.grid.file import ReportChoice
 from threedrs_workflows.grid.where import parse_where
 from threedrs_workflows.steps.params.samples import RECORDS
 
-SMOKE = "Tiny sizes and one seed (--smoke): the pipeline runs. Its numbers judge nothing."
 FILES = {
     "report.txt": "table",
     "report.md": "md",
@@ -67,11 +66,9 @@ def run_report(
         compare_to=choice.compare_to,
         reported=choice.metrics,
         shown=shown,
+        smoke=bool(Runs(database).get(run_id).options.get("smoke")),
     )
-    report = replace(report, notes=(*report.notes, *_about_annotations(database, run_id)))
-    if Runs(database).get(run_id).options.get("smoke"):
-        return replace(report, findings=(), opening=(SMOKE,))
-    return report
+    return replace(report, notes=(*report.notes, *_about_annotations(database, run_id)))
 
 
 def _about_annotations(database: Database, run_id: str) -> list[str]:
