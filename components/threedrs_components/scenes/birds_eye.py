@@ -6,6 +6,8 @@ meshes, these come of the very pixels that the student sees, so that no other fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -61,8 +63,8 @@ def birds_eye_view(
     ]
     width = max(float(high - low) for low, high in bounds) or 1.0
     left, top = (float(low + high) / 2 for low, high in bounds)
-    columns = ((x - left) / width + 0.5).mul(side).floor().long()
-    rows = (0.5 - (y - top) / width).mul(side).floor().long()
+    columns = _cells_along((x - left) / width + 0.5, x, bounds[0], side)
+    rows = _cells_along(0.5 - (y - top) / width, y, bounds[1], side)
     inside = (columns >= 0) & (columns < side) & (rows >= 0) & (rows < side)
     cells = (rows * side + columns)[inside]
     return _top_layer(cells, height[inside], shown[inside], side)
@@ -86,6 +88,16 @@ def shrunk(picture: Tensor, side: int, scene_id: str) -> Tensor:
     colours = adaptive_avg_pool2d(planes[:3], side) / torch.where(seen > 0, seen, 1.0)
     small = torch.cat([colours.round(), torch.where(seen > 0, 255.0, 0.0)])
     return small.to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+def _cells_along(shares: Tensor, values: Tensor, bounds: Sequence[Tensor], side: int) -> Tensor:
+    """Rows or columns [n] of pixels at shares of the picture's side.
+
+    Those on a bound are within it: the walls lie there.
+    """
+    cells = shares.mul(side).floor().long()
+    within = (values >= bounds[0]) & (values <= bounds[1])
+    return torch.where(within, cells.clamp(0, side - 1), cells)
 
 
 def _top_layer(cells: Tensor, height: Tensor, colours: Tensor, side: int) -> Tensor:

@@ -59,6 +59,10 @@ def slow_view(points: Tensor, colours: Tensor, side: int) -> Tensor:
     for (x, y, z), colour in low:
         column = np.floor(((x - (left + right) / 2) / width + 0.5) * side)
         row = np.floor((0.5 - (y - (bottom + top) / 2) / width) * side)
+        if left <= x <= right:
+            column = min(max(column, 0), side - 1)
+        if bottom <= y <= top:
+            row = min(max(row, 0), side - 1)
         if 0 <= row < side and 0 <= column < side:
             cells.setdefault((int(row), int(column)), []).append((z, colour))
     view = torch.zeros(side, side, 4, dtype=torch.uint8)
@@ -80,6 +84,32 @@ def test_a_room_is_drawn_as_a_slow_loop_draws_it() -> None:
     assert (fast[..., 3] > 0).float().mean() > 0.5
     assert float((fast == slow).all(-1).float().mean()) > 0.98
     assert torch.equal(prepared(scene).birds_eye, fast)  # type: ignore[arg-type]
+
+
+def test_all_four_walls_of_a_square_room_are_drawn() -> None:
+    """Walls of one colour each around a white floor, 4 m a side, seen by cameras that stand."""
+    steps = torch.linspace(-2.0, 2.0, 65)
+    along, up = (each.flatten() for each in torch.meshgrid(steps, steps + 2, indexing="ij"))
+    bound = torch.full_like(along, 2.0)
+    floor_y = torch.meshgrid(steps, steps, indexing="ij")[1].flatten()
+    walls = [
+        torch.stack(each, -1)
+        for each in (
+            (along, floor_y, torch.zeros_like(along)),
+            (bound, along, up),
+            (-bound, along, up),
+            (along, bound, up),
+            (along, -bound, up),
+        )
+    ]
+    tones = torch.tensor([250, 50, 100, 150, 200], dtype=torch.uint8)
+    points = torch.stack(walls).unflatten(1, (65, 65))
+    colours = tones[:, None, None, None].expand(5, 65, 65, 3)
+    valid = torch.ones(5, 65, 65, dtype=torch.bool)
+    view = birds_eye_view(room().record(), points, valid, colours, SIDE)
+    middle = slice(2, SIDE - 2)
+    assert (view[middle, -1, 0] == 50).all() and (view[middle, 0, 0] == 100).all()
+    assert (view[0, middle, 0] == 150).all() and (view[-1, middle, 0] == 200).all()
 
 
 def test_what_lies_in_the_east_is_right_and_in_the_north_above() -> None:
