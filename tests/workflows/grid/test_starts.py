@@ -182,3 +182,9 @@ def test_conversations_that_cannot_be_learned_are_told_of(
         f"scenes.conversations.records: {own}: line 1: conversations.1.from: Input should be "
         "'human', 'gpt' or 'system', not 'bot'"
     ) in capsys.readouterr().err
+    assert main(["plan", str(path), "--workspace", str(tmp_path / "workspace")]) == 0
+    own.unlink()  # where no data is, a grid can be planned all the same
+    assert main(["plan", str(path), "--workspace", str(tmp_path / "workspace")]) == 0
+    capsys.readouterr()
+    assert main(["validate", str(path)]) == 2
+    assert f"scenes.conversations.records: {own}: no such file" in capsys.readouterr().err

@@ -18,8 +18,7 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
 
     Raises:
         ConfigError: lists every student and teacher whose weights are others than their settings
-            say, every teacher that is coarser than the tokens that are to learn from it, and
-            records of one's own that cannot be learned.
+            say, and every teacher that is coarser than the tokens that are to learn from it.
     """
     experiments = list(experiments)
     students = {
@@ -37,10 +36,20 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
         if (teacher := each.teacher_config()) is not None
     }
     faults |= {fault for each in teachers.values() for fault in _teacher_faults(each)}
+    if faults:
+        raise ConfigError(sorted(faults, key=str))
+
+
+def refuse_wrong_records(experiments: Iterable[Experiment]) -> None:
+    """Check records of one's own, whole: it takes time in proportion to their files.
+
+    Raises:
+        ConfigError: lists those that cannot be learned, and files and folders that are not there.
+    """
     sources = {
         (each.scenes.model_dump_json(), each.prepare.on_bad_scene): each for each in experiments
     }
-    faults |= {fault for each in sources.values() for fault in _record_faults(each)}
+    faults = {fault for each in sources.values() for fault in _record_faults(each)}
     if faults:
         raise ConfigError(sorted(faults, key=str))
 
