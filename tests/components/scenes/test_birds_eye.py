@@ -27,7 +27,6 @@ from threedrs_platform.errors import SceneError
 from threedrs_platform.records import Scene
 
 SIDE = 32
-KITCHEN = Path("/work/shared/data/redkitchen")
 
 
 def room(index: int = 0) -> MicroScene:
@@ -186,10 +185,9 @@ def test_colour_alone_cannot_be_seen_from_above() -> None:
         prepared(alone)
 
 
-@pytest.mark.skipif(not KITCHEN.is_dir(), reason="no real scan here")
-def test_a_real_scan_that_nobody_aligned_shows_its_table() -> None:
+def test_a_real_scan_that_nobody_aligned_shows_its_table(redkitchen: Path) -> None:
     """Light wood before the first camera, and not in pieces, as it is along any other axis."""
-    source = RGBDFolder(KITCHEN, num_frames=8)
+    source = RGBDFolder(redkitchen, num_frames=8)
     scene = source.load(source.scenes()[0])
     config = PrepareConfig(num_frames=8, birds_eye=64, image_size=128, grid=4)
     view = scene_birds_eye(prepare_scene(scene, None, config))
