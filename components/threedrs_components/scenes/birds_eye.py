@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from threedrs_components.scenes.geometry import camera_centres, ordered_product
 from threedrs_components.scenes.token_geometry import surface_normals
-from threedrs_platform.errors import DataError
+from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Scene
 
 CUT_M = 2.0
@@ -31,6 +31,8 @@ NEAR_COSINES = (0.7, 0.97)
 """Surfaces face upwards that are this near to what is up as far as is known: 45, then 14 degrees.
 Floors and tables outnumber what else lies in this cone."""
 
+SMALLEST = 1e-6
+"""Length below which a direction is none."""
 COARSE = 64
 """Rows and columns of pixels per frame that are asked which way their surface faces, at most."""
 
@@ -53,7 +55,12 @@ def birds_eye_view(
 
     Returns:
         [side, side, 4] uint8: mean colour, and 255 where anything was seen, else all 0.
+
+    Raises:
+        SceneError: no pixel is known.
     """
+    if not bool(valid.any()):
+        raise SceneError(scene.scene_id, "nothing of it is seen from above: no pixel has depth")
     axes = _axes(scene, points, valid)
     x, y, height = ordered_product(points[valid], axes.mT).unbind(-1)
     kept = height <= _quantile(height, FLOOR_SHARE) + CUT_M
@@ -121,6 +128,8 @@ def _axes(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
     aligned = torch.from_numpy(scene.axis_alignment).double()
     to_world = ordered_product(aligned, torch.from_numpy(scene.camera_to_world).double())
     up = -to_world[:, :3, 1].mean(0)
+    if up.norm() < SMALLEST:  # cameras that look every way up tell nothing of it
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     if up[2] >= UPRIGHT * up.norm():
         return torch.eye(3)
     centres = camera_centres(
@@ -131,12 +140,19 @@ def _axes(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
     facing = normals[known].double()
     for cosine in NEAR_COSINES:
         up = up / up.norm()
-        near = facing[facing @ up >= cosine]
+        near = facing[ordered_product(facing, up[:, None])[:, 0] >= cosine]
         up = near.mean(0) if len(near) else up
     up = up / up.norm()
-    ahead = to_world[0, :3, 2] - to_world[0, :3, 2] @ up * up
+    # A camera that looks straight down or up has ahead what is above its picture.
+    level = [_level(to_world[0, :3, 2], up), _level(-to_world[0, :3, 1], up)]
+    ahead = next((each for each in level if each.norm() >= SMALLEST), level[-1])
     ahead = ahead / ahead.norm()
     return torch.stack([torch.linalg.cross(ahead, up), ahead, up]).float()
+
+
+def _level(direction: Tensor, up: Tensor) -> Tensor:
+    """[3] the part of a direction that does not go up."""
+    return direction - (direction * up).sum() * up
 
 
 def _quantile(values: Tensor, share: float) -> Tensor:

@@ -156,6 +156,23 @@ def test_a_world_whose_z_is_not_up_is_drawn_by_what_its_surfaces_tell() -> None:
     assert (other[8:24, 8:24, 3] > 0).float().mean() > 0.7
 
 
+def test_a_first_camera_that_looks_straight_down_says_where_ahead_is() -> None:
+    """In a world whose -y is up, over a floor that is all that is seen."""
+    cameras = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
+    cameras[0, :3, 1:3] = [[0, 0], [0, 1], [-1, 0]]
+    eye = np.eye(4, dtype=np.float32)
+    down = dataclasses.replace(room().record(), camera_to_world=cameras, axis_alignment=eye)
+    steps = torch.linspace(-1.0, 1.0, 32)
+    rows, columns = torch.meshgrid(steps, steps, indexing="ij")
+    points = torch.stack([columns, torch.full_like(rows, 2.0), rows], -1).expand(4, 32, 32, 3)
+    valid = torch.ones(4, 32, 32, dtype=torch.bool)
+    colours = torch.full((4, 32, 32, 3), 90, dtype=torch.uint8)
+    seen = birds_eye_view(down, points, valid, colours, 16)[..., 3] > 0
+    assert seen.float().mean() > 0.9
+    with pytest.raises(SceneError, match="no pixel has depth"):
+        birds_eye_view(down, points, ~valid, colours, 16)
+
+
 def test_a_picture_is_kept_with_its_scene_and_leaves_all_else_alone(tmp_path: Path) -> None:
     scene = room().record()
     with_it, without = prepared(scene), prepared(scene, None)
