@@ -355,6 +355,18 @@ def test_a_room_from_above_is_in_an_id_only_where_it_is_told() -> None:
     assert identity(**told, reconstruction__birds_eye=5) != identity(**told) != frames
 
 
+@pytest.mark.parametrize(
+    "reads",
+    [{"depth": {"weight": 1.0, "source": "teacher"}}, {"fusion.mode": "add"}],
+    ids=["depth", "fusion"],
+)
+def test_how_a_teacher_is_pooled_is_in_an_id_without_alignment_too(reads: dict[str, Any]) -> None:
+    changes = {"teacher": "vggt", "alignment.weight": 0.0, **reads}
+    assert identity(**changes) != identity(**changes, **{"alignment.teacher_area": "frame"})
+    assert identity(**changes) == identity(**changes, **{"alignment.teacher_area": "covered"})
+    assert identity(**changes) == identity(**changes, **{"alignment.layers": [1]})
+
+
 def test_how_frames_are_chosen_is_in_an_id_only_where_it_was_chosen() -> None:
     more = {"scenes__num_frames": 16}
     assert identity(**more) == identity(**more, prepare__sampling="uniform")

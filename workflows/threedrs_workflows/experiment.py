@@ -255,8 +255,13 @@ class Experiment(ObjectivesConfig, Ingredients):
         return pretraining_of(teacher, self.teacher_pretraining[self.teacher])
 
     def distils(self) -> bool:
-        """Whether some loss reads a teacher's features."""
+        """Whether some loss reads what a teacher makes of the scenes."""
         return any(each.reads_teacher for each in self.active_objectives())
+
+    def reads_teacher_features(self) -> bool:
+        """Whether some loss, or the student, reads a teacher's features."""
+        read = any(each.reads_teacher_features for each in self.active_objectives())
+        return read or self.fuses()
 
     def reads_teacher_depth(self) -> bool:
         """Whether some loss compares with a teacher's depth."""

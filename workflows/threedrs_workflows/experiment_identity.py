@@ -62,7 +62,16 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     elif experiment.has_teacher() and not experiment.alignment.is_on:
         # So does another loss of the teacher's alone from one beside alignment.
         taking_part = {"alignment": {"weight": 0.0}} | taking_part
+    if experiment.has_teacher() and not experiment.alignment.is_on:
+        taking_part["alignment"] = {"weight": 0.0, **_pooling(experiment)}
     return data | taking_part
+
+
+def _pooling(experiment: Experiment) -> dict[str, Any]:
+    """How the teacher's maps become tokens, which alignment says even where it is off."""
+    alignment = experiment.alignment
+    chosen = alignment.teacher_area
+    return {} if chosen == type(alignment)().teacher_area else {"teacher_area": chosen}
 
 
 def _recipe_of_teacher(experiment: Experiment, written: Written) -> dict[str, Any]:
@@ -95,7 +104,9 @@ def experiment_id(experiment: Experiment, written: Written | None = None) -> str
     _drop_later_defaults(experiment, data)
     for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
         # A new objective that is off must give no cell another id.
-        data.pop(name, None)
+        told = {key: each for key, each in data.pop(name, {}).items() if key != "weight"}
+        if told:
+            data[name] = told
     return sha256_text(canonical_json(data))[:12]
 
 

@@ -63,7 +63,7 @@ def recipe_of(steps: StepsOfCell) -> Recipe:
     asked, read = _told(steps, "predict"), _told(steps, "samples")
     scorers = {each.kind: each for each in _all(_told(steps, "score")["scorers"], Scorer)}
     loaders = _all([each["loader"] for each in read["evaluated"]], Loader)
-    prepare = PrepareConfig.model_validate(_told(steps, "prepare")["prepare"])
+    prepare = prepare_settings(steps)
     return Recipe(
         title=steps.title,
         folder=folder,
@@ -103,6 +103,11 @@ def scene_settings(steps: StepsOfCell) -> SceneSettings:
     """What opens the scenes artifact of a cell."""
     settings: SceneSettings = _opened(_told(steps, "prepare")["scenes"], SceneSettings)
     return settings
+
+
+def prepare_settings(steps: StepsOfCell) -> PrepareConfig:
+    """How the scenes of a cell were prepared."""
+    return PrepareConfig.model_validate(_told(steps, "prepare")["prepare"])
 
 
 def candidates_wanted(steps: StepsOfCell) -> CandidateChoice:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from threedrs_components.benchmarks.asking import CandidateChoice
-from threedrs_components.models.of_steps import StepsOfCell, candidates_wanted, scene_settings
+from threedrs_components.models.of_steps import (
+    StepsOfCell,
+    candidates_wanted,
+    prepare_settings,
+    scene_settings,
+)
 from threedrs_components.scenes.boxes import read_candidates
 from threedrs_components.scenes.preparation_report import scene_warnings
 from threedrs_components.scenes.prepare_config import PrepareConfig
@@ -89,7 +94,7 @@ def scene_in_folder(
             [Fault(f"{source.root} holds {len(scene_ids)} scenes; name one: {shown}", "--scene")]
         )
     (scene_id,) = scene_ids
-    scene = choose_frames(source.load(scene_id), config.num_frames)
+    scene = choose_frames(source.load(scene_id), config.num_frames, config.coverage_voxel_m)
     given = None if proposals is None else _proposed(proposals, scene_id)
     prepared = prepare_scene(scene, given, config)
     for line in scene_warnings(scene_id, prepared.dropped_frames, prepared.checks):
@@ -112,7 +117,9 @@ def scene_of_run(steps: StepsOfCell, scene_id: str, report: Report) -> AskedScen
     prepared, candidates = known[scene_id], candidates_wanted(steps)
     try:
         source = scene_settings(steps).open(steps.folder("scenes"))
-        frames = choose_frames(source.load(scene_id), len(prepared.frame_names))
+        config = prepare_settings(steps)
+        scene, count = source.load(scene_id), len(prepared.frame_names)
+        frames = choose_frames(scene, count, config.coverage_voxel_m)
     except ThreedrsError as error:  # answers need tokens alone; frames are for pictures
         report(f"no pictures: the frames of {scene_id} cannot be read any more: {error}")
         return AskedScene(prepared, None, candidates)

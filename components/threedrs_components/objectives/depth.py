@@ -53,31 +53,36 @@ class DepthConfig(ObjectiveSettings):
 
     @property
     def reads_teacher(self) -> bool:
-        """For its depth."""
+        """A teacher takes part where the depth is its own."""
         return self.source == "teacher"
 
     @property
+    def reads_teacher_features(self) -> bool:
+        """No features are read, whoever's depth it is."""
+        return False
+
+    @property
     def reads_teacher_depth(self) -> bool:
-        """The same."""
+        """A teacher's depth is stored beforehand, as its features are."""
         return self.source == "teacher"
 
     @property
     def compares_frames(self) -> bool:
-        """Cell by cell."""
+        """A teacher's depth is compared cell by cell, so it must have seen the student's frames."""
         return self.source == "teacher"
 
     @property
     def reads_geometry(self) -> bool:
-        """Else no scene needs any."""
+        """The sensor's depth is part of a scene's geometry; with a teacher's no scene needs any."""
         return self.source == "sensor"
 
     @property
     def visual_layers(self) -> tuple[Place, ...]:
-        """The one place."""
+        """The head reads the states of one place."""
         return (self.layer,)
 
     def build(self, student: Student, teacher: TeacherFeatures | None = None) -> Objective:
-        """The loss with its head.
+        """Make the loss and its head, against the depth of the sensor or of the teacher.
 
         Raises:
             DataError: the teacher's depth does not fit the scenes.

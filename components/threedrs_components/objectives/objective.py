@@ -20,9 +20,10 @@ from threedrs_components.students.tokenizer import Encoded
 
 @dataclass(frozen=True)
 class TeacherFeatures:
-    """Where a teacher's features of the scenes to train on are."""
+    """Where a teacher's features and depth of the scenes to train on are."""
 
-    folder: Path
+    folder: Path | None
+    """Of the features; there for objectives that read them."""
     scenes: PreparedScenes
     scene_ids: Sequence[str]
     """At least one."""

@@ -71,9 +71,18 @@ VALIDATION_CURVES: dict[str, Direction] = {
 """What looks at held-out scenes draw, and which way is better."""
 
 
-def weights_told(params: Mapping[str, Any]) -> ObjectivesConfig:
-    """Weights that a cell's dotted parameters tell; everything else has its default."""
-    weights = {name: params.get(f"{name}.weight") for name in OBJECTIVES}
-    return ObjectivesConfig.model_validate(
-        {name: {"weight": weight} for name, weight in weights.items() if weight is not None}
-    )
+def objectives_told(params: Mapping[str, Any]) -> ObjectivesConfig:
+    """The objectives as a cell's dotted parameters tell them; the rest is at its default.
+
+    Settings that there are no more are left out, too, and so are nested ones: neither says whether
+    an objective takes part, or whose it is.
+    """
+    told = {
+        name: {
+            field: params[f"{name}.{field}"]
+            for field in kind.model_fields
+            if params.get(f"{name}.{field}") is not None
+        }
+        for name, kind in OBJECTIVES.items()
+    }
+    return ObjectivesConfig.model_validate(told)

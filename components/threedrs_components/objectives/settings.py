@@ -53,11 +53,16 @@ class ObjectiveSettings(Config):
         """Whether it is wanted."""
         return self.weight > 0
 
-    # The next four a class may fix by a ClassVar of the same name.
+    # The next five a class may fix by a ClassVar of the same name.
     @property
     def reads_teacher(self) -> bool:
         """Whether it compares with what a teacher makes of the scenes, and so needs a teacher."""
         return False
+
+    @property
+    def reads_teacher_features(self) -> bool:
+        """Whether that are the teacher's features."""
+        return self.reads_teacher
 
     @property
     def reads_teacher_depth(self) -> bool:

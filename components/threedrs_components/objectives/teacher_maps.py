@@ -16,6 +16,7 @@ def checked_features(
     Raises:
         DataError: those of some scene do not fit it, or come from another extraction.
     """
+    assert teacher.folder is not None, "whoever reads a teacher's features is given them"
     features = FeatureFolder(teacher.folder)
     TeacherMaps(features, frames, control).check(teacher.scenes, teacher.scene_ids)
     return features

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from threedrs_components.objectives.registry import ObjectivesConfig, weights_told
+from threedrs_components.objectives.registry import ObjectivesConfig, objectives_told
 from threedrs_components.report.table import ResultTable, Row
 from threedrs_components.report.traits import NO_TEACHER
 from threedrs_platform.database.measurements import flatten
@@ -108,7 +108,7 @@ def _aligned(row: Row) -> dict[str, tuple[str, ...]]:
     if flat.get("training.steps") == 0:
         return {}
     taught = flat.get("teacher", NO_TEACHER) != NO_TEACHER
-    active = weights_told(flat).active(has_teacher=taught)
+    active = objectives_told(flat).active(has_teacher=taught)
     return {
         each.name: tuple(map(str, _places(each.name, flat)))
         for each in active

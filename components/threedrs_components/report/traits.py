@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from threedrs_components.objectives.correspondence import CorrespondenceConfig
-from threedrs_components.objectives.registry import weights_told
+from threedrs_components.objectives.registry import objectives_told
 from threedrs_components.teachers.registry import sight_of
 from threedrs_components.teachers.settings import Sight
 from threedrs_platform.database.measurements import flatten
@@ -57,7 +57,7 @@ def traits(params: Mapping[str, Any]) -> Traits:
     layers = set(flat.get("alignment.layers", [LAST]))
     teacher = flat.get("teacher", NO_TEACHER)
     trains = flat.get("training.steps") != 0
-    active = weights_told(flat).active(has_teacher=teacher != NO_TEACHER) if trains else ()
+    active = objectives_told(flat).active(has_teacher=teacher != NO_TEACHER) if trains else ()
     aligned = any(each.reads_teacher for each in active)
     model = _model(flat, teacher)
     return Traits(

@@ -6,13 +6,15 @@ meshes, these come of the very pixels that the student sees, so that no other fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from threedrs_components.scenes.geometry import camera_centres, ordered_product
 from threedrs_components.scenes.token_geometry import surface_normals
-from threedrs_platform.errors import DataError
+from threedrs_platform.errors import DataError, SceneError
 from threedrs_platform.records import Scene
 
 CUT_M = 2.0
@@ -29,6 +31,8 @@ NEAR_COSINES = (0.7, 0.97)
 """Surfaces face upwards that are this near to what is up as far as is known: 45, then 14 degrees.
 Floors and tables outnumber what else lies in this cone."""
 
+SMALLEST = 1e-6
+"""Length below which a direction is none."""
 COARSE = 64
 """Rows and columns of pixels per frame that are asked which way their surface faces, at most."""
 
@@ -51,7 +55,12 @@ def birds_eye_view(
 
     Returns:
         [side, side, 4] uint8: mean colour, and 255 where anything was seen, else all 0.
+
+    Raises:
+        SceneError: no pixel is known.
     """
+    if not bool(valid.any()):
+        raise SceneError(scene.scene_id, "nothing of it is seen from above: no pixel has depth")
     axes = _axes(scene, points, valid)
     x, y, height = ordered_product(points[valid], axes.mT).unbind(-1)
     kept = height <= _quantile(height, FLOOR_SHARE) + CUT_M
@@ -61,8 +70,8 @@ def birds_eye_view(
     ]
     width = max(float(high - low) for low, high in bounds) or 1.0
     left, top = (float(low + high) / 2 for low, high in bounds)
-    columns = ((x - left) / width + 0.5).mul(side).floor().long()
-    rows = (0.5 - (y - top) / width).mul(side).floor().long()
+    columns = _cells_along((x - left) / width + 0.5, x, bounds[0], side)
+    rows = _cells_along(0.5 - (y - top) / width, y, bounds[1], side)
     inside = (columns >= 0) & (columns < side) & (rows >= 0) & (rows < side)
     cells = (rows * side + columns)[inside]
     return _top_layer(cells, height[inside], shown[inside], side)
@@ -88,6 +97,16 @@ def shrunk(picture: Tensor, side: int, scene_id: str) -> Tensor:
     return small.to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
+def _cells_along(shares: Tensor, values: Tensor, bounds: Sequence[Tensor], side: int) -> Tensor:
+    """Rows or columns [n] of pixels at shares of the picture's side.
+
+    Those on a bound are within it: the walls lie there.
+    """
+    cells = shares.mul(side).floor().long()
+    within = (values >= bounds[0]) & (values <= bounds[1])
+    return torch.where(within, cells.clamp(0, side - 1), cells)
+
+
 def _top_layer(cells: Tensor, height: Tensor, colours: Tensor, side: int) -> Tensor:
     """[side, side, 4] of pixels [n] with their cell, height and colour [n, 3]."""
     lowest = torch.full((side * side,), -torch.inf)
@@ -109,6 +128,8 @@ def _axes(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
     aligned = torch.from_numpy(scene.axis_alignment).double()
     to_world = ordered_product(aligned, torch.from_numpy(scene.camera_to_world).double())
     up = -to_world[:, :3, 1].mean(0)
+    if up.norm() < SMALLEST:  # cameras that look every way up tell nothing of it
+        up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     if up[2] >= UPRIGHT * up.norm():
         return torch.eye(3)
     centres = camera_centres(
@@ -119,12 +140,19 @@ def _axes(scene: Scene, points: Tensor, valid: Tensor) -> Tensor:
     facing = normals[known].double()
     for cosine in NEAR_COSINES:
         up = up / up.norm()
-        near = facing[facing @ up >= cosine]
+        near = facing[ordered_product(facing, up[:, None])[:, 0] >= cosine]
         up = near.mean(0) if len(near) else up
     up = up / up.norm()
-    ahead = to_world[0, :3, 2] - to_world[0, :3, 2] @ up * up
+    # A camera that looks straight down or up has ahead what is above its picture.
+    level = [_level(to_world[0, :3, 2], up), _level(-to_world[0, :3, 1], up)]
+    ahead = next((each for each in level if each.norm() >= SMALLEST), level[-1])
     ahead = ahead / ahead.norm()
     return torch.stack([torch.linalg.cross(ahead, up), ahead, up]).float()
+
+
+def _level(direction: Tensor, up: Tensor) -> Tensor:
+    """[3] the part of a direction that does not go up."""
+    return direction - (direction * up).sum() * up
 
 
 def _quantile(values: Tensor, share: float) -> Tensor:

@@ -85,6 +85,10 @@ def extraction_flops(cost: TeacherCost, frames: int) -> float:
     return cost.frame_flops * frames + cost.pair_flops * frames**2
 
 
+DEPTH_CHANNELS = 2
+"""Of a teacher's stored depth: it, and its weight."""
+
+
 def feature_bytes(width: int, frames: int, grid: int) -> int:
     """Of one scene's features, pooled to the student's grid, in float16."""
     return frames * grid * grid * width * 2

@@ -27,6 +27,8 @@ class TeacherSettings(Config):
     """Where the released weights are and their terms, for messages; None if it needs none."""
     gives_depth: ClassVar[bool] = False
     """Whether what it builds is a `DepthTeacher`."""
+    depth_parts: ClassVar[tuple[str, ...]] = ()
+    """How names of tensors begin that its depth needs, beside those that its features need."""
 
     kind: str
     """The name of the kind; each subclass allows its own."""

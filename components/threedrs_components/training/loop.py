@@ -70,7 +70,7 @@ class TrainingInputs:
     objectives: tuple[ObjectiveSettings, ...]
     """Those that are on, in the order in which their losses are added up."""
     features: Path | None = None
-    """Folder of teacher features; needed where an objective reads a teacher."""
+    """Folder of teacher features; needed where an objective reads them."""
     teacher_depth: Path | None = None
     """Folder of the teacher's depth; needed where an objective reads it."""
     seed: int = 0
@@ -339,7 +339,7 @@ def _check(inputs: TrainingInputs) -> None:
         message = "needs teacher features; name a teacher, or set none"
         raise ConfigError([Fault(message, path="fusion.mode")])
     for each in inputs.objectives:
-        if each.reads_teacher and inputs.features is None:
+        if each.reads_teacher_features and inputs.features is None:
             message = "needs teacher features; name a teacher, or set 0"
             raise ConfigError([Fault(message, path=f"{each.name}.weight")])
         if each.reads_teacher_depth and inputs.teacher_depth is None:
@@ -361,7 +361,7 @@ def _build(
     sharded = training.strategy.startswith("deepspeed")
     narrow = training.dtype == "bfloat16" and (sharded or adapted)
     teacher = None
-    if inputs.features is not None:
+    if inputs.features is not None or inputs.teacher_depth is not None:
         scene_ids = sorted(inputs.samples)
         teacher = TeacherFeatures(inputs.features, prepared, scene_ids, inputs.teacher_depth)
     with seeded(inputs.seed):

@@ -135,7 +135,9 @@ def test_no_factor_per_scene_makes_a_difference() -> None:
 @pytest.mark.parametrize("wanted", [{"confidence": True}, {"control": "other_scene"}])
 def test_a_sensor_has_neither_confidence_nor_control(source: str, wanted: dict[str, Any]) -> None:
     if source == "teacher":
-        assert DepthConfig.model_validate({"source": source, **wanted}).reads_teacher_depth
+        found = DepthConfig.model_validate({"source": source, **wanted})
+        assert {name: getattr(found, name) for name in wanted} == wanted
+        assert found.identity().items() >= {"source": source, **wanted}.items()
         return
     with pytest.raises(ValidationError, match=r"the sensor's depth has no .*; set source: teacher"):
         DepthConfig.model_validate({"source": source, **wanted})

@@ -118,6 +118,14 @@ def test_a_teacher_without_weight_teaches_nothing() -> None:
     assert traits({**VGGT, "alignment": {"weight": 0.0}}).teacher is None
 
 
+def test_a_loss_of_the_teachers_depth_alone_has_a_teacher() -> None:
+    depth = {"weight": 1.0, "source": "teacher", "confidence": True, "control": "none"}
+    alone = {**VGGT, "alignment": {"weight": 0.0}, "depth": depth}
+    assert (traits(alone).teacher, traits(alone).sees) == ("vggt", "3d")
+    sensed = {**VGGT, "alignment": {"weight": 0.0}, "depth": {"weight": 1.0, "source": "sensor"}}
+    assert traits(sensed).teacher is None
+
+
 @pytest.mark.parametrize(
     "arm",
     [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from threedrs_components.scenes.videos import check
 from threedrs_components.scenes.videos.config import VideosConfig
+from threedrs_components.scenes.videos.records import every_record
 
 ASKED = {"role": "user", "content": "<image>\nWhat is this?"}
 TOLD = {"role": "assistant", "content": "A chair."}
@@ -103,15 +106,30 @@ def test_files_that_are_not_there_are_told(tmp_path: Path) -> None:
     assert "line 1, column 5" in told and "a comma stands behind the last value" in told
 
 
-def test_time_grows_with_the_records_alone(tmp_path: Path) -> None:
-    """Ten times the records take ten times the time, in CPU seconds: no folder is listed twice."""
+def test_no_folder_is_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the time grows with the records, whatever the size of the folder."""
+    listed: list[Path] = []
 
-    def seconds(count: int) -> float:
-        found = config(tmp_path, [GOOD] * count)
-        start = time.process_time()
-        assert faults(found) == []
-        return time.process_time() - start
+    def listdir(folder: Path) -> list[str]:
+        listed.append(folder)
+        return ["1.jpg"]
 
-    seconds(10)
-    small = min(seconds(500) for _ in range(3))
-    assert seconds(5000) < 25 * small
+    found = config(tmp_path, [GOOD] * 50)
+    monkeypatch.setattr(check.os, "listdir", listdir)
+    assert faults(found) == []
+    assert listed == [tmp_path / "media/a"]
+
+
+def test_records_are_read_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file of 665 thousand none is held while the next is read."""
+    held: list[weakref.ref[Any]] = []
+
+    def records(*args: Any) -> Iterator[Any]:
+        for place, record in every_record(*args):
+            assert not any(each() for each in held[:-1])
+            held.append(weakref.ref(record[0]))
+            yield place, record
+
+    monkeypatch.setattr(check, "every_record", records)
+    assert faults(config(tmp_path, [GOOD] * 5)) == []
+    assert len(held) == 5

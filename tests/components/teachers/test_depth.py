@@ -68,8 +68,9 @@ def test_weights_are_logarithms_of_confidence_and_of_pi3_its_probability(tmp_pat
         confidence = teacher.depth(teacher.frame_size(scene)[None]).confidence[0]
         torch.testing.assert_close(teacher.depth_maps(scene)[..., 1], confidence.log())
     pi3 = load_teacher("pi3", str(write_tiny_checkpoint("pi3", tmp_path / "pi3")))
-    found = pi3.points(pi3.frame_size(scene)[None])
     depth, weight = pi3.depth_maps(scene).unbind(-1)
+    assert "camera" not in pi3._heads  # depth needs none
+    found = pi3.points(pi3.frame_size(scene)[None])
     torch.testing.assert_close(weight, found.confidence[0].sigmoid())
     torch.testing.assert_close(depth, found.local_points[0, ..., 2])
 

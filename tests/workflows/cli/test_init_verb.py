@@ -43,9 +43,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "work"
 
 
+def rooms_with_a_video(folder: Path) -> None:
+    rooms(folder)
+    room = next(path for path in (folder / "scenes", folder) if path.is_dir())
+    first = sorted(path for path in room.iterdir() if path.is_dir())[0]
+    (first / "preview.mp4").touch()
+    (folder / "videos").mkdir()
+    (folder / "videos" / "preview.mp4").touch()
+
+
 SOURCES: dict[str, tuple[Callable[[Path], None] | None, str, int]] = {
     "micro": (None, "micro", 3),
     "rooms": (rooms, "rgbd_folder", 2),
+    "rooms with a video": (rooms_with_a_video, "rgbd_folder", 2),
     "prepared": (prepared_scannet, "scannet", 2),
     "downloaded": (downloaded_scannet, "scannet", 2),
     "clips": (clips, "videos", 1),

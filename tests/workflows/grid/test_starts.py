@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from threedrs_components.testing.released_checkpoints import publish_released
 from threedrs_components.testing.student_checkpoints import publish
@@ -112,6 +112,29 @@ def test_a_teacher_that_is_coarser_than_the_tokens_is_told_of(
     assert complaint in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "head"), [("vggt", "depth_head."), ("pi3", "conf_head.")])
+def test_weights_without_the_head_of_depth_are_told_of_where_it_is_read(
+    kind: str, head: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_tiny_checkpoint(kind, tmp_path / kind, view=View(224, 8))
+    tensors = load_file(path)
+    depth = "depth.weight: 1.0, depth.source: teacher"
+    fields = f"kind: {kind}, checkpoint: {path}" + ", pixels: 250000" * (kind == "pi3")
+    taught = teacher_grid(data, fields)
+    with_depth = (
+        Path(taught).read_text().replace("preset: as_released", f"preset: as_released, {depth}")
+    )
+    Path(taught).write_text(with_depth)
+    assert main(["validate", taught]) == 0, capsys.readouterr().err
+    save_file({name: each for name, each in tensors.items() if not name.startswith(head)}, path)
+    assert main(["validate", taught]) == 2
+    told = capsys.readouterr().err
+    assert "teachers.mine.checkpoint" in told and f"has no {head}*" in told
+    assert "set depth.source: sensor" in told
+    Path(taught).write_text(with_depth.replace(depth, "depth.weight: 0.0"))
+    assert main(["validate", taught]) == 0
+
+
 def test_a_teacher_of_another_model_is_told_of_before_anything_runs(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,3 +205,9 @@ def test_conversations_that_cannot_be_learned_are_told_of(
         f"scenes.conversations.records: {own}: line 1: conversations.1.from: Input should be "
         "'human', 'gpt' or 'system', not 'bot'"
     ) in capsys.readouterr().err
+    assert main(["plan", str(path), "--workspace", str(tmp_path / "workspace")]) == 0
+    own.unlink()  # where no data is, a grid can be planned all the same
+    assert main(["plan", str(path), "--workspace", str(tmp_path / "workspace")]) == 0
+    capsys.readouterr()
+    assert main(["validate", str(path)]) == 2
+    assert f"scenes.conversations.records: {own}: no such file" in capsys.readouterr().err

@@ -238,6 +238,25 @@ def test_scenes_are_named_in_a_grids_words_or_those_of_the_run(
     words = ("evaluate", CELL, "--workspace", str(trained), "--benchmark", "scanrefer",
              "--benchmark", "scanqa", "--annotations", world)  # fmt: skip
     assert flat(said(capsys, *words, *named)["evaluations"]) == measured(steps)
+    limited = refusal(capsys, *words, *named, "--depth-scale", "4000")
+    assert "--depth-scale: is of folders of posed RGB-D frames" in limited
+
+
+def test_an_evaluation_is_gone_on_with_by_where_its_scenes_lie(
+    steps: CellSteps, trained: Path, tmp_path: Path, capsys: Printed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    world = steps.folder("scenes")
+    words = ("evaluate", CELL, "--workspace", str(trained.resolve()), "--benchmark", "scanrefer",
+             "--annotations", str(world), "--scenes", "rooms", "--min-frames", "1",
+             "--out", str(tmp_path / "out"))  # fmt: skip
+    for name in ("one", "other"):
+        shutil.copytree(world, tmp_path / name / "rooms")
+    monkeypatch.chdir(tmp_path / "one")
+    content = said(capsys, *words)
+    assert said(capsys, *words)["evaluations"] == content["evaluations"]
+    monkeypatch.chdir(tmp_path / "other")
+    assert "holds another evaluation" in refusal(capsys, *words)
 
 
 def test_a_scannet_download_is_unpacked_and_evaluated(
@@ -247,7 +266,9 @@ def test_a_scannet_download_is_unpacked_and_evaluated(
     write_scannet_download(root)
     student = (str(steps.folder("finetune")), *OF_FOLDER)
     words = ("evaluate", *student, "--benchmark", "scanqa", "--benchmark", "scanrefer",
-             "--annotations", str(root / "annotations"), "--min-frames", "1")  # fmt: skip
+             "--annotations", str(root / "annotations"))  # fmt: skip
+    limited = refusal(capsys, *words, "--min-frames", "1", "--scenes", str(root))
+    assert "--min-frames: is of folders of posed RGB-D frames" in limited
     assert "say where to" in refusal(capsys, *words, "--scenes", str(root))
     content = said(capsys, *words, "--scenes", str(root), "--out", str(out))
     by_name = {each["benchmark"]: each for each in content["evaluations"]}

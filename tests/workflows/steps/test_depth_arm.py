@@ -60,6 +60,11 @@ def test_only_its_own_cell_has_the_step_and_shares_all_else() -> None:
     assert alone["extract_depth"] == both["extract_depth"]
     assert alone["finetune"].inputs["teacher_depth"] == both["extract_depth"]
     assert both["extract_depth"].params["splits"] == ["text"]
+    # Nobody reads features in a cell of depth alone, so none are made, whatever their layer.
+    assert not {"extract", "probe_teacher"} & alone.keys()
+    assert "features" not in alone["finetune"].inputs and "features" in both["finetune"].inputs
+    other = steps_of(**TAUGHT | OF_TEACHER | {"teachers.vggt.layer": 1})
+    assert other["finetune"].inputs == alone["finetune"].inputs
     for steps in (distilled, sensed):
         assert not {"teacher_depth", "extract_depth"} & {*steps, *steps["finetune"].inputs}
 

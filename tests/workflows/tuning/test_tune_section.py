@@ -130,6 +130,16 @@ def test_an_arm_is_called_as_the_grid_calls_its_one_cell(write: Write) -> None:
     assert sorted(arm.title for arm in arms) == ["2D", "teacher=vggt"]
 
 
+def test_an_arm_that_is_not_its_cell_is_refused(write: Write) -> None:
+    rate = {"training.learning_rate": 2e-3}
+    cell = {"teacher": "mae", "alignment.weight": 2.0, **rate, "label": "2D"}
+    settings = {"arms": ["teacher", "alignment.weight"], "space": RATE}
+    assert tuning(write(**settings, sections={"include": [cell]})).arms[-1].title == "2D"
+    other = {**cell, "alignment.layers": [1]}
+    (told,) = faults(write(**settings, sections={"include": [other]}))
+    assert "2D: its cell differs from the base in alignment.layers, too, which" in told
+
+
 def test_where_takes_arms_away(write: Write) -> None:
     path = write(arms=["teacher"], sections={"ablate": {"factors": {"teacher": ["mae"]}}})
     assert [arm.name for arm in tuning(path, where="teacher == 'mae'").arms] == ["teacher=mae"]

@@ -80,6 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "scenes of the cell's own run)",
     )
     add_frame_limits(parser)
+    # Scenes of another kind have no such limits: what is not given must be told from what is.
+    parser.set_defaults(depth_scale=None, min_frames=None)
     parser.add_argument("--split", default="val", help="of the annotations (default %(default)s)")
     parser.add_argument("--proposals", type=Path, metavar="FILE", help="candidate boxes by scene")
     parser.add_argument(
@@ -167,15 +169,25 @@ def _world(
     """The scenes that are named, or those of the cell's own run.
 
     Raises:
-        ConfigError: none are, or a download is to be unpacked and nothing says where to.
+        ConfigError: none are, a download is to be unpacked and nothing says where to, or limits of
+            folders of frames are given for other scenes.
     """
     from threedrs_components.models.of_steps import scene_settings
-    from threedrs_workflows.models.worlds import World, convert_scans, open_world, settings_of
+    from threedrs_workflows.models.worlds import (
+        World,
+        convert_scans,
+        open_world,
+        refuse_limits,
+        settings_of,
+    )
 
     if args.scenes is None:
         if steps is None:
             message = "name the scenes; only a cell of a run has scenes of its own"
             raise ConfigError([Fault(message, "--scenes")])
+        limits = ("min_frames", "depth_scale")
+        given = [name for name in limits if getattr(args, name) is not None]
+        refuse_limits(given, "what the run made of its own scenes")
         settings, folder = scene_settings(steps), steps.folder("scenes")
         return World(settings, settings.open(folder), folder)
     named = settings_of(

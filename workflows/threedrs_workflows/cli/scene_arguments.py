@@ -42,7 +42,7 @@ def add_frame_limits(parser: argparse.ArgumentParser) -> None:
         type=positive_count,
         default=MIN_FRAMES,
         metavar="N",
-        help="frames that must be left of a scene that lost bad ones (default %(default)s)",
+        help=f"frames that must be left of a scene that lost bad ones (default {MIN_FRAMES})",
     )
 
 

@@ -25,6 +25,7 @@ from threedrs_workflows.cli.supervision import (
 from threedrs_workflows.engine.budget import Budget
 from threedrs_workflows.grid.cells import GridCells
 from threedrs_workflows.grid.packages import refuse_missing_packages
+from threedrs_workflows.grid.starts import refuse_wrong_records
 from threedrs_workflows.plan.binding import bind_cells
 from threedrs_workflows.plan.costs import Assumptions, plan_cost
 from threedrs_workflows.plan.plan import Plan
@@ -89,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
+        refuse_wrong_records(cell.experiment for cell in grid.cells)
         refuse_wrong_ray(args, bool(plan.misses))
         trains = any(step.spec.kind == "finetune" for step in plan.misses)
         if trains and not args.slurm and chosen_ray(args) in ("local", "none"):

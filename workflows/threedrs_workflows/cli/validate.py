@@ -12,6 +12,7 @@ from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import columns, emit, say
 from threedrs_workflows.grid.cells import GridCell, GridCells
 from threedrs_workflows.grid.packages import missing_meteor
+from threedrs_workflows.grid.starts import refuse_wrong_records
 
 SUMMARY = "check a grid file: its cells, or every mistake with line and column"
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the cells."""
     grid = grid_of(args)
+    refuse_wrong_records(cell.experiment for cell in grid.cells)
     content = grid_content(grid)
     if missing := missing_meteor(cell.experiment for cell in grid.cells):
         say(args, f"this machine could not run it: {missing}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
 from threedrs_components.scenes.folder_styles import STYLES, find_style
+from threedrs_components.scenes.scene_folders import scene_folders
 from threedrs_components.scenes.splits import SPLITS_FILE, read_splits
 from threedrs_components.scenes.videos.reader import VIDEOS as VIDEO_SUFFIXES
 from threedrs_components.scenes.videos.reader import holds_videos
@@ -61,12 +62,13 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
     if any(root.glob("scans/*/*.sens")):
         _refuse(annotations, _SCANNET_READS)
         return _downloaded(name, root)
+    # First: a room may lie beside a video of it.
+    if found := scene_folders(root):
+        return _rgbd(name, root, found, annotations)
     if holds_videos(root, None):
         beside = str(annotations.resolve()) if annotations else "${CLIPS}"
         text = _fill(VIDEOS, name, CLIPS=root, ANNOTATIONS=beside)
         return FirstGrid(f"{_counted(_clips(root), 'clip')}", text, _VIDEOS_WANT)
-    if found := _scene_folders(root):
-        return _rgbd(name, root, found, annotations)
     raise DataError(_not_understood(root))
 
 
@@ -129,21 +131,6 @@ def _benchmarks(files: Path) -> tuple[str, ...]:
     folders = (files / "annotations", files)
     names = [path.name.lower() for folder in folders for path in folder.glob("*.json*")]
     return tuple(each for each in BENCHMARKS if any(name.startswith(each) for name in names))
-
-
-def _scene_folders(root: Path) -> list[Path]:
-    """Folders of scenes: this one, those in it, or those in its folder `scenes`."""
-    if find_style(root) is not None:
-        return [root]
-    for parent in (root / "scenes", root):
-        if found := [path for path in _folders(parent) if find_style(path) is not None]:
-            return found
-    return []
-
-
-def _folders(parent: Path) -> Iterator[Path]:
-    if parent.is_dir():
-        yield from sorted(path for path in parent.iterdir() if path.is_dir())
 
 
 def _clips(root: Path) -> int:

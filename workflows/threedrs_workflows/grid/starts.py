@@ -8,7 +8,9 @@ from pathlib import Path
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.students.registry import kinds_that_read
 from threedrs_components.students.start import check_start
+from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.teachers.teacher import check_grid
+from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.errors import CheckpointError, ConfigError, Fault
 from threedrs_workflows.experiment import Experiment
 
@@ -18,8 +20,7 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
 
     Raises:
         ConfigError: lists every student and teacher whose weights are others than their settings
-            say, every teacher that is coarser than the tokens that are to learn from it, and
-            records of one's own that cannot be learned.
+            say, and every teacher that is coarser than the tokens that are to learn from it.
     """
     experiments = list(experiments)
     students = {
@@ -32,15 +33,30 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
         if (fault := _fault(each, needs_head)) is not None
     }
     teachers = {
-        (each.teacher, each.prepare.grid, teacher.model_dump_json()): each
+        (
+            each.teacher,
+            each.prepare.grid,
+            each.reads_teacher_depth(),
+            teacher.model_dump_json(),
+        ): each
         for each in experiments
         if (teacher := each.teacher_config()) is not None
     }
     faults |= {fault for each in teachers.values() for fault in _teacher_faults(each)}
+    if faults:
+        raise ConfigError(sorted(faults, key=str))
+
+
+def refuse_wrong_records(experiments: Iterable[Experiment]) -> None:
+    """Check records of one's own, whole: it takes time in proportion to their files.
+
+    Raises:
+        ConfigError: lists those that cannot be learned, and files and folders that are not there.
+    """
     sources = {
         (each.scenes.model_dump_json(), each.prepare.on_bad_scene): each for each in experiments
     }
-    faults |= {fault for each in sources.values() for fault in _record_faults(each)}
+    faults = {fault for each in sources.values() for fault in _record_faults(each)}
     if faults:
         raise ConfigError(sorted(faults, key=str))
 
@@ -76,12 +92,33 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
             Fault(each.message, f"{place}{each.path.removeprefix('teacher')}")
             for each in error.faults
         ]
+    if (lack := _lack_of_depth(experiment, teacher)) is not None:
+        return [Fault(lack, f"{place}.checkpoint")]
     try:
         if own is not None:
             check_grid(experiment.prepare.grid, own)
     except ConfigError as error:
         return [Fault(each.message, "prepare.grid") for each in error.faults]
     return []
+
+
+def _lack_of_depth(experiment: Experiment, teacher: TeacherConfig) -> str | None:
+    """What a loss of a teacher's depth finds no weights for, where these are here."""
+    if teacher.checkpoint is None or not experiment.reads_teacher_depth():
+        return None
+    tensors = stored_tensors(teacher.checkpoint)
+    if tensors is None:
+        return None
+    lacking = [
+        part for part in teacher.depth_parts if not any(name.startswith(part) for name in tensors)
+    ]
+    if not lacking:
+        return None
+    return (
+        f"{teacher.checkpoint}: has no {', '.join(f'{part}*' for part in lacking)}, so this "
+        f"teacher gives no depth, which depth.source: teacher compares with; take "
+        f"{teacher.weights}, whole, or set depth.source: sensor"
+    )
 
 
 def _record_faults(experiment: Experiment) -> list[Fault]:

@@ -13,11 +13,12 @@ from threedrs_platform.config.paths import carries
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
+from threedrs_platform.database.measurements import flatten
 from threedrs_platform.database.trials import arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_workflows.experiment import Experiment
-from threedrs_workflows.experiment_identity import experiment_id
+from threedrs_workflows.experiment_identity import canonical_experiment, experiment_id
 from threedrs_workflows.grid.axes import Assignment, Choice
 from threedrs_workflows.grid.file import ReadGrid, StepResources
 from threedrs_workflows.grid.start import Workbench
@@ -158,7 +159,7 @@ def make_tuning(
     if section is None:
         return None, []
     arms, faults = [], []
-    for values, label in _arms(section.arms, cells):
+    for values, label, cell in _arms(section.arms, cells):
         at: KeyPath = ("tune", "arms")
         choices = {path: Choice(path, v, grid.document, at) for path, v in values.items()}
         built = bench.build(choices)
@@ -167,6 +168,12 @@ def make_tuning(
             continue
         telling = tuple(d for d in space if _has_effect(bench, choices, d, space))
         arms.append(Arm(values, choices, telling, built.experiment, label))
+        if cell is not None and (others := _told_elsewhere(bench, choices, cell, space)):
+            message = (
+                f"{label}: its cell differs from the base in {', '.join(others)}, too, which its "
+                "trials would not have; name it in arms, or set it in base"
+            )
+            faults.append(grid.document.fault(message, at))
         if not telling:
             message = (
                 f"nothing of the space has an effect where {arm_name(values)}; add a setting that "
@@ -181,22 +188,44 @@ def make_tuning(
 
 def _arms(
     paths: Sequence[str], cells: Iterable[tuple[Experiment, str]]
-) -> list[tuple[dict[str, Any], str]]:
+) -> list[tuple[dict[str, Any], str, Experiment | None]]:
     """Distinct values of the arms' settings among the cells, in their order.
 
-    With the label of the cell that has them; empty where several cells do.
+    With the label of the cell that has them, and that cell; empty where several cells do, or where
+    it has no name.
     """
-    found: list[tuple[dict[str, Any], list[str]]] = []
+    found: list[tuple[dict[str, Any], list[tuple[Experiment, str]]]] = []
     for experiment, label in cells if paths else ():
         tree = experiment.canonical()
         values = {path: get_in(tree, tuple(path.split("."))) for path in paths}
-        labels = next((labels for known, labels in found if known == values), None)
-        if labels is None:
-            found.append((values, [label]))
+        alike = next((alike for known, alike in found if known == values), None)
+        if alike is None:
+            found.append((values, [(experiment, label)]))
         else:
-            labels.append(label)
-    named = [(values, labels[0] if len(labels) == 1 else "") for values, labels in found]
-    return named or [({}, "")]
+            alike.append((experiment, label))
+    named = [
+        (values, alike[0][1], alike[0][0])
+        if len(alike) == 1 and alike[0][1]
+        else (values, "", None)
+        for values, alike in found
+    ]
+    return named or [({}, "", None)]
+
+
+def _told_elsewhere(
+    bench: Workbench, choices: Assignment, cell: Experiment, space: Sequence[Dimension]
+) -> list[str]:
+    """Settings that make a cell another than its arm is at the cell's values of the space."""
+    nowhere = Document("", "", {})  # these values stand in no file
+    tree = cell.canonical()
+    own = {
+        d.path: Choice(d.path, get_in(tree, tuple(d.path.split("."))), nowhere, ()) for d in space
+    }
+    arm = bench.build({**choices, **own}).experiment
+    if arm is None or experiment_id(arm) == experiment_id(cell):
+        return []
+    one, other = (flatten(canonical_experiment(each)) for each in (arm, cell))
+    return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
 
 
 def _has_effect(

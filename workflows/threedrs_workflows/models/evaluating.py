@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -71,11 +71,22 @@ class EvaluationRequest:
                 ]
                 for name in self.names
             },
-            "scenes": self.world.settings.canonical(),
+            "scenes": _resolved(
+                self.world.settings.canonical(), {*self.world.settings.data().values()}
+            ),
             "annotations": str(self.annotations.root.resolve()),
-            "proposals": str(self.proposals),
+            "proposals": str(self.proposals and self.proposals.resolve()),
             "split": self.split,
         }
+
+
+def _resolved(settings: Any, places: Collection[str]) -> Any:
+    """JSON values with all that are places as they are from any folder."""
+    if isinstance(settings, dict):
+        return {key: _resolved(each, places) for key, each in settings.items()}
+    if isinstance(settings, list):
+        return [_resolved(each, places) for each in settings]
+    return str(Path(settings).resolve()) if settings in places else settings
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from threedrs_components.scenes.scannet_download.layout import (
     read_splits,
 )
 from threedrs_components.scenes.scannet_download.lists import POSED_IMAGES, infos_file
+from threedrs_components.scenes.scene_folders import scene_folders
 from threedrs_components.scenes.settings import PROPOSALS, SceneSettings
 from threedrs_components.scenes.source import SceneSource
 from threedrs_components.scenes.videos.config import VideosConfig
@@ -69,21 +70,53 @@ def open_world(settings: SceneSettings, empty: Path) -> World:
 
 
 def settings_of(
-    given: str, *, num_frames: int, min_frames: int, depth_scale: float
+    given: str, *, num_frames: int, min_frames: int | None, depth_scale: float | None
 ) -> SceneSettings | Path:
     """What a person names as scenes; the path of a ScanNet download, which has to be converted.
 
     Args:
         given: a folder, `scenes` of a grid as a YAML mapping, or a file with them.
         num_frames: that a student sees of a video.
-        min_frames: of a folder of posed RGB-D frames, as `RGBDFolderConfig`.
-        depth_scale: of such a folder.
+        min_frames: of a folder of posed RGB-D frames, as `RGBDFolderConfig`; None is its default.
+        depth_scale: of such a folder; None is its default.
 
     Raises:
-        ConfigError: there is no such folder or kind, or a setting is wrong.
+        ConfigError: there is no such folder or kind, or a setting is wrong or of no effect.
     """
+    limits = {"min_frames": min_frames, "depth_scale": depth_scale}
+    wanted = {name: each for name, each in limits.items() if each is not None}
+    found = _named(given, num_frames, wanted)
+    if not isinstance(found, RGBDFolderConfig) or is_written(given):
+        refuse_limits(wanted, given)
+    return found
+
+
+def refuse_limits(limits: Collection[str], scenes: str) -> None:
+    """Refuse what is of folders of posed RGB-D frames alone, and was given for other scenes.
+
+    Raises:
+        ConfigError: names each of them.
+    """
+    flags = [f"--{name.replace('_', '-')}" for name in limits]
+    if flags:
+        raise ConfigError(
+            [
+                Fault(
+                    f"is of folders of posed RGB-D frames, and {scenes} is none; leave it out", at
+                )
+                for at in flags
+            ]
+        )
+
+
+def is_written(given: str) -> bool:
+    """Whether scenes are named as a grid names them: a YAML mapping, or a file with one."""
+    return given.lstrip().startswith("{") or Path(given).suffix.lower() in (".yaml", ".yml")
+
+
+def _named(given: str, num_frames: int, limits: Mapping[str, Any]) -> SceneSettings | Path:
     path = Path(given)
-    if given.lstrip().startswith("{") or path.suffix.lower() in (".yaml", ".yml"):
+    if is_written(given):
         written = given if given.lstrip().startswith("{") else path
         data: dict[str, Any] = load_document(written, "" if written is path else "--scenes").data
         return SCENES.read(data.get(SECTION, data))
@@ -93,9 +126,9 @@ def settings_of(
         return converted(path)
     if any((path / name).is_dir() for name in FOLDERS[:2]) and Download(path).scenes():
         return path
-    if holds_videos(path, None):
+    if not scene_folders(path) and holds_videos(path, None):
         return VideosConfig(root=given, num_frames=num_frames)
-    return RGBDFolderConfig(root=given, min_frames=min_frames, depth_scale=depth_scale)
+    return RGBDFolderConfig(root=given, **limits)
 
 
 def converted(data: Path) -> ScanNetConfig:

@@ -157,8 +157,6 @@ class SharedSteps:
             steps["teacher"] = self.teacher
         if self.features is not None:
             steps["extract"] = self.features
-            if self.depth is not None:
-                steps["extract_depth"] = self.depth
             inputs = {
                 "scenes": self.scenes,
                 "prepared": self.prepared,
@@ -168,6 +166,8 @@ class SharedSteps:
             own = self._common.frames == "student"
             if not self._common.held_out and own and self._common.scenes.has_geometry:
                 steps["probe_teacher"] = self._probe("teacher", inputs)
+        if self.depth is not None:
+            steps["extract_depth"] = self.depth
         return steps
 
     def _scenes(self, role: Role) -> StepSpec:
@@ -200,6 +200,8 @@ class SharedSteps:
 
     def _features(self) -> StepSpec | None:
         common, scenes = self._common, self._common.scenes
+        if not common.reads_features:
+            return None
         splits = {scenes.annotated_split}
         if scenes.has_geometry:  # else nobody probes the teacher
             splits |= {scenes.probe_split, common.benchmarks.split}
@@ -220,6 +222,10 @@ class SharedSteps:
         common, teacher = self._common, self._common.teacher_config
         if teacher is None:
             return None
+        if gives == "depth":  # of whatever layer its features are
+            teacher = teacher.model_copy(
+                update={"layer": type(teacher).model_fields["layer"].default}
+            )
         inputs, weights = {"scenes": self.scenes}, None
         if self.teacher is not None:
             inputs["teacher"] = self.teacher

@@ -36,6 +36,8 @@ class Common:
     held_out: float
     teacher_area: float
     frames: Literal["student", "all_images"]
+    reads_features: bool
+    """Whether a loss or the student reads the teacher's features."""
     reads_depth: bool
     """Whether a loss compares with the teacher's depth."""
     fuses: bool
@@ -62,6 +64,7 @@ class Common:
             held_out=experiment.held_out,
             teacher_area=experiment.teacher_area(),
             frames=experiment.alignment.frames,
+            reads_features=experiment.reads_teacher_features(),
             reads_depth=experiment.reads_teacher_depth(),
             fuses=experiment.fuses(),
         )

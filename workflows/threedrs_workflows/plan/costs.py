@@ -13,7 +13,12 @@ from threedrs_components.benchmarks.published_counts import (
 )
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.sizes import StudentSize, student_size
-from threedrs_components.teachers.costs import extraction_flops, feature_bytes, teacher_cost
+from threedrs_components.teachers.costs import (
+    DEPTH_CHANNELS,
+    extraction_flops,
+    feature_bytes,
+    teacher_cost,
+)
 from threedrs_components.training import cost
 from threedrs_components.training.config import Strategy
 from threedrs_platform.database.journal import CellKey
@@ -338,7 +343,9 @@ class _Cell:
         features = None
         if experiment.has_teacher() and width is not None and data.scenes is not None:
             prepare = experiment.prepare
-            features = data.scenes * feature_bytes(width, prepare.num_frames, prepare.grid)
+            read = width * experiment.reads_teacher_features()
+            read += DEPTH_CHANNELS * experiment.reads_teacher_depth()
+            features = data.scenes * feature_bytes(read, prepare.num_frames, prepare.grid)
         if size is None:
             return {"feature_bytes": features, "checkpoint_bytes": None, "student_bytes": None}
         count, training = self._learning(size), experiment.training

@@ -43,17 +43,17 @@ def run(task: StepTask) -> None:
 def training_inputs(task: StepTask) -> TrainingInputs:
     """Everything that decides the weights, from the step's params and inputs."""
     params = FinetuneParams.of(task)
-    features = task.inputs.get("features")
+    features, depth = (task.inputs.get(each) for each in ("features", "teacher_depth"))
     student = params.student.open(StudentSettings)
     start = resolve_student(task.inputs["student"], student)
     return TrainingInputs(
         student=student.model_copy(update={"checkpoint": str(start)}),
         prepared=task.inputs["prepared"],
-        samples=training_samples(task, params.text_split, features),
+        samples=training_samples(task, params.text_split, features or depth),
         training=params.training,
         objectives=tuple(each.open(ObjectiveSettings) for each in params.objectives),
         features=features,
-        teacher_depth=task.inputs.get("teacher_depth"),
+        teacher_depth=depth,
         seed=params.seed,
         start=weights_digest(task.inputs["student"]),
         validation=held_out_samples(task, features if params.fusion else None),

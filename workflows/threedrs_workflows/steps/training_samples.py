@@ -41,6 +41,11 @@ def training_samples(
 ) -> dict[str, list[Sample]]:
     """Training samples by scene; scenes that an earlier step skipped are left out, and named.
 
+    Args:
+        task: of the step.
+        text_split: of the scenes to train on.
+        features: folder of a teacher's features, or of its depth where no features are read.
+
     Raises:
         DataError: a scene to train on is also evaluated.
     """

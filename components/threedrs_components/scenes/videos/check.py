@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
-from threedrs_components.scenes.videos.records import Drawn, SetName, draw_records, filled_lines
+from threedrs_components.scenes.videos.records import (
+    SetName,
+    TrainingRecord,
+    every_record,
+    filled_lines,
+)
 from threedrs_platform.errors import DataError
 
 MOST_TOLD = 3
@@ -21,7 +26,8 @@ def record_faults(
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with a set of records that is learned whole, as a setting's name and words.
 
-    Takes time in proportion to the file, and lists each folder of images once.
+    Takes time in proportion to the file, of which one record is held at a time, and lists each
+    folder of images once.
 
     Args:
         name: of the set.
@@ -37,27 +43,49 @@ def record_faults(
     if not records.is_file() or not media.is_dir():
         return
     try:
-        drawn = draw_records(name, records, 1.0, random.Random(0), media)
+        found = _read(name, records, media)
     except DataError as error:
         yield "records", str(error)
         return
-    if not tolerant or not drawn.good:
-        yield from _told(drawn.bad, drawn, records, "records", "scenes.on_bad_record")
+    if not found.total:
+        yield "records", f"{records}: holds no record"
+    if not tolerant or len(found.bad) == found.total:
+        yield from _told(found.bad, found.total, records, "records", "scenes.on_bad_record")
     if absent_too:
-        absences = _absent(drawn, media)
-        yield from _told(absences, drawn, records, "media", "prepare.on_bad_scene")
+        yield from _told(found.absent, found.total, records, "media", "prepare.on_bad_scene")
+
+
+@dataclass
+class _Found:
+    """What was found out about records, which are not kept."""
+
+    total: int = 0
+    bad: dict[int, str] = field(default_factory=dict)
+    """Place in the file -> what is wrong."""
+    absent: dict[int, str] = field(default_factory=dict)
+    """The same of records with an image or video that is not below the folder of media."""
+
+
+def _read(name: SetName, records: Path, media: Path) -> _Found:
+    listed, found = lru_cache(maxsize=None)(_listed), _Found()
+    for place, record in every_record(name, records, media):
+        found.total += 1
+        if isinstance(record, str):
+            found.bad[place] = record
+        elif (reason := _absence(record[0], media, listed)) is not None:
+            found.absent[place] = reason
+    return found
 
 
 def _told(
-    bad: dict[int, str], drawn: Drawn, records: Path, setting: str, cure: str
+    bad: dict[int, str], total: int, records: Path, setting: str, cure: str
 ) -> Iterator[tuple[str, str]]:
     for at in sorted(bad)[:MOST_TOLD]:
         yield setting, f"{records}: {_place(records, at)}: {bad[at]}"
     if len(bad) > MOST_TOLD:
         yield (
             setting,
-            f"{records}: {len(bad)} of {drawn.total} records are faulty; {cure}: skip leaves them "
-            "out",
+            f"{records}: {len(bad)} of {total} records are faulty; {cure}: skip leaves them out",
         )
 
 
@@ -69,18 +97,15 @@ def _place(records: Path, index: int) -> str:
     return f"line {number}"
 
 
-def _absent(drawn: Drawn, media: Path) -> dict[int, str]:
-    """The first image or video of each record that is not below the folder of media."""
-    listed = lru_cache(maxsize=None)(_listed)
-    found: dict[int, str] = {}
-    for record in drawn.good:
-        for name in (*record.images, *([record.video] if record.video else [])):
-            folder, _, file = name.rstrip("/").rpartition("/")
-            if file not in listed(media / folder):
-                reason = f"{name!r} is not in {media}; is this the folder that names start from?"
-                found.setdefault(record.place, reason)
-                break
-    return found
+def _absence(
+    record: TrainingRecord, media: Path, listed: Callable[[Path], frozenset[str]]
+) -> str | None:
+    """The first image or video of a record that is not below the folder of media."""
+    for name in (*record.images, *([record.video] if record.video else [])):
+        folder, _, file = name.rstrip("/").rpartition("/")
+        if file not in listed(media / folder):
+            return f"{name!r} is not in {media}; is this the folder that names start from?"
+    return None
 
 
 def _listed(folder: Path) -> frozenset[str]:

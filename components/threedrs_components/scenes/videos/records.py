@@ -145,8 +145,7 @@ def draw_records(
     Raises:
         AnnotationError: the file is no such file, or holds no record.
     """
-    lines = path.suffix == ".jsonl"
-    values = None if lines else _whole(path)
+    values = None if path.suffix == ".jsonl" else _whole(path)
     total = _count(path) if values is None else len(values)
     if not total:
         raise AnnotationError(path, "-", "file", "holds no record")
@@ -155,11 +154,31 @@ def draw_records(
     # One line at a time: the file has eight million, and 3 % of them are wanted.
     found = _lines_at(path, set(wanted)) if values is None else ((at, values[at]) for at in wanted)
     for index, value in found:
-        try:
-            drawn.good += _records(name, f"{name}_{index:07d}", value, media)
-        except (ValueError, RecursionError) as error:
-            drawn.bad[index] = _reason(error)
+        records = _records_or_reason(name, index, value, media)
+        if isinstance(records, str):
+            drawn.bad[index] = records
+        else:
+            drawn.good += records
     return drawn
+
+
+def every_record(
+    name: SetName, path: Path, media: Path | None
+) -> Iterator[tuple[int, list[TrainingRecord] | str]]:
+    """All records of a file, one at a time: place, and its questions or what is wrong with it.
+
+    Args:
+        name: of the set.
+        path: as of `draw_records`.
+        media: as of `draw_records`.
+
+    Raises:
+        AnnotationError: the file is no such file.
+    """
+    lines = path.suffix == ".jsonl"
+    values = (line for _, line in filled_lines(path)) if lines else iter(_whole(path))
+    for index, value in enumerate(values):
+        yield index, _records_or_reason(name, index, value, media)
 
 
 def write_drawn(folder: Path, name: SetName, drawn: Drawn) -> None:
@@ -176,6 +195,15 @@ def read_drawn(folder: Path, name: SetName) -> dict[str, TrainingRecord]:
     with (folder / f"{name}_train.jsonl").open(encoding="utf-8") as lines:
         records = [adapter.validate_json(line) for line in lines]
     return {record.id: record for record in records}
+
+
+def _records_or_reason(
+    name: SetName, index: int, value: Any, media: Path | None
+) -> list[TrainingRecord] | str:
+    try:
+        return _records(name, f"{name}_{index:07d}", value, media)
+    except (ValueError, RecursionError) as error:
+        return _reason(error)
 
 
 def _records(name: SetName, record_id: str, value: Any, media: Path | None) -> list[TrainingRecord]:

@@ -29,6 +29,7 @@ class DA3Config(FrameTeacherConfig):
         "DA3-GIANT-1.1 (CC BY-NC 4.0)"
     )
     gives_depth: ClassVar[bool] = True
+    depth_parts: ClassVar[tuple[str, ...]] = ("model.head.",)
 
     kind: Literal["da3"] = "da3"
     sees: Annotated[Literal["3d"], REPORTED] = "3d"

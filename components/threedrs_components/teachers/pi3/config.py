@@ -21,6 +21,9 @@ class Pi3Config(FrameTeacherConfig):
 
     weights: ClassVar[str] = "model.safetensors of yyfz233/Pi3 (CC BY-NC 4.0)"
     gives_depth: ClassVar[bool] = True
+    depth_parts: ClassVar[tuple[str, ...]] = tuple(
+        f"{name}_{part}." for name in ("point", "conf") for part in ("decoder", "head")
+    )
 
     kind: Literal["pi3"] = "pi3"
     sees: Annotated[Literal["3d"], REPORTED] = "3d"

@@ -146,15 +146,15 @@ class Pi3Teacher(FrameTeacher):
     def points(self, images: Tensor) -> Points:
         """Places of pixels, in the world and in each camera's frame; `images` as for `tokens`."""
         tokens = self._last_pair(images)
-        local = points_of(self._per_pixel("point", images, tokens))
-        confidence = self._per_pixel("conf", images, tokens).squeeze(-1)
+        local, confidence = self._local_points(images, tokens)
         return Points(moved(local, self._poses(images, tokens)), local, confidence)
 
     @torch.inference_mode()
     def depth_maps(self, images: Tensor) -> Tensor:
         """[F, 3, H, W] in [0, 1] -> [F, h, w, 2]: depth, and how probably it is right."""
-        found = self.points(self.frame_size(images).unsqueeze(0))
-        return torch.stack([found.local_points[0, ..., 2], found.confidence[0].sigmoid()], -1)
+        frames = self.frame_size(images).unsqueeze(0)
+        local, confidence = self._local_points(frames, self._last_pair(frames))
+        return torch.stack([local[0, ..., 2], confidence[0].sigmoid()], -1)
 
     def _decoded(self, images: Tensor, blocks: Iterable[int]) -> dict[int, Tensor]:
         images = in_patches(images, self.patch)
@@ -169,6 +169,11 @@ class Pi3Teacher(FrameTeacher):
 
     def _last_pair(self, images: Tensor) -> Tensor:
         return self._pair(images, self.trunk.sizes.depth // 2 - 1)
+
+    def _local_points(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, H, W, 3] places in each frame's camera, and [B, S, H, W] logits of trust."""
+        local = points_of(self._per_pixel("point", images, tokens))
+        return local, self._per_pixel("conf", images, tokens).squeeze(-1)
 
     def _poses(self, images: Tensor, tokens: Tensor) -> Tensor:
         decoder, head = self._head("camera")

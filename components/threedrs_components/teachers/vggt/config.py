@@ -19,6 +19,7 @@ class VGGTConfig(FrameTeacherConfig):
 
     weights: ClassVar[str] = "model.safetensors of facebook/VGGT-1B (CC BY-NC 4.0)"
     gives_depth: ClassVar[bool] = True
+    depth_parts: ClassVar[tuple[str, ...]] = ("depth_head.",)
 
     kind: Literal["vggt"] = "vggt"
     sees: Annotated[Literal["3d"], REPORTED] = "3d"
