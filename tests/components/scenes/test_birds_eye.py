@@ -102,7 +102,7 @@ def test_all_four_walls_of_a_square_room_are_drawn() -> None:
         )
     ]
     tones = torch.tensor([250, 50, 100, 150, 200], dtype=torch.uint8)
-    points = torch.stack(walls).unflatten(1, (65, 65))
+    points = torch.stack(walls).view(5, 65, 65, 3)
     colours = tones[:, None, None, None].expand(5, 65, 65, 3)
     valid = torch.ones(5, 65, 65, dtype=torch.bool)
     view = birds_eye_view(room().record(), points, valid, colours, SIDE)

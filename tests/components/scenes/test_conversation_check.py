@@ -115,7 +115,7 @@ def test_no_folder_is_listed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return ["1.jpg"]
 
     found = config(tmp_path, [GOOD] * 50)
-    monkeypatch.setattr(check.os, "listdir", listdir)
+    monkeypatch.setattr("os.listdir", listdir)
     assert faults(found) == []
     assert listed == [tmp_path / "media/a"]
 

@@ -203,7 +203,7 @@ def _arms(
             found.append((values, [(experiment, label)]))
         else:
             alike.append((experiment, label))
-    named = [
+    named: list[tuple[dict[str, Any], str, Experiment | None]] = [
         (values, alike[0][1], alike[0][0])
         if len(alike) == 1 and alike[0][1]
         else (values, "", None)
