@@ -81,9 +81,9 @@ def test_arms_share_data_steps_and_budget_and_each_has_its_control(
     controls = [title for title in cells if title.startswith("control: ")]
     assert controls == [f"control: {arm}" for arm in controlled]
     assert grid.tuning is not None and len(grid.tuning.arms) == len(cells)
-    of_label = {cell.label: cell.cell_id for cell in grid.cells if cell.label}
-    for arm in grid.tuning.arms:  # the cells have the base's own rate
-        assert experiment_id(arm.experiment) == of_label[arm.label], arm.label
+    for arm in grid.tuning.arms:
+        at_rate = cells[arm.label].model_copy(update={"training": arm.experiment.training})
+        assert experiment_id(arm.experiment) == experiment_id(at_rate), arm.label
     space = grid.tuning.arms[0].dimensions
     assert space and all(arm.dimensions == space for arm in grid.tuning.arms)
 

@@ -33,7 +33,7 @@ COUNTS = {
     "frames": (7, 39, 7),
     "published": (4, 22, 4),
     "qwen3_vl": (5, 26, 6),
-    "arms": (12, 152, 8),
+    "arms": (17, 213, 9),
     "layer_map": (31, 130, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""

@@ -118,7 +118,7 @@ def test_weights_without_the_head_of_depth_are_told_of_where_it_is_read(
 ) -> None:
     path = write_tiny_checkpoint(kind, tmp_path / kind, view=View(224, 8))
     tensors = load_file(path)
-    depth = "depth.weight: 1.0, depth.source: teacher"
+    depth = "alignment.frames: student, depth.weight: 1.0, depth.source: teacher"
     fields = f"kind: {kind}, checkpoint: {path}" + ", pixels: 250000" * (kind == "pi3")
     taught = teacher_grid(data, fields)
     with_depth = (
