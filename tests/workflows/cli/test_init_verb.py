@@ -130,7 +130,10 @@ def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) 
     ("words", "said"),
     [
         (["Mine_1"], "lower-case letters"),
-        (["../mine"], "a name and no path"),
+        (["../mine"], "lower-case letters"),
+        (["mine.yaml"], "the file's ending is added"),
+        (["a" * 300], "300 letters"),
+        (["mine", "--scenes", __file__], "is no folder"),
         (["mine", "--scenes", "nowhere"], "no such folder"),
         (["mine", "--scenes", "."], "nothing here is understood"),
         (["mine", "--annotations", "nowhere"], "no such folder"),

@@ -36,13 +36,13 @@ SUMMARY = "ask a trained student about a scene: answers in words, or boxes drawn
 
 EXAMPLES = """\
 examples:
-  workflows ask vggt --scene val00003 "what color is the lamp"
+  workflows ask teacher=vggt --scene val00003 "what color is the lamp"
                                         a cell of the newest run, a scene that it prepared
-  workflows ask vggt --scene /data/redkitchen "find the red mug" --out answers
+  workflows ask teacher=vggt --scene /data/redkitchen "find the red mug" --out answers
                                         your own frames; the box is drawn into answers/*.png
   workflows ask models/3DRS --preset 3drs --scene /data/rooms/attic --boxes "the oldest chair"
                                         published weights, laid into a folder
-  workflows ask vggt --run ablations --seed 2 --scene val00003 - < questions.txt
+  workflows ask teacher=vggt --run ablations --seed 2 --scene val00003 - < questions.txt
                                         one question a line; the frames are run through once
 
 Questions that begin with "find", "locate", "identify" or "point at" are answered by a box, all

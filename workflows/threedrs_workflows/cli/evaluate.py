@@ -38,10 +38,10 @@ examples:
   workflows evaluate models/3DRS --preset 3drs --benchmark scanrefer --annotations ann \\
       --scenes scannet/posed_images --proposals scannet_val_pred_box.json \\
       --box-file scannet_gt_box.json --label-map scannetv2-labels.combined.tsv
-  workflows evaluate vggt --seed 2 --benchmark scanqa --annotations ann --scenes my_rooms
+  workflows evaluate teacher=vggt --seed 2 --benchmark scanqa --annotations ann --scenes my_rooms
   workflows evaluate models/VG --preset vsi --benchmark vsibench --annotations VSI-Bench \\
       --split test --scenes VSI-Bench
-  workflows evaluate vggt --benchmark scanqa --annotations ann --out evaluated --scenes \\
+  workflows evaluate teacher=vggt --benchmark scanqa --annotations ann --out evaluated --scenes \\
       '{kind: rgbd_folder, root: my_rooms, num_frames: 64}'
 
 A folder's frames are prepared, and questions worded and scored, as the preset says; a cell's as its

@@ -10,6 +10,7 @@ from threedrs_platform.storage import storage_errors
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.validate import cell_table, grid_content
 from threedrs_workflows.grid.cells import load_cells
+from threedrs_workflows.grid.file import plain_name
 from threedrs_workflows.grid.first_grid import first_grid
 
 SUMMARY = "write a first grid file with comments, for the scenes you have"
@@ -48,9 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file, read it back, and say what comes next."""
-    path = Path(f"{args.name}.yaml")
-    if Path(args.name).name != args.name:
-        raise ConfigError([Fault(f"{args.name!r}: NAME is a name and no path")])
+    try:
+        path = Path(f"{plain_name(args.name)}.yaml")
+    except ValueError as error:
+        raise ConfigError([Fault(f"{error}; the file's ending is added", "NAME")]) from None
     if path.exists():
         raise ConfigError([Fault(f"{path} is there already; choose another name, or move it")])
     first = first_grid(args.name, args.scenes, args.annotations)
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         file.write(first.text)
     try:
         grid = load_cells(path)
-    except ConfigError:  # a name that is none; the file would be refused by every verb
+    except ConfigError:  # every verb would refuse it
         path.unlink()
         raise
     then = [f"workflows {verb} {path}" for verb in ("validate", *first.then)]

@@ -105,7 +105,10 @@ def find_model(named: Named, opened: ExitStack) -> tuple[Recipe, CellSteps | Non
     if not folder.is_dir():
         if named.preset is not None or named.settings:
             flag = "--preset" if named.preset is not None else "--set"
-            message = f"no folder {named.name!r}; the settings of a cell are those of its grid"
+            message = (
+                f"{named.name!r} is no folder, and the settings of a cell are those of its grid; "
+                f"leave {flag} out"
+            )
             raise ConfigError([Fault(message, flag)])
         steps = find_cell(named, opened)
         return steps.recipe(), steps

@@ -20,8 +20,8 @@ SUMMARY = "write what a cell answered to a benchmark, for `workflows score` or y
 
 EXAMPLES = """\
 examples:
-  workflows predictions vggt --benchmark scanrefer --out scanrefer.jsonl
-  workflows predictions vggt --run ablations --seed 2 --benchmark scanqa --out scanqa.jsonl
+  workflows predictions teacher=vggt --benchmark scanrefer --out scanrefer.jsonl
+  workflows predictions teacher=vggt --run ablations --seed 2 --benchmark scanqa --out scanqa.jsonl
 
 One JSON object a line, in the order of the annotations: {"id": ..., "text": ...}, or "boxes" (six
 numbers each: centre and size, metres) with "scores" (one more, for "no object"). What is printed is

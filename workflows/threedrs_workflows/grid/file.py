@@ -178,13 +178,20 @@ class GridFile(Config):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-            raise ValueError(f"{name!r}: use lower-case letters, digits and dashes")
-        if len(name) > MOST_LETTERS:
-            raise ValueError(
-                f"{len(name)} letters; runs and files carry it, so {MOST_LETTERS} at most"
-            )
-        return name
+        return plain_name(name)
+
+
+def plain_name(name: str) -> str:
+    """The name of a grid, if it is one.
+
+    Raises:
+        ValueError: it is none; says why.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise ValueError(f"{name!r}: use lower-case letters, digits and dashes")
+    if len(name) > MOST_LETTERS:
+        raise ValueError(f"{len(name)} letters; runs and files carry it, so {MOST_LETTERS} at most")
+    return name
 
 
 @dataclass(frozen=True)

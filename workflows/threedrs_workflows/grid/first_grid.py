@@ -54,7 +54,8 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
             "no scenes given: the rendered rooms of the micro world", _fill(MICRO, name)
         )
     if not scenes.is_dir():
-        raise DataError(f"{scenes}: no such folder; --scenes names one that holds scenes")
+        found = "is no folder" if scenes.exists() else "there is no such folder"
+        raise DataError(f"{scenes}: {found}; --scenes names one that holds scenes")
     root = scenes.resolve()
     if (root / "scannet" / "posed_images").is_dir():
         _refuse(annotations, _SCANNET_READS)
