@@ -54,8 +54,8 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
             "no scenes given: the rendered rooms of the micro world", _fill(MICRO, name)
         )
     if not scenes.is_dir():
-        found = "is no folder" if scenes.exists() else "there is no such folder"
-        raise DataError(f"{scenes}: {found}; --scenes names one that holds scenes")
+        wrong = "is no folder" if scenes.exists() else "there is no such folder"
+        raise DataError(f"{scenes}: {wrong}; --scenes names one that holds scenes")
     root = scenes.resolve()
     if (root / "scannet" / "posed_images").is_dir():
         _refuse(annotations, _SCANNET_READS)
