@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from threedrs_components.objectives.depth import DepthConfig
 from threedrs_components.objectives.depth_loss import depth_loss, proportion_loss
@@ -22,6 +23,7 @@ from threedrs_components.students.batches import collate, object_candidates
 from threedrs_components.testing.synthetic import (
     random_scene,
     random_student,
+    write_random_depth,
     write_random_features,
 )
 from threedrs_platform.errors import DataError
@@ -141,6 +143,26 @@ def test_a_sensor_has_neither_confidence_nor_control(source: str, wanted: dict[s
         return
     with pytest.raises(ValidationError, match=r"the sensor's depth has no .*; set source: teacher"):
         DepthConfig.model_validate({"source": source, **wanted})
+
+
+@pytest.mark.parametrize("confident", [False, True])
+def test_confidence_weights_cells_where_it_is_asked_for(confident: bool, tmp_path: Path) -> None:
+    scene, student = random_scene("a", 0, num_frames=3), random_student()
+    write_prepared(scene, tmp_path / "prepared")
+    write_random_features(scene, tmp_path / "features", 2, 0)
+    write_random_depth(scene, tmp_path / "depth", 0)
+    scenes = PreparedScenes(tmp_path / "prepared")
+    teacher = TeacherFeatures(tmp_path / "features", scenes, ["a"], depth=tmp_path / "depth")
+    settings = DepthConfig(weight=1.0, source="teacher", confidence=confident)
+    objective: Objective = settings.build(student, teacher)
+    batch = collate([scene], [[]], [object_candidates(scene)], student.tokenizer)
+    output = student(batch.frames, batch.layout, batch.ids, batch.regions, (-1,))
+    target = objective.collate([objective.target(scene)])
+    loss, _ = objective(StudentPass(student, batch, output, target), 1)
+    told = softplus(objective.head(output.hidden[-1])[..., 0])[0]
+    taught, weights = target[0].unbind(-1)
+    weights = weights if confident else torch.ones_like(weights)
+    torch.testing.assert_close(loss, weighted_by_cells(told, taught, weights, settings.slopes))
 
 
 def test_features_are_no_depth(tmp_path: Path) -> None:

@@ -384,3 +384,9 @@ def test_expansion_agrees_with_a_loop_over_the_product(
     found = [(c.experiment.teacher, c.experiment.training.steps) for c in cells]
     assert len(found) == len(set(found))
     assert set(found) == expected | {("vggt", 77)}
+
+
+def test_depth_of_a_teacher_alone_has_another_name_than_beside_alignment() -> None:
+    depth = "teacher: vggt, depth.weight: 1.0, depth.source: teacher"
+    found = names(f"include: [{{{depth}}}, {{{depth}, alignment.weight: 0.0}}]")
+    assert len(found) == len(set(found)) == 3
