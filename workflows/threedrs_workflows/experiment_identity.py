@@ -59,10 +59,8 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     if experiment.fuses():
         # A loss that is off tells fusion alone from fusion beside distillation.
         taking_part = {name: {"weight": 0.0} for name in losses} | taking_part
-    elif experiment.has_teacher() and not experiment.alignment.is_on:
-        # So does another loss of the teacher's alone from one beside alignment.
-        taking_part = {"alignment": {"weight": 0.0}} | taking_part
     if experiment.has_teacher() and not experiment.alignment.is_on:
+        # So is another loss of the teacher's alone told from one beside alignment.
         taking_part["alignment"] = {"weight": 0.0, **_pooling(experiment)}
     return data | taking_part
 

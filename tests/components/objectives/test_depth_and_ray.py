@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -159,7 +159,8 @@ def test_confidence_weights_cells_where_it_is_asked_for(confident: bool, tmp_pat
     output = student(batch.frames, batch.layout, batch.ids, batch.regions, (-1,))
     target = objective.collate([objective.target(scene)])
     loss, _ = objective(StudentPass(student, batch, output, target), 1)
-    told = softplus(objective.head(output.hidden[-1])[..., 0])[0]
+    head = cast(TokenHead, objective.head)
+    told = softplus(head(output.hidden[-1])[..., 0])[0]
     taught, weights = target[0].unbind(-1)
     weights = weights if confident else torch.ones_like(weights)
     torch.testing.assert_close(loss, weighted_by_cells(told, taught, weights, settings.slopes))
