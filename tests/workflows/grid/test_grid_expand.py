@@ -273,6 +273,13 @@ def test_where_filters_and_leaves_names_alone() -> None:
     ]
 
 
+def test_where_knows_a_cell_by_its_label_and_name() -> None:
+    labelled = MATRIX + "include: [{teacher: mae, label: ours}]\n"
+    assert names(labelled, where="label == 'ours'") == ["teacher=mae,correspondence.weight=0.0"]
+    chosen = "teacher=none,correspondence.weight=1.0"
+    assert names(labelled, where=f"label == '' and name == '{chosen}'") == [chosen]
+
+
 def test_smoke_lays_the_small_sizes_over_the_base_and_keeps_the_axes() -> None:
     small = grid("seeds: [4, 5]\n" + MATRIX, smoke=True)
     assert small.name == "test-smoke"

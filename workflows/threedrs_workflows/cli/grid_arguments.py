@@ -22,7 +22,9 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "whole grid (`seeds=1,2`: the seeds); may be repeated",
     )
     parser.add_argument(
-        "--where", metavar="EXPR", help="""keep only matching cells: "teacher != 'mae'" """
+        "--where",
+        metavar="EXPR",
+        help="""keep only matching cells: "teacher != 'mae'", or by `label` or `name`""",
     )
     parser.add_argument(
         "--smoke", action="store_true", help="the preset's smallest sizes and one seed"

@@ -395,12 +395,16 @@ def _metric_faults(grid: ReadGrid, cells: Sequence[GridCell]) -> list[Fault]:
     ]
 
 
+_NAMES = ("name", "label")
+"""What a condition may read of a cell beside its settings, as in conditions on results."""
+
+
 def _kept(cells: tuple[GridCell, ...], where: str | None, bench: Workbench) -> tuple[GridCell, ...]:
     if where is None:
         return cells
     flag = "--where"
     try:
-        condition = parse_where(where, bench.known_paths())
+        condition = parse_where(where, {*bench.known_paths(), *_NAMES})
         kept = tuple(cell for cell in cells if condition.holds(_values_of(cell)))
     except ConfigError as error:
         raise ConfigError(
@@ -412,7 +416,7 @@ def _kept(cells: tuple[GridCell, ...], where: str | None, bench: Workbench) -> t
 
 
 def _values_of(cell: GridCell) -> Callable[[str], Any]:
-    values = cell.experiment.canonical()
+    values = {**cell.experiment.canonical(), **{name: getattr(cell, name) for name in _NAMES}}
     return lambda path: get_in(values, split_path(path))
 
 
