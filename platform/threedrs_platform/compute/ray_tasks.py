@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -122,12 +122,13 @@ class RayCompute:
         if self._gone:
             return False
         self._sweep()
-        used = [*before, *(each for _, each in self._running.values())]
+        used = Counter(before)
+        used.update(each for _, each in self._running.values())
         if not used:
             return True
         totals = self._cluster()
-        cpus = sum(self._cpus(each) for each in used)
-        gpus = sum(each.gpus for each in used)
+        cpus = sum(self._cpus(each) * count for each, count in used.items())
+        gpus = sum(each.gpus * count for each, count in used.items())
         ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
         ahead = 1.0 if resources.workers > 1 else ahead
         return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
