@@ -118,8 +118,9 @@ class StepLauncher:
     def submit(self) -> None:
         """Begin the claimed attempts, now that their claims are committed."""
         claimed, self._claimed = self._claimed, []  # what fails now is never begun later
-        for attempt in claimed:
-            attempt.handle = self._run.compute.submit(attempt.request)
+        handles = self._run.compute.submit_all([attempt.request for attempt in claimed])
+        for attempt, handle in zip(claimed, handles, strict=True):
+            attempt.handle = handle
 
     def _decide(
         self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None

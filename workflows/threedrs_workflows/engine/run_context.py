@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import shutil
 import threading
@@ -256,4 +257,9 @@ class ScratchCleaner:
 
     def _work(self) -> None:
         while (folder := self._queue.get()) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                for each in os.scandir(folder):
+                    os.rmdir(each)
+                os.rmdir(folder)
+            except OSError:  # it is not empty, as it is after most steps
+                shutil.rmtree(folder, ignore_errors=True)
