@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, literal
 
 from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.database import schema
@@ -88,9 +88,9 @@ def edit(workspace: Workspace) -> None:
     steps, inputs = schema.steps, schema.step_inputs
     with workspace.database.write() as connection:
         old = {"recipe_json": func.replace(steps.c.recipe_json, '"code":"', '"code":"0')}
-        old["content_key"] = func.concat("old", steps.c.content_key)
-        connection.execute(steps.update().values(key=func.concat("old", steps.c.key), **old))
-        connection.execute(inputs.update().values(step_key=func.concat("old", inputs.c.step_key)))
+        old["content_key"] = literal("old") + steps.c.content_key
+        connection.execute(steps.update().values(key=literal("old") + steps.c.key, **old))
+        connection.execute(inputs.update().values(step_key=literal("old") + inputs.c.step_key))
 
 
 def main() -> None:
@@ -120,8 +120,8 @@ def main() -> None:
                 f"{len(cells)} cells, {len(plan.steps)} steps: expand {expanding:.2f}, "
                 f"bind {binding:.2f}, plan {empty:.2f} empty, {again:.2f} all done, "
                 f"{changed:.2f} all edited; "
-                f"sum {expanding + binding + empty:.2f} and {expanding + binding + again:.2f} CPU-s, "
-                f"load {os.getloadavg()[0]:.1f}"
+                f"sum {expanding + binding + empty:.2f} and {expanding + binding + again:.2f} "
+                f"CPU-s, load {os.getloadavg()[0]:.1f}"
             )
     if profile is not None:
         profile.dump_stats(args.profile)

@@ -53,7 +53,8 @@ def test_a_run_has_no_more_write_transactions_than_turns(engine: Engine) -> None
 
 
 def test_a_plan_asks_once_a_level(engine: Engine) -> None:
-    asked = []
+    asked: list[int] = []
+    engine.look([])  # opens the database
     for cells in (2, 60):
         with sent_statements(engine.workspace.database) as sent:
             engine.look(fans(cells, ledger=str(Path("ledger"))))

@@ -258,8 +258,8 @@ class ScratchCleaner:
     def _work(self) -> None:
         while (folder := self._queue.get()) is not None:
             try:
-                for each in os.scandir(folder):
-                    os.rmdir(each)
+                for name in os.listdir(folder):
+                    os.rmdir(folder / name)
                 os.rmdir(folder)
             except OSError:  # it is not empty, as it is after most steps
                 shutil.rmtree(folder, ignore_errors=True)
