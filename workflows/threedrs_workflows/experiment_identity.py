@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.objectives.registry import OBJECTIVES
 from threedrs_components.training.evaluation_config import EvaluationConfig
-from threedrs_platform.config import CONDUCT, LATER
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.config import CONDUCT, LATER, Config
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_workflows.experiment import NO_TEACHER, Experiment
 from threedrs_workflows.written import Written
 
@@ -36,33 +38,45 @@ def _taking_part(experiment: Experiment, written: Written) -> dict[str, Any]:
     data = written.canonical(experiment, without=(CONDUCT,))
     del data["seed"]
     student, teacher = experiment.student, experiment.teacher
-    data["students"] = {student: data["students"][student]}
+    trains, fuses, has_teacher = experiment.trains(), experiment.fuses(), experiment.has_teacher()
+    data["students"] = written.once(
+        "one", lambda: _one(data["students"], student), data["students"], student
+    )
     if experiment.student_config().checkpoint is not None:
         del data["student_pretraining"]
-    if not experiment.fuses():
+    if not fuses:
         del data["fusion"]
-    if not experiment.has_teacher():
+    if not has_teacher:
         data["teacher"] = NO_TEACHER
         del data["teachers"], data["teacher_pretraining"]
     else:
-        data["teachers"] = {teacher: data["teachers"][teacher]}
+        data["teachers"] = written.once(
+            "one", lambda: _one(data["teachers"], teacher), data["teachers"], teacher
+        )
         data["teacher_pretraining"] = _recipe_of_teacher(experiment, written)
-    data["benchmarks"] = _without_idle_prompts(experiment.benchmarks, data["benchmarks"])
-    if not experiment.trains():
+    benchmarks = data["benchmarks"]
+    data["benchmarks"] = written.once(
+        "asked", lambda: _without_idle_prompts(experiment.benchmarks, benchmarks), benchmarks
+    )
+    if not trains:
         data["training"] = {"steps": 0}
     if experiment.held_out == 0:
         del data["held_out"]
     losses = {name: data.pop(name) for name in OBJECTIVES}
-    if not experiment.trains():
+    if not trains:
         return data
     taking_part = experiment.taking_part(losses, has_teacher=experiment.teacher != NO_TEACHER)
-    if experiment.fuses():
+    if fuses:
         # A loss that is off tells fusion alone from fusion beside distillation.
         taking_part = {name: {"weight": 0.0} for name in losses} | taking_part
-    if experiment.has_teacher() and not experiment.alignment.is_on:
+    if has_teacher and not experiment.alignment.is_on:
         # So is another loss of the teacher's alone told from one beside alignment.
         taking_part["alignment"] = {"weight": 0.0, **_pooling(experiment)}
     return data | taking_part
+
+
+def _one(table: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {name: table[name]}
 
 
 def _pooling(experiment: Experiment) -> dict[str, Any]:
@@ -91,7 +105,8 @@ def _without_idle_prompts(benchmarks: BenchmarksConfig, data: dict[str, Any]) ->
 
 def experiment_id(experiment: Experiment, written: Written | None = None) -> str:
     """First 12 hex digits of the sha256 of what takes part; names of table entries do not."""
-    data = canonical_experiment(experiment, written)
+    known = written or Written()
+    data = canonical_experiment(experiment, known)
     for table, chosen in (("students", "student"), ("teachers", "teacher")):
         entries = data.pop(table, {})
         data[chosen] = entries.get(data[chosen], data[chosen])
@@ -99,13 +114,13 @@ def experiment_id(experiment: Experiment, written: Written | None = None) -> str
     if data["evaluation"] == AS_EVALUATED_BEFORE:
         # As float32 students were evaluated before there was a choice: they keep their ids.
         del data["evaluation"]
-    _drop_later_defaults(experiment, data)
+    _drop_later_defaults(experiment, data, known)
     for name in OBJECTIVES.keys() - {each.name for each in experiment.active_objectives()}:
         # A new objective that is off must give no cell another id.
         told = {key: each for key, each in data.pop(name, {}).items() if key != "weight"}
         if told:
             data[name] = told
-    return sha256_text(canonical_json(data))[:12]
+    return sha256_text(known.json(data))[:12]
 
 
 BEFORE_THE_MARK = {
@@ -118,7 +133,7 @@ BEFORE_THE_MARK = {
 change those."""
 
 
-def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
+def _drop_later_defaults(experiment: Experiment, data: dict[str, Any], written: Written) -> None:
     """At their defaults later settings are no part of an id: cells from before keep theirs."""
     sections = {
         **{name: getattr(experiment, name) for name in OBJECTIVES if name in data},
@@ -129,8 +144,23 @@ def _drop_later_defaults(experiment: Experiment, data: dict[str, Any]) -> None:
         "probe": experiment.probe,
     }
     for section, config in sections.items():
-        fields = {} if config is None else type(config).model_fields
-        for name, field in fields.items():
-            is_later = LATER in field.metadata or name in BEFORE_THE_MARK.get(section, ())
-            if is_later and getattr(config, name) == field.default:
-                data[section] = {key: each for key, each in data[section].items() if key != name}
+        if config is None:
+            continue
+        later = written.once(f"later {section}", partial(_later_defaults, section, config), config)
+        told = data[section]
+        if not later.isdisjoint(told):
+            data[section] = written.once("kept", partial(_without, told, later), told, later)
+
+
+def _later_defaults(section: str, config: Config) -> frozenset[str]:
+    """Later settings of a section that are at their defaults."""
+    return frozenset(
+        name
+        for name, field in type(config).model_fields.items()
+        if (LATER in field.metadata or name in BEFORE_THE_MARK.get(section, ()))
+        and getattr(config, name) == field.default
+    )
+
+
+def _without(told: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: each for name, each in told.items() if name not in names}

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import create_model
 
 from threedrs_platform.config import Config, Effectless
+from threedrs_platform.identity.recipes import canonical_json
 
 T = TypeVar("T")
 _PLAIN = (str, int, float, type(None))
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _word(plain: str | float | None) -> str:
+    return canonical_json(plain)
 
 
 class Written:
@@ -35,21 +42,30 @@ class Written:
 
     def canonical(self, config: Config, without: Collection[Effectless] = ()) -> dict[str, Any]:
         """As `config.canonical(without)`, each section written once; the sections are shared."""
-        return {
-            name: self._section(type(config), name, getattr(config, name), tuple(without))
-            for name in type(config).model_fields
-        }
+        marks, data = tuple(without), dict(config)
+        for name, value in data.items():
+            if not isinstance(value, _PLAIN):
+                key = (name, marks, id(value))
+                if key not in self._made:
+                    alone = self._alone_with(type(config), name)(**{name: value})
+                    self._made[key] = alone.canonical(marks)[name]
+                    self._alive.append(value)
+                data[name] = self._made[key]
+        return data
 
-    def _section(
-        self, config: type[Config], name: str, value: Any, without: tuple[Effectless, ...]
-    ) -> Any:
-        if isinstance(value, _PLAIN):
-            return value
+    def json(self, value: Any) -> str:
+        """As `canonical_json(value)`; a mapping inside it is written once, and must not change."""
+        if isinstance(value, dict):
+            parts = [f"{_word(name)}:{self._text(value[name])}" for name in sorted(value)]
+            return f"{{{','.join(parts)}}}"
+        return self._text(value)
 
-        def write() -> Any:
-            return self._alone_with(config, name)(**{name: value}).canonical(without)[name]
-
-        return self.once(f"{name} without {without}", write, value)
+    def _text(self, value: Any) -> str:
+        if isinstance(value, list):
+            return f"[{','.join(map(self._text, value))}]"
+        if isinstance(value, dict):
+            return self.once("json", lambda: canonical_json(value), value)
+        return _word(value)
 
     def _alone_with(self, config: type[Config], name: str) -> Callable[..., Config]:
         """Makes values of a class that has nothing but this section."""

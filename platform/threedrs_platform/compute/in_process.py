@@ -49,6 +49,10 @@ class Compute(Protocol):
         """Start an attempt."""
         ...
 
+    def submit_all(self, requests: Sequence[AttemptRequest]) -> list[Handle]:
+        """Start attempts, in the order in which they matter."""
+        ...
+
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         """Attempts that ended; waits for the first of them at most `timeout_s`.
 
@@ -125,6 +129,10 @@ class InProcessCompute:
         except RuntimeError:  # there is no memory for its stack
             self._ended.put((handle, NO_MEMORY))
         return handle
+
+    def submit_all(self, requests: Sequence[AttemptRequest]) -> list[Handle]:
+        """Start a thread for each."""
+        return [self.submit(request) for request in requests]
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         """Take the reports of attempts that ended."""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import secrets
 import signal
 import subprocess
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
@@ -43,7 +44,10 @@ LOCAL_OBJECT_STORE_BYTES = GIB // 4
 TOTALS_AGE_S = 5.0
 SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
 """How long after the loss of a step its worker group may turn up without an owner."""
-QUEUED_S, MAX_AHEAD = 0.2, 8.0
+QUEUED_S, MAX_AHEAD = 0.2, 16.0
+SHORT_S, KNOWN_SHORT = 0.05, 8
+"""Steps of a kind share tasks once so many in a row have taken no longer than that."""
+MOST_TOGETHER = 8
 LOOK_EVERY_S = 2.0
 """How often a cluster is asked whether it is still there."""
 SILENCE_S = 30.0
@@ -59,9 +63,20 @@ OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GIVEN_BACK = "its part of the cluster is gone"
 
 
-def run_attempt(request: AttemptRequest) -> AttemptReport:
-    """The Ray task: one attempt in a worker process of its own."""
-    return execute(request)
+def run_attempts(requests: Sequence[AttemptRequest]) -> list[AttemptReport]:
+    """The Ray task: one attempt in a worker process of its own, or several short ones in turn."""
+    return [execute(replace(request, own_process=True)) for request in requests]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one Ray task executes."""
+
+    handles: tuple[Handle, ...]
+    resources: Resources
+    kind: str
+    marks: MemoryMarks
+    """Of this machine, when it was submitted."""
 
 
 class RayCompute:
@@ -79,10 +94,12 @@ class RayCompute:
         self._task: Any = None
         self._tasks: dict[tuple[tuple[str, Any], ...], Any] = {}
         self._is_ours = False
-        self._running: dict[Any, tuple[Handle, Resources]] = {}
-        self._marks: dict[Handle, MemoryMarks] = {}
-        """Of this machine, when each attempt was submitted."""
+        self._running: dict[Any, Task] = {}
         self._cancelled: set[Handle] = set()
+        self._short: dict[str, int] = {}
+        """How many steps of a kind have ended since the last one that was not short."""
+        self._alone: set[str] = set()
+        """Steps that were in a task with others when its process ended."""
         self._usual_s = QUEUED_S
         """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
@@ -122,12 +139,14 @@ class RayCompute:
         if self._gone:
             return False
         self._sweep()
-        used = [*before, *(each for _, each in self._running.values())]
+        used = Counter(before)
+        for task in self._running.values():
+            used[task.resources] += len(task.handles)
         if not used:
             return True
         totals = self._cluster()
-        cpus = sum(self._cpus(each) for each in used)
-        gpus = sum(each.gpus for each in used)
+        cpus = sum(self._cpus(each) * count for each, count in used.items())
+        gpus = sum(each.gpus * count for each, count in used.items())
         ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
         ahead = 1.0 if resources.workers > 1 else ahead
         return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
@@ -137,17 +156,46 @@ class RayCompute:
     def submit(self, request: AttemptRequest) -> Handle:
         """Start a Ray task."""
         self._connect()
-        handle = Handle(request.step_key, request.attempt)
-        task = self._with({"name": request.kind, **self._held(request.resources)})
-        if request.fresh_process:  # Ray reuses a process for the same environment only
-            name = f"{request.step_key}-{request.attempt}"
-            options = {"name": request.kind, **self._held(request.resources)}
+        return self._start_task([request], memory_marks())
+
+    def submit_all(self, requests: Sequence[AttemptRequest]) -> list[Handle]:
+        """Start Ray tasks: for an attempt each, or for several that are known to be short, whose
+        way to a worker and back would take longer than they do.
+        """
+        if not requests:
+            return []
+        self._connect()
+        marks, slots = memory_marks(), 2 * max(1.0, self._cluster().get("CPU", 1.0))
+        size = min(MOST_TOGETHER, math.ceil(len(requests) / slots))  # all workers have some
+        together: dict[tuple[str, Resources], list[AttemptRequest]] = {}
+        for request in requests:
+            if size > 1 and self._may_share(request):
+                together.setdefault((request.kind, request.resources), []).append(request)
+            else:
+                self._start_task([request], marks)
+        for group in together.values():
+            for first in range(0, len(group), size):
+                self._start_task(group[first : first + size], marks)
+        return [Handle(request.step_key, request.attempt) for request in requests]
+
+    def _may_share(self, request: AttemptRequest) -> bool:
+        wanted = request.resources
+        is_plain = wanted == Resources(wanted.cpus) and not request.fresh_process
+        is_short = self._short.get(request.kind, 0) >= KNOWN_SHORT
+        return is_plain and is_short and request.step_key not in self._alone
+
+    def _start_task(self, requests: Sequence[AttemptRequest], marks: MemoryMarks) -> Handle:
+        first = requests[0]
+        handles = tuple(Handle(each.step_key, each.attempt) for each in requests)
+        task = self._with({"name": first.kind, **self._held(first.resources)})
+        if first.fresh_process:  # Ray reuses a process for the same environment only
+            name = f"{first.step_key}-{first.attempt}"
+            options = {"name": first.kind, **self._held(first.resources)}
             options["runtime_env"] = {"env_vars": {"THREEDRS_ATTEMPT": name}}
             task = self._task.options(**options)
-        reference = task.remote(replace(request, own_process=True))
-        self._running[reference] = (handle, request.resources)
-        self._marks[handle] = memory_marks()
-        return handle
+        reference = task.remote(list(requests))
+        self._running[reference] = Task(handles, first.resources, first.kind, marks)
+        return handles[0]
 
     def _held(self, resources: Resources) -> dict[str, Any]:
         """What the task itself holds: nothing, where a worker group takes it all."""
@@ -174,7 +222,7 @@ class RayCompute:
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         if not ended:
             self._look()
-        return [self._collect(reference) for reference in ended]
+        return [each for reference in ended for each in self._collect(reference)]
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of a function over many items, as they come: work that no journal follows.
@@ -200,16 +248,16 @@ class RayCompute:
 
     def cancel(self, handle: Handle) -> None:
         """Kill the worker: a gentle cancel would wait for C code to return."""
-        for reference, (running, _) in self._running.items():
-            if running == handle:
+        for reference, task in self._running.items():
+            if handle in task.handles:
                 self._cancelled.add(handle)
                 self._ray.cancel(reference, force=True)
 
     def close(self) -> None:
         """Kill what runs, and stop Ray if it was started here."""
-        for handle, _ in list(self._running.values()):
+        for task in list(self._running.values()):
             if not self._gone:
-                self.cancel(handle)
+                self.cancel(task.handles[0])
         self._let_go(self._is_ours)
 
     def restore(self) -> bool:
@@ -240,7 +288,6 @@ class RayCompute:
     def _let_go(self, shut_down: bool) -> None:
         self._running.clear()
         self._cancelled.clear()
-        self._marks.clear()
         if shut_down and self._ray is not None:
             # Not in a thread while all is well: Ray's own handlers want the main one.
             if self._gone:
@@ -273,23 +320,39 @@ class RayCompute:
         vital = [name for name, _ in dead if name in ("raylet", "gcs_server")]
         return f"its {vital[0]} has ended" if vital else None
 
-    def _collect(self, reference: Any) -> tuple[Handle, AttemptReport]:
-        handle, resources = self._running.pop(reference)
+    def _collect(self, reference: Any) -> list[tuple[Handle, AttemptReport]]:
+        task = self._running.pop(reference)
         try:
-            report: AttemptReport = self._ray.get(reference)
+            reports: list[AttemptReport] = self._ray.get(reference)
         except Exception as error:
-            report = self._lost(handle, error)
-            if resources.workers > 1:
+            reports = self._all_lost(task, error)
+            if task.resources.workers > 1:
                 self._sweep_until = time.monotonic() + SWEEP_S
-        self._cancelled.discard(handle)
-        self._marks.pop(handle, None)
-        self._usual_s += (report.seconds - self._usual_s) / 4
-        return handle, report
+        self._cancelled.difference_update(task.handles)
+        for report in reports:
+            self._usual_s += (report.seconds - self._usual_s) / 4
+            self._note_length(task.kind, report)
+        return list(zip(task.handles, reports, strict=True))
 
-    def _lost(self, handle: Handle, error: Exception) -> AttemptReport:
-        """The report of a task that ended without one."""
-        exceptions = self._ray.exceptions
-        if handle in self._cancelled or isinstance(error, exceptions.TaskCancelledError):
+    def _note_length(self, kind: str, report: AttemptReport) -> None:
+        is_short = report.digest is not None and report.seconds <= SHORT_S
+        self._short[kind] = self._short.get(kind, 0) + 1 if is_short else 0
+
+    def _all_lost(self, task: Task, error: Exception) -> list[AttemptReport]:
+        """Reports of a task that ended without any. Which of several was to blame shows once each
+        is tried alone, so it costs none of them a try."""
+        reports = [self._lost(handle, task, error) for handle in task.handles]
+        if len(reports) == 1:
+            return reports
+        self._alone.update(handle.step_key for handle in task.handles)
+        shared = AttemptReport(cancelled=True, message="the process that it shared has ended")
+        return [each if each.cancelled else shared for each in reports]
+
+    def _lost(self, handle: Handle, task: Task, error: Exception) -> AttemptReport:
+        """The report of an attempt whose task ended without one."""
+        exceptions, is_alone = self._ray.exceptions, len(task.handles) == 1
+        was_cancelled = isinstance(error, exceptions.TaskCancelledError)
+        if handle in self._cancelled or (is_alone and was_cancelled):
             return AttemptReport(cancelled=True, message="cancelled")
         reason = str(error).strip().partition("\n")[0]
         if isinstance(error, exceptions.LocalRayletDiedError):
@@ -308,7 +371,7 @@ class RayCompute:
             return AttemptReport(failure=failure, message=str(error.cause or reason))
         message = f"{type(error).__name__}: {reason}"
         # What happened on another machine is in none of our counters; Ray's own watch is.
-        if killed := memory_killed(self._marks[handle], memory_marks(), None):
+        if killed := memory_killed(task.marks, memory_marks(), None):
             return AttemptReport(failure=FailureClass.OOM, message=f"{message}; {killed}")
         return AttemptReport(failure=FailureClass.INFRA, message=message)
 
@@ -357,7 +420,7 @@ class RayCompute:
         _keep_off_stdout(ray)
         self._ray, self._node = ray, ray._private.worker._global_node
         # No retries by Ray: the journal must see every attempt, and decides by class of failure.
-        self._task, self._tasks = ray.remote(max_retries=0)(run_attempt), {}
+        self._task, self._tasks = ray.remote(max_retries=0)(run_attempts), {}
 
     def _start(self, ray: Any) -> None:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}

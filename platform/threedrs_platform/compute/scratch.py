@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import uuid
@@ -32,8 +33,8 @@ def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
     with storage_errors(f"create {own}"):
         # Numbered alike: left by a database that has been lost since.
         earlier = [(number, path) for number, path in _attempts(scratch) if number <= attempt]
-        out.mkdir(parents=True)
-        work.mkdir()
+        os.makedirs(out)
+        os.mkdir(work)
         for _, folder in earlier:
             take_over(folder / "work", work)
         for number, folder in earlier:
@@ -43,6 +44,9 @@ def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
         yield out, work
     finally:
         shutil.rmtree(out, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is something in it that the next one may want
+            os.rmdir(work)
+            os.rmdir(own)
 
 
 def _attempts(scratch: Path) -> list[tuple[int, Path]]:

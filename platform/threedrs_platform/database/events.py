@@ -16,16 +16,18 @@ from threedrs_platform.database.connection import (
     Database,
     now,
 )
+from threedrs_platform.database.prepared import Prepared
 from threedrs_platform.database.turns import whole_turn
 
 # The lock of the run's row makes writers of one run take turns, on PostgreSQL, too.
-_COUNT = (
+_COUNT = Prepared(
     update(schema.runs)
     .where(schema.runs.c.id == bindparam("run"))
     .values(last_seq=schema.runs.c.last_seq + bindparam("more"))
     .returning(schema.runs.c.last_seq, now())
 )
-_ADD, _POST = insert(schema.events), insert(schema.outbox)
+_ADD = Prepared(insert(schema.events), [column.name for column in schema.events.c])
+_POST = Prepared(insert(schema.outbox), ["kind", "run_id", "payload_json"])
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class _PendingEvents:
     def __call__(self, connection: Connection) -> None:
         """Number and write them. The counter lives in the run's row, so no number is skipped."""
         count = len(self.events)
-        last, at = connection.execute(_COUNT, {"run": self.run_id, "more": count}).one()
+        last, at = _COUNT.run(connection, {"run": self.run_id, "more": count}).one()
         rows = [
             {
                 "run_id": self.run_id,
@@ -94,7 +96,7 @@ class _PendingEvents:
             }
             for number, event in enumerate(self.events, start=last - count + 1)
         ]
-        connection.execute(_ADD, rows)
+        _ADD.run_many(connection, rows)
 
 
 @whole_turn
@@ -121,4 +123,4 @@ def post(connection: Connection, run_id: str, kind: str, *payloads: Mapping[str,
         {"kind": kind, "run_id": run_id, "payload_json": json.dumps(dict(payload))}
         for payload in payloads
     ]
-    connection.execute(_POST, rows)
+    _POST.run_many(connection, rows)

@@ -8,7 +8,7 @@ happens once.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from threedrs_platform.database.acceptances import SAME_INPUTS
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.owners import is_at_work, is_dead, this_owner
+from threedrs_platform.database.prepared import Prepared
 from threedrs_platform.database.results import write_measurements
-from threedrs_platform.database.step_rows import StepReader, StepRow, chunks
+from threedrs_platform.database.step_rows import Lookup, StepReader, StepRow, chunks
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.shown_urls import without_secrets
@@ -36,6 +37,16 @@ class Claim:
 
     key: str
     epoch: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is written down of an attempt that is about to begin."""
+
+    log_file: str
+    """With `{attempt}` for its number."""
+    note: str = ""
+    """Why it is not the first; empty if it is."""
 
 
 @dataclass(frozen=True)
@@ -102,32 +113,57 @@ class Journal(StepReader):
         dead = seen.owner if seen is not None and is_dead(seen.owner) else ""
         mine = {"step": key, "me": self.owner, "dead": dead, "lease_s": lease_s}
         with self.database.write() as connection:
-            lease = connection.scalar(_LEASE_OF, mine)
+            is_running = seen is not None and seen.state is StepState.RUNNING
+            lease = _LEASE_OF.run(connection, mine).scalar() if is_running else None
             if not dead and seen is not None and self._is_renewed(seen, lease, lease_s):
                 return None
-            epoch = connection.scalar(_TAKE, mine)
+            epoch = _TAKE.run(connection, mine).scalar()
             if epoch is None:
                 return None
-            if seen is not None and seen.state is StepState.RUNNING:
+            if seen is not None and is_running:
                 lost = Claim(key, seen.epoch)
                 _end_attempt(connection, lost, AttemptState.LOST, "owner lost")
                 # Its owner may have been dead for days, and these are not what it took.
                 connection.execute(
                     _CUT_ATTEMPT, {"step": key, "claimed": seen.epoch, "lease": lease}
                 )
-            attempt = {
-                "step_key": key,
-                "n": epoch,
+            self._begin(connection, run_id, {Claim(key, epoch): Start(log_file, note)})
+        return Claim(key, epoch)
+
+    @whole_turn
+    def claim_pending(
+        self, run_id: str, starts: Mapping[str, Start], lease_s: float
+    ) -> dict[str, Claim]:
+        """Take all of these steps that are pending still, as `claim` takes one; by key."""
+        if not starts:
+            return {}
+        with self.database.write() as connection:
+            taken = _TAKE_PENDING.run(connection, starts, me=self.owner, lease_s=lease_s)
+            epochs = {key: epoch for key, epoch in taken}
+            claims = {key: Claim(key, epochs[key]) for key in starts if key in epochs}
+            self._begin(connection, run_id, {claims[key]: starts[key] for key in claims})
+        return claims
+
+    def _begin(self, connection: Connection, run_id: str, begun: Mapping[Claim, Start]) -> None:
+        """Write down attempts that are about to begin."""
+        attempts = [
+            {
+                "step_key": claim.key,
+                "n": claim.epoch,
                 "run_id": run_id,
                 "owner": self.owner,
                 "state": AttemptState.RUNNING,
-                "log_file": log_file.format(attempt=epoch),
-                "note": note,
+                "log_file": start.log_file.format(attempt=claim.epoch),
+                "note": start.note,
             }
-            connection.execute(_BEGIN_ATTEMPT, attempt)
-            started = Event("step.started", key, {"attempt": epoch, "note": note})
-            append_events(connection, run_id, [started])
-        return Claim(key, epoch)
+            for claim, start in begun.items()
+        ]
+        _BEGIN_ATTEMPT.run_many(connection, attempts)
+        told = [
+            Event("step.started", claim.key, {"attempt": claim.epoch, "note": start.note})
+            for claim, start in begun.items()
+        ]
+        append_events(connection, run_id, told)
 
     def _is_renewed(self, seen: StepRow, lease: float | None, lease_s: float) -> bool:
         """Whether a running step's lease may still be renewed although the clock says it is over.
@@ -165,24 +201,39 @@ class Journal(StepReader):
         Args:
             finished: cells of the run that are complete with this step.
         """
+        return claim in self.commit_all(run_id, {claim: outcome}, lambda _: finished)
+
+    @whole_turn
+    def commit_all(
+        self,
+        run_id: str,
+        outcomes: Mapping[Claim, Outcome],
+        finishing: Callable[[Claim], Sequence[CellKey]],
+    ) -> set[Claim]:
+        """As `commit`, for several attempts at once. Returns the claims that were not stale.
+
+        Args:
+            finishing: cells of the run that are complete with a step and those before it; called
+                once for each that is committed.
+        """
         with self.database.write() as connection:
-            result = {
-                "content": outcome.content_key,
-                "digest": outcome.digest,
-                "size": outcome.size,
-                "took": outcome.seconds,
-            }
-            if not self._leave(connection, run_id, claim, _SUCCEED, result):
-                return False
-            self._write_outcome(connection, claim, outcome)
-            summary = {
-                "attempt": claim.epoch,
-                "seconds": round(outcome.seconds, 3),
-                "digest": outcome.digest,
-            }
-            append_events(connection, run_id, [Event("step.succeeded", claim.key, summary)])
-            finish_cells(connection, run_id, finished, StepState.SUCCEEDED)
-        return True
+            keys = [claim.key for claim in outcomes]
+            found = _HELD.run(connection, keys, me=self.owner)  # locked until the transaction ends
+            held = {Claim(key, epoch) for key, epoch in found}
+            done = {claim: each for claim, each in outcomes.items() if claim in held}
+            self._write_outcomes(connection, done)
+            for claim in outcomes:
+                if claim not in done:
+                    self._tell_lost(connection, run_id, claim)
+                    continue
+                summary = {
+                    "attempt": claim.epoch,
+                    "seconds": round(outcomes[claim].seconds, 3),
+                    "digest": outcomes[claim].digest,
+                }
+                append_events(connection, run_id, [Event("step.succeeded", claim.key, summary)])
+                finish_cells(connection, run_id, finishing(claim), StepState.SUCCEEDED)
+        return set(done)
 
     @whole_turn
     def adopt(
@@ -216,7 +267,7 @@ class Journal(StepReader):
                 return False
             if twin.key != key:
                 _copy_reports(connection, twin.key, key)
-            _set_input_digests(connection, key, input_digests)
+            _SET_INPUT.run_many(connection, _input_rows(key, input_digests))
             reused = Event("step.reused", key, {"from": twin.key, "digest": twin.output_digest})
             append_events(connection, run_id, [reused])
             finish_cells(connection, run_id, finished, StepState.SUCCEEDED)
@@ -293,32 +344,44 @@ class Journal(StepReader):
         connection: Connection,
         run_id: str,
         claim: Claim,
-        statement: Any,
+        statement: Prepared,
         values: Mapping[str, Any],
     ) -> bool:
         """Change a step if this owner's claim is still the newest; else the attempt is lost."""
         mine = {"step": claim.key, "claimed": claim.epoch, "me": self.owner}
-        if connection.execute(statement, {**mine, **values}).rowcount == 1:
+        if statement.run(connection, {**mine, **values}).rowcount == 1:
             return True
+        self._tell_lost(connection, run_id, claim)
+        return False
+
+    def _tell_lost(self, connection: Connection, run_id: str, claim: Claim) -> None:
         why = "the lease was taken over by another owner"
         _end_attempt(connection, claim, AttemptState.LOST, why)
         lost = Event("step.lost", claim.key, {"attempt": claim.epoch, "why": why})
         append_events(connection, run_id, [lost])
-        return False
 
-    def _write_outcome(self, connection: Connection, claim: Claim, outcome: Outcome) -> None:
-        attempt = {f"of_{name}": getattr(outcome, name) for name in _MEASURED}
-        attempt |= {"step": claim.key, "claimed": claim.epoch, "why_class": None}
-        attempt |= {"new_state": AttemptState.COMMITTED, "why": "; ".join(outcome.warnings) or None}
-        connection.execute(_COMMIT_ATTEMPT, attempt)
-        artifact = {"digest": outcome.digest, "bytes": outcome.size, "files": outcome.files}
-        self.database.insert_new(connection, schema.artifacts, [artifact], created_at=now())
-        _set_input_digests(connection, claim.key, outcome.input_digests)
-        reported = outcome.metrics or outcome.scores or outcome.curves
-        if reported or claim.epoch > 1:  # a silent first attempt has nothing to replace, either
-            write_measurements(
-                connection, claim.key, outcome.metrics, outcome.scores, outcome.curves
-            )
+    def _write_outcomes(self, connection: Connection, outcomes: Mapping[Claim, Outcome]) -> None:
+        """Write what came of steps whose rows are locked under these claims."""
+        results, attempts, artifacts, inputs = [], [], {}, []
+        for claim, outcome in outcomes.items():
+            mine = {"step": claim.key, "claimed": claim.epoch}
+            made = {"digest": outcome.digest, "size": outcome.size, "took": outcome.seconds}
+            results.append({**mine, **made, "me": self.owner, "content": outcome.content_key})
+            measured = {f"of_{name}": getattr(outcome, name) for name in _MEASURED}
+            told = {"why_class": None, "why": "; ".join(outcome.warnings) or None}
+            attempts.append({**mine, **measured, **told, "new_state": AttemptState.COMMITTED})
+            files = {"bytes": outcome.size, "files": outcome.files}
+            artifacts[outcome.digest] = {"digest": outcome.digest, **files}
+            inputs += _input_rows(claim.key, outcome.input_digests)
+        _SUCCEED.run_many(connection, results)
+        _COMMIT_ATTEMPT.run_many(connection, attempts)
+        made_of = list(artifacts.values())
+        self.database.insert_new(connection, schema.artifacts, made_of, created_at=now())
+        _SET_INPUT.run_many(connection, inputs)
+        for claim, each in outcomes.items():
+            reported = each.metrics or each.scores or each.curves
+            if reported or claim.epoch > 1:  # a silent first attempt has nothing to replace, either
+                write_measurements(connection, claim.key, each.metrics, each.scores, each.curves)
 
 
 def same_inputs(twin: StepRow) -> str:
@@ -337,7 +400,7 @@ def finish_cells(
     payloads = []
     for cell in finished:
         row = {"run": run_id, "cell": cell.cell_id, "of_seed": cell.seed, "new_state": state}
-        if connection.execute(_END_CELL, row).rowcount:  # else another worker has told it
+        if _END_CELL.run(connection, row).rowcount:  # else another worker has told it
             payload = {"cell": cell.cell_id, "seed": cell.seed}
             payloads.append({**payload, "why": why} if why else payload)
     if not payloads:
@@ -355,16 +418,14 @@ def _end_attempt(
     failure: FailureClass | None = None,
 ) -> None:
     told = {"new_state": state, "why": message, "why_class": failure}
-    connection.execute(_END_ATTEMPT, {"step": claim.key, "claimed": claim.epoch, **told})
+    _END_ATTEMPT.run(connection, {"step": claim.key, "claimed": claim.epoch, **told})
 
 
-def _set_input_digests(connection: Connection, key: str, digests: Mapping[str, str]) -> None:
-    rows = [
+def _input_rows(key: str, digests: Mapping[str, str]) -> list[dict[str, str]]:
+    return [
         {"step": key, "input_name": name, "input_digest": digest}
         for name, digest in digests.items()
     ]
-    if rows:
-        connection.execute(_SET_INPUT, rows)
 
 
 def _copy_reports(connection: Connection, source: str, target: str) -> None:
@@ -381,10 +442,24 @@ def _copy_reports(connection: Connection, source: str, target: str) -> None:
 # The frequent statements are built once: composing one costs more than running it. Of a claim,
 # `step` is the key and `claimed` the epoch; `me` is the owner.
 _LEASE = now() + bindparam("lease_s")
-_LEASE_OF = select(_steps.c.lease_until).where(_steps.c.key == bindparam("step"))
-_TAKE = (
-    update(_steps)
-    .where(
+_LEASE_OF = Prepared(select(_steps.c.lease_until).where(_steps.c.key == bindparam("step")))
+_TAKEN = update(_steps).values(
+    state="running",
+    owner=bindparam("me"),
+    epoch=_steps.c.epoch + 1,  # from here on the last owner, however alive, cannot commit
+    lease_until=_LEASE,
+    failure=None,
+    message=None,
+    updated_at=now(),
+)
+_TAKE_PENDING = Lookup.of(
+    lambda among: _TAKEN.where(among, _steps.c.state == "pending").returning(
+        _steps.c.key, _steps.c.epoch
+    ),
+    _steps.c.key,
+)
+_TAKE = Prepared(
+    _TAKEN.where(
         _steps.c.key == bindparam("step"),
         or_(
             _steps.c.state == "pending",
@@ -393,19 +468,20 @@ _TAKE = (
                 or_(_steps.c.lease_until < now(), _steps.c.owner == bindparam("dead")),
             ),
         ),
-    )
-    .values(
-        state="running",
-        owner=bindparam("me"),
-        epoch=_steps.c.epoch + 1,  # from here on the last owner, however alive, cannot commit
-        lease_until=_LEASE,
-        failure=None,
-        message=None,
-        updated_at=now(),
-    )
-    .returning(_steps.c.epoch)
+    ).returning(_steps.c.epoch)
 )
-_BEGIN_ATTEMPT = insert(_attempts).values(started_at=now())
+_BEGIN_ATTEMPT = Prepared(
+    insert(_attempts).values(started_at=now()),
+    ["step_key", "n", "run_id", "owner", "state", "log_file", "note"],
+)
+_HELD = Lookup.of(
+    lambda among: (
+        select(_steps.c.key, _steps.c.epoch)
+        .where(among, _steps.c.owner == bindparam("me"), _steps.c.state == "running")
+        .with_for_update()
+    ),
+    _steps.c.key,
+)
 _MINE = and_(
     _steps.c.key == bindparam("step"),
     _steps.c.epoch == bindparam("claimed"),
@@ -413,24 +489,28 @@ _MINE = and_(
     _steps.c.state == "running",
 )
 _LEAVE = update(_steps).where(_MINE).values(lease_until=None, updated_at=now())
-_SUCCEED = _LEAVE.values(
-    state="succeeded",
-    content_key=bindparam("content"),
-    output_digest=bindparam("digest"),
-    output_bytes=bindparam("size"),
-    seconds=bindparam("took"),
-    canonical_attempt=bindparam("claimed"),
+_SUCCEED = Prepared(
+    _LEAVE.values(
+        state="succeeded",
+        content_key=bindparam("content"),
+        output_digest=bindparam("digest"),
+        output_bytes=bindparam("size"),
+        seconds=bindparam("took"),
+        canonical_attempt=bindparam("claimed"),
+    )
 )
-_FAIL = _LEAVE.values(
-    state=bindparam("new_state"), failure=bindparam("why_class"), message=bindparam("why")
+_FAIL = Prepared(
+    _LEAVE.values(
+        state=bindparam("new_state"), failure=bindparam("why_class"), message=bindparam("why")
+    )
 )
-_RELEASE = _LEAVE.values(state=bindparam("new_state"), reason=bindparam("why"))
+_RELEASE = Prepared(_LEAVE.values(state=bindparam("new_state"), reason=bindparam("why")))
 _OPEN_ATTEMPT = and_(
     _attempts.c.step_key == bindparam("step"),
     _attempts.c.n == bindparam("claimed"),
     _attempts.c.state == "running",
 )
-_END_ATTEMPT = (
+_ENDED = (
     update(_attempts)
     .where(_OPEN_ATTEMPT)
     .values(
@@ -440,6 +520,7 @@ _END_ATTEMPT = (
         ended_at=now(),
     )
 )
+_END_ATTEMPT = Prepared(_ENDED)
 _CUT_ATTEMPT = (
     update(_attempts)
     .where(
@@ -450,13 +531,13 @@ _CUT_ATTEMPT = (
     .values(ended_at=bindparam("lease"))
 )
 _MEASURED = ("node", "pid", "seconds", "cpu_s", "gpu_s", "max_rss")
-_COMMIT_ATTEMPT = _END_ATTEMPT.values({name: bindparam(f"of_{name}") for name in _MEASURED})
-_SET_INPUT = (
+_COMMIT_ATTEMPT = Prepared(_ENDED.values({name: bindparam(f"of_{name}") for name in _MEASURED}))
+_SET_INPUT = Prepared(
     update(_inputs)
     .where(_inputs.c.step_key == bindparam("step"), _inputs.c.name == bindparam("input_name"))
     .values(digest=bindparam("input_digest"))
 )
-_END_CELL = (
+_END_CELL = Prepared(
     update(schema.cells)
     .where(
         schema.cells.c.run_id == bindparam("run"),

@@ -5,17 +5,20 @@ by content (twins) and by kind (what they cost).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BindParameter,
     ColumnElement,
     Connection,
-    Select,
+    CursorResult,
+    String,
     and_,
+    any_,
     bindparam,
     func,
     literal,
@@ -25,7 +28,9 @@ from sqlalchemy import (
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.owners import is_dead
+from threedrs_platform.database.prepared import Prepared
 from threedrs_platform.database.turns import whole_turn
+from threedrs_platform.database.urls import SQLITE
 from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Resources, StepSpec
@@ -71,9 +76,34 @@ class History:
 _EXPIRED: ColumnElement[bool] = func.coalesce(_steps.c.lease_until < now(), True).label("expired")
 _COLUMNS = [_steps.c[f.name] for f in fields(StepRow) if f.name != "lease_expired"]
 _VALUES: BindParameter[Any] = bindparam("wanted", expanding=True)
-_BY_KEY = select(*_COLUMNS, _EXPIRED).where(_steps.c.key.in_(_VALUES))
-_BY_CONTENT = select(*_COLUMNS, _EXPIRED).where(
-    _steps.c.content_key.in_(_VALUES), _steps.c.state == "succeeded"
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A statement that is given many values at once, however many, in one parameter `wanted`."""
+
+    of_sqlite: Prepared
+    of_postgresql: Prepared
+
+    @classmethod
+    def of(cls, make: Callable[[Any], Any], column: ColumnElement[str]) -> Lookup:
+        """Make it of what makes a statement of the condition that a column is among the values."""
+        listed = func.json_each(bindparam("wanted", type_=String)).table_valued("value")
+        among = column == any_(bindparam("wanted", type_=ARRAY(String)))
+        return cls(Prepared(make(column.in_(select(listed.c.value)))), Prepared(make(among)))
+
+    def run(
+        self, connection: Connection, wanted: Collection[str], **values: Any
+    ) -> CursorResult[Any]:
+        """Run it."""
+        if connection.dialect.name == SQLITE:
+            return self.of_sqlite.run(connection, {"wanted": json.dumps([*wanted]), **values})
+        return self.of_postgresql.run(connection, {"wanted": [*wanted], **values})
+
+
+_BY_KEY = Lookup.of(select(*_COLUMNS, _EXPIRED).where, _steps.c.key)
+_BY_CONTENT = Lookup.of(
+    select(*_COLUMNS, _EXPIRED).where(_steps.c.state == "succeeded").where, _steps.c.content_key
 )
 
 
@@ -145,13 +175,11 @@ class StepReader:
             }
 
     @whole_turn
-    def _find(self, query: Select[Any], values: Collection[str]) -> list[StepRow]:
+    def _find(self, lookup: Lookup, values: Collection[str]) -> list[StepRow]:
+        if not values:
+            return []
         with self.database.read() as connection:
-            return [
-                _row(row)
-                for chunk in chunks(values)
-                for row in connection.execute(query, {"wanted": chunk})
-            ]
+            return [_row(row) for row in lookup.run(connection, values)]
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:

@@ -81,9 +81,28 @@ class Recipe:
         """Canonical JSON of the recipe, as kept in the journal."""
         return self._text(self.inputs)
 
+    def reading(self, inputs: Mapping[str, str]) -> Recipe:
+        """The recipe of the same work on other inputs, by their recipe keys."""
+        before, after = self._around
+        if len(after) > 1:
+            self.__dict__["_around"] = before, ("".join(after),)
+        made = Recipe(
+            self.kind,
+            self.version,
+            self.entry,
+            self.code,
+            self.packages,
+            self.params,
+            self.numerics,
+            inputs,
+        )
+        made.__dict__["_around"] = self._around
+        return made
+
     def _text(self, inputs: Mapping[str, str]) -> str:
         before, after = self._around
-        return "".join((*before, canonical_json(dict(inputs)), *after))
+        told = ",".join([f"{_word(name)}:{_quoted(inputs[name])}" for name in sorted(inputs)])
+        return "".join((*before, "{", told, "}", *after))
 
     @cached_property
     def _around(self) -> tuple[Sequence[str], Sequence[str]]:
@@ -128,6 +147,11 @@ class Fragments:
 @lru_cache(maxsize=4096)
 def _word(text: str) -> str:
     return canonical_json(text)
+
+
+def _quoted(digest: str) -> str:
+    """As `canonical_json`, for texts of which there are too many to remember them."""
+    return f'"{digest}"' if digest.isascii() and digest.isalnum() else canonical_json(digest)
 
 
 def _around(recipe: Recipe, fragments: Fragments) -> tuple[Sequence[str], Sequence[str]]:

@@ -135,18 +135,19 @@ def compute(monkeypatch: pytest.MonkeyPatch) -> RayCompute:
     return made
 
 
-def end_with(compute: RayCompute, fault: Exception, kills: int = 4) -> AttemptReport:
-    """The report of an attempt that ended so."""
+def end_with(
+    compute: RayCompute, fault: Exception, kills: int = 4, steps: int = 1
+) -> list[AttemptReport]:
+    """The reports of a task of so many attempts that ended so."""
     from threedrs_platform.compute.in_process import Handle
     from threedrs_platform.steps import Resources
 
     compute._ray = FakeRay()
     compute._ray.fault = fault
-    handle = Handle("step", 1)
-    compute._running["task"] = (handle, Resources())
-    compute._marks[handle] = MemoryMarks(of_machine=kills)
-    ((_, report),) = compute.wait(0.0)
-    return report
+    handles = tuple(Handle(f"step{number}", 1) for number in range(steps))
+    marks = MemoryMarks(of_machine=kills)
+    compute._running["task"] = ray_tasks.Task(handles, Resources(), "noop", marks)
+    return [report for _, report in compute.wait(0.0)]
 
 
 @pytest.mark.parametrize(
@@ -162,12 +163,20 @@ def end_with(compute: RayCompute, fault: Exception, kills: int = 4) -> AttemptRe
 def test_a_lost_task_is_classed_by_what_is_known(
     compute: RayCompute, fault: Exception, kills: int, failure: FailureClass | None
 ) -> None:
-    report = end_with(compute, fault, kills)
+    (report,) = end_with(compute, fault, kills)
     assert report.failure is failure and report.cancelled == (failure is None)
 
 
+def test_steps_that_lost_a_process_together_lose_no_try_and_are_tried_alone(
+    compute: RayCompute,
+) -> None:
+    reports = end_with(compute, FakeExceptions.WorkerCrashedError("gone"), steps=3)
+    assert [(each.cancelled, each.failure) for each in reports] == [(True, None)] * 3
+    assert compute._alone == {"step0", "step1", "step2"}
+
+
 def test_a_cluster_that_is_gone_is_no_fault_of_its_attempts(compute: RayCompute) -> None:
-    report = end_with(compute, FakeExceptions.LocalRayletDiedError("dead"))
+    (report,) = end_with(compute, FakeExceptions.LocalRayletDiedError("dead"))
     assert report.cancelled and report.failure is None
     from threedrs_platform.steps import Resources
 

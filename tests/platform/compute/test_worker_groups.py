@@ -32,8 +32,8 @@ class FakeRay:
         self.asked.append(options)
         return self
 
-    def remote(self, request: AttemptRequest) -> object:
-        return request.step_key
+    def remote(self, requests: list[AttemptRequest]) -> object:
+        return requests[0].step_key
 
 
 def request(root: Path, name: str, resources: Resources, function: str = "lead") -> AttemptRequest:

@@ -52,7 +52,10 @@ class Ending:
     @property
     def _is_out_of_budget(self) -> bool:
         """Whether nothing runs, here or elsewhere, and no ready step fits into the budget."""
-        run, ready = self._run, self._run.ready()
-        if run.attempts or not ready or not self._purse.held.issuperset(ready):
+        run, held = self._run, self._purse.held
+        if run.attempts or not held:
+            return False
+        ready = list(run.ready())
+        if not ready or not held.issuperset(ready):
             return False
         return not run.schedule.counts()[Phase.ELSEWHERE]

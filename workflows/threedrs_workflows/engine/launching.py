@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.recorder import LiveTail
-from threedrs_platform.database.journal import same_inputs
+from threedrs_platform.database.journal import Claim, Start, same_inputs
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.steps import Resources
@@ -20,7 +21,8 @@ from threedrs_workflows.engine.run_context import Attempt, RunContext
 from threedrs_workflows.engine.schedule import Phase
 from threedrs_workflows.plan.plan import PlannedStep
 
-LAUNCHES_PER_TURN = 16
+LAUNCHES_PER_TURN = 64
+LOG_NAME = "{attempt}.log"
 
 
 class StepLauncher:
@@ -31,11 +33,12 @@ class StepLauncher:
         self._earlier = EarlierTries(context)
         self._claimed: list[Attempt] = []
         """Attempts that wait for the transaction with their claims to end."""
+        self._pending: dict[str, str] = {}
+        """Content keys of steps that are to be claimed together, by step key."""
         self._asked: dict[str, str] = {}
         """Step key -> artifact that it could take over, whose health nobody has looked at."""
         self._health: dict[str, Health] = {}
         """By artifact; each answer is used once."""
-        self._counted = self._wants = 0
 
     def look(self) -> None:
         """Ask the store what the last turn wanted to know.
@@ -64,7 +67,7 @@ class StepLauncher:
                 continue
             if not self._has_room(wanted, resources):
                 refused.add(wanted)
-                if self._purse.budget is None and len(refused) == self._num_wants():
+                if self._purse.budget is None and len(refused) == self._run.schedule.num_wants:
                     break
                 continue
             found.append(key)
@@ -83,6 +86,7 @@ class StepLauncher:
             if self._run.schedule.phase(key) is Phase.READY:  # --fail-fast may just have dropped it
                 step, content = self._run.schedule.steps[key], contents[key]
                 self._decide(step, rows[key], content, twins.get(content))
+        self._claim_pending()
 
     @property
     def has_more(self) -> bool:
@@ -93,6 +97,7 @@ class StepLauncher:
         """Drop the claims and questions of a turn that did not happen."""
         self._claimed.clear()
         self._asked.clear()
+        self._pending.clear()
 
     def follow(self, keys: Sequence[str]) -> bool:
         """Take over what others did with ready steps that are not for here; whether that is news.
@@ -113,8 +118,9 @@ class StepLauncher:
     def submit(self) -> None:
         """Begin the claimed attempts, now that their claims are committed."""
         claimed, self._claimed = self._claimed, []  # what fails now is never begun later
-        for attempt in claimed:
-            attempt.handle = self._run.compute.submit(attempt.request)
+        handles = self._run.compute.submit_all([attempt.request for attempt in claimed])
+        for attempt, handle in zip(claimed, handles, strict=True):
+            attempt.handle = handle
 
     def _decide(
         self, step: PlannedStep, row: StepRow, content_key: str, twin: StepRow | None
@@ -137,7 +143,10 @@ class StepLauncher:
             # Another run gave it up; this one wants it, and its inputs are there.
             journal.move(run_id, [step.key], StepState.PENDING, row.reason, [row.state])
         elif twin is None or twin.key == step.key or not self._adopt(step, twin):
-            self._claim(step, row, content_key)
+            if row.state is StepState.PENDING:
+                self._pending[step.key] = content_key
+            else:
+                self._claim(step, row, content_key)
 
     def _give_up(self, step: PlannedStep, row: StepRow) -> None:
         self._run.fail(step, row.failure or FailureClass.BUG, row.message or "failed elsewhere")
@@ -189,12 +198,34 @@ class StepLauncher:
         return adopted
 
     def _claim(self, step: PlannedStep, row: StepRow, content_key: str) -> None:
-        """Claim a step for an attempt of this supervisor, unless its resources can never be had."""
+        """Claim a step that another supervisor has given up."""
+        run, start = self._run, self._start_of(step)
+        lease_s, journal = run.options.lease_s, run.workspace.journal
+        claim = journal.claim(run.run_id, step.key, lease_s, start.log_file, start.note, row)
+        self._begin(step, claim, start, content_key)
+
+    def _claim_pending(self) -> None:
+        """Claim the steps that nobody has."""
+        run, steps = self._run, self._run.schedule.steps
+        pending, self._pending = self._pending, {}
+        starts = {
+            key: self._start_of(steps[key])
+            for key in pending
+            if run.schedule.phase(key) is Phase.READY
+        }
+        lease_s = run.options.lease_s
+        claims = run.workspace.journal.claim_pending(run.run_id, starts, lease_s)
+        for key, start in starts.items():
+            self._begin(steps[key], claims.get(key), start, pending[key])
+
+    def _start_of(self, step: PlannedStep) -> Start:
+        return Start(str(self._run.workspace.logs(step.key) / LOG_NAME), self._run.note(step))
+
+    def _begin(
+        self, step: PlannedStep, claim: Claim | None, start: Start, content_key: str
+    ) -> None:
+        """Get an attempt ready, unless its resources can never be had."""
         run, journal = self._run, self._run.workspace.journal
-        note = run.note(step)
-        logs = run.workspace.logs(step.key)
-        log_file = str(logs / "{attempt}.log")
-        claim = journal.claim(run.run_id, step.key, run.options.lease_s, log_file, note, row)
         if claim is None:
             run.wait_for_others(step.key)
             return
@@ -203,7 +234,8 @@ class StepLauncher:
             journal.fail(run.run_id, claim, FailureClass.INFRA, refusal)
             run.fail(step, FailureClass.INFRA, refusal)
             return
-        live_file = logs / f"{claim.epoch}.jsonl"
+        log_file = start.log_file.format(attempt=claim.epoch)
+        live_file = Path(log_file).with_suffix(".jsonl")
         request = AttemptRequest(
             step_key=step.key,
             attempt=claim.epoch,
@@ -219,7 +251,7 @@ class StepLauncher:
             resources=step.spec.resources,
             store=run.workspace.store_address,
             scratch=str(run.workspace.scratch(step.key, content_key)),
-            log_file=log_file.format(attempt=claim.epoch),
+            log_file=log_file,
             live_file=str(live_file),
             fresh_process=run.wants_fresh_process(step),
         )
@@ -229,15 +261,7 @@ class StepLauncher:
         run.attempts[step.key] = attempt
         self._claimed.append(attempt)
         run.schedule.set(step.key, Phase.RUNNING)
-        run.tell(step, "started", note)
-
-    def _num_wants(self) -> int:
-        """How many different resources the steps of the run want."""
-        steps = self._run.schedule.steps
-        if len(steps) != self._counted:
-            self._counted = len(steps)
-            self._wants = len({step.spec.resources for step in steps.values()})
-        return self._wants
+        run.tell(step, "started", start.note)
 
     def _is_full(self, chosen: Sequence[PlannedStep]) -> bool:
         jobs = self._run.options.jobs

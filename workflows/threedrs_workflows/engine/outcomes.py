@@ -5,10 +5,11 @@ step given up.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
-from threedrs_platform.database.journal import Claim, Outcome
+from threedrs_platform.database.journal import CellKey, Claim, Outcome
 from threedrs_platform.errors import StorageError
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_workflows.engine.run_context import Attempt, RunContext
@@ -33,12 +34,21 @@ class OutcomeHandler:
 
     def handle(self, attempt: Attempt, report: AttemptReport) -> None:
         """Do what the report of an attempt that ran here asks for."""
+        self.handle_all([(attempt, report)])
+
+    def handle_all(self, ended: Sequence[tuple[Attempt, AttemptReport]]) -> None:
+        """As `handle`, for all that ended; what succeeded is committed together, and first."""
+        for attempt, _ in ended:
+            self._run.show_progress(attempt)
+        self._commit([each for each in ended if each[1].digest is not None])
+        for attempt, report in ended:
+            if report.digest is None:
+                self._handle_failed(attempt, report)
+
+    def _handle_failed(self, attempt: Attempt, report: AttemptReport) -> None:
         run, step, claim = self._run, attempt.step, attempt.claim
         journal = run.workspace.journal
-        run.show_progress(attempt)
-        if report.digest is not None:
-            self._commit(attempt, report)
-        elif run.schedule.phase(step.key) is Phase.CANCELLED:
+        if run.schedule.phase(step.key) is Phase.CANCELLED:
             journal.release(run.run_id, [claim], "cancelled", StepState.CANCELLED)
         elif report.bad_inputs:
             self._repair_inputs(attempt, report)
@@ -60,18 +70,27 @@ class OutcomeHandler:
         limit = attempt.step.spec.resources.timeout_s
         self._retry_or_fail(attempt, FailureClass.INFRA, f"took longer than its limit of {limit} s")
 
-    def _commit(self, attempt: Attempt, report: AttemptReport) -> None:
-        """Make a successful attempt's artifact the step's result, unless its claim is stale."""
-        run, step = self._run, attempt.step
-        finishing = run.schedule.finishing(step.key)
-        outcome = _outcome(attempt, report)
-        if run.workspace.journal.commit(run.run_id, attempt.claim, outcome, finishing):
-            run.later(partial(run.cleaner.remove, run.workspace.scratch(step.key)))
-            run.schedule.done(step.key, outcome.digest)
-            run.tell(step, "done", f"{report.seconds:.1f} s")
-        else:
-            run.wait_for_others(step.key)
-            run.tell(step, "lost", "another supervisor took the step over")
+    def _commit(self, ended: Sequence[tuple[Attempt, AttemptReport]]) -> None:
+        """Make artifacts of successful attempts the results of their steps, if claims hold."""
+        run = self._run
+        outcomes = {attempt.claim: _outcome(attempt, report) for attempt, report in ended}
+
+        def finish(claim: Claim) -> list[CellKey]:
+            finishing = run.schedule.finishing(claim.key)
+            run.schedule.done(claim.key, outcomes[claim].digest)
+            return finishing
+
+        if not ended:
+            return
+        done = run.workspace.journal.commit_all(run.run_id, outcomes, finish)
+        for attempt, report in ended:
+            step = attempt.step
+            if attempt.claim in done:
+                run.later(partial(run.cleaner.remove, run.workspace.scratch(step.key)))
+                run.tell(step, "done", f"{report.seconds:.1f} s")
+            else:
+                run.wait_for_others(step.key)
+                run.tell(step, "lost", "another supervisor took the step over")
 
     def _repair_inputs(self, attempt: Attempt, report: AttemptReport) -> None:
         """Send the steps that made damaged inputs back to work; this step waits for them again."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -130,16 +131,14 @@ class RunContext:
         else:
             effect()
 
-    def ready(self) -> list[str]:
-        """Steps that may start here, the next one first."""
+    def ready(self) -> Iterator[str]:
+        """Steps that may start here, the next one first; nothing may change meanwhile."""
         if self.comes_to_rest:
-            return []
+            return
         steps = self.schedule.steps
-        return [
-            key
-            for key in self.schedule.ready()
-            if steps[key].spec.kind not in self.gives_way_in and self.takes(steps[key])
-        ]
+        for key in self.schedule.ready():
+            if steps[key].spec.kind not in self.gives_way_in and self.takes(steps[key]):
+                yield key
 
     @property
     def failed_too_often(self) -> bool:
@@ -258,4 +257,9 @@ class ScratchCleaner:
 
     def _work(self) -> None:
         while (folder := self._queue.get()) is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                for name in os.listdir(folder):
+                    os.rmdir(folder / name)
+                os.rmdir(folder)
+            except OSError:  # it is not empty, as it is after most steps
+                shutil.rmtree(folder, ignore_errors=True)

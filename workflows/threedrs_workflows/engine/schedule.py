@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
 from threedrs_platform.database.journal import CellKey
 from threedrs_platform.states import RunState, StepState
+from threedrs_platform.steps import Resources
 from threedrs_workflows.engine.covering import covering_order
 from threedrs_workflows.engine.undo import Undoable
 from threedrs_workflows.plan.plan import Plan, PlannedStep
 
 UNKNOWN_SECONDS = 1.0
+Priority = tuple[int, int, float, int]
 
 
 class Phase(StrEnum):
@@ -48,8 +51,11 @@ class Schedule:
         self._titles: dict[CellKey, str] = {}
         self._missing: Undoable[CellKey, int] = Undoable()
         self._phase: Undoable[str, Phase] = Undoable()
-        self._priority: dict[str, tuple[int, int, float, int]] = {}
-        self._ready: set[str] = set()
+        self._priority: dict[str, Priority] = {}
+        self._ready: list[tuple[Priority, str]] = []
+        """In order: thousands may be ready, of which a turn takes the first few."""
+        self._wants: Counter[Resources] = Counter()
+        """What the ready ones want."""
         self._open = 0
         self.hits = 0
         self.add(plan)
@@ -94,7 +100,9 @@ class Schedule:
         """Go back to the last mark."""
         for each in (self.digests, self.cells, self._missing, self._phase):
             each.roll_back()
-        self._ready = {key for key, phase in self._phase.items() if phase is Phase.READY}
+        ready = [key for key, phase in self._phase.items() if phase is Phase.READY]
+        self._ready = sorted((self._priority[key], key) for key in ready)
+        self._wants = Counter(self.steps[key].spec.resources for key in ready)
         self._open = sum(not phase.is_final for phase in self._phase.values())
 
     @property
@@ -117,7 +125,12 @@ class Schedule:
 
     def ready(self) -> list[str]:
         """Steps that can start, cell by cell: the first cell has its table before others widen."""
-        return sorted(self._ready, key=self._priority.__getitem__)
+        return [key for _, key in self._ready]
+
+    @property
+    def num_wants(self) -> int:
+        """How many different resources the ready steps want."""
+        return len(self._wants)
 
     def inputs(self, key: str) -> dict[str, str]:
         """Digests of a ready step's inputs."""
@@ -127,16 +140,27 @@ class Schedule:
         """Change a step's phase."""
         before = self._phase[key]
         self._phase[key] = phase
+        if before is phase:
+            return
         self._open += before.is_final - phase.is_final  # -1, 0 or 1
-        (self._ready.add if phase is Phase.READY else self._ready.discard)(key)
+        if phase is Phase.READY:
+            insort(self._ready, (self._priority[key], key))
+            self._wants[self.steps[key].spec.resources] += 1
+        elif before is Phase.READY:
+            del self._ready[bisect_left(self._ready, (self._priority[key], key))]
+            wanted = self.steps[key].spec.resources
+            self._wants[wanted] -= 1
+            if not self._wants[wanted]:
+                del self._wants[wanted]
 
     def finishing(self, key: str) -> list[CellKey]:
         """Cells that will be complete once this step is done."""
-        return [
+        found = [
             cell
-            for cell in sorted(self._cells_of[key], key=lambda cell: (cell.cell_id, cell.seed))
+            for cell in self._cells_of[key]
             if self._missing[cell] == 1 and self.cells[cell] is StepState.PENDING
         ]
+        return sorted(found, key=lambda cell: (cell.cell_id, cell.seed))
 
     def done(self, key: str, digest: str) -> None:
         """A step succeeded: its users may become ready, cells complete."""
@@ -232,7 +256,7 @@ class Schedule:
 
 def _priorities(
     plan: Plan, users: dict[str, set[str]], first_cell: int, first: int
-) -> dict[str, tuple[int, int, float, int]]:
+) -> dict[str, Priority]:
     """Sort keys: the first cell that needs a step; of one cell what most cells wait for, then the
     longest predicted path, then order.
 

@@ -187,12 +187,14 @@ class RunLoop:
     def _handle_ended(self) -> None:
         """Handle the reports of attempts that ended."""
         run = self._run
+        ended = []
         for handle, report in self._ended:
             attempt = run.attempts.get(handle.step_key)
             if attempt is not None and attempt.handle == handle:
                 del run.attempts[handle.step_key]
-                self._outcomes.handle(attempt, report)
+                ended.append((attempt, report))
             # else it timed out before, and nobody waits for it any more
+        self._outcomes.handle_all(ended)
         if self._ended:
             self._purse.count(run.attempts.values())
 

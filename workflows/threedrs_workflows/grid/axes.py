@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from threedrs_platform.config.faults import shown
@@ -31,6 +32,16 @@ class Choice:
     value: Any
     document: Document
     at: KeyPath
+
+    @cached_property
+    def told(self) -> tuple[str, str]:
+        """What is chosen, wherever it was written."""
+        return self.path, repr(self.value)
+
+    @cached_property
+    def section(self) -> str:
+        """First part of its path."""
+        return self.path.partition(".")[0]
 
 
 Assignment = Mapping[str, Choice]

@@ -20,6 +20,7 @@ from threedrs_platform.config.strict_yaml import Document, load_document
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.garbage import uncollected
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.experiment_identity import canonical_experiment
 from threedrs_workflows.grid.axes import Assignment, Axes, Dimension, read_axes
@@ -121,7 +122,8 @@ def load_cells(
     Raises:
         ConfigError: lists every fault with its place.
     """
-    return expand(load_document(Path(path)), smoke=smoke, sets=sets, where=where)
+    with uncollected():
+        return expand(load_document(Path(path)), smoke=smoke, sets=sets, where=where)
 
 
 def expand(

@@ -10,6 +10,7 @@ from threedrs_platform.config.paths import split_path
 from threedrs_platform.config.tree import get_in
 
 _ABSENT = object()
+_WITHOUT_SPACES = json.JSONEncoder(separators=(",", ":"))
 
 
 def axis_values(
@@ -45,4 +46,4 @@ def cell_name(axes: Mapping[str, Any]) -> str:
 
 
 def _compact(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return value if isinstance(value, str) else _WITHOUT_SPACES.encode(value)

@@ -27,7 +27,8 @@ def refuse_missing_readers(experiments: Iterable[Experiment]) -> None:
         ConfigError: names the package that is not installed, with the cure.
     """
     experiments = list(experiments)
-    packages = (each.scenes.package for each in experiments)
+    scenes = {id(each.scenes): each.scenes for each in experiments}  # cells share their sections
+    packages = (each.package for each in scenes.values())
     _refuse(("scenes.kind", *package) for package in packages if package is not None)
     if message := missing_meteor(experiments):
         raise ConfigError([Fault(message, "benchmarks.text_metrics")])
@@ -35,8 +36,8 @@ def refuse_missing_readers(experiments: Iterable[Experiment]) -> None:
 
 def missing_meteor(experiments: Iterable[Experiment]) -> str:
     """Why METEOR, which a cell asks for, cannot be measured here; empty where it can."""
-    configs = [each.benchmarks for each in experiments]
-    scorers = (config.scorer(name) for config in configs for name in config.names)
+    configs = {id(each.benchmarks): each.benchmarks for each in experiments}
+    scorers = (config.scorer(name) for config in configs.values() for name in config.names)
     if not any(scorer.uses_meteor for scorer in scorers):
         return ""
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from threedrs_platform.config.agreement import Agreement
 from threedrs_platform.config.paths import known_paths, path_fault, split_path
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.tree import Tree, get_in, put_in
@@ -91,12 +93,22 @@ class Built:
     """One cell's experiment, or what is wrong with it."""
 
     experiment: Experiment | None
-    values: Mapping[str, Any]
-    """All settings as plain data; as far as they are known where the experiment is faulty."""
+    data: Mapping[str, Any]
+    """What is known of the settings of a faulty one."""
+    written: Written
+
+    @cached_property
+    def values(self) -> Mapping[str, Any]:
+        """All settings as plain data; as far as they are known where the experiment is faulty."""
+        return self.data if self.experiment is None else self.written.canonical(self.experiment)
 
     def value_of(self, path: str) -> Any:
         """A setting by its dotted name; None where this cell has none of that name."""
         return get_in(self.values, split_path(path))
+
+
+Told = tuple[tuple[str, str], ...]
+"""What is chosen: names and values as text."""
 
 
 @dataclass
@@ -105,18 +117,38 @@ class Workbench:
 
     base: Tree
     written: Written = field(default_factory=Written)
-    _built: dict[tuple[Any, ...], Built] = field(default_factory=dict)
+    _built: dict[Told, Built] = field(default_factory=dict)
     _sections: dict[tuple[str, str], Any] = field(default_factory=dict)
     """Sections that were sound in some cell, by name and text of their data."""
+    _chosen: dict[tuple[str, Told], Any] = field(default_factory=dict)
+    """The same by name and what was chosen in them."""
 
     def build(self, choices: Assignment) -> Built:
         """The experiment with these choices."""
-        key = tuple((path, repr(choice.value)) for path, choice in choices.items())
+        key = tuple([choice.told for choice in choices.values()])
         if key not in self._built:
-            self._built[key] = self._build(choices)
+            experiment = self._variant(choices) if choices else None
+            built = self._whole(choices) if experiment is None else None
+            self._built[key] = built or Built(experiment, {}, self.written)
         return self._built[key]
 
-    def _build(self, choices: Assignment) -> Built:
+    @cached_property
+    def _agreement(self) -> Agreement[Experiment] | None:
+        base = self.build({}).experiment
+        return None if base is None else Agreement(base)
+
+    def _variant(self, choices: Assignment) -> Experiment | None:
+        """The experiment, put together from sections that other cells have, if these suffice."""
+        if self._agreement is None:
+            return None
+        changed = {}
+        for section, told in _by_section(choices).items():
+            if (section, told) not in self._chosen:
+                return None
+            changed[section] = self._chosen[section, told]
+        return self._agreement.variant(changed)
+
+    def _whole(self, choices: Assignment) -> Built:
         data = self.base.data
         for path, choice in choices.items():
             data = put_in(data, split_path(path), choice.value)
@@ -125,12 +157,14 @@ class Workbench:
         # What was sound in another cell is so here; how sections fit together is looked at anew.
         experiment, faults = Tree(known).build(Experiment)
         if experiment is None or faults:
-            return Built(None, data)
+            return Built(None, data, self.written)
         for name in Experiment.model_fields:
             key = names.get(name, (name, ""))
             # An equal object, which pydantic has copied: cells that share it are told apart sooner.
             experiment.__dict__[name] = self._sections.setdefault(key, getattr(experiment, name))
-        return Built(experiment, self.written.canonical(experiment))
+        for section, told in _by_section(choices).items():
+            self._chosen[section, told] = getattr(experiment, section)
+        return Built(experiment, data, self.written)
 
     def _text(self, value: Any) -> str:
         return self.written.once("text", lambda: repr(value), value)
@@ -160,3 +194,11 @@ class Workbench:
         """Every setting by its dotted name."""
         paths = known_paths(Experiment, self.base.data)
         return [path for path in paths if path != "seed"]
+
+
+def _by_section(choices: Assignment) -> dict[str, Told]:
+    """What is chosen in each section."""
+    found: dict[str, Told] = {}
+    for choice in choices.values():
+        found[choice.section] = (*found.get(choice.section, ()), choice.told)
+    return found

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.fake_gpus import fake_gpus
+from threedrs_platform.garbage import uncollected
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import JSON, Cell, Resources, StepSpec
 from threedrs_workflows.experiment_identity import canonical_experiment
@@ -36,7 +37,8 @@ def bind_cells(
     refuse_missing_readers(cell.experiment for cell in grid.cells)
     digests.absent = absent = dict[str, str]()
     binder = _Binder(digests, grid.written)
-    cells = tuple(binder.cell(cell, seed) for seed in grid.seeds for cell in grid.cells)
+    with uncollected():
+        cells = tuple([binder.cell(cell, seed) for seed in grid.seeds for cell in grid.cells])
     if absent and need_data:
         sources = data_sources(grid)
         raise ConfigError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -45,20 +45,24 @@ class GraphBuilder:
     def __init__(self, code: Callable[[str, Sequence[str]], CodeDigest]) -> None:
         self._code = cache(code)
         self._fragments = Fragments()
+        self._forms: dict[tuple[Hashable, ...], Recipe] = {}
+        """A recipe for each work, on whatever inputs it was met first."""
         self._nodes: dict[str, Node] = {}
         self._key_of: dict[int, str] = {}
         self._alive: list[StepSpec] = []
 
     def build(self, cells: Sequence[Cell]) -> Graph:
         """The graph of all cells."""
-        links = {}
+        links, nodes = {}, self._nodes
         for cell in cells:
             cell_key = CellKey(cell.cell_id, cell.seed)
             roles = {role: self.key(spec) for role, spec in cell.steps.items()}
-            links[cell_key] = roles | self._unnamed(roles.values())
-            for key in links[cell_key].values():
-                self._nodes[key].cells.add(cell_key)
-        return Graph(self._nodes, links)
+            if unnamed := self._unnamed(roles.values()):
+                roles |= unnamed
+            links[cell_key] = roles
+            for key in roles.values():
+                nodes[key].cells.add(cell_key)
+        return Graph(nodes, links)
 
     def key(self, spec: StepSpec) -> str:
         """Recipe key of a step, adding it and its inputs to the graph if they are new."""
@@ -66,8 +70,7 @@ class GraphBuilder:
         if known is not None:
             return known
         inputs = {name: self.key(spec.inputs[name]) for name in sorted(spec.inputs)}
-        code = self._code(spec.entry, spec.modules)
-        recipe = make_recipe(spec, code, inputs, self._fragments)
+        recipe = self._recipe(spec, inputs)
         key = recipe.key()
         if key not in self._nodes:
             self._nodes[key] = Node(key, spec, recipe)
@@ -77,9 +80,23 @@ class GraphBuilder:
         self._alive.append(spec)  # an id names an object only while it lives
         return key
 
+    def _recipe(self, spec: StepSpec, inputs: Mapping[str, str]) -> Recipe:
+        """Composed once for steps that differ in their inputs alone; their parameters are one
+        object."""
+        work = (spec.kind, spec.entry, spec.modules, spec.version, spec.numerics)
+        form = (*work, id(spec.params))
+        if form in self._forms:
+            return self._forms[form].reading(inputs)
+        code = self._code(spec.entry, spec.modules)
+        self._forms[form] = recipe = make_recipe(spec, code, inputs, self._fragments)
+        return recipe
+
     def _unnamed(self, named: Iterable[str]) -> dict[str, str]:
         """Steps that a cell needs but gives no role: they are listed under kind and key."""
+        nodes = self._nodes
         known, waiting, extra = set(named), list(named), {}
+        if all(known.issuperset(nodes[key].recipe.inputs.values()) for key in waiting):
+            return extra
         while waiting:
             for upstream in self._nodes[waiting.pop()].inputs.values():
                 if upstream not in known:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from threedrs_platform.database.acceptances import (
     ACCEPTED,
@@ -15,13 +16,14 @@ from threedrs_platform.database.acceptances import (
 from threedrs_platform.database.journal import CellKey, Journal, same_inputs
 from threedrs_platform.database.step_rows import History, StepEntry, StepRow
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.garbage import uncollected
 from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Cell, StepSpec
 from threedrs_platform.store.artifacts import ArtifactStore, Health
 from threedrs_workflows.plan.graph import Graph, GraphBuilder, Node
-from threedrs_workflows.plan.reasons import Predecessors
+from threedrs_workflows.plan.reasons import Predecessors, Reason
 
 
 @dataclass(frozen=True)
@@ -132,37 +134,62 @@ def make_plan(
         ConfigError: a refresh that names no step, or a step whose identity cannot be computed.
     """
     code = code or CodeIndex()
-    graph = GraphBuilder(code.digest).build(cells)
-    refreshed = chosen_steps(graph, cells, refresh, "--refresh")
-    planner = _Planner(graph, journal, store, refreshed)
-    steps = planner.steps()
-    return Plan(tuple(_explain(steps, journal, code)), tuple(cells), graph)
+    with uncollected():
+        graph = GraphBuilder(code.digest).build(cells)
+        refreshed = chosen_steps(graph, cells, refresh, "--refresh")
+        planner = _Planner(graph, journal, store, refreshed, code)
+        return Plan(planner.steps(), tuple(cells), graph)
+
+
+class _Decision(NamedTuple):
+    """What is to be done about one step."""
+
+    hit: bool
+    reason: str
+    """Empty where only a comparison with earlier steps can tell it."""
+    row: StepRow | None
+    """Of a hit, the step whose outcome counts; of a miss, its own."""
+    content: str | None = None
+    waits: bool = False
+    is_invalid: bool = False
+    twin: StepRow | None = None
+    acceptance: Acceptance | None = None
 
 
 class _Planner:
     """Walks the graph from inputs to users and decides each step."""
 
     def __init__(
-        self, graph: Graph, journal: Journal, store: ArtifactStore, refreshed: Collection[str]
+        self,
+        graph: Graph,
+        journal: Journal,
+        store: ArtifactStore,
+        refreshed: Collection[str],
+        code: CodeIndex,
     ) -> None:
         self._graph, self._journal, self._store = graph, journal, store
-        self._refreshed = refreshed
+        self._refreshed, self._code = refreshed, code
         self._acceptances = Acceptances(journal.database).in_force(graph.nodes.keys())
         sources = [each.source for each in self._acceptances.values()]
         self._rows = journal.rows([*graph.nodes.keys(), *sources])
-        self._read_by = journal.input_digests(sources)
+        self._read_by = journal.input_digests(sources) if sources else {}
         self._history: dict[tuple[str, str], History] | None = None
         self._health: dict[str, Health] = {}
-        self._done: dict[str, PlannedStep] = {}
+        self._done: dict[str, _Decision] = {}
         self._twins: dict[str, StepRow] = {}
 
-    def steps(self) -> list[PlannedStep]:
+    def steps(self) -> tuple[PlannedStep, ...]:
         """All steps, in the graph's order."""
         for nodes in self._levels():
-            self._twins |= self._journal.with_content([*filter(None, map(self._wanted, nodes))])
+            contents = {node.key: self._content(node) for node in nodes}
+            if wanted := {each for node in nodes if (each := self._wanted(node, contents))}:
+                self._twins |= self._journal.with_content(wanted)
             for node in nodes:
-                self._done[node.key] = self._decide(node)
-        return [self._done[key] for key in self._graph.nodes]
+                self._done[node.key] = self._decide(node, contents[node.key])
+        why = self._reasons()
+        return tuple(
+            [self._planned(node, self._done[key], why) for key, node in self._graph.nodes.items()]
+        )
 
     def _levels(self) -> list[list[Node]]:
         """Steps without inputs, then those that read from these alone, and so on: the journal is
@@ -170,73 +197,74 @@ class _Planner:
         depths: dict[str, int] = {}
         levels: list[list[Node]] = []
         for node in self._graph.nodes.values():
-            depth = max((depths[key] + 1 for key in node.inputs.values()), default=0)
+            depth = max([depths[key] for key in node.inputs.values()], default=-1) + 1
             depths[node.key] = depth
             levels += [[]] if depth == len(levels) else []
             levels[depth].append(node)
         return levels
 
-    def _wanted(self, node: Node) -> str | None:
+    def _content(self, node: Node) -> str | None:
+        """The content key of a step whose inputs are there."""
+        digests = {}
+        for name, key in node.inputs.items():
+            upstream = self._done[key]
+            if not upstream.hit or upstream.row is None:
+                return None
+            digests[name] = str(upstream.row.output_digest)
+        return node.recipe.content_key(digests)
+
+    def _wanted(self, node: Node, contents: Mapping[str, str | None]) -> str | None:
         """The content key under which a twin of a step is looked for, if it is."""
         row = self._rows.get(node.key)
         done = row is not None and row.state is StepState.SUCCEEDED
-        if done or node.key in self._refreshed or self._waiting(node):
-            return None
-        return node.recipe.content_key(self._digests(node))
+        return None if done or node.key in self._refreshed else contents[node.key]
 
-    def _waiting(self, node: Node) -> list[str]:
-        """Names of the inputs that are not done."""
-        return [name for name, key in node.inputs.items() if not self._done[key].hit]
-
-    def _digests(self, node: Node) -> dict[str, str]:
-        return {name: self._digest(key) for name, key in node.inputs.items()}
-
-    def _decide(self, node: Node) -> PlannedStep:
+    def _decide(self, node: Node, content: str | None) -> _Decision:
         row = self._rows.get(node.key)
         if node.key in self._refreshed:
-            return self._miss(node, row, "refreshed")
-        if waiting := self._waiting(node):
-            return self._miss(node, row, self._wait_reason(node, waiting), waits=True)
-        digests = self._digests(node)
-        content = node.recipe.content_key(digests)
-        if (accepted := self._accepted(node, digests)) is not None:
+            return _miss(row, "refreshed")
+        if content is None:
+            return self._waiting(node, row)
+        if self._acceptances and (accepted := self._accepted(node)) is not None:
             return accepted
         if row is not None and row.state is StepState.SUCCEEDED:
             if row.content_key != content:
-                return self._miss(node, row, "input changed", content=content)
+                return _miss(row, "input changed", content)
             health = self._check(row.output_digest)
             if health is Health.OK:
-                return self._hit(node, row, "done")
-            return self._miss(node, row, f"artifact {health}", content=content)
-        return self._twin(node, content) or self._miss(node, row, "", content=content)
+                return _Decision(True, "done", row)
+            return _miss(row, f"artifact {health}", content)
+        twin = self._twins.get(content)
+        if twin is not None and self._check(twin.output_digest) is Health.OK:
+            # The same work under another recipe: its inputs were made differently but are equal.
+            return _Decision(True, same_inputs(twin), twin, twin=twin)
+        return _miss(row, "", content)
 
-    def _accepted(self, node: Node, digests: Mapping[str, str]) -> PlannedStep | None:
+    def _waiting(self, node: Node, row: StepRow | None) -> _Decision:
+        if row is None:
+            return _NEW_AND_WAITING
+        waiting = [name for name, key in node.inputs.items() if not self._done[key].hit]
+        rebuilt = [name for name in waiting if self._done[node.inputs[name]].is_invalid]
+        word = "rebuilt" if rebuilt else "changed"
+        return _miss(row, f"input {word}: {', '.join(rebuilt or waiting)}", waits=True)
+
+    def _accepted(self, node: Node) -> _Decision | None:
         """A hit by results that were accepted for this step, where they have read the same."""
         acceptance = self._acceptances.get(node.key)
         source = self._rows.get(acceptance.source) if acceptance is not None else None
         if acceptance is None or source is None or source.state is not StepState.SUCCEEDED:
             return None
-        same = self._read_by.get(source.key, {}) == dict(digests)
+        reads = {name: self._done[key].row for name, key in node.inputs.items()}
+        digests = {name: None if row is None else row.output_digest for name, row in reads.items()}
+        same = self._read_by.get(source.key, {}) == digests
         if not same or self._check(source.output_digest) is not Health.OK:
             return None
         own = self._rows.get(node.key)
         adopted = own is not None and own.state is StepState.SUCCEEDED
         if own is not None and adopted and not accepted_why(own.reason):
             return None  # computed since: its own results count
-        hit = self._hit(node, source, f"{ACCEPTED}{acceptance.why}")
-        return replace(hit, twin=None if adopted else source, acceptance=acceptance)
-
-    def _digest(self, key: str) -> str:
-        digest = self._done[key].output_digest
-        assert digest is not None
-        return digest
-
-    def _twin(self, node: Node, content: str) -> PlannedStep | None:
-        """The same work under another recipe: its inputs were made differently but are equal."""
-        twin = self._twins.get(content)
-        if twin is None or self._check(twin.output_digest) is not Health.OK:
-            return None
-        return replace(self._hit(node, twin, same_inputs(twin)), twin=twin)
+        reason, twin = f"{ACCEPTED}{acceptance.why}", None if adopted else source
+        return _Decision(True, reason, source, twin=twin, acceptance=acceptance)
 
     def _check(self, digest: str | None) -> Health:
         if digest is None:
@@ -245,60 +273,84 @@ class _Planner:
             self._health[digest] = self._store.stat_check(digest)
         return self._health[digest]
 
-    def _wait_reason(self, node: Node, waiting: Sequence[str]) -> str:
-        rebuilt = [name for name in waiting if self._done[node.inputs[name]].is_invalid]
-        word = "rebuilt" if rebuilt else "changed"
-        return f"input {word}: {', '.join(rebuilt or waiting)}"
+    def _reasons(self) -> Predecessors | None:
+        """What tells why steps without a state of their own have to run, if there are any."""
+        nodes = self._graph.nodes
+        kinds = {
+            nodes[key].spec.kind
+            for key, each in self._done.items()
+            if not each.hit and not each.reason
+        }
+        if not kinds:
+            return None
+        known = self._journal.recipes(kinds)
+        current = {key: node.recipe for key, node in nodes.items()}
+        if not known:
+            return Predecessors(known, current)
+        specs = {node.recipe.code: node.spec for node in nodes.values()}
+        today = {code: self._code.details(s.entry, s.modules) for code, s in specs.items()}
+        earlier = {recipe["code"] for _, recipe in known} - today.keys()
+        before = code_parts(self._journal.database, earlier)
+        return Predecessors(known, current, (before | today).get)
 
-    def _hit(self, node: Node, row: StepRow, reason: str) -> PlannedStep:
-        return PlannedStep(
-            node.key,
-            node.spec,
-            node.recipe,
-            True,
-            reason,
-            len(node.cells),
-            node.inputs,
-            0.0,
-            row.output_bytes,
-            row.output_digest,
-            row.content_key,
-            is_known=node.key in self._rows,
-        )
-
-    def _miss(
-        self,
-        node: Node,
-        row: StepRow | None,
-        reason: str,
-        content: str | None = None,
-        waits: bool = False,
-    ) -> PlannedStep:
+    def _planned(self, node: Node, decided: _Decision, why: Predecessors | None) -> PlannedStep:
+        row, own = decided.row, self._rows.get(node.key)
+        if decided.hit and row is not None:
+            return PlannedStep(
+                node.key,
+                node.spec,
+                node.recipe,
+                True,
+                decided.reason,
+                len(node.cells),
+                node.recipe.inputs,
+                0.0,
+                row.output_bytes,
+                row.output_digest,
+                row.content_key,
+                is_known=own is not None,
+                acceptance=decided.acceptance,
+                twin=decided.twin,
+            )
         past = self._past(node.spec)
-        succeeded = row is not None and row.state is StepState.SUCCEEDED
+        told = Reason(decided.reason)
+        if not decided.reason and why is not None:
+            told = why.reason(node.recipe, node.spec.label)
         return PlannedStep(
             node.key,
             node.spec,
             node.recipe,
             False,
-            reason if succeeded or reason == "refreshed" else _state_reason(row),
+            told.text,
             len(node.cells),
-            node.inputs,
+            node.recipe.inputs,
             past.seconds if past else None,
             round(past.size) if past else None,
-            content_key=content,
-            waits_for_input=waits,
-            is_known=row is not None,
-            is_invalid=succeeded and not waits,
-            running_elsewhere=row is not None
-            and row.state is StepState.RUNNING
-            and not row.is_abandoned,
+            None,
+            decided.content,
+            decided.waits,
+            decided.is_invalid,
+            own is not None,
+            own is not None and own.state is StepState.RUNNING and not own.is_abandoned,
+            None,
+            told.changed_code,
         )
 
     def _past(self, spec: StepSpec) -> History | None:
         if self._history is None:
             self._history = self._journal.history()
         return self._history.get((spec.kind, spec.label)) or self._history.get((spec.kind, ""))
+
+
+_NEW_AND_WAITING = _Decision(False, "", None, waits=True)
+
+
+def _miss(
+    row: StepRow | None, reason: str, content: str | None = None, waits: bool = False
+) -> _Decision:
+    succeeded = row is not None and row.state is StepState.SUCCEEDED
+    told = reason if succeeded or reason == "refreshed" else _state_reason(row)
+    return _Decision(False, told, row, content, waits, succeeded and not waits)
 
 
 def _state_reason(row: StepRow | None) -> str:
@@ -316,28 +368,6 @@ def _state_reason(row: StepRow | None) -> str:
     if row.epoch:
         return row.reason if row.reason.startswith(("artifact", "refreshed")) else "interrupted"
     return ""
-
-
-def _explain(steps: Sequence[PlannedStep], journal: Journal, code: CodeIndex) -> list[PlannedStep]:
-    """Fill in why steps without a state of their own have to run."""
-    open_steps = [step for step in steps if not step.hit and not step.reason]
-    if not open_steps:
-        return list(steps)
-    known = journal.recipes({step.spec.kind for step in open_steps})
-    specs = {step.recipe.code: step.spec for step in steps}
-    today = {digest: code.details(spec.entry, spec.modules) for digest, spec in specs.items()}
-    before = code_parts(journal.database, {recipe["code"] for _, recipe in known} - today.keys())
-    predecessors = Predecessors(
-        known, {step.key: step.recipe for step in steps}, (before | today).get
-    )
-    return [_explained(step, predecessors) for step in steps]
-
-
-def _explained(step: PlannedStep, predecessors: Predecessors) -> PlannedStep:
-    if step.hit or step.reason:
-        return step
-    reason = predecessors.reason(step.recipe, step.spec.label)
-    return replace(step, reason=reason.text, changed_code=reason.changed_code)
 
 
 def chosen_steps(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,20 +47,24 @@ class Predecessors:
             parts: what a digest of code is made of, where that is known.
         """
         self._parts = parts
-        self._by_label: dict[tuple[str, str], list[tuple[frozenset[str], Any]]] = {}
+        self._groups: dict[tuple[str, str], _Group] = {}
         for row, recipe in known:
-            candidates = self._by_label.setdefault((row.kind, row.label), [])
-            if row.key not in current and len(candidates) < MOST_COMPARED:
-                candidates.append((_features(recipe), recipe))
+            group = self._groups.setdefault((row.kind, row.label), _Group())
+            if row.key not in current and len(group.recipes) < MOST_COMPARED:
+                group.add(recipe)
 
     def reason(self, recipe: Recipe, label: str) -> Reason:
         """What changed since the most similar earlier step of this kind and label."""
-        candidates = self._by_label.get((recipe.kind, label))
-        if not candidates:
-            return Reason("new")
-        mine = json.loads(recipe.json())
-        features = _features(mine)
-        _, nearest = min(candidates, key=lambda each: len(features ^ each[0]))
+        group = self._groups.get((recipe.kind, label))
+        if group is None or not group.recipes:
+            return NEW
+        place = group.place(recipe)
+        if place not in group.reasons:
+            mine = recipe.plain
+            group.reasons[place] = (self._reason(group.nearest(mine), mine), recipe)
+        return group.reasons[place][0]
+
+    def _reason(self, nearest: Any, mine: Any) -> Reason:
         code = self._changed_code(nearest, mine)
         changes = [*own_changes(nearest, mine, code)]
         changed = [name for name, _, _ in differences(nearest["inputs"], mine["inputs"])]
@@ -75,6 +79,55 @@ class Predecessors:
             return ()
         before, after = self._parts(old["code"]), self._parts(new["code"])
         return () if before is None or after is None else tuple(changed_code(before, after))
+
+
+class _Group:
+    """Earlier steps of one kind and label. What was found out about a new one holds for all that
+    differ from it in nothing that an earlier step has.
+    """
+
+    def __init__(self) -> None:
+        self.recipes: list[Any] = []
+        self.reasons: dict[Hashable, tuple[Reason, Recipe]] = {}
+        """By place; with a recipe of the place, whose ids are those of living objects."""
+        self._features: list[Mapping[tuple[str, str], JSON]] = []
+        self._names: dict[tuple[str, str], None] = {}
+        self._read: set[str] = set()
+        self._distances: dict[Hashable, tuple[list[int], JSON]] = {}
+        """How far each recipe is in one feature from a value, and the value."""
+
+    def add(self, recipe: Any) -> None:
+        """Take in an earlier step."""
+        features = _features(recipe)
+        self.recipes.append(recipe)
+        self._features.append(features)
+        self._names |= dict.fromkeys(features)
+        self._read.update(recipe["inputs"].values())
+
+    def place(self, recipe: Recipe) -> Hashable:
+        """Equal for recipes that all have the same reason to be new."""
+        inputs = [(name, key if key in self._read else "") for name, key in recipe.inputs.items()]
+        params = [(name, _id(value)) for name, value in recipe.params.items()]
+        own = (recipe.code, recipe.entry, recipe.version, recipe.numerics, id(recipe.packages))
+        return (*own, *params, *inputs)
+
+    def nearest(self, mine: Any) -> Any:
+        """The first of the earlier recipes that differ least from a new one."""
+        features = _features(mine)
+        names = self._names | dict.fromkeys(features)
+        columns = [self._column(name, features.get(name, ABSENT)) for name in names]
+        totals = list(map(sum, zip(*columns, strict=True)))
+        return self.recipes[totals.index(min(totals))]
+
+    def _column(self, name: tuple[str, str], value: JSON) -> list[int]:
+        known = (name, _id(value))
+        if known not in self._distances:
+            column = [_distance(each.get(name, ABSENT), value) for each in self._features]
+            self._distances[known] = (column, value)
+        return self._distances[known][0]
+
+
+NEW = Reason("new")
 
 
 def own_changes(old: Any, new: Any, code: Sequence[str] = ()) -> Iterator[str]:
@@ -107,17 +160,35 @@ def differences(old: JSON, new: JSON, path: str = "") -> Iterator[tuple[str, JSO
         yield path, old, new
 
 
-def _features(recipe: JSON) -> frozenset[str]:
-    """Every field of a recipe as one text; the distance of two recipes is how many differ."""
-    return frozenset(f"{path}={value!r}" for path, value in _leaves(recipe, ""))
+def _features(recipe: JSON) -> dict[tuple[str, str], JSON]:
+    """What recipes are compared by: each of their fields, parameters, inputs and packages."""
+    found: dict[tuple[str, str], JSON] = {}
+    for field, value in recipe.items():
+        if isinstance(value, Mapping):
+            found |= {(field, name): below for name, below in value.items()}
+        else:
+            found[field, ""] = value
+    return found
 
 
-def _leaves(value: JSON, path: str) -> Iterator[tuple[str, JSON]]:
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield from _leaves(below, f"{path}.{key}")
-    else:
-        yield path, value
+def _distance(old: JSON, new: JSON) -> int:
+    """In how many places two values differ; one that only one of them has counts half."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return sum(_distance(old.get(k, ABSENT), new.get(k, ABSENT)) for k in old.keys() | new)
+    if old is ABSENT or new is ABSENT:
+        return _count(new if old is ABSENT else old)
+    if isinstance(old, Mapping) or isinstance(new, Mapping):
+        return _count(old) + _count(new)
+    return 0 if old == new and type(old) is type(new) else 2
+
+
+def _count(value: JSON) -> int:
+    return sum(map(_count, value.values())) if isinstance(value, Mapping) else value is not ABSENT
+
+
+def _id(value: JSON) -> Hashable:
+    """Equal for equal plain values, and for one and the same list or mapping."""
+    return id(value) if isinstance(value, dict | list) else (type(value), value)
 
 
 def _show(value: JSON) -> str:
