@@ -11,6 +11,9 @@ from starlette.testclient import TestClient
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.pages import all_pages
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
+from threedrs_platform.database.measurements import RunSummary
+from threedrs_platform.database.results import Results
+from threedrs_platform.database.turns import TurnLost
 from threedrs_platform.errors import StorageError
 from threedrs_platform.workspace import find_workspace
 
@@ -83,3 +86,19 @@ def test_every_page_begins_with_the_same_cells_and_links_keep_them(
     for other in ("/cell", "/correspondence", "/scenes", "/ask"):
         kept = f"{other}?run={RUN}&amp;cell={BASELINE}&amp;against={TAUGHT}&amp;seed=2"
         assert f'href="{kept}"' in chosen
+
+
+@pytest.mark.parametrize(("losses", "status"), [(1, 200), (2, 503)])
+def test_a_page_is_read_once_more_where_the_database_was_lost(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, losses: int, status: int
+) -> None:
+    monkeypatch.setattr("threedrs_dashboards.pages.AGAIN_AFTER_S", 0.0)
+    find, lost = Results.find_run, [TurnLost("the server restarts")] * losses
+
+    def losing(results: Results, wanted: str | None) -> RunSummary:
+        if lost:
+            raise lost.pop()
+        return find(results, wanted)
+
+    monkeypatch.setattr(Results, "find_run", losing)
+    assert client.get("/runs").status_code == status

@@ -21,6 +21,8 @@ SINGLE_PUT_LIMIT = 4 << 30
 PATIENCE_S = 300.0
 """How long a request is tried again; the same as for a database that went away."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
+READ_TIMEOUT_S = 60
+"""How long an answer may say nothing."""
 TELL_AFTER_S = 10.0
 TRIES_OF_UNKNOWN = 2
 """How often to try again to connect to what has never answered: its address may be wrong."""
@@ -275,7 +277,10 @@ def _client() -> Any:
 
     retries = {"total_max_attempts": 1}  # `Bucket.ask` waits as long as it should
     config = BotoConfig(
-        retries=retries, max_pool_connections=PARALLEL_TRANSFERS, connect_timeout=10
+        retries=retries,
+        max_pool_connections=PARALLEL_TRANSFERS,
+        connect_timeout=10,
+        read_timeout=READ_TIMEOUT_S,
     )
     return boto3.client("s3", config=config)
 

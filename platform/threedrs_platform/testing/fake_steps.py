@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -13,7 +14,13 @@ from typing import Any
 from threedrs_platform.errors import DataError, StorageError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.records import Metric, SampleScore
-from threedrs_platform.sealed import keep_sound, write_sealed
+from threedrs_platform.sealed import (
+    forget_older,
+    keep_sound,
+    newest_sound,
+    numbered,
+    write_sealed,
+)
 from threedrs_platform.steps import StepTask
 
 
@@ -81,6 +88,27 @@ def resumable(task: StepTask) -> None:
         if step == 4 and first == 0:
             raise ConnectionError("the network hiccuped")
     noop(task)
+
+
+def accumulate(task: StepTask) -> None:
+    """Add up ten numbers, crashing once in the middle; as a training, go on from what was kept.
+
+    What it reports and writes depends on every number that was added, also before the crash.
+    """
+    kept = newest_sound(task.scratch, "sums", task.warn)
+    sums: list[int] = json.loads(kept.read_text()) if kept else []
+    is_first = not sums
+    for step in range(10):
+        if step >= len(sums):
+            sums.append((sums[-1] if sums else 0) + (step + int(task.params["value"])) ** 2)
+            state = numbered(task.scratch, "sums", len(sums))
+            write_sealed(state, partial(Path.write_text, data=json.dumps(sums)))
+            forget_older(task.scratch, "sums")
+        task.log(step, {"sum": float(sums[step])})
+        if step == 4 and is_first:
+            raise ConnectionError("the network hiccuped")
+    task.metric(Metric("fake/sum", float(sums[-1])))
+    (task.out / "sums.json").write_text(json.dumps(sums))
 
 
 def fail(task: StepTask) -> None:
