@@ -49,8 +49,7 @@ def constant(task: StepTask) -> None:
 
 def count(task: StepTask) -> None:
     """Like `measure`, and add a line to the file `params["ledger"]` each time it executes."""
-    with Path(task.params["ledger"]).open("a") as ledger:
-        ledger.write(f"{os.getpid()} {task.params.get('id', '')}\n")
+    _begin(task)
     seconds = float(task.params.get("seconds", 0.0))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -90,11 +89,21 @@ def resumable(task: StepTask) -> None:
     noop(task)
 
 
-def accumulate(task: StepTask) -> None:
-    """Add up ten numbers, crashing once in the middle; as a training, go on from what was kept.
+def _begin(task: StepTask) -> None:
+    """Note in the ledger that somebody executes this, if there is one."""
+    if "ledger" in task.params:
+        with Path(task.params["ledger"]).open("a") as ledger:
+            ledger.write(f"{os.getpid()} {task.params.get('id', '')}\n")
 
-    What it reports and writes depends on every number that was added, also before the crash.
+
+def accumulate(task: StepTask) -> None:
+    """Add up ten numbers; as a training, go on from what was kept. Crash once in the middle, unless
+    it is `params["steady"]`.
+
+    What it reports and writes depends on every number that was added, also before the crash. With
+    `params["ledger"]` it leaves a line there, and takes `params["seconds"]`.
     """
+    _begin(task)
     kept = newest_sound(task.scratch, "sums", task.warn)
     sums: list[int] = json.loads(kept.read_text()) if kept else []
     is_first = not sums
@@ -105,7 +114,9 @@ def accumulate(task: StepTask) -> None:
             write_sealed(state, partial(Path.write_text, data=json.dumps(sums)))
             forget_older(task.scratch, "sums")
         task.log(step, {"sum": float(sums[step])})
-        if step == 4 and is_first:
+        task.progress(step, 10)
+        time.sleep(float(task.params.get("seconds", 0.0)) / 10)
+        if step == 4 and is_first and not task.params.get("steady"):
             raise ConnectionError("the network hiccuped")
     task.metric(Metric("fake/sum", float(sums[-1])))
     (task.out / "sums.json").write_text(json.dumps(sums))

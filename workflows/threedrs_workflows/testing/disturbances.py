@@ -83,9 +83,16 @@ class FullDisk:
 
 
 class JumpingClock:
-    """The time of day, for Python and for SQLite, which jumps at every so manieth look at it."""
+    """The time of day of this process, for Python and for SQLite. It jumps."""
 
     def __init__(self, database: Database, chance: random.Random, every: int) -> None:
+        """Jump at every so manieth look at it; 0 for only when it is told.
+
+        Args:
+            database: whose clock jumps, too, if it is SQLite's.
+            chance: draws how far.
+            every: looks between two jumps.
+        """
         self._database, self._chance, self._every = database, chance, every
         self._real, self._offset = time.time, 0.0
         self._counting = threading.Lock()
@@ -102,6 +109,11 @@ class JumpingClock:
     def __exit__(self, *exception: object) -> None:
         self._patch.stop()
 
+    def jump(self) -> None:
+        """Jump now; may be called by a handler of signals."""
+        self.met += 1
+        self._offset = self._chance.uniform(-LONGEST_JUMP_S, LONGEST_JUMP_S)
+
     def _configure(self, connection: Any, record: Any) -> None:
         connection.create_function("julianday", 1, self._julian_day)
 
@@ -111,10 +123,10 @@ class JumpingClock:
     def _now(self) -> float:
         with self._counting:
             self.seen += 1
-            if self.seen % self._every == 0:
-                self.met += 1
-                self._offset = self._chance.uniform(-LONGEST_JUMP_S, LONGEST_JUMP_S)
-            return self._real() + self._offset
+            is_due = self._every and self.seen % self._every == 0
+        if is_due:
+            self.jump()
+        return self._real() + self._offset
 
 
 class SpoilingCompute(InProcessCompute):
@@ -154,7 +166,7 @@ class SpoilingCompute(InProcessCompute):
 
     def _spoil_inputs(self, request: AttemptRequest) -> int:
         fresh = sorted(set(request.inputs.values()) - self.digests)
-        if not fresh or self._chance.random() < 0.5:
+        if not fresh or self._chance.random() < 0.3:
             return 0
         digest = self._chance.choice(fresh)
         store = open_store(request.store.url, Path(request.store.cache))

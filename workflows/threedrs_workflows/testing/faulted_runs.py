@@ -130,7 +130,7 @@ def with_full_disk(place: Place, first: int, every: int = 0) -> Met:
     met = Met()
     with FullDisk(place.folder, first, every) as disk:
         run_id = ""
-        while met.state is not EXPECTED and met.ended <= RESUMED:
+        while met.state is None and met.ended <= RESUMED:
             with _engine(place) as engine:
                 engine.run_id = run_id
                 try:
