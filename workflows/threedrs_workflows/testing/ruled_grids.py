@@ -116,7 +116,7 @@ def _drawn(draw: random.Random) -> dict[str, Any]:
     return {
         "version": 1,
         "name": "drawn",
-        "base": {"preset": "micro"},
+        "base": {"preset": "micro", "teacher": "vggt"},
         "matrix": {name: AXES[name] for name in names},
         "exclude": exclude,
         "override": override,

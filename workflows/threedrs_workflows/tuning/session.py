@@ -18,6 +18,7 @@ from threedrs_platform.database.studies import (
     study_name,
     study_names,
 )
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.grid.tune_arms import Tuning
@@ -123,6 +124,7 @@ class TrainingCounts:
     finished: int
 
 
+@whole_turn
 def count_trainings(workspace: Workspace, run_id: str) -> TrainingCounts:
     """Trainings that this run executed; those it found done already are not among them."""
     attempts, steps = schema.attempts, schema.steps
