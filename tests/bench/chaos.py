@@ -170,7 +170,7 @@ class Bench:
             arena.judge(tally)
         else:
             tally.lost += 1
-            tally.notes.append((arena.folder / "output").read_text(errors="replace")[-2000:])
+            tally.notes.append(arena.output.read_text(errors="replace")[-2000:])
 
     def _say(self, world: World, name: str, tally: Tally) -> None:
         print(f"{world.title}: {name} {_row(tally)}", file=sys.stderr, flush=True)

@@ -118,7 +118,7 @@ def accumulate(task: StepTask) -> None:
         time.sleep(float(task.params.get("seconds", 0.0)) / 10)
         if step == 4 and is_first and not task.params.get("steady"):
             raise ConnectionError("the network hiccuped")
-    task.metric(Metric("fake/sum", float(sums[-1])))
+    task.metric(Metric("fake/sum", float(sums[-1]), n=len(sums)))
     (task.out / "sums.json").write_text(json.dumps(sums))
 
 

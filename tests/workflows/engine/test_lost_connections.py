@@ -38,6 +38,7 @@ faults = pytest.mark.parametrize(
 def test_a_run_survives_a_fault_at_any_statement(kind: str, fault: str, tmp_path: Path) -> None:
     expected = run_with(kind, fault, tmp_path / "undisturbed", 0)
     assert expected.state is EXPECTED and expected.seen > 20
+    assert len(expected.found["metrics"]) == 5
     for first in range(1, expected.seen, STRIDE):
         met = run_with(kind, fault, tmp_path / str(first), first)
         assert met.found == expected.found, f"statement {first} of {expected.seen}"

@@ -165,7 +165,7 @@ class Arena:
         }
         module = "threedrs_workflows.testing.worker"
         words = [str(self.root), str(self._ledger), verb, json.dumps(options)]
-        with (self.folder / "output").open("ab") as output:
+        with self.output.open("ab") as output:
             worker = subprocess.Popen(
                 [sys.executable, "-m", module, *words], stdout=output, stderr=output
             )
@@ -173,8 +173,13 @@ class Arena:
         return worker
 
     @property
+    def output(self) -> Path:
+        """What supervisors say; beside the folder, which may be a disk that is full."""
+        return self.folder.with_name(f"{self.folder.name}.output")
+
+    @property
     def _ledger(self) -> Path:
-        """Beside the folder, which may be a disk that is full."""
+        """A line per execution; beside the folder, too."""
         return self.folder.with_name(f"{self.folder.name}.ledger")
 
     @property
