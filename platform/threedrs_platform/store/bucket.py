@@ -95,10 +95,16 @@ class Bucket:
         return answer and Stored(answer["ContentLength"], answer["LastModified"].timestamp())
 
     def read(self, name: str) -> bytes | None:
-        """Content of a small object, None if there is none."""
-        return self._ask_for(
-            lambda: bytes(self.client.get_object(**self.place(name))["Body"].read())
-        )
+        """Content of a small object, None if there is none.
+
+        It is read again unless its entity tag, or another reading, says that it is whole.
+        """
+        before: bytes | None = None
+        while True:
+            found = self._ask_for(lambda: self._read(name))
+            if found is None or found[1] or found[0] == before:
+                return found and found[0]
+            before = found[0]
 
     def read_hash(self, name: str) -> Reading | None:
         """Read an object whole and hash it, None if there is none."""
@@ -256,6 +262,12 @@ class Bucket:
                 body.close()
         return True
 
+    def _read(self, name: str) -> tuple[bytes, bool]:
+        """Content of an object, and whether its tag vouches for it."""
+        answer = self.client.get_object(**self.place(name))
+        content = bytes(answer["Body"].read())
+        return content, _tag_of(answer) == hashlib.md5(content, usedforsecurity=False).hexdigest()
+
     def _read_hash(self, name: str) -> Reading:
         answer = self.client.get_object(**self.place(name))
         digest, tag, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
@@ -263,11 +275,15 @@ class Bucket:
             digest.update(block)
             tag.update(block)
             size += len(block)
-        said = str(answer["ETag"]).strip('"')
-        # The tag of an object in parts, or one that is encrypted, is no MD5 of its bytes.
-        proves = len(said) == 32 and "ServerSideEncryption" not in answer
-        sound = size == answer["ContentLength"] and (not proves or said == tag.hexdigest())
+        said = _tag_of(answer)
+        sound = size == answer["ContentLength"] and said in (None, tag.hexdigest())
         return Reading(digest.hexdigest(), sound)
+
+
+def _tag_of(answer: dict[str, Any]) -> str | None:
+    """MD5 of an object; None for one in parts, or one that is encrypted: its tag is another."""
+    said = str(answer["ETag"]).strip('"')
+    return said if len(said) == 32 and "ServerSideEncryption" not in answer else None
 
 
 def _client() -> Any:

@@ -17,6 +17,7 @@ REFUSAL = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate
 FAULTS = ("refused", "reset", "unheard", "cut", "garbled", "silent")
 """Answered 503; ended without an answer, before or after it was done; an answer of which half the
 body comes, or one with a wrong bit; no answer at all."""
+OF_BODIES = ("cut", "garbled")
 SILENCE_S = 5.0
 """How long a silent request is held; clients give up before."""
 _NOT_PASSED_ON = {"transfer-encoding", "connection", "content-length", "server", "date"}
@@ -89,10 +90,12 @@ class FaultyBucket:
             self._seen += 1
             if not self._kinds or self._seen < self._next:
                 return ""
-            kind = self._kinds[sum(self.faults.values()) % len(self._kinds)]
             is_object = method == "GET" and "list-type=" not in path
-            if kind in ("cut", "garbled") and not is_object:
-                return ""  # the next one with a body that somebody vouches for is spoilt
+            # Who answers vouches for the bodies of objects only.
+            fitting = [each for each in self._kinds if is_object or each not in OF_BODIES]
+            if not fitting:
+                return ""
+            kind = fitting[sum(self.faults.values()) % len(fitting)]
             self._next = self._seen + self._every
             self.faults[kind] += 1
             return kind

@@ -17,6 +17,8 @@ from threedrs_platform.compute.in_process import InProcessCompute
 from threedrs_platform.errors import StorageError
 from threedrs_platform.states import RunState
 from threedrs_platform.steps import Cell
+from threedrs_platform.store.manifest import make_manifest
+from threedrs_platform.store.open import open_store
 from threedrs_platform.testing.broken_statements import BrokenStatements
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 from threedrs_platform.testing.faulty_bucket import FaultyBucket
@@ -112,17 +114,29 @@ def with_broken_statements(place: Place, kind: str, first: int, every: int = 0) 
 def with_spoilt_requests(
     place: Place, bucket: FaultyBucket, kinds: tuple[str, ...], first: int, every: int
 ) -> Met:
-    """A run whose requests to the bucket are spoilt; see `FaultyBucket.spoil`."""
+    """A run whose requests to the bucket are spoilt, and then another machine that reads it all;
+    see `FaultyBucket.spoil`.
+    """
     with _engine(place) as engine:
         plan = engine.look(grid())  # a bucket that never answers might be a wrong address
         before = sum(bucket.faults.values())
         bucket.spoil(*kinds, first=first, every=every)
         try:
             state = engine.submit_plan(plan)
+            _read_elsewhere(engine, place)
         finally:
             bucket.spoil()
         faults = sum(bucket.faults.values()) - before
         return _judge(engine, Met(faults, state=state))
+
+
+def _read_elsewhere(engine: Engine, place: Place) -> None:
+    """Check everything out of the store into an empty cache; what comes is held against its digest."""
+    store = open_store(place.store, place.folder / "elsewhere")
+    keys = [step.key for step in engine.look(grid()).steps]
+    for row in engine.workspace.journal.rows(keys).values():
+        if row.output_digest is not None:
+            assert make_manifest(store.checkout(row.output_digest)).digest() == row.output_digest
 
 
 def with_full_disk(place: Place, first: int, every: int = 0) -> Met:
