@@ -281,9 +281,11 @@ class Bucket:
 
 
 def _tag_of(answer: dict[str, Any]) -> str | None:
-    """MD5 of an object; None for one in parts, or one that is encrypted: its tag is another."""
+    """MD5 of an object; None for one in parts, or under a key of somebody: its tag is another."""
     said = str(answer["ETag"]).strip('"')
-    return said if len(said) == 32 and "ServerSideEncryption" not in answer else None
+    has_key = "SSECustomerAlgorithm" in answer
+    has_key |= answer.get("ServerSideEncryption", "AES256") != "AES256"
+    return said if len(said) == 32 and not has_key else None
 
 
 def _client() -> Any:

@@ -131,7 +131,7 @@ def with_spoilt_requests(
 
 
 def _read_elsewhere(engine: Engine, place: Place) -> None:
-    """Check everything out of the store into an empty cache; what comes is held against its digest."""
+    """Check everything out of the store into an empty cache, and hold it against its digest."""
     store = open_store(place.store, place.folder / "elsewhere")
     keys = [step.key for step in engine.look(grid()).steps]
     for row in engine.workspace.journal.rows(keys).values():
