@@ -11,7 +11,7 @@ from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_workflows.testing.disturbances import hurried
 from threedrs_workflows.testing.faulted_runs import EXPECTED, Met, Place, with_broken_statements
 
-STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "83"))
+STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "149"))
 """Every how manieth statement is broken alone; breaking all of them takes many minutes."""
 APART = 37
 """Statements between two faults of one run: more than a turn has."""
