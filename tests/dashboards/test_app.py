@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import InternalError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
-from threedrs_dashboards.pages import all_pages
+from threedrs_dashboards.pages import all_pages, patient
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
-from threedrs_platform.database.measurements import RunSummary
-from threedrs_platform.database.results import Results
 from threedrs_platform.database.turns import TurnLost
 from threedrs_platform.errors import StorageError
 from threedrs_platform.workspace import find_workspace
@@ -90,15 +91,16 @@ def test_every_page_begins_with_the_same_cells_and_links_keep_them(
 
 @pytest.mark.parametrize(("losses", "status"), [(1, 200), (2, 503)])
 def test_a_page_is_read_once_more_where_the_database_was_lost(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, losses: int, status: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: int, status: int
 ) -> None:
     monkeypatch.setattr("threedrs_dashboards.pages.AGAIN_AFTER_S", 0.0)
-    find, lost = Results.find_run, [TurnLost("the server restarts")] * losses
+    lost = [TurnLost("the server restarts")] * losses
 
-    def losing(results: Results, wanted: str | None) -> RunSummary:
+    def page(request: Request) -> Response:
         if lost:
             raise lost.pop()
-        return find(results, wanted)
+        return PlainTextResponse("here")
 
-    monkeypatch.setattr(Results, "find_run", losing)
-    assert client.get("/runs").status_code == status
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    app.router.routes.append(Route("/lost", patient(page)))
+    assert TestClient(app, LOCAL).get("/lost").status_code == status
