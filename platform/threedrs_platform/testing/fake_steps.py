@@ -119,7 +119,7 @@ def accumulate(task: StepTask) -> None:
         if step == 4 and is_first and not task.params.get("steady"):
             raise ConnectionError("the network hiccuped")
     task.metric(Metric("fake/sum", float(sums[-1]), n=len(sums)))
-    (task.out / "sums.json").write_text(json.dumps(sums))
+    (task.out / "out.txt").write_text(json.dumps(sums))
 
 
 def fail(task: StepTask) -> None:

@@ -46,6 +46,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Met:
     met = undisturbed(Place(tmp_path_factory.mktemp("undisturbed")), with_history=False)
     assert met.state is EXPECTED
     assert met.found["metrics"] == SUMS_AND_VALUES
+    assert sum("succeeded" in step for step in met.found["steps"]) == 9
     return met
 
 
