@@ -71,11 +71,18 @@ class Bench:
 
     def work(self, world: World) -> None:
         """Try everything in one world."""
-        with open_place(world.database, world.store, world.ray) as place:
-            if world.ray == "none" and self._args.numbered:
-                self._numbered(world, place)
-            if self._args.processes:
-                self._processes(world, place)
+        try:
+            with open_place(world.database, world.store, world.ray) as place:
+                self._try(world, place)
+        except Exception:  # of its servers; what happens to runs is caught before
+            tally = world.processes["servers"] = Tally(lost=1, notes=[traceback.format_exc()])
+            self._say(world, "servers", tally)
+
+    def _try(self, world: World, place: Place) -> None:
+        if world.ray == "none" and self._args.numbered:
+            self._numbered(world, place)
+        if self._args.processes:
+            self._processes(world, place)
 
     def _wants(self, name: str) -> bool:
         return not self._args.only or name in self._args.only.split(",")
