@@ -73,7 +73,8 @@ test-ray: dev
 
 test-servers: dev
 	@OMP_NUM_THREADS=1 .ci/servers $(BIN)/python -m pytest -q -k "postgresql or s3" \
-	  -m "not slow" tests/platform/database tests/platform/store
+	  -m "not slow" tests/platform/database tests/platform/store tests/workflows/tuning \
+	  tests/workflows/engine/test_faults.py tests/workflows/engine/test_lost_connections.py
 
 check: dev
 	@$(BIN)/ruff check

@@ -6,9 +6,10 @@ state is in the query string (`query.py`), and paths are fixed, so no URL names 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlencode
@@ -19,8 +20,10 @@ from starlette.routing import Route
 
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.query import choice
+from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import LazyTable, Table, csv_response
 from threedrs_dashboards.templating import render
+from threedrs_platform.database.turns import TurnLost
 
 MODULES: tuple[str, ...] = (
     "runs",
@@ -35,6 +38,8 @@ MODULES: tuple[str, ...] = (
 )
 """Modules of this package that hold a `PAGE`, in the order of the navigation."""
 
+PATIENCE_S, AGAIN_AFTER_S = 10.0, 0.5
+"""How long a page waits for a database that is away, and before it is read again."""
 Handler = Callable[[Request], Response]
 PostHandler = Callable[[Request], Awaitable[Response]]
 """Reads the body of a request, for which it has to wait."""
@@ -77,12 +82,27 @@ class Page:
         """What the server answers."""
         handlers = {self.path: self.handler, **(self.more or {})}
         return [
-            *(Route(path, handler, methods=["GET"]) for path, handler in handlers.items()),
+            *(Route(path, patient(handler), methods=["GET"]) for path, handler in handlers.items()),
             *(
                 Route(path, handler, methods=["POST"])
                 for path, handler in (self.posts or {}).items()
             ),
         ]
+
+
+def patient(handler: Handler) -> Handler:
+    """Answers once more where the database was lost meanwhile, as by a restart of its server."""
+
+    @wraps(handler)
+    def handle(request: Request) -> Response:
+        with store_of(request).patience(PATIENCE_S):
+            try:
+                return handler(request)
+            except TurnLost:
+                time.sleep(AGAIN_AFTER_S)
+                return handler(request)
+
+    return handle
 
 
 def later(module: str, name: str) -> Handler:

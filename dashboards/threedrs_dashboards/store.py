@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 from starlette.requests import Request
 
@@ -92,6 +94,16 @@ class Store:
                     self._families.pop(next(iter(self._families)))
                 self._families[key] = found
         return found
+
+    @contextlib.contextmanager
+    def patience(self, seconds: float) -> Iterator[None]:
+        """Within it this thread waits at most so long for databases that are open."""
+        opened = (self._database, vars(self.workspace).get("database"))
+        with contextlib.ExitStack() as stack:
+            for database in opened:
+                if database is not None:
+                    stack.enter_context(database.patience(seconds))
+            yield
 
     def close(self) -> None:
         """Close what was opened."""

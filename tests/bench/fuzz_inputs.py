@@ -2,9 +2,12 @@
 
     nice -n 10 python tests/bench/fuzz_inputs.py [--inputs 100000] [--seed 0]
 
-Families: `yaml` (texts of all shipped grids against PyYAML's meaning), `grids` (the same, expanded:
-equal data gives equal cells), `where` (expressions against Python's meaning), `settings` (`--set`),
-`records` (annotations and predictions), `studies` (Optuna's journal), `tails` (live files). Each
+Families: `yaml` (texts of all shipped grids against PyYAML's meaning), `grids` (small and shipped
+ones, expanded: equal data gives equal cells), `rules` (exclude, override and resources of steps
+against a plain reading of them), `where` (expressions against Python's meaning), `settings`
+(`--set`), `records` (annotations and predictions), `studies` (Optuna's journal), `tails` (live
+files), `events` (the journal's own JSON), `stamps` (artifacts and what vouches for them), `seals`
+(unfinished work), `retries` (how often a step is tried again, also in turns that are lost). Each
 input has a seed of its own, so that a crash is made again by `--seed N --inputs 1`. Exit code 1 if
 anything but an error of ours was raised, or something was silently read as something else.
 """
@@ -39,13 +42,21 @@ from threedrs_platform.errors import DataError, ThreedrsError
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.grid.where import parse_where
+from threedrs_workflows.testing.ruled_grids import attempt_rules, small_grid
+from threedrs_workflows.testing.spoiled_state import (
+    SpoiledArtifact,
+    SpoiledJournal,
+    SpoiledWork,
+    Wrong,
+    attempt_retries,
+)
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "components" / "benchmarks" / "fixtures"
 SHIPPED = [ROOT / "ablations.yaml", *sorted((ROOT / "workflows").glob("grids/*.yaml"))]
 SHARES = {
-    "yaml": 150, "grids": 3, "where": 550, "settings": 200, "records": 12, "studies": 15,
-    "tails": 70,
+    "yaml": 120, "grids": 15, "rules": 20, "where": 385, "settings": 160, "records": 12,
+    "studies": 15, "tails": 53, "events": 70, "stamps": 40, "seals": 50, "retries": 60,
 }  # fmt: skip
 """Of a thousand inputs; what takes longest has fewest."""
 TOKENS = (
@@ -61,10 +72,6 @@ WORDS = (
     "]", ",", "1", "-1", "2.5", "700", "'mae'", "'x'", "true", "false", "null", "True", "None", "x",
     "lambda", "__import__('os')", "{}", "1e999", "f''", "\\", "'", "0", "is", "if", "else", "**",
 )  # fmt: skip
-
-
-class Wrong(Exception):
-    """Something was read as what it is not."""
 
 
 def spoiled(text: str, draw: random.Random) -> str:
@@ -113,6 +120,10 @@ class Fuzz:
         self.journal = folder / "workspace" / "tuning" / "spoiled" / "study.journal"
         self.content = self.journal.read_bytes()
         self.live = folder / "live.jsonl"
+        self.events = SpoiledJournal(folder / "events", spoiled).attempt
+        self.stamps = SpoiledArtifact(folder / "stamps").attempt
+        self.seals = SpoiledWork(folder / "seals").attempt
+        self.retries, self.rules = attempt_retries, attempt_rules
 
     def yaml(self, draw: random.Random) -> bool:
         text = spoiled(self.texts[draw.choice(SHIPPED)], draw)
@@ -124,7 +135,9 @@ class Fuzz:
 
     def grids(self, draw: random.Random) -> bool:
         path = draw.choice(SHIPPED)
-        document = load_document(spoiled(self.texts[path], draw), str(path))
+        # Shipped grids take a second: most inputs are of a small one with every section.
+        text = self.texts[path] if draw.random() < 0.1 else small_grid(draw)
+        document = load_document(spoiled(text, draw), str(path))
         cells = expand(document)
         again = load_document(yaml.safe_dump(document.data, sort_keys=False), str(path))
         if expand(again).digest != cells.digest:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import InternalError
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
-from threedrs_dashboards.pages import all_pages
+from threedrs_dashboards.pages import all_pages, patient
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
+from threedrs_platform.database.turns import TurnLost
 from threedrs_platform.errors import StorageError
 from threedrs_platform.workspace import find_workspace
 
@@ -83,3 +87,20 @@ def test_every_page_begins_with_the_same_cells_and_links_keep_them(
     for other in ("/cell", "/correspondence", "/scenes", "/ask"):
         kept = f"{other}?run={RUN}&amp;cell={BASELINE}&amp;against={TAUGHT}&amp;seed=2"
         assert f'href="{kept}"' in chosen
+
+
+@pytest.mark.parametrize(("losses", "status"), [(1, 200), (2, 503)])
+def test_a_page_is_read_once_more_where_the_database_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, losses: int, status: int
+) -> None:
+    monkeypatch.setattr("threedrs_dashboards.pages.AGAIN_AFTER_S", 0.0)
+    lost = [TurnLost("the server restarts")] * losses
+
+    def page(request: Request) -> Response:
+        if lost:
+            raise lost.pop()
+        return PlainTextResponse("here")
+
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    app.router.routes.append(Route("/lost", patient(page)))
+    assert TestClient(app, LOCAL).get("/lost").status_code == status

@@ -16,6 +16,7 @@ from threedrs_platform.database.connection import (
     Database,
     now,
 )
+from threedrs_platform.database.kept_json import kept_object
 from threedrs_platform.database.prepared import Prepared
 from threedrs_platform.database.turns import whole_turn
 
@@ -108,7 +109,12 @@ def read_events(database: Database, run_id: str, after: int = 0) -> list[Recorde
         rows = connection.execute(query).all()
     return [
         RecordedEvent(
-            row.run_id, row.seq, row.at, row.type, row.step_key, json.loads(row.payload_json)
+            row.run_id,
+            row.seq,
+            row.at,
+            row.type,
+            row.step_key,
+            kept_object(row.payload_json, "an event"),
         )
         for row in rows
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy import select
 
 from threedrs_platform.database.acceptances import Acceptance, Acceptances, accepted_why
 from threedrs_platform.database.connection import Database
+from threedrs_platform.database.kept_json import kept_object
 from threedrs_platform.database.schema import attempts, step_inputs, steps
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
@@ -78,7 +78,7 @@ def trace_step(database: Database, key: str) -> TracedStep:
         row = connection.execute(select(steps).where(steps.c.key == key)).one()
         reads = {each.name: each.input_key for each in connection.execute(inputs)}
     acceptances = Acceptances(database).in_force([key])
-    recipe = json.loads(row.recipe_json)
+    recipe = kept_object(row.recipe_json, "a recipe")
     return TracedStep(
         key=row.key,
         kind=row.kind,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from sqlalchemy import and_, select
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.kept_json import kept_object
 from threedrs_platform.database.turns import whole_turn
 
 _runs, _links, _steps = schema.runs, schema.cell_steps, schema.steps
@@ -42,4 +41,4 @@ def kinds_ahead(database: Database, run_id: str) -> set[str]:
 
 
 def _priority(options_json: str | None) -> int:
-    return int(json.loads(options_json or "{}").get("priority") or 0)
+    return int(kept_object(options_json, "options of a run").get("priority") or 0)

@@ -4,7 +4,6 @@ run, whatever people call the run.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.database.acceptances import accepted_why
 from threedrs_platform.database.connection import Database
+from threedrs_platform.database.kept_json import kept_object
 from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
@@ -297,7 +297,7 @@ def _cell(
         name=row.name,
         seed=row.seed,
         label=row.label,
-        params=json.loads(row.params_json),
+        params=kept_object(row.params_json, "a cell"),
         steps=tuple(mine),
         measurements=numbers,
         cancelled=row.state == StepState.CANCELLED,

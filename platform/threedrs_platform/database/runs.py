@@ -15,6 +15,7 @@ from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
 from threedrs_platform.database.journal import CellKey, finish_cells
+from threedrs_platform.database.kept_json import kept_object
 from threedrs_platform.database.owners import is_at_work, is_dead
 from threedrs_platform.database.results import find_run_id
 from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_json, step_row
@@ -27,6 +28,7 @@ from threedrs_platform.steps import JSON, Cell
 _runs, _cells, _links, _steps = schema.runs, schema.cells, schema.cell_steps, schema.steps
 
 _CELL_KEY = ("run_id", "cell_id", "seed")
+OPTIONS = "options of a run"
 _OPTIONS = select(_runs.c.options_json).where(_runs.c.id == bindparam("run"))
 WORKERS = "workers|0||shared"
 """Owner of a run that several workers share: none of them needs to outlive the others."""
@@ -252,14 +254,14 @@ class Runs:
         """Whether nothing more of a run is to start."""
         with self.database.read() as connection:
             told = connection.scalar(_OPTIONS, {"run": run_id})
-        return '"pause": true' in (told or "") and bool(json.loads(told or "{}").get("pause"))
+        return '"pause": true' in (told or "") and bool(kept_object(told, OPTIONS).get("pause"))
 
     @whole_turn
     def set_option(self, run_id: str, name: str, value: JSON) -> None:
         """Change one of the options that a run was submitted with."""
         change = update(_runs).where(_runs.c.id == run_id)
         with self.database.write() as connection:
-            options = {**json.loads(connection.scalar(_OPTIONS, {"run": run_id}) or "{}")}
+            options = kept_object(connection.scalar(_OPTIONS, {"run": run_id}), OPTIONS)
             options[name] = value
             connection.execute(change.values(options_json=json.dumps(options)))
 
@@ -323,7 +325,7 @@ class Runs:
         )
         with self.database.read() as connection:
             specs = connection.execute(asked.order_by(schema.steps.c.key)).scalars()
-            return [json.loads(spec).get("params", {}) for spec in specs]
+            return [kept_object(spec, "a step").get("params", {}) for spec in specs]
 
     @whole_turn
     def cells(self, run_id: str) -> list[Cell]:
@@ -343,7 +345,7 @@ class Runs:
                 row.cell_id,
                 row.name,
                 row.seed,
-                json.loads(row.params_json),
+                kept_object(row.params_json, "a cell"),
                 {
                     role: specs[key]
                     for role, key in roles.get(CellKey(row.cell_id, row.seed), {}).items()
@@ -521,7 +523,7 @@ def _run(row: Any) -> RunRow:
         state=RunState(row.state),
         grid_file=row.grid_file,
         grid_yaml=row.grid_yaml,
-        options=json.loads(row.options_json),
+        options=kept_object(row.options_json, OPTIONS),
         created_at=row.created_at,
         finished_at=row.finished_at,
         owner=row.owner,

@@ -27,6 +27,7 @@ from sqlalchemy import (
 
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
+from threedrs_platform.database.kept_json import damaged, kept_object
 from threedrs_platform.database.owners import is_dead
 from threedrs_platform.database.prepared import Prepared
 from threedrs_platform.database.turns import whole_turn
@@ -161,7 +162,7 @@ class StepReader:
         )
         with self.database.read() as connection:
             rows = connection.execute(query).all()
-        return [(_row(row[:-1]), json.loads(row.recipe_json)) for row in rows]
+        return [(_row(row[:-1]), kept_object(row.recipe_json, "a recipe")) for row in rows]
 
     @whole_turn
     def recipes_of(self, keys: Collection[str]) -> dict[str, Any]:
@@ -169,7 +170,7 @@ class StepReader:
         query = select(_steps.c.key, _steps.c.recipe_json).where(_steps.c.key.in_(_VALUES))
         with self.database.read() as connection:
             return {
-                row.key: json.loads(row.recipe_json)
+                row.key: kept_object(row.recipe_json, "a recipe")
                 for chunk in chunks(keys)
                 for row in connection.execute(query, {"wanted": chunk})
             }
@@ -248,13 +249,16 @@ def load_specs(connection: Connection, keys: set[str]) -> dict[str, StepSpec]:
 
     def build(key: str) -> StepSpec:
         if key not in built:
-            row, kept = rows[key], json.loads(rows[key].spec_json)
+            row, kept = rows[key], kept_object(rows[key].spec_json, "a step")
             upstream = {name: build(up) for name, up in inputs.get(key, {}).items()}
-            resources = Resources(**kept.pop("resources"))
-            kept["modules"] = tuple(kept["modules"])
-            built[key] = StepSpec(
-                row.kind, inputs=upstream, label=row.label, resources=resources, **kept
-            )
+            try:
+                resources = Resources(**kept.pop("resources"))
+                kept["modules"] = tuple(kept["modules"])
+                built[key] = StepSpec(
+                    row.kind, inputs=upstream, label=row.label, resources=resources, **kept
+                )
+            except (KeyError, TypeError) as error:
+                raise damaged("a step") from error
         return built[key]
 
     return {key: build(key) for key in ordered}

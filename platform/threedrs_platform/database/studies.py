@@ -11,14 +11,23 @@ import contextlib
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.engines import told
 from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
+from threedrs_platform.database.turns import (
+    HELD_PATIENCE_S,
+    PATIENCE_S,
+    TurnLost,
+    holder_of,
+    patience_with,
+)
 from threedrs_platform.errors import ConfigError, DataError, Fault, StorageError
 from threedrs_platform.storage import storage_errors
 
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
+    from sqlalchemy import Connection
+    from sqlalchemy.exc import DBAPIError
 
     from threedrs_platform.database.connection import Database
 
@@ -47,6 +58,10 @@ FEWEST_TRIALS = 4
 """Fewer complete trials say nothing about what mattered."""
 FOREST_SEED = 0
 """Of the random forest behind importances: the same trials give the same shares everywhere."""
+TAKEN = "another process"
+LOCK_S, LOCK_POLL_S = 2.0, 0.02
+"""How long one try to have a tuning run to oneself lasts, and how often it is looked at."""
+T = TypeVar("T")
 
 
 class StudyPlace(Protocol):
@@ -145,18 +160,65 @@ def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
 
         search_path = {"options": f"-csearch_path={SCHEMA}"}
         kept = {"connect_args": search_path, "poolclass": NullPool}
-        return RDBStorage(workspace.database_url, engine_kwargs=kept)
+        url = workspace.database_url
+        return patiently(workspace, lambda: RDBStorage(url, engine_kwargs=kept))
     file = journal_file(workspace.root, run)
     with storage_errors(f"write {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
         return _read_journal(file)
 
 
+def patiently(workspace: StudyPlace, work: Callable[[], T]) -> T:
+    """Do something with studies, again from the start while their server or their lock is away.
+
+    It must bear to be done twice: the answer to a change may be lost. See `Database.patiently`.
+
+    Raises:
+        StorageError: patience is over.
+    """
+
+    def turn() -> T:
+        with _lost_turns(workspace):
+            return work()
+
+    return workspace.database.patiently(turn)
+
+
+@contextlib.contextmanager
+def _lost_turns(workspace: StudyPlace) -> Iterator[None]:
+    """Tell a server that is away from all else that Optuna or SQLAlchemy may raise."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy import exc
+
+    try:
+        yield
+    except (StorageInternalError, exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        if isinstance(cause, exc.DBAPIError) and _is_of_the_server(cause):
+            message = told("reach the studies in", workspace.database.engine, cause)
+            raise TurnLost(message) from error
+        if isinstance(cause, exc.PendingRollbackError):
+            raise TurnLost(f"cannot reach the studies: {cause}") from error
+        raise
+
+
+def _is_of_the_server(error: DBAPIError) -> bool:
+    """Whether a connection was lost, or could not be had: then there is no code."""
+    from sqlalchemy.exc import OperationalError
+
+    is_silent = isinstance(error, OperationalError) and not getattr(error.orig, "sqlstate", None)
+    return is_silent or patience_with(error) is not None
+
+
 @contextlib.contextmanager
 def exclusively(workspace: StudyPlace, run: str) -> Iterator[None]:
     """One process of all that work on a tuning run at a time: to ask for trials and to end them.
 
-    The kernel or the server gives the lock of a killed process back. Not reentrant.
+    The kernel or the server gives the lock of a killed process back. Not reentrant. Within
+    `patiently` it is waited for as long as for a database.
+
+    Raises:
+        TurnLost: another process has it, or it was lost while it was held.
     """
     if _is_server(workspace):
         with _advisory_lock(workspace, run):
@@ -166,8 +228,8 @@ def exclusively(workspace: StudyPlace, run: str) -> Iterator[None]:
     with storage_errors(f"lock {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
         held = file.open("w")
-        fcntl.flock(held, fcntl.LOCK_EX)
     with held:
+        _lock(held, file)
         yield
 
 
@@ -175,19 +237,60 @@ def exclusively(workspace: StudyPlace, run: str) -> Iterator[None]:
 def _advisory_lock(workspace: StudyPlace, run: str) -> Iterator[None]:
     """Of a session, in no transaction: the server ends transactions that do nothing for long."""
     from sqlalchemy import text
-    from sqlalchemy.exc import DBAPIError
 
     key = int.from_bytes(hashlib.sha256(run.encode()).digest()[:8], signed=True)
     with workspace.database.engine.connect() as connection:
         session = connection.execution_options(isolation_level="AUTOCOMMIT")
-        session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+        ask = text("SELECT pg_try_advisory_lock(:key)")
+        _try_until(lambda: bool(session.scalar(ask, {"key": key})), lambda: (TAKEN, False))
         try:
             yield
-        finally:
-            try:
-                session.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
-            except DBAPIError:  # the session is gone, and its lock with it
-                session.invalidate()
+        except BaseException:
+            _unlock(session, key)
+            raise
+        if not _unlock(session, key):
+            raise TurnLost("the lock of the tuning run was lost while it was held")
+
+
+def _unlock(session: Connection, key: int) -> bool:
+    """Give an advisory lock back; whether it was still there."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        return bool(session.scalar(text("SELECT pg_advisory_unlock(:key)"), {"key": key}))
+    except DBAPIError:  # the session is gone, and its lock with it
+        session.invalidate()
+        return False
+
+
+def _lock(held: TextIO, file: Path) -> None:
+    """Lock an open file.
+
+    Raises:
+        TurnLost: another process has it for longer than one try lasts.
+    """
+
+    def is_locked() -> bool:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    _try_until(is_locked, lambda: holder_of(file))
+
+
+def _try_until(is_locked: Callable[[], bool], holder: Callable[[], tuple[str, bool]]) -> None:
+    """Ask for a lock until it is had, or one try is over; `holder` says who has it."""
+    end = time.monotonic() + LOCK_S
+    while not is_locked():
+        if time.monotonic() >= end:
+            who, is_stopped = holder()
+            cure = ", which is stopped: `kill -CONT` lets it go on" if is_stopped else ""
+            patience_s = HELD_PATIENCE_S if is_stopped else PATIENCE_S
+            raise TurnLost(f"the tuning run is held by {who}{cure}", patience_s)
+        time.sleep(LOCK_POLL_S)
 
 
 def prepare_storage(workspace: StudyPlace) -> None:
@@ -195,8 +298,11 @@ def prepare_storage(workspace: StudyPlace) -> None:
     if _is_server(workspace):
         from sqlalchemy import text
 
-        with workspace.database.write() as connection:
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        def make() -> None:
+            with workspace.database.write() as connection:
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+
+        workspace.database.patiently(make)
 
 
 def keep_facts(study: Study, facts: StudyFacts) -> None:
@@ -315,12 +421,22 @@ class KernelLock:
         self._held: TextIO | None = None
 
     def acquire(self) -> bool:
-        """Wait for the lock."""
+        """Wait for the lock.
+
+        Raises:
+            TurnLost: another process keeps it.
+        """
+        file = self._journal.with_suffix(".lock")
         try:
-            self._held = self._journal.with_suffix(".lock").open("w")
+            held = file.open("w")
         except OSError as error:
             raise StorageError(f"cannot lock {self._journal}: {error.strerror}") from error
-        fcntl.flock(self._held, fcntl.LOCK_EX)
+        try:
+            _lock(held, file)
+        except BaseException:
+            held.close()
+            raise
+        self._held = held
         cut_off_torn_line(self._journal)
         return True
 

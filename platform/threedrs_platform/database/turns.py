@@ -78,7 +78,12 @@ def lock_holder(file: Path) -> tuple[str, bool]:
 
     Only Linux tells; the file itself is never opened, which would drop our own locks on it.
     """
-    pid = _holder(file.with_name(f"{file.name}-shm"))
+    return holder_of(file.with_name(f"{file.name}-shm"))
+
+
+def holder_of(locked: Path) -> tuple[str, bool]:
+    """Who has locked a file, in words, and whether that process is stopped."""
+    pid = _holder(locked)
     if pid is None:
         return "another process", False
     try:
@@ -93,9 +98,9 @@ WRITE_LOCK_BYTE = 120
 """Place of the write lock in the shared-memory file of SQLite's write-ahead log."""
 
 
-def _holder(shared: Path) -> int | None:
+def _holder(locked: Path) -> int | None:
     try:
-        inode = shared.stat().st_ino
+        inode = locked.stat().st_ino
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return None

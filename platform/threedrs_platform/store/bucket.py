@@ -21,6 +21,8 @@ SINGLE_PUT_LIMIT = 4 << 30
 PATIENCE_S = 300.0
 """How long a request is tried again; the same as for a database that went away."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
+READ_TIMEOUT_S = 60
+"""How long an answer may say nothing."""
 TELL_AFTER_S = 10.0
 TRIES_OF_UNKNOWN = 2
 """How often to try again to connect to what has never answered: its address may be wrong."""
@@ -93,10 +95,16 @@ class Bucket:
         return answer and Stored(answer["ContentLength"], answer["LastModified"].timestamp())
 
     def read(self, name: str) -> bytes | None:
-        """Content of a small object, None if there is none."""
-        return self._ask_for(
-            lambda: bytes(self.client.get_object(**self.place(name))["Body"].read())
-        )
+        """Content of a small object, None if there is none.
+
+        It is read again unless its entity tag, or another reading, says that it is whole.
+        """
+        before: bytes | None = None
+        while True:
+            found = self._ask_for(lambda: self._read(name))
+            if found is None or found[1] or found[0] == before:
+                return found and found[0]
+            before = found[0]
 
     def read_hash(self, name: str) -> Reading | None:
         """Read an object whole and hash it, None if there is none."""
@@ -254,6 +262,12 @@ class Bucket:
                 body.close()
         return True
 
+    def _read(self, name: str) -> tuple[bytes, bool]:
+        """Content of an object, and whether its tag vouches for it."""
+        answer = self.client.get_object(**self.place(name))
+        content = bytes(answer["Body"].read())
+        return content, _tag_of(answer) == hashlib.md5(content, usedforsecurity=False).hexdigest()
+
     def _read_hash(self, name: str) -> Reading:
         answer = self.client.get_object(**self.place(name))
         digest, tag, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
@@ -261,11 +275,17 @@ class Bucket:
             digest.update(block)
             tag.update(block)
             size += len(block)
-        said = str(answer["ETag"]).strip('"')
-        # The tag of an object in parts, or one that is encrypted, is no MD5 of its bytes.
-        proves = len(said) == 32 and "ServerSideEncryption" not in answer
-        sound = size == answer["ContentLength"] and (not proves or said == tag.hexdigest())
+        said = _tag_of(answer)
+        sound = size == answer["ContentLength"] and said in (None, tag.hexdigest())
         return Reading(digest.hexdigest(), sound)
+
+
+def _tag_of(answer: dict[str, Any]) -> str | None:
+    """MD5 of an object; None for one in parts, or under a key of somebody: its tag is another."""
+    said = str(answer["ETag"]).strip('"')
+    has_key = "SSECustomerAlgorithm" in answer
+    has_key |= answer.get("ServerSideEncryption", "AES256") != "AES256"
+    return said if len(said) == 32 and not has_key else None
 
 
 def _client() -> Any:
@@ -275,7 +295,10 @@ def _client() -> Any:
 
     retries = {"total_max_attempts": 1}  # `Bucket.ask` waits as long as it should
     config = BotoConfig(
-        retries=retries, max_pool_connections=PARALLEL_TRANSFERS, connect_timeout=10
+        retries=retries,
+        max_pool_connections=PARALLEL_TRANSFERS,
+        connect_timeout=10,
+        read_timeout=READ_TIMEOUT_S,
     )
     return boto3.client("s3", config=config)
 

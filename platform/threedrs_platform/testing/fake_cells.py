@@ -53,13 +53,19 @@ def chains(num_chains: int, length: int, function: str = "noop", **params: Any) 
     return cells
 
 
-def fans(num_cells: int, **params: Any) -> list[Cell]:
-    """Cells that share one root and one middle step and have a result of their own."""
+def fans(num_cells: int, result: str = "count", **params: Any) -> list[Cell]:
+    """Cells that share one root and one middle step and have a result of their own.
+
+    Args:
+        num_cells: how many.
+        result: function of the last steps; cells differ by its `params["value"]`.
+        **params: of all steps.
+    """
     root = fake_step("count", {**params, "id": "root"}, kind="root")
     middle = fake_step("count", {**params, "id": "middle"}, kind="middle", root=root)
     cells = []
     for index in range(num_cells):
         own = {**params, "id": f"result-{index}", "value": index}
-        result = fake_step("count", own, kind="result", middle=middle, root=root)
-        cells.append(fake_cell(f"cell-{index}", {"root": root, "middle": middle, "result": result}))
+        end = fake_step(result, own, kind="result", middle=middle, root=root)
+        cells.append(fake_cell(f"cell-{index}", {"root": root, "middle": middle, "result": end}))
     return cells

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -13,7 +14,13 @@ from typing import Any
 from threedrs_platform.errors import DataError, StorageError
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_platform.records import Metric, SampleScore
-from threedrs_platform.sealed import keep_sound, write_sealed
+from threedrs_platform.sealed import (
+    forget_older,
+    keep_sound,
+    newest_sound,
+    numbered,
+    write_sealed,
+)
 from threedrs_platform.steps import StepTask
 
 
@@ -42,8 +49,7 @@ def constant(task: StepTask) -> None:
 
 def count(task: StepTask) -> None:
     """Like `measure`, and add a line to the file `params["ledger"]` each time it executes."""
-    with Path(task.params["ledger"]).open("a") as ledger:
-        ledger.write(f"{os.getpid()} {task.params.get('id', '')}\n")
+    _begin(task)
     seconds = float(task.params.get("seconds", 0.0))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -81,6 +87,39 @@ def resumable(task: StepTask) -> None:
         if step == 4 and first == 0:
             raise ConnectionError("the network hiccuped")
     noop(task)
+
+
+def _begin(task: StepTask) -> None:
+    """Note in the ledger that somebody executes this, if there is one."""
+    if "ledger" in task.params:
+        with Path(task.params["ledger"]).open("a") as ledger:
+            ledger.write(f"{os.getpid()} {task.params.get('id', '')}\n")
+
+
+def accumulate(task: StepTask) -> None:
+    """Add up ten numbers; as a training, go on from what was kept. Crash once in the middle, unless
+    it is `params["steady"]`.
+
+    What it reports and writes depends on every number that was added, also before the crash. With
+    `params["ledger"]` it leaves a line there, and takes `params["seconds"]`.
+    """
+    _begin(task)
+    kept = newest_sound(task.scratch, "sums", task.warn)
+    sums: list[int] = json.loads(kept.read_text()) if kept else []
+    is_first = not sums
+    for step in range(10):
+        if step >= len(sums):
+            sums.append((sums[-1] if sums else 0) + (step + int(task.params["value"])) ** 2)
+            state = numbered(task.scratch, "sums", len(sums))
+            write_sealed(state, partial(Path.write_text, data=json.dumps(sums)))
+            forget_older(task.scratch, "sums")
+        task.log(step, {"sum": float(sums[step])})
+        task.progress(step, 10)
+        time.sleep(float(task.params.get("seconds", 0.0)) / 10)
+        if step == 4 and is_first and not task.params.get("steady"):
+            raise ConnectionError("the network hiccuped")
+    task.metric(Metric("fake/sum", float(sums[-1]), n=len(sums)))
+    (task.out / "out.txt").write_text(json.dumps(sums))
 
 
 def fail(task: StepTask) -> None:

@@ -33,6 +33,8 @@ class EarlierTries:
             return False
         retry = run.retries.learn(step.spec, step.key, tries.counts, tries.last)
         # A try that was interrupted after the last failure has served its waiting time.
-        waits_s = retry.delay_s - tries.age_s if row.failure == FailureClass.INFRA else 0.0
+        # A clock that was set back since makes an age negative.
+        age_s = max(0.0, tries.age_s)
+        waits_s = retry.delay_s - age_s if row.failure == FailureClass.INFRA else 0.0
         run.waiting_retries[step.key] = (time.monotonic() + waits_s, retry)
         return waits_s > 0

@@ -2,13 +2,16 @@
 
     python -m threedrs_workflows.testing.worker WORKSPACE LEDGER submit|resume [options as JSON]
 
-It works on a fixed grid of fake steps. Every execution leaves a line in the ledger.
+It works on a fixed grid of fake steps. Every execution leaves a line in the ledger. At SIGUSR1 its
+clock jumps.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import random
+import signal
 import sys
 from typing import Any
 
@@ -24,6 +27,7 @@ from threedrs_workflows.engine.display import PlainDisplay
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.plan.submission import plan_cells, record, replan
+from threedrs_workflows.testing.disturbances import JumpingClock
 
 DEFAULTS: dict[str, Any] = {
     "cells": 20,
@@ -33,12 +37,19 @@ DEFAULTS: dict[str, Any] = {
     "db": None,
     "store": None,
     "ray": "none",
+    "result": "count",
 }
 
 
 def grid(ledger: str, options: dict[str, Any]) -> list[Cell]:
     """The grid that all workers of a test share."""
-    return fans(options["cells"], ledger=ledger, seconds=options["seconds"])
+    return fans(
+        options["cells"],
+        options["result"],
+        ledger=ledger,
+        seconds=options["seconds"],
+        steady=True,
+    )
 
 
 def work(workspace: Workspace, ledger: str, verb: str, options: dict[str, Any]) -> RunState:
@@ -62,7 +73,11 @@ def main() -> int:
     """Entry of the process."""
     folder, ledger, verb, *rest = sys.argv[1:]
     options = DEFAULTS | (json.loads(rest[0]) if rest else {})
-    with find_workspace(folder, options["db"], options["store"], environment={}) as workspace:
+    with (
+        find_workspace(folder, options["db"], options["store"], environment={}) as workspace,
+        JumpingClock(workspace.database, random.Random(), every=0) as clock,
+    ):
+        signal.signal(signal.SIGUSR1, lambda *_: clock.jump())
         return EXIT_CODES[work(workspace, ledger, verb, options)]
 
 

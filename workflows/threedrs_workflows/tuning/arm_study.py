@@ -29,6 +29,7 @@ from threedrs_platform.database.studies import (
     exclusively,
     keep_facts,
     open_storage,
+    patiently,
     read_study,
     study_name,
 )
@@ -81,7 +82,7 @@ class ArmStudy:
 
     def view(self, with_importance: bool = True) -> StudyView:
         """What the study has found so far."""
-        return read_study(self._study, with_importance)
+        return patiently(self._workspace, lambda: read_study(self._study, with_importance))
 
     @property
     def budget(self) -> int:
@@ -117,9 +118,14 @@ class ArmStudy:
 
         None if other processes have taken the last ones.
         """
-        number = self._reserve()
+        number = patiently(self._workspace, self._reserve)
         if number is None:
             return None
+        self._own.add(number)
+        return patiently(self._workspace, lambda: self._open(number))
+
+    def _open(self, number: int) -> OpenTrial:
+        """A trial of this process, with its values."""
         frozen = self._study.trials[number]
         self._study.sampler = make_sampler(self._section, number)
         # Optuna has no way to go on with a running trial but its id, which is private.
@@ -129,7 +135,10 @@ class ArmStudy:
         return OpenTrial(number, values, trial, set(frozen.intermediate_values))
 
     def _reserve(self) -> int | None:
-        """Make a trial this process's own; its values are drawn outside of the lock."""
+        """Make a trial this process's own; its values are drawn outside of the lock.
+
+        One whose answer was lost is nobody's, and found among the abandoned ones.
+        """
         with exclusively(self._workspace, self._run):
             abandoned = self._abandoned()
             if abandoned:
@@ -142,7 +151,6 @@ class ArmStudy:
             else:
                 return None
             trial.set_user_attr(RUN, self._run_id)
-            self._own.add(number)
             return number
 
     def _abandoned(self) -> list[int]:
@@ -157,15 +165,22 @@ class ArmStudy:
 
     def remember_cells(self, trial: OpenTrial, cell_id: str, keys: Mapping[str, str]) -> None:
         """Which cell the trial is, and the keys of the steps that measure it."""
-        # In this order: a trial with a cell but without keys is one of an earlier version.
-        trial.trial.set_user_attr(KEYS, dict(keys))
-        trial.trial.set_user_attr(CELL, cell_id)
+
+        def remember() -> None:
+            # In this order: a trial with a cell but without keys is one of an earlier version.
+            trial.trial.set_user_attr(KEYS, dict(keys))
+            trial.trial.set_user_attr(CELL, cell_id)
+
+        patiently(self._workspace, remember)
 
     def report(self, trial: OpenTrial, step: int, value: float) -> bool:
         """Tell a value of the watched curve; whether the trial should end here."""
         if step in trial.reported or len(self._section.metrics) > 1:
             return False  # Optuna compares the curves of trials with one value only
         trial.reported.add(step)
+        return patiently(self._workspace, lambda: self._report(trial, step, value))
+
+    def _report(self, trial: OpenTrial, step: int, value: float) -> bool:
         try:
             trial.trial.report(value * _watched_sign(self._section), step)
         except UpdateFinishedTrialError:  # this process slept, and another one ended the trial
@@ -196,19 +211,24 @@ class ArmStudy:
         measured: Mapping[str, float] | None = None,
     ) -> None:
         self._own.discard(trial.number)
-        with exclusively(self._workspace, self._run):
-            frozen = self._study.trials[trial.number]
-            if frozen.state.is_finished() or frozen.user_attrs.get(RUN) != self._run_id:
-                return  # this process slept, and another one has taken the trial over
-            if measured is not None:
-                trial.trial.set_user_attr(MEASURED, dict(measured))
-            trial.trial.set_user_attr(SECONDS, round(time.monotonic() - trial.began, 1))
-            if reason:
-                trial.trial.set_user_attr(REASON, reason)
-            self._study.tell(trial.number, values, state)  # last: a trial that ended stays as it is
+
+        def end() -> None:
+            with exclusively(self._workspace, self._run):
+                frozen = self._study.trials[trial.number]
+                if frozen.state.is_finished() or frozen.user_attrs.get(RUN) != self._run_id:
+                    return  # it has ended, or another process has taken it over
+                if measured is not None:
+                    trial.trial.set_user_attr(MEASURED, dict(measured))
+                trial.trial.set_user_attr(SECONDS, round(time.monotonic() - trial.began, 1))
+                if reason:
+                    trial.trial.set_user_attr(REASON, reason)
+                # Last: a trial that ended stays as it is.
+                self._study.tell(trial.number, values, state)
+
+        patiently(self._workspace, end)
 
     def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+        return patiently(self._workspace, lambda: self._study.get_trials(deepcopy=False))
 
     def _queue_known_points(self) -> None:
         """The base's own values are the first trial; a grid is all known in advance."""

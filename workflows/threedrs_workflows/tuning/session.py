@@ -13,10 +13,12 @@ from threedrs_platform.database.studies import (
     exclusively,
     facts_of,
     open_storage,
+    patiently,
     prepare_storage,
     study_name,
     study_names,
 )
+from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.grid.tune_arms import Tuning
@@ -57,26 +59,37 @@ def open_session(
         ConflictError: trials have to be measured again, and another process works on the study.
     """
     prepare_storage(workspace)
-    with exclusively(workspace, tuning.run):
-        known = runs_of(workspace, tuning)
-        free = [run.id for run in known if not is_taken(workspace, run)]
-        run_id = free[0] if free else record(workspace, submission, plan_cells(workspace, []))
-        trial_cells = TrialCells(workspace, tuning, bind)
-        studies = [ArmStudy(trial_cells, arm, run_id, again) for arm in tuning.arms]
-        tuner = Tuner(trial_cells, run_id, studies)
-        if not tuner.is_over:
-            lease_s = SupervisorOptions().lease_s
-            workspace.runs.start(run_id, workspace.journal.owner, lease_s)
-    return Session(run_id, studies, tuner, bool(known))
+    made: list[str] = []
+
+    def begin() -> Session:
+        with exclusively(workspace, tuning.run):
+            known = runs_of(workspace, tuning)
+            free = [run.id for run in known if not is_taken(workspace, run)]
+            if not free:
+                made.append(record(workspace, submission, plan_cells(workspace, [])))
+            run_id = free[0] if free else made[-1]
+            trial_cells = TrialCells(workspace, tuning, bind)
+            studies = [ArmStudy(trial_cells, arm, run_id, again) for arm in tuning.arms]
+            tuner = Tuner(trial_cells, run_id, studies)
+            if not tuner.is_over:
+                lease_s = SupervisorOptions().lease_s
+                workspace.runs.start(run_id, workspace.journal.owner, lease_s)
+        return Session(run_id, studies, tuner, any(run.id not in made for run in known))
+
+    return patiently(workspace, begin)
 
 
 def known_trials(workspace: Workspace, tuning: Tuning) -> int | None:
     """The budget of trials that the search had the last time; None if it is new."""
     first = study_name(tuning.run, tuning.arms[0].values)
-    if first not in study_names(workspace, tuning.run):
-        return None
-    study = newest_study(open_storage(workspace, tuning.run), first)
-    return facts_of(study).trials if study.user_attrs else None
+
+    def read() -> int | None:
+        if first not in study_names(workspace, tuning.run):
+            return None
+        study = newest_study(open_storage(workspace, tuning.run), first)
+        return facts_of(study).trials if study.user_attrs else None
+
+    return patiently(workspace, read)
 
 
 def failed_trials(workspace: Workspace, tuning: Tuning, failure: str | None) -> Chosen:
@@ -111,6 +124,7 @@ class TrainingCounts:
     finished: int
 
 
+@whole_turn
 def count_trainings(workspace: Workspace, run_id: str) -> TrainingCounts:
     """Trainings that this run executed; those it found done already are not among them."""
     attempts, steps = schema.attempts, schema.steps
