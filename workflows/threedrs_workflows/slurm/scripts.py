@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.own_command import own_command
-from threedrs_workflows.slurm.groups import Group
+from threedrs_workflows.slurm.groups import Group, Needs
 
 MOST_RETURNS = 50
 """After so many returns, preemptions among them, a job that finds nothing to do ends for good."""
@@ -91,8 +91,9 @@ def _directives(group: Group, place: Place, options: Sequence[str]) -> Iterator[
     yield "--open-mode=append"
     yield "--requeue"
     yield f"--signal=B:TERM@{chosen.grace_s}"
-    yield "--nodes=1"
-    yield "--ntasks=1"
+    yield f"--nodes={needs.nodes}"
+    yield f"--ntasks={needs.nodes}"
+    yield "--ntasks-per-node=1"
     yield f"--cpus-per-task={needs.cpus}"
     if needs.memory_gib:
         yield f"--mem={needs.memory_gib}G"
@@ -110,7 +111,8 @@ def _directives(group: Group, place: Place, options: Sequence[str]) -> Iterator[
 def _command(group: Group, place: Place) -> list[str]:
     needs = group.needs
     idle = IDLE_GPU_S if needs.gpus else IDLE_CPU_S
-    return own_command(
+    together = ["--group"] if needs.nodes > 1 else []
+    worker = own_command(
         "--workspace",
         str(place.workspace),
         "--ray",
@@ -118,6 +120,16 @@ def _command(group: Group, place: Place) -> list[str]:
         "work",
         place.run_id,
         f"--kinds={','.join(group.kinds)}",
-        f"--gpus={needs.gpus}",
+        f"--gpus={needs.nodes * needs.gpus}",
         f"--max-idle={idle}",
+        *together,
     )
+    return [*_on_all_nodes(needs), *worker] if together else worker
+
+
+def _on_all_nodes(needs: Needs) -> list[str]:
+    """One process for each node of a job; if one dies, Slurm ends the others."""
+    srun = ["srun", f"--nodes={needs.nodes}", f"--ntasks={needs.nodes}", "--ntasks-per-node=1"]
+    # srun does not take this over from the job.
+    srun.append(f"--cpus-per-task={needs.cpus}")
+    return [*srun, "--kill-on-bad-exit=1", "--input=none", "--label"]
