@@ -20,7 +20,6 @@ from threedrs_platform.database.step_rows import History
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
 
-
 LEASE_S = 60.0
 """For how long an owner takes the lease of a run, and renews it."""
 
