@@ -111,8 +111,10 @@ def killed(_: RankTask, place: Place, messages: Any) -> None:
 def test_a_rank_that_is_killed_ends_the_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kills: tuple[int, int], failure: str
 ) -> None:
-    counted = iter(MemoryMarks(of_machine=each) for each in kills)
-    monkeypatch.setattr(ranks, "memory_marks", lambda: next(counted))
+    counted = [MemoryMarks(of_machine=each) for each in kills]
+    monkeypatch.setattr(
+        ranks, "memory_marks", lambda: counted.pop(0) if counted[1:] else counted[0]
+    )
     monkeypatch.setattr(ranks, "run_rank", killed)
     monkeypatch.setattr(launch, "GRACE_S", 0.1)
     monkeypatch.setattr("multiprocessing.get_context", forked)

@@ -62,6 +62,13 @@ def _last(addresses: list[Address]) -> Address | None:
 @pytest.fixture
 def machines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
     """Ranks are forked here: they use nothing of their parent."""
+    one_by_one, start = threading.Lock(), ranks._start
+
+    def start_alone(task: RankTask, place: Place) -> Any:
+        with one_by_one:  # forked meanwhile, another rank would hold this one's pipe open
+            return start(task, place)
+
+    monkeypatch.setattr(ranks, "_start", start_alone)
     monkeypatch.setattr("multiprocessing.get_context", lambda _: ForkContext())
     monkeypatch.setattr(nodes, "LOOK_S", 0.05)
     monkeypatch.setattr(nodes, "RETRY_S", 0.05)

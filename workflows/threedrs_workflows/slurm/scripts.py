@@ -16,12 +16,16 @@ MOST_RETURNS = 50
 IDLE_CPU_S, IDLE_GPU_S = 600, 60
 """How long a job waits for steps of others before it makes room in the queue."""
 
+_STOP_WORKER = '[ -n "$worker" ] && kill -TERM "$worker"'
+# srun takes SIGTERM for an order to kill: the processes of its step are told, not it.
+_STOP_STEP = 'scancel --signal=TERM "$SLURM_JOB_ID.0"'
+
 # A worker that was stopped (130) or had nothing to do yet (75) goes back into the queue. Not one
 # that somebody cancelled: Slurm calls such a job no longer RUNNING.
 _BODY = """\
 cd {folder} || exit 1
 worker=
-trap '[ -n "$worker" ] && kill -TERM "$worker"' TERM
+trap '{stop}' TERM
 {command} &
 worker=$!
 while wait "$worker"; code=$?; kill -0 "$worker" 2>/dev/null; do :; done
@@ -74,6 +78,7 @@ def script_of(group: Group, place: Place, options: Sequence[str] = ()) -> str:
         folder=shlex.quote(str(place.folder)),
         command=shlex.join(_command(group, place)),
         returns=MOST_RETURNS,
+        stop=_STOP_STEP if group.needs.nodes > 1 else _STOP_WORKER,
     )
     about = f"# {', '.join(group.kinds)} of run {place.run_id}; written by workflows"
     return "\n".join(["#!/bin/bash", *lines, "", about, body])

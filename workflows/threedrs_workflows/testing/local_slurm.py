@@ -1,4 +1,4 @@
-"""A real Slurm on this machine, in a folder: controller, keys, and a daemon for each of its nodes."""
+"""A real Slurm on this machine, in a folder: controller, keys, and daemons of its nodes."""
 
 from __future__ import annotations
 

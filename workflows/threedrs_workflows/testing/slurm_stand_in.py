@@ -99,6 +99,7 @@ def srun(words: list[str]) -> None:
             each.send_signal(number)
 
     signal.signal(signal.SIGTERM, forward)
+    (ROOT / os.environ["SLURM_JOB_ID"] / "step").write_text(str(os.getpid()))
     for number in range(size):
         here = {"SLURM_PROCID": str(number), "SLURM_NODEID": str(number), "SLURM_LOCALID": "0"}
         here |= {"SLURM_STEP_NUM_TASKS": str(size), "SLURM_STEP_ID": "0"}
@@ -138,7 +139,9 @@ def scancel(words: list[str]) -> None:
     only_signal = any(word.startswith("--signal") for word in words)
     names = [word for word in words if not word.startswith("-")]
     for folder in ROOT.iterdir():
-        if folder.name in names or folder.name.partition("_")[0] in names:
+        if f"{folder.name}.0" in names:
+            os.kill(int((folder / "step").read_text()), signal.SIGTERM)
+        elif folder.name in names or folder.name.partition("_")[0] in names:
             if only_signal:
                 kill(folder, everything=False)
             elif move(folder, "CANCELLED", "RUNNING") or move(folder, "CANCELLED", "PENDING"):
