@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import multiprocessing
 import os
 import pickle
@@ -221,7 +222,8 @@ def _print_into(file: Path) -> None:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)
 
 
 def _portable(error: BaseException) -> BaseException:

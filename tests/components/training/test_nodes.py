@@ -15,8 +15,15 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.scenes.prepared import write_prepared
+from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.llava_video import LlavaVideoConfig
-from threedrs_components.testing.synthetic import TASKS
+from threedrs_components.testing.synthetic import (
+    TASKS,
+    random_samples,
+    random_scene,
+    random_student,
+)
 from threedrs_components.training import launch, nodes, ranks
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import train_here
@@ -261,3 +268,50 @@ def test_a_leader_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     nobody = Address(("localhost",), 1, "key")
     with pytest.raises(StorageError, match="localhost:1"):
         join(Seat(1, 2), lambda: nobody, patience_s=0.05)
+
+
+@pytest.mark.ranks
+def test_two_machines_train_what_two_ranks_of_one_train(tmp_path: Path) -> None:
+    save_student(random_student(), tmp_path / "student")
+    samples = {}
+    for number, name in enumerate(("a", "b")):
+        scene = random_scene(name, number)
+        write_prepared(scene, tmp_path / "prepared")
+        samples[name] = random_samples(scene, 6, number)
+    inputs = TrainingInputs(
+        student=LlavaVideoConfig(checkpoint=str(tmp_path / "student")),
+        prepared=tmp_path / "prepared",
+        samples=samples,
+        training=TrainingConfig(
+            steps=2,
+            scenes_per_step=2,
+            questions_per_scene=4,
+            log_every=1,
+            strategy="ddp",
+            workers=2,
+        ),
+        objectives=TASKS,
+    )
+    machines = Machines()
+    with leading(machines.group):
+        two = curve(inputs, tmp_path / "two")
+    assert machines.wait() is True and not machines.losses
+    assert two == curve(inputs, tmp_path / "one") and len(two) == 2
+    weights = [tmp_path / each / "out/model.safetensors" for each in ("one", "two")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    logs = sorted(path.name for path in (tmp_path / "two").glob("*.log"))
+    assert logs == ["7.rank-0.log", "7.rank-1.log"]
+
+
+def curve(inputs: TrainingInputs, folder: Path) -> list[tuple[float, float]]:
+    """Loss and gradient norm of each step."""
+    folder.mkdir()
+    found: list[tuple[float, float]] = []
+    train_here(
+        inputs,
+        report=lambda _, values: found.append((values["loss"], values["gradient_norm"])),
+        checkpoint_dir=folder / "checkpoints",
+        out=folder / "out",
+        log_file=folder / "7.log",
+    )
+    return found

@@ -76,7 +76,8 @@ def _state_once_begun(
     workspace: Workspace, run_id: str, jobs: RayJobs, job: str, address: str
 ) -> str:
     """Wait until a job supervises its run, for it may end at once: `supervised`, or `queued`."""
-    end, begun = time.monotonic() + BEGINS_S, None
+    end = time.monotonic() + BEGINS_S
+    begun: float | None = None
     while True:
         row, now = workspace.runs.get(run_id), time.monotonic()
         last_words = jobs.ended(job)
