@@ -202,7 +202,7 @@ def _share(args: argparse.Namespace) -> Share:
     if faults:
         raise ConfigError(faults)
     idle = 0.0 if args.until_idle else args.max_idle
-    return Share(kinds, args.gpus, args.cpus, args.memory_gib, idle, most_s)
+    return Share(kinds, args.gpus, args.cpus, args.memory_gib, max_idle_s=idle, max_time_s=most_s)
 
 
 def seconds_of(text: str) -> float | None:
