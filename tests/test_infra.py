@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import tomllib
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from threedrs_workflows.cli.verbs import verb_names
+from threedrs_workflows.cli import submit
 
 RAY = Path(__file__).parents[1] / "infra" / "ray"
 
@@ -42,12 +43,20 @@ def test_a_cluster_runs_our_ray_and_takes_jobs(cluster: dict[str, Any]) -> None:
 def test_a_job_submits_a_grid_to_its_own_cluster_and_waits() -> None:
     job = read("kuberay-job.yaml")
     words = shlex.split(job["spec"]["entrypoint"])
-    assert job["kind"] == "RayJob" and words[0] == "workflows" and words[1] in verb_names()
-    assert words[3:] == ["--ray", "auto", "--wait"]
+    assert job["kind"] == "RayJob" and words[:2] == ["workflows", "submit"]
+    parser = argparse.ArgumentParser()
+    submit.add_arguments(parser)
+    parser.add_argument("--ray")  # of all verbs
+    told = parser.parse_args(words[2:])
+    mounts = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert told.file.parent in {Path(each["mountPath"]) for each in mounts["volumeMounts"]}
+    assert told.ray == "auto"
+    assert told.wait, "a supervisor that leaves its run would end the job, and with it the cluster"
 
 
 def test_the_head_of_ray_up_takes_jobs_and_every_node_has_the_wheel() -> None:
     cluster = read("cluster.yaml")
     assert cluster["head_node_type"] in cluster["available_node_types"]
     assert "--include-dashboard=true" in cluster["head_start_ray_commands"][-1]
-    assert "threedrs-" in cluster["setup_commands"][0]
+    project = tomllib.loads((RAY.parents[1] / "pyproject.toml").read_text())["project"]
+    assert f"threedrs-{project['version']}-py3-none-any.whl" in cluster["setup_commands"][0]

@@ -50,6 +50,7 @@ NOT_RUN = {
     "workflows submit .threedrs/tuning": "needs a finished search: test_tune_commands.py",
     "workflows doctor": "judges this machine: tests/workflows/cli",
     "workflows submit GRID --slurm": "needs a Slurm: tests/workflows/slurm",
+    "torchrun ": "starts processes on several machines: tests/components/training/test_nodes.py",
     "workflows data fetch": "asks the network: tests/workflows/sources",
     "workflows data check": "wants the paper's data: tests/workflows/sources",
     "workflows prepare": "needs ScanNet: tests/workflows/cli/test_prepare_scannet.py",

@@ -25,6 +25,8 @@ class Resources:
     workers: int = 1
     """Processes that share all this. Several are a group that the step starts itself, and that
     takes it: did the step hold it besides, each would wait for the other."""
+    nodes: int = 1
+    """Machines over which the workers are spread evenly, where somebody starts them there."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ class StepTask:
     recorder: StepRecorder
     settings: dict[str, JSON] = field(default_factory=dict)
     """How to run; without effect on the result."""
+    log_file: Path | None = None
+    """Of the attempt: processes that the step starts may leave logs of their own beside it."""
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Report progress; cheap enough for every item of a loop."""

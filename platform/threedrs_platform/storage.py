@@ -59,6 +59,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
 
 
+def keep_memo(path: Path, content: bytes) -> None:
+    """Replace a file that only saves time, where this process may write: an archive is read."""
+    try:
+        write_atomically(path, content)
+    except StorageError as error:
+        if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+
+
 def read_json_cache(path: Path) -> dict[str, Any]:
     """Content of a cache file that may be absent. A damaged cache is empty: it is only a memo."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import shutil
@@ -25,6 +26,7 @@ from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.store.open import open_store
 
 DEFAULT_FOLDER = ".threedrs"
+DATABASE = "results.db"
 CACHE_BYTES = 200_000_000_000
 CACHE_VARIABLE = "THREEDRS_CACHE_GB"
 
@@ -44,7 +46,7 @@ class Workspace:
     @cached_property
     def database(self) -> Database:
         """The database, created on first use; only read where this process may not write to it."""
-        file = self.root / "results.db"
+        file = self.root / DATABASE
         if self.database_url or not file.exists() or _is_writable(file):
             return open_database(self.database_url or sqlite_url(file), self.tracks)
         return open_read_only(file_url(self._readable(file)))
@@ -182,8 +184,8 @@ def find_workspace(
     if root.exists() and not root.is_dir():
         raise StorageError(f"the workspace {root} is not a folder; choose another --workspace")
     database = database_url or environment.get("THREEDRS_DATABASE_URL") or ""
-    if with_runs and not database and not root.exists():
-        raise ConfigError([Fault(NO_RUN)])
+    if with_runs and not database and not (root / DATABASE).exists():
+        raise ConfigError([Fault(f"{NO_RUN}; {root} is no workspace{_near(root)}")])
     return Workspace(
         root,
         database,
@@ -191,6 +193,17 @@ def find_workspace(
         _cache_bytes(environment.get(CACHE_VARIABLE, "")),
         not is_off(environment),
     )
+
+
+def _near(root: Path) -> str:
+    """Workspaces that may have been meant: in a folder, or beside one that is spelled alike."""
+    found = [each for each in (root / DEFAULT_FOLDER,) if (each / DATABASE).exists()]
+    if not found:
+        beside = sorted(root.parent.glob("*")) if root.parent.is_dir() else []
+        known = {each.name: each for each in beside if (each / DATABASE).exists()}
+        names = difflib.get_close_matches(root.name, known, n=1, cutoff=0.6)
+        found = [known[name] for name in names]
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _cache_bytes(gigabytes: str) -> int:

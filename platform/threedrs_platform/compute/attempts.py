@@ -191,7 +191,9 @@ def _work(request: AttemptRequest, recorder: Recorder, store: ArtifactStore) -> 
             pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
             function = load_entry(request.entry)
             settings = dict(request.settings)
-            function(StepTask(dict(request.params), inputs, out, work, recorder, settings))
+            log_file = Path(request.log_file)
+            task = StepTask(dict(request.params), inputs, out, work, recorder, settings, log_file)
+            function(task)
             finished = finished_work(request.code, store.take(out), recorder)
     finally:
         for digest in request.inputs.values():

@@ -21,24 +21,36 @@ PASSED_ON = (
     "MLFLOW_TRACKING_URI",
 )
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED")
+# The shell's parent is a worker of Ray, whose parent is told which Python workers run under.
+_ENTRYPOINT = """\
+cd {folder} 2>/dev/null
+raylet=$(sed 's/.*) [A-Z] \\([0-9]*\\) .*/\\1/' "/proc/$PPID/stat")
+theirs=$(tr '\\0' '\\n' < "/proc/$raylet/cmdline" |
+  sed -n 's/^--python_worker_command=\\([^ ]*\\).*/\\1/p')
+for python in "$theirs" python3 python; do
+  "$python" -c 'import ray' 2>/dev/null && exec "$python" {command}
+done
+echo 'no Python that has Ray was found on the head' >&2
+exit 1
+"""
 CONNECT_S = 30.0
 NO_JOBS = (
     "takes no jobs: its dashboard does not run. Start the head with "
-    "`ray start --head --include-dashboard=true` (pip install 'ray[default]'), or stay with the "
-    "run: leave out --no-wait"
+    "`ray start --head --include-dashboard=true` (pip install 'ray[default]'), or follow "
+    "the run from here: --wait"
 )
 
 
 class RayJobs:
     """The jobs of one cluster."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, patience_s: float = CONNECT_S) -> None:
         """Find the cluster's job server.
 
         Raises:
             ClusterLost: it has none.
         """
-        self._client: Any = within(CONNECT_S, lambda: _client(address))
+        self._client: Any = within(patience_s, lambda: _client(address))
         if self._client is None:
             raise ClusterLost(f"Ray at {address} {NO_JOBS}")
 
@@ -48,38 +60,71 @@ class RayJobs:
         command: Sequence[str],
         packages: Sequence[str],
         environment: Mapping[str, str],
+        folder: Path,
     ) -> str:
         """Have a run supervised by a job, unless one does that already; returns the job's id.
 
         Args:
             run_id: of the run.
-            command: that supervises it.
+            command: that supervises it: what the cluster's own Python is told.
             packages: shipped with the job as they are here; Ray keeps each content once.
             environment: variables that it needs.
+            folder: where it works, if the head has it.
+
+        Raises:
+            ClusterLost: the cluster does not take the job.
         """
         number = 1
-        while (state := self._state(name := _job_id(run_id, number))) in ENDED:
+        while (state := self.state(name := _job_id(run_id, number))) in ENDED:
             number += 1
         if state is None:
-            self._client.submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=name,
-                runtime_env={"py_modules": _folders(packages), "env_vars": dict(environment)},
-                metadata={"run": run_id},
-            )
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint(command, folder),
+                    submission_id=name,
+                    runtime_env={"py_modules": _folders(packages), "env_vars": dict(environment)},
+                    metadata={"run": run_id},
+                )
+            except (RuntimeError, OSError) as error:
+                if self.state(name) is None:  # else somebody else was quicker
+                    raise ClusterLost(f"the cluster does not take job {name}: {error}") from error
         return name
 
     def ended(self, job: str) -> str | None:
         """The last words of a job that is over, None of one that is not."""
-        if self._state(job) not in ENDED:
+        if self.state(job) not in ENDED:
             return None
         return "\n".join(str(self._client.get_job_logs(job)).strip().splitlines()[-5:])
 
-    def _state(self, job: str) -> str | None:
+    def stop(self, job: str) -> bool:
+        """Stop a job; whether it had not ended."""
+        if self.state(job) in (None, *ENDED):
+            return False
+        try:
+            return bool(self._client.stop_job(job))
+        except (RuntimeError, OSError) as error:
+            raise ClusterLost(f"its job server does not answer: {error}") from error
+
+    def state(self, job: str) -> str | None:
+        """As Ray calls it, e.g. RUNNING; None of a job that the cluster does not know.
+
+        Raises:
+            ClusterLost: the job server does not answer any more.
+        """
         try:
             return str(self._client.get_job_status(job).value)
         except RuntimeError:  # of the job server: it knows no such job
             return None
+        except OSError as error:
+            raise ClusterLost(f"its job server does not answer: {error}") from error
+
+
+def entrypoint(command: Sequence[str], folder: Path) -> str:
+    """What the head's shell is told: it finds the Python that its Ray runs under.
+
+    Nothing of this machine is in it but a folder, which the head may or may not have.
+    """
+    return _ENTRYPOINT.format(folder=shlex.quote(str(folder)), command=shlex.join(command))
 
 
 def passed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from threedrs_platform.compute.recorder import Progress, read_json_lines
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.database.runs import RunRow, Runs
-from threedrs_platform.database.schema import attempts, cell_steps, cells, steps
+from threedrs_platform.database.schema import attempts, cell_steps, cells, events, runs, steps
 from threedrs_platform.database.step_rows import History
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
+
+LEASE_S = 60.0
+"""For how long an owner takes the lease of a run, and renews it."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class RunProgress:
     """Why one of them could not be delivered."""
     elapsed_s: float | None = None
     """Since the submission, until its end or now; None where the clock was set back meanwhile."""
+    silent_s: float | None = None
+    """Since the last event of the run, or the last time that its owner renewed the lease."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,24 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
         untracked=count_open(database),
         untracked_because=why_open(database),
         elapsed_s=_elapsed(run, at),
+        silent_s=_silent(database, run.id, at),
     )
 
 
 def _elapsed(run: RunRow, at: float) -> float | None:
     seconds = (run.finished_at or at) - run.created_at
     return seconds if seconds >= 0 else None
+
+
+@whole_turn
+def _silent(database: Database, run_id: str, at: float) -> float | None:
+    told = select(func.max(events.c.at)).where(events.c.run_id == run_id)
+    lease = select(runs.c.lease_until).where(runs.c.id == run_id)
+    with database.read() as connection:
+        event, until = connection.scalar(told), connection.scalar(lease)
+    signs = [event, None if until is None else until - LEASE_S]
+    known = [min(sign, at) for sign in signs if sign is not None]
+    return at - max(known) if known else None
 
 
 def remaining_seconds(

@@ -28,7 +28,7 @@ from threedrs_platform.identity.folder_listing import (
 )
 from threedrs_platform.identity.folder_memo import Digests, FolderMemo
 from threedrs_platform.identity.recipes import canonical_json, sha256_file, sha256_text
-from threedrs_platform.storage import read_json_cache, write_atomically
+from threedrs_platform.storage import keep_memo, read_json_cache
 
 RACY_SECONDS = 0.05
 """A file changed this recently may change again within the same time stamp: not remembered."""
@@ -67,7 +67,7 @@ class StampedCache:
     def save(self) -> None:
         """Write the memo if it changed."""
         if self._changed and self.path is not None:
-            write_atomically(self.path, json.dumps(self._entries).encode())
+            keep_memo(self.path, json.dumps(self._entries).encode())
         self._changed = False
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from threedrs_platform.identity.folder_listing import FolderListing, Stamp
 from threedrs_platform.identity.recipes import sha256_text
-from threedrs_platform.storage import read_json_cache, storage_errors, write_atomically
+from threedrs_platform.storage import keep_memo, read_json_cache, storage_errors
 
 Digests = dict[str, dict[str, str]]
 """sha256 by file name, by folder."""
@@ -38,9 +38,9 @@ class FolderMemo:
         if self.place is None:
             return
         lines = [_line(folder, listing.folders[folder], digests[folder]) for folder in digests]
-        write_atomically(self._manifest, "".join(lines).encode())
+        keep_memo(self._manifest, "".join(lines).encode())
         head = {"folder": str(self.folder), "listing": listing.fingerprint, "digest": digest}
-        write_atomically(self._head, json.dumps(head).encode())
+        keep_memo(self._head, json.dumps(head).encode())
 
     def known(self, listing: FolderListing) -> Digests:
         """Digests of those files that did not change since they were read."""

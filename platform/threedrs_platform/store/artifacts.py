@@ -303,6 +303,25 @@ class LocalStore:
         left = self.sweep(grace_s, apply)
         return replace(left, digests=tuple(garbage), size=size, kept=num_kept, in_grace=in_grace)
 
+    def unpin_forgotten(self, keep: set[str], old: float, apply: bool) -> dict[str, int]:
+        """Remove what was pinned until it would be shared, and never was; bytes by digest.
+
+        Args:
+            keep: digests that are needed.
+            old: what was pinned before this time is not waited for any more.
+            apply: False only tells.
+        """
+        sizes = {}
+        for digest in self.pins() - keep:
+            pin = self.root / "pins" / digest
+            used = self._last_use(digest)
+            if _last_change(pin) < old and (used < old or used == math.inf):
+                sizes[digest] = self.size(digest)
+                if apply:
+                    self.pin(digest, pinned=False)
+                    self.remove(digest, old)
+        return sizes
+
     def sweep(self, grace_s: float, apply: bool) -> Garbage:
         """Remove what interrupted processes left, and what was set aside as damaged."""
         leftovers = size = 0

@@ -181,6 +181,7 @@ class S3Store:
             unnamed = self._drop(unnamed)
         leftovers = {n: a for n, a in self.bucket.objects("quarantine/") if a.modified < old}
         local = self.cache.sweep(grace_s, apply)
+        forgotten = self.cache.unpin_forgotten(keep, old, apply)
         if apply:
             for name in leftovers:
                 self.bucket.delete(name)
@@ -190,8 +191,10 @@ class S3Store:
             sum(about.size for about in unnamed.values()),
             num_kept,
             len(manifests) - len(doomed) - num_kept,
-            len(leftovers) + local.leftovers,
-            sum(about.size for about in leftovers.values()) + local.leftover_bytes,
+            len(leftovers) + local.leftovers + len(forgotten),
+            sum(about.size for about in leftovers.values())
+            + local.leftover_bytes
+            + sum(forgotten.values()),
             local.ignored,
         )
 

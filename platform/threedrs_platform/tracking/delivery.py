@@ -64,7 +64,10 @@ def local_target(workspace: Path, tracking_uri: str | None, git_commit: str = ""
     if tracking_uri:
         return Target(tracking_uri, git_commit=git_commit)
     folder = workspace.resolve()
-    return Target(file_url(folder / "mlflow.db"), folder / ARTIFACTS, git_commit)
+    url = file_url(folder / "mlflow.db")
+    if "%" in url:  # of a plain sqlite:/// MLflow makes the folder that is spelled as in the URL
+        url = url.replace("sqlite:", "sqlite+pysqlite:", 1)
+    return Target(url, folder / ARTIFACTS, git_commit)
 
 
 def deliver(

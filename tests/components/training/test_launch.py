@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ import torch
 
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.testing.synthetic import TASKS
-from threedrs_components.training import launch
+from threedrs_components.training import launch, ranks
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.launch import root_cause, train_here
 from threedrs_components.training.loop import TrainingInputs, TrainingSummary
+from threedrs_components.training.ranks import Place, RankTask, own_device, places
 from threedrs_platform.errors import ConfigError, SceneError, StepFailed
 from threedrs_platform.memory import MemoryMarks
 
@@ -63,10 +65,25 @@ def test_each_rank_has_a_gpu_of_its_own_if_as_many_were_given(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    task = launch._Task(inputs(), 2, Path(), Path(), Path(), 2)
-    assert launch._own_device(task, rank) == torch.device("cuda", rank) and current == [rank]
-    given_none = launch._Task(inputs(), 2, Path(), Path(), Path(), 0)
-    assert launch._own_device(given_none, rank) == torch.device("cpu")
+    task = RankTask(inputs(), 2, Path(), Path(), Path(), 2)
+    place = places(0, 2)[rank]
+    assert own_device(task, place) == torch.device("cuda", rank) and current == [rank]
+    assert own_device(replace(task, gpus=0), place) == torch.device("cpu")
+
+
+def test_ranks_of_a_second_machine_begin_with_its_first_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    current: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    task = RankTask(inputs(), 4, ("head", 1), Path(), Path(), 4)
+    for place in places(2, 2):
+        own_device(task, place)
+    assert current == [0, 1]
+    with pytest.raises(ConfigError, match=r"4 of the 16 workers are on this machine, .* finds 2"):
+        own_device(replace(task, size=16), places(4, 4)[3])
 
 
 def test_fewer_gpus_than_workers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,8 +101,8 @@ def test_the_first_failure_is_told_with_its_rank() -> None:
     assert root_cause({0: scene, 1: hungry}) is hungry
 
 
-def killed(_: launch._Task, rank: int, messages: Any) -> None:
-    if rank == 1:
+def killed(_: RankTask, place: Place, messages: Any) -> None:
+    if place.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()
 
@@ -94,9 +111,11 @@ def killed(_: launch._Task, rank: int, messages: Any) -> None:
 def test_a_rank_that_is_killed_ends_the_training(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kills: tuple[int, int], failure: str
 ) -> None:
-    counted = iter(MemoryMarks(of_machine=each) for each in kills)
-    monkeypatch.setattr(launch, "memory_marks", lambda: next(counted))
-    monkeypatch.setattr(launch, "_run_rank", killed)
+    counted = [MemoryMarks(of_machine=each) for each in kills]
+    monkeypatch.setattr(
+        ranks, "memory_marks", lambda: counted.pop(0) if counted[1:] else counted[0]
+    )
+    monkeypatch.setattr(ranks, "run_rank", killed)
     monkeypatch.setattr(launch, "GRACE_S", 0.1)
     monkeypatch.setattr("multiprocessing.get_context", forked)
     with pytest.raises(StepFailed, match=r"rank 1 .* ended by SIGKILL") as told:

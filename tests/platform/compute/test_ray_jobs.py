@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from threedrs_platform.compute import ray_jobs
 from threedrs_platform.compute.clusters import ClusterLost
-from threedrs_platform.compute.ray_jobs import RayJobs, passed_on
+from threedrs_platform.compute.ray_jobs import RayJobs, entrypoint, passed_on
 from threedrs_platform.errors import ConfigError
 
 
@@ -33,6 +35,10 @@ class FakeClient:
         return "one\ntwo\n"
 
 
+def supervised(jobs: RayJobs) -> str:
+    return jobs.supervise("grid-1", ["resume", "grid-1"], (), {}, Path("/"))
+
+
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     made = FakeClient()
@@ -42,19 +48,20 @@ def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
 
 def test_a_run_has_one_job_at_a_time(client: FakeClient) -> None:
     jobs = RayJobs("head:6379")
-    assert jobs.supervise("grid-1", ["resume", "grid-1"], (), {}) == "threedrs-grid-1"
-    assert jobs.supervise("grid-1", ["resume", "grid-1"], (), {}) == "threedrs-grid-1"
+    assert supervised(jobs) == "threedrs-grid-1"
+    assert supervised(jobs) == "threedrs-grid-1"
     assert len(client.asked) == 1 and jobs.ended("threedrs-grid-1") is None
     client.jobs["threedrs-grid-1"] = "FAILED"
     assert jobs.ended("threedrs-grid-1") == "one\ntwo"
-    assert jobs.supervise("grid-1", ["resume", "grid-1"], (), {}) == "threedrs-grid-1-2"
+    assert supervised(jobs) == "threedrs-grid-1-2"
 
 
 def test_a_job_brings_its_code_along(client: FakeClient) -> None:
     packages = ("threedrs_platform", "threedrs_components")
-    RayJobs("head:6379").supervise("grid-1", ["resume", "grid 1"], packages, {"A": "b"})
+    folder = Path("/home/me, too")
+    command = ["resume", "grid 1"]
+    RayJobs("head:6379").supervise("grid-1", command, packages, {"A": "b"}, folder)
     (asked,) = client.asked
-    assert asked["entrypoint"].endswith("resume 'grid 1'")
     modules = asked["runtime_env"]["py_modules"]
     assert [each.rpartition("/")[2] for each in modules] == list(packages)
     assert asked["runtime_env"]["env_vars"] == {"A": "b"}
@@ -82,3 +89,44 @@ def test_no_password_is_passed_on(url: str) -> None:
     assert "secret" not in str(told.value)
     clean = {"THREEDRS_DATABASE_URL": "postgresql://me@db/runs", "HOME": "/home/me"}
     assert list(passed_on(clean)) == ["THREEDRS_DATABASE_URL"]
+
+
+def test_the_quicker_of_two_submits_the_job(client: FakeClient) -> None:
+    def refuse(**asked: Any) -> None:
+        client.jobs[asked["submission_id"]] = "RUNNING"
+        raise RuntimeError("a job with this id exists")
+
+    client.submit_job = refuse  # type: ignore[method-assign]
+    assert supervised(RayJobs("head:6379")) == "threedrs-grid-1"
+
+
+def test_a_job_that_the_cluster_does_not_take_is_told(client: FakeClient) -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("no room for its code")
+
+    client.submit_job = refuse  # type: ignore[method-assign]
+    with pytest.raises(ClusterLost, match="does not take job threedrs-grid-1: no room"):
+        supervised(RayJobs("head:6379"))
+
+
+def test_the_head_runs_it_under_the_python_of_its_ray(tmp_path: Path) -> None:
+    theirs, folder = tmp_path / "ray's" / "python", tmp_path / "a folder"
+    theirs.parent.mkdir()
+    folder.mkdir()
+    theirs.write_text('#!/bin/sh\n[ "$1" = -c ] || echo "$PWD: $@"\n')
+    theirs.chmod(0o755)
+    (tmp_path / "entry").write_text(entrypoint(["-P", "resume", "it's"], folder))
+    worker = tmp_path / "worker"
+    worker.write_text(f'sh -c "$(cat {tmp_path}/entry)"\nexit $?\n')
+    raylet = ["sh", "-c", 'sh "$1"; exit $?', "raylet", str(worker)]
+    known = subprocess.run(
+        [*raylet, f"--python_worker_command={theirs} setup_worker.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert known.stdout == f"{folder}: -P resume it's\n"
+    unknown = subprocess.run(
+        raylet, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"}, check=False
+    )
+    assert unknown.returncode == 1 and "no Python that has Ray" in unknown.stderr

@@ -233,3 +233,21 @@ def test_reading_a_folder_tells_how_far_it_is(tmp_path: Path) -> None:
     digests = FileDigests(progress=lambda folder, done, total: told.append((done, total)))
     digests.tree(scenes(tmp_path))
     assert told == [(2, 6), (4, 6), (6, 6)]
+
+
+def test_an_archive_is_read_without_its_memos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "file").write_text("content")
+    digests = FileDigests(tmp_path / "cache" / "files.json")
+    before = digests.tree(tmp_path / "data")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    archived = FileDigests(tmp_path / "cache" / "files.json")
+    assert archived.tree(tmp_path / "data") == before
+    archived.save()
+    assert not (tmp_path / "cache" / "files.json").exists()

@@ -270,3 +270,22 @@ def test_a_store_keeps_its_name(store: LocalStore) -> None:
     assert store.identity(make=False) is None
     name = store.identity()
     assert name and LocalStore(store.root).identity() == name
+
+
+def test_what_was_pinned_to_be_shared_and_never_was_goes_after_a_while(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    forgotten, young, needed = (
+        store.publish(make_folder(tmp_path / name, {"a": name})).digest
+        for name in ("forgotten", "young", "needed")
+    )
+    for digest in (forgotten, young, needed):
+        store.pin(digest)
+    for digest in (forgotten, needed):
+        for path in (store.folder(digest), store.root / "pins" / digest):
+            os.utime(path, (1000, 1000))
+    assert list(store.unpin_forgotten({needed}, 2000, apply=False)) == [forgotten]
+    assert store.pins() == {forgotten, young, needed}
+    store.unpin_forgotten({needed}, 2000, apply=True)
+    assert store.pins() == {young, needed}
+    assert store.stat_check(forgotten) is Health.MISSING

@@ -266,3 +266,17 @@ def test_who_only_reads_leaves_no_workspace_behind(
     place = tmp_path / "none"
     assert main([*verb.split(), "--workspace", str(place)]) == 2
     assert "there is no run yet" in capsys.readouterr().err and not place.exists()
+
+
+@pytest.mark.parametrize("verb", ["status", "status --list", "verify", "gc", "accepted", "work"])
+def test_a_mistyped_workspace_is_told_with_the_nearest(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = tmp_path / "project" / ".threedrs"
+    right.mkdir(parents=True)
+    (right / "results.db").touch()
+    for wrong in (tmp_path / "project", tmp_path / "project" / ".threeds"):
+        assert main([*verb.split(), "--workspace", str(wrong)]) == 2
+        assert f"did you mean {right}?" in capsys.readouterr().err
+    assert [each.name for each in (tmp_path / "project").iterdir()] == [".threedrs"]
+    assert [each.name for each in right.iterdir()] == ["results.db"]

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,6 +255,28 @@ def test_logs_of_a_moved_workspace_are_found(desk: Desk, tmp_path: Path) -> None
     (tmp_path / ".threedrs").rename(tmp_path / "moved ?#%20")
     assert desk.type("logs", "last", "shout", "--workspace", "moved ?#%20") == 0
     assert "python" in desk.out and "cannot be read" not in desk.out
+
+
+def test_an_interrupted_run_is_told_by_its_last_sign_of_life(desk: Desk) -> None:
+    assert desk.submit() == 0
+    with desk.workspace() as workspace, workspace.database.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE runs SET state = 'running', owner = NULL, lease_until = NULL, "
+            "finished_at = NULL, created_at = created_at - 10800"
+        )
+        connection.exec_driver_sql("UPDATE events SET at = at - 3600")
+    assert desk.type("status") == 0
+    assert re.search(r": interrupted 6\d min ago, after 2 h 0\d min", desk.out), desk.out
+
+
+def test_logs_hold_what_ranks_printed(desk: Desk, tmp_path: Path) -> None:
+    desk.bind([fake_cell("loud", {"shout": fake_step("shout")})])
+    assert desk.submit() == 0
+    (log,) = (tmp_path / ".threedrs" / "logs").glob("*/*.log")
+    for rank in (10, 9):
+        log.with_suffix(f".rank-{rank}.log").write_text(f"here is {rank}\n")
+    assert desk.type("logs", "last", "shout") == 0
+    assert "==> rank 9 <==\nhere is 9\n==> rank 10 <==\nhere is 10" in desk.out
 
 
 def test_a_clock_that_was_set_back_is_told(desk: Desk) -> None:

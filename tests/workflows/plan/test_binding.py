@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from threedrs_platform.config.strict_yaml import load_document
+from threedrs_platform.errors import ConfigError
 from threedrs_platform.fake_gpus import FAKE_GPUS
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.steps import Resources, StepSpec
@@ -86,3 +87,34 @@ def test_a_rehearsal_without_gpus_never_passes_for_the_real_run(
     real = numerics()
     monkeypatch.setenv(FAKE_GPUS, "8")
     assert numerics() != real
+
+
+GROUP = """\
+version: 1
+name: x
+base: {preset: micro, training.workers: 2, training.strategy: ddp}
+steps: STEPS
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ("{finetune: {nodes: 3}}", "training.workers: 2 cannot be spread evenly over 3 nodes"),
+        ("{predict: {nodes: 2}}", "only finetune can have several"),
+    ],
+)
+def test_nodes_over_which_nothing_can_be_spread_are_refused(steps: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        expand(load_document(GROUP.replace("STEPS", steps)))
+
+
+def test_nodes_reach_the_training_and_change_no_key() -> None:
+    made = [
+        cell.steps["finetune"]
+        for steps in ("{finetune: {cpus: 2}}", "{finetune: {cpus: 2, nodes: 2}}")
+        for cell in bind_cells(expand(load_document(GROUP.replace("STEPS", steps))), FileDigests())
+    ]
+    assert [step.resources.nodes for step in made] == [1, 2]
+    one, two = ((each.params, each.settings, each.numerics) for each in made)
+    assert one == two

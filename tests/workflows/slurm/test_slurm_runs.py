@@ -77,6 +77,17 @@ def test_cancelling_a_run_cancels_its_jobs(
     assert main(["wait"]) == 5
 
 
+def test_jobs_that_still_queue_are_not_submitted_again(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bind(monkeypatch, [fake_cell("cell", {"endless": fake_step("crawl", {"seconds": 600})})])
+    assert on_slurm("--no-wait") == 0
+    assert main(["resume", "--slurm", "--no-wait"]) in (0, 7)
+    told = capsys.readouterr()
+    assert len(list(slurm.iterdir())) == 1, told.err
+    assert main(["cancel"]) == 0
+
+
 def test_what_slurm_refuses_is_told_with_the_steps_and_can_be_resumed(
     slurm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,22 @@ def test_a_script_asks_for_what_its_steps_take(tmp_path: Path) -> None:
     assert "--kinds=finetune --gpus=8 --max-idle=60 &" in worker
 
 
+def test_a_step_of_several_nodes_has_a_worker_on_each(tmp_path: Path) -> None:
+    steps = [step("finetune", gpus=16, cpus=16, memory_gib=100, nodes=2)]
+    (group,) = groups_of(steps, {})
+    assert group.needs == Needs(8, 8, 50, 2)
+    script = script_of(group, place(tmp_path))
+    lines = script.splitlines()
+    for wanted in ("nodes=2", "ntasks=2", "ntasks-per-node=1", "gres=gpu:8", "mem=50G"):
+        assert f"#SBATCH --{wanted}" in lines
+    (worker,) = [line for line in lines if " work demo-1 " in line]
+    assert worker.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=8 ")
+    assert "--kinds=finetune --gpus=16 " in worker and worker.endswith(" --group &")
+    assert "trap 'scancel --signal=TERM \"$SLURM_JOB_ID.0\"' TERM" in lines, "srun would kill"
+    alone = script_of(TRAINING, place(tmp_path))
+    assert "srun" not in alone and "--group" not in alone and "kill -TERM" in alone
+
+
 def test_settings_of_the_grid_name_other_kinds_of_gpu(tmp_path: Path) -> None:
     group = Group(("finetune",), Needs(8, 8, 0), SlurmSettings(gres="gpu:h100:8"), 1)
     assert "#SBATCH --gres=gpu:h100:8\n" in script_of(group, place(tmp_path))

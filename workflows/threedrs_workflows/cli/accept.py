@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.plan.binding import bind_cells
     from threedrs_workflows.plan.submission import plan_cells
 
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         show_hashing(args, workspace.files)
         plan = plan_cells(workspace, bind_cells(grid, workspace.files))
         proposals = propose(plan, workspace.journal, workspace.store, args.steps, args.old_code)

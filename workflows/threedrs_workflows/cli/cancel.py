@@ -12,6 +12,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.elsewhere import stop_ray_job
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.slurm.jobs import cancel_jobs
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
             # Workers have no spokesman who could end the run; each sees that it has ended.
             _cancel_here(workspace, found)
             state = RunState.CANCELLED
-        if chosen is None and (told := cancel_jobs(found)):
+        if chosen is None and (told := cancel_jobs(found) or stop_ray_job(found)):
             say(args, told)
     what = "run " + found.id if chosen is None else f"{len(chosen)} cells of run {found.id}"
     emit(args, {"run": found.id, "state": state, "cells": args.cells}, f"{what}: {state}")

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Mark, spare, sweep."""
     age = seconds(args.older_than)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         # Folders first: a step that begins after this look has a folder that is not in the list.
         folders = scratch_folders(workspace.root / "scratch")
         keep = needed(workspace.database, args.keep_runs, age)

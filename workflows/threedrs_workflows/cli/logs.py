@@ -192,13 +192,21 @@ def _content(step: StepSummary, cells: list[str], attempt: AttemptRow | None) ->
 
 
 def _text(attempt: AttemptRow) -> str:
-    """What the attempt printed, or why that cannot be shown here."""
+    """What the attempt and its ranks printed, or why that cannot be shown here."""
+    file = Path(attempt.log_file)
     try:
-        text = Path(attempt.log_file).read_text(encoding="utf-8", errors="replace")
+        text = file.read_text(encoding="utf-8", errors="replace")
+        for each in sorted(file.parent.glob(f"{file.stem}.rank-*.log"), key=_number):
+            if printed := each.read_text(encoding="utf-8", errors="replace"):
+                text += f"==> rank {_number(each)} <==\n{printed}"
     except OSError as error:
         place = f"{attempt.log_file} on {attempt.node or 'another machine'}"
         text = f"the log cannot be read ({error.strerror}): {place}\n"
     return text or (f"{attempt.message}\n" if attempt.message else "nothing was printed\n")
+
+
+def _number(log: Path) -> int:
+    return int(log.stem.rpartition("-")[2])
 
 
 def _follow(workspace: Workspace, key: str, attempt: AttemptRow) -> None:

@@ -11,14 +11,13 @@ from threedrs_platform.errors import ConfigError, ConflictError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.ray_runs import attached, job_server, leave_to_cluster
 from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
     add_detachment,
     add_supervision_arguments,
     budget_of,
-    job_server,
-    leave_to_cluster,
     refuse_wrong_ray,
     work,
 )
@@ -61,6 +60,10 @@ def run(args: argparse.Namespace) -> int:
     with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         found = workspace.runs.get(args.run)
         if found.has_live_owner:
+            if (job := attached(args, found)) is not None:
+                text = f"run {found.id} is supervised already by {job.text()}"
+                emit(args, {"run": found.id, **job.as_json(), "exit": 0}, text)
+                return 0
             raise ConflictError(
                 f"run {found.id} is being worked on by {found.owner}; "
                 f"`workflows wait {found.id}` waits for it"

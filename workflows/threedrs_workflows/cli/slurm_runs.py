@@ -10,15 +10,16 @@ from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.cli.elsewhere import RayJob, elsewhere, how_to_resume
 from threedrs_workflows.cli.output import emit, say
-from threedrs_workflows.cli.supervision import EXIT_CODES, ended_text, interruptible, resume_hint
+from threedrs_workflows.cli.supervision import EXIT_CODES, ended_text, interruptible
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.slurm.commands import refuse_missing_slurm
 from threedrs_workflows.slurm.jobs import (
     Asked,
     Jobs,
     cancel_jobs,
-    jobs_of,
+    job_ids,
     read_options,
     submit_jobs,
 )
@@ -70,7 +71,11 @@ def work_on_slurm(
     """Submit the jobs of a run and follow it to its end, or return at once."""
     run = workspace.runs.get(run_id)
     ids = submit_jobs(workspace, run, plan, asked)
-    say(args, f"run {run_id}: Slurm jobs {', '.join(ids)}")
+    told = f"Slurm jobs {', '.join(ids)}"
+    if not ids:
+        ids = list(job_ids(run))
+        told = f"no more Slurm jobs: those of {', '.join(ids)} that are queued do what is left"
+    say(args, f"run {run_id}: {told}")
     if args.no_wait:
         text = f"run {run_id} is queued; `workflows status {run_id}` and `wait` follow it"
         emit(args, {"run": run_id, "state": "queued", "exit": 0, "slurm": {"jobs": ids}}, text)
@@ -85,7 +90,7 @@ def work_on_slurm(
         code = EXIT_CODES[RunState.INTERRUPTED]
         text = f"run {run_id} goes on in Slurm; `workflows cancel {run_id}` stops it"
         if not stop.is_set():
-            text = f"run {run_id}: its Slurm jobs are gone\n{resume_hint(run_id)} --slurm"
+            text = f"run {run_id}: its Slurm jobs are gone\n{how_to_resume(watch.run)}"
     else:
         code, text = EXIT_CODES[state], ended_text(args, workspace, run_id, state)
         if state in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED):
@@ -103,7 +108,7 @@ class RunWatch:
     workspace: Workspace
     run_id: str
     run: RunRow = field(init=False)
-    _jobs: Jobs | None = None
+    _jobs: Jobs | RayJob | None = None
     _look_again: float = 0.0
 
     def goes_on(self) -> bool:
@@ -114,6 +119,6 @@ class RunWatch:
         if self.run.has_live_owner:
             return True
         if time.monotonic() >= self._look_again:
-            self._jobs = jobs_of(self.run)
+            self._jobs = elsewhere(self.run)
             self._look_again = time.monotonic() + QUEUE_POLL_S
         return self._jobs is not None and self._jobs.may_work

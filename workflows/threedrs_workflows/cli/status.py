@@ -13,8 +13,9 @@ from threedrs_platform.database.progress import FailedStep, RunningStep, RunProg
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.elsewhere import RayJob, elsewhere, how_to_resume
 from threedrs_workflows.cli.output import columns, duration, emit
-from threedrs_workflows.slurm.jobs import SLURM, Jobs, jobs_of
+from threedrs_workflows.slurm.jobs import Jobs
 
 SUMMARY = "how far a run is: counts, time left, failing cells with their cause"
 
@@ -30,6 +31,8 @@ WATCH_S = 2.0
 SLURM_WATCH_S = 10.0
 """Where each look asks Slurm's controller, too."""
 QUEUED = "queued"
+Elsewhere = Jobs | RayJob | None
+"""Where others work on a run."""
 MOST_SHOWN = 8
 """Failed steps that are listed; the rest is counted."""
 
@@ -43,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status."""
-    with find_workspace(args.workspace, args.db, with_runs=not args.list) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         if args.list:
             return _list(args, workspace.database)
         run_id = Results(workspace.database).find_run(args.run).run_id
@@ -58,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _look(workspace: Workspace, run_id: str) -> tuple[RunProgress, Jobs | None]:
+def _look(workspace: Workspace, run_id: str) -> tuple[RunProgress, Elsewhere]:
     look = run_progress(workspace.database, run_id, workspace.root)
-    return look, jobs_of(look.run)
+    is_over = look.run.state is not RunState.RUNNING
+    jobs = elsewhere(look.run)
+    return look, None if is_over and isinstance(jobs, RayJob) else jobs
 
 
 def _list(args: argparse.Namespace, database: Database) -> int:
@@ -76,7 +81,7 @@ def _clock(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def status_content(look: RunProgress, jobs: Jobs | None = None) -> dict[str, Any]:
+def status_content(look: RunProgress, jobs: Elsewhere = None) -> dict[str, Any]:
     """The status as JSON."""
     return {
         "run": look.run.id,
@@ -88,14 +93,16 @@ def status_content(look: RunProgress, jobs: Jobs | None = None) -> dict[str, Any
         "steps": _named(look.steps),
         "cached": look.cached,
         "eta_s": look.eta_s,
+        "silent_s": look.silent_s,
         "running": [_running_content(step) for step in look.running],
         "failed": [_failed_content(step) for step in look.failed],
         "untracked": look.untracked,
-        "slurm": None if jobs is None else jobs.as_json(),
+        "slurm": jobs.as_json() if isinstance(jobs, Jobs) else None,
+        "ray_job": jobs.as_json() if isinstance(jobs, RayJob) else None,
     }
 
 
-def state_of(look: RunProgress, jobs: Jobs | None = None) -> str:
+def state_of(look: RunProgress, jobs: Elsewhere = None) -> str:
     """The run's state; "interrupted" also where its supervisor died without a word, "queued" where
     its workers wait in Slurm's queue."""
     if look.run.state is RunState.RUNNING and not look.run.has_live_owner:
@@ -128,10 +135,11 @@ def _failed_content(step: FailedStep) -> dict[str, Any]:
     return {**vars(step), "cells": list(step.cells)}
 
 
-def status_text(look: RunProgress, jobs: Jobs | None = None) -> str:
+def status_text(look: RunProgress, jobs: Elsewhere = None) -> str:
     """The status for people."""
     state = state_of(look, jobs)
-    lines = [f"{look.run.id}: {state}{_when(look)}", *_counts(look)]
+    when = _last_seen(look) if state == RunState.INTERRUPTED else _when(look)
+    lines = [f"{look.run.id}: {state}{when}", *_counts(look)]
     if jobs is not None:
         lines.append(f"  {jobs.text()}")
     if look.running:
@@ -150,6 +158,14 @@ def _when(look: RunProgress) -> str:
         return f" after {duration(look.elapsed_s)}"
     eta = f", about {duration(look.eta_s)} left" if look.eta_s is not None else ""
     return f" for {duration(look.elapsed_s)}{eta}"
+
+
+def _last_seen(look: RunProgress) -> str:
+    """When a run was worked on last; that its supervisor died is in no row."""
+    if look.elapsed_s is None or look.silent_s is None or look.run.finished_at is not None:
+        return _when(look)
+    worked = max(0.0, look.elapsed_s - look.silent_s)
+    return f" {duration(look.silent_s)} ago, after {duration(worked)}"
 
 
 def _counts(look: RunProgress) -> list[str]:
@@ -197,8 +213,7 @@ def _advice(look: RunProgress, state: str) -> list[str]:
     if state == RunState.PAUSED and not look.run.options.get("pause"):
         lines.append(f"its budget is spent: workflows resume {look.run.id} --budget GPU_HOURS")
     elif state in (RunState.INTERRUPTED, RunState.PAUSED):
-        how = " --slurm" if look.run.options.get(SLURM) else ""
-        lines.append(f"go on with: workflows resume {look.run.id}{how}")
+        lines.append(how_to_resume(look.run))
     if look.failed:
         lines.append(f"see a log with: workflows logs {look.run.id} {look.failed[0].key[:12]}")
     if look.untracked and (look.run.finished_at is not None or look.untracked_because):

@@ -11,14 +11,13 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.ray_runs import job_server, leave_to_cluster
 from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
     add_detachment,
     add_supervision_arguments,
     chosen_ray,
-    job_server,
-    leave_to_cluster,
     refuse_wrong_ray,
     work,
 )
@@ -44,7 +43,7 @@ examples:
   workflows submit ablations.yaml --refresh finetune@baseline
   workflows submit ablations.yaml --ray none           in this process instead of on Ray
   workflows submit ablations.yaml --slurm --slurm-options "--partition=gpu --account=me"
-  workflows submit ablations.yaml --ray HEAD:6379 --no-wait    leave it to a cluster and return
+  workflows submit ablations.yaml --ray HEAD:6379      leave it to a cluster and return at once
 
 Ctrl-C stops the run and keeps what is done; `workflows resume RUN` goes on.
 """

@@ -8,14 +8,12 @@ import math
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.open import check_ray, open_compute
 from threedrs_platform.database.runs import RunRow
 from threedrs_platform.database.spending import gpu_seconds
@@ -28,13 +26,9 @@ from threedrs_workflows.engine.display import open_display
 from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
-from threedrs_workflows.own_command import PACKAGES, own_command
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.reports.kept_table import table_text
 from threedrs_workflows.tracking.tracker import start_tracker
-
-if TYPE_CHECKING:
-    from threedrs_platform.compute.ray_jobs import RayJobs
 
 EXIT_CODES = {
     RunState.SUCCEEDED: 0,
@@ -45,8 +39,6 @@ EXIT_CODES = {
     RunState.INTERRUPTED: 130,
 }
 DEFAULT_RAY = "local"
-JOB_BEGINS_S, JOB_POLL_S = 120.0, 1.0
-"""How long a job may take to begin with its run, and how often that is looked up."""
 
 
 def chosen_ray(args: argparse.Namespace) -> str:
@@ -102,67 +94,17 @@ def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
 def add_detachment(parser: argparse.ArgumentParser) -> None:
     """The flags of verbs that can leave a run to a cluster."""
     waiting = parser.add_mutually_exclusive_group()
-    waiting.add_argument("--wait", action="store_true", help="stay with the run (the default)")
+    waiting.add_argument(
+        "--wait",
+        action="store_true",
+        help="stay with the run until it ends; the default but for --ray ADDRESS",
+    )
     waiting.add_argument(
         "--no-wait",
         action="store_true",
-        help="with --ray ADDRESS or --slurm: leave the run to the cluster, and return at once",
+        help="leave the run to the cluster and return at once; the default of --ray ADDRESS, where "
+        "a job of the cluster supervises it",
     )
-
-
-def job_server(args: argparse.Namespace) -> RayJobs | None:
-    """Where a run is left to, None if this process stays with it; asked before one is recorded.
-
-    Raises:
-        ConfigError: there is no cluster to leave it to, or it would show a password.
-        ClusterLost: the cluster takes no jobs.
-    """
-    if not args.no_wait or args.slurm:
-        return None
-    if chosen_ray(args) in ("local", "none"):
-        message = "needs a cluster to leave the run to: --ray ADDRESS or --slurm"
-        raise ConfigError([Fault(message, "--no-wait")])
-    _environment_of_job(args)
-    from threedrs_platform.compute.ray_jobs import RayJobs
-
-    return RayJobs(chosen_ray(args))
-
-
-def leave_to_cluster(
-    args: argparse.Namespace, workspace: Workspace, run_id: str, jobs: RayJobs
-) -> int:
-    """Have the cluster supervise a run; returns once it does.
-
-    Raises:
-        ClusterLost: the job has ended before it began with the run.
-    """
-    address = chosen_ray(args)
-    words = ["resume", run_id, "--ray", address, "--workspace", str(workspace.root), "--wait"]
-    words += ["--jobs", str(args.jobs)] if args.jobs else []
-    words += ["--fail-fast"] if args.fail_fast else []
-    words += ["--max-failures", str(args.max_failures)] if args.max_failures else []
-    job = jobs.supervise(run_id, own_command(*words), PACKAGES, _environment_of_job(args))
-    end = time.monotonic() + JOB_BEGINS_S
-    while not (row := workspace.runs.get(run_id)).has_live_owner and time.monotonic() < end:
-        if (last_words := jobs.ended(job)) is not None:
-            if row.state not in (RunState.RUNNING, RunState.INTERRUPTED):
-                break  # quick work
-            raise ClusterLost(
-                f"job {job} has ended without beginning with the run; the workspace "
-                f"{workspace.root} and its database must be reachable from the head:\n{last_words}"
-            )
-        time.sleep(JOB_POLL_S)
-    text = f"run {run_id} is supervised by job {job} at {address}\n"
-    text += f"`workflows wait {run_id}` waits for it, `workflows cancel {run_id}` stops it"
-    emit(args, {"run": run_id, "job": job, "exit": 0}, text)
-    return 0
-
-
-def _environment_of_job(args: argparse.Namespace) -> dict[str, str]:
-    from threedrs_platform.compute.ray_jobs import passed_on
-
-    own = {"THREEDRS_DATABASE_URL": args.db} if args.db else {}
-    return passed_on({**os.environ, **own})
 
 
 def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan) -> int:

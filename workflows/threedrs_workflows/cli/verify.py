@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check what the store holds and what the journal says it should hold."""
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         if args.adopt_store:
             workspace.claim_store(adopt=True)
         bad, count = _check(workspace, args.deep)

@@ -7,9 +7,10 @@ import time
 
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
+from threedrs_workflows.cli.elsewhere import how_to_resume
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.slurm_runs import POLL_S, RunWatch
-from threedrs_workflows.cli.supervision import EXIT_CODES, resume_hint
+from threedrs_workflows.cli.supervision import EXIT_CODES
 
 SUMMARY = "wait until a run is over; the exit code says how it ended"
 
@@ -52,5 +53,5 @@ def _outcome(watch: RunWatch) -> tuple[int, str]:
         return EXIT_CODES[found.state], f"run {found.id}: {found.state}"
     if watch.goes_on():
         return STILL_RUNNING, f"run {found.id} is still running"
-    text = f"run {found.id}: its process is gone\n{resume_hint(found.id)}"
+    text = f"run {found.id}: its process is gone\n{how_to_resume(found)}"
     return EXIT_CODES[RunState.INTERRUPTED], text

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Event
 
 from threedrs_platform.compute.open import open_compute
@@ -38,6 +40,7 @@ examples:
   workflows work RUN --kinds finetune --gpus 8        trainings only, one after the other
   workflows work RUN --kinds prepare,extract --max-idle 600
   workflows work RUN --max-time 3:50:00               stops at a checkpoint before a time limit
+  torchrun --nnodes 2 --nproc-per-node 1 ... --no-python workflows work RUN --group
 
 Start as many as you like, wherever workspace and database are within reach: each step is claimed
 by one of them. `workflows submit GRID --slurm` starts them as Slurm jobs. SIGTERM stops a worker:
@@ -73,19 +76,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-idle", type=float, metavar="SECONDS", help="wait no longer for others' steps"
     )
     parser.add_argument("--max-time", metavar="[H:]MM:SS", help="stop after this time")
+    parser.add_argument(
+        "--group",
+        action="store_true",
+        help="the processes that srun or torchrun started are one worker: the first takes steps, "
+        "trainings are spread over all",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Join the run and work."""
+    """Join the run and work, alone or with the processes that were started with this one."""
     share = _share(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with _preemptible() as stop:
+        if not args.group:
+            return _join(args, share, stop)
+        from threedrs_workflows.engine.together import follow, led, party_of
+
+        party, root = party_of(os.environ), find_workspace(args.workspace, args.db).root
+        if (args.ray or "none") != "none":
+            raise ConfigError([Fault("Ray spreads trainings itself; leave out --ray", "--group")])
+        if party.seat.number == 0:
+            with led(party, root, stop.set):
+                return _join(args, replace(share, nodes=party.seat.size), stop)
+        if follow(party, root, stop):
+            return 0
+    say(args, "the first process of this worker is gone")
+    return IDLE
+
+
+def _join(args: argparse.Namespace, share: Share, stop: Event) -> int:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         found = workspace.runs.get(args.run)
         if found.state is not RunState.RUNNING:
             return _told(args, found.id, found.state)
         plan = plan_recorded(workspace, found.id)
         if share.kinds is not None:
             _refuse_unknown_kinds(share.kinds, {step.spec.kind for step in plan.steps})
-        worker = _work(args, workspace, found, plan, share)
+        worker = _work(args, workspace, found, plan, share, stop)
         state = workspace.runs.get(found.id).state
     if worker.outcome is RunState.INTERRUPTED:
         say(args, "stopped; its steps go on from their last checkpoints")
@@ -97,22 +124,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _work(
-    args: argparse.Namespace, workspace: Workspace, found: RunRow, plan: Plan, share: Share
+    args: argparse.Namespace,
+    workspace: Workspace,
+    found: RunRow,
+    plan: Plan,
+    share: Share,
+    stop: Event,
 ) -> Worker:
     compute = open_compute(args.ray or "none", args.jobs)
     options = SupervisorOptions(args.jobs, max_failures=max_failures_of(found), poll_s=POLL_S)
     try:
-        with _preemptible() as stop:
-            worker = Worker(
-                workspace,
-                compute,
-                options,
-                open_display(args.quiet),
-                stop=stop,
-                budget=budget_of(found),
-                share=share,
-            )
-            worker.run(found.id, plan)
+        worker = Worker(
+            workspace,
+            compute,
+            options,
+            open_display(args.quiet),
+            stop=stop,
+            budget=budget_of(found),
+            share=share,
+        )
+        worker.run(found.id, plan)
     except StorageError as error:
         raise StorageError(f"{error}\n{resume_hint(found.id)}") from error
     finally:
@@ -171,7 +202,7 @@ def _share(args: argparse.Namespace) -> Share:
     if faults:
         raise ConfigError(faults)
     idle = 0.0 if args.until_idle else args.max_idle
-    return Share(kinds, args.gpus, args.cpus, args.memory_gib, idle, most_s)
+    return Share(kinds, args.gpus, args.cpus, args.memory_gib, max_idle_s=idle, max_time_s=most_s)
 
 
 def seconds_of(text: str) -> float | None:

@@ -35,6 +35,8 @@ class Share:
     """Most CPUs of a step; None = as many as it asks for."""
     memory_gib: float | None = None
     """Most memory of a step; None = as much as it asks for."""
+    nodes: int = 1
+    """Most machines of a step: those whose processes work together with this one."""
     max_idle_s: float | None = None
     """Longest wait for steps that others have to finish first; None = for ever."""
     max_time_s: float | None = None
@@ -48,6 +50,7 @@ class Share:
             and (self.gpus is None or wanted.gpus <= self.gpus)
             and (self.cpus is None or wanted.cpus <= self.cpus)
             and (self.memory_gib is None or (wanted.memory_gib or 0.0) <= self.memory_gib)
+            and wanted.nodes <= self.nodes
         )
 
 

@@ -242,6 +242,7 @@ class _Assembly:
         )
         faults += self._labels_of_others(cells, merged)
         faults += filter(None, map(self._gpus_fault, cells))
+        faults += filter(None, map(self._nodes_fault, cells))
         return cells
 
     def _labelled(self, first: Draft, later: Draft, faults: list[Fault]) -> Draft:
@@ -357,6 +358,19 @@ class _Assembly:
             f"{cure}gpus: {workers}"
         )
         return self.grid.document.fault(message, ("steps", "finetune", "gpus"))
+
+    def _nodes_fault(self, cell: GridCell) -> Fault | None:
+        """Nodes over which nothing can be spread, or not evenly."""
+        workers = cell.experiment.training.workers
+        for kind, named in cell.resources.items():
+            if kind != "finetune" and named.nodes > 1:
+                message = "one step of this kind runs on one node; only finetune can have several"
+                return self.grid.document.fault(message, ("steps", kind, "nodes"))
+            if kind == "finetune" and workers % named.nodes:
+                message = f"training.workers: {workers} cannot be spread evenly over {named.nodes} "
+                message += f"nodes; use a multiple of {named.nodes}"
+                return self.grid.document.fault(message, ("steps", kind, "nodes"))
+        return None
 
     def _resources(self, draft: Draft) -> dict[str, StepResources]:
         steps: dict[str, StepResources] = dict(self.grid.file.steps.items())

@@ -52,6 +52,9 @@ class StepResources(Config):
     """GPUs of one attempt, in parts too; a step that is given none runs on the CPU."""
     memory_gib: PositiveFloat | None = None
     """Memory that is set aside for one attempt, in GiB; null sets none aside."""
+    nodes: PositiveInt = 1
+    """Machines over which `training.workers` and `gpus` are spread evenly, with `submit --slurm` or
+    torchrun; of Ray and `--ray none` it asks nothing."""
     timeout_s: PositiveFloat | None = None
     """Seconds after which an attempt is stopped and counts as failed; null never stops one."""
     slurm: SlurmSettings | None = None
@@ -60,7 +63,7 @@ class StepResources(Config):
     def over(self, own: Resources) -> Resources:
         """As the engine takes them, where a step that is told nothing takes its `own`."""
         cpus = own.cpus if self.cpus is None else self.cpus
-        return Resources(cpus, self.gpus, self.memory_gib, self.timeout_s, own.workers)
+        return Resources(cpus, self.gpus, self.memory_gib, self.timeout_s, own.workers, self.nodes)
 
 
 class Ablate(Config):

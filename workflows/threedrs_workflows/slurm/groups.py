@@ -12,12 +12,13 @@ from threedrs_workflows.grid.slurm_section import SlurmSettings
 
 @dataclass(frozen=True)
 class Needs:
-    """What one job of an array occupies."""
+    """What one job of an array occupies, on each of its nodes."""
 
     cpus: int
     gpus: int
     memory_gib: int
     """0: what the partition gives."""
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,10 @@ def groups_of(
         before = needs.get(step.kind, Needs(1, 0, 0))
         wanted = step.resources
         needs[step.kind] = Needs(
-            max(before.cpus, math.ceil(wanted.cpus)),
-            max(before.gpus, math.ceil(wanted.gpus)),
-            max(before.memory_gib, math.ceil(wanted.memory_gib or 0)),
+            max(before.cpus, math.ceil(wanted.cpus / wanted.nodes)),
+            max(before.gpus, math.ceil(wanted.gpus / wanted.nodes)),
+            max(before.memory_gib, math.ceil((wanted.memory_gib or 0) / wanted.nodes)),
+            max(before.nodes, wanted.nodes),
         )
         counts[step.kind] = counts.get(step.kind, 0) + 1
     members: dict[tuple[Needs, SlurmSettings], list[str]] = {}
@@ -72,4 +74,9 @@ def groups_of(
         Group(tuple(kinds), need, chosen, sum(counts[kind] for kind in kinds))
         for (need, chosen), kinds in members.items()
     ]
-    return sorted(found, key=lambda group: (group.needs.gpus, group.needs.cpus, group.kinds))
+    return sorted(found, key=_heaviness)
+
+
+def _heaviness(group: Group) -> tuple[object, ...]:
+    needs = group.needs
+    return needs.nodes * needs.gpus, needs.nodes * needs.cpus, group.kinds

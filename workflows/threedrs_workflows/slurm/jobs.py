@@ -83,14 +83,22 @@ def read_options(text: str | None) -> tuple[str, ...]:
 def submit_jobs(workspace: Workspace, run: RunRow, plan: Plan, asked: Asked) -> list[str]:
     """Write and submit a job array for each group of steps that are left; returns the jobs' ids.
 
+    Kinds of steps for which an earlier array of the run still has jobs in the queue get no more.
+
     Raises:
         SlurmError: Slurm refused one; those before it are submitted and remembered.
     """
     told: Mapping[str, Any] = run.options.get(SLURM_STEPS) or {}
     settings = {kind: SlurmSettings.model_validate(each) for kind, each in told.items()}
-    groups = groups_of((step.spec for step in plan.misses), settings, asked.most_jobs)
+    queued = _queued_kinds(run)
+    groups = [
+        group
+        for group in groups_of((step.spec for step in plan.misses), settings, asked.most_jobs)
+        if not queued.issuperset(group.kinds)
+    ]
     place = Place(run.id, workspace.root, Path.cwd())
     kept = list(_kept(run))
+    workspace.runs.set_option(run.id, SLURM, kept)  # even if Slurm refuses the first array
     scripts = [_write(place, group, len(kept) + n, asked) for n, group in enumerate(groups)]
     addresses = {"THREEDRS_DATABASE_URL": workspace.database_url}
     addresses |= {"THREEDRS_ARTIFACTS": workspace.artifacts_url}
@@ -107,6 +115,13 @@ def submit_jobs(workspace: Workspace, run: RunRow, plan: Plan, asked: Asked) -> 
         )
         workspace.runs.set_option(run.id, SLURM, kept)
     return ids
+
+
+def _queued_kinds(run: RunRow) -> set[str]:
+    """Kinds of steps for which jobs of a run wait or work."""
+    jobs = jobs_of(run)
+    queued = {each.job.partition("_")[0] for each in jobs.queued} if jobs is not None else set()
+    return {kind for each in _kept(run) if str(each["job"]) in queued for kind in each["kinds"]}
 
 
 def _hint(run_id: str) -> str:

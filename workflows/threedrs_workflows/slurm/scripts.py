@@ -9,19 +9,23 @@ from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.own_command import own_command
-from threedrs_workflows.slurm.groups import Group
+from threedrs_workflows.slurm.groups import Group, Needs
 
 MOST_RETURNS = 50
 """After so many returns, preemptions among them, a job that finds nothing to do ends for good."""
 IDLE_CPU_S, IDLE_GPU_S = 600, 60
 """How long a job waits for steps of others before it makes room in the queue."""
 
+_STOP_WORKER = '[ -n "$worker" ] && kill -TERM "$worker"'
+# srun takes SIGTERM for an order to kill: the processes of its step are told, not it.
+_STOP_STEP = 'scancel --signal=TERM "$SLURM_JOB_ID.0"'
+
 # A worker that was stopped (130) or had nothing to do yet (75) goes back into the queue. Not one
 # that somebody cancelled: Slurm calls such a job no longer RUNNING.
 _BODY = """\
 cd {folder} || exit 1
 worker=
-trap '[ -n "$worker" ] && kill -TERM "$worker"' TERM
+trap '{stop}' TERM
 {command} &
 worker=$!
 while wait "$worker"; code=$?; kill -0 "$worker" 2>/dev/null; do :; done
@@ -74,6 +78,7 @@ def script_of(group: Group, place: Place, options: Sequence[str] = ()) -> str:
         folder=shlex.quote(str(place.folder)),
         command=shlex.join(_command(group, place)),
         returns=MOST_RETURNS,
+        stop=_STOP_STEP if group.needs.nodes > 1 else _STOP_WORKER,
     )
     about = f"# {', '.join(group.kinds)} of run {place.run_id}; written by workflows"
     return "\n".join(["#!/bin/bash", *lines, "", about, body])
@@ -91,8 +96,9 @@ def _directives(group: Group, place: Place, options: Sequence[str]) -> Iterator[
     yield "--open-mode=append"
     yield "--requeue"
     yield f"--signal=B:TERM@{chosen.grace_s}"
-    yield "--nodes=1"
-    yield "--ntasks=1"
+    yield f"--nodes={needs.nodes}"
+    yield f"--ntasks={needs.nodes}"
+    yield "--ntasks-per-node=1"
     yield f"--cpus-per-task={needs.cpus}"
     if needs.memory_gib:
         yield f"--mem={needs.memory_gib}G"
@@ -110,7 +116,8 @@ def _directives(group: Group, place: Place, options: Sequence[str]) -> Iterator[
 def _command(group: Group, place: Place) -> list[str]:
     needs = group.needs
     idle = IDLE_GPU_S if needs.gpus else IDLE_CPU_S
-    return own_command(
+    together = ["--group"] if needs.nodes > 1 else []
+    worker = own_command(
         "--workspace",
         str(place.workspace),
         "--ray",
@@ -118,6 +125,16 @@ def _command(group: Group, place: Place) -> list[str]:
         "work",
         place.run_id,
         f"--kinds={','.join(group.kinds)}",
-        f"--gpus={needs.gpus}",
+        f"--gpus={needs.nodes * needs.gpus}",
         f"--max-idle={idle}",
+        *together,
     )
+    return [*_on_all_nodes(needs), *worker] if together else worker
+
+
+def _on_all_nodes(needs: Needs) -> list[str]:
+    """One process for each node of a job; if one dies, Slurm ends the others."""
+    srun = ["srun", f"--nodes={needs.nodes}", f"--ntasks={needs.nodes}", "--ntasks-per-node=1"]
+    # srun does not take this over from the job.
+    srun.append(f"--cpus-per-task={needs.cpus}")
+    return [*srun, "--kill-on-bad-exit=1", "--input=none", "--label"]

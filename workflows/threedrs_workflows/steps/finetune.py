@@ -24,12 +24,18 @@ def run(task: StepTask) -> None:
     """
     inputs = training_inputs(task)
 
+    said: tuple[int, int, str] = (0, inputs.training.steps, "")
+
     def report(step: int, values: dict[str, float]) -> None:
+        nonlocal said
         task.log(step, values)
-        task.progress(step, inputs.training.steps, f"loss {values[LOSS]:.3f}")
+        said = (step, inputs.training.steps, f"loss {values[LOSS]:.3f}")
+        task.progress(*said)
 
     gpus, workers = task.settings.get("gpus", 0), inputs.training.workers
-    launch = partial(train_here, gpus=gpus)
+    launch = partial(
+        train_here, gpus=gpus, log_file=task.log_file, pulse=lambda: task.progress(*said)
+    )
     if workers > 1 and ray_is_on():
         cpus, memory = task.settings.get("cpus", workers), task.settings.get("memory_gib")
         launch = partial(train_on_ray, resources=GroupResources(cpus, gpus, memory))

@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine, in a folder: controller, node daemon and keys."""
+"""A real Slurm on this machine, in a folder: controller, keys, and daemons of its nodes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 PATIENCE_S = 30.0
+_NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} "
+_NODE += "RealMemory=1000 State=UNKNOWN"
 
 _CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
-SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -43,8 +44,8 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,bf_interval=1,sched_min_interval=0
 ReturnToService=2
 KillWait=20
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
@@ -58,27 +59,30 @@ def why_not() -> str:
 
 
 @contextmanager
-def local_slurm(folder: Path, cpus: int = 8) -> Iterator[Path]:
+def local_slurm(folder: Path, cpus: int = 8, nodes: int = 1) -> Iterator[Path]:
     """Start the daemons; yields the configuration file, for $SLURM_CONF.
 
     Args:
         folder: empty; only its owner may write to it and to what is above it, for munge's sake.
-        cpus: that the node claims to have.
+        cpus: that each node claims to have.
+        nodes: how many this machine claims to be.
 
     Raises:
         TimeoutError: the node does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
-    for name in ("state", "spool"):
-        (folder / name).mkdir()
+    (folder / "state").mkdir()
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(1024))
     key.chmod(0o400)
-    names = {"folder": folder, "host": socket.gethostname().split(".")[0], "cpus": cpus}
-    ports = {"port": _free_port(), "node_port": _free_port()}
+    host = socket.gethostname().split(".")[0]
+    names = [f"node{number}" for number in range(nodes)]
+    lines = [_NODE.format(name=name, host=host, port=_free_port(), cpus=cpus) for name in names]
     file = folder / "slurm.conf"
-    file.write_text(_CONFIGURATION.format(**names, **ports))
+    file.write_text(
+        _CONFIGURATION.format(folder=folder, host=host, port=_free_port(), nodes="\n".join(lines))
+    )
     environment = {**os.environ, "SLURM_CONF": str(file)}
     environment["PATH"] = f"{environment['PATH']}:/usr/sbin:/sbin"
     files = {"socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log"}
@@ -87,14 +91,15 @@ def local_slurm(folder: Path, cpus: int = 8) -> Iterator[Path]:
     daemons: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str) -> None:
-        with (folder / f"{command[0]}.out").open("wb") as log:
+        with (folder / f"{command[0]}.out").open("ab") as log:
             daemons.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
 
     try:
         start("munged", "--force", "--foreground", *munge)
         _wait_for(lambda: (folder / "munge.socket").exists(), "munged")
         start("slurmctld", "-D", "-c")
-        start("slurmd", "-D")
+        for name in names:
+            start("slurmd", "-D", "-N", name)
         _wait_for(lambda: _is_idle(environment), "the node")
         yield file
     finally:
@@ -107,9 +112,9 @@ def local_slurm(folder: Path, cpus: int = 8) -> Iterator[Path]:
 
 
 def _is_idle(environment: dict[str, str]) -> bool:
-    asked = ["sinfo", "--noheader", "--format=%t"]
+    asked = ["sinfo", "--noheader", "--Node", "--format=%t"]
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
-    return done.stdout.strip() == "idle"
+    return set(done.stdout.split()) == {"idle"}
 
 
 def _wait_for(condition: Callable[[], bool], what: str) -> None:

@@ -1,11 +1,12 @@
 """A stand-in for Slurm's commands, for tests without its daemons: job arrays are processes here.
 
-`install` puts sbatch, squeue, scancel and scontrol on the PATH. It knows what workflows
+`install` puts sbatch, srun, squeue, scancel and scontrol on the PATH. It knows what workflows
 uses: `#SBATCH` lines, arrays, requeue with a count of restarts, signals to a job's script, states.
 Jobs lie as folders in $SLURM_STAND_IN: `state`, `pid` and what `sbatch` was told.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shlex
@@ -20,7 +21,7 @@ ROOT = Path(os.environ.get("SLURM_STAND_IN", "/nonexistent"))
 GONE = ("COMPLETED", "FAILED", "CANCELLED")
 
 
-VERBS = ("sbatch", "squeue", "scancel", "scontrol")
+VERBS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 
 
 def install(folder: Path, environment: MutableMapping[str, str]) -> Path:
@@ -87,6 +88,30 @@ def task(words: list[str]) -> None:
             return
 
 
+def srun(words: list[str]) -> None:
+    """Start a command once for each task, and end with the worst of their codes."""
+    told = list(itertools.takewhile(lambda word: word.startswith("--"), words))
+    options = dict(word.lstrip("-").partition("=")[::2] for word in told)
+    size, tasks = int(options["ntasks"]), list[subprocess.Popen[bytes]]()
+
+    def forward(number: int, _: object) -> None:
+        for each in tasks:
+            each.send_signal(number)
+
+    signal.signal(signal.SIGTERM, forward)
+    (ROOT / os.environ["SLURM_JOB_ID"] / "step").write_text(str(os.getpid()))
+    for number in range(size):
+        here = {"SLURM_PROCID": str(number), "SLURM_NODEID": str(number), "SLURM_LOCALID": "0"}
+        here |= {"SLURM_STEP_NUM_TASKS": str(size), "SLURM_STEP_ID": "0"}
+        here |= {"SLURM_STEP_TASKS_PER_NODE": f"1(x{size})"}
+        tasks.append(subprocess.Popen(words[len(told) :], env={**os.environ, **here}))
+    while any(each.poll() is None for each in tasks):
+        if any(each.returncode for each in tasks):
+            forward(signal.SIGKILL, None)
+        time.sleep(0.05)
+    sys.exit(max(128 - code if (code := each.returncode) < 0 else code for each in tasks))
+
+
 def move(folder: Path, state: str, before: str) -> bool:
     """Change a task's state if it is still the one before."""
     file = folder / "state"
@@ -114,7 +139,9 @@ def scancel(words: list[str]) -> None:
     only_signal = any(word.startswith("--signal") for word in words)
     names = [word for word in words if not word.startswith("-")]
     for folder in ROOT.iterdir():
-        if folder.name in names or folder.name.partition("_")[0] in names:
+        if f"{folder.name}.0" in names:
+            os.kill(int((folder / "step").read_text()), signal.SIGTERM)
+        elif folder.name in names or folder.name.partition("_")[0] in names:
             if only_signal:
                 kill(folder, everything=False)
             elif move(folder, "CANCELLED", "RUNNING") or move(folder, "CANCELLED", "PENDING"):
@@ -139,6 +166,6 @@ def kill(folder: Path, everything: bool) -> None:
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (sbatch, task, squeue, scancel, scontrol)}[sys.argv[1]](
+    {each.__name__: each for each in (sbatch, srun, task, squeue, scancel, scontrol)}[sys.argv[1]](
         sys.argv[2:]
     )
