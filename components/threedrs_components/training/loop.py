@@ -360,7 +360,7 @@ def _build(
     inputs: TrainingInputs, device: torch.device | str
 ) -> tuple[Student, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
-    training, prepared = inputs.training, PreparedScenes(inputs.prepared)
+    training, prepared = inputs.training, PreparedScenes(inputs.prepared, pairs=False)
     # DeepSpeed keeps float32 weights of its own, and what is frozen needs none; everybody else
     # needs them from the start.
     adapted = inputs.student.lora is not None

@@ -100,7 +100,7 @@ class Answering:
             params.evaluation.dtype,
             device_for(self.gpus),
         )
-        prepared = PreparedScenes(self.inputs["prepared"])
+        prepared = PreparedScenes(self.inputs["prepared"], pairs=False)
         by_scene, asking = _by_scene(samples), _asking(params.asking, samples)
         guidance = guidance_of(student, self.inputs.get("features"))
 
