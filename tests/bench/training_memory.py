@@ -2,9 +2,9 @@
 
     python tests/bench/training_memory.py [--scenes 500] [--rounds 600] [--tree DIR ...]
 
-Frames, features, boxes and 400 questions of each scene are as large as those of ScanNet with VGGT
-under the preset as_released; their content is noise. The scenes are so many names of 8 files: each
-is mapped for itself, so what is resident of it counts for each, but the disk holds 8. Everything
+Frames, features, boxes and questions of each scene are as large as those of ScanNet with VGGT
+under the preset as_released; their content is noise. The scenes are so many names of 2 files: each
+is mapped for itself, so what is resident of it counts for each, but the disk holds 2. Everything
 that a rank reads is read, in its order; nothing is computed, as if on a GPU. A --tree is another
 checkout, measured in turn with this one. Evaluation reads scenes as step predict does, with fusion.
 
@@ -28,8 +28,8 @@ from pathlib import Path
 from typing import Any
 
 FRAMES, GRID, IMAGE, PATCHES, CHANNELS = 32, 14, 384, 27, 2048
-OBJECTS, PROPOSALS, PAIRS, QUESTIONS = 30, 50, 250_000, 400
-FILES = 8
+OBJECTS, PROPOSALS, PAIRS = 30, 50, 250_000
+FILES = 2
 ROOT = Path(__file__).parents[2]
 CASES = {
     "distillation, 1 scene a round": {"per_round": 1, "fusion": False},
@@ -40,7 +40,7 @@ EVALUATION = "evaluation, with fusion"
 SEEN = ("RssAnon:", "RssFile:", "VmHWM:")
 
 
-def write_scenes(root: Path, scenes: int) -> None:
+def write_scenes(root: Path, scenes: int, questions: int) -> None:
     """Prepared scenes, features and questions of noise."""
     import torch
 
@@ -86,7 +86,7 @@ def write_scenes(root: Path, scenes: int) -> None:
         )
         write_prepared(scene, root / "prepared")
         write_random_features(scene, root / "features", CHANNELS, number)
-        samples.append(random_samples(scene, QUESTIONS, number))
+        samples.append(random_samples(scene, questions, number))
     for number in range(FILES, scenes):
         old, new = f"scene{number % FILES:04d}_00", f"scene{number:04d}_00"
         for one, other in zip(
@@ -109,9 +109,8 @@ def write_scenes(root: Path, scenes: int) -> None:
 def memory() -> dict[str, float]:
     """GiB of this process by the kernel's names."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return {
-        name[:-1]: int(size) / 2**20 for name, size, *_ in map(str.split, lines) if name in SEEN
-    }
+    found = {words[0]: words[1] for words in map(str.split, lines) if len(words) > 1}
+    return {name[:-1]: int(found[name]) / 2**20 for name in SEEN}
 
 
 def reading(root: Path, case: dict[str, Any], rounds: int) -> Iterator[object]:
@@ -205,24 +204,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=600)
+    parser.add_argument("--questions", type=int, default=400, help="of each scene")
     parser.add_argument("--tree", type=Path, action="append", default=[])
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--case", choices=[*CASES, EVALUATION], help="this one alone")
     options = parser.parse_args()
-    if options.case:
+    if options.folder:
         measure(options.folder, options.case, options.rounds)
         return
     with tempfile.TemporaryDirectory() as passing:
         root = Path(passing)
-        write_scenes(root, options.scenes)
-        print(f"{options.scenes} scenes, {options.rounds} rounds; GiB, seconds, and ms a round")
+        write_scenes(root, options.scenes, options.questions)
+        told = f"{options.scenes} scenes of {options.questions} questions, {options.rounds} rounds"
+        print(f"{told}; GiB, seconds, and ms a round")
         titles = ("imported", "own", "file", "peak", "start s", "CPU ms", "ms")
-        print(f"  {'':30}" + "".join(f"{each:>9}" for each in titles))
+        print(f"  {'':30}" + "".join(f"{each:>9}" for each in titles), flush=True)
         for tree in (*options.tree, ROOT):
             print(tree, flush=True)
             packages = ("platform", "components", "workflows", "dashboards")
             paths = os.pathsep.join(str(tree / each) for each in packages)
-            for case in (*CASES, EVALUATION):
+            for case in [options.case] if options.case else (*CASES, EVALUATION):
                 flags = ["--folder", str(root), "--case", case, "--rounds", str(options.rounds)]
                 environment = {**os.environ, "PYTHONPATH": paths}
                 subprocess.run([sys.executable, __file__, *flags], check=True, env=environment)
