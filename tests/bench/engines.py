@@ -43,6 +43,8 @@ class Times(NamedTuple):
     """Seconds of one run, and of the same once more."""
 
     first: float
+    cpu: float
+    """Of this process and those that it has waited for: a local Ray's own are not among them."""
     again: float
 
 
@@ -57,11 +59,13 @@ def shape(name: str, steps: int) -> Shape:
     ]
 
 
-def timed(work: Callable[[], Any]) -> float:
-    """Wall time of a call in seconds."""
-    began = time.perf_counter()
+def timed(work: Callable[[], Any]) -> Times:
+    """A call, twice."""
+    began, before = time.perf_counter(), sum(os.times()[:4])
     work()
-    return time.perf_counter() - began
+    ended, after = time.perf_counter(), sum(os.times()[:4])
+    work()
+    return Times(ended - began, after - before, time.perf_counter() - ended)
 
 
 def ours(folder: Path, steps: Shape, tag: str, ray: str) -> Times:
@@ -93,7 +97,7 @@ def ours(folder: Path, steps: Shape, tag: str, ray: str) -> Times:
             state = Supervisor(workspace, _opened[ray]).run(run_id, plan)
             assert state is RunState.SUCCEEDED, state
 
-        return Times(timed(submit), timed(submit))
+        return timed(submit)
 
 
 _opened: dict[str, Any] = {}
@@ -130,7 +134,7 @@ def redun(folder: Path, steps: Shape, tag: str) -> Times:
         scheduler.load()
         assert len(scheduler.run([ends[name] for name in sorted(last)])) == len(last)
 
-    return Times(timed(run), timed(run))
+    return timed(run)
 
 
 SNAKEFILE = """
@@ -158,7 +162,7 @@ def snakemake(folder: Path, steps: Shape, tag: str) -> Times:
         done = subprocess.run([*command, "-q", "all"], cwd=own, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()[-2000:]
 
-    return Times(timed(run), timed(run))
+    return timed(run)
 
 
 def dagster(folder: Path, steps: Shape, tag: str) -> Times:
@@ -196,7 +200,7 @@ def dagster(folder: Path, steps: Shape, tag: str) -> Times:
         def run() -> None:
             assert job.execute_in_process(instance=instance).success
 
-        return Times(timed(run), timed(run))
+        return timed(run)
 
 
 ENGINES: dict[str, Callable[[Path, Shape, str], Times]] = {
@@ -264,7 +268,8 @@ def main() -> None:
         f"{options.steps} steps, median of {options.rounds} rounds, {os.cpu_count()} CPUs, load "
         f"{min(loads):.1f} to {max(loads):.1f}; ms per step"
     )
-    print(f"{'':28} {'chains':>8} {'fan':>8} {'again':>8} {'start s':>8}")
+    titles = ("chains", "CPU", "fan", "CPU", "again", "start s")
+    print(f"{'':28}" + "".join(f"{each:>9}" for each in titles))
     for name, answers in found.items():
         if answers:
             _show(name, answers)
@@ -274,17 +279,16 @@ def main() -> None:
 
 
 def _show(name: str, answers: list[dict[str, Any]]) -> None:
-    chains, fan, again, start = (
-        statistics.median(values)
-        for values in (
-            [each["chains"][0] for each in answers],
-            [each["fan"][0] for each in answers],
-            [each["chains"][1] for each in answers],
-            [each["start"] for each in answers],
-        )
+    columns = (
+        [each["chains"][0] for each in answers],
+        [each["chains"][1] for each in answers],
+        [each["fan"][0] for each in answers],
+        [each["fan"][1] for each in answers],
+        [each["chains"][2] for each in answers],
+        [each["start"] for each in answers],
     )
     title = f"{name} {answers[0]['version']}".strip()
-    print(f"{title:28} {chains:8.2f} {fan:8.2f} {again:8.2f} {start:8.2f}")
+    print(f"{title:28}" + "".join(f"{statistics.median(each):9.2f}" for each in columns))
 
 
 if __name__ == "__main__":
