@@ -32,8 +32,8 @@ class Gram(Objective):
         return teacher_map(self._features, scene)
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
-        """[S, F, P, P, D] float32."""
-        return stacked(targets).float()
+        """[S, F, P, P, D] as stored: the loss widens them, on its device."""
+        return stacked(targets)
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each place."""

@@ -385,10 +385,19 @@ def prepared_files(root: Path, scene_id: str) -> tuple[Path, Path]:
 class PreparedScenes:
     """Prepared scenes of one folder, memory-mapped when asked for."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, pairs: bool = True) -> None:
+        """Open nothing yet.
+
+        Args:
+            root: the folder.
+            pairs: whether scenes bring their correspondences, the one thing that is copied.
+
+        Raises:
+            DataError: there is no such folder.
+        """
         if not root.is_dir():
             raise DataError(f"{root}: no such folder of prepared scenes")
-        self.root = root
+        self.root, self.pairs = root, pairs
 
     def scenes(self) -> list[str]:
         """Scene ids, sorted."""
@@ -414,7 +423,7 @@ class PreparedScenes:
                 held = set(content.keys())
                 optional = held.intersection(OPTIONAL_TENSORS)
                 tensors = {name: content.get_tensor(name) for name in (*TENSORS, *optional)}
-                stored = held.intersection(PAIR_ARRAYS)
+                stored = held.intersection(PAIR_ARRAYS if self.pairs else ())
                 pairs = {name: content.get_tensor(name).numpy() for name in stored}
                 geometry = {name: content.get_tensor(name) for name in held.intersection(STORED)}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

@@ -68,6 +68,11 @@ class TrainingConfig(Config):
     """Steps between the points of curves."""
     validate_every: Annotated[NonNegativeInt, CONDUCT] = 0
     """Steps between looks at the scenes of `held_out`, for pruning and curves; 0 never looks."""
+    rounds_ahead: Annotated[NonNegativeInt, CONDUCT] = 2
+    """Accumulation rounds whose scenes and features are read while one is computed; 0: none."""
+    scene_memory_gib: Annotated[PositiveFloat, CONDUCT] = 0.5
+    """GiB of the host's memory in which each worker holds scenes and features, mapped files
+    included, for another visit. What it does not hold is read again."""
     strategy: Annotated[Strategy, CONDUCT] = "single"
     """single: one process. ddp: each worker holds all weights. deepspeed_zero1, 2, 3: workers share
     out the optimizer's states, then the gradients, then the weights (ZeRO, arXiv 1910.02054)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -27,11 +27,21 @@ from threedrs_components.students.passes import Frames
 from threedrs_components.students.tokenizer import Encoded, StudentTokenizer
 from threedrs_components.teachers.maps import TeacherMap, stacked
 from threedrs_components.training.config import TrainingConfig
+from threedrs_components.training.held_scenes import GIB, Held, tensor_bytes
 from threedrs_components.training.visits import ScenePlan, StepPlan, Visits, visits_of
-from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.errors import (
+    ConfigError,
+    DataError,
+    Fault,
+    SceneError,
+    StepFailed,
+    ThreedrsError,
+)
+from threedrs_platform.memory import is_out_of_memory
 from threedrs_platform.records import Sample
 
-MAX_SCENES_HELD = 128
+TOKEN_BYTES = 48
+"""An int of Python, and the places in two tuples."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,18 @@ class SceneData:
     """All that training reads of one scene."""
 
     prepared: PreparedScene
+    """Without `pairs`: what compares scenes by them has them among its targets."""
     questions: tuple[Question, ...]
     targets: Mapping[str, Any]
     """By objective, what it compares the scene with"""
     guidance: TeacherMap | None = None
     """What a student with fusion reads beside the frames"""
+
+    @property
+    def nbytes(self) -> int:
+        """Of its tensors, arrays and tokens."""
+        tokens = sum(len(each.encoded.ids) for each in self.questions)
+        return tensor_bytes((self.prepared, self.targets, self.guidance)) + TOKEN_BYTES * tokens
 
 
 @dataclass(frozen=True)
@@ -81,12 +98,27 @@ class TrainingData:
         guidance: Guidance | None = None,
         blind: bool = False,
         pinned: bool = False,
+        memory_share: float = 1.0,
     ) -> None:
+        """Open nothing yet.
+
+        Args:
+            prepared: the scenes.
+            samples: about them, by scene.
+            tokenizer: of the student.
+            training: how much a step visits, and how much is held and read ahead.
+            seed: of the visits.
+            objectives: whose targets are read, too.
+            guidance: what a student with fusion reads beside the frames.
+            blind: the student sees no frame.
+            pinned: batches lie in memory that a GPU copies from while it computes.
+            memory_share: of `training.scene_memory_gib`, where others hold scenes besides.
+        """
         self.pinned = pinned
         self.prepared, self.samples, self.tokenizer = prepared, samples, tokenizer
         self.training, self.seed, self.blind = training, seed, blind
         self.objectives, self.guidance = tuple(objectives), guidance
-        self._held: OrderedDict[str, SceneData] = OrderedDict()
+        self._held = Held[SceneData](training.scene_memory_gib * GIB * memory_share)
 
     def plan(self, step: int) -> StepPlan:
         """Scenes and questions of a step."""
@@ -104,11 +136,12 @@ class TrainingData:
         """
         rounds = self.training.rounds(world)
         places = ((step, at) for step in range(first, self.training.steps) for at in range(rounds))
-        return ahead(lambda place: self._round(*place, rank, world), places)
+        depth = self.training.rounds_ahead
+        return ahead(lambda place: self._round(*place, rank, world), places, depth)
 
     def batches(self, visits: Sequence[ScenePlan]) -> Generator[MicroBatch, None, None]:
         """A batch for each visit, read ahead as `rounds` are."""
-        return ahead(lambda visit: self.assemble([visit]), visits)
+        return ahead(lambda visit: self.assemble([visit]), visits, self.training.rounds_ahead)
 
     def _round(self, step: int, index: int, rank: int, world: int) -> Round:
         plan = self.plan(step)
@@ -117,7 +150,15 @@ class TrainingData:
         return Round(plan, self.assemble(own[index * size : (index + 1) * size], step))
 
     def assemble(self, visits: Sequence[ScenePlan], step: int | None = None) -> MicroBatch:
-        """Collate scenes with their chosen questions, for a step of training or for none."""
+        """Collate scenes with their chosen questions, for a step of training or for none.
+
+        Raises:
+            DataError: of a scene that cannot be used; whatever is raised names the scene.
+        """
+        with _about([visit.scene_id for visit in visits]):
+            return self._assembled(visits, step)
+
+    def _assembled(self, visits: Sequence[ScenePlan], step: int | None) -> MicroBatch:
         data = [self.scene(visit.scene_id) for visit in visits]
         batch = collate(
             [item.prepared for item in data],
@@ -147,24 +188,21 @@ class TrainingData:
         return MicroBatch(batch.pinned() if self.pinned else batch, targets, seeds)
 
     def scene(self, scene_id: str) -> SceneData:
-        """One scene, read once while it stays among the most recent."""
-        if scene_id in self._held:
-            self._held.move_to_end(scene_id)
-            return self._held[scene_id]
-        prepared = self.prepared[scene_id]
-        data = SceneData(
-            prepared,
-            tuple(
-                training_question(sample, prepared, self.tokenizer, self._mark)
-                for sample in self.samples[scene_id]
-            ),
-            {each.name: each.target(prepared) for each in self.objectives if each.has_target},
-            None if self.guidance is None else self.guidance.of(prepared),
-        )
-        self._held[scene_id] = data
-        if len(self._held) > MAX_SCENES_HELD:
-            self._held.popitem(last=False)
-        return data
+        """One scene, read once as long as there is room for it."""
+        return self._held.get(scene_id, self._read)
+
+    def _read(self, scene_id: str) -> SceneData:
+        with _about([scene_id]):
+            prepared = self.prepared[scene_id]
+            return SceneData(
+                replace(prepared, pairs=None),
+                tuple(
+                    training_question(sample, prepared, self.tokenizer, self._mark)
+                    for sample in self.samples[scene_id]
+                ),
+                {each.name: each.target(prepared) for each in self.objectives if each.has_target},
+                None if self.guidance is None else self.guidance.of(prepared),
+            )
 
     def _mark(self, question: Encoded) -> Encoded:
         """The tokens that some objective learns."""
@@ -187,6 +225,23 @@ class TrainingData:
         order = list(range(num_frames))
         random.Random(f"{visit.place}/frames").shuffle(order)
         return torch.tensor(order)
+
+
+@contextmanager
+def _about(scene_ids: Sequence[str]) -> Iterator[None]:
+    """Errors name the scenes: the thread that raises them works on others than the reader does."""
+    try:
+        yield
+    except ThreedrsError as error:
+        if not isinstance(error, DataError) or any(each in str(error) for each in scene_ids):
+            raise
+        raise SceneError(", ".join(scene_ids), str(error)) from error
+    except Exception as error:
+        names = f"while scenes {', '.join(scene_ids)} were read"
+        if is_out_of_memory(error) or isinstance(error, OSError):
+            error.add_note(names)
+            raise
+        raise StepFailed(f"{names}: {type(error).__name__}: {error}") from error
 
 
 def check_shares(training: TrainingConfig, world: int) -> None:

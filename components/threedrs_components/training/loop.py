@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
@@ -97,7 +98,7 @@ class TrainingInputs:
             "training": self.training.identity(),
             "objectives": {each.name: each.identity() for each in self.objectives},
             "samples": {
-                scene: [asdict(sample) for sample in samples]
+                scene: _digest([asdict(sample) for sample in samples])
                 for scene, samples in sorted(self.samples.items())
             },
             "seed": self.seed,
@@ -106,8 +107,13 @@ class TrainingInputs:
         }
         if self.fusion is not None:
             content["fusion"] = self.fusion.identity()
-        text = json.dumps(content, sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(content)
+
+
+def _digest(content: Any) -> str:
+    """Of what JSON can say."""
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _content_digest(checkpoint: str | None) -> str:
@@ -354,7 +360,7 @@ def _build(
     inputs: TrainingInputs, device: torch.device | str
 ) -> tuple[Student, TrainingData, TrainingModule]:
     """Student, data and module; what no checkpoint holds is initialised from the seed."""
-    training, prepared = inputs.training, PreparedScenes(inputs.prepared)
+    training, prepared = inputs.training, PreparedScenes(inputs.prepared, pairs=False)
     # DeepSpeed keeps float32 weights of its own, and what is frozen needs none; everybody else
     # needs them from the start.
     adapted = inputs.student.lora is not None
@@ -410,10 +416,14 @@ def _widen_what_learns(student: Student) -> None:
 
 def _validation(inputs: TrainingInputs, student: Student) -> Validation | None:
     """Held-out scenes, where training is to look at some."""
-    if not inputs.training.validate_every or not inputs.validation:
+    if not _looks(inputs):
         return None
     # No objective marks tokens or brings targets: answers are learned alike in all trainings.
     return Validation(_data(inputs, inputs.validation, student, ()), inputs.training)
+
+
+def _looks(inputs: TrainingInputs) -> bool:
+    return bool(inputs.training.validate_every and inputs.validation)
 
 
 def _data(
@@ -432,4 +442,5 @@ def _data(
         guidance=_guidance(inputs),
         blind=inputs.student.blind,
         pinned=student.device.type == "cuda",
+        memory_share=0.5 if _looks(inputs) else 1.0,
     )

@@ -358,7 +358,7 @@ def test_teacher_features_stay_as_stored_until_they_are_used(inputs: TrainingInp
     assert held.dtype == np.float16
     assert not held.flags.owndata and not held.flags.writeable
     used = data.assemble([data.plan(0).scenes[0]]).targets["alignment"]
-    assert used.dtype == torch.float32
+    assert used.dtype == torch.float16
 
 
 def test_a_checkpoint_belongs_to_the_content_of_the_start_not_to_its_place(

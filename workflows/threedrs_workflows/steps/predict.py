@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, LEFT_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
 from threedrs_components.scenes.ahead import ahead, in_memory
-from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.students.build import student_at
 from threedrs_components.students.guidance import guidance_of
 from threedrs_components.students.settings import StudentSettings
@@ -98,14 +100,18 @@ class Answering:
             params.evaluation.dtype,
             device_for(self.gpus),
         )
-        prepared = PreparedScenes(self.inputs["prepared"])
+        prepared = PreparedScenes(self.inputs["prepared"], pairs=False)
         by_scene, asking = _by_scene(samples), _asking(params.asking, samples)
         guidance = guidance_of(student, self.inputs.get("features"))
 
+        def read(scene_id: str) -> tuple[PreparedScene, Tensor | None]:
+            scene = in_memory(prepared[scene_id])
+            return scene, guidance(scene)
+
         def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, float]]:
-            with closing(ahead(lambda scene_id: in_memory(prepared[scene_id]), scene_ids)) as read:
-                for scene_id, scene in zip(scene_ids, read, strict=True):
-                    started, maps = time.monotonic(), guidance(scene)
+            with closing(ahead(read, scene_ids)) as scenes:
+                for scene_id, (scene, maps) in zip(scene_ids, scenes, strict=True):
+                    started = time.monotonic()
                     answers = predict_benchmarks(student, scene, by_scene[scene_id], asking, maps)
                     _refuse_overflow(answers, scene_id, params.evaluation.dtype)
                     write = partial(write_predictions, predictions=answers)

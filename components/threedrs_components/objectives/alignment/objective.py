@@ -36,8 +36,8 @@ class Alignment(Objective):
         return self._maps.of(scene)
 
     def collate(self, targets: Sequence[TeacherMap]) -> Tensor:
-        """[S, F, P, P, D] float32."""
-        return stacked(targets).float()
+        """[S, F, P, P, D] as stored: the head widens them, on its device."""
+        return stacked(targets)
 
     def forward(self, student_pass: StudentPass, whole: int) -> tuple[Tensor, dict[str, float]]:
         """The loss, and that of each layer."""
