@@ -68,12 +68,10 @@ def test_scenes_are_named_where_they_are_known() -> None:
         for seed in range(4)
     }
     values: Values = {
-        name: {seed: {"acc": at} for seed in range(4)}
+        name: {seed: {"acc": at, "em": 5.0} for seed in range(4)}
         for name, at in (("baseline", 6.25), ("vggt", 36.25))
     }
-    results = fake_results(
-        {n: {s: {**v, "em": 5.0} for s, v in of.items()} for n, of in values.items()}
-    )
+    results = fake_results(values)
     assert "seeds and scenes: vggt" in make_report(results, totals).opening[1]
     for shown in ((), ("em",)):
         assert "4 seeds in pairs, 6 scenes" in make_report(results, totals, shown).opening[0]

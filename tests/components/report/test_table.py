@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from threedrs_components.report.notation import entry_text, interval, p_value, signed
-from threedrs_components.report.table import Entry, is_headline, result_table
+from threedrs_components.report.table import Entry, is_headline, result_table, select_metrics
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
@@ -149,7 +149,7 @@ def test_a_metric_that_is_none_is_told_with_its_nearest_and_where_all_are() -> N
     told = str(caught.value)
     assert "did you mean 'probe/score' or" in told
     assert "`workflows results --metric '*'` shows all 21" in told and "type19" not in told
-    with pytest.raises(ConfigError, match="did you mean 'scanrefer/acc@0.25/type7'"):
-        select_metrics(names, ("*TYPE7*/x", "type7"))
+    with pytest.raises(ConfigError, match=r"did you mean .scanrefer/acc@0\.25/type7.\?"):
+        select_metrics(names, ("*TYPE7?",))
     with pytest.raises(ConfigError, match="known: acc, em"):
         select_metrics(["acc", "em"], ("nonsense",))

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.measurements import (
     CellResult,
@@ -19,7 +21,8 @@ from threedrs_platform.database.measurements import (
     SceneTotal,
     StepSummary,
 )
-from threedrs_platform.database.results import Results, write_measurements
+from threedrs_platform.database.results import Results, sums_query, write_measurements
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState

@@ -273,7 +273,7 @@ def test_allow_empty_permits_rules_without_cells(rule: str) -> None:
         ({"where": "techer == 'x'"}, "--where:1: techer == 'x': unknown name 'techer'"),
         (
             {"where": "teacher == 'x'"},
-            "--where: teacher == 'x': holds for none of the 1 cells; here",
+            "--where: teacher == 'x': holds for none of the 1 cells; here teacher is 'none'",
         ),
     ],
 )
