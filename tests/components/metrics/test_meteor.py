@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import random
 import shutil
 import zipfile
 from importlib import metadata
@@ -9,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from threedrs_components.metrics.meteor.alignment import align, count_chunks
+from threedrs_components.metrics.meteor.beam import MOST_WORDS
 from threedrs_components.metrics.meteor.data import MeteorData, installed_data
 from threedrs_components.metrics.meteor.matching import (
     EXACT,
@@ -19,6 +23,7 @@ from threedrs_components.metrics.meteor.matching import (
     SYNONYM,
     Lexicon,
     Match,
+    Phrase,
     Text,
     all_matches,
     regular_base,
@@ -29,6 +34,7 @@ from threedrs_components.metrics.meteor.scoring import (
     COLUMNS,
     MeteorReferences,
     meteor_from_statistics,
+    pair_statistics,
     segment_statistics,
 )
 from threedrs_platform.errors import DataError
@@ -100,6 +106,41 @@ def test_of_several_alignments_the_one_in_fewest_chunks_is_taken() -> None:
 def test_an_exact_word_counts_more_than_a_stem_in_the_search() -> None:
     [match] = aligned("lamps lamp", "lamp")
     assert match.other_start == 1 and match.stage == EXACT
+
+
+WORDS = st.sampled_from(["the", "a", "red", "lamp", "lamps", "light", "is", "on", "table", "of"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(*[st.lists(WORDS, max_size=24).map(tuple)] * 2), max_size=5))
+def test_pairs_at_once_are_counted_as_one_by_one(texts: list[tuple[Phrase, Phrase]]) -> None:
+    words = ambiguous()
+    pairs = [(words.read(one), words.read(other)) for one, other in texts]
+    single = [segment_statistics(*pair, words) for pair in pairs]
+    assert pair_statistics(pairs, words).tolist() == single
+
+
+@pytest.mark.parametrize("length", [MOST_WORDS - 1, MOST_WORDS, MOST_WORDS + 1])
+def test_long_texts_are_counted_too(length: int) -> None:
+    words, draw = ambiguous(), random.Random(length)
+    known = sorted(words.related)
+    texts = [tuple(draw.choices(known, k=length)) for _ in range(4)]
+    pairs = [(words.read(texts[0]), words.read(each)) for each in texts]
+    single = [segment_statistics(*pair, words) for pair in pairs]
+    assert pair_statistics(pairs, words).tolist() == single
+
+
+def ambiguous() -> Lexicon:
+    """Words and phrases that overlap in many ways, in both directions, some of them twice."""
+    known = lexicon().related
+    paraphrases: dict[Phrase, list[Phrase]] = {
+        ("on", "the"): [("of", "a"), ("a",), ("of", "a")],
+        ("of", "a"): [("on", "the"), ("is",)],
+        ("the", "red", "lamp"): [("light",), ("a", "lamp")],
+        ("light",): [("the", "red", "lamp"), ("red",)],
+        ("is", "on"): [("on",), ("the", "table", "is")],
+    }
+    return Lexicon(known, paraphrases, {"the", "a", "is", "on", "of"})
 
 
 def test_chunks_are_runs_adjacent_on_both_sides() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import NamedTuple
 
 from threedrs_components.metrics.meteor.data import MeteorData
@@ -34,6 +33,17 @@ class Match(NamedTuple):
     stage: int
 
 
+class Source(NamedTuple):
+    """A phrase of a text that may be said as others."""
+
+    start: int
+    length: int
+    phrases: tuple[int, ...]
+    """Its paraphrases by the numbers that a Lexicon gives them, in the order of the table."""
+    known: frozenset[int]
+    """The same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A tokenised text with what every comparison needs of it."""
@@ -41,10 +51,12 @@ class Text:
     words: Phrase
     functional: tuple[bool, ...]
     """Which words are function words."""
-    sources: tuple[tuple[int, int, Sequence[Phrase]], ...]
-    """Start, length and paraphrases of each phrase that has some."""
-    places: Mapping[Phrase, Sequence[int]]
-    """Where the phrases are that are paraphrases of something."""
+    at: Mapping[str, Sequence[int]]
+    """Where each word stands."""
+    sources: tuple[Source, ...]
+    """The phrases that have paraphrases."""
+    places: Mapping[int, tuple[int, Sequence[int]]]
+    """Length and places of the phrases that are paraphrases of something."""
 
 
 class Lexicon:
@@ -58,22 +70,29 @@ class Lexicon:
     ) -> None:
         self.related = related
         """For each word the words it matches, and in which stages."""
-        self._paraphrases = paraphrases
-        self._targets = {phrase for phrases in paraphrases.values() for phrase in phrases}
+        targets = dict.fromkeys(phrase for phrases in paraphrases.values() for phrase in phrases)
+        self._targets = {phrase: number for number, phrase in enumerate(targets)}
+        self._paraphrases: dict[Phrase, tuple[tuple[int, ...], frozenset[int]]] = {}
+        for phrase, phrases in paraphrases.items():
+            numbers = tuple(self._targets[each] for each in phrases)
+            self._paraphrases[phrase] = numbers, frozenset(numbers)
         self._function_words = function_words
 
     def read(self, words: Phrase) -> Text:
         """Prepare a text for comparison."""
         sources = []
-        places: dict[Phrase, list[int]] = {}
+        places: dict[int, tuple[int, list[int]]] = {}
         for start, length in phrase_places(words):
             phrase = words[start : start + length]
             if phrase in self._paraphrases:
-                sources.append((start, length, self._paraphrases[phrase]))
+                sources.append(Source(start, length, *self._paraphrases[phrase]))
             if phrase in self._targets:
-                places.setdefault(phrase, []).append(start)
+                places.setdefault(self._targets[phrase], (length, []))[1].append(start)
+        at: dict[str, list[int]] = {}
+        for place, word in enumerate(words):
+            at.setdefault(word, []).append(place)
         functional = tuple(word in self._function_words for word in words)
-        return Text(words, functional, tuple(sources), places)
+        return Text(words, functional, at, tuple(sources), places)
 
 
 def phrase_places(words: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -139,42 +158,57 @@ def all_matches(hypothesis: Text, reference: Text, lexicon: Lexicon) -> list[lis
 
     Identical texts are matched exactly and in no other way.
     """
-    identical = hypothesis.words == reference.words
-    found: list[list[Match]] = []
-    for start, word in enumerate(reference.words):
-        row = lexicon.related[word]
-        matches = [
-            Match(start, 1, place, 1, stage)
-            for place, other in enumerate(hypothesis.words)
-            if other in row
-            for stage in row[other]
-            if stage == EXACT or not identical
-        ]
-        found.append(matches if len(matches) < 2 else sorted(matches, key=_by_stage))
-    if not identical:
-        for match in _paraphrase_matches(hypothesis, reference):
-            found[match.start].append(match)
+    found: list[list[Match]] = [[] for _ in reference.words]
+    for match in matches_of(hypothesis, reference, lexicon):
+        found[match[0]].append(Match(*match))
     return found
 
 
-_by_stage = itemgetter(4)
+FoundMatch = tuple[int, int, int, int, int]
+"""The fields of a Match."""
 
 
-def _paraphrase_matches(hypothesis: Text, reference: Text) -> list[Match]:
+def matches_of(hypothesis: Text, reference: Text, lexicon: Lexicon) -> list[FoundMatch]:
+    """The same in one list; those of one word of the reference in their order."""
+    if hypothesis.words == reference.words:
+        return [
+            (start, 1, place, 1, EXACT)
+            for start, word in enumerate(reference.words)
+            for place in hypothesis.at[word]
+        ]
+    found: list[FoundMatch] = []
+    there = hypothesis.at
+    for start, word in enumerate(reference.words):
+        row = lexicon.related[word]
+        others = row.keys() & there.keys()
+        if others:
+            ways = [(stage, at) for each in others for stage in row[each] for at in there[each]]
+            ways.sort()
+            found += [(start, 1, at, 1, stage) for stage, at in ways]
+    return found + _paraphrase_matches(hypothesis, reference)
+
+
+def _paraphrase_matches(hypothesis: Text, reference: Text) -> list[FoundMatch]:
     """Entries from the reference to the hypothesis, then from the hypothesis to the reference.
 
     The table has a direction, and an entry that is there both ways gives two matches.
     """
     forward = [
-        Match(start, length, place, len(phrase), PARAPHRASE)
-        for start, length, phrases in reference.sources
+        (start, length, place, other_length, PARAPHRASE)
+        for start, length, phrases, known in reference.sources
+        if not known.isdisjoint(hypothesis.places)
         for phrase in phrases
-        for place in hypothesis.places.get(phrase, ())
+        if phrase in hypothesis.places
+        for other_length, places in (hypothesis.places[phrase],)
+        for place in places
     ]
     backward = [
-        Match(place, len(phrase), start, length, PARAPHRASE)
-        for start, length, phrases in hypothesis.sources
+        (place, other_length, start, length, PARAPHRASE)
+        for start, length, phrases, known in hypothesis.sources
+        if not known.isdisjoint(reference.places)
         for phrase in phrases
-        for place in reference.places.get(phrase, ())
+        if phrase in reference.places
+        for other_length, places in (reference.places[phrase],)
+        for place in places
     ]
     return forward + backward
