@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from threedrs_components.metrics.meteor.data import MeteorData
-from threedrs_components.metrics.meteor.paraphrases import LONGEST_PHRASE
+from threedrs_components.metrics.meteor.paraphrases import (
+    LONGEST_PHRASE,
+    NEWLINE,
+    SPACE,
+    Hashes,
+    ParaphraseIndex,
+    part_hashes,
+)
 
 Phrase = tuple[str, ...]
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
@@ -39,7 +49,7 @@ class Source(NamedTuple):
     start: int
     length: int
     phrases: tuple[int, ...]
-    """Its paraphrases by the numbers that a Lexicon gives them, in the order of the table."""
+    """Its paraphrases, by their numbers among all phrases, in the order of the table."""
     known: frozenset[int]
     """The same."""
 
@@ -65,29 +75,44 @@ class Lexicon:
     def __init__(
         self,
         related: Mapping[str, Mapping[str, tuple[int, ...]]],
-        paraphrases: Mapping[Phrase, Sequence[Phrase]],
+        paraphrases: ParaphraseIndex,
         function_words: Container[str],
     ) -> None:
         self.related = related
         """For each word the words it matches, and in which stages."""
-        targets = dict.fromkeys(phrase for phrases in paraphrases.values() for phrase in phrases)
-        self._targets = {phrase: number for number, phrase in enumerate(targets)}
-        self._paraphrases: dict[Phrase, tuple[tuple[int, ...], frozenset[int]]] = {}
-        for phrase, phrases in paraphrases.items():
-            numbers = tuple(self._targets[each] for each in phrases)
-            self._paraphrases[phrase] = numbers, frozenset(numbers)
+        self._paraphrases = paraphrases
         self._function_words = function_words
 
-    def read(self, words: Phrase) -> Text:
-        """Prepare a text for comparison."""
-        sources = []
-        places: dict[int, tuple[int, list[int]]] = {}
-        for start, length in phrase_places(words):
-            phrase = words[start : start + length]
-            if phrase in self._paraphrases:
-                sources.append(Source(start, length, *self._paraphrases[phrase]))
-            if phrase in self._targets:
-                places.setdefault(self._targets[phrase], (length, []))[1].append(start)
+    def read(self, texts: Sequence[Phrase]) -> list[Text]:
+        """Prepare texts for comparison with each other."""
+        phrases = all_phrases(texts)
+        hashes, number = np.unique(phrases.hashes, return_inverse=True)
+        paraphrases = self._paraphrases.among(hashes)
+        known = {source: frozenset(targets) for source, targets in paraphrases.items()}
+        is_target = np.zeros(len(hashes), dtype=bool)
+        is_target[list(set().union(*paraphrases.values()))] = True
+        told = is_target.copy()
+        told[list(paraphrases)] = True
+        rows = np.flatnonzero(told[number])
+        rows = rows[np.lexsort((phrases.length[rows], phrases.place[rows], phrases.text[rows]))]
+        sources: list[list[Source]] = [[] for _ in texts]
+        places: list[dict[int, tuple[int, list[int]]]] = [{} for _ in texts]
+        columns = (phrases.text, phrases.place, phrases.length, number, is_target[number])
+        for text, place, length, phrase, stands in zip(
+            *(column[rows].tolist() for column in columns), strict=True
+        ):
+            if phrase in paraphrases:
+                sources[text].append(Source(place, length, paraphrases[phrase], known[phrase]))
+            if stands:
+                places[text].setdefault(phrase, (length, []))[1].append(place)
+        return [self._text(*each) for each in zip(texts, sources, places, strict=True)]
+
+    def _text(
+        self,
+        words: Phrase,
+        sources: Sequence[Source],
+        places: Mapping[int, tuple[int, Sequence[int]]],
+    ) -> Text:
         at: dict[str, list[int]] = {}
         for place, word in enumerate(words):
             at.setdefault(word, []).append(place)
@@ -95,11 +120,35 @@ class Lexicon:
         return Text(words, functional, at, tuple(sources), places)
 
 
-def phrase_places(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Start and length of every phrase that could be in the paraphrase table, shorter first."""
-    for start in range(len(words)):
-        for length in range(1, min(LONGEST_PHRASE, len(words) - start) + 1):
-            yield start, length
+@dataclass(frozen=True)
+class Phrases:
+    """Every phrase of some texts that could be in the paraphrase table, [N] each."""
+
+    text: NDArray[np.int64]
+    place: NDArray[np.int64]
+    """First word."""
+    length: NDArray[np.int64]
+    """Words."""
+    hashes: Hashes
+
+
+def all_phrases(texts: Sequence[Phrase]) -> Phrases:
+    """The phrases of all texts at once, whose words hold neither spaces nor ends of lines."""
+    written = "".join(" ".join(words) + "\n" for words in texts).encode("utf-8", "replace")
+    data = np.frombuffer(written, dtype=np.uint8)
+    ends = np.flatnonzero((data == SPACE) | (data == NEWLINE))
+    starts = np.concatenate([[0], ends + 1])[: len(ends)]
+    text = np.cumsum(data[ends] == NEWLINE) - (data[ends] == NEWLINE)
+    words = ends > starts  # an empty text has no word
+    starts, ends, text = starts[words], ends[words], text[words]
+    place = np.arange(len(text)) - np.searchsorted(text, text)
+    parts = []
+    for length in range(1, LONGEST_PHRASE + 1):
+        count = max(0, len(text) - length + 1)
+        first = np.flatnonzero(text[length - 1 :] == text[:count])
+        hashes = part_hashes(data, starts[first], ends[first + length - 1])
+        parts.append((text[first], place[first], np.full(len(first), length), hashes))
+    return Phrases(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def related_words(words: Iterable[str], data: MeteorData) -> dict[str, dict[str, tuple[int, ...]]]:

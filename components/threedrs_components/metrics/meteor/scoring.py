@@ -22,7 +22,6 @@ from threedrs_components.metrics.meteor.matching import (
     Text,
     all_matches,
     matches_of,
-    phrase_places,
     related_words,
 )
 from threedrs_components.metrics.meteor.normalise import normalise
@@ -85,19 +84,15 @@ def _statistics_at_once(pairs: Sequence[tuple[Text, Text]], lexicon: Lexicon) ->
     ]
     table = MatchTable.of(np.array(found, dtype=np.int64).reshape(-1, 6))
     counts = np.zeros((len(pairs), COLUMNS), dtype=np.int64)
-    for side, texts in enumerate(zip(*pairs, strict=True)):
+    sides = list(zip(*pairs, strict=True))
+    before = [_function_words_before(texts) for texts in sides]
+    for side, texts in enumerate(sides):
         counts[:, side] = [len(text.words) for text in texts]
-        counts[:, 2 + side] = [sum(text.functional) for text in texts]
+        counts[:, 2 + side] = before[side][:, -1]
     chosen = table[choose_matches(table, counts[:, 1])]
-    sides = (
-        (chosen.other_start, chosen.other_length),
-        (chosen.start, chosen.length),
-    )
-    for side, ((starts, lengths), texts) in enumerate(
-        zip(sides, zip(*pairs, strict=True), strict=True)
-    ):
-        before = _function_words_before(texts)
-        functional = before[chosen.pair, starts + lengths] - before[chosen.pair, starts]
+    places = ((chosen.other_start, chosen.other_length), (chosen.start, chosen.length))
+    for side, (starts, lengths) in enumerate(places):
+        functional = before[side][chosen.pair, starts + lengths] - before[side][chosen.pair, starts]
         first = 4 + 8 * side
         np.add.at(counts, (chosen.pair, first + chosen.stage), lengths - functional)
         np.add.at(counts, (chosen.pair, first + 4 + chosen.stage), functional)
@@ -189,13 +184,13 @@ class MeteorReferences:
         return rows[best]
 
     def _count(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> None:
-        texts = {text for pair in pairs for text in pair}
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         lexicon = Lexicon(
             related_words({word for text in texts for word in text}, self._data),
-            self._index.among({w[s : s + n] for w in texts for s, n in phrase_places(w)}),
+            self._index,
             self._data.function_words,
         )
-        read = {words: lexicon.read(words) for words in texts}
+        read = dict(zip(texts, lexicon.read(texts), strict=True))
         rows = pair_statistics([(read[words], read[other]) for words, other in pairs], lexicon)
         self._rows.update(zip(pairs, rows.tolist(), strict=True))
 
