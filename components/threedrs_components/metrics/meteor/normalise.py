@@ -93,7 +93,9 @@ def normalise(text: str, rules: DotRules) -> list[str]:
     if _PLAIN.fullmatch(text):
         return text.split()
     text = _split_apostrophes(_unify(_mark_dot_runs(_set_apart(f" {text} "))))
-    words = _decide_dots(_WORD.findall(text), rules)
+    words = _WORD.findall(text)
+    if "." in text:
+        words = _decide_dots(words, rules)
     return [
         "." * int(word.removeprefix(_DOT_MARK)) if word.startswith(_DOT_MARK) else word.lower()
         for word in words
