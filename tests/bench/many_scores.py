@@ -38,7 +38,7 @@ for _ in range(3):
     print(f"{time.process_time() - began:.2f}", end=" ")
 app.state.store.close()
 """
-COMPARED = ("none w0.0 l0", "mae w0.0 l0")
+COMPARED = ("none w0 l0", "mae w0 l0")
 
 
 def cost(code: str, words: Sequence[str], again: int) -> tuple[float, str]:

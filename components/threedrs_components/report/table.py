@@ -44,12 +44,12 @@ class Entry:
     unit: str = ""
     """Of the values."""
 
-    @property
+    @cached_property
     def mean(self) -> float | None:
         """Mean over the seeds that are there."""
         return statistics.fmean(self.values.values()) if self.values else None
 
-    @property
+    @cached_property
     def sd(self) -> float | None:
         """Sample standard deviation over seeds; None below two seeds."""
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
