@@ -191,8 +191,8 @@ class Results:
             metric_rows = connection.execute(_metrics_of(links, metrics)).all()
         summaries = _by_cell(step_rows)
         measured: dict[str, dict[str, Measurement]] = defaultdict(dict)
-        for row in metric_rows:
-            measured[row.step_key][row.name] = Measurement(_metric(row), row.step_key)
+        for each in map(_measurement, metric_rows):
+            measured[each.step_key][each.metric.name] = each
         return RunResults(run, tuple(_cell(row, summaries, measured) for row in cell_rows))
 
     @whole_turn
@@ -335,17 +335,10 @@ def _name_in_cell(step: StepSummary, name: str, taken: Container[str]) -> str:
     return f"{step.role}:{name}" if second else name
 
 
-def _metric(row: Row[Any]) -> Metric:
-    has_interval = row.ci_low is not None and row.ci_high is not None
-    return Metric(
-        name=row.name,
-        value=row.value,
-        n=row.n,
-        unit=row.unit,
-        chance=row.chance,
-        majority=row.majority,
-        ci95=(row.ci_low, row.ci_high) if has_interval else None,
-    )
+def _measurement(row: Row[Any]) -> Measurement:
+    _, step_key, name, value, n, unit, chance, majority, low, high = row
+    interval = None if low is None or high is None else (low, high)
+    return Measurement(Metric(name, value, n, unit, chance, majority, interval), step_key)
 
 
 CellMetric = tuple[str, int, str]
