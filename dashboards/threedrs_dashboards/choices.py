@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from threedrs_components.report.table import reported_metrics
 from threedrs_dashboards import query
-from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.connection import Database
-from threedrs_platform.database.runs import Runs
+from threedrs_platform.database.grid_choice import GridChoice as GridChoice
+from threedrs_platform.database.grid_choice import grid_choice as grid_choice
 from threedrs_platform.errors import ConfigError, Fault
-
-
-@dataclass(frozen=True)
-class GridChoice:
-    """The `report` section of the grid that was submitted."""
-
-    metrics: tuple[str, ...] = ()
-    """Patterns."""
-    compare_to: str | None = None
-
-
-def grid_choice(database: Database, run_id: str) -> GridChoice:
-    """What the author of the grid wants to see first."""
-    data = load_document(Runs(database).get(run_id).grid_yaml, "the submitted grid").data
-    section = data.get("report") if isinstance(data, dict) else None
-    if not isinstance(section, dict):
-        return GridChoice()
-    metrics = tuple(str(each) for each in section.get("metrics") or ())
-    compare_to = section.get("compare_to")
-    return GridChoice(metrics, None if compare_to is None else str(compare_to))
 
 
 def chosen_metrics(

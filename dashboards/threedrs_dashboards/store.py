@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from starlette.requests import Request
 
@@ -17,7 +17,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.database.urls import file_url
 from threedrs_platform.errors import StorageError
-from threedrs_platform.states import RunState, StepState
+from threedrs_platform.states import RunState
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.workspace import Workspace
 
@@ -33,7 +33,7 @@ class Store:
         self.workspace = workspace
         self._database: Database | None = None
         self._opening = threading.Lock()
-        self._families: dict[tuple[str, str | None, int], Family] = {}
+        self._families: dict[tuple[str, str | None, Hashable], Family] = {}
 
     @property
     def database(self) -> Database:
@@ -81,12 +81,10 @@ class Store:
 
     def family(self, run_id: str, choice: GridChoice, baseline: str | None) -> Family:
         """The tests of a run against a cell, kept until more is measured or another cell ends."""
-        results = self.results.run_results(run_id)
-        ended = sum(cell.state is StepState.SUCCEEDED for cell in results.cells)
-        measured = ended + sum(len(cell.measurements) for cell in results.cells)
-        key = (run_id, baseline, measured)
+        key = (run_id, baseline, self.results.state_of_numbers(run_id))
         found = self._families.get(key)
         if found is None:
+            results = self.results.run_results(run_id)
             totals = self.results.scene_totals(results)
             found = run_family(results, totals, choice.metrics, baseline)
             with self._opening:

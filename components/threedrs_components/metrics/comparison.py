@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -15,6 +16,10 @@ from threedrs_components.metrics.student_t import half_width, two_sided_p
 ALPHA = 0.05
 EXACT_PAIRS = 14
 """Up to this many pairs every one of the 2^n sign flips is counted; beyond, they are sampled."""
+DRAWN_AT_ONCE = 1000
+"""Patterns; another number would draw other ones."""
+MOST_KEPT = 1 << 23
+"""Signs that are kept for the next test: 64 MiB of them."""
 
 
 @dataclass(frozen=True)
@@ -76,18 +81,40 @@ def sign_flip_p(
     n = differences.size
     observed = abs(differences.mean())
     tolerance = 1e-12 * max(1.0, float(np.abs(differences).max()))
+
+    def reached(signs: NDArray[np.float64]) -> int:
+        return int((np.abs(signs @ differences) / n >= observed - tolerance).sum())
+
     if n <= EXACT_PAIRS:
-        signs = np.array(list(product((1.0, -1.0), repeat=n)))
-        return float((np.abs(signs @ differences) / n >= observed - tolerance).mean())
-    generator = np.random.default_rng(seed)
-    reached = 0
-    for start in range(0, resamples, 1000):
-        rows = min(1000, resamples - start)
-        signs = generator.integers(0, 2, size=(rows, n), dtype=np.int8) * 2.0 - 1.0
-        reached += int((np.abs(signs @ differences) / n >= observed - tolerance).sum())
+        return reached(_every_sign(n)) / 2**n
+    small = n * resamples <= MOST_KEPT
+    blocks: Iterable[NDArray[np.float64]] = (
+        _kept_signs(n, seed, resamples) if small else _drawn_signs(n, seed, resamples)
+    )
+    count = sum(map(reached, blocks))
     squares = float((differences**2).sum())
     bound = 2 * math.exp(-((n * observed) ** 2) / (2 * squares)) if squares else 1.0
-    return min((reached + 1) / (resamples + 1), bound)
+    return min((count + 1) / (resamples + 1), bound)
+
+
+@lru_cache(maxsize=EXACT_PAIRS)
+def _every_sign(n: int) -> NDArray[np.float64]:
+    """All sign patterns [2^n, n]."""
+    return np.array(list(product((1.0, -1.0), repeat=n)))
+
+
+def _drawn_signs(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.float64]]:
+    """Sign patterns [resamples, n] in blocks."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, DRAWN_AT_ONCE):
+        rows = min(DRAWN_AT_ONCE, resamples - start)
+        yield generator.integers(0, 2, size=(rows, n), dtype=np.int8) * 2.0 - 1.0
+
+
+@lru_cache(maxsize=4)
+def _kept_signs(n: int, seed: int, resamples: int) -> tuple[NDArray[np.float64], ...]:
+    """The same: every test of so many differences flips the same signs, and a run has hundreds."""
+    return tuple(_drawn_signs(n, seed, resamples))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -25,7 +25,6 @@ from threedrs_components.report.paper import paper_row, trained
 from threedrs_components.report.sheets import MOST_METRIC_COLUMNS, Sheet
 from threedrs_components.report.table import ResultTable, Row
 from threedrs_components.report.yardstick import NEVER, NOTE, PERCENT, is_released, yardsticks
-from threedrs_platform.database.measurements import flatten
 from threedrs_platform.errors import ConfigError, Fault
 
 DETAILS = ("table7", "table8", "table9", "table10", "table11")
@@ -126,7 +125,7 @@ def paper_sheets(found: Sequence[Beside], pivot: bool = False) -> list[Sheet]:
 
 def paper_notes(found: Sequence[Beside], table: ResultTable) -> list[str]:
     """What must be said with these numbers: scales, repaired cells, and what is odd in a table."""
-    micro = any(is_micro(flatten(row.replicates[0].params)) for row in table.rows)
+    micro = any(is_micro(row.replicates[0].settings) for row in table.rows)
     notes = [OTHER_SCALE] if micro else []
     notes.append(ONE_RUN)
     if any(is_released(row) for each in found for row, _ in each.rows):

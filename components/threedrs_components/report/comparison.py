@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,8 @@ from threedrs_components.metrics.comparison import (
 )
 from threedrs_components.metrics.crossed import LEAST_SEEDS, CrossedComparison, compare_crossed
 from threedrs_components.report.table import Entry, ResultTable
-from threedrs_platform.database.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.measurements import SceneTotals
+from threedrs_platform.database.scene_sums import SceneSums, aligned
 
 NO_DIFFERENCE = "no significant difference"
 UNTESTED = "outside the run's tests"
@@ -319,22 +319,17 @@ def scene_gaps(
         for seed in seeds
         if (first, seed, metric) in totals and (second, seed, metric) in totals
     )
-    pairs = [(totals[first, seed, metric], totals[second, seed, metric]) for seed in used]
-    if not pairs:
+    if not used:
         return None
-    every = set[str]().union(*(a.keys() | b.keys() for a, b in pairs))
-    complete = sorted(scene for scene in every if _answered(chain(*pairs), scene))
-    if not complete:
+    arms = [totals[cell, seed, metric] for cell in (first, second) for seed in used]
+    _, sums, counts = aligned([SceneSums.of(each) for each in arms])
+    complete = (counts == counts[0]).all(0)  # all cells answered the same number of questions
+    if not complete.any():
         return None
+    sums = sums.compress(complete, axis=1)
     return SceneGaps(
-        sums=np.array([[b[scene].total - a[scene].total for scene in complete] for a, b in pairs]),
-        counts=np.array([pairs[0][0][scene].count for scene in complete]),
+        sums=sums[len(used) :] - sums[: len(used)],
+        counts=counts[0].compress(complete),
         seeds=used,
-        left_out=len(every) - len(complete),
+        left_out=int((~complete).sum()),
     )
-
-
-def _answered(cells: Iterable[Mapping[str, SceneTotal]], scene: str) -> bool:
-    """Whether all cells answered the same number of questions about a scene."""
-    counts = {each[scene].count if scene in each else 0 for each in cells}
-    return len(counts) == 1

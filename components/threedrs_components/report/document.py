@@ -77,8 +77,9 @@ def _family(
         first, second = pair
         tested = [metric for metric in wanted if not metric.startswith(COSTS)]
         claims += [(*pair, name) for name in tested if (second, first, name) not in claims]
-    names = tuple(dict.fromkeys((*measured, *wanted)))
-    return make_family(arrange(whole.results, names, whole.baseline), wanted, claims, totals)
+    awaited = [name for name in wanted if name not in measured]
+    table = arrange(whole.results, [*measured, *awaited], whole.baseline) if awaited else whole
+    return make_family(table, wanted, claims, totals)
 
 
 def make_report(
@@ -118,7 +119,7 @@ def make_report(
     names = select_metrics(known, metrics) if metrics else wanted
     cells = results if shown is None else shown
     table = arrange(cells, names, whole.baseline)
-    everything = arrange(cells, measured, whole.baseline)
+    everything = whole if cells is results else arrange(cells, measured, whole.baseline)
     trends = quartile_trends(everything, {} if totals is None else totals)
     seen = {row.cell_id for row in table.rows}
     differences = compare_with_baseline(table, family, totals)

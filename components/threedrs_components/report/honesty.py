@@ -8,8 +8,7 @@ from typing import Any
 
 from threedrs_components.metrics.crossed import LEAST_SEEDS
 from threedrs_components.report.table import ResultTable
-from threedrs_components.report.traits import LAST, Traits, traits
-from threedrs_platform.database.measurements import flatten
+from threedrs_components.report.traits import LAST, Traits
 
 FEW_SEEDS = 5
 """Below this many seeds a test over seeds can hardly find anything; the report says so."""
@@ -83,8 +82,8 @@ table a second."""
 
 def honesty_notes(table: ResultTable) -> tuple[str, ...]:
     """The notes that apply to this run."""
-    params = [flatten(row.replicates[0].params) for row in table.rows]
-    cells = [traits(flat) for flat in params]
+    params = [row.replicates[0].settings for row in table.rows]
+    cells = [row.traits for row in table.rows]
     notes: list[str] = []
     if any(is_micro(flat) for flat in params):
         notes += [note.text for note in MICRO_NOTES if note.applies(cells)]
@@ -139,7 +138,7 @@ def is_micro(flat: Mapping[str, Any]) -> bool:
 
 def is_rendered(table: ResultTable) -> bool:
     """Whether all numbers of a run are of rendered rooms."""
-    return all(is_micro(flatten(row.replicates[0].params)) for row in table.rows)
+    return all(is_micro(row.replicates[0].settings) for row in table.rows)
 
 
 def _about_colour_alone(params: Sequence[Mapping[str, Any]]) -> list[str]:

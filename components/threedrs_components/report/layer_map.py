@@ -11,7 +11,6 @@ from typing import Any
 from threedrs_components.objectives.registry import ObjectivesConfig, objectives_told
 from threedrs_components.report.table import ResultTable, Row
 from threedrs_components.report.traits import NO_TEACHER
-from threedrs_platform.database.measurements import flatten
 
 AT = "probe/at/"
 """Beginning of the metrics of probes at several places, before the place."""
@@ -104,7 +103,7 @@ def _panel(table: ResultTable, name: str, metrics: Sequence[str]) -> Panel | Non
 
 def _aligned(row: Row) -> dict[str, tuple[str, ...]]:
     """By losses of scenes that take part, the places that they read."""
-    flat = flatten(row.replicates[0].params)
+    flat = row.replicates[0].settings
     if flat.get("training.steps") == 0:
         return {}
     taught = flat.get("teacher", NO_TEACHER) != NO_TEACHER

@@ -24,8 +24,8 @@ def opening(
 ) -> tuple[str, ...]:
     """Three sentences on a run; fewer where there is nothing to compare.
 
-    The first is of what is shown, the others of the whole run: a choice of rows or metrics hides no
-    finding.
+    All are of the whole run, so that a choice of rows or metrics hides no finding; the first names
+    the cells that are shown, and how many of them are finished.
 
     Args:
         table: what is shown.
@@ -36,7 +36,7 @@ def opening(
     if table.baseline is None or len(table.rows) == 1:
         return ()
     judged = {key: each for key, each in family.differences.items() if each.both is not None}
-    compared = [each for each in differences.values() if each.both] or [*judged.values()]
+    compared = [*judged.values()] or [each for each in differences.values() if each.both]
     if not compared:
         return (_who(table) + ": nothing to compare yet.",)
     return (

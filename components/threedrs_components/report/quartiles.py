@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import compress
 
 from threedrs_components.probing.quartiles import (
     Quartiles,
@@ -14,6 +15,7 @@ from threedrs_components.probing.quartiles import (
 )
 from threedrs_components.report.table import Column, ResultTable, Row
 from threedrs_platform.database.measurements import SceneTotal, SceneTotals
+from threedrs_platform.database.scene_sums import SceneSums, aligned
 
 SCORE = "probe/score"
 SCORED = ("*acc@0.25", "*acc@0.25/position", "*cider*", "*/em@1")
@@ -67,8 +69,9 @@ def _trend(row: Row, column: Column, totals: SceneTotals) -> Trend | None:
         return None
     score, value = [scores[scene] for scene in scenes], [values[scene] for scene in scenes]
     # The same samples are asked under every seed.
-    counts = [totals[row.cell_id, seeds[0], metric][scene].count for scene in scenes]
-    by_scene, by_sample = quartile_analysis(score, value), sample_quartiles(score, value, counts)
+    asked = SceneSums.of(totals[row.cell_id, seeds[0], metric])
+    samples = asked.counts[[asked.places[scene] for scene in scenes]].tolist()
+    by_scene, by_sample = quartile_analysis(score, value), sample_quartiles(score, value, samples)
     return Trend(row.cell_id, row.title, metric, column.unit, seeds, by_scene, by_sample)
 
 
@@ -76,9 +79,7 @@ def scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:
     """Scene -> mean score over all samples and seeds; scenes that a seed lacks are left out."""
     if not seeds:
         return {}
-    common = set(seeds[0]).intersection(*seeds[1:])
-    return {
-        scene: sum(each[scene].total for each in seeds) / sum(each[scene].count for each in seeds)
-        for scene in common
-        if all(each[scene].count for each in seeds)
-    }
+    scenes, totals, counts = aligned([SceneSums.of(each) for each in seeds])
+    common = counts.all(0)
+    means = totals.compress(common, axis=1).sum(0) / counts.compress(common, axis=1).sum(0)
+    return dict(zip(compress(scenes, common), means.tolist(), strict=True))

@@ -8,17 +8,16 @@ import io
 import json
 import textwrap
 from collections.abc import Callable, Sequence
-
-from rich import box
-from rich.console import Console, JustifyMethod
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from threedrs_components.report.data import csv_rows, report_json
 from threedrs_components.report.document import Report
 from threedrs_components.report.folding import fitting
 from threedrs_components.report.opening import OPENING_TITLE
-from threedrs_components.report.sheets import Sheet, paragraphs, sheets
+from threedrs_components.report.sheets import SHARED, Sheet, paragraphs, sheets
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Render = Callable[[Report, bool], str]
 WIDE = 120
@@ -29,17 +28,38 @@ UNBOUNDED = 100_000
 """Columns that no table fills."""
 
 
-def render(report: Report, style: str, pivot: bool = False, width: int | None = None) -> str:
-    """The report as text in one of FORMATS; the width only matters to "table"."""
+def render(
+    report: Report,
+    style: str,
+    pivot: bool = False,
+    width: int | None = None,
+    shared: bool = True,
+) -> str:
+    """The report as text in one of FORMATS; width and `shared` only matter to "table"."""
     if style == "table":
-        return terminal(report, pivot, width)
+        return terminal(report, pivot, width, shared)
     return FORMATS[style](report, pivot)
 
 
-def terminal(report: Report, pivot: bool = False, width: int | None = None) -> str:
-    """Tables with rules, then headed lists, wrapped to the terminal's width."""
+def terminal(
+    report: Report, pivot: bool = False, width: int | None = None, shared: bool = True
+) -> str:
+    """Tables with rules, then headed lists, wrapped to the terminal's width.
+
+    Args:
+        report: what is shown.
+        pivot: exchange rows and columns.
+        width: columns of the terminal; None for as many as are needed.
+        shared: list what was measured once for several cells, too; else it is only counted.
+    """
     top = [bullets(OPENING_TITLE, report.opening, width)] if report.opening else []
-    parts = [*top, sheets_text(sheets(report, pivot), width)]
+    made = sheets(report, pivot)
+    folded = [] if shared else [sheet for sheet in made if sheet.title == SHARED]
+    parts = [*top, sheets_text([sheet for sheet in made if sheet not in folded], width)]
+    parts += [
+        f"{len(sheet.rows)} numbers {SHARED}: `workflows results --shared` shows them\n"
+        for sheet in folded
+    ]
     for title, lines in paragraphs(report):
         parts.append(bullets(title, lines, width))
     return "\n".join(parts)
@@ -52,15 +72,14 @@ def bullets(title: str, lines: Sequence[str], width: int | None = None) -> str:
 
 def sheets_text(made: Sequence[Sheet], width: int | None = None) -> str:
     """Tables for a terminal; as wide as they need to be where no width is given."""
-    out = io.StringIO()
-    console = Console(file=out, width=width or UNBOUNDED, highlight=False)
+    texts = []
     for sheet in made:
-        out.write(sheet.title + "\n")
+        texts.append(sheet.title + "\n")
         for part in [sheet] if width is None else fitting(sheet, width):
-            console.print(_rich_table(part))
+            texts.append(_plain_table(part, width) or _folded_table(part, width))
         if sheet.legend:
-            out.write(textwrap.fill(sheet.legend, width or WIDE) + "\n\n")
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+            texts.append(textwrap.fill(sheet.legend, width or WIDE) + "\n\n")
+    return "\n".join(line.rstrip() for line in "".join(texts).splitlines()) + "\n"
 
 
 def _bullet(line: str, width: int) -> str:
@@ -69,7 +88,44 @@ def _bullet(line: str, width: int) -> str:
     )
 
 
+def _plain_table(sheet: Sheet, width: int | None) -> str:
+    """A table whose cells are all shown on one line, as `_folded_table` shows it.
+
+    Empty where a cell has to be folded, or has characters of another width than one column.
+    """
+    lines = [sheet.header, *sheet.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    whole = sum(widths) + 3 * len(widths) + 1
+    every = "".join(map("".join, lines)).translate(_NARROW)
+    is_narrow = every.isascii() and (every.isprintable() or not every)
+    if not is_narrow or max(widths[1:], default=0) > WIDEST_CELL or whole > (width or UNBOUNDED):
+        return ""
+    padded = [
+        "  " + "   ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    ]
+    rule = " " + "─" * (whole - 2)
+    return "\n".join(["", padded[0], rule, *padded[1:], "", ""])
+
+
+_NARROW = dict.fromkeys(map(ord, "±°†"))
+"""Beside ASCII, what stands in numbers and takes one column."""
+
+
+def _folded_table(sheet: Sheet, width: int | None) -> str:
+    from rich.console import Console  # a library that takes a while to import
+
+    out = io.StringIO()
+    Console(file=out, width=width or UNBOUNDED, highlight=False).print(_rich_table(sheet))
+    return out.getvalue()
+
+
 def _rich_table(sheet: Sheet) -> Table:
+    from rich import box
+    from rich.console import JustifyMethod
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD)
     for index, name in enumerate(sheet.header):
         side: JustifyMethod = "left" if index == 0 else "right"

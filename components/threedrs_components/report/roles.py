@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from threedrs_components.report.table import ResultTable, Row
-from threedrs_components.report.traits import Traits, traits
+from threedrs_components.report.traits import Traits
 
 
 class Role(StrEnum):
@@ -24,7 +24,7 @@ def assign_roles(table: ResultTable) -> dict[Role, Row]:
     """The row that plays each part; parts nobody plays are absent. The first candidate wins."""
     found: dict[Role, Row] = {}
     for row in table.rows:
-        for role in _roles(traits(row.replicates[0].params), row.cell_id == table.baseline):
+        for role in _roles(row.traits, row.cell_id == table.baseline):
             found.setdefault(role, row)
     return found
 

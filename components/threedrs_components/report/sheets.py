@@ -26,6 +26,8 @@ MARKS = (
     "° over scenes only (paired exchange of scenes): true of these trained models; "
     "no mark: no significant difference, or not tested"
 )
+SHARED = "measured once and shared"
+"""Title of the numbers of steps that several cells have in common."""
 CLAIMS_TITLE = "The paper's claims, judged by this run (by the same family of tests)"
 
 
@@ -233,7 +235,7 @@ def _setup(report: Report) -> Sheet:
         value, trivial = plain(metric.value, metric.unit), plain(metric.chance, metric.unit)
         rows.append((name, value, trivial, metric.unit, str(metric.n), whose))
     header = ("metric", "value", "trivial guess", "unit", "n", "made for")
-    return Sheet("measured once and shared", header, tuple(rows))
+    return Sheet(SHARED, header, tuple(rows))
 
 
 def _states(table: ResultTable) -> Sheet:

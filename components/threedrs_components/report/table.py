@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cached_property
+from itertools import chain
 
-from threedrs_components.report.traits import traits
-from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_components.report.traits import Traits, traits
+from threedrs_platform.config.suggestions import did_you_mean, nearest_few
 from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric
@@ -42,12 +44,12 @@ class Entry:
     unit: str = ""
     """Of the values."""
 
-    @property
+    @cached_property
     def mean(self) -> float | None:
         """Mean over the seeds that are there."""
         return statistics.fmean(self.values.values()) if self.values else None
 
-    @property
+    @cached_property
     def sd(self) -> float | None:
         """Sample standard deviation over seeds; None below two seeds."""
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
@@ -84,6 +86,11 @@ class Row:
     entries: Mapping[str, Entry]
     replicates: tuple[CellResult, ...]
 
+    @cached_property
+    def traits(self) -> Traits:
+        """What it trains with."""
+        return traits(self.replicates[0].settings)
+
     @property
     def done(self) -> int:
         """Seeds whose every step has succeeded."""
@@ -102,7 +109,11 @@ class ResultTable:
 
     def row(self, cell_id: str) -> Row:
         """The row of a cell."""
-        return next(row for row in self.rows if row.cell_id == cell_id)
+        return self._by_id[cell_id]
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Row]:
+        return {row.cell_id: row for row in self.rows}
 
 
 def result_table(
@@ -156,7 +167,8 @@ def select_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, 
         return tuple(name for name in names if is_headline(name))
     for pattern in patterns:
         if names and not any(fnmatchcase(name, pattern) for name in names):
-            fault = f"no metric matches {pattern!r}{did_you_mean(pattern, names)}"
+            hint = nearest_few(pattern, names, "`workflows results --metric '*'`")
+            fault = f"no metric matches {pattern!r}{hint}"
             raise ConfigError([Fault(fault, path="--metric")])
     return tuple(name for name in names if any(fnmatchcase(name, each) for each in patterns))
 
@@ -213,9 +225,9 @@ def present_baseline(results: RunResults, wanted: str | None) -> str | None:
 
 def _plainest(rows: Sequence[Row]) -> str | None:
     """The cell called baseline, else the first that adds nothing, else the first."""
-    named = [row for row in rows if _names(row) & {BASE, "baseline"}]
-    plain = [row for row in rows if traits(row.replicates[0].params).is_plain]
-    return next((row.cell_id for row in [*named, *plain, *rows]), None)
+    named = (row for row in rows if _names(row) & {BASE, "baseline"})
+    plain = (row for row in rows if row.traits.is_plain)
+    return next((row.cell_id for row in chain(named, plain, rows)), None)
 
 
 def _names(row: Row) -> set[str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from threedrs_components.report.table import Row
-from threedrs_platform.database.measurements import flatten
 
 ABSENT = "-"
 """Value of a setting that a cell does not have."""
@@ -55,13 +54,15 @@ def find_axes(rows: Sequence[Row]) -> Axes:
     Settings that some cells do not have at all (those of a teacher that they do not use) are no
     axes, unless the grid names them.
     """
-    flat = {row.cell_id: flatten(row.replicates[0].params) for row in rows}
+    flat = {row.cell_id: row.replicates[0].settings for row in rows}
     named = [path for row in rows for path in named_paths(row.replicates[0].name)]
     shared = set.intersection(*(set(each) for each in flat.values())) if flat else set[str]()
     first = next(iter(flat.values()), {})
     paths = dict.fromkeys([*named, *(path for path in first if path in shared)])
     axes, of_cell = [], {cell_id: dict[str, str]() for cell_id in flat}
     for path in paths:
+        if _are_one([each.get(path, ABSENT) for each in flat.values()]):
+            continue
         texts = {cell_id: value_text(each, path) for cell_id, each in flat.items()}
         values = tuple(dict.fromkeys(texts.values()))
         if len(values) > 1:
@@ -69,6 +70,13 @@ def find_axes(rows: Sequence[Row]) -> Axes:
             for cell_id, text in texts.items():
                 of_cell[cell_id][path] = text
     return Axes(tuple(axes), of_cell)
+
+
+def _are_one(values: Sequence[Any]) -> bool:
+    """Whether all are the same word or number, as those of most settings are."""
+    first = values[0]
+    plain = not isinstance(first, (list, Mapping))
+    return plain and all(type(each) is type(first) and each == first for each in values)
 
 
 def value_text(flat: Mapping[str, Any], path: str) -> str:

@@ -40,11 +40,10 @@ class Beside:
 def beside(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Beside]:
     """The tables that say something about at least one of these cells and metrics, by name;
     the one that knows most cells comes first."""
-    mine = {row.cell_id: trained(row.replicates[0].params) for row in rows}
+    told = {name: each for name, each in paper_tables().items() if {*each.metrics} & {*metrics}}
+    mine = {row.cell_id: trained(row.replicates[0].settings) for row in rows} if told else {}
     found = {}
-    for name, table in paper_tables().items():
-        if not set(table.metrics) & set(metrics):
-            continue
+    for name, table in told.items():
         known = {
             cell_id: row
             for cell_id, cell in mine.items()

@@ -17,12 +17,7 @@ from threedrs_dashboards.correspondence.figures import (
     scatter_chart,
     spread_chart,
 )
-from threedrs_dashboards.correspondence.scores import (
-    SamplePoint,
-    SceneSums,
-    sample_points,
-    scene_totals,
-)
+from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
 from threedrs_dashboards.correspondence.study import Scored, quartiles, scored_cell
 from threedrs_dashboards.pages import Focus, Page, one_cell, respond
 from threedrs_dashboards.paging import paging
@@ -30,6 +25,8 @@ from threedrs_dashboards.query import choice, url
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.viewer import PAGE as SCENES
 from threedrs_dashboards.viewer.cells import PROBE, TEACHER_PROBE, CellChoice
+from threedrs_platform.database.results import scene_sums
+from threedrs_platform.database.scene_sums import SceneSums
 
 PATH = "/correspondence"
 MOST_POINTS = 2000
@@ -108,7 +105,7 @@ def _by_cell(
     """Seed -> scene -> sum, for each cell; all cells in one question to the database."""
     keys = [asked.keys(cell, role) for cell in cells]
     wanted = [key for by_seed in keys for key in by_seed.values()]
-    found = scene_totals(store.database, wanted, metric) if metric else {}
+    found = scene_sums(store.database, wanted, metric) if metric else {}
     return [{seed: found[k] for seed, k in by_seed.items() if k in found} for by_seed in keys]
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
 
 from threedrs_platform.database.connection import Database
-from threedrs_platform.database.measurements import SceneTotal
 from threedrs_platform.database.schema import cell_steps, metrics, sample_scores, steps
 from threedrs_platform.states import StepState
 
-SceneSums = Mapping[str, SceneTotal]
-"""Scene -> sum and count."""
 LOOKED_AT = 8
 """Steps that are asked which metrics they have: cells of a run measure the same ones."""
 
@@ -63,26 +60,6 @@ def scored_metrics(database: Database, step_keys: Sequence[str]) -> dict[str, st
         known = [row.metric for row in connection.execute(names)]
         unit = {row.name: row.unit for row in connection.execute(units)}
     return {name: unit.get(name, "") for name in known}
-
-
-def scene_totals(database: Database, step_keys: Sequence[str], metric: str) -> dict[str, SceneSums]:
-    """Sum and count of a metric's scores by step and scene."""
-    total, count = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
-    keys = (sample_scores.c.step_key, sample_scores.c.scene_id)
-    query = (
-        select(*keys, total.label("total"), count.label("number"))
-        .where(
-            sample_scores.c.step_key.in_(sorted(set(step_keys))),
-            sample_scores.c.metric == metric,
-            sample_scores.c.value.is_not(None),
-        )
-        .group_by(*keys)
-    )
-    found: dict[str, dict[str, SceneTotal]] = defaultdict(dict)
-    with database.read() as connection:
-        for row in connection.execute(query):
-            found[row.step_key][row.scene_id] = SceneTotal(float(row.total), int(row.number))
-    return {key: dict(scenes) for key, scenes in found.items()}
 
 
 def count_samples(database: Database, step_key: str, metric: str) -> int:

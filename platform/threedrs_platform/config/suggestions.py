@@ -6,6 +6,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+MOST_LISTED, NEAREST = 8, 3
+"""With more names than this only the nearest are named."""
+
 
 def did_you_mean(word: str, known: Any) -> str:
     """'; did you mean ...?' with the nearest known name, else the list of known names."""
@@ -21,6 +24,22 @@ def nearest_and_all(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     hint, listed = did_you_mean(word, names), f"known: {', '.join(names)}"
     return hint if listed in hint else f"{hint} ({listed})"
+
+
+def nearest_few(word: str, known: Iterable[str], listed: str) -> str:
+    """As `did_you_mean` for names that are too many to list: those nearest, and where all are.
+
+    Args:
+        word: a wrong name, or a pattern that fits none.
+        listed: what shows all of them, e.g. "`workflows results --metric '*'`".
+    """
+    names = sorted(known)
+    if len(names) <= MOST_LISTED:
+        return did_you_mean(word, names)
+    plain = word.strip("*?[]").lower()
+    inside = [name for name in names if plain and plain in name.lower()]
+    near = difflib.get_close_matches(word, inside or names, n=NEAREST, cutoff=0.0)
+    return f"; did you mean {' or '.join(map(repr, near))}? {listed} shows all {len(names)}"
 
 
 def nearest_path(path: str, known: Iterable[str]) -> str:

@@ -355,7 +355,7 @@ def open_read_only(url: str) -> Database:
     except BaseException:
         database.close()
         raise
-    if revision != schema.REVISION:
+    if revision not in schema.READABLE:
         database.close()
         place = database.place
         raise StorageError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from threedrs_platform.records import Metric
@@ -56,6 +57,11 @@ class CellResult:
     def title(self) -> str:
         """What people call this cell."""
         return self.label or self.name or self.cell_id
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any]:
+        """Its parameters by dotted names."""
+        return flatten(self.params)
 
     @property
     def state(self) -> StepState:

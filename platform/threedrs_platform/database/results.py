@@ -7,9 +7,11 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select
 
 from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.config.suggestions import did_you_mean
@@ -38,6 +40,9 @@ from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
+
+if TYPE_CHECKING:
+    from threedrs_platform.database.scene_sums import SceneSums
 
 NO_RUN = "there is no run yet; start one with `workflows submit`"
 LAST = "last"
@@ -186,8 +191,8 @@ class Results:
             metric_rows = connection.execute(_metrics_of(links, metrics)).all()
         summaries = _by_cell(step_rows)
         measured: dict[str, dict[str, Measurement]] = defaultdict(dict)
-        for row in metric_rows:
-            measured[row.step_key][row.name] = Measurement(_metric(row), row.step_key)
+        for each in map(_measurement, metric_rows):
+            measured[each.step_key][each.metric.name] = each
         return RunResults(run, tuple(_cell(row, summaries, measured) for row in cell_rows))
 
     @whole_turn
@@ -197,6 +202,26 @@ class Results:
         query = select(metrics.c.name).where(metrics.c.step_key.in_(of_run)).distinct()
         with self.database.read() as connection:
             return sorted(connection.scalars(query))
+
+    @whole_turn
+    def state_of_numbers(self, run_id: str) -> tuple[Any, ...]:
+        """Something that is another as soon as a run has other numbers, or other cells ended."""
+        keys = select(cell_steps.c.step_key).where(_these(cell_steps, run_id))
+        measured = select(func.count(), func.max(metrics.c.id)).where(metrics.c.step_key.in_(keys))
+        ended = (
+            select(steps.c.state, func.count()).where(steps.c.key.in_(keys)).group_by(steps.c.state)
+        )
+        taken_out = (
+            select(func.count())
+            .select_from(cells)
+            .where(_these(cells, run_id), cells.c.state == StepState.CANCELLED)
+        )
+        with self.database.read() as connection:
+            return (
+                *connection.execute(measured).one(),
+                *sorted(map(tuple, connection.execute(ended))),
+                connection.scalar(taken_out),
+            )
 
     def scene_totals(self, results: RunResults) -> SceneTotals:
         """Per-sample scores of a run's cells summed by scene, each metric read when asked for."""
@@ -310,17 +335,10 @@ def _name_in_cell(step: StepSummary, name: str, taken: Container[str]) -> str:
     return f"{step.role}:{name}" if second else name
 
 
-def _metric(row: Row[Any]) -> Metric:
-    has_interval = row.ci_low is not None and row.ci_high is not None
-    return Metric(
-        name=row.name,
-        value=row.value,
-        n=row.n,
-        unit=row.unit,
-        chance=row.chance,
-        majority=row.majority,
-        ci95=(row.ci_low, row.ci_high) if has_interval else None,
-    )
+def _measurement(row: Row[Any]) -> Measurement:
+    _, step_key, name, value, n, unit, chance, majority, low, high = row
+    interval = None if low is None or high is None else (low, high)
+    return Measurement(Metric(name, value, n, unit, chance, majority, interval), step_key)
 
 
 CellMetric = tuple[str, int, str]
@@ -343,7 +361,7 @@ class StoredSceneTotals(Mapping[CellMetric, Mapping[str, SceneTotal]]):
                 source = (each.step_key, each.metric.name)
                 self._sources[cell.cell_id, cell.seed, name] = source
                 self._steps[source[1]].add(source[0])
-        self._known: dict[str, dict[str, dict[str, SceneTotal]]] = {}
+        self._known: dict[str, Mapping[str, SceneSums]] = {}
 
     def __getitem__(self, wanted: CellMetric) -> Mapping[str, SceneTotal]:
         step_key, metric = self._sources[wanted]
@@ -361,26 +379,39 @@ class StoredSceneTotals(Mapping[CellMetric, Mapping[str, SceneTotal]]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def _by_step(self, metric: str) -> dict[str, dict[str, SceneTotal]]:
+    def _by_step(self, metric: str) -> Mapping[str, SceneSums]:
         if metric not in self._known:
-            self._known[metric] = self._read(metric)
+            self._known[metric] = scene_sums(self._database, self._steps[metric], metric)
         return self._known[metric]
 
-    @whole_turn
-    def _read(self, metric: str) -> dict[str, dict[str, SceneTotal]]:
-        keys = (sample_scores.c.step_key, sample_scores.c.scene_id)
-        total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
-        query = (
-            select(*keys, total, number)
-            .where(
-                sample_scores.c.metric == metric,
-                sample_scores.c.step_key.in_(sorted(self._steps[metric])),
-            )
-            .group_by(*keys)
-            .having(number > 0)
-        )
-        found: dict[str, dict[str, SceneTotal]] = defaultdict(dict)
-        with self._database.read() as connection:
-            for step_key, scene_id, sums, count in connection.execute(query):
-                found[step_key][scene_id] = SceneTotal(float(sums), int(count))
-        return dict(found)
+
+def sums_query(step_keys: Collection[str], metric: str) -> Select[Any]:
+    """Step, scene, sum and count of a metric's scores, in this order."""
+    keys = (sample_scores.c.step_key, sample_scores.c.scene_id)
+    total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
+    return (
+        select(*keys, total, number)
+        .where(sample_scores.c.metric == metric, sample_scores.c.step_key.in_(sorted(step_keys)))
+        .group_by(*keys)
+        .having(number > 0)
+        .order_by(*keys)
+    )
+
+
+@whole_turn
+def scene_sums(database: Database, step_keys: Collection[str], metric: str) -> dict[str, SceneSums]:
+    """A metric's scores by step, summed by scene; a step without scores is absent."""
+    import numpy as np
+
+    from threedrs_platform.database.scene_sums import SceneSums
+
+    with database.read() as connection:
+        rows = connection.execute(sums_query(step_keys, metric)).all()
+    found: dict[str, SceneSums] = {}
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for step_key, of_step in groupby(rows, itemgetter(0)):
+        # Databases order names in ways of their own.
+        _, names, totals, counts = zip(*sorted(of_step, key=itemgetter(1)), strict=True)
+        scenes = known.setdefault(names, names)
+        found[step_key] = SceneSums(scenes, np.array(totals, float), np.array(counts, int))
+    return found

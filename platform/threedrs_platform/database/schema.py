@@ -15,8 +15,10 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a fresh database is created directly in this state."""
+READABLE = frozenset({"0004", REVISION})
+"""Those with the same tables and columns: what cannot be written to can still be read."""
 
 metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
@@ -198,7 +200,7 @@ sample_scores = Table(
     Column("sample_id", String, nullable=False),
     Column("scene_id", String, nullable=False),
     Column("value", Float),
-    Index("sample_scores_by_step", "step_key", "metric"),
+    Index("sample_scores_by_scene", "step_key", "metric", "scene_id", "value"),
 )
 
 curves = Table(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from threedrs_components.metrics import comparison
 from threedrs_components.metrics.comparison import compare_paired, holm, sign_flip_p
 
 
@@ -74,3 +75,20 @@ def test_holm_steps_down() -> None:
     assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("most_kept", [0, 1 << 23])
+def test_kept_signs_are_those_that_would_be_drawn(
+    monkeypatch: pytest.MonkeyPatch, most_kept: int
+) -> None:
+    monkeypatch.setattr(comparison, "MOST_KEPT", most_kept)
+    differences = np.random.default_rng(3).normal(0.15, 1.0, size=40)
+    generator = np.random.default_rng(0)
+    flips = [
+        generator.integers(0, 2, size=(rows, 40), dtype=np.int8) * 2.0 - 1.0
+        for rows in (1000, 1000, 500)
+    ]
+    means = np.abs(np.concatenate(flips) @ differences) / 40
+    wanted = (np.sum(means >= abs(differences.mean()) - 1e-12) + 1) / 2501
+    for _ in range(2):
+        assert sign_flip_p(differences, resamples=2500) == wanted

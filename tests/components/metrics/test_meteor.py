@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import random
+import re
 import shutil
 import zipfile
 from importlib import metadata
@@ -9,8 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from threedrs_components.metrics.meteor.alignment import align, count_chunks
+from threedrs_components.metrics.meteor.beam import MOST_WORDS
 from threedrs_components.metrics.meteor.data import MeteorData, installed_data
 from threedrs_components.metrics.meteor.matching import (
     EXACT,
@@ -19,16 +24,26 @@ from threedrs_components.metrics.meteor.matching import (
     SYNONYM,
     Lexicon,
     Match,
+    Phrase,
     Text,
     all_matches,
+    all_phrases,
     regular_base,
 )
 from threedrs_components.metrics.meteor.normalise import DotRules, normalise
-from threedrs_components.metrics.meteor.paraphrases import build_index, line_hashes, open_index
+from threedrs_components.metrics.meteor.paraphrases import (
+    LONGEST_PHRASE,
+    ParaphraseIndex,
+    build_index,
+    index_of,
+    line_hashes,
+    open_index,
+)
 from threedrs_components.metrics.meteor.scoring import (
     COLUMNS,
     MeteorReferences,
     meteor_from_statistics,
+    pair_statistics,
     segment_statistics,
 )
 from threedrs_platform.errors import DataError
@@ -61,15 +76,22 @@ def lexicon() -> Lexicon:
     related["lamp"] |= {"lamps": (STEM,), "light": (SYNONYM,)}
     related["lamps"] |= {"lamp": (STEM,)}
     related["light"] |= {"lamp": (SYNONYM,)}
-    return Lexicon(related, {("on", "the"): (("of", "a"),)}, {"the", "a", "is", "on", "of"})
+    return Lexicon(related, index(("on the", "of a")), {"the", "a", "is", "on", "of"})
 
 
-def read(text: str) -> Text:
-    return lexicon().read(tuple(text.split()))
+def index(*entries: tuple[str, str]) -> ParaphraseIndex:
+    """Of a table with these entries."""
+    sides = zip(*entries, strict=True)
+    lines = ("".join(f"{phrase}\n" for phrase in side) for side in sides)
+    return index_of(*(line_hashes(each.encode()) for each in lines))
+
+
+def read(*texts: str) -> list[Text]:
+    return lexicon().read([tuple(text.split()) for text in texts])
 
 
 def aligned(hypothesis: str, reference: str) -> list[Match]:
-    found = all_matches(read(hypothesis), read(reference), lexicon())
+    found = all_matches(*read(hypothesis, reference), lexicon())
     return align(found, len(hypothesis.split()))
 
 
@@ -81,7 +103,7 @@ def test_words_match_by_stem_meaning_and_paraphrase() -> None:
 
 
 def test_equal_texts_match_exactly_and_in_no_other_way() -> None:
-    text = read("lamp lamps light on the")
+    [text] = read("lamp lamps light on the")
     found = all_matches(text, text, lexicon())
     assert [[match.stage for match in matches] for matches in found] == [[EXACT]] * 5
 
@@ -102,6 +124,49 @@ def test_an_exact_word_counts_more_than_a_stem_in_the_search() -> None:
     assert match.other_start == 1 and match.stage == EXACT
 
 
+WORDS = st.sampled_from(["the", "a", "red", "lamp", "lamps", "light", "is", "on", "table", "of"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(*[st.lists(WORDS, max_size=24).map(tuple)] * 2), max_size=5))
+def test_pairs_at_once_are_counted_as_one_by_one(texts: list[tuple[Phrase, Phrase]]) -> None:
+    words = ambiguous()
+    read = words.read([text for pair in texts for text in pair])
+    pairs = list(zip(read[::2], read[1::2], strict=True))
+    single = [segment_statistics(*pair, words) for pair in pairs]
+    assert pair_statistics(pairs, words).tolist() == single
+
+
+@pytest.mark.parametrize("length", [MOST_WORDS - 1, MOST_WORDS, MOST_WORDS + 1])
+def test_long_texts_are_counted_too(length: int) -> None:
+    words, draw = ambiguous(), random.Random(length)
+    known = sorted(words.related)
+    texts = [tuple(draw.choices(known, k=length)) for _ in range(4)]
+    first, *others = words.read(texts)
+    pairs = [(first, other) for other in (first, *others)]
+    single = [segment_statistics(*pair, words) for pair in pairs]
+    assert pair_statistics(pairs, words).tolist() == single
+
+
+def ambiguous() -> Lexicon:
+    """Words and phrases that overlap in many ways, in both directions, some of them twice."""
+    known = lexicon().related
+    paraphrases = index(
+        ("on the", "of a"),
+        ("on the", "a"),
+        ("on the", "of a"),
+        ("of a", "on the"),
+        ("of a", "is"),
+        ("the red lamp", "light"),
+        ("the red lamp", "a lamp"),
+        ("light", "the red lamp"),
+        ("light", "red"),
+        ("is on", "on"),
+        ("is on", "the table is"),
+    )
+    return Lexicon(known, paraphrases, {"the", "a", "is", "on", "of"})
+
+
 def test_chunks_are_runs_adjacent_on_both_sides() -> None:
     def matches(*places: tuple[int, int]) -> list[Match]:
         return [Match(start, 1, other, 1, EXACT) for start, other in places]
@@ -113,7 +178,7 @@ def test_chunks_are_runs_adjacent_on_both_sides() -> None:
 
 
 def score(hypothesis: str, reference: str) -> float:
-    statistics = segment_statistics(read(hypothesis), read(reference), lexicon())
+    statistics = segment_statistics(*read(hypothesis, reference), lexicon())
     assert len(statistics) == COLUMNS
     return float(meteor_from_statistics(statistics))
 
@@ -164,15 +229,43 @@ PAIRS = (
 
 
 def test_the_index_holds_the_table(tmp_path: Path) -> None:
-    index = build_index(table(tmp_path, *PAIRS))
-    phrases = [tuple(phrase.split()) for pair in PAIRS for phrase in pair]
-    assert index.among(phrases) == {
-        ("on", "the", "left"): (("to", "the", "left"),),
-        ("couch",): (("sofa",), ("settee",)),
-        ("caf\u00e9",): (("bar",),),
+    built = build_index(table(tmp_path, *PAIRS))
+
+    def among(*phrases: str) -> dict[str, list[str]]:
+        lines = {int(line_hashes(f"{phrase}\n".encode())[0]): phrase for phrase in phrases}
+        hashes = np.array(sorted(lines), dtype=np.uint64)
+        names = [lines[each] for each in sorted(lines)]
+        found = built.among(hashes)
+        return {names[one]: [names[other] for other in others] for one, others in found.items()}
+
+    assert among(*(phrase for pair in PAIRS for phrase in pair)) == {
+        "on the left": ["to the left"],
+        "couch": ["sofa", "settee"],
+        "caf\u00e9": ["bar"],
     }
-    assert index.among([("couch",), ("sofa",), ("chair",)]) == {("couch",): (("sofa",),)}
-    assert index.among([]) == {}
+    assert among("couch", "sofa", "chair") == {"couch": ["sofa"]}
+    assert among() == {}
+
+
+@given(st.lists(st.lists(WORDS | st.just("caf\u00e9"), max_size=9).map(tuple), max_size=4))
+def test_every_phrase_is_found_with_its_place(texts: list[Phrase]) -> None:
+    found = all_phrases(texts)
+    rows = zip(found.text, found.place, found.length, found.hashes, strict=True)
+    assert {tuple(map(int, row)) for row in rows} == {
+        (text, start, length, int(line_hashes((phrase + "\n").encode())[0]))
+        for text, words in enumerate(texts)
+        for start in range(len(words))
+        for length in range(1, min(LONGEST_PHRASE, len(words) - start) + 1)
+        for phrase in (" ".join(words[start : start + length]),)
+    }
+
+
+@given(st.text("abA1 .'-\u00e9\u00a0", max_size=12))
+def test_plain_texts_are_normalised_as_all_others(text: str) -> None:
+    quick = normalise(text, RULES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("threedrs_components.metrics.meteor.normalise._PLAIN", re.compile("(?!)"))
+        assert normalise(text, RULES) == quick
 
 
 def test_the_index_is_built_once_and_then_read_from_the_cache(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from threedrs_components.report.comparison import Difference, compare_metric
+from threedrs_components.report.comparison import Difference, compare_metric, scene_gaps
 from threedrs_components.report.document import Report, make_report
 from threedrs_components.report.sheets import sheets
 from threedrs_components.report.table import result_table
@@ -54,6 +54,25 @@ def test_equal_cells_do_not_differ() -> None:
     difference = against_baseline(results)["id-copy", "acc"]
     assert difference.verdict == "no significant difference"
     assert difference.over_seeds is not None and difference.over_seeds.difference == 0
+
+
+def test_gaps_by_scene_are_those_of_the_scenes_that_all_answered_in_full() -> None:
+    def answered(**rooms: tuple[float, int]) -> dict[str, SceneTotal]:
+        return {room: SceneTotal(*each) for room, each in rooms.items()}
+
+    totals: SceneTotals = {
+        ("a", 1, "acc"): answered(c=(3.0, 2), a=(1.0, 1), b=(5.0, 4), d=(1.0, 1)),
+        ("b", 1, "acc"): answered(a=(4.0, 1), b=(5.0, 3), c=(7.0, 2)),
+        ("a", 2, "acc"): answered(a=(2.0, 1), b=(5.0, 4), c=(1.0, 2), d=(1.0, 1)),
+        ("b", 2, "acc"): answered(a=(2.5, 1), b=(5.0, 4), c=(0.0, 2), d=(1.0, 1)),
+        ("a", 3, "acc"): answered(a=(2.0, 1)),
+    }
+    gaps = scene_gaps(totals, "a", "b", "acc", (1, 2, 3))
+    assert gaps is not None and gaps.seeds == (1, 2) and gaps.left_out == 2
+    assert gaps.sums.tolist() == [[3.0, 4.0], [0.5, -1.0]] and gaps.counts.tolist() == [1, 2]
+    assert scene_gaps(totals, "a", "b", "acc", (3,)) is None
+    apart: SceneTotals = {**totals, ("b", 3, "acc"): answered(b=(1.0, 1))}
+    assert scene_gaps(apart, "a", "b", "acc", (3,)) is None
 
 
 def test_only_common_seeds_are_paired() -> None:

@@ -68,10 +68,13 @@ def test_scenes_are_named_where_they_are_known() -> None:
         for seed in range(4)
     }
     values: Values = {
-        name: {seed: {"acc": at} for seed in range(4)}
+        name: {seed: {"acc": at, "em": 5.0} for seed in range(4)}
         for name, at in (("baseline", 6.25), ("vggt", 36.25))
     }
-    assert "seeds and scenes: vggt" in make_report(fake_results(values), totals).opening[1]
+    results = fake_results(values)
+    assert "seeds and scenes: vggt" in make_report(results, totals).opening[1]
+    for shown in ((), ("em",)):
+        assert "4 seeds in pairs, 6 scenes" in make_report(results, totals, shown).opening[0]
 
 
 def test_a_run_that_goes_on_says_how_far_it_is() -> None:

@@ -13,11 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from threedrs_components.report.document import Report, make_report
 from threedrs_components.report.figures import figures
-from threedrs_components.report.render import FORMATS, latex_escape, render
-from threedrs_components.report.sheets import sheets
+from threedrs_components.report.render import (
+    FORMATS,
+    WIDEST_CELL,
+    _folded_table,
+    _plain_table,
+    latex_escape,
+    render,
+)
+from threedrs_components.report.sheets import Sheet, sheets
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
 from threedrs_platform.testing.fake_results import Values, fake_results
@@ -151,6 +160,39 @@ def test_numbers_of_shared_steps_stand_apart_with_their_trivial_guess() -> None:
         ("scenes/skipped", "2", "-", "scenes", "150", "baseline"),
         ("teacher/point_error", "0.720", "1.920", "m", "200", "vggt"),
     )
+
+
+def test_the_terminal_counts_shared_numbers_that_nobody_asked_for() -> None:
+    values: Values = {"a": {1: {"acc": 1.0, "scenes/size": 3.0, "teacher/error": 2.0}}}
+    report = make_report(fake_results(values))
+    folded = render(report, "table", shared=False)
+    assert "2 numbers measured once and shared: `workflows results --shared` shows them" in folded
+    assert "teacher/error" not in folded and "teacher/error" in render(report, "table")
+
+
+CELL = st.text("ab ±°†é宽-.1", max_size=12) | st.just("x" * (WIDEST_CELL + 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_plain_tables_are_those_of_rich(data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, 4))
+    row = st.tuples(*[CELL] * count)
+    sheet = Sheet("title", data.draw(row), tuple(data.draw(st.lists(row, max_size=4))))
+    width = data.draw(st.none() | st.integers(10, 60))
+    plain, folded = _plain_table(sheet, width), _folded_table(sheet, width)
+    cells = [cell for line in (sheet.header, *sheet.rows) for cell in line]
+    if plain:
+        lines = [[line.rstrip() for line in text.splitlines()] for text in (plain, folded)]
+        assert lines[0] == lines[1]
+    else:
+        narrow = not set("".join(cells)) & set("é宽")
+        widest = [max(map(len, column)) for column in zip(sheet.header, *sheet.rows, strict=True)]
+        assert (
+            not narrow
+            or max(widest[1:], default=0) > WIDEST_CELL
+            or (width is not None and sum(widest) + 3 * count + 1 > width)
+        )
 
 
 def test_figures_show_each_seed_and_mark_chance() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from threedrs_components.report.notation import entry_text, interval, p_value, signed
-from threedrs_components.report.table import Entry, is_headline, result_table
+from threedrs_components.report.table import Entry, is_headline, result_table, select_metrics
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
@@ -140,3 +140,16 @@ def test_seeds_disagreeing_on_n_show_the_range() -> None:
 def test_an_entry_is_shown_when_it_should_have_been_measured() -> None:
     assert Entry({}, 1, reasons={1: "failed"}).is_shown
     assert not Entry({}, 1).is_shown
+
+
+def test_a_metric_that_is_none_is_told_with_its_nearest_and_where_all_are() -> None:
+    names = [f"scanrefer/acc@0.25/type{number}" for number in range(20)] + ["probe/score"]
+    with pytest.raises(ConfigError) as caught:
+        select_metrics(names, ("prob/score",))
+    told = str(caught.value)
+    assert "did you mean 'probe/score' or" in told
+    assert "`workflows results --metric '*'` shows all 21" in told and "type19" not in told
+    with pytest.raises(ConfigError, match=r"did you mean .scanrefer/acc@0\.25/type7.\?"):
+        select_metrics(names, ("*TYPE7?",))
+    with pytest.raises(ConfigError, match="known: acc, em"):
+        select_metrics(["acc", "em"], ("nonsense",))

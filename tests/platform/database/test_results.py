@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from threedrs_platform.compute.recorder import CurvePoint
+from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.measurements import (
     CellResult,
@@ -19,7 +21,8 @@ from threedrs_platform.database.measurements import (
     SceneTotal,
     StepSummary,
 )
-from threedrs_platform.database.results import Results, write_measurements
+from threedrs_platform.database.results import Results, sums_query, write_measurements
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
@@ -77,6 +80,40 @@ def test_scores_are_summed_by_scene_without_the_missing_ones(database: Database)
         "room-a-1": 0.0,
         "room-b-0": 100.0,
     }
+
+
+def test_a_million_scores_are_summed_by_the_database_from_its_index(tmp_path: Path) -> None:
+    database = open_database(sqlite_url(tmp_path / "results.db"))
+    reported = {
+        f"key-vggt-{seed}": scores("acc", {f"room-{room}": [float(seed)] * 20 for room in range(3)})
+        for seed in (1, 2)
+    }
+    results = fake_results({"vggt": {seed: {"acc": 50.0} for seed in (1, 2)}})
+    store_run(database, results, scores=reported)
+    query = sums_query(reported, "acc")
+    with database.read() as connection:
+        assert len(connection.execute(query).all()) == 2 * 3  # not 120
+        text = query.compile(connection, compile_kwargs={"literal_binds": True})
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    assert any("COVERING INDEX sample_scores_by_scene" in line for line in plan)
+    assert not any("TEMP B-TREE" in line for line in plan)
+    sums = Results(database).scene_totals(results)["id-vggt", 2, "acc"]
+    assert list(sums) == ["room-0", "room-1", "room-2"] and sums["room-1"] == SceneTotal(40.0, 20)
+    database.close()
+
+
+def test_the_state_of_a_runs_numbers_changes_with_them(database: Database) -> None:
+    store_run(database, fake_results({"vggt": {1: {"acc": 1.0}, 2: {"acc": 2.0}}}))
+    store = Results(database)
+    before = store.state_of_numbers("run-1")
+    assert store.state_of_numbers("run-1") == before
+    with database.write() as connection:
+        write_measurements(connection, "key-vggt-1", [Metric("acc", 3.0, 1)], [], [])
+    after = store.state_of_numbers("run-1")
+    assert after != before
+    with database.write() as connection:
+        connection.execute(update(schema.steps).values(state="failed"))
+    assert store.state_of_numbers("run-1") not in (before, after)
 
 
 def test_two_steps_of_one_kind_keep_their_numbers_apart(database: Database) -> None:

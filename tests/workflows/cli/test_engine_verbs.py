@@ -21,8 +21,8 @@ from threedrs_platform.steps import Cell
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step
 from threedrs_platform.testing.store_contract import corrupt_file
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli import main, submit
-from threedrs_workflows.plan import submission
+from threedrs_workflows.cli import main
+from threedrs_workflows.plan import binding, submission
 
 GRID = Path(__file__).parents[3] / "ablations.yaml"
 
@@ -67,7 +67,7 @@ def desk(
         monkeypatch.delenv(name, raising=False)
 
     def bind(cells: list[Cell]) -> None:
-        monkeypatch.setattr(submit, "bind_cells", lambda grid, files: cells)
+        monkeypatch.setattr(binding, "bind_cells", lambda grid, files: cells)
 
     bind(chains(2, 2))
     return Desk(capsys, bind)
@@ -315,8 +315,9 @@ def test_an_unchanged_submission_imports_nothing_heavy(desk: Desk, tmp_path: Pat
     program = f"""
 import sys
 from threedrs_platform.testing.fake_cells import chains
-from threedrs_workflows.cli import main, submit
-submit.bind_cells = lambda grid, files: chains(2, 2)
+from threedrs_workflows.cli import main
+from threedrs_workflows.plan import binding
+binding.bind_cells = lambda grid, files: chains(2, 2)
 code = main(["submit", {str(GRID)!r}, "--smoke", "--no-report", *sys.argv[1:]])
 heavy = {{"torch", "ray", "mlflow", "transformers", "deepspeed", "alembic", "boto3"}}
 print(code, sorted(heavy & set(sys.modules)))

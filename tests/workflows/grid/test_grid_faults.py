@@ -271,7 +271,10 @@ def test_allow_empty_permits_rules_without_cells(rule: str) -> None:
         ({"sets": ["training.steps=010"]}, "--set training.steps=010: training.steps: 010 is no"),
         ({"sets": ["seeds=a"]}, "--set seeds=a: seeds: expected whole numbers"),
         ({"where": "techer == 'x'"}, "--where:1: techer == 'x': unknown name 'techer'"),
-        ({"where": "teacher == 'x'"}, "--where: teacher == 'x': holds for none of the 1 cells"),
+        (
+            {"where": "teacher == 'x'"},
+            "--where: teacher == 'x': holds for none of the 1 cells; here teacher is 'none'",
+        ),
     ],
 )
 def test_mistakes_in_flags_name_the_flag(options: dict[str, Any], expected: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step, fans
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli import main, slurm_runs, submit
+from threedrs_workflows.cli import main, slurm_runs
+from threedrs_workflows.plan import binding
 from threedrs_workflows.testing import slurm_stand_in
 
 GRID = Path(__file__).parents[3] / "ablations.yaml"
@@ -34,7 +35,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bind(monkeypatch: pytest.MonkeyPatch, cells: list[Any]) -> None:
-    monkeypatch.setattr(submit, "bind_cells", lambda grid, files: cells)
+    monkeypatch.setattr(binding, "bind_cells", lambda grid, files: cells)
 
 
 def on_slurm(*words: str) -> int:

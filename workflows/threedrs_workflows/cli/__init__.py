@@ -8,10 +8,9 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any, NoReturn
 
-from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.shown_urls import without_secrets
 from threedrs_workflows.cli.output import print_json, stdout_for_results
@@ -63,12 +62,16 @@ def _dispatch(arguments: list[str]) -> int:
     top.add_argument("rest", nargs=argparse.REMAINDER)
     first = top.parse_args(arguments)
     if first.version:
-        print(f"threedrs {metadata.version('threedrs')}")
+        from importlib.metadata import version
+
+        print(f"threedrs {version('threedrs')}")
         return 0
     if not first.verb or first.verb == "help":
         print(help_text())
         return 0
     if first.verb not in verb_names():
+        from threedrs_platform.config.suggestions import did_you_mean
+
         hint = did_you_mean(first.verb, verb_names())
         raise ConfigError([Fault(f"no verb {first.verb!r}{hint}")])
     return _run_verb(first)
@@ -148,6 +151,8 @@ class _Parser(argparse.ArgumentParser):
         """As argparse's; unknown flags are faults."""
         parsed, unknown = self.parse_known_args(_joined(args), namespace)
         if unknown:
+            from threedrs_platform.config.suggestions import did_you_mean
+
             flags = [flag for action in self._actions for flag in action.option_strings]
             hints = [
                 did_you_mean(word.split("=")[0], [f for f in flags if f.startswith("--")])

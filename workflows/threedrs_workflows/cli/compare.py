@@ -6,14 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from threedrs_platform.database.measurements import CellResult, RunResults
-from threedrs_platform.database.results import Results
-from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json, terminal_width
-from threedrs_workflows.cli.run_cells import cells_called, has_cell
 
 if TYPE_CHECKING:
     from threedrs_components.report.pair import MatchedRuns, Pair
+    from threedrs_platform.database.measurements import CellResult, RunResults
+    from threedrs_platform.database.results import Results
 
 SUMMARY = "two cells or two runs: differences with their tests, settings that differ"
 
@@ -41,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
+    from threedrs_platform.database.results import Results
+    from threedrs_platform.workspace import find_workspace
+    from threedrs_workflows.cli.run_cells import has_cell
+
     with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         store = Results(workspace.database)
         here = store.run_results(store.find_run(args.run).run_id)
@@ -53,6 +55,7 @@ def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
     from threedrs_components.report.document import EVERY_METRIC, run_family, stands_in
     from threedrs_components.report.pair import pair_cells
     from threedrs_components.report.table import present_baseline, result_table
+    from threedrs_workflows.cli.run_cells import cells_called
     from threedrs_workflows.reports.run_report import report_choice
 
     first, second = cells_called(here, args.first), cells_called(here, args.second)

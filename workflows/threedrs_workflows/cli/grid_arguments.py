@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from threedrs_workflows.grid.cells import GridCells, load_cells
-from threedrs_workflows.grid.starts import refuse_wrong_starts
+if TYPE_CHECKING:
+    from threedrs_workflows.grid.cells import GridCells
 
 
 def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,9 @@ def grid_of(args: argparse.Namespace) -> GridCells:
     Raises:
         ConfigError: lists every fault in file and flags, or every checkpoint that does not fit.
     """
+    from threedrs_workflows.grid.cells import load_cells
+    from threedrs_workflows.grid.starts import refuse_wrong_starts
+
     grid = load_cells(args.file, smoke=args.smoke, sets=tuple(args.sets), where=args.where)
     refuse_wrong_starts(cell.experiment for cell in grid.cells)
     return grid

@@ -7,10 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault, StorageError
-from threedrs_platform.storage import storage_errors
-from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json, say, terminal_width
 
 SUMMARY = "a run's table: mean ± sd over seeds, differences to the baseline, what they show"
@@ -49,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="paper[:tableN]",
         help="print the cells beside the paper's rows, its repaired cells marked",
     )
+    parser.add_argument(
+        "--shared",
+        action="store_true",
+        help="list what was measured once for several cells, too (as all formats but table do)",
+    )
     parser.add_argument("--pivot", action="store_true", help="exchange rows and columns")
     parser.add_argument("--format", choices=STYLES, default="table", help="default: table")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
@@ -58,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the report."""
     from threedrs_components.report.data import report_json
     from threedrs_components.report.render import render
+    from threedrs_platform.database.results import Results
+    from threedrs_platform.workspace import find_workspace
     from threedrs_workflows.reports.run_report import run_report
 
     if args.compare is not None:
@@ -70,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json("results", report_json(report))
         return 0
-    return _print(args, render(report, args.format, args.pivot, _width(args)))
+    return _print(args, render(report, args.format, args.pivot, _width(args), args.shared))
 
 
 def _beside_the_paper(args: argparse.Namespace) -> int:
@@ -82,6 +86,8 @@ def _beside_the_paper(args: argparse.Namespace) -> int:
         paper_sheets,
     )
     from threedrs_components.report.render import bullets, sheet_latex, sheet_markdown, sheets_text
+    from threedrs_platform.database.results import Results
+    from threedrs_platform.workspace import find_workspace
     from threedrs_workflows.reports.run_report import run_table
 
     name = _table_name(args.compare)
@@ -135,6 +141,8 @@ def _width(args: argparse.Namespace) -> int | None:
 
 
 def _write(file: Path, text: str) -> None:
+    from threedrs_platform.storage import storage_errors
+
     with storage_errors(f"write {file}"):
         try:
             file.write_text(text, encoding="utf-8")

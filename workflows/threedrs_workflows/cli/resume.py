@@ -12,11 +12,14 @@ from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.ray_runs import attached, job_server, leave_to_cluster
-from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
+from threedrs_workflows.cli.run_arguments import (
+    add_detachment,
+    add_slurm_arguments,
+    add_supervision_arguments,
+)
+from threedrs_workflows.cli.slurm_runs import asked_of, work_on_slurm
 from threedrs_workflows.cli.supervision import (
     BUDGET,
-    add_detachment,
-    add_supervision_arguments,
     budget_of,
     refuse_wrong_ray,
     work,

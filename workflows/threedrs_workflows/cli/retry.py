@@ -7,7 +7,8 @@ import argparse
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.supervision import add_supervision_arguments, refuse_wrong_ray, work
+from threedrs_workflows.cli.run_arguments import add_supervision_arguments
+from threedrs_workflows.cli.supervision import refuse_wrong_ray, work
 from threedrs_workflows.cli.tune import go_on
 from threedrs_workflows.plan.submission import replan
 

@@ -30,20 +30,6 @@ QUEUE_POLL_S = 10.0
 """Slurm's controller serves everybody: its queue is looked at less often than our journal."""
 
 
-def add_slurm_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of runs whose workers are Slurm jobs."""
-    group = parser.add_argument_group("on Slurm")
-    group.add_argument(
-        "--slurm", action="store_true", help="submit job arrays of workers instead of working here"
-    )
-    group.add_argument(
-        "--slurm-options",
-        metavar='"--OPTION=VALUE ..."',
-        help="of sbatch, for all jobs; the grid's steps.KIND.slurm says it per kind of step",
-    )
-    group.add_argument("--slurm-jobs", type=int, metavar="N", help="most jobs per array")
-
-
 def asked_of(args: argparse.Namespace) -> Asked:
     """What the flags say.
 

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from threedrs_platform.database.runs import Submission
-from threedrs_platform.steps import JSON, Cell
-from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
-from threedrs_workflows.cli.hashing import show_hashing
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.ray_runs import job_server, leave_to_cluster
-from threedrs_workflows.cli.slurm_runs import add_slurm_arguments, asked_of, work_on_slurm
-from threedrs_workflows.cli.supervision import (
-    BUDGET,
+from threedrs_workflows.cli.run_arguments import (
     add_detachment,
+    add_slurm_arguments,
     add_supervision_arguments,
-    chosen_ray,
-    refuse_wrong_ray,
-    work,
 )
-from threedrs_workflows.engine.budget import Budget
-from threedrs_workflows.grid.cells import GridCells
-from threedrs_workflows.grid.packages import refuse_missing_packages
-from threedrs_workflows.grid.starts import refuse_wrong_records
-from threedrs_workflows.plan.binding import bind_cells
-from threedrs_workflows.plan.costs import Assumptions, plan_cost
-from threedrs_workflows.plan.plan import Plan
-from threedrs_workflows.plan.submission import plan_cells, record, refuse_other_kinds, until
-from threedrs_workflows.slurm.jobs import SLURM_STEPS
-from threedrs_workflows.tracking.tracker import source_commit
+
+if TYPE_CHECKING:
+    from threedrs_platform.database.runs import Submission
+    from threedrs_platform.steps import JSON, Cell
+    from threedrs_platform.workspace import Workspace
+    from threedrs_workflows.grid.cells import GridCells
+    from threedrs_workflows.plan.plan import Plan
 
 SUMMARY = "run a grid; what is done already is not done again"
 
@@ -80,6 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, record, and work on the run until it ends."""
+    # Not at the top, here and below: who asks for help should not wait for what is not needed.
+    from threedrs_platform.workspace import find_workspace
+    from threedrs_workflows.cli.ray_runs import job_server, leave_to_cluster
+    from threedrs_workflows.cli.slurm_runs import asked_of, work_on_slurm
+    from threedrs_workflows.cli.supervision import chosen_ray, refuse_wrong_ray, work
+    from threedrs_workflows.grid.packages import refuse_missing_packages
+    from threedrs_workflows.grid.starts import refuse_wrong_records
+    from threedrs_workflows.plan.submission import record
+
     refuse_wrong_ray(args, needed=False)
     grid, asked = grid_of(args), asked_of(args)
     with find_workspace(args.workspace, args.db) as workspace:
@@ -105,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Plan:
+    from threedrs_workflows.cli.hashing import show_hashing
+    from threedrs_workflows.plan.binding import bind_cells
+    from threedrs_workflows.plan.submission import plan_cells, refuse_other_kinds, until
+
     show_hashing(args, workspace.files)
     cells: Sequence[Cell] = bind_cells(grid, workspace.files)
     if args.until or args.only:
@@ -118,6 +120,11 @@ def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Pl
 def _submission(
     args: argparse.Namespace, workspace: Workspace, grid: GridCells, plan: Plan
 ) -> Submission:
+    from threedrs_platform.database.runs import Submission
+    from threedrs_workflows.cli.supervision import BUDGET
+    from threedrs_workflows.slurm.jobs import SLURM_STEPS
+    from threedrs_workflows.tracking.tracker import source_commit
+
     names = ("smoke", "sets", "where", "until", "only", "refresh")
     options = {name: getattr(args, name) for name in names}
     options |= {name: vars(args)[name] for name in ("priority", "max_failures") if vars(args)[name]}
@@ -126,6 +133,9 @@ def _submission(
     if steps := _slurm_settings(grid):
         options[SLURM_STEPS] = steps
     if grid.gpu_hours is not None:
+        from threedrs_workflows.engine.budget import Budget
+        from threedrs_workflows.plan.costs import Assumptions, plan_cost
+
         expected = plan_cost(workspace, grid, plan, Assumptions()).expected_seconds
         options[BUDGET] = Budget(grid.gpu_hours, expected).as_option()
     return Submission(grid.name, str(args.file.resolve()), grid.source_text, options)

@@ -16,10 +16,10 @@ from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.run_arguments import add_supervision_arguments
 from threedrs_workflows.cli.supervision import (
     BUDGET,
     EXIT_CODES,
-    add_supervision_arguments,
     budget_of,
     refuse_wrong_ray,
     supervise,

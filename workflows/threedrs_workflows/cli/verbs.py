@@ -7,9 +7,13 @@ importing every verb for one page of help would take seconds.
 from __future__ import annotations
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
+_SUMMARY = re.compile(r"^SUMMARY(?:: \w+)? = (.+?)\n\n", re.MULTILINE | re.DOTALL)
+"""The statement, up to the empty line behind it: parsing all modules would take longer than most
+verbs do."""
 _GROUPS = {
     "Write a grid": ("init", "validate", "plan", "accept", "accepted"),
     "Run it": (
@@ -62,20 +66,16 @@ failed, 10 work to do, 75 try again later.
 """
 
 
-@cache
 def summaries() -> dict[str, str]:
     """Every verb and its one-line summary."""
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        summary = _summary(path)
-        if summary is not None:
-            found[path.stem] = summary
-    return found
+    found = ((path.stem, _SUMMARY.search(text)) for path, text in _modules())
+    return {verb: str(ast.literal_eval(each[1].strip())) for verb, each in found if each}
 
 
+@cache
 def verb_names() -> list[str]:
     """Every verb."""
-    return list(summaries())
+    return [path.stem for path, text in _modules() if _SUMMARY.search(text)]
 
 
 def help_text() -> str:
@@ -92,13 +92,7 @@ def help_text() -> str:
     return "\n".join([*parts, _EXAMPLES.rstrip()])
 
 
-def _summary(path: Path) -> str | None:
-    for node in ast.parse(path.read_bytes()).body:
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            targets, value = [node.target], node.value
-        elif isinstance(node, ast.Assign):
-            targets, value = node.targets, node.value
-        if any(isinstance(target, ast.Name) and target.id == "SUMMARY" for target in targets):
-            return str(ast.literal_eval(value))
-    return None
+def _modules() -> list[tuple[Path, str]]:
+    """The files of this package with their text."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return [(path, path.read_text(encoding="utf-8")) for path in files]

@@ -36,7 +36,7 @@ from threedrs_workflows.grid.names import axis_values, cell_name
 from threedrs_workflows.grid.start import Workbench, base_tree
 from threedrs_workflows.grid.tune_arms import Tuning, make_tuning, section_faults
 from threedrs_workflows.grid.tune_section import HIGHEST_SEED
-from threedrs_workflows.grid.where import parse_where
+from threedrs_workflows.grid.where import parse_where, values_told
 from threedrs_workflows.written import Written
 
 OTHER_METRICS = (
@@ -427,7 +427,9 @@ def _kept(cells: tuple[GridCell, ...], where: str | None, bench: Workbench) -> t
             [Fault(f.message, where, flag, None, f.column) for f in error.faults]
         ) from None
     if not kept:
-        raise ConfigError([Fault(f"holds for none of the {len(cells)} cells", where, flag)])
+        values = values_told(condition, [_values_of(cell) for cell in cells])
+        message = f"holds for none of the {len(cells)} cells{values}"
+        raise ConfigError([Fault(message, where, flag)])
     return kept
 
 

@@ -10,7 +10,7 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ from threedrs_platform.errors import ConfigError, Fault
 MAX_LENGTH = 2000
 """Characters; longer expressions are refused rather than risking the parser's stack."""
 
+MOST_VALUES = 8
+"""Of a setting that are named in one message."""
 _WORDS = {"true": True, "false": False, "null": None}
 _ORDER: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt,
@@ -73,6 +75,26 @@ def parse_where(text: str, known: Collection[str] | None = None) -> Where:
     if faults:
         raise ConfigError(faults)
     return Where(text, body)
+
+
+def values_told(condition: Where, cells: Sequence[Callable[[str], Any]]) -> str:
+    """What the cells have for the names in a condition that holds for none of them.
+
+    Args:
+        condition: on the settings of a cell.
+        cells: of each the value of a setting by its dotted name.
+    """
+    told = []
+    for name in dict.fromkeys(condition.names()):
+        texts = list(dict.fromkeys(_literal(value_of(name)) for value_of in cells))
+        more = [f"{len(texts) - MOST_VALUES} more"] if len(texts) > MOST_VALUES else []
+        told.append(f"{name} is {' or '.join([*texts[:MOST_VALUES], *more])}")
+    return f"; here {', '.join(told)}" if told else ""
+
+
+def _literal(value: Any) -> str:
+    """A value as the language writes it."""
+    return repr(value) if isinstance(value, str) else shown(value)
 
 
 def same(left: Any, right: Any) -> bool:

@@ -69,7 +69,7 @@ def _make(database: Database, run_id: str, width: int | None) -> str:
     from threedrs_components.report.render import render
     from threedrs_workflows.reports.run_report import run_report
 
-    return render(run_report(database, run_id), "table", width=width)
+    return render(run_report(database, run_id), "table", width=width, shared=False)
 
 
 def _forget_oldest(folder: Path) -> None:

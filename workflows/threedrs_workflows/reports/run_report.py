@@ -8,23 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 from threedrs_components.report.document import EVERY_METRIC, Report, make_report
-from threedrs_components.report.figures import figures
 from threedrs_components.report.render import render
 from threedrs_components.report.table import (
+    BASE,
     ResultTable,
+    arrange,
     find_baseline,
     present_baseline,
     result_table,
 )
-from threedrs_platform.config.strict_yaml import load_document
 from threedrs_platform.database.connection import Database
-from threedrs_platform.database.measurements import CellResult, RunResults, flatten
+from threedrs_platform.database.grid_choice import GridChoice, grid_choice
+from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.database.results import Results
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_workflows.grid.file import ReportChoice
-from threedrs_workflows.grid.where import parse_where
-from threedrs_workflows.steps.params.samples import RECORDS
+from threedrs_workflows.grid.where import parse_where, values_told
 
 FILES = {
     "report.txt": "table",
@@ -57,7 +56,7 @@ def run_report(
     store = Results(database)
     results = store.run_results(run_id)
     totals = store.scene_totals(results)
-    shown = run_table(database, run_id, baseline, where).results if where else results
+    shown = _chosen(results, choice, baseline, where)
     report = make_report(
         results,
         totals,
@@ -73,10 +72,15 @@ def run_report(
 
 def _about_annotations(database: Database, run_id: str) -> list[str]:
     """Which revisions of the annotations the numbers are of: another one gives other numbers."""
+    contents = [params.get("content") for params in Runs(database).params_of(run_id, "samples")]
+    if not any(contents):
+        return []
+    from threedrs_workflows.steps.params.samples import RECORDS  # brings all of the benchmarks
+
     found = {
         (name.removeprefix(RECORDS), digest[:12])
-        for params in Runs(database).params_of(run_id, "samples")
-        for name, digest in params.get("content", {}).items()
+        for content in contents
+        for name, digest in (content or {}).items()
         if name.startswith(RECORDS)
     }
     if not found:
@@ -92,10 +96,17 @@ def run_table(
     results = Results(database).run_results(run_id)
     choice = report_choice(database, run_id)
     compare_to = baseline or present_baseline(results, choice.compare_to)
-    if where is not None:
-        base = find_baseline(result_table(results, EVERY_METRIC).rows, compare_to)
-        results = matching(results, where, base)
-    return result_table(results, EVERY_METRIC, compare_to)
+    return result_table(_chosen(results, choice, baseline, where), EVERY_METRIC, compare_to)
+
+
+def _chosen(
+    results: RunResults, choice: GridChoice, baseline: str | None, where: str | None
+) -> RunResults:
+    """The cells for which an expression holds, and the baseline; all without an expression."""
+    if not where:
+        return results
+    compare_to = baseline or present_baseline(results, choice.compare_to)
+    return matching(results, where, find_baseline(arrange(results, ()).rows, compare_to))
 
 
 def matching(results: RunResults, where: str, keep: str | None = None) -> RunResults:
@@ -111,24 +122,25 @@ def matching(results: RunResults, where: str, keep: str | None = None) -> RunRes
     known = {name for each in values.values() for name in each}
     try:
         condition = parse_where(where, known)
-        holds = [cell for cell in results.cells if condition.holds(values[id(cell)].get)]
+        holds = {key for key, settings in values.items() if condition.holds(settings.get)}
     except ConfigError as error:
         faults = [Fault(f.message, where, "--where", None, f.column) for f in error.faults]
         raise ConfigError(faults) from None
     if not holds:
-        raise ConfigError([Fault(f"{where}: holds for none of the cells", path="--where")])
-    chosen = tuple(each for each in results.cells if each in holds or each.cell_id == keep)
+        told = values_told(condition, [each.get for each in values.values()])
+        raise ConfigError([Fault(f"holds for none of the cells{told}", where, "--where")])
+    chosen = tuple(each for each in results.cells if id(each) in holds or each.cell_id == keep)
     return replace(results, cells=chosen)
 
 
 def _values(cell: CellResult) -> dict[str, Any]:
-    return {**flatten(cell.params), "name": cell.name, "label": cell.label, "seed": cell.seed}
+    return {**cell.settings, "name": cell.name, "label": cell.label, "seed": cell.seed}
 
 
-def report_choice(database: Database, run_id: str) -> ReportChoice:
-    """The `report` section of the grid that was submitted."""
-    data = load_document(Runs(database).get(run_id).grid_yaml, "the submitted grid").data
-    return ReportChoice.model_validate(data.get("report") or {})
+def report_choice(database: Database, run_id: str) -> GridChoice:
+    """The `report` section of the grid that was submitted; it compares to its base by default."""
+    choice = grid_choice(database, run_id)
+    return replace(choice, compare_to=choice.compare_to or BASE)
 
 
 def report_files(database: Database, run_id: str) -> dict[str, str]:
@@ -136,6 +148,8 @@ def report_files(database: Database, run_id: str) -> dict[str, str]:
 
     What the grid reports and nothing has measured is a column of missing numbers.
     """
+    from threedrs_components.report.figures import figures
+
     grid_yaml = Runs(database).get(run_id).grid_yaml
     report = run_report(database, run_id)
     rows = report.table.rows

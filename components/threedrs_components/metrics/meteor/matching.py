@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from threedrs_components.metrics.meteor.data import MeteorData
-from threedrs_components.metrics.meteor.paraphrases import LONGEST_PHRASE
+from threedrs_components.metrics.meteor.paraphrases import (
+    LONGEST_PHRASE,
+    NEWLINE,
+    SPACE,
+    Hashes,
+    ParaphraseIndex,
+    part_hashes,
+)
 
 Phrase = tuple[str, ...]
 EXACT, STEM, SYNONYM, PARAPHRASE = range(4)
@@ -34,6 +43,17 @@ class Match(NamedTuple):
     stage: int
 
 
+class Source(NamedTuple):
+    """A phrase of a text that may be said as others."""
+
+    start: int
+    length: int
+    phrases: tuple[int, ...]
+    """Its paraphrases, by their numbers among all phrases, in the order of the table."""
+    known: frozenset[int]
+    """The same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A tokenised text with what every comparison needs of it."""
@@ -41,10 +61,12 @@ class Text:
     words: Phrase
     functional: tuple[bool, ...]
     """Which words are function words."""
-    sources: tuple[tuple[int, int, Sequence[Phrase]], ...]
-    """Start, length and paraphrases of each phrase that has some."""
-    places: Mapping[Phrase, Sequence[int]]
-    """Where the phrases are that are paraphrases of something."""
+    at: Mapping[str, Sequence[int]]
+    """Where each word stands."""
+    sources: tuple[Source, ...]
+    """The phrases that have paraphrases."""
+    places: Mapping[int, tuple[int, Sequence[int]]]
+    """Length and places of the phrases that are paraphrases of something."""
 
 
 class Lexicon:
@@ -53,34 +75,80 @@ class Lexicon:
     def __init__(
         self,
         related: Mapping[str, Mapping[str, tuple[int, ...]]],
-        paraphrases: Mapping[Phrase, Sequence[Phrase]],
+        paraphrases: ParaphraseIndex,
         function_words: Container[str],
     ) -> None:
         self.related = related
         """For each word the words it matches, and in which stages."""
         self._paraphrases = paraphrases
-        self._targets = {phrase for phrases in paraphrases.values() for phrase in phrases}
         self._function_words = function_words
 
-    def read(self, words: Phrase) -> Text:
-        """Prepare a text for comparison."""
-        sources = []
-        places: dict[Phrase, list[int]] = {}
-        for start, length in phrase_places(words):
-            phrase = words[start : start + length]
-            if phrase in self._paraphrases:
-                sources.append((start, length, self._paraphrases[phrase]))
-            if phrase in self._targets:
-                places.setdefault(phrase, []).append(start)
+    def read(self, texts: Sequence[Phrase]) -> list[Text]:
+        """Prepare texts for comparison with each other."""
+        phrases = all_phrases(texts)
+        hashes, number = np.unique(phrases.hashes, return_inverse=True)
+        paraphrases = self._paraphrases.among(hashes)
+        known = {source: frozenset(targets) for source, targets in paraphrases.items()}
+        is_target = np.zeros(len(hashes), dtype=bool)
+        is_target[list(set().union(*paraphrases.values()))] = True
+        told = is_target.copy()
+        told[list(paraphrases)] = True
+        rows = np.flatnonzero(told[number])
+        rows = rows[np.lexsort((phrases.length[rows], phrases.place[rows], phrases.text[rows]))]
+        sources: list[list[Source]] = [[] for _ in texts]
+        places: list[dict[int, tuple[int, list[int]]]] = [{} for _ in texts]
+        columns = (phrases.text, phrases.place, phrases.length, number, is_target[number])
+        for text, place, length, phrase, stands in zip(
+            *(column[rows].tolist() for column in columns), strict=True
+        ):
+            if phrase in paraphrases:
+                sources[text].append(Source(place, length, paraphrases[phrase], known[phrase]))
+            if stands:
+                places[text].setdefault(phrase, (length, []))[1].append(place)
+        return [self._text(*each) for each in zip(texts, sources, places, strict=True)]
+
+    def _text(
+        self,
+        words: Phrase,
+        sources: Sequence[Source],
+        places: Mapping[int, tuple[int, Sequence[int]]],
+    ) -> Text:
+        at: dict[str, list[int]] = {}
+        for place, word in enumerate(words):
+            at.setdefault(word, []).append(place)
         functional = tuple(word in self._function_words for word in words)
-        return Text(words, functional, tuple(sources), places)
+        return Text(words, functional, at, tuple(sources), places)
 
 
-def phrase_places(words: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Start and length of every phrase that could be in the paraphrase table, shorter first."""
-    for start in range(len(words)):
-        for length in range(1, min(LONGEST_PHRASE, len(words) - start) + 1):
-            yield start, length
+@dataclass(frozen=True)
+class Phrases:
+    """Every phrase of some texts that could be in the paraphrase table, [N] each."""
+
+    text: NDArray[np.int64]
+    place: NDArray[np.int64]
+    """First word."""
+    length: NDArray[np.int64]
+    """Words."""
+    hashes: Hashes
+
+
+def all_phrases(texts: Sequence[Phrase]) -> Phrases:
+    """The phrases of all texts at once, whose words hold neither spaces nor ends of lines."""
+    written = "".join(" ".join(words) + "\n" for words in texts).encode("utf-8", "replace")
+    data = np.frombuffer(written, dtype=np.uint8)
+    ends = np.flatnonzero((data == SPACE) | (data == NEWLINE))
+    starts = np.concatenate([[0], ends + 1])[: len(ends)]
+    text = np.cumsum(data[ends] == NEWLINE) - (data[ends] == NEWLINE)
+    words = ends > starts  # an empty text has no word
+    starts, ends, text = starts[words], ends[words], text[words]
+    place = np.arange(len(text)) - np.searchsorted(text, text)
+    parts = []
+    for length in range(1, LONGEST_PHRASE + 1):
+        count = max(0, len(text) - length + 1)
+        first = np.flatnonzero(text[length - 1 :] == text[:count])
+        hashes = part_hashes(data, starts[first], ends[first + length - 1])
+        parts.append((text[first], place[first], np.full(len(first), length), hashes))
+    return Phrases(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def related_words(words: Iterable[str], data: MeteorData) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -139,42 +207,57 @@ def all_matches(hypothesis: Text, reference: Text, lexicon: Lexicon) -> list[lis
 
     Identical texts are matched exactly and in no other way.
     """
-    identical = hypothesis.words == reference.words
-    found: list[list[Match]] = []
-    for start, word in enumerate(reference.words):
-        row = lexicon.related[word]
-        matches = [
-            Match(start, 1, place, 1, stage)
-            for place, other in enumerate(hypothesis.words)
-            if other in row
-            for stage in row[other]
-            if stage == EXACT or not identical
-        ]
-        found.append(matches if len(matches) < 2 else sorted(matches, key=_by_stage))
-    if not identical:
-        for match in _paraphrase_matches(hypothesis, reference):
-            found[match.start].append(match)
+    found: list[list[Match]] = [[] for _ in reference.words]
+    for match in matches_of(hypothesis, reference, lexicon):
+        found[match[0]].append(Match(*match))
     return found
 
 
-_by_stage = itemgetter(4)
+FoundMatch = tuple[int, int, int, int, int]
+"""The fields of a Match."""
 
 
-def _paraphrase_matches(hypothesis: Text, reference: Text) -> list[Match]:
+def matches_of(hypothesis: Text, reference: Text, lexicon: Lexicon) -> list[FoundMatch]:
+    """The same in one list; those of one word of the reference in their order."""
+    if hypothesis.words == reference.words:
+        return [
+            (start, 1, place, 1, EXACT)
+            for start, word in enumerate(reference.words)
+            for place in hypothesis.at[word]
+        ]
+    found: list[FoundMatch] = []
+    there = hypothesis.at
+    for start, word in enumerate(reference.words):
+        row = lexicon.related[word]
+        others = row.keys() & there.keys()
+        if others:
+            ways = [(stage, at) for each in others for stage in row[each] for at in there[each]]
+            ways.sort()
+            found += [(start, 1, at, 1, stage) for stage, at in ways]
+    return found + _paraphrase_matches(hypothesis, reference)
+
+
+def _paraphrase_matches(hypothesis: Text, reference: Text) -> list[FoundMatch]:
     """Entries from the reference to the hypothesis, then from the hypothesis to the reference.
 
     The table has a direction, and an entry that is there both ways gives two matches.
     """
     forward = [
-        Match(start, length, place, len(phrase), PARAPHRASE)
-        for start, length, phrases in reference.sources
+        (start, length, place, other_length, PARAPHRASE)
+        for start, length, phrases, known in reference.sources
+        if not known.isdisjoint(hypothesis.places)
         for phrase in phrases
-        for place in hypothesis.places.get(phrase, ())
+        if phrase in hypothesis.places
+        for other_length, places in (hypothesis.places[phrase],)
+        for place in places
     ]
     backward = [
-        Match(place, len(phrase), start, length, PARAPHRASE)
-        for start, length, phrases in hypothesis.sources
+        (place, other_length, start, length, PARAPHRASE)
+        for start, length, phrases, known in hypothesis.sources
+        if not known.isdisjoint(reference.places)
         for phrase in phrases
-        for place in reference.places.get(phrase, ())
+        if phrase in reference.places
+        for other_length, places in (reference.places[phrase],)
+        for place in places
     ]
     return forward + backward

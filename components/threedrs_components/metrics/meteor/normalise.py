@@ -29,6 +29,8 @@ _APOSTROPHES = [
 """Applied in order. A match uses up its neighbours, so of "it's's" only the first is split."""
 _WORD = re.compile(r"[^ \t\n\f\r\u00a0\u2000-\u200a\u202f\u205f\u3000]+")
 """Fewer characters are white space than in Python: a line separator is a token."""
+_PLAIN = re.compile("[a-z0-9 ]*")
+"""Of such a text nothing is to be changed; most captions are such once they are tokenised."""
 _HAS_LETTER = re.compile(f"[{_LETTER}]")
 _LOWER = re.compile(r"[a-z\u00df-\u00f6\u00f8-\u00ff]")
 
@@ -88,8 +90,12 @@ def _decide_dot(word: str, following: str, rules: DotRules) -> list[str]:
 
 def normalise(text: str, rules: DotRules) -> list[str]:
     """The lower-case tokens METEOR 1.5 compares, as its `-norm -l en` makes them."""
+    if _PLAIN.fullmatch(text):
+        return text.split()
     text = _split_apostrophes(_unify(_mark_dot_runs(_set_apart(f" {text} "))))
-    words = _decide_dots(_WORD.findall(text), rules)
+    words = _WORD.findall(text)
+    if "." in text:
+        words = _decide_dots(words, rules)
     return [
         "." * int(word.removeprefix(_DOT_MARK)) if word.startswith(_DOT_MARK) else word.lower()
         for word in words

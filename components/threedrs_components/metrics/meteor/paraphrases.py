@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +20,11 @@ from threedrs_components.metrics.meteor.data import MeteorData
 from threedrs_platform.errors import DataError
 
 Hashes = NDArray[np.uint64]
-Phrase = tuple[str, ...]
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 """Odd, so it has an inverse modulo 2^64."""
 _INVERSE = pow(_MULTIPLIER, -1, 1 << 64)
-_NEWLINE = 10
+SPACE, NEWLINE = 32, 10
 _BLOCK = 1 << 20
 _FORMAT = 1
 _ARRAYS = ("sources", "starts", "targets")
@@ -42,14 +40,20 @@ def _powers(base: int, count: int) -> Hashes:
 
 
 def line_hashes(text: bytes) -> Hashes:
-    """A 64-bit hash of each newline-terminated line, computed for all lines at once.
+    """A 64-bit hash of each newline-terminated line, computed for all lines at once."""
+    data = np.frombuffer(text, dtype=np.uint8)
+    ends = np.flatnonzero(data == NEWLINE)
+    return part_hashes(data, np.concatenate([[0], ends[:-1] + 1]), ends)
+
+
+def part_hashes(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> Hashes:
+    """A 64-bit hash of each part of a text, computed for all parts at once.
 
     The hash of bytes b_0..b_n is the sum of (b_k + 1) m^(n-k) modulo 2^64, got as the difference
     of two running sums over the whole text, shifted back by powers of the inverse of m.
     """
-    data = np.frombuffer(text, dtype=np.uint8)
-    ends = np.flatnonzero(data == _NEWLINE)
-    starts = np.concatenate([[0], ends[:-1] + 1])
     room = max(_BLOCK, 1 << data.size.bit_length())
     running = np.zeros(data.size + 1, dtype=np.uint64)
     np.cumsum((data + np.uint64(1)) * _powers(_INVERSE, room)[: data.size], out=running[1:])
@@ -86,32 +90,40 @@ class ParaphraseIndex:
     targets: Hashes
     """[T] in the order of the table."""
 
-    def among(self, phrases: Iterable[Phrase]) -> dict[Phrase, tuple[Phrase, ...]]:
-        """The part of the table whose both sides are among these phrases."""
-        known = sorted({" ".join(phrase) for phrase in phrases})
-        if not known:
+    def among(self, hashes: Hashes) -> dict[int, tuple[int, ...]]:
+        """The part of the table whose both sides are among some phrases.
+
+        Args:
+            hashes: [K] of the phrases, sorted, each once.
+
+        Returns:
+            Place of a phrase among them -> places of its paraphrases, in the order of the table.
+        """
+        if not hashes.size or not self.sources.size:
             return {}
-        hashes = line_hashes(("\n".join(known) + "\n").encode("utf-8", "replace"))
-        order = np.argsort(hashes)
-        places = np.searchsorted(self.sources, hashes)
-        places[places == self.sources.size] = 0
-        found: dict[Phrase, tuple[Phrase, ...]] = {}
-        for row in np.flatnonzero(self.sources[places] == hashes).tolist():
-            start, stop = self.starts[places[row]], self.starts[places[row] + 1]
-            targets = self.targets[start:stop]
-            slots = np.searchsorted(hashes, targets, sorter=order)
-            slots[slots == hashes.size] = 0
-            hits = order[slots][hashes[order[slots]] == targets]
-            if hits.size:
-                found[tuple(known[row].split(" "))] = tuple(
-                    tuple(known[hit].split(" ")) for hit in hits.tolist()
-                )
-        return found
+        places = np.minimum(np.searchsorted(self.sources, hashes), self.sources.size - 1)
+        known = np.flatnonzero(self.sources[places] == hashes)
+        first, last = self.starts[places[known]], self.starts[places[known] + 1]
+        counts = last - first
+        begin = np.cumsum(counts) - counts
+        targets = self.targets[np.arange(int(counts.sum())) + np.repeat(first - begin, counts)]
+        found = np.minimum(np.searchsorted(hashes, targets), hashes.size - 1)
+        here = hashes[found] == targets
+        paraphrases: dict[int, list[int]] = {}
+        for source, target in zip(
+            np.repeat(known, counts)[here].tolist(), found[here].tolist(), strict=True
+        ):
+            paraphrases.setdefault(source, []).append(target)
+        return {source: tuple(targets) for source, targets in paraphrases.items()}
 
 
 def build_index(path: Path) -> ParaphraseIndex:
     """Index a table; takes some seconds."""
-    sources, targets = _table_hashes(path)
+    return index_of(*_table_hashes(path))
+
+
+def index_of(sources: Hashes, targets: Hashes) -> ParaphraseIndex:
+    """An index of entries [E], in the order of a table."""
     order = np.argsort(sources, kind="stable")
     distinct, starts = np.unique(sources[order], return_index=True)
     return ParaphraseIndex(distinct, np.append(starts, sources.size), targets[order])

@@ -9,12 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from threedrs_components.metrics.meteor.alignment import align, count_chunks
+from threedrs_components.metrics.meteor.beam import (
+    MOST_PAIRS,
+    MOST_WORDS,
+    Ints,
+    MatchTable,
+    choose_matches,
+)
 from threedrs_components.metrics.meteor.data import MeteorData, installed_data
 from threedrs_components.metrics.meteor.matching import (
     Lexicon,
     Text,
     all_matches,
-    phrase_places,
+    matches_of,
     related_words,
 )
 from threedrs_components.metrics.meteor.normalise import normalise
@@ -55,6 +62,52 @@ def segment_statistics(hypothesis: Text, reference: Text, lexicon: Lexicon) -> l
         *stages,
         *(matched, matched_reference, chunks),
     ]
+
+
+def pair_statistics(pairs: Sequence[tuple[Text, Text]], lexicon: Lexicon) -> Ints:
+    """The counts [P, COLUMNS] of pairs of hypothesis and reference, as `segment_statistics`."""
+    counts = np.zeros((len(pairs), COLUMNS), dtype=np.int64)
+    short = [max(len(one.words), len(other.words)) <= MOST_WORDS for one, other in pairs]
+    for row in np.flatnonzero(~np.array(short, dtype=bool)):
+        counts[row] = segment_statistics(*pairs[row], lexicon)
+    rows = np.flatnonzero(np.array(short, dtype=bool))
+    for start in range(0, len(rows), MOST_PAIRS):
+        chunk = rows[start : start + MOST_PAIRS]
+        counts[chunk] = _statistics_at_once([pairs[row] for row in chunk], lexicon)
+    return counts
+
+
+def _statistics_at_once(pairs: Sequence[tuple[Text, Text]], lexicon: Lexicon) -> Ints:
+    """The same of at most MOST_PAIRS pairs of texts of at most MOST_WORDS words."""
+    found = [
+        (pair, *match) for pair, texts in enumerate(pairs) for match in matches_of(*texts, lexicon)
+    ]
+    table = MatchTable.of(np.array(found, dtype=np.int64).reshape(-1, 6))
+    counts = np.zeros((len(pairs), COLUMNS), dtype=np.int64)
+    sides = list(zip(*pairs, strict=True))
+    before = [_function_words_before(texts) for texts in sides]
+    for side, texts in enumerate(sides):
+        counts[:, side] = [len(text.words) for text in texts]
+        counts[:, 2 + side] = before[side][:, -1]
+    chosen = table[choose_matches(table, counts[:, 1])]
+    places = ((chosen.other_start, chosen.other_length), (chosen.start, chosen.length))
+    for side, (starts, lengths) in enumerate(places):
+        functional = before[side][chosen.pair, starts + lengths] - before[side][chosen.pair, starts]
+        first = 4 + 8 * side
+        np.add.at(counts, (chosen.pair, first + chosen.stage), lengths - functional)
+        np.add.at(counts, (chosen.pair, first + 4 + chosen.stage), functional)
+        np.add.at(counts, (chosen.pair, 20 + side), lengths)
+    np.add.at(counts, (chosen.pair, 22), chosen.begins_chunk)
+    whole = (counts[:, 20:22] == counts[:, :2]).all(1) & (counts[:, 22] == 1)
+    counts[whole, 22] = 0
+    return counts
+
+
+def _function_words_before(texts: Sequence[Text]) -> Ints:
+    """[T, MOST_WORDS + 1] how many of a text's words before each place are function words."""
+    width = MOST_WORDS + 1
+    padded = [(False, *text.functional, *[False] * (width - 1 - len(text.words))) for text in texts]
+    return np.cumsum(np.array(padded, dtype=np.int64), axis=1)
 
 
 def meteor_from_statistics(statistics: ArrayLike) -> Float64:
@@ -131,15 +184,15 @@ class MeteorReferences:
         return rows[best]
 
     def _count(self, pairs: Sequence[tuple[Tokens, Tokens]]) -> None:
-        texts = {text for pair in pairs for text in pair}
+        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
         lexicon = Lexicon(
             related_words({word for text in texts for word in text}, self._data),
-            self._index.among({w[s : s + n] for w in texts for s, n in phrase_places(w)}),
+            self._index,
             self._data.function_words,
         )
-        read = {words: lexicon.read(words) for words in texts}
-        for words, other in pairs:
-            self._rows[words, other] = segment_statistics(read[words], read[other], lexicon)
+        read = dict(zip(texts, lexicon.read(texts), strict=True))
+        rows = pair_statistics([(read[words], read[other]) for words, other in pairs], lexicon)
+        self._rows.update(zip(pairs, rows.tolist(), strict=True))
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
