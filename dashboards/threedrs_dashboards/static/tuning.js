@@ -121,6 +121,7 @@ document.addEventListener("DOMContentLoaded", () => {
   form.addEventListener("input", (event) => {
     const field = event.target;
     if (field.name === "brush") for (const name of ["low", "high", "is"]) form.elements[name].value = "";
+    fitForm(form);
     clearTimeout(waiting);
     waiting = setTimeout(() => followForm(form), 150);
   });

@@ -22,7 +22,7 @@ from threedrs_dashboards.testing.tiny_study import write_tiny_study
 from threedrs_platform.workspace import find_workspace
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 SCREENSHOTS = "THREEDRS_SCREENSHOTS"
 """Folder for pictures of every page; none are taken where it is not set."""
 FLAGS = (
@@ -225,6 +225,7 @@ def chromium(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     service = webdriver.ChromeService(executable_path=control)
     driver = webdriver.Chrome(options=options, service=service)
     driver.set_page_load_timeout(PATIENCE_S)
+    driver.set_script_timeout(PATIENCE_S)
     yield Browser(driver, server, downloads)
     driver.quit()
 
