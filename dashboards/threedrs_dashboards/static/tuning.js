@@ -8,10 +8,10 @@ function plots() {
   return [...document.querySelectorAll("[data-plot]")].filter((place) => place.data && place.data.some((each) => each.customdata));
 }
 
-// Dots are dimmed one by one.
+// Dots are dimmed one by one; not as Plotly's own selection, which each new drawing takes back.
 function litDots(trace, lit) {
-  const found = trace.customdata.map((number, index) => (lit.has(number) ? index : -1)).filter((index) => index >= 0);
-  return { ...trace, selectedpoints: found, selected: { marker: { opacity: 1 } }, unselected: { marker: { opacity: FAINT } } };
+  const opacity = trace.customdata.map((number) => (lit.has(number) ? 1 : FAINT));
+  return { ...trace, selectedpoints: null, marker: { ...trace.marker, opacity } };
 }
 
 // Lines are dimmed as a whole, and those that are lit drawn once more on top.
@@ -25,7 +25,8 @@ function litLines(trace, lit) {
 }
 
 function plain(trace) {
-  return { ...trace, opacity: 1, selectedpoints: null };
+  const marker = trace.marker ? { marker: { ...trace.marker, opacity: 1 } } : {};
+  return { ...trace, ...marker, opacity: 1, selectedpoints: null };
 }
 
 function lightPlot(place, lit) {
@@ -106,7 +107,7 @@ function watch(place) {
   if (!place.data.some((each) => each.customdata)) return;
   Plotly.relayout(place, { dragmode: "select" }).then(() => {
     place.on("plotly_selected", (event) => event && followBox(event));
-    place.on("plotly_deselect", () => followBox(null));
+    place.on("plotly_doubleclick", () => followBox(null));
     const form = document.getElementById("brush");
     if (form.dataset.lit !== undefined) lightPlot(place, new Set(form.dataset.lit.split(",").filter(Boolean).map(Number)));
   });

@@ -18,8 +18,8 @@ PAGE = f"/tuning?study={STUDY}"
 LIT_ROWS = "return [...document.querySelectorAll('#trials tr.lit')].map((row) => row.dataset.trial)"
 LIT_DOTS = """
 const plot = document.querySelector(`[data-plot=plot-${arguments[0]}]`);
-return plot.data.flatMap((trace) => trace.selectedpoints
-  ? [...trace.selectedpoints].map((index) => trace.customdata[index]) : []);
+return plot.data.flatMap((trace) => trace.marker && Array.isArray(trace.marker.opacity)
+  ? trace.customdata.filter((number, index) => trace.marker.opacity[index] === 1) : []);
 """
 LIT_LINES = """
 const plot = document.querySelector("[data-plot=plot-parallel]");
