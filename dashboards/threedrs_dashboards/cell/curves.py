@@ -186,7 +186,11 @@ def curve_chart(
         traces=traces,
         table=lambda: _table(source, replicates, curve),
         summary=f"Last values by seed: {told}." if told else "",
-        layout={"xaxis": {"title": {"text": "step"}}, "showlegend": len(found) > 1},
+        layout={
+            "xaxis": {"title": {"text": "training step"}},
+            "yaxis": {"title": {"text": curve.name}},
+            "showlegend": len(found) > 1,
+        },
         height=280,
     )
 

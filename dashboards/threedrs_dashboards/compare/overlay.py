@@ -68,7 +68,8 @@ def overlay_chart(
         table=lambda: _table(curves, arms, curve),
         summary=said,
         layout={
-            "xaxis": {"title": {"text": "step"}},
+            "xaxis": {"title": {"text": "training step"}},
+            "yaxis": {"title": {"text": curve.name}},
             "showlegend": True,
             "meta": curve.role,  # static/compare.js moves the line of the training's curves alone
             "shapes": [] if step is None or curve.role != TRAINING else [_mark(step)],

@@ -36,7 +36,8 @@ function lightPlot(place, lit) {
     return hasGaps ? litLines(each, lit) : [litDots(each, lit)];
   });
   brushes += 1;
-  const layout = { ...place.layout, selections: [], selectionrevision: brushes };
+  const layout = { ...place.layout, selectionrevision: brushes };
+  if (layout.selections && layout.selections.length) layout.selections = [];
   Plotly.react(place, traces, layout);
 }
 
@@ -106,7 +107,8 @@ function watch(place) {
   if (!place.on || !place.data) return setTimeout(() => watch(place), 50);
   if (!place.data.some((each) => each.customdata)) return;
   Plotly.relayout(place, { dragmode: "select" }).then(() => {
-    place.on("plotly_selected", (event) => event && followBox(event));
+    // Plotly says the same, without a box, when we take a box away.
+    place.on("plotly_selected", (event) => event && (event.range || event.lassoPoints) && followBox(event));
     place.on("plotly_doubleclick", () => followBox(null));
     const form = document.getElementById("brush");
     if (form.dataset.lit !== undefined) lightPlot(place, new Set(form.dataset.lit.split(",").filter(Boolean).map(Number)));
