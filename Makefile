@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev lock demo smoke test test-ray test-servers check docs format clean
+.PHONY: help install dev lock demo smoke test test-ray test-servers test-browser check docs format clean
 
 help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
@@ -16,6 +16,7 @@ help:
 	@echo "make test     the default tests, in WORKERS=2 processes"
 	@echo "make test-ray those that start a local Ray cluster, or a training on several ranks"
 	@echo "make test-servers  those against a bucket (moto) and, where one can be had, PostgreSQL"
+	@echo "make test-browser  pages in Chromium, examined by axe-core, where both can be had"
 	@echo "make check    style, types, import rules"
 	@echo "make docs     the documentation as a site, in .site; a broken link is an error"
 	@echo "make lock     write constraints.txt anew, from the newest versions that pyproject.toml allows"
@@ -75,6 +76,12 @@ test-servers: dev
 	@OMP_NUM_THREADS=1 .ci/servers $(BIN)/python -m pytest -q -k "postgresql or s3" \
 	  -m "not slow" tests/platform/database tests/platform/store tests/workflows/tuning \
 	  tests/workflows/engine/test_faults.py tests/workflows/engine/test_lost_connections.py
+
+test-browser: dev
+	@PIP_PYTHON=$(BIN)/python .ci/browser $(BIN)/python -m pytest -q -m e2e \
+	  tests/dashboards/browser/test_accessibility.py \
+	  tests/dashboards/browser/test_compare_in_browser.py \
+	  tests/dashboards/browser/test_tuning_in_browser.py
 
 check: dev
 	@$(BIN)/ruff check

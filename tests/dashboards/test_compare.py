@@ -82,6 +82,32 @@ def test_curves_of_all_cells_share_a_plot_and_a_seed_can_be_chosen(client: TestC
     assert len(rows(client, f"{URL}&curve=finetune/loss&csv=curve0")) == 2 * 3 * 2000
 
 
+def test_a_step_of_the_training_shows_what_was_logged_by_then(client: TestClient) -> None:
+    found = {(each["curve"], each["cell"]): each for each in rows(client, f"{URL}&step=7&csv=step")}
+    assert float(found["loss", "vggt"]["mean"]) == pytest.approx(
+        sum(10.0 / (7 + seed) for seed in (1, 2, 3)) / 3
+    )
+    assert found["loss/text", "vggt"]["logged_at"] == "0" and found["loss", "vggt"]["seeds"] == "3"
+    assert "By training step 7, mean ± sd over seeds" in words(client.get(f"{URL}&step=7").text)
+    part = client.get(f"/compare/step?{URL.partition('?')[2]}&step=7&seed=2").text
+    assert "By training step 7, seed 2" in words(part) and "of step 0" in words(part)
+    assert "<html" not in part and f"{10.0 / 9:.4g}" in part
+
+
+def test_a_step_beyond_the_end_is_the_last(client: TestClient) -> None:
+    assert {each["step"] for each in rows(client, f"{URL}&csv=step")} == {"1999"}
+    text = client.get(f"{URL}&step=123456").text
+    assert "By training step 1999" in text and '"x0":1999' in text
+    assert '"shapes":[]' in client.get(URL).text, "no line where no step is asked for"
+
+
+def test_cells_that_never_trained_have_no_steps(client: TestClient) -> None:
+    url = "?cell=run-1:id-late"
+    assert "step-slider" not in client.get(f"/compare{url}").text
+    answer = client.get(f"/compare/step{url}")
+    assert answer.status_code == 404 and "has logged a training step" in answer.text
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [

@@ -13,65 +13,17 @@ import optuna
 import pytest
 from starlette.testclient import TestClient
 
+from threedrs_dashboards.testing.tiny_study import STUDY, write_tiny_study
 from threedrs_platform.database.studies import (
-    KEYS,
     OUT_OF_DATE,
     REPLACED_BY,
     REPLACES,
     facts_of,
     keep_facts,
     load_study,
-    open_storage,
-    prepare_storage,
     read_study,
-    study_name,
 )
-from threedrs_platform.database.trials import StudyFacts
 from threedrs_platform.workspace import Workspace
-
-RUN = "grid-0123abcd"
-STUDY = f"{RUN}/teacher=vggt"
-
-
-def make_study(
-    folder: Path, url: str, metrics: tuple[str, ...], *, has_keys: bool = True
-) -> optuna.Study:
-    """Ten trials: the weight decides everything, the layer nothing; two are pruned."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with Workspace(folder, url, "") as workspace:
-        prepare_storage(workspace)
-        study = optuna.create_study(
-            study_name=study_name(RUN, {"teacher": "vggt"}),
-            storage=open_storage(workspace, RUN),
-            directions=["maximize" for _ in metrics],
-        )
-    directions = ("maximize",) * len(metrics)
-    facts = StudyFacts(
-        run=RUN, grid="grid", arm={"teacher": "vggt"}, metrics=metrics, directions=directions,
-        space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
-        training_steps=10, held_out=0.2, run_id="run-1", watched="-validation/loss",
-    )  # fmt: skip
-    keep_facts(study, facts)
-    distributions: dict[str, optuna.distributions.BaseDistribution] = {
-        "alignment.weight": optuna.distributions.FloatDistribution(0.1, 10.0),
-        "alignment.layer": optuna.distributions.CategoricalDistribution([-1, 2]),
-    }
-    for number in range(10):
-        is_pruned = number in (3, 7) and len(metrics) == 1
-        state = optuna.trial.TrialState.PRUNED if is_pruned else optuna.trial.TrialState.COMPLETE
-        values = [float(number), float((9 - number) // 2)][: len(metrics)]
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                params={"alignment.weight": 1.0 + number, "alignment.layer": (-1, 2)[number % 2]},
-                distributions=distributions,
-                values=None if is_pruned else values,
-                intermediate_values={5: number - 1.0} if is_pruned else {},
-                user_attrs={"cell_id": "id-vggt", "seconds": 3.0}
-                | ({KEYS: {}} if has_keys else {}),
-            )
-        )
-    return study
 
 
 def figure(text: str, name: str) -> dict[str, Any]:
@@ -83,7 +35,7 @@ def figure(text: str, name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def page(client: TestClient, workspace: Path, database_url: str) -> str:
-    make_study(workspace, database_url, ("scanqa/em@1",))
+    write_tiny_study(workspace, database_url, ("scanqa/em@1",))
     return client.get(f"/tuning?study={STUDY}").text
 
 
@@ -113,7 +65,7 @@ def test_importance_finds_the_setting_that_mattered(client: TestClient, page: st
 def test_the_command_line_and_the_page_tell_the_same_importance(
     client: TestClient, workspace: Path, database_url: str
 ) -> None:
-    make_study(workspace, database_url, ("scanqa/em@1",))
+    write_tiny_study(workspace, database_url, ("scanqa/em@1",))
     rows = csv.reader(io.StringIO(client.get(f"/tuning?study={STUDY}&csv=importance").text))
     with Workspace(workspace, database_url, "") as opened:
         told = read_study(load_study(opened, STUDY)).importance["scanqa/em@1"]
@@ -149,7 +101,7 @@ def test_curves_are_drawn_as_they_were_not_turned_round_for_the_pruner(page: str
 def test_trials_that_kept_no_keys_are_marked_and_count_for_nothing(
     client: TestClient, workspace: Path, database_url: str
 ) -> None:
-    make_study(workspace, database_url, ("scanqa/em@1",), has_keys=False)
+    write_tiny_study(workspace, database_url, ("scanqa/em@1",), has_keys=False)
     text = client.get(f"/tuning?study={STUDY}").text
     assert "10 trials left out: nothing says by which code" in text
     assert "<s>9</s>" in text and "Best by" not in text and "plot-history" not in text
@@ -158,7 +110,7 @@ def test_trials_that_kept_no_keys_are_marked_and_count_for_nothing(
 def test_a_study_that_is_replaced_leads_to_the_one_that_goes_on(
     client: TestClient, workspace: Path, database_url: str
 ) -> None:
-    old = make_study(workspace, database_url, ("scanqa/em@1",))
+    old = write_tiny_study(workspace, database_url, ("scanqa/em@1",))
     new = optuna.create_study(study_name=f"{STUDY}@2", storage=old._storage, direction="maximize")
     keep_facts(new, facts_of(old))
     new.set_user_attr(REPLACES, STUDY)
@@ -183,7 +135,7 @@ def test_trials_lead_to_their_cells_and_can_be_sorted(page: str, client: TestCli
 def test_two_metrics_have_a_pareto_front(
     client: TestClient, workspace: Path, database_url: str
 ) -> None:
-    make_study(workspace, database_url, ("scanqa/em@1", "scanrefer/acc@0.25"))
+    write_tiny_study(workspace, database_url, ("scanqa/em@1", "scanrefer/acc@0.25"))
     text = client.get(f"/tuning?study={STUDY}&metric=scanqa/em@1").text
     dominated, front = figure(text, "front")["data"]
     assert front["x"] == [1.0, 3.0, 5.0, 7.0, 9.0] and front["y"] == [4.0, 3.0, 2.0, 1.0, 0.0]
@@ -198,3 +150,48 @@ def test_an_unknown_study_is_told(client: TestClient, page: str) -> None:
 def test_a_study_name_cannot_lead_out_of_the_workspace(client: TestClient) -> None:
     answer = client.get("/tuning?study=../../../etc/passwd")
     assert answer.status_code == 404 and "there is no study" in answer.text
+
+
+def lit_rows(text: str) -> list[int]:
+    return [int(each) for each in re.findall(r'data-trial="(\d+)" class="lit"', text)]
+
+
+def test_trials_are_brushed_by_a_range_by_words_and_one_by_one(
+    page: str, client: TestClient
+) -> None:
+    assert lit_rows(page) == []
+
+    def lit(words: str) -> list[int]:
+        shown = lit_rows(client.get(f"/tuning?study={STUDY}&{words}").text)
+        answer = client.get(f"/tuning/brushed?study={STUDY}&{words}").json()
+        assert answer == {"lit": shown}
+        return shown
+
+    assert lit("brush=alignment.weight&low=3&high=5") == [2, 3, 4]
+    assert lit("brush=alignment.layer&is=2") == [1, 3, 5, 7, 9]
+    assert lit("brush=scanqa/em@1&low=6") == [6, 8, 9]  # the pruned have no value
+    assert lit("brush=alignment.weight&low=99") == [] and lit("trials=4,1") == [1, 4]
+    assert client.get(f"/tuning/brushed?study={STUDY}").json() == {"lit": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("brush=alignment.wait", "alignment.weight"),
+        ("brush=alignment.weight&low=much", "is no number"),
+        ("brush=alignment.layer&is=9", "no &#39;9&#39; here"),
+        ("trials=1,x", "is no list of trials"),
+    ],
+)
+def test_a_wrong_brush_is_told(page: str, client: TestClient, words: str, says: str) -> None:
+    answer = client.get(f"/tuning?study={STUDY}&{words}")
+    assert answer.status_code == 404 and says in answer.text
+
+
+def test_points_of_every_plot_know_their_trial(page: str) -> None:
+    for name in ("history", "slices", "parallel", "curves"):
+        for trace in figure(page, name)["data"]:
+            if trace["name"] != "best so far":
+                assert len(trace["customdata"]) == len(trace["x"])
+    lines = figure(page, "parallel")["data"][-1]
+    assert lines["customdata"] == [9, 9, 9, None]

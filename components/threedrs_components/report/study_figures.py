@@ -1,7 +1,8 @@
 """Plots of a study of tuning as plain values: Plotly's traces and layouts, for pages and files.
 
 Parallel coordinates are drawn with plain lines: Plotly's own trace for them needs WebGL and code
-generation, which the policy of the dashboards' pages forbids.
+generation, which the policy of the dashboards' pages forbids. Points carry the number of their
+trial as `customdata`, by which the pages light up the same trials everywhere.
 """
 
 from __future__ import annotations
@@ -273,13 +274,16 @@ def _curves(study: StudyView) -> StudyFigure:
     for state, colour in (("complete", PLAIN), ("pruned", BEST)):
         xs: list[int | None] = []
         ys: list[float | None] = []
+        numbers: list[int | None] = []
         for trial in study.trials:
             if trial.state == state:
                 points = [(step, sign * each) for step, each in sorted(trial.intermediate.items())]
                 rows += [(trial.number, state, step, value) for step, value in points]
                 xs += [*(step for step, _ in points), None]  # None parts one line from the next
                 ys += [*(value for _, value in points), None]
-        line = {"type": "scatter", "mode": "lines", "name": state, "x": xs, "y": ys}
+                numbers += [*(trial.number for _ in points), None]
+        line = {"type": "scatter", "mode": "lines", "name": state, "x": xs, "y": ys,
+                "customdata": numbers}  # fmt: skip
         traces.append({**line, "line": {"color": colour, "width": 1}})
     return StudyFigure(
         "curves",
@@ -365,13 +369,16 @@ def _polyline(
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
+    numbers: list[int | None] = []
     for trial in trials:
         values = [*(trial.params.get(path) for path in settings), trial.values[metric]]
         xs += [*range(len(axes)), None]
         ys += [*(axis.place(value) for axis, value in zip(axes, values, strict=True)), None]
         texts += [f"trial {trial.number}: {value}" for value in [*values, ""]]
-    return {"type": "scatter", "mode": "lines", "name": name, "x": xs, "y": ys,
-            "text": texts, "hoverinfo": "text"}  # fmt: skip
+        numbers += [*(trial.number for _ in axes), None]
+    return {"type": "scatter", "mode": "lines+markers", "marker": {"size": 5}, "name": name,
+            "x": xs, "y": ys, "customdata": numbers, "text": texts, "hoverinfo": "text",
+            }  # fmt: skip
 
 
 def _axis_marks(axes: Sequence[CoordinateAxis]) -> Iterator[dict[str, Any]]:
@@ -392,13 +399,15 @@ def _markers(
     colour: str,
 ) -> dict[str, Any]:
     """A dot per trial that tells its settings."""
+    shown = list(trials)
     return {
         "type": "scatter",
         "mode": "markers",
         "name": name,
         "x": xs,
         "y": ys,
-        "text": [f"trial {trial.number}: {params_text(trial.params)}" for trial in trials],
+        "text": [f"trial {trial.number}: {params_text(trial.params)}" for trial in shown],
+        "customdata": [trial.number for trial in shown],
         "marker": {"symbol": symbol, "size": 9, "color": colour},
     }
 

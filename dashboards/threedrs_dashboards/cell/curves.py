@@ -87,6 +87,40 @@ class Curves:
                     found.append(Line(cell.seed, points, key in self.live))
         return found
 
+    def steps(self, step_keys: Sequence[str]) -> list[int]:
+        """Training steps at which any of some steps of runs has logged, ascending."""
+        stored = [key for key in step_keys if key not in self.live]
+        query = select(curves.c.step).where(curves.c.step_key.in_(stored)).distinct()
+        with self.database.read() as connection:
+            found = set(connection.scalars(query))
+        found |= {each.step for key in step_keys for each in self.live.get(key, ())}
+        return sorted(found)
+
+    def reached(
+        self, step_keys: Sequence[str], step: int
+    ) -> dict[tuple[str, str], tuple[int, float | None]]:
+        """The last point of every curve that is not after a training step.
+
+        Returns: (step key, curve) -> training step and value.
+        """
+        stored = [key for key in step_keys if key not in self.live]
+        last = (
+            select(curves.c.step_key, curves.c.name, func.max(curves.c.step).label("step"))
+            .where(curves.c.step_key.in_(stored), curves.c.step <= step)
+            .group_by(curves.c.step_key, curves.c.name)
+            .subquery()
+        )
+        same = and_(*(curves.c[name] == last.c[name] for name in ("step_key", "name", "step")))
+        query = select(curves).join(last, same)
+        with self.database.read() as connection:
+            rows = connection.execute(query).all()
+        found = {(row.step_key, row.name): (row.step, row.value) for row in rows}
+        for key in step_keys:
+            for each in self.live.get(key, ()):  # ascending: a later point replaces an earlier one
+                if each.step <= step:
+                    found[key, each.name] = (each.step, each.value)
+        return found
+
     def _points(
         self, key: str, name: str, most: int | None
     ) -> tuple[tuple[int, float | None], ...]:
@@ -152,7 +186,11 @@ def curve_chart(
         traces=traces,
         table=lambda: _table(source, replicates, curve),
         summary=f"Last values by seed: {told}." if told else "",
-        layout={"xaxis": {"title": {"text": "step"}}, "showlegend": len(found) > 1},
+        layout={
+            "xaxis": {"title": {"text": "training step"}},
+            "yaxis": {"title": {"text": curve.name}},
+            "showlegend": len(found) > 1,
+        },
         height=280,
     )
 

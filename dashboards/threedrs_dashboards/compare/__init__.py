@@ -4,6 +4,7 @@ page.py       answers the page
 arms.py       which cells a URL names, and which there are to add
 beside.py     their metrics with differences, and the settings in which they differ
 overlay.py    their curves in one plot
+at_step.py    their curves' values at one step of the training
 questions.py  one question, and what all of them answered
 frames.py     the boxes of a question, drawn into frames
 """
@@ -27,5 +28,8 @@ PAGE = Page(
     PATH,
     later("threedrs_dashboards.compare.page", "show"),
     words=both_cells,
-    more={"/compare/frame.png": later("threedrs_dashboards.compare.frames", "frame")},
+    more={
+        "/compare/frame.png": later("threedrs_dashboards.compare.frames", "frame"),
+        "/compare/step": later("threedrs_dashboards.compare.page", "show_step"),
+    },
 )

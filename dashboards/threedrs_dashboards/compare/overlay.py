@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from threedrs_dashboards.cell.curves import DASHES, CurveName, Curves, Line
-from threedrs_dashboards.charts import Chart
+from threedrs_dashboards.charts import INK, Chart
 from threedrs_dashboards.compare.arms import Arm
+from threedrs_dashboards.compare.at_step import TRAINING
 from threedrs_dashboards.tables import Table
 
 CURVES_AT_FIRST = 4
-TRAINING = "finetune"
-"""Role of the step whose curves come first: the others are shared by most cells."""
 
 
 def shared_names(curves: Curves, arms: Sequence[Arm]) -> list[CurveName]:
@@ -29,7 +28,12 @@ def shared_names(curves: Curves, arms: Sequence[Arm]) -> list[CurveName]:
 
 
 def overlay_chart(
-    curves: Curves, arms: Sequence[Arm], curve: CurveName, index: int, seed: int | None
+    curves: Curves,
+    arms: Sequence[Arm],
+    curve: CurveName,
+    index: int,
+    seed: int | None,
+    step: int | None = None,
 ) -> Chart:
     """One curve of every arm.
 
@@ -37,6 +41,7 @@ def overlay_chart(
         curve: which.
         index: of the chart on the page.
         seed: the one that is shown; None draws the mean over seeds, and each of them faintly.
+        step: of the training, marked by a line; None marks none.
     """
     lines = {
         arm.name: curves.lines(
@@ -62,9 +67,21 @@ def overlay_chart(
         traces=traces,
         table=lambda: _table(curves, arms, curve),
         summary=said,
-        layout={"xaxis": {"title": {"text": "step"}}, "showlegend": True},
+        layout={
+            "xaxis": {"title": {"text": "training step"}},
+            "yaxis": {"title": {"text": curve.name}},
+            "showlegend": True,
+            "meta": curve.role,  # static/compare.js moves the line of the training's curves alone
+            "shapes": [] if step is None or curve.role != TRAINING else [_mark(step)],
+        },
         height=340,
     )
+
+
+def _mark(step: int) -> dict[str, Any]:
+    """A line across the plot at a step."""
+    line = {"color": INK, "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": step, "x1": step, "y0": 0, "y1": 1, "yref": "paper", "line": line}
 
 
 def _trace(

@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from threedrs_components.report.sheets import MARKS
 from threedrs_dashboards import query
-from threedrs_dashboards.cell.curves import CurveName, open_curves
+from threedrs_dashboards.cell.curves import CurveName, Curves, open_curves
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.choices import chosen_metrics, first_of, grid_choice
 from threedrs_dashboards.compare.arms import Arm, find_arms, find_offer
+from threedrs_dashboards.compare.at_step import AtStep, at_step, at_step_table
 from threedrs_dashboards.compare.beside import (
     differing_settings,
     measured,
@@ -35,9 +36,10 @@ from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_dashboards.viewer.answers import truth_text
 from threedrs_dashboards.viewer.scene_view import answer_table
-from threedrs_platform.errors import ThreedrsError
+from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 
 ALL_SEEDS = "all"
+LAST_STEP = 10**9
 
 
 def show(request: Request) -> Response:
@@ -61,6 +63,33 @@ def show(request: Request) -> Response:
     seed = _seed(request, arms)
     charts, tables = _fill(request, store, arms, seed, context)
     return respond(request, "compare.html", context, charts, tables)
+
+
+def show_step(request: Request) -> Response:
+    """The part of the page that follows the slider over steps of the training."""
+    store = store_of(request)
+    arms = find_arms(request, store)
+    if not arms:
+        raise ConfigError([Fault("no cells are named", path="cell")])
+    seed = _seed(request, arms)
+    curves = open_curves(store, (cell for arm in arms for cell in arm.replicates))
+    reached = _reached(request, curves, arms, seed, shared_names(curves, arms))
+    if reached is None:
+        raise ConfigError([Fault("none of these cells has logged a training step", path="step")])
+    context = {"title": "Compare", "arms": arms, "seed": seed, "reached": reached}
+    tables = {"step": at_step_table(reached, arms)}
+    return respond(request, "at_step.html", context, tables=tables)
+
+
+def _reached(
+    request: Request,
+    curves: Curves,
+    arms: Sequence[Arm],
+    seed: int | None,
+    names: Sequence[CurveName],
+) -> AtStep | None:
+    """The arms by the training step of the URL; by the last one, where it names none."""
+    return at_step(curves, arms, names, seed, query.number(request, "step", LAST_STEP))
 
 
 def _focus(arms: Sequence[Arm]) -> Focus | None:
@@ -88,7 +117,11 @@ def _fill(
     curves = open_curves(store, (cell for arm in arms for cell in arm.replicates))
     logged = shared_names(curves, arms)
     drawn = _drawn(request, logged)
-    charts = [overlay_chart(curves, arms, name, index, seed) for index, name in enumerate(drawn)]
+    reached = _reached(request, curves, arms, seed, logged)
+    marked = reached.step if reached and query.text(request, "step") else None
+    charts = [
+        overlay_chart(curves, arms, name, index, seed, marked) for index, name in enumerate(drawn)
+    ]
     context |= {
         "seed": seed,
         "seeds": sorted({each for arm in arms for each in arm.seeds}),
@@ -102,12 +135,15 @@ def _fill(
         "rest": rest,
         "logged": [str(name) for name in logged],
         "drawn": [str(name) for name in drawn],
+        "reached": reached,
         "live": max(store.refresh_s(run_id) for run_id in {arm.run.run_id for arm in arms}),
     }
     tables: dict[str, Table | LazyTable] = {
         "metrics": lambda: metrics_table(beside, arms),
         "settings": lambda: settings_table(arms, [*short, *rest]),
     }
+    if reached is not None:
+        tables["step"] = at_step_table(reached, arms)
     asked = _asked(request, store, arms, seed, context)
     if asked is not None:
         tables["answers"] = lambda: answer_table(asked.given)

@@ -16,6 +16,7 @@ function renew(element, fresh) {
   }
   element.replaceWith(fresh);
   drawCharts(fresh);
+  document.dispatchEvent(new Event("renewed"));
 }
 
 async function look() {

@@ -7,7 +7,7 @@ the scores are drawn at random, so it takes a second or two where a run takes mi
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.micro_weights import micro_student
 from threedrs_components.students.settings import MicroWidths
 from threedrs_components.testing.prompts import bare_prompts
+from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
@@ -58,7 +59,19 @@ def write_tiny_run(root: Path) -> None:
         artifacts = _Artifacts(root / "making", workspace.store)
         cells, scores = artifacts.cells()
         summary = RunSummary(RUN, "tiny", RunState.PARTIAL, 1.0, 2.0, "tiny.yaml")
-        store_run(workspace.database, RunResults(summary, tuple(cells)), scores)
+        run = RunResults(summary, tuple(cells))
+        store_run(workspace.database, run, scores, dict(_trainings()))
+
+
+def _trainings() -> Iterator[tuple[str, list[CurvePoint]]]:
+    """A falling loss of every training, which looks at held-out scenes now and then."""
+    for number, cell_id in enumerate((BASELINE, TAUGHT, BLIND)):
+        for seed in SEEDS:
+            points = [CurvePoint(step, "loss", 4.0 / (step + number)) for step in range(10, 60, 10)]
+            points += [
+                CurvePoint(step, "validation/loss", 1.0 + number + seed / step) for step in (20, 40)
+            ]
+            yield _key("finetune", f"{cell_id}-{seed}"), points
 
 
 class _Artifacts:

@@ -1,11 +1,11 @@
-"""Answers `/tuning`: all studies, or one with `?study=`."""
+"""Answers `/tuning`: all studies, or one with `?study=`; and which of its trials are brushed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from threedrs_components.report.study_figures import (
     StudyFigure,
@@ -20,6 +20,7 @@ from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table
+from threedrs_dashboards.tuning.brush import brush_axes, find_brush
 from threedrs_platform.database.studies import FACTS, find_studies, load_study, read_study
 from threedrs_platform.database.trials import StudyView, TrialRow
 from threedrs_platform.workspace import Workspace
@@ -81,6 +82,7 @@ def _one(request: Request, name: str) -> Response:
     order = query.choice(request, "order", ORDERS)
     trials = _best_first(study, index) if order == ORDERS[1] else study.trials
     pages = paging(request, "trials", len(trials))
+    axes = brush_axes(study)
     context = {
         "title": f"Study of {study.facts.run}" if study.facts.arm else f"Study {name}",
         "study": study,
@@ -94,11 +96,21 @@ def _one(request: Request, name: str) -> Response:
         "trials": trials[pages.first : pages.last],
         "best": _best_text(study),
         "wide": WIDE,
+        "axes": axes,
+        "brush": find_brush(request, study, axes),
         "live": LIVE_S if study.counts.get("running") and not study.replaced_by else 0,
     }
     return respond(
         request, "study.html", context, _charts(study, index), {"trials": _trials_table(study)}
     )
+
+
+def brushed(request: Request) -> Response:
+    """The trials that a URL brushes, for `static/tuning.js`."""
+    name = query.text(request, "study")
+    study = read_study(load_study(store_of(request).workspace, name), with_importance=False)
+    found = find_brush(request, study, brush_axes(study))
+    return JSONResponse({"lit": None if found.lit is None else sorted(found.lit)})
 
 
 def current_studies(workspace: Workspace) -> tuple[list[StudyView], list[str]]:
@@ -166,4 +178,4 @@ def _studies_table(studies: list[StudyView]) -> Table:
     return Table(("study", "trials", "budget", "complete", "metrics", "run"), rows)
 
 
-PAGE = Page("Tuning", "/tuning", show, keeps_run=False)
+PAGE = Page("Tuning", "/tuning", show, more={"/tuning/brushed": brushed}, keeps_run=False)

@@ -1,8 +1,9 @@
-"""Where MLflow keeps its runs, and attachments that follow a workspace to another place."""
+"""Where MLflow keeps its runs, and what must follow a workspace or its pages to another place."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from threedrs_platform.database.urls import sqlite_file
+from threedrs_platform.tracking.names import NOTE
 
 ARTIFACTS = "mlartifacts"
 """Folder of a workspace for MLflow's attachments."""
@@ -60,3 +62,33 @@ def mend_places(target: Target) -> None:
                     f"WHERE substr({column}, 1, ?) = ?",
                     (here, len(old) + 1, len(old), old),
                 )
+
+
+_PAGES = re.compile(r"\]\(http://127\.0\.0\.1:\d+/")
+"""How a link of a note to the dashboards begins."""
+
+
+def mend_links(target: Target, pages: str) -> None:
+    """Point the notes of a workspace's own MLflow at where the dashboards are served now.
+
+    Args:
+        target: that MLflow.
+        pages: address of the dashboards, "http://127.0.0.1:8365".
+    """
+    file = sqlite_file(make_url(target.uri)) if target.artifacts is not None else None
+    if file is None or not file.exists():
+        return
+    here = f"]({pages}/"
+    elsewhere = (
+        "SELECT rowid, value FROM tags WHERE key = ? AND value LIKE '%](http://127.0.0.1:%'"
+        " AND instr(value, ?) = 0"
+    )
+    # A store without these tables yet, or one that can only be read, keeps its links.
+    with (
+        contextlib.suppress(sqlite3.OperationalError),
+        contextlib.closing(sqlite3.connect(file, timeout=30.0)) as connection,
+        connection,
+    ):
+        found = connection.execute(elsewhere, (NOTE, here)).fetchall()
+        mended = [(_PAGES.sub(lambda _: here, note), row) for row, note in found]
+        connection.executemany("UPDATE tags SET value = ? WHERE rowid = ?", mended)

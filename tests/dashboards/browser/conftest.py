@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -17,10 +18,11 @@ import pytest
 import uvicorn
 
 from threedrs_dashboards.app import create_app
+from threedrs_dashboards.testing.tiny_study import write_tiny_study
 from threedrs_platform.workspace import find_workspace
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 SCREENSHOTS = "THREEDRS_SCREENSHOTS"
 """Folder for pictures of every page; none are taken where it is not set."""
 FLAGS = (
@@ -40,7 +42,8 @@ HARMLESS = ("willReadFrequently", "GPU stall due to ReadPixels")
 
 @pytest.fixture(scope="session")
 def server(tiny_root: Path) -> Iterator[str]:
-    """Address of a server on a free port."""
+    """Address of a server on a free port, which shows a study of tuning, too."""
+    write_tiny_study(tiny_root, "", ("scanqa/em@1",))
     app = create_app(find_workspace(str(tiny_root), environment={}))
     config = uvicorn.Config(app, host=LOOPBACK, port=0, log_level="warning", lifespan="off")
     running = uvicorn.Server(config)
@@ -101,9 +104,26 @@ class Browser:
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
+    def resize(self, width: int) -> None:
+        """Show pages at so many pixels; a window has a least width, which its content has not."""
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    def bring(self, script: str) -> None:
+        """Run a script of ours in a page whose policy lets no other one in."""
+        self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": script})
+
     def press(self, *keys: str) -> None:
         """Type into what has the focus."""
         self.driver.switch_to.active_element.send_keys(*keys)
+
+    def drag(self, element: Any, start: tuple[int, int], by: tuple[int, int]) -> None:
+        """Draw a box with the mouse, from a place that is told from the element's middle."""
+        from selenium.webdriver import ActionChains
+
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        mouse = ActionChains(self.driver).move_to_element_with_offset(element, *start)
+        mouse.click_and_hold().move_by_offset(*by).release().perform()
 
     def choose(self, name: str, value: str) -> None:
         """Choose in a form that asks again by itself."""
@@ -118,11 +138,10 @@ class Browser:
         if not folder:
             return
         Path(folder).mkdir(parents=True, exist_ok=True)
-        height = self.run("return document.documentElement.scrollHeight")
-        self.driver.set_window_size(1400, min(int(height) + 140, 5000))
-        time.sleep(0.8)  # plots follow the new size
-        self.driver.save_screenshot(str(Path(folder) / f"{name}.png"))
-        self.driver.set_window_size(1400, 1000)
+        size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
+        whole = {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
+        taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", whole)
+        (Path(folder) / f"{name}.png").write_bytes(base64.b64decode(taken["data"]))
 
     def downloaded(self, name: str) -> str:
         """Content of a file that a click saved."""
@@ -206,6 +225,7 @@ def chromium(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     service = webdriver.ChromeService(executable_path=control)
     driver = webdriver.Chrome(options=options, service=service)
     driver.set_page_load_timeout(PATIENCE_S)
+    driver.set_script_timeout(PATIENCE_S)
     yield Browser(driver, server, downloads)
     driver.quit()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 COMPARE = "/compare?cell=tiny-1:baseline&cell=tiny-1:vggt"
-RIGHT = "\ue014"
+LEFT, RIGHT = "\ue012", "\ue014"
 
 
 def words(browser: Browser) -> dict[str, list[str]]:
@@ -58,6 +58,20 @@ def test_the_slider_shows_another_seed_of_the_same_question(browser: Browser) ->
     assert browser.run("return document.activeElement.id") == "seed-slider"
     browser.open(browser.url)
     assert browser.texts("#answers tbody td:nth-child(2)") == ["2", "2"]
+
+
+def test_the_slider_over_steps_moves_a_line_and_the_numbers(browser: Browser) -> None:
+    browser.open(COMPARE)
+    browser.find("#step-slider").send_keys(LEFT, LEFT)
+    browser.wait_for("return document.getElementById('at-step').dataset.step === '30'")
+    assert words(browser)["step"] == ["30"]
+    assert browser.texts("#at-step tbody small") == ["of step 20", "of step 20"]
+    line = "document.querySelector('#curves [data-plot]').layout.shapes[0].x0"
+    assert browser.run(f"return {line}") == 30
+    assert browser.run("return document.activeElement.id") == "step-slider"
+    browser.open(browser.url)
+    assert browser.run(f"return {line}") == 30
+    assert browser.run("return document.getElementById('at-step').dataset.step") == "30"
 
 
 def test_the_worst_scene_is_two_clicks_away(browser: Browser) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import torch
@@ -17,13 +21,18 @@ import mlflow
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from starlette.testclient import TestClient
 
 from threedrs_components.students.registry import open_student
+from threedrs_dashboards.app import create_app
+from threedrs_dashboards.runs import mlflow as mlflow_links
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, write_tiny_run
 from threedrs_platform.database.events import post
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState
 from threedrs_platform.tracking.machine import MachineWatch
+from threedrs_platform.tracking.names import NOTE
+from threedrs_platform.tracking.places import mend_links
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.tracking.evidence import RunEvidence
 from threedrs_workflows.tracking.tracker import deliver_all, target_of
@@ -118,6 +127,46 @@ def test_the_parent_has_the_table_in_every_form(client: MlflowClient, child: Run
     assert f"127.0.0.1:8365/table?run={RUN}" in note
     own = child.data.tags["mlflow.note.content"]
     assert f"127.0.0.1:8365/cell?run={RUN}&cell=" in own and "&seed=" in own
+
+
+def test_every_link_of_a_note_opens_a_page_and_that_page_leads_back(
+    workspace: Workspace, client: MlflowClient, child: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(address: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """MLflow's answers over HTTP, from its store."""
+        if body is None:
+            name = parse_qs(path.partition("?")[2])["experiment_name"][0]
+            experiment = client.get_experiment_by_name(name)
+            return {"experiment": {"experiment_id": experiment and experiment.experiment_id}}
+        found = client.search_runs(body["experiment_ids"], body["filter"])
+        return {"runs": [{"info": {"run_id": each.info.run_id}} for each in found]}
+
+    monkeypatch.setattr(mlflow_links, "_ask", ask)
+    app = create_app(find_workspace(str(workspace.root), environment={}), "http://127.0.0.1:5000")
+    pages = TestClient(app, "http://127.0.0.1:8365")
+    for run in (child, client.get_run(child.data.tags["mlflow.parentRunId"])):
+        (link,) = re.findall(r"\]\(http://127.0.0.1:8365(/[^)]+)\)", run.data.tags[NOTE])
+        page = pages.get(link)
+        assert page.status_code == 200
+        leads = [
+            html.unescape(each) for each in re.findall(r'href="(/runs/mlflow[^"]+)"', page.text)
+        ]
+        back = {pages.get(each, follow_redirects=False).headers["Location"] for each in leads}
+        assert back == {
+            f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        }
+    app.state.store.close()
+
+
+def test_notes_follow_the_pages_to_another_port(
+    workspace: Workspace, client: MlflowClient, child: Run
+) -> None:
+    target = target_of(workspace, {})
+    before = child.data.tags[NOTE]
+    mend_links(target, "http://127.0.0.1:9123")
+    assert client.get_run(child.info.run_id).data.tags[NOTE] == before.replace(":8365/", ":9123/")
+    mend_links(target, "http://127.0.0.1:8365")
+    assert client.get_run(child.info.run_id).data.tags[NOTE] == before
 
 
 def test_a_trial_of_tuning_keeps_its_model_to_itself(workspace: Workspace) -> None:

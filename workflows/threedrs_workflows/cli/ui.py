@@ -15,7 +15,7 @@ from types import FrameType
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.shown_urls import without_secrets
-from threedrs_platform.tracking.places import mend_places
+from threedrs_platform.tracking.places import mend_links, mend_places
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.local_servers import Server, free_port, serving
 from threedrs_workflows.cli.output import print_json
@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
         )
         pages = tracked[0].address if tracked else "" if args.no_mlflow else without_secrets(remote)
         servers = [dashboards_server(workspace, free_port(args.port), pages, args.rooms), *tracked]
+        if tracked:
+            mend_links(target_of(workspace, os.environ), servers[0].address)
         addresses = {server.name: server.address for server in servers}
         if is_served and not args.no_mlflow:
             addresses["mlflow"] = without_secrets(remote)

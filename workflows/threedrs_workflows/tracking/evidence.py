@@ -52,6 +52,9 @@ class RunEvidence(Evidence):
             table = f"No table: {error}"
         pages = pages_link("table", run=run.run_id)
         there = f"{pages}; on a terminal: `workflows results {run.run_id}`."
+        if any(cell.params.get("held_out") for cell in results.cells):
+            search = pages_link("tuning", run=run.run_id)
+            there = f"{there}\n\nIts cells are trials of `workflows tune`: {search}."
         return f"{head}\n\nThe same on {there}\n\n{table}"
 
     def cell_tags(self, cell: CellResult) -> Mapping[str, str]:
