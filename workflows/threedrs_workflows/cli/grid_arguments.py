@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from threedrs_workflows.cli.output import say
 from threedrs_workflows.grid.cells import GridCells, load_cells
 from threedrs_workflows.grid.starts import refuse_wrong_starts
 
@@ -32,9 +33,13 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
 def grid_of(args: argparse.Namespace) -> GridCells:
     """The grid that these flags describe, with weights that fit its students, where they are here.
 
+    Says which settings of file and flags nothing reads.
+
     Raises:
         ConfigError: lists every fault in file and flags, or every checkpoint that does not fit.
     """
     grid = load_cells(args.file, smoke=args.smoke, sets=tuple(args.sets), where=args.where)
     refuse_wrong_starts(cell.experiment for cell in grid.cells)
+    for note in grid.unread():
+        say(args, f"note: {note}")
     return grid
