@@ -26,7 +26,7 @@ from threedrs_platform.database.studies import (
     read_study,
     study_name,
 )
-from threedrs_platform.database.trials import StudyFacts
+from threedrs_platform.database.trials import SearchRange, StudyFacts
 from threedrs_platform.workspace import Workspace
 
 RUN = "grid-0123abcd"
@@ -50,6 +50,7 @@ def make_study(
         run=RUN, grid="grid", arm={"teacher": "vggt"}, metrics=metrics, directions=directions,
         space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
         training_steps=10, held_out=0.2, run_id="run-1", watched="-validation/loss",
+        ranges={"alignment.weight": SearchRange(0.1, 10.0)},
     )  # fmt: skip
     keep_facts(study, facts)
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
@@ -122,6 +123,10 @@ def test_the_command_line_and_the_page_tell_the_same_importance(
 
 def test_the_watched_curve_is_named_without_its_sign(page: str) -> None:
     assert "<dd>validation/loss</dd>" in page
+
+
+def test_a_best_trial_at_the_end_of_its_range_is_told(page: str) -> None:
+    assert "alignment.weight 10 is at the upper end of its range (0.1 to 10): widen it" in page
 
 
 def test_parallel_coordinates_have_a_line_per_trial(page: str) -> None:

@@ -93,6 +93,7 @@ def _one(request: Request, name: str) -> Response:
         "paging": pages,
         "trials": trials[pages.first : pages.last],
         "best": _best_text(study),
+        "edges": study.edges(),
         "wide": WIDE,
         "live": LIVE_S if study.counts.get("running") and not study.replaced_by else 0,
     }
