@@ -32,9 +32,9 @@ class SearchRange:
 
     def end_of(self, value: float) -> str:
         """The end that a value lies at, where the range could go on: lower, upper, or neither."""
-        scale = math.log if self.log else float
-        low, high = scale(self.low), scale(self.high)
-        along, far = (scale(value) - low) / (high - low), 1.0 if self.listed else FAR
+        numbers = (self.low, self.high, value)
+        low, high, here = (math.log(each) if self.log else each for each in numbers)
+        along, far = (here - low) / (high - low), 1.0 if self.listed else FAR
         if along >= far and self.wider_above:
             return "upper"
         return "lower" if along <= 1 - far and self.wider_below else ""
