@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
-from threedrs_components.report.metric_words import WORDS
+import threedrs
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.training.config import TrainingConfig
 from threedrs_platform.config import CONDUCT, Config
-from threedrs_workflows.cli.verbs import verb_names
+from threedrs_workflows import cli
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.file import GridFile
 from threedrs_workflows.reference.pages import generated_pages
-from threedrs_workflows.reference.setting_pages import GROUPS
 from threedrs_workflows.reference.settings import Section, sections_below, settings_of
 from threedrs_workflows.testing.tiny_cell import CELL, SCENE
 
 ROOT = Path(__file__).resolve().parents[1]
+VERBS = Path(cli.__file__).parent
 NOTEBOOK = ROOT / "docs" / "notebooks" / "first_results.ipynb"
 SECTIONS = sections_below(Section("", Experiment), Section("", GridFile))
 
@@ -49,19 +50,52 @@ def test_a_setting_without_description_is_seen() -> None:
     assert [each.text for each in settings_of(Section("", Told))] == ["The first.", ""]
 
 
-def test_the_reference_has_every_section_and_setting(pages: dict[str, str]) -> None:
-    settings = "\n".join(text for name, text in pages.items() if "settings-" in name)
-    names = [each.name for section in SECTIONS for each in settings_of(section)]
-    assert {"training.steps", "students.NAME.lora.rank", "tune.space", "seeds"} <= {*names}
-    assert not [name for name in names if f"| `{name}` |" not in settings]
-    assert {name for names in GROUPS.values() for name in names} == {*Experiment.model_fields}
+def test_the_reference_has_every_field_of_every_class(pages: dict[str, str]) -> None:
+    """Pydantic's own schema says which classes and fields a grid file can have."""
+    told = {
+        section.partition("{ #")[2].partition(" }")[0]: section
+        for name, text in pages.items()
+        if "settings-" in name
+        for section in text.split("\n## ")[1:]
+    }
+    top = "\n".join(text for name, text in pages.items() if "settings-" in name)
+    schemas = [each.model_json_schema() for each in (Experiment, GridFile)]
+    found = {name: each for schema in schemas for name, each in schema["$defs"].items()}
+    classes = {name: each["properties"] for name, each in found.items() if each.get("properties")}
+    assert len(classes) > 50 and {"LoraSettings", "TuneSection"} <= {*classes}
+    missing = [
+        f"{name}.{field}"
+        for name, fields in classes.items()
+        for field in fields
+        if f".{field}` |" not in told.get(name.lower(), "")
+    ]
+    missing += [
+        each for schema in schemas for each in schema["properties"] if f"| `{each}` |" not in top
+    ]
+    assert missing == []
 
 
-def test_the_reference_has_every_verb_and_metric_word(pages: dict[str, str]) -> None:
-    commands, metrics = pages["reference/commands.md"], pages["reference/metrics.md"]
-    assert all(f"## workflows {verb}\n" in commands for verb in verb_names())
-    assert "## workflows prepare scannet\n" in commands
-    assert all(f"`{part}`" in metrics for words in WORDS.values() for part in words)
+def test_the_reference_has_every_verb(pages: dict[str, str]) -> None:
+    """A file of the command line that takes arguments and runs is a verb, or a kind of one."""
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in VERBS.glob("*.py")}
+    verbs = [
+        name
+        for name, text in sources.items()
+        if "\ndef run(" in text and "\ndef add_arguments(" in text
+    ]
+    assert {"submit", "ask", "prepare_scannet"} <= {*verbs} and len(verbs) > 30
+    words = [name.replace("_", " ", 1).replace("_", "-") for name in verbs]
+    commands = pages["reference/commands.md"]
+    assert [each for each in words if f"## workflows {each}\n" not in commands] == []
+
+
+def test_the_reference_explains_what_is_measured(trained: Path, pages: dict[str, str]) -> None:
+    """Every benchmark there is, and every score of one in the results of a run."""
+    measured = threedrs.results(workspace=str(trained))["metric"]
+    scores = {name.split("/")[1] for name in measured if name.split("/")[0] in BENCHMARKS}
+    assert {"acc@0.25", "em@1"} <= scores
+    page = pages["reference/metrics.md"]
+    assert [each for each in sorted({*BENCHMARKS, *scores}) if f"| `{each}` |" not in page] == []
 
 
 def test_marks_and_bounds_are_told() -> None:

@@ -76,6 +76,10 @@ def test_the_watched_curve_is_named_without_its_sign(page: str) -> None:
     assert "<dd>validation/loss</dd>" in page
 
 
+def test_a_best_trial_at_the_end_of_its_range_is_told(page: str) -> None:
+    assert "alignment.weight 10 is at the upper end of its range (0.1 to 10): widen it" in page
+
+
 def test_parallel_coordinates_have_a_line_per_trial(page: str) -> None:
     groups = figure(page, "parallel")["data"]
     assert [group["name"] for group in groups[-2:]] == ["best fifth", "best"]

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from threedrs_components.benchmarks.asking import Asking, CandidateChoice
+from threedrs_components.benchmarks.asking import CandidateChoice
 from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.scorer import Scorer
-from threedrs_components.benchmarks.wording import Wording
 from threedrs_components.models.recipe import Evaluated, Recipe
+from threedrs_components.models.told.predict import AskedAs
+from threedrs_components.models.told.prepare import PreparedAs
+from threedrs_components.models.told.samples import SampledAs
+from threedrs_components.models.told.score import JudgedAs
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.settings import SceneSettings
 from threedrs_components.students.settings import StudentSettings
-from threedrs_components.training.evaluation_config import EvaluationConfig
-from threedrs_platform.config import merged
-from threedrs_platform.config.kinds import Chosen
+from threedrs_platform.config import Config, merged
+from threedrs_platform.config.faults import build
+from threedrs_platform.config.strict_yaml import Place
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import StepSpec
 
+T = TypeVar("T", bound=Config)
 FEATURES = "features"
 """The input of step predict with a teacher's maps, of a student with fusion."""
 
@@ -56,25 +60,23 @@ def recipe_of(steps: StepsOfCell) -> Recipe:
     """The trained student of a cell, asked as the cell asks it.
 
     Raises:
-        ConfigError: it has not been trained yet.
+        ConfigError: it has not been trained yet, or its steps were told what nobody reads today.
         ArtifactError: the store no longer holds it.
     """
     folder = steps.folder(student_role(steps))
-    asked, read = _told(steps, "predict"), _told(steps, "samples")
-    scorers = {each.kind: each for each in _all(_told(steps, "score")["scorers"], Scorer)}
-    loaders = _all([each["loader"] for each in read["evaluated"]], Loader)
-    prepare = prepare_settings(steps)
+    asked, read = _told(steps, "predict", AskedAs), _told(steps, "samples", SampledAs)
+    judged = [each.open(Scorer) for each in _told(steps, "score", JudgedAs).scorers]
+    scorers = {each.kind: each for each in judged}
+    loaders = [each.loader.open(Loader) for each in read.evaluated]
     return Recipe(
         title=steps.title,
         folder=folder,
-        student=_opened(asked["student"], StudentSettings),
-        dtype=EvaluationConfig.model_validate(asked.get("evaluation", {})).dtype,
-        prepare=prepare.of_evaluation(),
-        wording=Wording.model_validate(read.get("wording", {})),
+        student=asked.student.open(StudentSettings),
+        dtype=asked.evaluation.dtype,
+        prepare=prepare_settings(steps).of_evaluation(),
+        wording=read.wording,
         benchmarks={
-            each.kind: Evaluated(
-                each, Asking.model_validate(asked["asking"][each.kind]), scorers[each.kind]
-            )
+            each.kind: Evaluated(each, asked.asking[each.kind], scorers[each.kind])
             for each in loaders
         },
         source=f"the settings of run {steps.run_id}",
@@ -101,39 +103,32 @@ def student_role(steps: StepsOfCell) -> str:
 
 def scene_settings(steps: StepsOfCell) -> SceneSettings:
     """What opens the scenes artifact of a cell."""
-    settings: SceneSettings = _opened(_told(steps, "prepare")["scenes"], SceneSettings)
-    return settings
+    return _told(steps, "prepare", PreparedAs).scenes.open(SceneSettings)
 
 
 def prepare_settings(steps: StepsOfCell) -> PrepareConfig:
     """How the scenes of a cell were prepared."""
-    return PrepareConfig.model_validate(_told(steps, "prepare")["prepare"])
+    return _told(steps, "prepare", PreparedAs).prepare
 
 
 def candidates_wanted(steps: StepsOfCell) -> CandidateChoice:
     """The boxes among which the cell's own answers were chosen."""
-    return Asking.model_validate(
-        {"candidates": _told(steps, "samples").get("candidates", "proposals")}
-    ).candidates
+    return _told(steps, "samples", SampledAs).candidates
 
 
-def _told(steps: StepsOfCell, role: str) -> Mapping[str, Any]:
-    """Parameters and conduct of a step together.
+def _told(steps: StepsOfCell, role: str, kind: type[T]) -> T:
+    """What a step was told, conduct included, as far as it stands in a class.
 
     Raises:
-        ConfigError: the cell has no such step.
+        ConfigError: the cell has no such step, or another version has told it something else.
     """
     spec = spec_of(steps, role)
-    told: Mapping[str, Any] = merged(spec.params, spec.settings)
+    known = merged(spec.params, spec.settings)
+    own = {name: known[name] for name in kind.model_fields if name in known}
+    told, faults = build(kind, own, lambda *_: Place(steps.title), (role,))
+    if told is None:
+        raise ConfigError(faults)
     return told
-
-
-def _opened(chosen: Any, base: type[Any]) -> Any:
-    return Chosen.model_validate(chosen).open(base)
-
-
-def _all(chosen: Any, base: type[Any]) -> list[Any]:
-    return [_opened(each, base) for each in chosen]
 
 
 def _features(steps: StepsOfCell) -> Path | None:

@@ -43,6 +43,8 @@ class StudentPass:
     """What the objective's `collate` gave; on the device of the data."""
     seeds: tuple[int, ...] = ()
     """One per scene, for what is drawn: the same whoever computes a visit, and with whom."""
+    runs_every_head: bool = False
+    """Whether an objective must call all its modules, whatever the batch holds for it."""
 
 
 class Objective(nn.Module):

@@ -18,7 +18,7 @@ from threedrs_components.teachers.encoder_config import (
     ImageEncoder,
     ImageEncoderConfig,
 )
-from threedrs_components.teachers.weight_headers import SUFFIX, stored_tensors
+from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.config import PLACE, REPORTED
 from threedrs_platform.errors import CheckpointError
 
@@ -55,14 +55,6 @@ class DINOv3Config(ImageEncoderConfig):
     def encoder(self) -> ImageEncoder:
         """The one family."""
         return DINOV3
-
-    def own_grid(self) -> int | None:
-        """As of any encoder, of files that pass `check_files`."""
-        path = Path(self.checkpoint)
-        weights = path / f"model{SUFFIX}" if path.is_dir() else path
-        if (weights.parent / CONFIG).is_file():
-            self.check_files(weights)
-        return super().own_grid()
 
     def check_files(self, weights: Path) -> None:
         """Refuse also a checkpoint that was saved without its registers."""

@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from threedrs_components.teachers.settings import FrameTeacherConfig
 from threedrs_components.teachers.teacher import check_image_size
+from threedrs_components.teachers.weight_headers import SUFFIX
 from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -66,9 +67,12 @@ class ImageEncoderConfig(FrameTeacherConfig):
         found = self.stored_configuration(weights.parent).get("model_type")
         if found not in self.encoder.model_types:
             wanted = " or ".join(map(repr, self.encoder.model_types))
+            what = "no checkpoint of transformers: it names no model type"
+            if found is not None:
+                what = f"a checkpoint of model type {found!r}"
             raise CheckpointError(
-                f"{weights.parent / CONFIG}: a checkpoint of model type {found!r}; teacher "
-                f"{self.kind} reads {wanted}"
+                f"{weights.parent / CONFIG}: {what}; teacher {self.kind} reads {wanted}: take "
+                f"{self.weights}"
             )
 
     def stored_configuration(self, folder: Path) -> dict[str, Any]:
@@ -97,12 +101,16 @@ class ImageEncoderConfig(FrameTeacherConfig):
         return self.encoder.colours
 
     def own_grid(self) -> int | None:
-        """Of the image size and the patches that config.json tells."""
+        """Of the image size and the patches that config.json tells; of files that are here, if
+        they pass `check_files`."""
         if self.checkpoint is None:
             return None
         path = Path(self.checkpoint)
+        weights = path / f"model{SUFFIX}" if path.is_dir() else path
+        if (weights.parent / CONFIG).is_file():
+            self.check_files(weights)
         try:
-            stored = json.loads(((path if path.is_dir() else path.parent) / CONFIG).read_text())
+            stored = json.loads((weights.parent / CONFIG).read_text())
             shape = stored.get("vision_config", stored)
             side, patch = self.image_size or int(shape["image_size"]), int(shape["patch_size"])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):

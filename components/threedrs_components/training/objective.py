@@ -68,9 +68,10 @@ class TrainingModule(nn.Module):
             settings = objective.settings
             target = micro.targets.get(objective.name)
             whole = totals.questions if settings.per == "question" else totals.scenes
-            loss, own = objective(
-                StudentPass(self.student, batch, output, target, micro.seeds), whole
+            seen = StudentPass(
+                self.student, batch, output, target, micro.seeds, self.runs_every_head
             )
+            loss, own = objective(seen, whole)
             assert own.keys() <= set(settings.parts), f"{settings.name} announces not all parts"
             weighted.append(settings.weight * loss)
             parts |= own | {settings.loss_part: float(loss.detach())}

@@ -140,9 +140,10 @@ class Sharded:
     ) -> None:
         deepspeed = import_deepspeed(next(module.parameters()).device)
         optimizer = make_optimizer(groups, config)
-        # Ranks must gather alike; and to gradients on the host DeepSpeed adds what a later round
-        # brings, but clears them only where the first round has some.
-        module.runs_every_head = world.size > 1 or config.offload != "none"
+        # Ranks must gather alike; split weights are there in the call of a module alone; and to
+        # gradients on the host DeepSpeed adds what a later round brings, but clears them only where
+        # the first round has some.
+        module.runs_every_head = world.size > 1 or stage == 3 or config.offload != "none"
         self.world, self.peaks = world, [group.learning_rate for group in groups]
         self.rounds, self.stage = config.rounds(world.size), stage
         exact = exact_buffers(module)

@@ -13,7 +13,7 @@ from threedrs_platform.database.studies import (
     prepare_storage,
     study_name,
 )
-from threedrs_platform.database.trials import StudyFacts
+from threedrs_platform.database.trials import SearchRange, StudyFacts
 from threedrs_platform.workspace import Workspace
 
 RUN = "grid-0123abcd"
@@ -37,6 +37,7 @@ def write_tiny_study(
         run=RUN, grid="grid", arm={"teacher": "vggt"}, metrics=metrics, directions=directions,
         space={"alignment.weight": "0.1 to 10", "alignment.layer": "-1, 2"}, trials=12, seeds=(0,),
         training_steps=10, held_out=0.2, run_id="run-1", watched="-validation/loss",
+        ranges={"alignment.weight": SearchRange(0.1, 10.0)},
     )  # fmt: skip
     keep_facts(study, facts)
     distributions: dict[str, optuna.distributions.BaseDistribution] = {

@@ -95,6 +95,7 @@ def _one(request: Request, name: str) -> Response:
         "paging": pages,
         "trials": trials[pages.first : pages.last],
         "best": _best_text(study),
+        "edges": study.edges(),
         "wide": WIDE,
         "axes": axes,
         "brush": find_brush(request, study, axes),

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from threedrs_platform.config.paths import follow, kinds_of, switches_for_numbers
+from threedrs_platform.config.paths import (
+    FieldInData,
+    follow,
+    kinds_of,
+    of_other_kinds,
+    switches_for_numbers,
+)
 from threedrs_platform.config.strict_yaml import Document, KeyPath, Place, dotted
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
@@ -105,8 +112,7 @@ def _fault(config: type[BaseModel], detail: Any, locate: Locate, prefix: KeyPath
     spot = follow(config, tuple(part for part in location if part != _KEY))
     path = spot.path
     if kind == "extra_forbidden":
-        known = spot.owner.model_fields if spot.owner else ()
-        message = f"unknown key {path[-1]!r}{did_you_mean(str(path[-1]), known)}"
+        message = f"unknown key {path[-1]!r}" + _instead(config, spot, detail)
     elif kind.startswith("union_tag"):
         message = _wrong_kind(detail, kinds_of(config, path))
         path = (*path, "kind") if kind == "union_tag_invalid" else path
@@ -114,6 +120,14 @@ def _fault(config: type[BaseModel], detail: Any, locate: Locate, prefix: KeyPath
         message = _message(kind, detail)
     place = locate(path, of_key)
     return Fault(message, dotted((*prefix, *path)), place.file, place.line, place.column)
+
+
+def _instead(config: type[BaseModel], spot: FieldInData, detail: Any) -> str:
+    """What else a key of no field may mean: that of another kind, or the nearest one."""
+    tags = [*(Counter(detail["loc"]) - Counter(spot.path)).elements()]  # of unions on the way
+    around = {"kind": tags[-1]} if tags else None
+    own = () if spot.owner is None else spot.owner.model_fields
+    return of_other_kinds(config, spot.path, around) or did_you_mean(str(spot.path[-1]), own)
 
 
 def _wrong_kind(detail: Any, kinds: list[str]) -> str:

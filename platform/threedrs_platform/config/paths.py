@@ -31,11 +31,15 @@ def path_fault(config: type[BaseModel], path: str, data: Mapping[str, Any]) -> s
     """Why a dotted name leads to no setting of the tree, or None when it does."""
     kinds: list[Any] = [config]
     here: Any = data
-    for part in split_path(path):
+    parts = split_path(path)
+    for length, part in enumerate(parts, 1):
         steps = [_step(kind, part, here) for kind in kinds]
         kinds = [kind for step in steps if step is not None for kind in step.kinds]
         if not kinds:
-            return f"no setting {path!r}{nearest_path(path, known_paths(config, data))}"
+            of_others = of_other_kinds(config, parts[:length], here)
+            return f"no setting {path!r}" + (
+                of_others or nearest_path(path, known_paths(config, data))
+            )
         here = next(step.data for step in steps if step is not None)
     return None
 
@@ -85,12 +89,38 @@ def follow(config: type[BaseModel], location: KeyPath) -> FieldInData:
 
 def kinds_of(config: type[BaseModel], path: KeyPath) -> list[str]:
     """The values of `kind` that may stand at a path."""
+    return sorted(tag for member in _members_at(config, path) for tag in _tags(member))
+
+
+def of_other_kinds(config: type[BaseModel], path: KeyPath, data: Any) -> str:
+    """ "; kind ... has it", if a field is missing of the kind that stands there; else nothing.
+
+    Args:
+        config: the class at the top.
+        path: of the field.
+        data: what stands around the field.
+    """
+    own = data.get("kind") if isinstance(data, Mapping) else None
+    able = sorted(
+        tag
+        for member in _members_at(config, path[:-1])
+        if _is_model(member) and str(path[-1]) in member.model_fields
+        for tag in _tags(member)
+    )
+    if not isinstance(own, str) or not able or own in able:
+        return ""
+    have = "kind {} has it" if len(able) == 1 else "kinds {} have it"
+    return f": kind {own} has no {path[-1]}; {have.format(', '.join(able))}"
+
+
+def _members_at(config: type[BaseModel], path: KeyPath) -> list[Any]:
+    """All that may stand at a path, whatever kind stands there."""
     kind: Any = config
     for part in path:
         choices = [member for member in _members(kind) if _is_model(member)]
         fields = [m.model_fields[str(part)] for m in choices if str(part) in m.model_fields]
         kind = fields[0].annotation if fields else _item(kind)
-    return sorted(tag for member in _members(kind) for tag in _tags(member))
+    return _members(kind)
 
 
 def switches_for_numbers(config: type[BaseModel], data: Any) -> list[KeyPath]:

@@ -6,11 +6,38 @@ No Optuna here.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+FAR = 0.95
+"""From how far along its range a number counts as one at the end of it."""
+
+
+@dataclass(frozen=True)
+class SearchRange:
+    """The numbers that a setting was searched in, both ends included."""
+
+    low: float
+    high: float
+    log: bool = False
+    wider_below: bool = True
+    """Whether the setting takes values below the lower end; a weight takes none below 0."""
+    wider_above: bool = True
+    listed: bool = False
+    """Whether it is a list of numbers, of which the first and the last alone are its ends."""
+
+    def end_of(self, value: float) -> str:
+        """The end that a value lies at, where the range could go on: lower, upper, or neither."""
+        numbers = (self.low, self.high, value)
+        low, high, here = (math.log(each) if self.log else each for each in numbers)
+        along, far = (here - low) / (high - low), 1.0 if self.listed else FAR
+        if along >= far and self.wider_above:
+            return "upper"
+        return "lower" if along <= 1 - far and self.wider_below else ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +69,8 @@ class StudyFacts:
     without a pruner."""
     label: str = ""
     """What the grid calls the arm, if it does."""
+    ranges: Mapping[str, SearchRange] = field(default_factory=dict)
+    """Setting -> its range, of numbers and of lists of numbers; empty in earlier versions."""
 
     @classmethod
     def of(cls, attribute: Mapping[str, Any]) -> StudyFacts:
@@ -49,7 +78,9 @@ class StudyFacts:
         known = dict(attribute)
         for name in ("metrics", "directions", "seeds"):
             known[name] = tuple(known[name])
-        return cls(**known)
+        ranges = known.pop("ranges", {})
+        read = {path: SearchRange(**each) for path, each in ranges.items()}
+        return cls(**known, ranges=read)
 
     @property
     def arm_name(self) -> str:
@@ -141,6 +172,24 @@ class StudyView:
         begun = {trial.number for trial in self.trials}
         unknown = {trial.number for trial in self.trials if not trial.has_keys}
         return sorted(unknown | (self.out_of_date.keys() - begun))
+
+    def edges(self) -> list[str]:
+        """Settings whose range may be too narrow: the best trial lies at the end of it.
+
+        With several metrics, where all of the front lie at one end.
+        """
+        found = []
+        for path, searched in self.facts.ranges.items():
+            values = [row.params[path] for row in self.best if path in row.params]
+            ends = {searched.end_of(value) for value in values}
+            if len(ends) == 1 and (end := ends.pop()):
+                best = ", ".join(f"{value:.4g}" for value in dict.fromkeys(values))
+                words = self.facts.space.get(path, "")
+                found.append(
+                    f"{path} {best} is at the {end} end of its range ({words}): widen it, what is "
+                    "best may lie beyond"
+                )
+        return found
 
     def notes(self) -> list[str]:
         """Which trials do not count, and why; nothing where all do."""

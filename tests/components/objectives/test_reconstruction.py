@@ -206,6 +206,27 @@ def test_the_room_from_above_is_told_as_a_slow_loop_tells_it() -> None:
         torch.testing.assert_close(one, expected, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("condition", ["own", "pooled"])
+def test_no_frame_is_decoded_where_none_is_hidden_unless_all_modules_must_run(
+    condition: str,
+) -> None:
+    """The loss and every weight's gradient are the same; a weight without one would stand still."""
+    student, scene = random_student(), seen_from_above(16)
+    objective = built(student, condition=condition, birds_eye=2, every=0)
+    batch, module = micro(scene, student, objective), TrainingModule(student, [objective])
+    decoded: list[int] = []
+    objective.decoder.register_forward_hook(lambda _, given, __: decoded.append(given[0].shape[1]))
+    found = []
+    for module.runs_every_head in (False, True):
+        objective.zero_grad()
+        total, _ = module(batch, Totals(1, 1))
+        total.backward()
+        found.append((total.detach(), {n: w.grad for n, w in objective.named_parameters()}))
+    assert decoded == [4, student.grid**2, 4]  # from above; a frame, and from above
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+    assert found[0][1]["stand_in.weight"] is not None
+
+
 def test_what_was_not_seen_from_above_is_not_asked_for() -> None:
     student, scene = random_student(), seen_from_above(16)
     objective = built(student, birds_eye=2)

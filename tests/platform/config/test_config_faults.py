@@ -76,6 +76,19 @@ def test_unknown_kind_lists_the_kinds() -> None:
     assert message == "kind 'dgo'; did you mean 'dog'? known kinds: cat, dog"
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("animal: {kind: cat, tricks: [sit]}\n", "h.yaml:2:21: animal.tricks"),
+        ("others:\n  cat: {kind: cat, tricks: [sit]}\n", "h.yaml:3:20: others.cat.tricks"),
+    ],
+)
+def test_a_key_of_another_kind_is_told_to_be_one(text: str, place: str) -> None:
+    assert faults(f"rooms: 1\n{text}") == [
+        f"{place}: unknown key 'tricks': kind cat has no tricks; kind dog has it"
+    ]
+
+
 def test_missing_kind_lists_the_kinds() -> None:
     assert faults("rooms: 1\nanimal: {lives: 3}\n") == [
         "h.yaml:2:9: animal: missing `kind`; known kinds: cat, dog"

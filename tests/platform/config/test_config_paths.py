@@ -60,6 +60,12 @@ def test_paths_to_settings_and_sections_are_known(path: str) -> None:
     assert path_fault(Picture, path, DATA) is None
 
 
+@pytest.mark.parametrize("path", ["shapes.a.side", "main.side"])
+def test_a_setting_of_another_kind_is_told_to_be_one(path: str) -> None:
+    told = ": kind ring has no side; kind square has it"
+    assert path_fault(Picture, path, DATA) == f"no setting {path!r}{told}"
+
+
 @pytest.mark.parametrize(
     ("path", "meant"),
     [

@@ -20,7 +20,7 @@ from threedrs_platform.database.studies import (
     study_name,
     study_names,
 )
-from threedrs_platform.database.trials import StudyFacts
+from threedrs_platform.database.trials import SearchRange, StudyFacts
 from threedrs_platform.errors import ConfigError, DataError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.workspace import Workspace
@@ -52,6 +52,7 @@ def make_study(workspace: Workspace) -> tuple[optuna.Study, StudyFacts]:
         training_steps=10,
         held_out=0.2,
         choices={"alignment.layers": [[-1], [1, 2]]},
+        ranges={"alignment.weight": SearchRange(0.1, 10.0, log=True, wider_below=False)},
     )
     keep_facts(study, facts)
     return study, facts

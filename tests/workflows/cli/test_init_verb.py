@@ -93,6 +93,43 @@ def test_what_is_missing_is_told(
     assert load_cells(here / "ours.yaml").base.benchmarks.names == ("scanrefer", "scanqa")
 
 
+def test_questions_about_clips_are_missing_until_they_are_there(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips(tmp_path / "clips")
+    missing = f"lay VSI-Bench's questions, test.jsonl or test.parquet, into {tmp_path / 'clips'}"
+    assert main(["init", "mine", "--scenes", str(tmp_path / "clips")]) == 0
+    assert missing in capsys.readouterr().out
+    (tmp_path / "clips" / "test.parquet").touch()
+    assert main(["init", "ours", "--scenes", str(tmp_path / "clips")]) == 0
+    assert "VSI-Bench's questions" not in capsys.readouterr().out
+
+
+def test_a_stray_video_is_no_data_set_unless_questions_say_so(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "home" / "downloads").mkdir(parents=True)
+    (tmp_path / "home" / "downloads" / "party.mp4").touch()
+    flags = ["--scenes", str(tmp_path / "home")]
+    assert main(["init", "mine", *flags]) == 2
+    told = capsys.readouterr().err
+    assert "1 clip in downloads/, and no questions about it" in told and "scannetpp/" in told
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "test.jsonl").touch()
+    assert main(["init", "mine", *flags, "--annotations", str(tmp_path / "own")]) == 0
+    assert load_cells(here / "mine.yaml").base.benchmarks.annotations == str(tmp_path / "own")
+
+
+def test_no_first_grid_sets_anything_in_vain(here: Path, tmp_path: Path) -> None:
+    for number, (write, *_) in enumerate(SOURCES.values()):
+        flags = []
+        if write is not None:
+            write(tmp_path / str(number))
+            flags = ["--scenes", str(tmp_path / str(number))]
+        assert main(["init", f"grid-{number}", *flags, "--quiet"]) == 0
+        assert not load_cells(here / f"grid-{number}.yaml").unread()
+
+
 def test_a_folder_may_have_any_name(here: Path, tmp_path: Path) -> None:
     folder = tmp_path / 'my "rooms" #2'
     clips(folder)

@@ -94,6 +94,14 @@ def teacher_grid(data: Path, fields: str) -> str:
             "kind: dinov3, checkpoint: DINO",
             "model type 'dinov2'; teacher dinov3 reads 'dinov3_vit'",
         ),
+        (
+            "kind: dinov2, checkpoint: THREE",
+            "model type 'dinov3_vit'; teacher dinov2 reads 'dinov2': take facebook/dinov2-large",
+        ),
+        (
+            "kind: mae, checkpoint: THREE",
+            "model type 'dinov3_vit'; teacher mae reads 'vit_mae': take facebook/vit-mae-large",
+        ),
     ],
 )
 def test_a_teacher_that_is_coarser_than_the_tokens_is_told_of(

@@ -147,6 +147,24 @@ def test_questions_of_stdin_share_a_prefix_and_are_answered_as_alone(
     assert [each["text"] for each in together] == [each["text"] for each in alone]
 
 
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [([" "], ["QUESTION"]), (["what", "--question", ""], ["--question"]), (["-"], ["QUESTION"])],
+)
+def test_empty_questions_are_refused_before_anything_is_loaded(
+    words: list[str], flags: list[str], capsys: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
+    told = refusal(capsys, "ask", "no-such-cell", *words, "--scene", SCENE)
+    assert all(f"{flag}: " in told for flag in flags) and "empty" in told
+
+
+def test_the_time_that_one_waited_for_is_told_part_by_part(trained: Path, capsys: Printed) -> None:
+    where = ("--scene", SCENE, "--workspace", str(trained))
+    parts = said(capsys, "ask", CELL, "what color is the bed", *where)["seconds"]
+    assert [*parts] == ["start", "read the scene", "load the student", "answer"]
+
+
 def test_words_that_a_student_never_read_are_told(trained: Path, capsys: Printed) -> None:
     where = ("--scene", SCENE, "--workspace", str(trained))
     assert said(capsys, "ask", CELL, "what color is the bed", *where)["notes"] == []

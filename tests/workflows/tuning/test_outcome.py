@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow
+from threedrs_platform.database.trials import SearchRange, StudyFacts, StudyView, TrialRow
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.cli.tune_output import outcome_text
+from threedrs_workflows.cli.tune_output import outcome_content, outcome_text
 from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.tuning.files import TuningFiles, write_files
 from threedrs_workflows.tuning.session import Session
@@ -47,6 +48,85 @@ def test_the_best_are_those_that_none_beats(
     values: list[tuple[float, ...]], directions: tuple[str, ...], best: list[int]
 ) -> None:
     assert [each.number for each in study(directions, values).best] == best
+
+
+LOG, LISTED = {"log": True}, {"listed": True}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "how", "end"),
+    [
+        (3e-3, 3e-4, 3e-3, LOG, "upper"),
+        (2.7e-3, 3e-4, 3e-3, LOG, "upper"),
+        (1e-3, 3e-4, 3e-3, LOG, ""),
+        (4e-4, 1e-5, 1.0, {}, "lower"),
+        (4e-4, 1e-5, 1.0, LOG, ""),
+        (0.0, 0.0, 1.0, {"wider_below": False}, ""),
+        (1.0, 0.0, 1.0, {"wider_above": False}, ""),
+        (1e-4, 1e-5, 1e-2, LISTED, ""),
+        (1e-5, 1e-5, 1e-2, LISTED, "lower"),
+        (10, 1, 10, {}, "upper"),
+        (9, 1, 10, {}, ""),
+    ],
+)
+def test_a_value_is_at_the_end_of_a_range_that_could_go_on(
+    value: float, low: float, high: float, how: dict[str, bool], end: str
+) -> None:
+    assert SearchRange(low, high, **how).end_of(value) == end
+
+
+def test_a_front_is_at_an_end_if_all_of_it_is() -> None:
+    found = study(("maximize", "maximize"), [(1, 5), (2, 4)])
+    facts = replace(found.facts, ranges={"rate": SearchRange(0, 1)}, space={"rate": "0 to 1"})
+    apart, together = (
+        replace(
+            found,
+            facts=facts,
+            trials=tuple(
+                replace(row, params={"rate": value})
+                for row, value in zip(found.trials, values, strict=True)
+            ),
+        )
+        for values in ((0.0, 1.0), (1.0, 0.99))
+    )
+    assert apart.edges() == []
+    assert together.edges() == [
+        "rate 1, 0.99 is at the upper end of its range (0 to 1): widen it, what is best may lie "
+        "beyond"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "wider"),
+    [
+        ({"float": [0.0, 1.0]}, (False, True)),
+        ({"float": [0.1, 1.0], "log": True}, (True, True)),
+        ({"categorical": [1.0, 2.0, 0.5]}, (True, True)),
+        ({"categorical": [1.0, 2.0]}, None),
+    ],
+)
+def test_an_end_that_the_setting_itself_has_is_none(
+    space: dict[str, Any], wider: tuple[bool, bool] | None, write: Write
+) -> None:
+    tuning = load_cells(write(space={"alignment.weight": space})).tuning
+    assert tuning is not None
+    (arm,) = tuning.arms
+    found = arm.ranges(tuning.bench)
+    assert [(each.wider_below, each.wider_above) for each in found.values()] == (
+        [] if wider is None else [wider]
+    )
+
+
+def test_a_best_trial_at_the_end_of_its_range_is_told_wherever_the_best_is(
+    tune: Tune, write: Write, workspace: Workspace
+) -> None:
+    choices = {"alignment.weight": {"categorical": [0.25, 0.5, 1.0]}}  # 2 would be best
+    files, (outcome,) = written(tune, write(space=choices, trials=3, sampler="grid"), workspace)
+    told = "alignment.weight 1 is at the upper end of its range (0.25 | 0.5 | 1.0): widen it"
+    assert files.grid is not None
+    for text in (outcome_text(outcome), files.plots.read_text(), files.grid.read_text()):
+        assert told in text
+    assert outcome_content(outcome)["at_the_end_of_a_range"] == outcome.edges() != []
 
 
 def test_the_best_settings_are_a_grid_of_the_base_and_the_tuned_cell(

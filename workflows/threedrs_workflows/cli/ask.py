@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
+from threedrs_workflows.cli.laps import Laps
 from threedrs_workflows.cli.model_arguments import (
     Named,
     add_model_arguments,
     find_model,
     output_folder,
 )
-from threedrs_workflows.cli.output import duration, emit, say
+from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.scene_arguments import (
     MILLIMETRES,
     MIN_FRAMES,
@@ -113,13 +113,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer, then print the answers or one JSON object."""
-    asked = _questions(args)
+    asked, laps = _questions(args), Laps()
     with ExitStack() as opened:
         recipe, steps = find_model(Named.of(args), opened)
         # Torch is not imported before this line, so that mistakes above are told at once.
         from threedrs_components.models.asking import ask, cautions, kind_of, require_candidates
         from threedrs_workflows.models.scenes import open_scene
 
+        laps.end("start")
         say(args, f"{recipe.title}: scenes and prompts as in {recipe.source}")
         scene = open_scene(
             args.scene,
@@ -135,20 +136,23 @@ def run(args: argparse.Namespace) -> int:
             for each in asked
         ]
         require_candidates(scene, questions)
+        laps.end("read the scene")
         student = _opened(args, recipe)
-        started = time.monotonic()
+        laps.end("load the student")
         say(args, f"asking {len(questions)} about {len(scene.prepared.frame_names)} frames ...")
         answers = ask(
             recipe, student, scene, questions, max_new_tokens=args.max_tokens, as_is=args.as_is
         )
-        say(args, f"answered in {duration(time.monotonic() - started)}")
+        laps.end("answer")
         notes = cautions(student, answers)
         for note in notes:
             say(args, f"note: {note}")
     drawn = _draw(args, scene, answers)
-    content = {**as_content(recipe, scene, answers, drawn), "notes": notes}
+    seconds = {part: round(each, 2) for part, each in laps.seconds.items()}
+    content = {**as_content(recipe, scene, answers, drawn), "notes": notes, "seconds": seconds}
     if args.out is not None:
         _keep(args.out / ANSWERS_FILE, content)
+    say(args, laps.text())
     emit(args, content, as_text(content))
     return 0
 
@@ -157,22 +161,27 @@ def _questions(args: argparse.Namespace) -> list[str]:
     """All that is asked, in order.
 
     Raises:
-        ConfigError: nothing is.
+        ConfigError: nothing is, or one of the questions is empty; empty lines of stdin are none.
     """
-    given = sys.stdin.read().splitlines() if args.question == "-" else [args.question]
-    asked = [each.strip() for each in (*given, *args.more) if each.strip()]
+    of_stdin = args.question == "-"
+    lines = sys.stdin.read().splitlines() if of_stdin else []
+    first = [each for each in lines if each.strip()] if of_stdin else [args.question]
+    empty = ["QUESTION"] * (not of_stdin and not args.question.strip())
+    empty += ["--question"] * (not all(each.strip() for each in args.more))
+    if empty:
+        raise ConfigError([Fault("the question is empty", flag) for flag in empty])
+    asked = [each.strip() for each in (*first, *args.more)]
     if not asked:
-        raise ConfigError([Fault("no question: every line is empty", "QUESTION")])
+        raise ConfigError([Fault("no question: every line of stdin is empty", "QUESTION")])
     return asked
 
 
 def _opened(args: argparse.Namespace, recipe: Recipe) -> Any:
     from threedrs_components.models.recipe import open_model
 
-    started = time.monotonic()
     say(args, f"loading {recipe.student.kind} ({recipe.student.size}) ...")
     student = open_model(recipe, args.device)
-    say(args, f"loaded on {student.device} in {duration(time.monotonic() - started)}")
+    say(args, f"loaded on {student.device}")
     return student
 
 

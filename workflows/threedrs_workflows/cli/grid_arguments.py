@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from threedrs_workflows.cli.output import say
+
 if TYPE_CHECKING:
     from threedrs_workflows.grid.cells import GridCells
 
@@ -35,6 +37,8 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
 def grid_of(args: argparse.Namespace) -> GridCells:
     """The grid that these flags describe, with weights that fit its students, where they are here.
 
+    Says which settings of file and flags nothing reads.
+
     Raises:
         ConfigError: lists every fault in file and flags, or every checkpoint that does not fit.
     """
@@ -43,4 +47,6 @@ def grid_of(args: argparse.Namespace) -> GridCells:
 
     grid = load_cells(args.file, smoke=args.smoke, sets=tuple(args.sets), where=args.where)
     refuse_wrong_starts(cell.experiment for cell in grid.cells)
+    for note in grid.unread():
+        say(args, f"note: {note}")
     return grid

@@ -69,6 +69,7 @@ def outcome_content(study: StudyView) -> dict[str, Any]:
         },
         "trials": [_trial_content(row, facts) for row in study.trials],
         "best": [_trial_content(row, facts) for row in study.best],
+        "at_the_end_of_a_range": study.edges(),
         "importance": {name: dict(shares) for name, shares in study.importance.items()},
     }
 
@@ -131,7 +132,7 @@ def _best_lines(study: StudyView) -> list[str]:
     if not study.best:
         return ["no trial was completed"]
     what = "best" if len(study.facts.metrics) == 1 else "Pareto front"
-    return [f"{what}: {_line(row, study.facts)}" for row in study.best]
+    return [*(f"{what}: {_line(row, study.facts)}" for row in study.best), *study.edges()]
 
 
 def _line(row: TrialRow, facts: StudyFacts) -> str:

@@ -52,6 +52,7 @@ def grid_content(grid: GridCells) -> dict[str, Any]:
         "digest": grid.digest,
         "seeds": list(grid.seeds),
         "cells": [cell_content(cell) for cell in grid.cells],
+        "notes": [str(note) for note in grid.unread()],
     }
 
 

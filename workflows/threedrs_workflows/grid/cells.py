@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from threedrs_workflows.grid.names import axis_values, cell_name
 from threedrs_workflows.grid.start import Workbench, base_tree
 from threedrs_workflows.grid.tune_arms import Tuning, make_tuning, section_faults
 from threedrs_workflows.grid.tune_section import HIGHEST_SEED
+from threedrs_workflows.grid.unread import trial_choices, unread_notes
 from threedrs_workflows.grid.where import parse_where, values_told
 from threedrs_workflows.written import Written
 
@@ -101,6 +103,9 @@ class GridCells:
     """What `workflows tune` would do, if the file has a section for it."""
     written: Written = field(default_factory=Written, compare=False, repr=False)
     """What was written of the cells' sections, which they share."""
+    unread: Callable[[], Sequence[Fault]] = field(default=tuple, compare=False, repr=False)
+    """Looks for settings that file and flags say and that nothing reads: no mistakes, but no
+    effects either. Cells that `where` leaves out count, too."""
 
     def compared_to(self) -> GridCell | None:
         """The cell that others are compared to, if it is among them."""
@@ -178,6 +183,11 @@ def expand(
         grid.file.price,
         tuning,
         bench.written,
+        cache(
+            lambda: unread_notes(
+                grid, bench, [*(draft.choices for draft in drafts), *trial_choices(tuning)]
+            )
+        ),
     )
 
 

@@ -285,7 +285,7 @@ def undotted_twice(value: Mapping[str, Any], document: Document, at: KeyPath) ->
     """Faults for settings that one mapping writes twice, once nested and once dotted."""
     seen: dict[str, KeyPath] = {}
     faults = []
-    for path, written in _settings(value, "", at):
+    for path, written in flat_settings(value, "", at):
         for other in seen:
             if path == other or path.startswith(f"{other}.") or other.startswith(f"{path}."):
                 first = document.place(seen[other]).line
@@ -296,12 +296,13 @@ def undotted_twice(value: Mapping[str, Any], document: Document, at: KeyPath) ->
     return faults
 
 
-def _settings(value: Mapping[str, Any], prefix: str, at: KeyPath) -> list[tuple[str, KeyPath]]:
+def flat_settings(value: Mapping[str, Any], prefix: str, at: KeyPath) -> list[tuple[str, KeyPath]]:
+    """Dotted names of the single settings of a mapping, each with where it was written."""
     found: list[tuple[str, KeyPath]] = []
     for key, item in value.items():
         path = f"{prefix}{key}"
         if isinstance(item, Mapping) and item:
-            found += _settings(item, f"{path}.", (*at, key))
+            found += flat_settings(item, f"{path}.", (*at, key))
         else:
             found.append((path, (*at, key)))
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
+from threedrs_components.benchmarks.annotation_files import AnnotationFolder
+from threedrs_components.benchmarks.vsibench.loader import VSIBenchLoader
+from threedrs_components.benchmarks.vsibench.scorer import SOURCES
 from threedrs_components.scenes.folder_styles import STYLES, find_style
 from threedrs_components.scenes.scene_folders import scene_folders
 from threedrs_components.scenes.splits import SPLITS_FILE, read_splits
 from threedrs_components.scenes.videos.reader import VIDEOS as VIDEO_SUFFIXES
-from threedrs_components.scenes.videos.reader import holds_videos
 from threedrs_platform.errors import DataError
 from threedrs_workflows.grid.first_grid_texts import MICRO, RGBD, SCANNET, VIDEOS
 
@@ -66,10 +69,8 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
     # First: a room may lie beside a video of it.
     if found := scene_folders(root):
         return _rgbd(name, root, found, annotations)
-    if holds_videos(root, None):
-        beside = str(annotations.resolve()) if annotations else "${CLIPS}"
-        text = _fill(VIDEOS, name, CLIPS=root, ANNOTATIONS=beside)
-        return FirstGrid(f"{_counted(_clips(root), 'clip')}", text, _VIDEOS_WANT)
+    if clips := _clips(root):
+        return _videos(name, root, clips, annotations)
     raise DataError(_not_understood(root))
 
 
@@ -96,10 +97,33 @@ def _wanted_data(data: Path) -> tuple[str, ...]:
     return (f"{check}    # names the annotations and weights that are missing",)
 
 
-_VIDEOS_WANT = (
-    "pip install -e '.[video]'    # reads clips",
-    "lay the weights of LLaVA-Video-7B-Qwen2 under DATA/models: workflows data",
-)
+def _videos(name: str, root: Path, clips: Mapping[str, int], annotations: Path | None) -> FirstGrid:
+    """Clips that questions are about: VSI-Bench's, or any where there are questions of one's own.
+
+    Raises:
+        DataError: no question can be about the clips that are here.
+    """
+    asked = annotations.resolve() if annotations else root
+    (questions,) = VSIBenchLoader().locate(AnnotationFolder(asked), "test").records
+    if not questions.is_file() and not clips.keys() & {*SOURCES}:
+        first, count = next(iter(clips.items()))
+        raise DataError(
+            f"{root}: {_counted(count, 'clip')} in {first}/, and no questions about "
+            f"{'it' if count == 1 else 'them'}: VSI-Bench asks about clips in "
+            f"{', '.join(f'{each}/' for each in SOURCES)}; for clips of your own let "
+            "--annotations name a folder with questions in its form (test.jsonl), or let --scenes "
+            "name the folder that holds scenes"
+        )
+    beside = str(asked) if annotations else "${CLIPS}"
+    text = _fill(VIDEOS, name, CLIPS=root, ANNOTATIONS=beside)
+    before = ["pip install -e '.[video]'    # reads clips"]
+    if not questions.is_file():
+        before.append(
+            f"lay VSI-Bench's questions, test.jsonl or test.parquet, into {asked}: "
+            "huggingface.co/datasets/nyu-visionx/VSI-Bench"
+        )
+    before.append("lay the weights of LLaVA-Video-7B-Qwen2 under DATA/models: workflows data")
+    return FirstGrid(_counted(sum(clips.values()), "clip"), text, tuple(before))
 
 
 def _rgbd(name: str, root: Path, scenes: Sequence[Path], annotations: Path | None) -> FirstGrid:
@@ -134,9 +158,14 @@ def _benchmarks(files: Path) -> tuple[str, ...]:
     return tuple(each for each in BENCHMARKS if any(name.startswith(each) for name in names))
 
 
-def _clips(root: Path) -> int:
-    files = (path for path in root.glob("*/*.*") if path.is_file() and path.name[0] != ".")
-    return sum(path.suffix.lower() in VIDEO_SUFFIXES for path in files)
+def _clips(root: Path) -> dict[str, int]:
+    """How many clips lie in each folder that holds some."""
+    found = Counter(
+        path.parent.name
+        for path in root.glob("*/*.*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.name[0] != "." and path.is_file()
+    )
+    return dict(sorted(found.items()))
 
 
 def _counted(count: int, what: str) -> str:

@@ -14,7 +14,7 @@ from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.config.tree import get_in
 from threedrs_platform.database.measurements import flatten
-from threedrs_platform.database.trials import arm_name
+from threedrs_platform.database.trials import SearchRange, arm_name
 from threedrs_platform.errors import Fault
 from threedrs_platform.identity.recipes import canonical_json, sha256_text
 from threedrs_workflows.experiment import Experiment
@@ -23,7 +23,16 @@ from threedrs_workflows.grid.axes import Assignment, Choice
 from threedrs_workflows.grid.file import ReadGrid, StepResources
 from threedrs_workflows.grid.start import Workbench
 from threedrs_workflows.grid.tune_section import TuneSection
-from threedrs_workflows.grid.tune_space import FORMS, Choices, Dimension, SpaceReader
+from threedrs_workflows.grid.tune_space import (
+    FORMS,
+    Choices,
+    Dimension,
+    Numbers,
+    SpaceReader,
+    ordered_ends,
+    values_above,
+    values_below,
+)
 
 LOOKS = 8
 """How often a trial looks at the held-out scenes if a pruner watches and the grid does not say."""
@@ -65,6 +74,26 @@ class Arm:
     def title(self) -> str:
         """The arm for people."""
         return self.label or self.name
+
+    def ranges(self, bench: Workbench) -> dict[str, SearchRange]:
+        """The dimensions that have two ends, and at which of them more values would be taken."""
+        return {
+            each.path: SearchRange(
+                *ends,
+                log=isinstance(each, Numbers) and each.log,
+                wider_below=self._takes(bench, each.path, values_below(each, ends[0])),
+                wider_above=self._takes(bench, each.path, values_above(each, ends[1])),
+                listed=isinstance(each, Choices),
+            )
+            for each in self.dimensions
+            if (ends := ordered_ends(each)) is not None
+        }
+
+    def _takes(self, bench: Workbench, path: str, values: Iterable[float]) -> bool:
+        """Whether the configuration takes one of these values, which stand in no file."""
+        changes = (Choice(path, value, Document("", "", {}), ()) for value in values)
+        built = (bench.build({**self.choices, path: change}) for change in changes)
+        return any(each.experiment is not None for each in built)
 
     def start(self) -> dict[str, Any] | None:
         """The base's own values of what is tuned; None if one lies outside its range."""

@@ -109,6 +109,33 @@ class Choices:
 
 
 Dimension = Numbers | Choices
+FEWEST_POINTS = 3
+"""Of two values one is the larger, whatever is searched."""
+
+
+def ordered_ends(dimension: Dimension) -> tuple[float, float] | None:
+    """Lower and upper end of numbers, listed ones too; None where there is no order to speak of."""
+    points = dimension.points()
+    if isinstance(dimension, Numbers) and points is None:
+        return dimension.ends
+    points = points or []
+    numbers = [each for each in points if type(each) in (int, float)]
+    few = len(numbers) < len(points) or len(numbers) < FEWEST_POINTS
+    return None if few else (min(numbers), max(numbers))
+
+
+def values_below(dimension: Dimension, low: float) -> tuple[float, ...]:
+    """Some values that a wider range would hold below its lower end."""
+    if isinstance(dimension, Numbers) and not dimension.whole:
+        return (low / 2 if dimension.log else low - (dimension.high - low) / 10,)
+    return (low - 1, low // 2) if isinstance(low, int) else (low / 2,) if low > 0 else (low - 1,)
+
+
+def values_above(dimension: Dimension, high: float) -> tuple[float, ...]:
+    """The same above its upper end."""
+    if isinstance(dimension, Numbers) and not dimension.whole:
+        return (high * 2 if dimension.log else high + (high - dimension.low) / 10,)
+    return (high + 1, high * 2) if isinstance(high, int) else (high * 2,)
 
 
 @dataclass

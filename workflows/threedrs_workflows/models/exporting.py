@@ -10,11 +10,12 @@ from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.prediction_files import read_predictions
 from threedrs_components.benchmarks.sample_files import LEFT_OUT_FILE, read_samples
 from threedrs_components.benchmarks.scorer import Scorer
+from threedrs_components.models.told.samples import Evaluated
 from threedrs_platform.config.suggestions import nearest_and_all
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.records import Prediction
 from threedrs_workflows.models.of_cell import CellSteps
-from threedrs_workflows.steps.params.samples import Evaluated, SamplesParams
+from threedrs_workflows.steps.params.samples import SamplesParams
 from threedrs_workflows.steps.params.score import ScoreParams
 
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from threedrs_components.benchmarks.config import BenchmarksConfig
 from threedrs_components.benchmarks.held_out import HeldOut
 from threedrs_components.metrics.meteor.data import ABSENT, installed_versions
+from threedrs_components.models.told.samples import Evaluated
 from threedrs_platform.config.kinds import choose
-from threedrs_workflows.steps.params.samples import Evaluated, SamplesParams
+from threedrs_workflows.steps.params.samples import SamplesParams
 from threedrs_workflows.steps.params.score import ScoreParams
 
 

@@ -299,4 +299,5 @@ def _facts(tuning: Tuning, arm: Arm, run_id: str) -> StudyFacts:
         choices=choices,
         run_id=run_id,
         watched=f"{sign}{section.watch}" if section.pruner != "none" else "",
+        ranges=arm.ranges(tuning.bench),
     )

@@ -84,6 +84,7 @@ def _header(tuning: Tuning, studies: Sequence[StudyView]) -> str:
                 for name, value in zip(facts.metrics, trial.values, strict=True)
             )
             lines.append(f"# {_name(arm)}trial {trial.number} of {price}: {values}")
+        lines += [f"# {_name(arm)}{edge}" for edge in study.edges()]
     held_out = tuning.section.held_out
     lines.append(f"# Measured on the {held_out:.0%} of the training scenes that were held out.")
     return "\n".join(lines) + "\n\n"

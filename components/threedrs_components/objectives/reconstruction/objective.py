@@ -106,10 +106,7 @@ class Reconstruction(Objective):
         conditions = self._conditions(states)
         if frames.hidden is None:
             hidden = torch.zeros(states.shape[:2], dtype=torch.bool, device=states.device)
-            first = hidden.clone()
-            first[:, 0] = True
-            unused = self._error(conditions, frames, first, seeds)
-            of_frames = (unused + self._stand_in().sum()) * 0.0
+            of_frames = self._of_no_frame(student_pass, conditions)
         else:
             hidden = frames.hidden
             of_frames = self._error(conditions, frames, hidden, seeds) / whole
@@ -124,6 +121,21 @@ class Reconstruction(Objective):
         ]
         from_above = torch.stack(errors).sum() / whole
         return of_frames + from_above, {BIRDS_EYE: float(from_above.detach())}
+
+    def _of_no_frame(self, student_pass: StudentPass, conditions: Tensor) -> Tensor:
+        """0, with a gradient of 0 for every weight, as optimizers move weights that have none.
+
+        Args:
+            student_pass: a frame is decoded for it only where all modules must be called.
+            conditions: [S, F, cells, W].
+        """
+        if not student_pass.runs_every_head:
+            return torch.stack([weights[:0].sum().float() for weights in self.parameters()]).sum()
+        frames = student_pass.batch.frames
+        first = torch.zeros(conditions.shape[:2], dtype=torch.bool, device=conditions.device)
+        first[:, 0] = True
+        unused = self._error(conditions, frames, first, student_pass.seeds)
+        return (unused + self._stand_in().sum()) * 0.0
 
     def _stand_in(self) -> Tensor:
         """[C]."""

@@ -96,7 +96,8 @@ def _read(
         return VGGTArchitecture.model_validate({**known.canonical(), **sizes(shapes)})
     except KeyError as error:
         raise CheckpointError(
-            f"{path}: no tensor {error.args[0]!r}, so this is no VGGT checkpoint"
+            f"{path}: no tensor {error.args[0]!r}, so this is no VGGT checkpoint (it has "
+            f"{min(shapes, default='none')!r}); take model.safetensors of facebook/VGGT-1B"
         ) from error
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise CheckpointError(f"{path}: tensors of no VGGT's shapes: {error}") from error

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from threedrs_components.scenes.prepare_config import PrepareConfig
-from threedrs_platform.config.kinds import Chosen
+from threedrs_components.models.told.prepare import PreparedAs
 from threedrs_workflows.steps.params import StepParams
 
 
-class PrepareParams(StepParams):
-    """How scenes are reduced to what a student reads."""
+class PrepareParams(PreparedAs, StepParams):
+    """How scenes are reduced to what a student reads, and which."""
 
-    prepare: PrepareConfig
-    scenes: Chosen
-    """What opens the scenes artifact."""
     trained_split: str
     """Scenes of every other split are prepared for evaluation."""
     scene_ids: tuple[str, ...] | None = None
