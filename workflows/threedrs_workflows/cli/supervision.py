@@ -63,8 +63,6 @@ BUDGET = "budget"
 """The option of a run that holds it."""
 
 
-
-
 def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan) -> int:
     """Work on a run until it ends, pauses or is interrupted; print how it went."""
     budget = budget_of(workspace.runs.get(run_id))
