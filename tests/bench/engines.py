@@ -82,7 +82,7 @@ def ours(folder: Path, steps: Shape, tag: str, ray: str) -> Times:
 
     specs: dict[str, StepSpec] = {}
     for name, before in steps:
-        inputs = {"previous": specs[before]} if before else {}
+        inputs: dict[str, Any] = {"previous": specs[before]} if before else {}
         specs[name] = fake_step("noop", {"id": name, "tag": tag}, kind="link", **inputs)
     cell = fake_cell(f"cell-{tag}", specs)
     if ray not in _opened:

@@ -87,7 +87,9 @@ def edit(workspace: Workspace) -> None:
     """Let all recorded steps be those of other code: every step is new, with a predecessor."""
     steps, inputs = schema.steps, schema.step_inputs
     with workspace.database.write() as connection:
-        old = {"recipe_json": func.replace(steps.c.recipe_json, '"code":"', '"code":"0')}
+        old: dict[str, Any] = {
+            "recipe_json": func.replace(steps.c.recipe_json, '"code":"', '"code":"0')
+        }
         old["content_key"] = literal("old") + steps.c.content_key
         connection.execute(steps.update().values(key=literal("old") + steps.c.key, **old))
         connection.execute(inputs.update().values(step_key=literal("old") + inputs.c.step_key))

@@ -86,7 +86,7 @@ def sign_flip_p(
         return int((np.abs(signs @ differences) / n >= observed - tolerance).sum())
 
     if n <= EXACT_PAIRS:
-        return reached(_every_sign(n)) / 2**n
+        return reached(_every_sign(n)) / float(2**n)
     small = n * resamples <= MOST_KEPT
     blocks: Iterable[NDArray[np.float64]] = (
         _kept_signs(n, seed, resamples) if small else _drawn_signs(n, seed, resamples)
@@ -94,7 +94,7 @@ def sign_flip_p(
     count = sum(map(reached, blocks))
     squares = float((differences**2).sum())
     bound = 2 * math.exp(-((n * observed) ** 2) / (2 * squares)) if squares else 1.0
-    return min((count + 1) / (resamples + 1), bound)
+    return float(min((count + 1) / (resamples + 1), bound))
 
 
 @lru_cache(maxsize=EXACT_PAIRS)
@@ -108,7 +108,8 @@ def _drawn_signs(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.float
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, DRAWN_AT_ONCE):
         rows = min(DRAWN_AT_ONCE, resamples - start)
-        yield generator.integers(0, 2, size=(rows, n), dtype=np.int8) * 2.0 - 1.0
+        signs = generator.integers(0, 2, size=(rows, n), dtype=np.int8)
+        yield signs.astype(np.float64) * 2.0 - 1.0
 
 
 @lru_cache(maxsize=4)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import compress
 
+import numpy as np
+from numpy.typing import NDArray
+
 from threedrs_components.probing.quartiles import (
     Quartiles,
     SampleQuartiles,
@@ -80,6 +83,6 @@ def scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:
     if not seeds:
         return {}
     scenes, totals, counts = aligned([SceneSums.of(each) for each in seeds])
-    common = counts.all(0)
+    common: NDArray[np.bool_] = counts.all(axis=0)
     means = totals.compress(common, axis=1).sum(0) / counts.compress(common, axis=1).sum(0)
-    return dict(zip(compress(scenes, common), means.tolist(), strict=True))
+    return dict(zip(compress(scenes, list(common)), means.tolist(), strict=True))

@@ -142,8 +142,9 @@ class Group:
             why = f"machine {number + 1} of {self.size} left the training"
             self._lost[number] = why
             tell, ranks = self._tell, self._ranks.get(number, ())
-        for rank in ranks if tell is not None else ():
-            tell(rank, StepFailed(f"{why} with rank {rank}", "infra"))
+        if tell is not None:
+            for rank in ranks:
+                tell(rank, StepFailed(f"{why} with rank {rank}", "infra"))
         self._on_loss()
 
 
@@ -238,13 +239,14 @@ def join(seat: Seat, find: Callable[[], Address | None], patience_s: float = MEE
     end = time.monotonic() + patience_s
     address, why = find(), "it has not said where it is"
     while time.monotonic() < end:
-        for host in address.hosts if address is not None else ():
+        hosts = ((each, address) for each in address.hosts) if address is not None else ()
+        for host, at in hosts:
             try:
-                connection = Client((host, address.port), authkey=address.key.encode())
+                connection = Client((host, at.port), authkey=at.key.encode())
                 connection.send(("here", seat.number))
                 return Follower(seat, connection, host)
             except (OSError, EOFError, AuthenticationError) as error:
-                why = f"{host}:{address.port}: {error}"
+                why = f"{host}:{at.port}: {error}"
         time.sleep(RETRY_S)
         address = find()
     raise StorageError(f"the first process was not found within {patience_s:g} s: {why}")
@@ -322,14 +324,6 @@ class Follower:
                 end = time.monotonic() + LEAVE_S
                 self._send(("stop",))
         raise EOFError
-
-    def _send(self, message: tuple[Any, ...]) -> None:
-        with self._sending:
-            self.connection.send(message)
-
-
-class _NotWanted(Exception):
-    """What ranks work on is not wanted any more."""
 
     def _send(self, message: tuple[Any, ...]) -> None:
         with self._sending:

@@ -26,7 +26,7 @@ class Prepared:
         self._statement, self._columns = statement, list(columns) or None
         self._compiled: dict[str, tuple[str, Sequence[str] | None, dict[str, Any]]] = {}
 
-    def run(self, connection: Connection, values: Values) -> CursorResult[Any]:
+    def run(self, connection: Connection, values: Values) -> CursorResult[*tuple[Any, ...]]:
         """Run it once."""
         text, order, fixed = self._for(connection)
         return connection.exec_driver_sql(text, _arguments(order, fixed, values))

@@ -335,7 +335,7 @@ def _name_in_cell(step: StepSummary, name: str, taken: Container[str]) -> str:
     return f"{step.role}:{name}" if second else name
 
 
-def _measurement(row: Row[Any]) -> Measurement:
+def _measurement(row: Row[*tuple[Any, ...]]) -> Measurement:
     _, step_key, name, value, n, unit, chance, majority, low, high = row
     interval = None if low is None or high is None else (low, high)
     return Measurement(Metric(name, value, n, unit, chance, majority, interval), step_key)

@@ -95,7 +95,7 @@ class Lookup:
 
     def run(
         self, connection: Connection, wanted: Collection[str], **values: Any
-    ) -> CursorResult[Any]:
+    ) -> CursorResult[*tuple[Any, ...]]:
         """Run it."""
         if connection.dialect.name == SQLITE:
             return self.of_sqlite.run(connection, {"wanted": json.dumps([*wanted]), **values})

@@ -91,7 +91,8 @@ def read(*texts: str) -> list[Text]:
 
 
 def aligned(hypothesis: str, reference: str) -> list[Match]:
-    found = all_matches(*read(hypothesis, reference), lexicon())
+    one, other = read(hypothesis, reference)
+    found = all_matches(one, other, lexicon())
     return align(found, len(hypothesis.split()))
 
 
@@ -178,7 +179,8 @@ def test_chunks_are_runs_adjacent_on_both_sides() -> None:
 
 
 def score(hypothesis: str, reference: str) -> float:
-    statistics = segment_statistics(*read(hypothesis, reference), lexicon())
+    one, other = read(hypothesis, reference)
+    statistics = segment_statistics(one, other, lexicon())
     assert len(statistics) == COLUMNS
     return float(meteor_from_statistics(statistics))
 

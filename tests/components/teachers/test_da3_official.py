@@ -110,7 +110,7 @@ def test_tokens_depth_rays_and_cameras_are_those_of_the_authors_code(
     net.backbone.layers = DA3_HEAD.layers
     levels, _ = net.backbone(given, **strategy)
     dense = net.head(levels, 28, 42, patch_start_idx=0)
-    depth, rays, cameras = (each(shown) for each in (teacher.depth, teacher.rays, teacher.cameras))
+    depth, rays, cameras = teacher.depth(shown), teacher.rays(shown), teacher.cameras(shown)
     close(depth.depth, dense.depth)
     close(depth.confidence, dense.depth_conf)
     close(rays.rays, dense.ray)

@@ -94,7 +94,8 @@ class GraphBuilder:
     def _unnamed(self, named: Iterable[str]) -> dict[str, str]:
         """Steps that a cell needs but gives no role: they are listed under kind and key."""
         nodes = self._nodes
-        known, waiting, extra = set(named), list(named), {}
+        known, waiting = set(named), list(named)
+        extra: dict[str, str] = {}
         if all(known.issuperset(nodes[key].recipe.inputs.values()) for key in waiting):
             return extra
         while waiting:

@@ -68,7 +68,7 @@ class TwoNodes:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 1, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self._other = self._cluster.add_node(num_cpus=1)
         return self
 

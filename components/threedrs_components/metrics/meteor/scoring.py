@@ -68,9 +68,10 @@ def pair_statistics(pairs: Sequence[tuple[Text, Text]], lexicon: Lexicon) -> Int
     """The counts [P, COLUMNS] of pairs of hypothesis and reference, as `segment_statistics`."""
     counts = np.zeros((len(pairs), COLUMNS), dtype=np.int64)
     short = [max(len(one.words), len(other.words)) <= MOST_WORDS for one, other in pairs]
-    for row in np.flatnonzero(~np.array(short, dtype=bool)):
-        counts[row] = segment_statistics(*pairs[row], lexicon)
-    rows = np.flatnonzero(np.array(short, dtype=bool))
+    for row, (hypothesis, reference) in enumerate(pairs):
+        if not short[row]:
+            counts[row] = segment_statistics(hypothesis, reference, lexicon)
+    rows = np.flatnonzero(short)
     for start in range(0, len(rows), MOST_PAIRS):
         chunk = rows[start : start + MOST_PAIRS]
         counts[chunk] = _statistics_at_once([pairs[row] for row in chunk], lexicon)
@@ -96,8 +97,8 @@ def _statistics_at_once(pairs: Sequence[tuple[Text, Text]], lexicon: Lexicon) ->
         first = 4 + 8 * side
         np.add.at(counts, (chosen.pair, first + chosen.stage), lengths - functional)
         np.add.at(counts, (chosen.pair, first + 4 + chosen.stage), functional)
-        np.add.at(counts, (chosen.pair, 20 + side), lengths)
-    np.add.at(counts, (chosen.pair, 22), chosen.begins_chunk)
+        np.add.at(counts[:, 20 + side], chosen.pair, lengths)
+    np.add.at(counts[:, 22], chosen.pair, chosen.begins_chunk)
     whole = (counts[:, 20:22] == counts[:, :2]).all(1) & (counts[:, 22] == 1)
     counts[whole, 22] = 0
     return counts
