@@ -83,6 +83,6 @@ def scene_means(seeds: Sequence[Mapping[str, SceneTotal]]) -> dict[str, float]:
     if not seeds:
         return {}
     scenes, totals, counts = aligned([SceneSums.of(each) for each in seeds])
-    common: NDArray[np.bool_] = counts.all(axis=0)
+    common: NDArray[np.bool_] = np.asarray(counts.all(axis=0))
     means = totals.compress(common, axis=1).sum(0) / counts.compress(common, axis=1).sum(0)
     return dict(zip(compress(scenes, list(common)), means.tolist(), strict=True))
