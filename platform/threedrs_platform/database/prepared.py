@@ -42,7 +42,8 @@ class Prepared:
         dialect = connection.dialect
         if dialect.name not in self._compiled:
             made = self._statement.compile(dialect=dialect, column_keys=self._columns)
-            fixed = {name: each.value for name, each in made.binds.items() if not each.required}
+            binds = {name: made.binds[name] for name in made.params}
+            fixed = {name: each.value for name, each in binds.items() if not each.required}
             self._compiled[dialect.name] = (str(made), made.positiontup, fixed)
         return self._compiled[dialect.name]
 
