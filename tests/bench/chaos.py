@@ -39,7 +39,7 @@ from threedrs_workflows.testing.faulted_runs import Met
 from threedrs_workflows.testing.process_faults import Fault, faults_at, fill_disk, small_disk
 
 FAULTS_PER_RUN = 5
-APART = {"statement": 37, "request": 7, "disk": 101, "clock": 11}
+APART = {"statement": 37, "answer": 5, "request": 7, "disk": 101, "clock": 11}
 """Places between two faults of one run; of statements more than a turn has."""
 DATABASES, STORES, RAYS = ("sqlite", "postgresql"), ("folder", "s3"), ("none", "local", "nodes")
 Disturbed = Callable[[numbered.Place, int], Met]
@@ -206,7 +206,9 @@ def _families(place: Place) -> dict[str, Disturbed]:
 
 
 def _statements(kind: str) -> Disturbed:
-    return lambda at, n: numbered.with_broken_statements(at, kind, n, APART["statement"])
+    return lambda at, n: numbered.with_broken_statements(
+        at, kind, n, APART.get(kind, APART["statement"])
+    )
 
 
 def _requests(place: Place, kind: str) -> Disturbed:

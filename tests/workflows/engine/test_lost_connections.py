@@ -13,8 +13,10 @@ from threedrs_workflows.testing.faulted_runs import EXPECTED, Met, Place, with_b
 
 STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "149"))
 """Every how manieth statement is broken alone; breaking all of them takes many minutes."""
-APART = 37
-"""Statements between two faults of one run: more than a turn has."""
+APART = {"answer": 5}
+"""Commits between two faults of one run."""
+STATEMENTS_APART = 37
+"""The same for faults of statements: more than a turn has."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +51,10 @@ def test_a_hundred_faults_in_a_row_of_runs_change_nothing(
     kind: str, fault: str, tmp_path: Path
 ) -> None:
     expected = run_with(kind, fault, tmp_path / "undisturbed", 0)
-    broken = 0
-    for first in range(1, APART + 1):
-        met = run_with(kind, fault, tmp_path / str(first), first, APART)
-        assert met.found == expected.found, f"statement {first} and every {APART}th after it"
+    broken, every = 0, APART.get(fault, STATEMENTS_APART)
+    for first in range(1, every + 1):
+        met = run_with(kind, fault, tmp_path / str(first), first, every)
+        assert met.found == expected.found, f"number {first} and every {every}th after it"
         broken += met.faults
         if broken >= 100:
             break
