@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.engines import told
 from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
 from threedrs_platform.database.turns import (
     HELD_PATIENCE_S,
@@ -189,6 +188,8 @@ def _lost_turns(workspace: StudyPlace) -> Iterator[None]:
     """Tell a server that is away from all else that Optuna or SQLAlchemy may raise."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy import exc
+
+    from threedrs_platform.database.engines import told
 
     try:
         yield

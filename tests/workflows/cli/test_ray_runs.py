@@ -55,13 +55,13 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     found = Cluster()
     for module in (ray_runs, elsewhere):
         monkeypatch.setattr(module, "RayJobs", lambda *_: found)
-    for module in (submit, resume):
+    for module in (supervision, resume):
         monkeypatch.setattr(module, "refuse_wrong_ray", lambda *_, **__: None)
     monkeypatch.setattr(ray_runs, "SETTLES_S", 0.05)
     monkeypatch.setattr(ray_runs, "BEGINS_S", 0.3)
     monkeypatch.setattr(ray_runs, "POLL_S", 0.02)
     cells = [fake_cell("cell", {"only": fake_step("measure")})]
-    monkeypatch.setattr(submit, "bind_cells", lambda grid, files: cells)
+    monkeypatch.setattr(binding, "bind_cells", lambda grid, files: cells)
     monkeypatch.setenv("THREEDRS_TRACKING", "off")
     for name in ("THREEDRS_WORKSPACE", "THREEDRS_DATABASE_URL", "THREEDRS_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)

@@ -8,11 +8,11 @@ from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.students.folder import resolve_student, weights_digest
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.training.launch import train_here
-from threedrs_components.training.loop import LOSS, TrainingInputs
+from threedrs_components.training.loop import TrainingInputs
 from threedrs_platform.steps import StepTask
 from threedrs_workflows.steps.params.finetune import FinetuneParams
 from threedrs_workflows.steps.ray_training import GroupResources, ray_is_on, train_on_ray
-from threedrs_workflows.steps.training_report import report_training
+from threedrs_workflows.steps.training_report import TrainingReports, report_training
 from threedrs_workflows.steps.training_samples import held_out_samples, training_samples
 
 
@@ -23,25 +23,15 @@ def run(task: StepTask) -> None:
     the newest that is sound, and reports the curve up to there again.
     """
     inputs = training_inputs(task)
-
-    said: tuple[int, int, str] = (0, inputs.training.steps, "")
-
-    def report(step: int, values: dict[str, float]) -> None:
-        nonlocal said
-        task.log(step, values)
-        said = (step, inputs.training.steps, f"loss {values[LOSS]:.3f}")
-        task.progress(*said)
-
+    told = TrainingReports(task, inputs.training.steps)
     gpus, workers = task.settings.get("gpus", 0), inputs.training.workers
-    launch = partial(
-        train_here, gpus=gpus, log_file=task.log_file, pulse=lambda: task.progress(*said)
-    )
+    launch = partial(train_here, gpus=gpus, log_file=task.log_file, pulse=told.pulse)
     if workers > 1 and ray_is_on():
         cpus, memory = task.settings.get("cpus", workers), task.settings.get("memory_gib")
         launch = partial(train_on_ray, resources=GroupResources(cpus, gpus, memory))
     checkpoints = task.scratch / "checkpoints"
     summary = launch(
-        inputs, report=report, checkpoint_dir=checkpoints, out=task.out, warn=task.warn
+        inputs, report=told.report, checkpoint_dir=checkpoints, out=task.out, warn=task.warn
     )
     report_training(task, inputs, summary)
 

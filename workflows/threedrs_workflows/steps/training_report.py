@@ -7,6 +7,23 @@ from threedrs_platform.records import Metric
 from threedrs_platform.steps import StepTask
 
 
+class TrainingReports:
+    """What training says, passed on; and that it is waited for, when it says nothing."""
+
+    def __init__(self, task: StepTask, steps: int) -> None:
+        self._task, self._last = task, (0, steps, "")
+
+    def report(self, step: int, values: dict[str, float]) -> None:
+        """Pass a point of the curves on."""
+        self._task.log(step, values)
+        self._last = (step, self._last[1], f"loss {values[LOSS]:.3f}")
+        self._task.progress(*self._last)
+
+    def pulse(self) -> None:
+        """Say the last word again: that ends an attempt which was cancelled."""
+        self._task.progress(*self._last)
+
+
 def report_training(task: StepTask, inputs: TrainingInputs, summary: TrainingSummary) -> None:
     """Seconds of what this attempt did, weights that learned by part, and the last values."""
     steps = summary.steps - summary.resumed_from
