@@ -379,7 +379,7 @@ def test_results_import_nothing_that_their_table_does_not_need(workspace: Path) 
 import sys
 from threedrs_workflows.cli import main
 code = main(["results", "--workspace", {str(workspace)!r}])
-heavy = {{"torch", "ray", "mlflow", "transformers", "scipy", "PIL", "rich", "alembic", "boto3"}}
+heavy = {{"torch", "ray", "mlflow", "transformers", "scipy", "rich", "alembic", "boto3"}}
 heavy |= {{"threedrs_workflows.experiment", "threedrs_workflows.grid.file"}}
 heavy |= {{"threedrs_components.benchmarks.registry", "threedrs_components.scenes.registry"}}
 print(code, sorted(heavy & set(sys.modules)))
