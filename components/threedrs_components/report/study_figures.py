@@ -353,9 +353,9 @@ def _lines(
             name, colour, mine = "other trials", PLAIN, best_first[1:] if rank == 0 else ()
         if mine:
             line = {"color": colour, "width": width, "dash": dash}
-            yield _polyline(name, mine, axes, settings, metric) | {"line": line}
+            yield _polyline(name, mine, axes, settings, metric, line)
     best = {"color": BEST, "width": BEST_WIDTH}
-    yield _polyline("best", best_first[:1], axes, settings, metric) | {"line": best}
+    yield _polyline("best", best_first[:1], axes, settings, metric, best)
 
 
 def _polyline(
@@ -364,8 +364,9 @@ def _polyline(
     axes: Sequence[CoordinateAxis],
     settings: Sequence[str],
     metric: int,
+    line: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Lines of some trials, parted by gaps."""
+    """Lines of some trials, parted by gaps; a box around dots finds them."""
     xs: list[int | None] = []
     ys: list[float | None] = []
     texts: list[str] = []
@@ -376,9 +377,18 @@ def _polyline(
         ys += [*(axis.place(value) for axis, value in zip(axes, values, strict=True)), None]
         texts += [f"trial {trial.number}: {value}" for value in [*values, ""]]
         numbers += [*(trial.number for _ in axes), None]
-    return {"type": "scatter", "mode": "lines+markers", "marker": {"size": 5}, "name": name,
-            "x": xs, "y": ys, "customdata": numbers, "text": texts, "hoverinfo": "text",
-            }  # fmt: skip
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": xs,
+        "y": ys,
+        "line": line,
+        "marker": {"size": 5, "color": line["color"]},
+        "text": texts,
+        "hoverinfo": "text",
+        "customdata": numbers,
+    }
 
 
 def _axis_marks(axes: Sequence[CoordinateAxis]) -> Iterator[dict[str, Any]]:
