@@ -12,7 +12,8 @@ from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli import elsewhere, main, ray_runs, resume, submit
+from threedrs_workflows.cli import elsewhere, main, ray_runs, resume, supervision
+from threedrs_workflows.plan import binding
 from threedrs_workflows.plan.submission import plan_cells, record
 
 GRID = Path(__file__).parents[3] / "ablations.yaml"
