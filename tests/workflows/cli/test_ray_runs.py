@@ -165,7 +165,7 @@ def test_without_a_job_server_this_process_stays(
         return 0
 
     monkeypatch.setattr(ray_runs, "RayJobs", none)
-    monkeypatch.setattr(submit, "work", work)
+    monkeypatch.setattr(supervision, "work", work)
     assert on_cluster() == 0 and len(stayed) == 1
     assert "this process stays with the run" in capsys.readouterr().err
     assert on_cluster("--no-wait") == 75 and len(stayed) == 1
