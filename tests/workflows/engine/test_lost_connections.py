@@ -52,7 +52,7 @@ def test_a_hundred_faults_in_a_row_of_runs_change_nothing(
 ) -> None:
     expected = run_with(kind, fault, tmp_path / "undisturbed", 0)
     broken, every = 0, APART.get(fault, STATEMENTS_APART)
-    for first in range(1, every + 1):
+    for first in range(1, STATEMENTS_APART + 1):
         met = run_with(kind, fault, tmp_path / str(first), first, every)
         assert met.found == expected.found, f"number {first} and every {every}th after it"
         broken += met.faults
