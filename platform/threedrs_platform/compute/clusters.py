@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -51,6 +52,8 @@ def why_silent(address: str, patience_s: float = CONNECT_S + ANSWER_S) -> str | 
     Args:
         patience_s: how long to wait for it in all, starting Python's part of Ray not included.
     """
+    if address == "auto":
+        import ray._private.services  # noqa: F401, takes seconds, and is no fault of the cluster
     found = within(patience_s / 2, lambda: _refusal(address, patience_s / 2))
     if found is None:
         return f"{address} does not answer within {patience_s / 2:g} s"
@@ -111,6 +114,8 @@ def _no_cluster(address: str, patience_s: float) -> str | None:
         version = stub.CheckAlive(request, timeout=patience_s).ray_version
     except grpc.RpcError as error:
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            if _use_own_token():
+                return _no_cluster(address, patience_s)
             return f"the cluster at {address} refuses our token; see RAY_AUTH_TOKEN_PATH of Ray"
         return f"what answers at {address} is no Ray cluster that is ready ({error.code().name})"
     except ray.exceptions.AuthenticationError:
@@ -120,3 +125,16 @@ def _no_cluster(address: str, patience_s: float) -> str | None:
     if version != ray.__version__:
         return f"the cluster at {address} runs Ray {version}, this is Ray {ray.__version__}"
     return None
+
+
+def _use_own_token() -> bool:
+    """Show the user's token (`ray start` guards clusters by it), as Ray's own commands do.
+
+    Returns:
+        whether one is shown now that was not before.
+    """
+    if "RAY_AUTH_MODE" in os.environ:
+        return False
+    from ray._private.authentication import authentication_token_setup
+
+    return authentication_token_setup.maybe_enable_token_auth_if_token_available(False)

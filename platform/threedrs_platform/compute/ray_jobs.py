@@ -94,7 +94,9 @@ class RayJobs:
         """The last words of a job that is over, None of one that is not."""
         if self.state(job) not in ENDED:
             return None
-        return "\n".join(str(self._client.get_job_logs(job)).strip().splitlines()[-5:])
+        entrypoint = str(self._client.get_job_info(job).entrypoint)  # which Ray's log repeats
+        said = str(self._client.get_job_logs(job)).replace(entrypoint, "")
+        return "\n".join(said.strip().splitlines()[-5:])
 
     def stop(self, job: str) -> bool:
         """Stop a job; whether it had not ended."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +49,50 @@ def test_what_is_no_address_is_refused(address: str, words: str) -> None:
 @pytest.mark.parametrize("address", ["local", "none", "auto", "head:6379", "[::1]:6379"])
 def test_an_address_is_an_address(address: str) -> None:
     check_spelling(address)
+
+
+@pytest.fixture
+def guarded() -> Iterator[str]:
+    """The address of a head that answers only who shows a token, as `ray start` makes them."""
+    import grpc
+    import ray
+    from ray.core.generated import gcs_service_pb2
+
+    def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+        if "authorization" not in dict(context.invocation_metadata()):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+        reply = vars(gcs_service_pb2)["CheckAliveReply"](ray_version=ray.__version__)
+        return bytes(reply.SerializeToString())
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    methods = {"CheckAlive": grpc.unary_unary_rpc_method_handler(answer)}
+    handler = grpc.method_handlers_generic_handler("ray.rpc.NodeInfoGcsService", methods)
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.mark.parametrize(("token", "words"), [("ab" * 32, "None"), (None, "refuses our token")])
+def test_a_guarded_cluster_is_shown_the_token_of_the_user(
+    guarded: str, tmp_path: Path, token: str | None, words: str
+) -> None:
+    if token is not None:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray/auth_token").write_text(token)
+    program = (
+        f"from threedrs_platform.compute import clusters; print(clusters.why_silent({guarded!r}))"
+    )
+    told = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env={**told, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert words in done.stdout
 
 
 def test_nobody_is_asked_where_nothing_is_to_be_done() -> None:

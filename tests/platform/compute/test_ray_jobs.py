@@ -31,8 +31,11 @@ class FakeClient:
         self.asked.append(asked)
         self.jobs[asked["submission_id"]] = "PENDING"
 
-    def get_job_logs(self, _: str) -> str:
-        return "one\ntwo\n"
+    def get_job_info(self, _: str) -> SimpleNamespace:
+        return SimpleNamespace(entrypoint="cd here\nexec python")
+
+    def get_job_logs(self, job: str) -> str:
+        return f"Running entrypoint for {job}: {self.get_job_info(job).entrypoint}\none\ntwo\n"
 
 
 def supervised(jobs: RayJobs) -> str:
@@ -52,7 +55,9 @@ def test_a_run_has_one_job_at_a_time(client: FakeClient) -> None:
     assert supervised(jobs) == "threedrs-grid-1"
     assert len(client.asked) == 1 and jobs.ended("threedrs-grid-1") is None
     client.jobs["threedrs-grid-1"] = "FAILED"
-    assert jobs.ended("threedrs-grid-1") == "one\ntwo"
+    last_words = jobs.ended("threedrs-grid-1")
+    assert last_words is not None and last_words.endswith("one\ntwo")
+    assert "exec python" not in last_words, "what the shell was told is nobody's last word"
     assert supervised(jobs) == "threedrs-grid-1-2"
 
 

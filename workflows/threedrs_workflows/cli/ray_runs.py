@@ -62,6 +62,7 @@ def leave_to_cluster(
     command = own_command(*words)[1:]  # there it is the cluster's Python
     job = jobs.supervise(run_id, command, PACKAGES, _environment_of_job(args), Path.cwd())
     workspace.runs.set_option(run_id, RAY_JOB, {"job": job, "address": address})
+    say(args, f"run {run_id} is left to job {job} at {address}; waiting until it is at work")
     state = _state_once_begun(workspace, run_id, jobs, job, address)
     text = f"run {run_id} is {state} by job {job} at {address}"
     if state == "queued":
