@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -136,5 +137,7 @@ def _use_own_token() -> bool:
     if "RAY_AUTH_MODE" in os.environ:
         return False
     from ray._private.authentication import authentication_token_setup
+
+    authentication_token_setup.logger.setLevel(logging.ERROR)  # it warns of a cluster being made
 
     return authentication_token_setup.maybe_enable_token_auth_if_token_available(False)

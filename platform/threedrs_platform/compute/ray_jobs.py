@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.compute.clusters import ClusterLost, within
+from threedrs_platform.compute.clusters import ClusterLost, why_silent, within
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.shown_urls import without_secrets
 
@@ -151,6 +151,9 @@ def passed_on(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def _client(address: str) -> Any:
+    if why_silent(address) is not None:  # which shows a guarded cluster our token, too
+        return None
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     for name in ("dashboard_sdk", "job.sdk"):
@@ -158,7 +161,7 @@ def _client(address: str) -> Any:
     logging.getLogger("ray._private.runtime_env.packaging").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, ValueError, RuntimeError):
+    except (ConnectionError, ValueError, RuntimeError, AuthenticationError):
         return None
 
 
