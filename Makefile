@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev lock demo smoke test test-ray test-servers test-browser check docs format clean
+.PHONY: help install dev lock demo smoke test test-whole test-ray test-servers test-browser check docs format clean
 
 help:
 	@echo "make demo     install, then run ablations.yaml on this machine"
 	@echo "make smoke    the same pipeline in its smallest sizes"
 	@echo "make install  only install into $(VENV)"
 	@echo "make test     the default tests, in WORKERS=2 processes"
+	@echo "make test-whole  those that go a long way: crashes, every kind of step, tuning by several"
 	@echo "make test-ray those that start a local Ray cluster, or a training on several ranks"
 	@echo "make test-servers  those against a bucket (moto) and, where one can be had, PostgreSQL"
 	@echo "make test-browser  pages in Chromium, examined by axe-core, where both can be had"
@@ -68,6 +69,10 @@ smoke: install
 
 test: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+test-whole: dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile \
+	  -m "whole and not (ray or ranks or slow or slurm or gpu or e2e)"
 
 test-ray: dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "(ray or ranks) and not slow"

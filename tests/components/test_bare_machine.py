@@ -7,11 +7,17 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.whole
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 ABSENT = ("ray", "mlflow", "sqlalchemy", "alembic", "optuna", "boto3", "botocore", "starlette")
 SCRIPT = """
 import importlib.util, sys
 from pathlib import Path
+
+import pytest
 
 present = [name for name in sys.argv[2].split() if importlib.util.find_spec(name)]
 assert not present, f"not a bare machine: {present}"

@@ -14,6 +14,8 @@ from threedrs_platform.identity.source_code import CodeError
 from threedrs_platform.steps import StepSpec
 from threedrs_workflows.testing.fresh_steps import FreshSteps
 
+pytestmark = pytest.mark.whole
+
 HIDDEN = "VALUE = 1\n"
 STEPS = "from threedrs_platform.steps import StepTask  # noqa: F401\n"
 """Every step of ours imports it; the process that runs them brings it along."""

@@ -35,6 +35,8 @@ from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.fresh_steps import FreshSteps
 
+pytestmark = pytest.mark.whole
+
 FRAME_NAMES = ["frame-000000", "frame-000001"]
 FIXTURES = Path(__file__).parents[1] / "components/benchmarks/fixtures"
 SMOKE = "version: 1\nname: guard\nbase: {preset: micro}\n"

@@ -25,6 +25,8 @@ from threedrs_components.training.prediction import predict_scene
 from threedrs_platform.errors import CheckpointError, ConfigError
 from threedrs_platform.records import Prediction
 
+pytestmark = pytest.mark.whole
+
 HALVES = ("bfloat16", "float16")
 CHOICES: dict[str, Any] = {"position_encoding": True, "object_features": "both"}
 TOLERANCE = {"bfloat16": 0.03, "float16": 0.005}

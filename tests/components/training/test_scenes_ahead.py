@@ -34,6 +34,8 @@ from threedrs_components.training.held_scenes import Held, tensor_bytes
 from threedrs_components.training.loop import TrainingInputs, train
 from threedrs_platform.errors import DataError, SceneError, StepFailed
 
+pytestmark = pytest.mark.whole
+
 SCENES = tuple("abcdefgh")
 NOTHING_HELD = 1e-9
 BITS = ("loss", "gradient_norm", "loss/")

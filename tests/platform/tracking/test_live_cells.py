@@ -30,6 +30,8 @@ from threedrs_platform.tracking.delivery import deliver, local_target
 from threedrs_platform.tracking.live import LiveCells
 from threedrs_platform.tracking.places import Target
 
+pytestmark = pytest.mark.whole
+
 KEY = "key-vggt-1"
 
 

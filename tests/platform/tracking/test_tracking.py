@@ -48,6 +48,8 @@ from threedrs_platform.tracking.names import tracked_name
 from threedrs_platform.tracking.places import Target
 from threedrs_platform.workspace import Workspace
 
+pytestmark = pytest.mark.whole
+
 CELLS: tuple[tuple[str, int], ...] = (("id-baseline", 1), ("id-vggt", 1))
 
 

@@ -17,6 +17,8 @@ from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli import main, ui
 from threedrs_workflows.cli.local_servers import LOOPBACK, Server, free_port, serving
 
+pytestmark = pytest.mark.whole
+
 
 def test_the_dashboards_are_served_until_the_verb_is_stopped(tmp_path: Path) -> None:
     port = free_port(18365)

@@ -25,6 +25,8 @@ from threedrs_platform.states import RunState
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.workspace import Workspace, find_workspace
 
+pytestmark = pytest.mark.whole
+
 PATIENCE_S = 120.0
 CELLS = 12
 STEPS = CELLS + 2

@@ -26,6 +26,8 @@ from threedrs_workflows.testing.faulted_runs import (
 )
 from threedrs_workflows.testing.promises import Repeats, outcome, repeats
 
+pytestmark = pytest.mark.whole
+
 GRID = Path(__file__).parents[3] / "ablations.yaml"
 SUMS_AND_VALUES = sorted(f"({value},)" for value in (1.0, 2.0, 385.0, 505.0, 645.0))
 """What the grid of these runs measures: two values, and sums of ten squares."""

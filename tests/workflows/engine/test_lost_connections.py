@@ -11,6 +11,8 @@ from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_workflows.testing.disturbances import hurried
 from threedrs_workflows.testing.faulted_runs import EXPECTED, Met, Place, with_broken_statements
 
+pytestmark = pytest.mark.whole
+
 STRIDE = int(os.environ.get("THREEDRS_BREAK_EVERY", "149"))
 """Every how manieth statement is broken alone; breaking all of them takes many minutes."""
 APART = {"answer": 5}

@@ -15,6 +15,8 @@ from threedrs_workflows.cli import main, slurm_runs
 from threedrs_workflows.plan import binding
 from threedrs_workflows.testing import slurm_stand_in
 
+pytestmark = pytest.mark.whole
+
 GRID = Path(__file__).parents[3] / "ablations.yaml"
 
 

@@ -19,6 +19,8 @@ from threedrs_workflows.sources import fetch
 from threedrs_workflows.sources.catalogue import catalogue, sources_of_kind
 from threedrs_workflows.sources.check import GridState, check_files, check_grids, sources_of
 
+pytestmark = pytest.mark.whole
+
 MADE_ELSEWHERE = ("precomputed", "conversations")
 """Features of somebody's own model, and questions of his own."""
 QUESTIONS = {"scenes", "annotations", "training data"}

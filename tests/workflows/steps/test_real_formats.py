@@ -21,6 +21,8 @@ from threedrs_workflows.grid.cells import expand
 from threedrs_workflows.testing.cell_steps import cell_steps
 from threedrs_workflows.testing.one_cell import OneCell
 
+pytestmark = pytest.mark.whole
+
 FRAMES = 2
 SMALL: dict[str, Any] = {
     "teacher": "vggt",

@@ -12,6 +12,8 @@ import pytest
 
 from threedrs_workflows import steps
 
+pytestmark = pytest.mark.whole
+
 KINDS = sorted(
     path.stem
     for path in Path(str(steps.__file__)).parent.glob("*.py")

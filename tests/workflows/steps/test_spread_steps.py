@@ -26,6 +26,8 @@ from threedrs_workflows.steps.params.extract import ExtractParams
 from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.probe import ProbeParams
 
+pytestmark = pytest.mark.whole
+
 SCENES = choose(WrittenScenesConfig())
 PREPARE = PrepareParams(
     prepare=PrepareConfig(image_size=16, grid=2, num_frames=2), scenes=SCENES, trained_split="text"

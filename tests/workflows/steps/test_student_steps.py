@@ -46,6 +46,8 @@ from threedrs_workflows.steps.params.prepare import PrepareParams
 from threedrs_workflows.steps.params.pretrain import PretrainParams
 from threedrs_workflows.steps.params.probe import ProbeParams
 
+pytestmark = pytest.mark.whole
+
 WIDTHS = MicroWidths(
     vision_width=16, vision_heads=2, vision_ff=32, width=32, heads=2, key_value_heads=2, ff=64
 )

@@ -25,6 +25,8 @@ from threedrs_workflows.tuning.files import write_files
 from threedrs_workflows.tuning.session import Session, trials_out_of_date
 from threedrs_workflows.tuning.trial_cells import TrialCells, measuring_keys
 
+pytestmark = pytest.mark.whole
+
 Tune = Callable[..., tuple[Session, list[StudyView]]]
 Write = Callable[..., Path]
 Edit = Callable[[str, str], None]

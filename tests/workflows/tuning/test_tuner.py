@@ -28,6 +28,8 @@ from threedrs_workflows.tuning.arm_study import ArmStudy
 from threedrs_workflows.tuning.session import Session, TrainingCounts, count_trainings
 from threedrs_workflows.tuning.trial_cells import TrialCells
 
+pytestmark = pytest.mark.whole
+
 Tune = Callable[..., tuple[Session, list[StudyView]]]
 Write = Callable[..., Path]
 
