@@ -22,7 +22,7 @@ from threedrs_platform.database.owners import this_owner
 from threedrs_platform.errors import ConflictError, StorageError
 from threedrs_platform.identity.recipes import CodeDigest
 from threedrs_platform.identity.source_code import CodeIndex
-from threedrs_platform.states import FailureClass, RunState, StepState
+from threedrs_platform.states import AttemptState, FailureClass, RunState, StepState
 from threedrs_platform.steps import Cell, Resources
 from threedrs_platform.store.artifacts import Health
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
@@ -160,6 +160,21 @@ def test_what_the_compute_cannot_offer_fails_with_the_reason(engine: Engine) -> 
     wide = fake_step("noop", resources=Resources(gpus=8))
     assert engine.submit([fake_cell("wide", {"noop": wide})]) is RunState.FAILED
     assert engine.row("noop").message == "it needs 8 GPU, this place has 0"
+
+
+def test_fail_fast_begins_nothing_that_was_claimed_beside_a_refused_step(engine: Engine) -> None:
+    class Small(InProcessCompute):
+        def refusal(self, resources: Resources) -> str | None:
+            return "no GPU here" if resources.gpus else None
+
+    engine.compute = Small(4)
+    cells = [
+        fake_cell("good", {"measure": fake_step("measure")}),
+        fake_cell("wide", {"noop": fake_step("noop", resources=Resources(gpus=8))}),
+    ]
+    assert engine.submit(cells, fail_fast=True) is RunState.FAILED
+    assert [attempt.state for attempt in engine.attempts()] == [AttemptState.FAILED]
+    assert engine.row("measure").state is StepState.CANCELLED
 
 
 def test_progress_of_a_running_step_is_seen(engine: Engine) -> None:

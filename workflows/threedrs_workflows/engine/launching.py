@@ -5,7 +5,7 @@ step and starts an attempt.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from threedrs_platform.compute.attempts import AttemptRequest
@@ -205,12 +205,18 @@ class StepLauncher:
         self._begin(step, claim, start, content_key)
 
     def _claim_pending(self) -> None:
-        """Claim the steps that nobody has."""
-        run, steps = self._run, self._run.schedule.steps
+        """Claim the steps that nobody has; first those that fail, which may end the run."""
         pending, self._pending = self._pending, {}
+        wanted = {key: self._run.schedule.steps[key].spec.resources for key in pending}
+        failing = {key for key in pending if self._run.compute.refusal(wanted[key]) is not None}
+        self._claim_all(pending, [key for key in pending if key in failing])
+        self._claim_all(pending, [key for key in pending if key not in failing])
+
+    def _claim_all(self, pending: Mapping[str, str], keys: Sequence[str]) -> None:
+        run, steps = self._run, self._run.schedule.steps
         starts = {
             key: self._start_of(steps[key])
-            for key in pending
+            for key in keys
             if run.schedule.phase(key) is Phase.READY
         }
         lease_s = run.options.lease_s
