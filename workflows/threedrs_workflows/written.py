@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import create_model
 
 from threedrs_platform.config import Config, Effectless
-from threedrs_platform.identity.recipes import canonical_json
+from threedrs_platform.identity.canonical import canonical_json
 
 T = TypeVar("T")
 _PLAIN = (str, int, float, type(None))

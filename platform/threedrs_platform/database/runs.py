@@ -21,7 +21,8 @@ from threedrs_platform.database.results import find_run_id
 from threedrs_platform.database.step_rows import StepEntry, load_specs, spec_json, step_row
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConflictError
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.states import FailureClass, RunState, StepState
 from threedrs_platform.steps import JSON, Cell
 

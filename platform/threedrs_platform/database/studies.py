@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 from threedrs_platform.compute.recorder import cut_off_torn_line
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name
+from threedrs_platform.database.trials import StudyFacts, StudyView, TrialRow, arm_name, choice_text
 from threedrs_platform.database.turns import (
     HELD_PATIENCE_S,
     PATIENCE_S,
@@ -364,11 +364,6 @@ def decoded(name: str, value: Any, choices: Mapping[str, list[Any]]) -> Any:
     if name not in choices:
         return value
     return next(choice for choice in choices[name] if choice_text(choice) == value)
-
-
-def choice_text(choice: Any) -> Any:
-    """A choice as Optuna stores it: lists and mappings as text, plain values as they are."""
-    return str(choice) if isinstance(choice, list | tuple | dict) else choice
 
 
 def _runs(workspace: StudyPlace) -> list[str]:

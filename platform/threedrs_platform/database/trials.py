@@ -236,3 +236,8 @@ def out_of_date_notes(reasons: Mapping[int, str]) -> list[str]:
 
 def _trials(count: int) -> str:
     return "1 trial" if count == 1 else f"{count} trials"
+
+
+def choice_text(choice: Any) -> Any:
+    """A choice as Optuna stores it: lists and mappings as text, plain values as they are."""
+    return str(choice) if isinstance(choice, list | tuple | dict) else choice

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.identity.canonical import canonical_json
 from threedrs_platform.identity.folder_listing import (
     FolderListing,
     Stamp,
@@ -27,7 +28,7 @@ from threedrs_platform.identity.folder_listing import (
     unreadable,
 )
 from threedrs_platform.identity.folder_memo import Digests, FolderMemo
-from threedrs_platform.identity.recipes import canonical_json, sha256_file, sha256_text
+from threedrs_platform.identity.recipes import sha256_file, sha256_text
 from threedrs_platform.storage import keep_memo, read_json_cache
 
 RACY_SECONDS = 0.05

@@ -11,26 +11,14 @@ What cannot change the numbers stays out: resources, labels, paths, log level.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from threedrs_platform.identity.canonical import Fragments, canonical_json, quoted, word
 from threedrs_platform.steps import JSON, StepSpec
-
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def canonical_json(value: JSON) -> str:
-    """One text per value: sorted keys, no spaces, no NaN.
-
-    Raises:
-        TypeError: the value holds something that is not JSON, so it has no identity.
-        ValueError: the value holds NaN or an infinity.
-    """
-    return _CANONICAL.encode(value)
 
 
 def sha256_text(text: str) -> str:
@@ -86,22 +74,13 @@ class Recipe:
         before, after = self._around
         if len(after) > 1:
             self.__dict__["_around"] = before, ("".join(after),)
-        made = Recipe(
-            self.kind,
-            self.version,
-            self.entry,
-            self.code,
-            self.packages,
-            self.params,
-            self.numerics,
-            inputs,
-        )
+        made = replace(self, inputs=inputs)
         made.__dict__["_around"] = self._around
         return made
 
     def _text(self, inputs: Mapping[str, str]) -> str:
         before, after = self._around
-        told = ",".join([f"{_word(name)}:{_quoted(inputs[name])}" for name in sorted(inputs)])
+        told = ",".join([f"{word(name)}:{quoted(inputs[name])}" for name in sorted(inputs)])
         return "".join((*before, "{", told, "}", *after))
 
     @cached_property
@@ -119,48 +98,13 @@ class Recipe:
         }
 
 
-class Fragments:
-    """Canonical JSON of values that many recipes share, by the values themselves: made once."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[str, JSON, JSON]] = {}
-
-    def of(self, value: JSON) -> tuple[str, JSON]:
-        """A value's canonical JSON, and the value as it comes back from there.
-
-        Raises:
-            TypeError, ValueError: it has no canonical form.
-        """
-        if type(value) is str:
-            return _word(value), value
-        if not isinstance(value, dict | list):
-            text = canonical_json(value)
-            return text, json.loads(text)
-        known = self._known.get(id(value))
-        if known is None:
-            text = canonical_json(value)
-            # With the value itself: an id names an object only while it lives.
-            known = self._known[id(value)] = (text, json.loads(text), value)
-        return known[0], known[1]
-
-
-@lru_cache(maxsize=4096)
-def _word(text: str) -> str:
-    return canonical_json(text)
-
-
-def _quoted(digest: str) -> str:
-    """As `canonical_json`, for texts of which there are too many to remember them."""
-    return f'"{digest}"' if digest.isascii() and digest.isalnum() else canonical_json(digest)
-
-
 def _around(recipe: Recipe, fragments: Fragments) -> tuple[Sequence[str], Sequence[str]]:
-    before = f'{{"code":{_word(recipe.code)},"entry":{_word(recipe.entry)},"inputs":'
-    kind = f',"kind":{_word(recipe.kind)},"numerics":{_word(recipe.numerics)},"packages":'
+    before = f'{{"code":{word(recipe.code)},"entry":{word(recipe.entry)},"inputs":'
+    kind = f',"kind":{word(recipe.kind)},"numerics":{word(recipe.numerics)},"packages":'
     after = [kind, fragments.of(recipe.packages)[0], ',"params":{']
     for number, name in enumerate(sorted(recipe.params)):
         comma = "," if number else ""
-        after += [f"{comma}{_word(name)}:", fragments.of(recipe.params[name])[0]]
+        after += [f"{comma}{word(name)}:", fragments.of(recipe.params[name])[0]]
     return [before], [*after, f'}},"version":{canonical_json(recipe.version)}}}']
 
 
@@ -183,15 +127,7 @@ def make_recipe(
         params = {name: fragments.of(value)[1] for name, value in spec.params.items()}
     except (TypeError, ValueError) as error:
         raise type(error)(f"step {spec.kind} {spec.label}: parameters: {error}") from error
-    recipe = Recipe(
-        spec.kind,
-        spec.version,
-        spec.entry,
-        code.modules,
-        code.packages,
-        params,
-        spec.numerics,
-        inputs,
-    )
+    called = (spec.kind, spec.version, spec.entry)
+    recipe = Recipe(*called, code.modules, code.packages, params, spec.numerics, inputs)
     recipe.__dict__["_around"] = _around(recipe, fragments)
     return recipe

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from threedrs_platform.errors import ArtifactCorrupt, ArtifactError, ArtifactMissing
-from threedrs_platform.identity.recipes import canonical_json, sha256_file
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import sha256_file
 
 DIGEST_LENGTH = 64
 SMALL_BYTES, FEW_FILES = 1 << 16, 8

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from threedrs_platform.errors import DataError, StorageError
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.sealed import (
     forget_older,

@@ -29,7 +29,8 @@ from threedrs_platform.errors import (
     StepFailed,
     StorageError,
 )
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.sealed import is_sound, keep_sound, seal_folder, write_sealed
 from threedrs_platform.states import FailureClass

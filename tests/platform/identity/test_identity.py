@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from threedrs_platform.identity.recipes import CodeDigest, canonical_json, make_recipe
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.steps import Resources, StepSpec
 
 CODE = CodeDigest("c0de", {"torch": "2.13.0"})

@@ -37,6 +37,8 @@ COUNTS = {
     "layer_map": (31, 130, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""
+MODEL_TYPES = {"dinov2": "dinov2", "vit-mae": "vit_mae", "siglip2": "siglip"}
+"""What the files of a published encoder call it."""
 
 
 def planned(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -96,7 +98,8 @@ def test_tiny_files_in_place_of_the_data_leave_nothing_absent(
         if not file.suffix:
             file = file / "config.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("{}")
+        kind = next((kind for name, kind in MODEL_TYPES.items() if name in path), None)
+        file.write_text(json.dumps({"model_type": kind} if kind else {}))
     monkeypatch.setenv("DATA", str(data))
     assert planned(FOLDER / "table4.yaml", tmp_path, capsys)["absent"] == {}
 

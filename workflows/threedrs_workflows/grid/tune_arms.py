@@ -16,7 +16,8 @@ from threedrs_platform.config.tree import get_in
 from threedrs_platform.database.measurements import flatten
 from threedrs_platform.database.trials import SearchRange, arm_name
 from threedrs_platform.errors import Fault
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.experiment_identity import canonical_experiment, experiment_id
 from threedrs_workflows.grid.axes import Assignment, Choice

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from threedrs_platform.config.faults import shown
 from threedrs_platform.config.strict_yaml import Document, KeyPath
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.studies import choice_text
+from threedrs_platform.database.trials import choice_text
 from threedrs_platform.errors import Fault
 from threedrs_workflows.grid.where import same
 

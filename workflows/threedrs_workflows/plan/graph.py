@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from threedrs_platform.database.journal import CellKey
-from threedrs_platform.identity.recipes import CodeDigest, Fragments, Recipe, make_recipe
+from threedrs_platform.identity.canonical import Fragments
+from threedrs_platform.identity.recipes import CodeDigest, Recipe, make_recipe
 from threedrs_platform.steps import Cell, StepSpec
 
 

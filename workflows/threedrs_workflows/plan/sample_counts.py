@@ -14,8 +14,9 @@ from threedrs_components.benchmarks.published_counts import (
 )
 from threedrs_components.benchmarks.sample_files import read_samples
 from threedrs_platform.errors import ThreedrsError
+from threedrs_platform.identity.canonical import canonical_json
 from threedrs_platform.identity.file_digests import UNHASHED
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.records import Sample
 from threedrs_platform.storage import read_json_cache, write_atomically
 from threedrs_platform.workspace import Workspace

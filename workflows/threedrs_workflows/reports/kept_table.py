@@ -12,7 +12,8 @@ from sqlalchemy import select
 
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.schema import cell_steps, cells, runs, steps
-from threedrs_platform.identity.recipes import canonical_json, sha256_text
+from threedrs_platform.identity.canonical import canonical_json
+from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.storage import write_atomically
 from threedrs_platform.workspace import Workspace

@@ -25,7 +25,6 @@ from threedrs_platform.database.studies import (
     REASON,
     RUN,
     SECONDS,
-    choice_text,
     exclusively,
     keep_facts,
     open_storage,
@@ -33,7 +32,7 @@ from threedrs_platform.database.studies import (
     read_study,
     study_name,
 )
-from threedrs_platform.database.trials import StudyFacts, StudyView
+from threedrs_platform.database.trials import StudyFacts, StudyView, choice_text
 from threedrs_platform.errors import ConflictError
 from threedrs_workflows.grid.tune_arms import Arm, Tuning, looking_interval
 from threedrs_workflows.grid.tune_section import TuneSection
