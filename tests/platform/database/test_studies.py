@@ -8,7 +8,6 @@ import pytest
 
 from threedrs_platform.database.studies import (
     CELL,
-    choice_text,
     facts_of,
     find_studies,
     journal_file,
@@ -20,7 +19,7 @@ from threedrs_platform.database.studies import (
     study_name,
     study_names,
 )
-from threedrs_platform.database.trials import SearchRange, StudyFacts
+from threedrs_platform.database.trials import SearchRange, StudyFacts, choice_text
 from threedrs_platform.errors import ConfigError, DataError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
 from threedrs_platform.workspace import Workspace
