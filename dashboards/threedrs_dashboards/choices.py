@@ -9,8 +9,6 @@ from starlette.requests import Request
 from threedrs_components.report.table import reported_metrics
 from threedrs_dashboards import query
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.grid_choice import GridChoice as GridChoice
-from threedrs_platform.database.grid_choice import grid_choice as grid_choice
 from threedrs_platform.errors import ConfigError, Fault
 
 

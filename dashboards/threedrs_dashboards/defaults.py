@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from threedrs_components.report.table import BASE
-from threedrs_dashboards.choices import grid_choice
 from threedrs_dashboards.store import Store
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.schema import cell_steps, cells
 
 WITH_TEACHER = "extract"

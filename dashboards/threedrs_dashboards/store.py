@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from threedrs_components.report.comparison import Family
 from threedrs_components.report.document import run_family
-from threedrs_dashboards.choices import GridChoice
 from threedrs_platform.database.connection import Database, open_read_only
+from threedrs_platform.database.grid_choice import GridChoice
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.results import Results
 from threedrs_platform.database.runs import Runs

@@ -18,8 +18,8 @@ EXACT_PAIRS = 14
 """Up to this many pairs every one of the 2^n sign flips is counted; beyond, they are sampled."""
 DRAWN_AT_ONCE = 1000
 """Patterns; another number would draw other ones."""
-MOST_KEPT = 1 << 23
-"""Signs that are kept for the next test: 64 MiB of them."""
+MOST_KEPT = 1 << 21
+"""Signs that are kept for the next test, 16 MiB of them; four such tables stay."""
 
 
 @dataclass(frozen=True)

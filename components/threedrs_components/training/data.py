@@ -153,7 +153,7 @@ class TrainingData:
         """Collate scenes with their chosen questions, for a step of training or for none.
 
         Raises:
-            DataError: of a scene that cannot be used; whatever is raised names the scene.
+            DataError: of a scene that cannot be used; it and whatever is unexpected name the scene.
         """
         with _about([visit.scene_id for visit in visits]):
             return self._assembled(visits, step)
@@ -233,7 +233,8 @@ def _about(scene_ids: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except ThreedrsError as error:
-        if not isinstance(error, DataError) or any(each in str(error) for each in scene_ids):
+        told = {word.strip(":,;.") for word in str(error).split()}
+        if not isinstance(error, DataError) or told.intersection(scene_ids):
             raise
         raise SceneError(", ".join(scene_ids), str(error)) from error
     except Exception as error:

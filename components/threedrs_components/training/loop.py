@@ -433,7 +433,7 @@ def _data(
     objectives: Sequence[Objective],
 ) -> TrainingData:
     return TrainingData(
-        PreparedScenes(inputs.prepared),
+        PreparedScenes(inputs.prepared, pairs=any(each.has_target for each in objectives)),
         samples,
         student.tokenizer,
         inputs.training,

@@ -29,11 +29,12 @@ from threedrs_dashboards.ablation.sheet import (
     value_text,
 )
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import chosen_metrics, grid_choice
+from threedrs_dashboards.choices import chosen_metrics
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import Table, file_response
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.measurements import RunSummary, SceneTotals
 from threedrs_platform.errors import ConfigError, Fault
 

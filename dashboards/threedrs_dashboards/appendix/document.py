@@ -22,10 +22,10 @@ from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
 from threedrs_dashboards.appendix.layer_map import write_layer_map
 from threedrs_dashboards.appendix.vector import write_figure
 from threedrs_dashboards.charts import Chart, plotly_script, style_ids
-from threedrs_dashboards.choices import grid_choice
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import environment
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, StorageError
 from threedrs_platform.storage import storage_errors

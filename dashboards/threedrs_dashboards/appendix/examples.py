@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from threedrs_components.scenes.frames import uniform_choice
 from threedrs_dashboards.charts import COLOURS
-from threedrs_dashboards.choices import first_of, grid_choice
+from threedrs_dashboards.choices import first_of
 from threedrs_dashboards.compare.arms import Arm
 from threedrs_dashboards.compare.frames import DrawnFrame, frame_png
 from threedrs_dashboards.compare.questions import Asked, ask, scored_names
@@ -18,6 +18,7 @@ from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer.answers import SCORES, truth_text
 from threedrs_dashboards.viewer.scene_data import open_scene
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.schema import sample_scores
 from threedrs_platform.errors import ThreedrsError

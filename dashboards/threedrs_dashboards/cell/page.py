@@ -23,11 +23,12 @@ from threedrs_dashboards.cell.samples import samples, samples_table, scored_metr
 from threedrs_dashboards.cell.settings import settings
 from threedrs_dashboards.cell.subject import Subject, find_subject
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import first_of, grid_choice
+from threedrs_dashboards.choices import first_of
 from threedrs_dashboards.pages import Focus, Page, one_cell, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_platform.config.suggestions import did_you_mean
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.errors import ConfigError, Fault
 
 CURVES_AT_FIRST = 4

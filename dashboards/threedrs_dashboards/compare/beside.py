@@ -10,10 +10,10 @@ from threedrs_components.report.pair import SideBySide, side_by_side
 from threedrs_components.report.sheets import difference_text
 from threedrs_components.report.table import reported_metrics
 from threedrs_dashboards.ablation.axes import find_axes, value_text
-from threedrs_dashboards.choices import GridChoice
 from threedrs_dashboards.compare.arms import Arm
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
+from threedrs_platform.database.grid_choice import GridChoice
 from threedrs_platform.database.measurements import CellResult, RunResults, SceneTotals, flatten
 
 

@@ -12,7 +12,7 @@ from threedrs_components.report.sheets import MARKS
 from threedrs_dashboards import query
 from threedrs_dashboards.cell.curves import CurveName, Curves, open_curves
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import chosen_metrics, first_of, grid_choice
+from threedrs_dashboards.choices import chosen_metrics, first_of
 from threedrs_dashboards.compare.arms import Arm, find_arms, find_offer
 from threedrs_dashboards.compare.at_step import AtStep, at_step, at_step_table
 from threedrs_dashboards.compare.beside import (
@@ -36,6 +36,7 @@ from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_dashboards.viewer.answers import truth_text
 from threedrs_dashboards.viewer.scene_view import answer_table
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 
 ALL_SEEDS = "all"

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from threedrs_components.report.notation import plain
 from threedrs_components.report.table import is_headline
 from threedrs_dashboards.ablation.pivot import LOWER_IS_BETTER
-from threedrs_dashboards.choices import grid_choice
 from threedrs_platform.database.connection import Database
+from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.schema import cell_steps, cells, metrics, runs
 

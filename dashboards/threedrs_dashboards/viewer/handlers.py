@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from threedrs_dashboards.charts import finite
-from threedrs_dashboards.choices import first_of, grid_choice
+from threedrs_dashboards.choices import first_of
 from threedrs_dashboards.pages import respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.query import choice, number, text
@@ -37,6 +37,7 @@ from threedrs_dashboards.viewer.scene_view import answer_table, boxes_of, scene_
 from threedrs_dashboards.viewer.state import PATH, Chosen, choose
 from threedrs_dashboards.viewer.subject import SOURCES, Subject, subject, subject_of
 from threedrs_dashboards.viewer.views import Source, similarity_maps, token_table
+from threedrs_platform.database.grid_choice import grid_choice
 
 IMMUTABLE = {"Cache-Control": "private, max-age=3600"}
 """Pictures are made from artifacts, which never change."""

@@ -64,8 +64,9 @@ def mend_places(target: Target) -> None:
                 )
 
 
-_PAGES = re.compile(r"\]\(http://127\.0\.0\.1:\d+/")
-"""How a link of a note to the dashboards begins."""
+TO_PAGES = "[the dashboards]("
+"""How a link of a note to the dashboards begins; links that people wrote have other words."""
+_PAGES = re.compile(re.escape(TO_PAGES) + r"http://127\.0\.0\.1:\d+/")
 
 
 def mend_links(target: Target, pages: str) -> None:
@@ -78,17 +79,15 @@ def mend_links(target: Target, pages: str) -> None:
     file = sqlite_file(make_url(target.uri)) if target.artifacts is not None else None
     if file is None or not file.exists():
         return
-    here = f"]({pages}/"
-    elsewhere = (
-        "SELECT rowid, value FROM tags WHERE key = ? AND value LIKE '%](http://127.0.0.1:%'"
-        " AND instr(value, ?) = 0"
-    )
+    here = f"{TO_PAGES}{pages}/"
+    linked = "SELECT rowid, value FROM tags WHERE key = ? AND instr(value, ?) > 0"
     # A store without these tables yet, or one that can only be read, keeps its links.
     with (
         contextlib.suppress(sqlite3.OperationalError),
         contextlib.closing(sqlite3.connect(file, timeout=30.0)) as connection,
         connection,
     ):
-        found = connection.execute(elsewhere, (NOTE, here)).fetchall()
-        mended = [(_PAGES.sub(lambda _: here, note), row) for row, note in found]
+        found = connection.execute(linked, (NOTE, TO_PAGES)).fetchall()
+        renewed = ((_PAGES.sub(lambda _: here, note), note, row) for row, note in found)
+        mended = [(new, row) for new, old, row in renewed if new != old]
         connection.executemany("UPDATE tags SET value = ? WHERE rowid = ?", mended)

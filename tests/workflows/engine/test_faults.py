@@ -10,7 +10,8 @@ import pytest
 
 from threedrs_platform.testing.faulty_bucket import FAULTS, FaultyBucket
 from threedrs_platform.workspace import find_workspace
-from threedrs_workflows.cli import main, submit
+from threedrs_workflows.cli import main
+from threedrs_workflows.plan import binding
 from threedrs_workflows.testing.disturbances import hurried
 from threedrs_workflows.testing.faulted_runs import (
     EXPECTED,
@@ -136,7 +137,7 @@ def test_a_submission_to_an_s3_bucket_that_fails_ends_as_any_other(
 ) -> None:
     url = f"s3://{bucket.name}/submitted"
     monkeypatch.setenv("THREEDRS_ARTIFACTS", url)
-    monkeypatch.setattr(submit, "bind_cells", lambda grid_file, files: grid())
+    monkeypatch.setattr(binding, "bind_cells", lambda grid_file, files: grid())
     words = ["submit", str(GRID), "--smoke", "--ray", "none", "--workspace", str(tmp_path / "w")]
     before = sum(bucket.faults.values())
     bucket.spoil(*FAULTS, first=5, every=2)

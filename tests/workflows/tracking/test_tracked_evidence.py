@@ -162,7 +162,9 @@ def test_notes_follow_the_pages_to_another_port(
     workspace: Workspace, client: MlflowClient, child: Run
 ) -> None:
     target = target_of(workspace, {})
-    before = child.data.tags[NOTE]
+    mine = "see [my board](http://127.0.0.1:6006/)"
+    before = f"{child.data.tags[NOTE]} {mine}"
+    client.set_tag(child.info.run_id, NOTE, before)
     mend_links(target, "http://127.0.0.1:9123")
     assert client.get_run(child.info.run_id).data.tags[NOTE] == before.replace(":8365/", ":9123/")
     mend_links(target, "http://127.0.0.1:8365")

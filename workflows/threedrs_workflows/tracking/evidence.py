@@ -15,6 +15,7 @@ from threedrs_platform.database.measurements import CellResult, RunResults, Step
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.tracking.evidence import Checkpoint, DatasetFacts, Evidence, Table
+from threedrs_platform.tracking.places import TO_PAGES
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.reports.run_report import report_files, run_report
 
@@ -29,7 +30,7 @@ PAGES = "http://127.0.0.1:8365"
 
 def pages_link(page: str, **words: str) -> str:
     """A page of the dashboards in Markdown; it answers while `workflows ui` runs."""
-    return f"[the dashboards]({PAGES}/{page}?{urlencode(words)}) (while `workflows ui` runs)"
+    return f"{TO_PAGES}{PAGES}/{page}?{urlencode(words)}) (while `workflows ui` runs)"
 
 
 class RunEvidence(Evidence):
