@@ -140,7 +140,7 @@ def test_a_submission_to_an_s3_bucket_that_fails_ends_as_any_other(
     monkeypatch.setattr(binding, "bind_cells", lambda grid_file, files: grid())
     words = ["submit", str(GRID), "--smoke", "--ray", "none", "--workspace", str(tmp_path / "w")]
     before = sum(bucket.faults.values())
-    bucket.spoil(*FAULTS, first=5, every=2)
+    bucket.spoil(*FAULTS, first=5, every=3)
     assert main([*words, "--no-report", "--quiet"]) == 3
     assert sum(bucket.faults.values()) - before >= 10
     assert main([*words, "--no-report", "--quiet"]) == 3, "what is done is not done again"
