@@ -8,6 +8,8 @@ from typing import Any
 
 MOST_LISTED, NEAREST = 8, 3
 """With more names than this only the nearest are named."""
+MOST_KNOWN = 60
+"""More names are no list that anybody reads."""
 
 
 def did_you_mean(word: str, known: Any) -> str:
@@ -16,6 +18,8 @@ def did_you_mean(word: str, known: Any) -> str:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:
         return f"; did you mean {near[0]!r}?"
+    if len(names) > MOST_KNOWN:
+        return f"; there are {len(names)}, e.g. {', '.join(map(repr, names[:NEAREST]))}"
     return f"; known: {', '.join(names)}" if names else ""
 
 
@@ -23,7 +27,7 @@ def nearest_and_all(word: str, known: Iterable[str]) -> str:
     """As `did_you_mean`, with the list of known names also where one of them is near."""
     names = sorted(known)
     hint, listed = did_you_mean(word, names), f"known: {', '.join(names)}"
-    return hint if listed in hint else f"{hint} ({listed})"
+    return hint if listed in hint or len(names) > MOST_KNOWN else f"{hint} ({listed})"
 
 
 def nearest_few(word: str, known: Iterable[str], listed: str) -> str:
@@ -38,8 +42,10 @@ def nearest_few(word: str, known: Iterable[str], listed: str) -> str:
         return did_you_mean(word, names)
     plain = word.strip("*?[]").lower()
     inside = [name for name in names if plain and plain in name.lower()]
-    near = difflib.get_close_matches(word, inside or names, n=NEAREST, cutoff=0.0)
-    return f"; did you mean {' or '.join(map(repr, near))}? {listed} shows all {len(names)}"
+    cutoff = 0.0 if inside else 0.6
+    near = difflib.get_close_matches(word, inside or names, n=NEAREST, cutoff=cutoff)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+    return f"{hint} {listed} shows all {len(names)}"
 
 
 def nearest_path(path: str, known: Iterable[str]) -> str:

@@ -147,7 +147,7 @@ def test_a_metric_that_is_none_is_told_with_its_nearest_and_where_all_are() -> N
     with pytest.raises(ConfigError) as caught:
         select_metrics(names, ("prob/score",))
     told = str(caught.value)
-    assert "did you mean 'probe/score' or" in told
+    assert "did you mean 'probe/score'?" in told
     assert "`workflows results --metric '*'` shows all 21" in told and "type19" not in told
     with pytest.raises(ConfigError, match=r"did you mean .scanrefer/acc@0\.25/type7.\?"):
         select_metrics(names, ("*TYPE7?",))
