@@ -186,6 +186,34 @@ def test_a_run_that_is_done_at_once_is_no_loss(
     assert "job job-" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("state", list(RunState))
+def test_an_earlier_end_is_not_taken_for_the_work_of_a_job(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], state: RunState
+) -> None:
+    run = recorded(state)
+
+    def die(run_id: str) -> None:
+        cluster.states[f"job-{run_id}"] = "FAILED"
+
+    cluster.begins = die
+    assert main(["resume", run, "--ray", CLUSTER]) == 75
+    assert "its last words" in capsys.readouterr().err
+    cluster.begins = lambda _: None
+    assert main(["resume", run, "--ray", CLUSTER]) == 0
+    assert "waits for room" in capsys.readouterr().out
+    assert main(["wait", run, "--timeout", "0.01"]) == 75
+
+
+def recorded(state: RunState) -> str:
+    """A run of one cell that was not computed, in some state."""
+    with here() as workspace:
+        plan = plan_cells(workspace, [fake_cell("cell", {"only": fake_step("measure")})])
+        run = record(workspace, Submission("demo", "demo.yaml", "", {}), plan)
+        if state is not RunState.RUNNING:
+            workspace.runs.finish(run, workspace.journal.owner, state, {})
+        return run
+
+
 def test_slurm_is_named_where_a_run_is_told_how_to_go_on(tmp_path: Path) -> None:
     with find_workspace(str(tmp_path), environment={}) as workspace:
         plan = plan_cells(workspace, [fake_cell("cell", {"only": fake_step("measure")})])

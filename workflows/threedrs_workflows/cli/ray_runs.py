@@ -51,6 +51,9 @@ def leave_to_cluster(
 ) -> int:
     """Have the cluster supervise a run; returns once it does.
 
+    Args:
+        run_id: of a run that is not over, else its earlier end would pass for the job's work.
+
     Raises:
         ClusterLost: the job has ended before it was well at work.
     """
@@ -80,10 +83,11 @@ def _state_once_begun(
     end = time.monotonic() + BEGINS_S
     begun: float | None = None
     while True:
+        last_words = jobs.ended(job)  # first: what a job that is over has written is there
         row, now = workspace.runs.get(run_id), time.monotonic()
-        last_words = jobs.ended(job)
-        if row.state not in (RunState.RUNNING, RunState.INTERRUPTED):
-            return "supervised"  # and over: quick work
+        is_over = row.state not in (RunState.RUNNING, RunState.INTERRUPTED)
+        if last_words is not None and is_over:
+            return "supervised"  # and done: quick work
         if last_words is not None:
             raise ClusterLost(
                 f"job {job} has ended without finishing the run; the workspace {workspace.root} "
@@ -94,7 +98,7 @@ def _state_once_begun(
         if begun is not None and now - begun >= SETTLES_S:
             return "supervised"
         if now >= end:
-            return "queued"
+            return "supervised" if is_over else "queued"
         time.sleep(POLL_S)
 
 
