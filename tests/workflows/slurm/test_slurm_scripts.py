@@ -41,6 +41,17 @@ def test_a_kind_has_one_array_for_the_largest_of_its_steps() -> None:
     assert group.needs.gpus == 4 and group.steps == 2
 
 
+def test_steps_of_one_kind_on_other_numbers_of_nodes_have_arrays_of_their_own(
+    tmp_path: Path,
+) -> None:
+    alone = step("finetune", 1, gpus=1)
+    spread = [step("finetune", n, gpus=8, workers=8, nodes=2) for n in (2, 3)]
+    one, two = groups_of([alone, *spread], {})
+    assert (one.needs, one.steps) == (Needs(1, 1, 0), 1)
+    assert (two.needs, two.steps) == (Needs(1, 4, 0, 2), 2)
+    assert "--min-nodes=2" in script_of(two, place(tmp_path))
+
+
 def test_kinds_with_settings_of_their_own_have_arrays_of_their_own() -> None:
     chosen = {"score": SlurmSettings(partition="short")}
     groups = groups_of([step("prepare"), step("score")], chosen)
@@ -76,7 +87,7 @@ def test_a_step_of_several_nodes_has_a_worker_on_each(tmp_path: Path) -> None:
         assert f"#SBATCH --{wanted}" in lines
     (worker,) = [line for line in lines if " work demo-1 " in line]
     assert worker.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=8 ")
-    assert "--kinds=finetune --gpus=16 " in worker and worker.endswith(" --group &")
+    assert "--kinds=finetune --gpus=16 " in worker and worker.endswith(" --group --min-nodes=2 &")
     assert "trap 'scancel --signal=TERM \"$SLURM_JOB_ID.0\"' TERM" in lines, "srun would kill"
     alone = script_of(TRAINING, place(tmp_path))
     assert "srun" not in alone and "--group" not in alone and "kill -TERM" in alone
