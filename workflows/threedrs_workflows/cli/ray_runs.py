@@ -13,7 +13,15 @@ from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.cli.elsewhere import RAY_JOB, RayJob, look_up
+from threedrs_workflows.cli.elsewhere import (
+    IN_JOB,
+    RAY,
+    RAY_JOB,
+    RayJob,
+    leave_to,
+    left_to,
+    look_up,
+)
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import chosen_ray
 from threedrs_workflows.own_command import PACKAGES, own_command
@@ -63,7 +71,9 @@ def leave_to_cluster(
     words += ["--fail-fast"] if args.fail_fast else []
     words += ["--max-failures", str(args.max_failures)] if args.max_failures else []
     command = own_command(*words)[1:]  # there it is the cluster's Python
-    job = jobs.supervise(run_id, command, PACKAGES, _environment_of_job(args), Path.cwd())
+    environment = _environment_of_job(args) | {IN_JOB: RAY}
+    job = jobs.supervise(run_id, command, PACKAGES, environment, Path.cwd())
+    leave_to(workspace, run_id, RAY)
     workspace.runs.set_option(run_id, RAY_JOB, {"job": job, "address": address})
     say(args, f"run {run_id} is left to job {job} at {address}; waiting until it is at work")
     state = _state_once_begun(workspace, run_id, jobs, job, address)
@@ -105,7 +115,7 @@ def _state_once_begun(
 def attached(args: argparse.Namespace, run: RunRow) -> RayJob | None:
     """The job that supervises a run already, if that is all that is wanted."""
     stays = args.slurm or args.wait or chosen_ray(args) in ("local", "none")
-    if stays or RAY_JOB not in run.options:
+    if stays or left_to(run) != RAY:
         return None
     job = look_up(run)
     return job if job.state == "RUNNING" else None
