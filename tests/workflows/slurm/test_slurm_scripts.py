@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.steps import Resources, StepSpec
-from threedrs_platform.testing.fake_cells import fake_step
+from threedrs_platform.testing.fake_cells import fake_cell, fake_step
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.work import seconds_of
 from threedrs_workflows.grid.slurm_section import SlurmSettings
+from threedrs_workflows.plan.submission import plan_cells, record
+from threedrs_workflows.slurm import commands
 from threedrs_workflows.slurm.commands import QueuedJob, counts, parse_queue
 from threedrs_workflows.slurm.groups import Group, Needs, groups_of
-from threedrs_workflows.slurm.jobs import read_options
+from threedrs_workflows.slurm.jobs import Asked, read_options, submit_jobs
 from threedrs_workflows.slurm.scripts import Place, script_of
 
 
@@ -145,6 +149,37 @@ def test_the_queue_is_read_as_squeue_prints_it() -> None:
     jobs = parse_queue(text)
     assert jobs[1] == QueuedJob("12_1", "PENDING", "Resources")
     assert counts(jobs) == {"pending": 2, "running": 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "asked", "submitted"),
+    [
+        ("PENDING", "Resources", Asked(), 1),
+        ("RUNNING", "None", Asked(), 1),
+        ("COMPLETING", "None", Asked(), 2),
+        ("PENDING", "JobHeldUser", Asked(), 2),
+        ("PENDING", "launch failed requeued held", Asked(), 2),
+        ("RUNNING", "None", Asked(("--partition=other",)), 2),
+        ("RUNNING", "None", Asked(most_jobs=4), 2),
+    ],
+)
+def test_who_goes_on_gets_no_second_job_unless_other_jobs_are_asked_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    reason: str,
+    asked: Asked,
+    submitted: int,
+) -> None:
+    scripts: list[Path] = []
+    monkeypatch.setattr(commands, "submit", lambda file, _: str(scripts.append(file) or 7))
+    monkeypatch.setattr(commands, "queue", lambda _: [QueuedJob("7_0", state, reason)])
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        plan = plan_cells(workspace, [fake_cell("cell", {"only": fake_step("measure")})])
+        run = record(workspace, Submission("demo", "demo.yaml", "", {}), plan)
+        submit_jobs(workspace, workspace.runs.get(run), plan, Asked())
+        submit_jobs(workspace, workspace.runs.get(run), plan, asked)
+    assert len(scripts) == submitted
 
 
 @pytest.mark.parametrize(
