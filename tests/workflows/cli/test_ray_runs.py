@@ -15,7 +15,7 @@ from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli import elsewhere, main, ray_runs, resume, slurm_runs, supervision
 from threedrs_workflows.plan import binding
 from threedrs_workflows.plan.submission import plan_cells, record
-from threedrs_workflows.slurm import jobs as slurm_jobs
+from threedrs_workflows.slurm import commands
 from threedrs_workflows.slurm.commands import QueuedJob
 
 GRID = Path(__file__).parents[3] / "ablations.yaml"
@@ -230,9 +230,9 @@ def test_a_job_does_not_take_its_run_for_one_that_is_resumed_here(
 def test_a_run_is_told_of_where_it_was_left_to_last_and_cancelled_at_both(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(slurm_jobs.commands, "submit", lambda *_: "7")
-    monkeypatch.setattr(slurm_jobs.commands, "queue", lambda _: [QueuedJob("7_0", "PENDING", "")])
-    monkeypatch.setattr(slurm_jobs.commands, "cancel", lambda jobs: cancelled.extend(jobs))
+    monkeypatch.setattr(commands, "submit", lambda *_: "7")
+    monkeypatch.setattr(commands, "queue", lambda _: [QueuedJob("7_0", "PENDING", "")])
+    monkeypatch.setattr(commands, "cancel", lambda jobs: cancelled.extend(jobs))
     monkeypatch.setattr(slurm_runs, "refuse_missing_slurm", lambda: None)
     cancelled: list[str] = []
     assert on_cluster() == 0

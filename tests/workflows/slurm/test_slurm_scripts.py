@@ -172,7 +172,12 @@ def test_who_goes_on_gets_no_second_job_unless_other_jobs_are_asked_for(
     submitted: int,
 ) -> None:
     scripts: list[Path] = []
-    monkeypatch.setattr(commands, "submit", lambda file, _: str(scripts.append(file) or 7))
+
+    def submit(script: Path, _: object) -> str:
+        scripts.append(script)
+        return "7"
+
+    monkeypatch.setattr(commands, "submit", submit)
     monkeypatch.setattr(commands, "queue", lambda _: [QueuedJob("7_0", state, reason)])
     with find_workspace(str(tmp_path), environment={}) as workspace:
         plan = plan_cells(workspace, [fake_cell("cell", {"only": fake_step("measure")})])

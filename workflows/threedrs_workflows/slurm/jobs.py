@@ -91,7 +91,7 @@ def submit_jobs(workspace: Workspace, run: RunRow, plan: Plan, asked: Asked) -> 
     """
     told: Mapping[str, Any] = run.options.get(SLURM_STEPS) or {}
     settings = {kind: SlurmSettings.model_validate(each) for kind, each in told.items()}
-    queued = set() if asked != Asked() else _queued(run)
+    queued = _queued(run) if asked == Asked() else set()
     groups = [
         group
         for group in groups_of((step.spec for step in plan.misses), settings, asked.most_jobs)
