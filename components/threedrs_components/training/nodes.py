@@ -12,12 +12,13 @@ import os
 import queue
 import secrets
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
 from typing import Any
 
 from torch import distributed
@@ -37,6 +38,10 @@ MEET_S = 300.0
 LOOK_S, RETRY_S = 0.5, 1.0
 LEAVE_S = 60.0
 """How long a follower that was asked to stop waits for its leader to say so."""
+HELLO_S = 10.0
+"""How long who connects may take for each word until it is known."""
+GONE_S = 10.0
+"""How long a leader that lets its followers go waits until they are gone."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,12 @@ class Group:
         self._lost: dict[int, str] = {}
         self._is_over = False
         self._lock, self._sending = threading.Lock(), threading.Lock()
-        for number, connection in followers.items():
-            listens = threading.Thread(target=self._listen, args=(number, connection), daemon=True)
-            listens.start()
+        self._listening = [
+            threading.Thread(target=self._listen, args=each, daemon=True)
+            for each in followers.items()
+        ]
+        for thread in self._listening:
+            thread.start()
 
     @property
     def size(self) -> int:
@@ -82,6 +90,9 @@ class Group:
     @contextlib.contextmanager
     def training(self, task: RankTask, tell: Tell) -> Iterator[None]:
         """All ranks at work while the body runs; afterwards they are gone, everywhere.
+
+        The store at which ranks meet, and the ranks' own connections, are torch's: they are open to
+        whoever reaches this machine, without the key.
 
         Raises:
             ConfigError: the workers cannot be spread evenly.
@@ -106,9 +117,15 @@ class Group:
             self._send(("end", is_done))
 
     def close(self) -> None:
-        """Let the followers go."""
+        """Let the followers go, and wait until they are gone.
+
+        Where this process ends with an error code first, srun would kill those that still do.
+        """
         self._is_over = True
         self._send(("over",))
+        end = time.monotonic() + GONE_S
+        for thread in self._listening:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _begin(self, task: RankTask, each: int, port: int, tell: Tell) -> None:
         with self._lock:
@@ -210,9 +227,8 @@ def gather(
     found: queue.SimpleQueue[tuple[int, Connection]] = queue.SimpleQueue()
     followers: dict[int, Connection] = {}
     # Of all machines: the key keeps strangers out, before anything that they say is read.
-    with Listener(("", 0), backlog=seat.size, authkey=key.encode()) as door:
-        threading.Thread(target=_answer, args=(door, seat.size - 1, found), daemon=True).start()
-        publish(Address(_names_of_this_machine(), int(door.address[1]), key))
+    with _answering(key, seat.size, found) as port:
+        publish(Address(_names_of_this_machine(), port, key))
         end = time.monotonic() + patience_s
         while len(followers) < seat.size - 1:
             try:
@@ -242,24 +258,84 @@ def join(seat: Seat, find: Callable[[], Address | None], patience_s: float = MEE
         hosts = ((each, address) for each in address.hosts) if address is not None else ()
         for host, at in hosts:
             try:
-                connection = Client((host, at.port), authkey=at.key.encode())
-                connection.send(("here", seat.number))
-                return Follower(seat, connection, host)
-            except (OSError, EOFError, AuthenticationError) as error:
+                within_s = min(HELLO_S, max(LOOK_S, end - time.monotonic()))
+                return Follower(seat, _introduced(seat, host, at, within_s), host)
+            except _NO_HELLO as error:
                 why = f"{host}:{at.port}: {error}"
         time.sleep(RETRY_S)
         address = find()
     raise StorageError(f"the first process was not found within {patience_s:g} s: {why}")
 
 
-def _answer(door: Listener, wanted: int, found: queue.SimpleQueue[tuple[int, Connection]]) -> None:
-    while wanted:
+_NO_HELLO = (AuthenticationError, AssertionError, EOFError, OSError)
+"""What a handshake raises: with a stranger, or one that did not wait or says nothing."""
+
+
+@contextlib.contextmanager
+def _answering(
+    key: str, size: int, found: queue.SimpleQueue[tuple[int, Connection]]
+) -> Iterator[int]:
+    """Let in who knows the key, while the body runs; yields the port.
+
+    Each is heard in a thread of its own: one that says nothing keeps no other waiting.
+    """
+    is_over = threading.Event()
+
+    def hear(line: socket.socket) -> None:
+        with contextlib.suppress(*_NO_HELLO):
+            connection = _patient(line, HELLO_S)
+            deliver_challenge(connection, key.encode())
+            answer_challenge(connection, key.encode())
+            number = int(connection.recv()[1])
+            _set_patience(connection, 0)
+            found.put((number, connection))
+
+    def answer() -> None:
+        while not is_over.is_set():
+            try:
+                line, _ = door.accept()
+            except OSError:  # it is over, or there are too many connections
+                is_over.wait(LOOK_S)
+                continue
+            threading.Thread(target=hear, args=(line,), daemon=True).start()
+
+    with socket.create_server(("", 0), backlog=size) as door:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
         try:
-            connection = door.accept()
-            found.put((int(connection.recv()[1]), connection))
-            wanted -= 1
-        except (AuthenticationError, EOFError, OSError):  # a stranger, or one that did not wait
-            time.sleep(LOOK_S)
+            yield int(door.getsockname()[1])
+        finally:
+            is_over.set()
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)  # wakes who waits for a connection
+            thread.join()
+
+
+def _introduced(seat: Seat, host: str, at: Address, within_s: float) -> Connection:
+    """A connection to a leader that knows who we are."""
+    line = socket.create_connection((host, at.port), timeout=within_s)
+    connection = _patient(line, within_s)
+    answer_challenge(connection, at.key.encode())
+    deliver_challenge(connection, at.key.encode())
+    connection.send(("here", seat.number))
+    _set_patience(connection, 0)
+    return connection
+
+
+def _patient(line: socket.socket, seconds: float) -> Connection:
+    """What pickles travel over; reading gives up with an OSError after a silence."""
+    line.settimeout(None)
+    connection = Connection(line.detach())
+    _set_patience(connection, seconds)
+    return connection
+
+
+def _set_patience(connection: Connection, seconds: float) -> None:
+    """How long a read may take; 0 = for ever."""
+    whole, rest = divmod(seconds, 1)
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+        timeval = struct.pack("ll", int(whole), int(1e6 * rest))
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
 
 def _names_of_this_machine() -> tuple[str, ...]:
@@ -290,6 +366,8 @@ class Follower:
                 message = self._train(*message[1:]) if message[0] == "train" else self._next()
         except (EOFError, OSError):
             return False
+        finally:
+            self.connection.close()
         return True
 
     def _train(

@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ echo 'no Python that has Ray was found on the head' >&2
 exit 1
 """
 CONNECT_S = 30.0
+MOST_SAID = 5
+"""Lines that are told of a job's end, besides what Ray calls it."""
 NO_JOBS = (
     "takes no jobs: its dashboard does not run. Start the head with "
     "`ray start --head --include-dashboard=true` (pip install 'ray[default]'), or follow "
@@ -91,12 +94,22 @@ class RayJobs:
         return name
 
     def ended(self, job: str) -> str | None:
-        """The last words of a job that is over, None of one that is not."""
+        """The last words of a job that is over, None of one that is not.
+
+        A job that could not begin has printed nothing: then Ray says why.
+        """
         if self.state(job) not in ENDED:
             return None
-        entrypoint = str(self._client.get_job_info(job).entrypoint)  # which Ray's log repeats
-        said = str(self._client.get_job_logs(job)).replace(entrypoint, "")
-        return "\n".join(said.strip().splitlines()[-5:])
+        told, said = "", ""
+        with suppress(RuntimeError, OSError):  # it is over, whether or not anyone tells why
+            about = self._client.get_job_info(job)
+            told = str(about.message or "").strip()
+            # Ray's log repeats the entry point.
+            said = str(self._client.get_job_logs(job)).replace(str(about.entrypoint), "").strip()
+        if said:  # which Ray's message repeats after its first line
+            told = told.partition("\n")[0]
+        first, *others = [*told.splitlines(), *said.splitlines()] or [""]
+        return "\n".join([first, *others[-MOST_SAID:]])
 
     def stop(self, job: str) -> bool:
         """Stop a job; whether it had not ended."""

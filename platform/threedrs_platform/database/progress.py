@@ -14,14 +14,11 @@ from threedrs_platform.compute.recorder import Progress, read_json_lines
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.outbox import count_open, why_open
-from threedrs_platform.database.runs import RunRow, Runs
+from threedrs_platform.database.runs import LEASE_S, RunRow, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, events, runs, steps
 from threedrs_platform.database.step_rows import History
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
-
-LEASE_S = 60.0
-"""For how long an owner takes the lease of a run, and renews it."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ OPTIONS = "options of a run"
 _OPTIONS = select(_runs.c.options_json).where(_runs.c.id == bindparam("run"))
 WORKERS = "workers|0||shared"
 """Owner of a run that several workers share: none of them needs to outlive the others."""
+LEASE_S = 60.0
+"""For how long an owner takes the lease of a run or step, and renews it."""
 _RUNS = select(_runs, func.coalesce(_runs.c.lease_until < now(), True).label("expired"))
 
 

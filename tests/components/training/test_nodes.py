@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from multiprocessing.connection import Client
+from multiprocessing.connection import Client, Pipe
 from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
@@ -259,6 +259,55 @@ def test_who_does_not_know_the_key_is_kept_out_and_those_who_stay_away_are_named
     with pytest.raises(StorageError, match=r"2 of 3 processes did not come .*: 1, 2"):
         gather(Seat(0, 3), knock, lambda: None, patience_s=0.5)
     assert refused
+
+
+def test_who_says_nothing_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "RETRY_S", 0.05)
+    threads: list[threading.Thread] = []
+    silent: list[socket.socket] = []
+
+    def knock(address: Address) -> None:
+        silent.append(socket.create_connection(("localhost", address.port)))
+        follows = threading.Thread(target=lambda: join(Seat(1, 2), lambda: address, 10).work())
+        threads.append(follows)
+        follows.start()
+
+    with leading(gather(Seat(0, 2), knock, lambda: None, patience_s=5)):
+        pass
+    threads[0].join(20)
+    assert not threads[0].is_alive()
+    silent[0].close()
+
+
+def test_a_leader_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "LOOK_S", 0.05)
+    monkeypatch.setattr(nodes, "RETRY_S", 0.05)
+    with socket.create_server(("localhost", 0)) as mute:
+        address = Address(("localhost",), mute.getsockname()[1], "key")
+        with pytest.raises(StorageError, match="localhost"):
+            join(Seat(1, 2), lambda: address, patience_s=0.2)
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_followers_that_are_let_go_are_waited_for_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, is_quick: bool
+) -> None:
+    ours, theirs = Pipe()
+    group = nodes.Group(Seat(0, 2), {1: ours}, lambda: None)
+    monkeypatch.setattr(nodes, "GONE_S", 20 if is_quick else 0.1)
+    left: list[float] = []
+
+    def leave() -> None:
+        assert theirs.recv() == ("over",)
+        time.sleep(0.3)
+        left.append(time.monotonic())
+        theirs.close()
+
+    follower = threading.Thread(target=leave)
+    follower.start()
+    group.close()
+    assert bool(left) is is_quick
+    follower.join()
 
 
 def test_a_leader_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

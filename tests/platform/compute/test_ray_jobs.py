@@ -21,6 +21,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.jobs: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
+        self.message: str | None = None
 
     def get_job_status(self, job: str) -> SimpleNamespace:
         if job not in self.jobs:
@@ -32,7 +33,7 @@ class FakeClient:
         self.jobs[asked["submission_id"]] = "PENDING"
 
     def get_job_info(self, _: str) -> SimpleNamespace:
-        return SimpleNamespace(entrypoint="cd here\nexec python")
+        return SimpleNamespace(entrypoint="cd here\nexec python", message=self.message)
 
     def get_job_logs(self, job: str) -> str:
         return f"Running entrypoint for {job}: {self.get_job_info(job).entrypoint}\none\ntwo\n"
@@ -59,6 +60,31 @@ def test_a_run_has_one_job_at_a_time(client: FakeClient) -> None:
     assert last_words is not None and last_words.endswith("one\ntwo")
     assert "exec python" not in last_words, "what the shell was told is nobody's last word"
     assert supervised(jobs) == "threedrs-grid-1-2"
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("500"), ConnectionError("reset")])
+def test_why_a_job_could_not_begin_is_told_without_its_log(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    def no_logs(_: str) -> str:
+        if error is not None:
+            raise error
+        return ""
+
+    monkeypatch.setattr(client, "get_job_logs", no_logs)
+    client.jobs["job"], client.message = "FAILED", "runtime_env setup failed: no room on the disk"
+    assert RayJobs("head:6379").ended("job") == client.message
+
+
+def test_a_job_of_which_nothing_is_told_is_over_all_the_same(
+    client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_: str) -> None:
+        raise RuntimeError("500")
+
+    monkeypatch.setattr(client, "get_job_info", silent)
+    client.jobs["job"] = "FAILED"
+    assert RayJobs("head:6379").ended("job") == ""
 
 
 def test_a_job_brings_its_code_along(client: FakeClient) -> None:

@@ -12,9 +12,11 @@ from threedrs_platform.database.runs import Submission
 from threedrs_platform.states import RunState
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli import elsewhere, main, ray_runs, resume, supervision
+from threedrs_workflows.cli import elsewhere, main, ray_runs, resume, slurm_runs, supervision
 from threedrs_workflows.plan import binding
 from threedrs_workflows.plan.submission import plan_cells, record
+from threedrs_workflows.slurm import commands
+from threedrs_workflows.slurm.commands import QueuedJob
 
 GRID = Path(__file__).parents[3] / "ablations.yaml"
 CLUSTER = "head:6379"
@@ -184,6 +186,92 @@ def test_a_run_that_is_done_at_once_is_no_loss(
     cluster.begins = finish
     assert on_cluster() == 0
     assert "job job-" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state", list(RunState))
+def test_an_earlier_end_is_not_taken_for_the_work_of_a_job(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], state: RunState
+) -> None:
+    run = recorded(state)
+
+    def die(run_id: str) -> None:
+        cluster.states[f"job-{run_id}"] = "FAILED"
+
+    cluster.begins = die
+    assert main(["resume", run, "--ray", CLUSTER]) == 75
+    assert "its last words" in capsys.readouterr().err
+    cluster.begins = lambda _: None
+    assert main(["resume", run, "--ray", CLUSTER]) == 0
+    assert "waits for room" in capsys.readouterr().out
+    assert main(["wait", run, "--timeout", "0.01"]) == 75
+
+
+def test_a_run_that_is_resumed_here_is_left_to_nobody(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert on_cluster() == 0
+    assert main(["resume", "--ray", "none", "--no-report"]) == 0
+    with here() as workspace:
+        run = workspace.runs.get("last")
+        assert elsewhere.elsewhere(run) is None
+        assert elsewhere.how_to_resume(run).endswith(run.id)
+
+
+def test_a_job_does_not_take_its_run_for_one_that_is_resumed_here(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert on_cluster() == 0
+    monkeypatch.setenv(elsewhere.IN_JOB, elsewhere.RAY)
+    assert main(["resume", "--ray", "none", "--no-report"]) == 0
+    with here() as workspace:
+        assert elsewhere.left_to(workspace.runs.get("last")) == elsewhere.RAY
+
+
+def test_a_run_is_told_of_where_it_was_left_to_last_and_cancelled_at_both(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "submit", lambda *_: "7")
+    monkeypatch.setattr(commands, "queue", lambda _: [QueuedJob("7_0", "PENDING", "")])
+    monkeypatch.setattr(commands, "cancel", lambda jobs: cancelled.extend(jobs))
+    monkeypatch.setattr(slurm_runs, "refuse_missing_slurm", lambda: None)
+    cancelled: list[str] = []
+    assert on_cluster() == 0
+    assert main(["resume", "--slurm", "--no-wait"]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    assert "slurm jobs 7: 1 pending" in capsys.readouterr().out
+    assert main(["resume", "--ray", CLUSTER]) == 0
+    capsys.readouterr()
+    assert main(["status"]) == 0
+    told = capsys.readouterr().out
+    assert f"at {CLUSTER}: pending" in told and "slurm" not in told
+    assert main(["cancel"]) == 0
+    assert cancelled == ["7"] and len(cluster.stopped) == 1
+
+
+def test_no_cluster_is_asked_about_a_run_that_is_over(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert on_cluster() == 0
+    with here() as workspace:
+        run = workspace.runs.get("last").id
+        workspace.runs.finish(run, workspace.journal.owner, RunState.SUCCEEDED, {})
+
+    def asked(*_: Any) -> None:
+        raise AssertionError("the cluster is asked")
+
+    monkeypatch.setattr(elsewhere, "RayJobs", asked)
+    assert main(["status"]) == 0
+
+
+def recorded(state: RunState) -> str:
+    """A run of one cell that was not computed, in some state."""
+    with here() as workspace:
+        plan = plan_cells(workspace, [fake_cell("cell", {"only": fake_step("measure")})])
+        run = record(workspace, Submission("demo", "demo.yaml", "", {}), plan)
+        if state is not RunState.RUNNING:
+            workspace.runs.finish(run, workspace.journal.owner, state, {})
+        return run
 
 
 def test_slurm_is_named_where_a_run_is_told_how_to_go_on(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_they_meet_over_a_file_that_only_this_user_can_read(
 ) -> None:
     monkeypatch.setattr(nodes, "RETRY_S", 0.02)
     monkeypatch.setattr(nodes, "LOOK_S", 0.02)
+    monkeypatch.setattr(nodes, "GONE_S", 0.1)  # the process of this follower outlives it
     first, second = (Party(Seat(number, 2), "job") for number in (0, 1))
     file = second.place(tmp_path)
     file.parent.mkdir()

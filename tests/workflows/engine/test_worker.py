@@ -64,6 +64,23 @@ def test_a_step_of_more_gpus_is_for_other_workers(engine: Engine) -> None:
     assert work(engine, worker(engine, gpus=8)) is RunState.SUCCEEDED
 
 
+@pytest.mark.parametrize(
+    ("workers", "nodes", "is_taken"),
+    [(1, 1, True), (4, 2, True), (4, 1, True), (3, 1, False), (4, 3, False)],
+)
+def test_a_group_takes_what_it_can_spread(
+    engine: Engine, workers: int, nodes: int, is_taken: bool
+) -> None:
+    resources = Resources(workers=workers, nodes=nodes)
+    step = fake_step("noop", kind="train", resources=resources)
+    recorded(engine, [fake_cell("cell", {"only": step})])
+    assert engine.plan is not None
+    (planned,) = engine.plan.steps
+    assert Share(nodes=2).takes(planned) is is_taken
+    assert Share(nodes=2, least_nodes=2).takes(planned) is (nodes == 2)
+    assert Share().takes(planned) is (nodes == 1)
+
+
 def test_workers_side_by_side_do_each_step_once(engine: Engine) -> None:
     recorded(engine, fans(6, ledger=str(engine.workspace.root / "ledger")))
     workers = [worker(engine, "root", "result"), worker(engine, "middle", "result")]

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.steps import Resources, StepSpec
-from threedrs_platform.testing.fake_cells import fake_step
+from threedrs_platform.testing.fake_cells import fake_cell, fake_step
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.work import seconds_of
 from threedrs_workflows.grid.slurm_section import SlurmSettings
+from threedrs_workflows.plan.submission import plan_cells, record
+from threedrs_workflows.slurm import commands
 from threedrs_workflows.slurm.commands import QueuedJob, counts, parse_queue
 from threedrs_workflows.slurm.groups import Group, Needs, groups_of
-from threedrs_workflows.slurm.jobs import read_options
+from threedrs_workflows.slurm.jobs import Asked, read_options, submit_jobs
 from threedrs_workflows.slurm.scripts import Place, script_of
 
 
@@ -39,6 +43,17 @@ def test_kinds_that_need_the_same_machine_share_an_array() -> None:
 def test_a_kind_has_one_array_for_the_largest_of_its_steps() -> None:
     (group,) = groups_of([step("finetune", 1, gpus=2), step("finetune", 2, gpus=4)], {})
     assert group.needs.gpus == 4 and group.steps == 2
+
+
+def test_steps_of_one_kind_on_other_numbers_of_nodes_have_arrays_of_their_own(
+    tmp_path: Path,
+) -> None:
+    alone = step("finetune", 1, gpus=1)
+    spread = [step("finetune", n, gpus=8, workers=8, nodes=2) for n in (2, 3)]
+    one, two = groups_of([alone, *spread], {})
+    assert (one.needs, one.steps) == (Needs(1, 1, 0), 1)
+    assert (two.needs, two.steps) == (Needs(1, 4, 0, 2), 2)
+    assert "--min-nodes=2" in script_of(two, place(tmp_path))
 
 
 def test_kinds_with_settings_of_their_own_have_arrays_of_their_own() -> None:
@@ -76,7 +91,7 @@ def test_a_step_of_several_nodes_has_a_worker_on_each(tmp_path: Path) -> None:
         assert f"#SBATCH --{wanted}" in lines
     (worker,) = [line for line in lines if " work demo-1 " in line]
     assert worker.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=8 ")
-    assert "--kinds=finetune --gpus=16 " in worker and worker.endswith(" --group &")
+    assert "--kinds=finetune --gpus=16 " in worker and worker.endswith(" --group --min-nodes=2 &")
     assert "trap 'scancel --signal=TERM \"$SLURM_JOB_ID.0\"' TERM" in lines, "srun would kill"
     alone = script_of(TRAINING, place(tmp_path))
     assert "srun" not in alone and "--group" not in alone and "kill -TERM" in alone
@@ -134,6 +149,42 @@ def test_the_queue_is_read_as_squeue_prints_it() -> None:
     jobs = parse_queue(text)
     assert jobs[1] == QueuedJob("12_1", "PENDING", "Resources")
     assert counts(jobs) == {"pending": 2, "running": 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "asked", "submitted"),
+    [
+        ("PENDING", "Resources", Asked(), 1),
+        ("RUNNING", "None", Asked(), 1),
+        ("COMPLETING", "None", Asked(), 2),
+        ("PENDING", "JobHeldUser", Asked(), 2),
+        ("PENDING", "launch failed requeued held", Asked(), 2),
+        ("RUNNING", "None", Asked(("--partition=other",)), 2),
+        ("RUNNING", "None", Asked(most_jobs=4), 2),
+    ],
+)
+def test_who_goes_on_gets_no_second_job_unless_other_jobs_are_asked_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    reason: str,
+    asked: Asked,
+    submitted: int,
+) -> None:
+    scripts: list[Path] = []
+
+    def submit(script: Path, _: object) -> str:
+        scripts.append(script)
+        return "7"
+
+    monkeypatch.setattr(commands, "submit", submit)
+    monkeypatch.setattr(commands, "queue", lambda _: [QueuedJob("7_0", state, reason)])
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        plan = plan_cells(workspace, [fake_cell("cell", {"only": fake_step("measure")})])
+        run = record(workspace, Submission("demo", "demo.yaml", "", {}), plan)
+        submit_jobs(workspace, workspace.runs.get(run), plan, Asked())
+        submit_jobs(workspace, workspace.runs.get(run), plan, asked)
+    assert len(scripts) == submitted
 
 
 @pytest.mark.parametrize(

@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
             # Workers have no spokesman who could end the run; each sees that it has ended.
             _cancel_here(workspace, found)
             state = RunState.CANCELLED
-        if chosen is None and (told := cancel_jobs(found) or stop_ray_job(found)):
-            say(args, told)
+        if chosen is None:  # by whichever it was left to first
+            for told in filter(None, (cancel_jobs(found), stop_ray_job(found))):
+                say(args, told)
     what = "run " + found.id if chosen is None else f"{len(chosen)} cells of run {found.id}"
     emit(args, {"run": found.id, "state": state, "cells": args.cells}, f"{what}: {state}")
     return 0

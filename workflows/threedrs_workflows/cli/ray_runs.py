@@ -13,7 +13,15 @@ from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.cli.elsewhere import RAY_JOB, RayJob, look_up
+from threedrs_workflows.cli.elsewhere import (
+    IN_JOB,
+    RAY,
+    RAY_JOB,
+    RayJob,
+    leave_to,
+    left_to,
+    look_up,
+)
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import chosen_ray
 from threedrs_workflows.own_command import PACKAGES, own_command
@@ -51,6 +59,9 @@ def leave_to_cluster(
 ) -> int:
     """Have the cluster supervise a run; returns once it does.
 
+    Args:
+        run_id: of a run that is not over, else its earlier end would pass for the job's work.
+
     Raises:
         ClusterLost: the job has ended before it was well at work.
     """
@@ -60,7 +71,9 @@ def leave_to_cluster(
     words += ["--fail-fast"] if args.fail_fast else []
     words += ["--max-failures", str(args.max_failures)] if args.max_failures else []
     command = own_command(*words)[1:]  # there it is the cluster's Python
-    job = jobs.supervise(run_id, command, PACKAGES, _environment_of_job(args), Path.cwd())
+    environment = _environment_of_job(args) | {IN_JOB: RAY}
+    job = jobs.supervise(run_id, command, PACKAGES, environment, Path.cwd())
+    leave_to(workspace, run_id, RAY)
     workspace.runs.set_option(run_id, RAY_JOB, {"job": job, "address": address})
     say(args, f"run {run_id} is left to job {job} at {address}; waiting until it is at work")
     state = _state_once_begun(workspace, run_id, jobs, job, address)
@@ -80,10 +93,11 @@ def _state_once_begun(
     end = time.monotonic() + BEGINS_S
     begun: float | None = None
     while True:
+        last_words = jobs.ended(job)  # first: what a job that is over has written is there
         row, now = workspace.runs.get(run_id), time.monotonic()
-        last_words = jobs.ended(job)
-        if row.state not in (RunState.RUNNING, RunState.INTERRUPTED):
-            return "supervised"  # and over: quick work
+        is_over = row.state not in (RunState.RUNNING, RunState.INTERRUPTED)
+        if last_words is not None and is_over:
+            return "supervised"  # and done: quick work
         if last_words is not None:
             raise ClusterLost(
                 f"job {job} has ended without finishing the run; the workspace {workspace.root} "
@@ -94,14 +108,14 @@ def _state_once_begun(
         if begun is not None and now - begun >= SETTLES_S:
             return "supervised"
         if now >= end:
-            return "queued"
+            return "supervised" if is_over else "queued"
         time.sleep(POLL_S)
 
 
 def attached(args: argparse.Namespace, run: RunRow) -> RayJob | None:
     """The job that supervises a run already, if that is all that is wanted."""
     stays = args.slurm or args.wait or chosen_ray(args) in ("local", "none")
-    if stays or RAY_JOB not in run.options:
+    if stays or left_to(run) != RAY:
         return None
     job = look_up(run)
     return job if job.state == "RUNNING" else None

@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             _set_budget(workspace, found, args.budget)
         refuse_wrong_ray(args)
         if (jobs := job_server(args)) is not None:
+            workspace.runs.reopen(found.id)
             return leave_to_cluster(args, workspace, found.id, jobs)
         plan = replan(workspace, found.id)
         if args.slurm and plan.misses:

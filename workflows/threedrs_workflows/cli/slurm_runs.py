@@ -10,12 +10,13 @@ from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.cli.elsewhere import RayJob, elsewhere, how_to_resume
+from threedrs_workflows.cli.elsewhere import RayJob, elsewhere, how_to_resume, leave_to
 from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.supervision import EXIT_CODES, ended_text, interruptible
 from threedrs_workflows.plan.plan import Plan
 from threedrs_workflows.slurm.commands import refuse_missing_slurm
 from threedrs_workflows.slurm.jobs import (
+    SLURM,
     Asked,
     Jobs,
     cancel_jobs,
@@ -55,6 +56,7 @@ def work_on_slurm(
     args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan, asked: Asked
 ) -> int:
     """Submit the jobs of a run and follow it to its end, or return at once."""
+    leave_to(workspace, run_id, SLURM)
     run = workspace.runs.get(run_id)
     ids = submit_jobs(workspace, run, plan, asked)
     told = f"Slurm jobs {', '.join(ids)}"

@@ -13,7 +13,7 @@ from threedrs_platform.database.progress import FailedStep, RunningStep, RunProg
 from threedrs_platform.database.results import Results
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
-from threedrs_workflows.cli.elsewhere import RayJob, elsewhere, how_to_resume
+from threedrs_workflows.cli.elsewhere import RAY, RayJob, elsewhere, how_to_resume, left_to
 from threedrs_workflows.cli.output import columns, duration, emit
 from threedrs_workflows.slurm.jobs import Jobs
 
@@ -64,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _look(workspace: Workspace, run_id: str) -> tuple[RunProgress, Elsewhere]:
     look = run_progress(workspace.database, run_id, workspace.root)
     is_over = look.run.state is not RunState.RUNNING
-    jobs = elsewhere(look.run)
-    return look, None if is_over and isinstance(jobs, RayJob) else jobs
+    return look, None if is_over and left_to(look.run) == RAY else elsewhere(look.run)
 
 
 def _list(args: argparse.Namespace, database: Database) -> int:

@@ -20,6 +20,7 @@ from threedrs_platform.database.spending import gpu_seconds
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace
+from threedrs_workflows.cli.elsewhere import leave_to, left_to
 from threedrs_workflows.cli.output import emit, say, terminal_width
 from threedrs_workflows.engine.budget import HOUR, Budget
 from threedrs_workflows.engine.display import open_display
@@ -65,7 +66,10 @@ BUDGET = "budget"
 
 def work(args: argparse.Namespace, workspace: Workspace, run_id: str, plan: Plan) -> int:
     """Work on a run until it ends, pauses or is interrupted; print how it went."""
-    budget = budget_of(workspace.runs.get(run_id))
+    run = workspace.runs.get(run_id)
+    if left_to(run):
+        leave_to(workspace, run_id, "")
+    budget = budget_of(run)
     hint = resume_hint(run_id)
     state, tally = supervise(args, workspace, run_id, plan, hint, budget=budget)
     text = ended_text(args, workspace, run_id, state)

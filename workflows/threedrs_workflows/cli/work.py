@@ -68,6 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--memory-gib", type=float, metavar="N", help="take steps of so much memory at most"
     )
     parser.add_argument(
+        "--min-nodes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --group: take steps of so many nodes at least; default: 1",
+    )
+    parser.add_argument(
         "-j", "--jobs", type=int, metavar="N", help="most steps at a time; 1 with --ray none"
     )
     idle = parser.add_mutually_exclusive_group()
@@ -202,7 +209,15 @@ def _share(args: argparse.Namespace) -> Share:
     if faults:
         raise ConfigError(faults)
     idle = 0.0 if args.until_idle else args.max_idle
-    return Share(kinds, args.gpus, args.cpus, args.memory_gib, max_idle_s=idle, max_time_s=most_s)
+    return Share(
+        kinds,
+        args.gpus,
+        args.cpus,
+        args.memory_gib,
+        least_nodes=args.min_nodes,
+        max_idle_s=idle,
+        max_time_s=most_s,
+    )
 
 
 def seconds_of(text: str) -> float | None:

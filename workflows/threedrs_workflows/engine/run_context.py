@@ -19,6 +19,7 @@ from threedrs_platform.compute.in_process import Compute, Handle
 from threedrs_platform.compute.recorder import LiveTail, Progress
 from threedrs_platform.database.events import Event
 from threedrs_platform.database.journal import CellKey, Claim
+from threedrs_platform.database.runs import LEASE_S
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
 from threedrs_platform.workspace import Workspace
@@ -39,7 +40,7 @@ class SupervisorOptions:
     fail_fast: bool = False
     max_failures: int | None = None
     """Failed steps after which nothing new starts; None = never."""
-    lease_s: float = 60.0
+    lease_s: float = LEASE_S
     poll_s: float = 0.2
     """Longest wait before looking at progress, cancellations and other supervisors."""
 

@@ -131,4 +131,5 @@ def follow(party: Party, workspace: Path, wants_to_stop: threading.Event) -> boo
 
     follower: Follower = join(party.seat, find)
     follower.wants_to_stop = wants_to_stop
+    os.dup(follower.connection.fileno())  # open until this process is gone: the leader waits for it
     return follower.work()

@@ -37,6 +37,8 @@ class Share:
     """Most memory of a step; None = as much as it asks for."""
     nodes: int = 1
     """Most machines of a step: those whose processes work together with this one."""
+    least_nodes: int = 1
+    """Fewest machines of a step: what needs fewer would leave the others idle."""
     max_idle_s: float | None = None
     """Longest wait for steps that others have to finish first; None = for ever."""
     max_time_s: float | None = None
@@ -50,7 +52,8 @@ class Share:
             and (self.gpus is None or wanted.gpus <= self.gpus)
             and (self.cpus is None or wanted.cpus <= self.cpus)
             and (self.memory_gib is None or (wanted.memory_gib or 0.0) <= self.memory_gib)
-            and wanted.nodes <= self.nodes
+            and self.least_nodes <= wanted.nodes <= self.nodes
+            and (wanted.workers == 1 or wanted.workers % self.nodes == 0)
         )
 
 

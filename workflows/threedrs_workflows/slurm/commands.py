@@ -32,6 +32,14 @@ class QueuedJob:
     """e.g. PENDING, RUNNING, COMPLETING."""
     reason: str
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it will do steps without anybody's help: it neither ends nor is held."""
+        is_held = any(word in self.reason.lower() for word in ("held", "hold"))
+        return self.state in ("RUNNING", "REQUEUED", "CONFIGURING") or (
+            self.state == "PENDING" and not is_held
+        )
+
 
 def refuse_missing_slurm() -> None:
     """Tell before a run is recorded that nothing can be submitted from here.

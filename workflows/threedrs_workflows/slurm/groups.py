@@ -1,8 +1,9 @@
-"""Which steps share a job array: those whose kinds need the same machine."""
+"""Which steps share a job array: those whose kinds need the same machines."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -46,32 +47,36 @@ def groups_of(
 ) -> list[Group]:
     """Groups of steps that are to run; light ones first, because others wait for them.
 
+    Steps of one kind on different numbers of nodes are in different groups: on more machines than
+    it asks for, a step would leave some idle, or not be spread evenly.
+
     Args:
         steps: to be done.
         settings: of the kinds of steps that have some.
         most_jobs: a limit of the command line, for each group.
     """
-    needs: dict[str, Needs] = {}
-    counts: dict[str, int] = {}
+    needs: dict[tuple[str, int], Needs] = {}
+    counts: Counter[tuple[str, int]] = Counter()
     for step in steps:
-        before = needs.get(step.kind, Needs(1, 0, 0))
         wanted = step.resources
-        needs[step.kind] = Needs(
+        which = (step.kind, wanted.nodes)
+        before = needs.get(which, Needs(1, 0, 0, wanted.nodes))
+        needs[which] = Needs(
             max(before.cpus, math.ceil(wanted.cpus / wanted.nodes)),
             max(before.gpus, math.ceil(wanted.gpus / wanted.nodes)),
             max(before.memory_gib, math.ceil((wanted.memory_gib or 0) / wanted.nodes)),
-            max(before.nodes, wanted.nodes),
+            wanted.nodes,
         )
-        counts[step.kind] = counts.get(step.kind, 0) + 1
+        counts[which] += 1
     members: dict[tuple[Needs, SlurmSettings], list[str]] = {}
-    for kind, need in needs.items():
+    for (kind, _), need in needs.items():
         chosen = settings.get(kind, SlurmSettings())
         if most_jobs is not None:
             fewer = {"max_jobs": min(most_jobs, chosen.max_jobs)}
             chosen = chosen.model_copy(update=fewer)
         members.setdefault((need, chosen), []).append(kind)
     found = [
-        Group(tuple(kinds), need, chosen, sum(counts[kind] for kind in kinds))
+        Group(tuple(kinds), need, chosen, sum(counts[kind, need.nodes] for kind in kinds))
         for (need, chosen), kinds in members.items()
     ]
     return sorted(found, key=_heaviness)

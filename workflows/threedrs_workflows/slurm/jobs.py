@@ -83,18 +83,19 @@ def read_options(text: str | None) -> tuple[str, ...]:
 def submit_jobs(workspace: Workspace, run: RunRow, plan: Plan, asked: Asked) -> list[str]:
     """Write and submit a job array for each group of steps that are left; returns the jobs' ids.
 
-    Kinds of steps for which an earlier array of the run still has jobs in the queue get no more.
+    Groups for which an earlier array of the run still has jobs in the queue get no more, unless the
+    command line asks for other jobs.
 
     Raises:
         SlurmError: Slurm refused one; those before it are submitted and remembered.
     """
     told: Mapping[str, Any] = run.options.get(SLURM_STEPS) or {}
     settings = {kind: SlurmSettings.model_validate(each) for kind, each in told.items()}
-    queued = _queued_kinds(run)
+    queued = _queued(run) if asked == Asked() else set()
     groups = [
         group
         for group in groups_of((step.spec for step in plan.misses), settings, asked.most_jobs)
-        if not queued.issuperset(group.kinds)
+        if not queued.issuperset((kind, group.needs.nodes) for kind in group.kinds)
     ]
     place = Place(run.id, workspace.root, Path.cwd())
     kept = list(_kept(run))
@@ -110,18 +111,23 @@ def submit_jobs(workspace: Workspace, run: RunRow, plan: Plan, asked: Asked) -> 
             what = f"the jobs for {', '.join(group.kinds)} were not submitted: {error}"
             raise commands.SlurmError(f"{what}\nsee {script}; {_hint(run.id)}") from None
         ids.append(job)
-        kept.append(
-            {"job": job, "kinds": list(group.kinds), "jobs": group.jobs, "script": str(script)}
-        )
+        what = {"kinds": list(group.kinds), "nodes": group.needs.nodes, "jobs": group.jobs}
+        kept.append({"job": job, **what, "script": str(script)})
         workspace.runs.set_option(run.id, SLURM, kept)
     return ids
 
 
-def _queued_kinds(run: RunRow) -> set[str]:
-    """Kinds of steps for which jobs of a run wait or work."""
+def _queued(run: RunRow) -> set[tuple[str, int]]:
+    """Kinds of steps, each with its number of nodes, for which jobs of a run wait or work."""
     jobs = jobs_of(run)
-    queued = {each.job.partition("_")[0] for each in jobs.queued} if jobs is not None else set()
-    return {kind for each in _kept(run) if str(each["job"]) in queued for kind in each["kinds"]}
+    going = [each for each in jobs.queued if each.goes_on] if jobs is not None else []
+    arrays = {each.job.partition("_")[0] for each in going}
+    return {
+        (kind, each.get("nodes", 1))
+        for each in _kept(run)
+        if str(each["job"]) in arrays
+        for kind in each["kinds"]
+    }
 
 
 def _hint(run_id: str) -> str:

@@ -116,7 +116,7 @@ def _directives(group: Group, place: Place, options: Sequence[str]) -> Iterator[
 def _command(group: Group, place: Place) -> list[str]:
     needs = group.needs
     idle = IDLE_GPU_S if needs.gpus else IDLE_CPU_S
-    together = ["--group"] if needs.nodes > 1 else []
+    together = ["--group", f"--min-nodes={needs.nodes}"] if needs.nodes > 1 else []
     worker = own_command(
         "--workspace",
         str(place.workspace),
