@@ -137,7 +137,9 @@ def test_a_step_beyond_the_end_is_the_last(client: TestClient) -> None:
 
 def test_cells_that_never_trained_have_no_steps(client: TestClient) -> None:
     url = "?cell=run-1:id-late"
-    assert "step-slider" not in client.get(f"/compare{url}").text
+    text = client.get(f"/compare{url}").text
+    assert "step-slider" not in text
+    assert re.search(r'<label hidden>training step <input[^>]* name="step" disabled>', text)
     answer = client.get(f"/compare/step{url}")
     assert answer.status_code == 404 and "has logged a training step" in answer.text
 

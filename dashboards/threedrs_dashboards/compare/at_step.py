@@ -75,7 +75,7 @@ class Reached:
 
     @property
     def text(self) -> str:
-        """Mean ± sd where all seeds have a value at the same step; else how many have, or diverged."""
+        """Mean ± sd where all seeds have a value at the same step; else how many seeds have."""
         count, diverged = len(self.seeds), sum(each.has_diverged for each in self.seeds)
         if self.logged_at is None:
             return "-"
