@@ -17,17 +17,19 @@ function litDots(trace, lit) {
   return { ...trace, selectedpoints: null, marker: { ...trace.marker, opacity } };
 }
 
-// Lines are dimmed as a whole, and those that are lit drawn once more on top.
+// Lines are dimmed as a whole, and those that are lit drawn once more on top. The legend, which Plotly
+// dims with its lines, is that of an empty trace.
 function litLines(trace, lit) {
   const kept = trace.customdata.map((number, index) => (number === null ? lit.has(trace.customdata[index - 1]) : lit.has(number)));
   const only = (values) => values.filter((_, index) => kept[index]);
   const over = { ...trace, x: only(trace.x), y: only(trace.y), customdata: only(trace.customdata), meta: "lit", showlegend: false, selectedpoints: null };
   if (trace.text) over.text = only(trace.text);
   over.line = { ...trace.line, width: Math.max(trace.line.width, 2.5), dash: "solid" };
-  return [{ ...trace, opacity: FAINT, selectedpoints: null }, over];
+  const key = { ...over, x: [null], y: [null], customdata: [null], text: "", line: trace.line, showlegend: true };
+  return [{ ...trace, opacity: FAINT, selectedpoints: null, showlegend: false }, key, over];
 }
 
-function plain(trace) {
+function plain({ showlegend, ...trace }) {
   const marker = trace.marker ? { marker: { ...trace.marker, opacity: 1 } } : {};
   return { ...trace, ...marker, opacity: 1, selectedpoints: null };
 }

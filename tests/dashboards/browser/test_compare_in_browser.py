@@ -101,6 +101,17 @@ def test_sliders_that_move_at_once_both_count(browser: Browser) -> None:
     assert "seed 2" in browser.find("#at-step caption").text
 
 
+def test_a_server_that_is_gone_leaves_nothing_busy(browser: Browser) -> None:
+    browser.open(COMPARE)
+    browser.run("window.fetch = () => Promise.reject(new TypeError('gone'))")
+    browser.find("#step-slider").send_keys(LEFT)
+    browser.find("#seed-slider").send_keys(RIGHT)
+    browser.wait_for(
+        "return document.querySelectorAll('#at-step.stale, #asked.stale').length === 2"
+    )
+    assert browser.run("return document.querySelectorAll('[aria-busy]').length") == 0
+
+
 def test_the_line_of_a_step_stays_when_the_colours_change(browser: Browser) -> None:
     browser.open(COMPARE)
     browser.find("#step-slider").send_keys(LEFT, LEFT)

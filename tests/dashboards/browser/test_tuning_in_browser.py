@@ -26,6 +26,10 @@ const plot = document.querySelector("[data-plot=plot-parallel]");
 const lit = plot.data.filter((trace) => trace.meta === "lit").flatMap((trace) => trace.customdata);
 return [...new Set(lit.filter((number) => number !== null))].sort((one, other) => one - other);
 """
+LEGEND = """
+const plot = document.querySelector("[data-plot=plot-parallel]");
+return [...plot.querySelectorAll(".legend .layers")].map((each) => getComputedStyle(each).opacity);
+"""
 
 
 def test_a_range_by_keyboard_lights_up_the_same_trials_everywhere(browser: Browser) -> None:
@@ -72,6 +76,7 @@ def test_lit_trials_stay_lit_when_the_colours_change(browser: Browser) -> None:
         browser.wait_for(f"return {lit}.data.some((trace) => trace.meta === 'lit')")
         assert browser.run(LIT_LINES) == [2, 4] and browser.run(LIT_DOTS, "history") == [2, 4]
         assert browser.run(f"return {lit}.layout.dragmode") == "select"
+        assert set(browser.run(LEGEND)) == {"1"}
     finally:
         browser.emulate_scheme("light")
 
