@@ -7,6 +7,8 @@ import io
 import itertools
 import json
 import re
+import statistics
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from starlette.testclient import TestClient
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.scene import make_scene
+from threedrs_dashboards.compare.at_step import Reached, SeedPoint
 from threedrs_dashboards.compare.frames import ColouredBox, drawn_frames
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
 
@@ -83,15 +86,46 @@ def test_curves_of_all_cells_share_a_plot_and_a_seed_can_be_chosen(client: TestC
 
 
 def test_a_step_of_the_training_shows_what_was_logged_by_then(client: TestClient) -> None:
-    found = {(each["curve"], each["cell"]): each for each in rows(client, f"{URL}&step=7&csv=step")}
-    assert float(found["loss", "vggt"]["mean"]) == pytest.approx(
-        sum(10.0 / (7 + seed) for seed in (1, 2, 3)) / 3
-    )
-    assert found["loss/text", "vggt"]["logged_at"] == "0" and found["loss", "vggt"]["seeds"] == "3"
-    assert "By training step 7, mean ± sd over seeds" in words(client.get(f"{URL}&step=7").text)
+    found = {
+        (each["curve"], each["cell"], each["seed"]): each
+        for each in rows(client, f"{URL}&step=7&csv=step")
+    }
+    values = [10.0 / (7 + seed) for seed in (1, 2, 3)]
+    assert [float(found["loss", "vggt", seed]["value"]) for seed in "123"] == pytest.approx(values)
+    assert found["loss/text", "vggt", "1"]["logged_at"] == "0" and len(found) == 2 * 2 * 3
+    shown = words(client.get(f"{URL}&step=7").text)
+    assert "By training step 7, mean ± sd where all seeds" in shown
+    assert f"{statistics.fmean(values):.4g} ± {statistics.stdev(values):.2g}" in shown
     part = client.get(f"/compare/step?{URL.partition('?')[2]}&step=7&seed=2").text
     assert "By training step 7, seed 2" in words(part) and "of step 0" in words(part)
     assert "<html" not in part and f"{10.0 / 9:.4g}" in part
+
+
+@pytest.mark.parametrize(
+    ("points", "text", "notes"),
+    [
+        ([(100, 2.0), (100, 4.0)], "3 ± 1.4", []),
+        ([(90, 2.0), (90, 4.0)], "3 ± 1.4", ["of step 90"]),
+        (
+            [(100, 2.0), (40, 9.0), ()],
+            "1 of 3 seeds",
+            ["seed 1: 2 of step 100", "seed 2: 9 of step 40", "seed 3: none"],
+        ),
+        (
+            [(100, 2.0), (60, None)],
+            "1 of 2 seeds diverged",
+            ["seed 1: 2 of step 100", "seed 2: diverged of step 60"],
+        ),
+        ([(60, None)], "diverged", ["of step 60"]),
+        ([(), ()], "-", []),
+        ([], "-", []),
+    ],
+)
+def test_seeds_have_a_mean_only_where_all_have_a_value_at_the_same_step(
+    points: list[tuple[Any, ...]], text: str, notes: list[str]
+) -> None:
+    reached = Reached([SeedPoint(seed, *point) for seed, point in enumerate(points, 1)])
+    assert (reached.text, reached.notes(100)) == (text, notes)
 
 
 def test_a_step_beyond_the_end_is_the_last(client: TestClient) -> None:
@@ -103,7 +137,9 @@ def test_a_step_beyond_the_end_is_the_last(client: TestClient) -> None:
 
 def test_cells_that_never_trained_have_no_steps(client: TestClient) -> None:
     url = "?cell=run-1:id-late"
-    assert "step-slider" not in client.get(f"/compare{url}").text
+    text = client.get(f"/compare{url}").text
+    assert "step-slider" not in text
+    assert re.search(r'<label hidden>training step <input[^>]* name="step" disabled>', text)
     answer = client.get(f"/compare/step{url}")
     assert answer.status_code == 404 and "has logged a training step" in answer.text
 

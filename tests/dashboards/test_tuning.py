@@ -201,5 +201,6 @@ def test_points_of_every_plot_know_their_trial(page: str) -> None:
         for trace in figure(page, name)["data"]:
             if trace["name"] != "best so far":
                 assert len(trace["customdata"]) == len(trace["x"])
+                assert "markers" in trace["mode"], "a box finds nothing of a bare line"
     lines = figure(page, "parallel")["data"][-1]
     assert lines["customdata"] == [9, 9, 9, None]

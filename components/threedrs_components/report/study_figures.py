@@ -282,8 +282,9 @@ def _curves(study: StudyView) -> StudyFigure:
                 xs += [*(step for step, _ in points), None]  # None parts one line from the next
                 ys += [*(value for _, value in points), None]
                 numbers += [*(trial.number for _ in points), None]
-        line = {"type": "scatter", "mode": "lines", "name": state, "x": xs, "y": ys,
-                "customdata": numbers}  # fmt: skip
+        # Markers, because a box selects none of a bare line.
+        line = {"type": "scatter", "mode": "lines+markers", "name": state, "x": xs, "y": ys,
+                "marker": {"size": 4, "color": colour}, "customdata": numbers}  # fmt: skip
         traces.append({**line, "line": {"color": colour, "width": 1}})
     return StudyFigure(
         "curves",

@@ -23,21 +23,80 @@ MOST_STEPS = 200
 
 
 @dataclass(frozen=True)
-class Reached:
-    """One curve of one arm by a step."""
+class SeedPoint:
+    """The last point of one curve by a step, under one seed."""
 
-    values: Sequence[float]
-    """One per seed that has logged it."""
-    logged_at: int | None
-    """The last step by then at which it was logged, of the seed that is furthest behind."""
+    seed: int
+    logged_at: int | None = None
+    """Training step of the point; None before the first one."""
+    value: float | None = None
+    """None before the first point, and where it was not finite."""
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the point is not finite."""
+        return self.logged_at is not None and self.value is None
 
     @property
     def text(self) -> str:
-        """Mean ± sd over seeds; a dash before the first point."""
-        if not self.values:
+        """The value and its step."""
+        if self.logged_at is None:
+            return f"seed {self.seed}: none"
+        value = "diverged" if self.value is None else f"{self.value:.4g}"
+        return f"seed {self.seed}: {value} of step {self.logged_at}"
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One curve of one arm by a step."""
+
+    seeds: Sequence[SeedPoint]
+    """Of every seed that is looked at and has a training."""
+
+    @property
+    def logged_at(self) -> int | None:
+        """The last step by then at which any seed has logged it."""
+        return max(
+            (each.logged_at for each in self.seeds if each.logged_at is not None), default=None
+        )
+
+    @property
+    def values(self) -> Sequence[float]:
+        """Finite ones of the seeds that are furthest."""
+        at = self.logged_at
+        return [
+            each.value for each in self.seeds if each.value is not None and each.logged_at == at
+        ]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all seeds have a value at the same step: else a mean would be bent."""
+        return len(self.values) == len(self.seeds)
+
+    @property
+    def text(self) -> str:
+        """Mean ± sd where all seeds have a value at the same step; else how many seeds have."""
+        count, diverged = len(self.seeds), sum(each.has_diverged for each in self.seeds)
+        if self.logged_at is None:
             return "-"
+        if diverged:
+            return f"{diverged} of {count} seeds diverged" if count > 1 else "diverged"
+        if not self.is_whole:
+            return f"{len(self.values)} of {count} seeds"
         mean = f"{statistics.fmean(self.values):.4g}"
-        return f"{mean} ± {statistics.stdev(self.values):.2g}" if len(self.values) > 1 else mean
+        return f"{mean} ± {statistics.stdev(self.values):.2g}" if count > 1 else mean
+
+    def notes(self, step: int) -> list[str]:
+        """What to say below: each seed's own point where there is no mean; else an earlier step.
+
+        Args:
+            step: that is looked at.
+        """
+        if self.logged_at is None:
+            return []
+        if not self.is_whole and len(self.seeds) > 1:
+            return [each.text for each in self.seeds]
+        return [f"of step {self.logged_at}"] if self.logged_at != step else []
 
 
 @dataclass(frozen=True)
@@ -80,7 +139,7 @@ def at_step(
         wanted: a step; beyond the end it is the last one.
     """
     keys = {arm.name: _training_keys(arm, seed) for arm in arms}
-    every = [key for each in keys.values() for key in each]
+    every = [key for each in keys.values() for _, key in each]
     steps = curves.steps(every)
     if not steps:
         return None
@@ -104,27 +163,32 @@ def _told(names: Sequence[CurveName]) -> list[str]:
 
 
 def _reached(
-    found: Mapping[tuple[str, str], tuple[int, float | None]], keys: Sequence[str], name: str
+    found: Mapping[tuple[str, str], tuple[int, float | None]],
+    keys: Sequence[tuple[int, str]],
+    name: str,
 ) -> Reached:
-    points = [found[key, name] for key in keys if (key, name) in found]
-    values = [value for _, value in points if value is not None]
-    return Reached(values, min((at for at, _ in points), default=None))
+    points = []
+    for seed, key in keys:
+        logged_at, value = found.get((key, name), (None, None))
+        points.append(SeedPoint(seed, logged_at, value))
+    return Reached(points)
 
 
 def at_step_table(found: AtStep, arms: Sequence[Arm]) -> Table:
-    """As it is shown, in full precision: a row per curve, arm and seed."""
+    """Every seed's own point, in full precision: a row per curve, arm and seed."""
     rows = [
-        (line.name, arm.run.run_id, arm.title, found.step, each.logged_at,
-         statistics.fmean(each.values) if each.values else None, len(each.values))
+        (line.name, arm.run.run_id, arm.title, each.seed, found.step, each.logged_at, each.value)
         for line in found.lines
-        for arm, each in zip(arms, line.reached, strict=True)
-    ]  # fmt: skip
-    return Table(("curve", "run", "cell", "step", "logged_at", "mean", "seeds"), rows)
+        for arm, reached in zip(arms, line.reached, strict=True)
+        for each in reached.seeds
+    ]
+    return Table(("curve", "run", "cell", "seed", "step", "logged_at", "value"), rows)
 
 
-def _training_keys(arm: Arm, seed: int | None) -> list[str]:
+def _training_keys(arm: Arm, seed: int | None) -> list[tuple[int, str]]:
+    """Seed and key of each training."""
     return [
-        step.key
+        (cell.seed, step.key)
         for cell in arm.replicates
         if seed is None or cell.seed == seed
         for step in cell.steps

@@ -20,13 +20,19 @@ function figureOf(place) {
 }
 
 function drawCharts(root) {
-  for (const place of root.querySelectorAll("[data-plot]")) {
+  const drawn = [...root.querySelectorAll("[data-plot]")].map((place) => {
     const figure = figureOf(place);
     const options = { responsive: true, displaylogo: false, topojsonURL: "/static/", plotlyServerURL: "" };
-    Plotly.react(place, figure.data, figure.layout, options).then(() =>
+    return Plotly.react(place, figure.data, figure.layout, options).then(() =>
       place.setAttribute("data-drawn", ""),
     );
-  }
+  });
+  return Promise.all(drawn);
+}
+// What other scripts have drawn into the plots is theirs to draw again.
+async function changeColours() {
+  await drawCharts(document);
+  document.dispatchEvent(new Event("renewed"));
 }
 document.addEventListener("DOMContentLoaded", () => drawCharts(document));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawCharts(document));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changeColours);

@@ -14,6 +14,16 @@ function showSliders() {
     const range = slider(id);
     if (range && Number(range.max) > (id === "seed-slider" ? 1 : 0)) range.closest("label").hidden = false;
   }
+  if (slider("step-slider")) offerSteps(slider("step-slider").dataset.values.split(","));
+}
+
+// The form knows no steps, or not all, where a training went on after the page was opened.
+function offerSteps(steps) {
+  const field = document.querySelector("form.choices [name=step]");
+  field.min = steps[0];
+  field.max = field.placeholder = steps.at(-1);
+  field.disabled = false;
+  field.closest("label").hidden = false;
 }
 
 function chosen(range) {
@@ -28,29 +38,43 @@ function remember(range, target) {
   document.querySelector(`form.choices [name=${word}]`).value = chosen(range);
 }
 
-async function partOf(target) {
-  const answer = await fetch(target);
-  if (!answer.ok) return null;
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+// A part of a page. Null where there is none: of what the server refuses `page` tells why, and where
+// it cannot be reached the element is marked.
+async function partOf(target, page, element) {
+  element.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(target);
+    const text = await answer.text();
+    if (answer.ok) return new DOMParser().parseFromString(text, "text/html");
+    location.assign(page);
+  } catch (error) {
+    element.classList.add("stale");
+  }
+  element.removeAttribute("aria-busy");
+  return null;
 }
 
-async function followSeed(range) {
-  const asked = document.getElementById("asked");
+function seedTarget(seed) {
+  const { sample, scene } = document.getElementById("asked").dataset;
   const target = new URL(location.href);
-  target.searchParams.set("seed", chosen(range));
-  if (asked.dataset.sample) {
-    target.searchParams.set("sample", asked.dataset.sample);
-    target.searchParams.set("scene", asked.dataset.scene);
+  target.searchParams.set("seed", seed);
+  if (sample) {
+    target.searchParams.set("sample", sample);
+    target.searchParams.set("scene", scene);
   }
-  asked.setAttribute("aria-busy", "true");
-  const page = await partOf(target);
-  if (!page) {
-    location.href = target.href;
-    return;
-  }
-  remember(range, target);
+  return target;
+}
+
+async function followSeed() {
+  const [seed, before] = [chosen(slider("seed-slider")), location.search];
+  const target = seedTarget(seed);
+  const page = await partOf(target, target, document.getElementById("asked"));
+  if (!page || seed !== chosen(slider("seed-slider"))) return; // the slider went on meanwhile
+  if (location.search !== before) return followSeed(); // the other one did
+  remember(slider("seed-slider"), target);
+  const focused = document.activeElement.id;
   for (const id of FOLLOWING) renew(document.getElementById(id), document.importNode(page.getElementById(id), true));
-  slider("seed-slider").focus();
+  if (focused in WORDS) slider(focused).focus();
 }
 
 function moveLine(step) {
@@ -61,21 +85,21 @@ function moveLine(step) {
   }
 }
 
-async function followStep(range) {
+// Numbers and line are of the same step, in plots that are drawn anew, too.
+function keepLine() {
   const table = document.getElementById("at-step");
+  if (table && new URLSearchParams(location.search).get("step")) moveLine(Number(table.dataset.step));
+}
+
+async function followStep(range) {
   const target = new URL(location.href);
   target.searchParams.set("step", chosen(range));
   remember(range, new URL(target));
+  const before = location.search;
   target.pathname = "/compare/step";
-  table.setAttribute("aria-busy", "true");
-  const part = await partOf(target);
-  if (!part) {
-    location.reload();
-    return;
-  }
-  const fresh = part.getElementById("at-step");
-  if (fresh.dataset.step !== chosen(range)) return; // the slider went on meanwhile
-  document.getElementById("at-step").replaceWith(document.importNode(fresh, true));
+  const part = await partOf(target, location.pathname + before, document.getElementById("at-step"));
+  if (!part || location.search !== before) return; // a slider went on meanwhile
+  document.getElementById("at-step").replaceWith(document.importNode(part.getElementById("at-step"), true));
 }
 
 document.addEventListener("input", (event) => {
@@ -86,8 +110,11 @@ document.addEventListener("input", (event) => {
   if (range.id === "step-slider") moveLine(Number(chosen(range)));
 });
 document.addEventListener("change", (event) => {
-  if (event.target.id === "seed-slider") followSeed(event.target);
+  if (event.target.id === "seed-slider") followSeed();
   if (event.target.id === "step-slider") followStep(event.target);
 });
 document.addEventListener("DOMContentLoaded", showSliders);
-document.addEventListener("renewed", showSliders);
+document.addEventListener("renewed", () => {
+  showSliders();
+  keepLine();
+});

@@ -21,8 +21,10 @@ function renew(element, fresh) {
 
 async function look() {
   try {
-    const answer = await fetch(location.href, { headers: { "X-Live": "1" } });
+    const asked = location.href;
+    const answer = await fetch(asked, { headers: { "X-Live": "1" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (asked !== location.href) return; // a slider went on meanwhile
     for (const element of answer.ok ? alive() : []) {
       const fresh = page.getElementById(element.id);
       if (fresh && !element.contains(document.activeElement)) renew(element, document.adoptNode(fresh));

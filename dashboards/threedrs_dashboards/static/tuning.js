@@ -3,6 +3,9 @@
 // this script the form loads the page again, and rows of the table are marked.
 const FAINT = 0.12;
 let brushes = 0; // each makes Plotly forget what it has selected by itself
+let shown = null; // the trials that are lit, a set; null where nothing is brushed
+let asked = 0; // counts what the reader wants: an answer to an earlier wish comes too late
+let waiting = 0;
 
 function plots() {
   return [...document.querySelectorAll("[data-plot]")].filter((place) => place.data && place.data.some((each) => each.customdata));
@@ -14,17 +17,19 @@ function litDots(trace, lit) {
   return { ...trace, selectedpoints: null, marker: { ...trace.marker, opacity } };
 }
 
-// Lines are dimmed as a whole, and those that are lit drawn once more on top.
+// Lines are dimmed as a whole, and those that are lit drawn once more on top. The legend, which Plotly
+// dims with its lines, is that of an empty trace.
 function litLines(trace, lit) {
   const kept = trace.customdata.map((number, index) => (number === null ? lit.has(trace.customdata[index - 1]) : lit.has(number)));
   const only = (values) => values.filter((_, index) => kept[index]);
   const over = { ...trace, x: only(trace.x), y: only(trace.y), customdata: only(trace.customdata), meta: "lit", showlegend: false, selectedpoints: null };
   if (trace.text) over.text = only(trace.text);
   over.line = { ...trace.line, width: Math.max(trace.line.width, 2.5), dash: "solid" };
-  return [{ ...trace, opacity: FAINT, selectedpoints: null }, over];
+  const key = { ...over, x: [null], y: [null], customdata: [null], text: "", line: trace.line, showlegend: true };
+  return [{ ...trace, opacity: FAINT, selectedpoints: null, showlegend: false }, key, over];
 }
 
-function plain(trace) {
+function plain({ showlegend, ...trace }) {
   const marker = trace.marker ? { marker: { ...trace.marker, opacity: 1 } } : {};
   return { ...trace, ...marker, opacity: 1, selectedpoints: null };
 }
@@ -36,7 +41,7 @@ function lightPlot(place, lit) {
     return hasGaps ? litLines(each, lit) : [litDots(each, lit)];
   });
   brushes += 1;
-  const layout = { ...place.layout, selectionrevision: brushes };
+  const layout = { ...place.layout, selectionrevision: brushes, dragmode: "select" };
   if (layout.selections && layout.selections.length) layout.selections = [];
   Plotly.react(place, traces, layout);
 }
@@ -51,9 +56,9 @@ function say(lit) {
 }
 
 function light(numbers) {
-  const lit = numbers === null ? null : new Set(numbers);
-  for (const place of plots()) lightPlot(place, lit);
-  say(lit);
+  shown = numbers === null ? null : new Set(numbers);
+  for (const place of plots()) lightPlot(place, shown);
+  say(shown);
 }
 
 function remember(words) {
@@ -78,24 +83,41 @@ function fitForm(form) {
   for (const each of form.elements.is.options) each.hidden = each.value !== "" && each.dataset.of !== axis.value;
 }
 
+function newWish() {
+  clearTimeout(waiting);
+  document.getElementById("brush").classList.remove("stale");
+  asked += 1;
+  return asked;
+}
+
 function clearForm(form) {
   for (const name of ["brush", "low", "high", "is"]) form.elements[name].value = "";
   fitForm(form);
 }
 
 async function followForm(form) {
+  const mine = newWish();
   fitForm(form);
   const isWords = isOfWords(form);
   const words = ["brush", ...(isWords ? ["is"] : ["low", "high"])].map((name) => [name, form.elements[name].value]);
   remember(words);
   const target = new URL(location.href);
   target.pathname = "/tuning/brushed";
-  const answer = await fetch(target);
-  if (answer.ok) light((await answer.json()).lit);
+  let lit;
+  try {
+    const answer = await fetch(target);
+    if (!answer.ok) throw new Error(`${target} answers ${answer.status}`);
+    ({ lit } = await answer.json());
+  } catch (error) {
+    if (mine === asked) form.classList.add("stale");
+    return;
+  }
+  if (mine === asked) light(lit);
 }
 
 // A box finds trials by their points; on the axes of parallel coordinates, too.
 function followBox(event) {
+  newWish();
   const found = new Set((event ? event.points : []).map((each) => each.customdata).filter((each) => each !== undefined && each !== null));
   const numbers = [...found].sort((one, other) => one - other);
   clearForm(document.getElementById("brush"));
@@ -110,8 +132,7 @@ function watch(place) {
     // Plotly says the same, without a box, when we take a box away.
     place.on("plotly_selected", (event) => event && (event.range || event.lassoPoints) && followBox(event));
     place.on("plotly_doubleclick", () => followBox(null));
-    const form = document.getElementById("brush");
-    if (form.dataset.lit !== undefined) lightPlot(place, new Set(form.dataset.lit.split(",").filter(Boolean).map(Number)));
+    if (shown !== null) lightPlot(place, shown);
   });
 }
 
@@ -119,8 +140,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const form = document.getElementById("brush");
   if (!form) return;
   fitForm(form);
+  if (form.dataset.lit !== undefined) shown = new Set(form.dataset.lit.split(",").filter(Boolean).map(Number));
   for (const place of document.querySelectorAll("[data-plot]")) watch(place);
-  let waiting = 0;
   form.addEventListener("input", (event) => {
     const field = event.target;
     if (field.name === "brush") for (const name of ["low", "high", "is"]) form.elements[name].value = "";
@@ -142,4 +163,7 @@ document.addEventListener("DOMContentLoaded", () => {
       if (box) box.checked = row.classList.contains("lit");
     }
   });
+});
+document.addEventListener("renewed", () => {
+  if (document.getElementById("brush")) for (const place of plots()) lightPlot(place, shown);
 });

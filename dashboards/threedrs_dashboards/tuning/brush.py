@@ -89,7 +89,7 @@ def find_brush(request: Request, study: StudyView, axes: Sequence[BrushAxis]) ->
 
 def _value(study: StudyView, trial: TrialRow, name: str) -> Any:
     if name in study.facts.metrics:
-        return trial.values[study.facts.metrics.index(name)] if trial in study.complete else None
+        return trial.values[study.facts.metrics.index(name)] if trial.is_measured else None
     return trial.params.get(name)
 
 

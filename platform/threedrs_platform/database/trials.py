@@ -112,6 +112,11 @@ class TrialRow:
     has_keys: bool = True
     """Whether it is known which steps measured it; earlier versions did not keep it."""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether its values count."""
+        return bool(self.values) and self.has_keys
+
 
 @dataclass(frozen=True)
 class StudyView:
@@ -138,7 +143,7 @@ class StudyView:
     @property
     def complete(self) -> tuple[TrialRow, ...]:
         """Trials whose values count."""
-        return tuple(trial for trial in self.trials if trial.values and trial.has_keys)
+        return tuple(trial for trial in self.trials if trial.is_measured)
 
     @cached_property
     def best(self) -> tuple[TrialRow, ...]:

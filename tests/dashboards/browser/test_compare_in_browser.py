@@ -74,6 +74,57 @@ def test_the_slider_over_steps_moves_a_line_and_the_numbers(browser: Browser) ->
     assert browser.run("return document.getElementById('at-step').dataset.step") == "30"
 
 
+def test_a_page_that_was_opened_before_the_training_takes_its_steps_along(browser: Browser) -> None:
+    browser.open(COMPARE)
+    field = "document.querySelector('form.choices [name=step]')"
+    browser.run(f"{field}.disabled = true; {field}.closest('label').hidden = true")
+    browser.run("document.dispatchEvent(new Event('renewed'))")
+    browser.find("#step-slider").send_keys(LEFT)
+    browser.wait_for(f"return {field}.value === document.getElementById('at-step').dataset.step")
+    assert browser.run(f"return [{field}.disabled, {field}.closest('label').hidden]") == [False] * 2
+
+
+def test_sliders_that_move_at_once_both_count(browser: Browser) -> None:
+    browser.open(COMPARE)
+    browser.run(
+        "for (const [id, value] of [['seed-slider', 1], ['step-slider', 2], ['seed-slider', 2]]) {"
+        "const range = document.getElementById(id); range.value = value;"
+        "for (const kind of ['input', 'change'])"
+        "range.dispatchEvent(new Event(kind, { bubbles: true })); }"
+    )
+    browser.wait_for("return new URLSearchParams(location.search).get('seed') === '2'")
+    browser.settle()
+    step = browser.run("return document.getElementById('at-step').dataset.step")
+    assert words(browser)["step"] == [step]
+    assert browser.texts("#answers tbody td:nth-child(2)") == ["2", "2"]
+    assert browser.run("return Number(document.getElementById('step-slider').value)") == 2
+    assert "seed 2" in browser.find("#at-step caption").text
+
+
+def test_a_server_that_is_gone_leaves_nothing_busy(browser: Browser) -> None:
+    browser.open(COMPARE)
+    browser.run("window.fetch = () => Promise.reject(new TypeError('gone'))")
+    browser.find("#step-slider").send_keys(LEFT)
+    browser.find("#seed-slider").send_keys(RIGHT)
+    browser.wait_for(
+        "return document.querySelectorAll('#at-step.stale, #asked.stale').length === 2"
+    )
+    assert browser.run("return document.querySelectorAll('[aria-busy]').length") == 0
+
+
+def test_the_line_of_a_step_stays_when_the_colours_change(browser: Browser) -> None:
+    browser.open(COMPARE)
+    browser.find("#step-slider").send_keys(LEFT, LEFT)
+    browser.wait_for("return document.getElementById('at-step').dataset.step === '30'")
+    plot = "document.querySelector('#curves [data-plot]').layout"
+    try:
+        browser.emulate_scheme("dark")
+        browser.wait_for(f"return {plot}.paper_bgcolor === '#161c26' && {plot}.shapes.length")
+        assert browser.run(f"return {plot}.shapes[0].x0") == 30
+    finally:
+        browser.emulate_scheme("light")
+
+
 def test_the_worst_scene_is_two_clicks_away(browser: Browser) -> None:
     browser.open("/runs?run=tiny-1")
     browser.follow('nav a[href^="/scenes"]')

@@ -26,6 +26,10 @@ const plot = document.querySelector("[data-plot=plot-parallel]");
 const lit = plot.data.filter((trace) => trace.meta === "lit").flatMap((trace) => trace.customdata);
 return [...new Set(lit.filter((number) => number !== null))].sort((one, other) => one - other);
 """
+LEGEND = """
+const plot = document.querySelector("[data-plot=plot-parallel]");
+return [...plot.querySelectorAll(".legend .layers")].map((each) => getComputedStyle(each).opacity);
+"""
 
 
 def test_a_range_by_keyboard_lights_up_the_same_trials_everywhere(browser: Browser) -> None:
@@ -60,3 +64,29 @@ def test_a_box_in_a_plot_lights_up_its_trials_and_a_double_click_none(browser: B
     browser.find("#clear-lit").click()
     assert browser.run(LIT_ROWS) == [] and browser.run(LIT_LINES) == []
     assert "trials" not in parse_qs(urlsplit(browser.url).query)
+
+
+def test_lit_trials_stay_lit_when_the_colours_change(browser: Browser) -> None:
+    browser.open(f"{PAGE}&trials=2,4")
+    lit = "document.querySelector('[data-plot=plot-parallel]')"
+    browser.wait_for(f"return {lit}.data.some((trace) => trace.meta === 'lit')")
+    try:
+        browser.emulate_scheme("dark")
+        browser.wait_for(f"return {lit}.layout.paper_bgcolor === '#161c26'")
+        browser.wait_for(f"return {lit}.data.some((trace) => trace.meta === 'lit')")
+        assert browser.run(LIT_LINES) == [2, 4] and browser.run(LIT_DOTS, "history") == [2, 4]
+        assert browser.run(f"return {lit}.layout.dragmode") == "select"
+        assert set(browser.run(LEGEND)) == {"1"}
+    finally:
+        browser.emulate_scheme("light")
+
+
+def test_a_box_in_the_plot_of_curves_finds_trials(browser: Browser) -> None:
+    browser.open(PAGE)
+    ready = "document.querySelector('[data-plot=plot-curves]').layout.dragmode === 'select'"
+    browser.wait_for(f"return {ready}")
+    plot = browser.find("[data-plot=plot-curves] .nsewdrag")
+    half, above = plot.size["width"] // 2, plot.size["height"] // 2
+    browser.drag(plot, (5 - half, 5 - above), (2 * half - 10, 2 * above - 10))
+    browser.wait_for("return document.querySelectorAll('#trials tr.lit').length > 0")
+    assert browser.run(LIT_ROWS) == ["3", "7"]  # only the pruned have curves here
