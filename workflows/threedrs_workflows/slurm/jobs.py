@@ -108,8 +108,8 @@ def submit_jobs(workspace: Workspace, run: RunRow, plan: Plan, asked: Asked) -> 
         try:
             job = commands.submit(script, {name: url for name, url in addresses.items() if url})
         except commands.SlurmError as error:
-            what = f"the jobs for {', '.join(group.kinds)} were not submitted: {error}"
-            raise commands.SlurmError(f"{what}\nsee {script}; {_hint(run.id)}") from None
+            fault = f"the jobs for {', '.join(group.kinds)} were not submitted: {error}"
+            raise commands.SlurmError(f"{fault}\nsee {script}; {_hint(run.id)}") from None
         ids.append(job)
         what = {"kinds": list(group.kinds), "nodes": group.needs.nodes, "jobs": group.jobs}
         kept.append({"job": job, **what, "script": str(script)})
