@@ -86,8 +86,10 @@ def _shown(whole: ResultTable, judged: Mapping[Key, Difference], tests: int) -> 
     parts = []
     for first, second in dict.fromkeys((first, second) for first, second, _ in found):
         mine = [each for key, each in found.items() if key[:2] == (first, second)]
-        named = [_sized(whole, each) for each in mine[:MOST_METRICS]]
-        more = [f"{len(mine) - MOST_METRICS} more"] if len(mine) > MOST_METRICS else []
+        # One more is named: it may be the one that speaks against the rest.
+        most = MOST_METRICS if len(mine) > MOST_METRICS + 1 else len(mine)
+        named = [_sized(whole, each) for each in mine[:most]]
+        more = [f"{len(mine) - most} more"] if len(mine) > most else []
         against = "" if first == whole.baseline else f" against {whole.row(first).title}"
         parts.append(f"{whole.row(second).title}{against} {', '.join([*named, *more])}")
     more = [f"{len(parts) - MOST_CELLS} cells more"] if len(parts) > MOST_CELLS else []

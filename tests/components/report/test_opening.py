@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from threedrs_components.report.document import SMOKE, Report, make_report
 from threedrs_components.report.render import FORMATS, render
 from threedrs_platform.database.measurements import SceneTotal
@@ -26,6 +28,18 @@ def test_the_difference_comes_with_its_interval_and_without_p_values() -> None:
     assert who == "vggt compared with baseline, 4 seeds in pairs."
     assert "vggt acc +30.1 [" in shown and "em +" not in shown and "p =" not in shown
     assert "whether 1 of 2 differences are more than chance" in left
+
+
+@pytest.mark.parametrize(("metrics", "named", "rest"), [(4, 4, ""), (5, 3, "2 more")])
+def test_no_single_finding_is_left_out(metrics: int, named: int, rest: str) -> None:
+    names = [f"acc{number}" for number in range(metrics)]
+    values: Values = {
+        cell: {seed: {name: at + seed + seed % 2 * slope for name in names} for seed in range(4)}
+        for cell, at, slope in (("baseline", 10.0, 0.0), ("vggt", 40.0, 0.1))
+    }
+    shown = make_report(fake_results(values)).opening[1]
+    assert shown.count("acc") == named and rest in shown
+    assert ("more" in shown) == bool(rest)
 
 
 def test_two_seeds_show_nothing_and_it_is_said_why() -> None:
