@@ -102,6 +102,7 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     ]
     computed = {key for key, rows in tries.items() if rows[-1].state == AttemptState.COMMITTED}
     done = {step.row.key for step in found if step.row.state == StepState.SUCCEEDED}
+    history = Journal(database).history(bool(run.options.get("smoke")))
     return RunProgress(
         run=run,
         cells=_cell_states(database, run.id),
@@ -109,7 +110,7 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
         cached=len(done - computed),
         running=tuple(running),
         failed=tuple(failed),
-        eta_s=remaining_seconds(found, running, Journal(database).history()),
+        eta_s=remaining_seconds(found, running, history),
         untracked=count_open(database),
         untracked_because=why_open(database),
         elapsed_s=_elapsed(run, at),

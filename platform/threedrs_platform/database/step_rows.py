@@ -22,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    not_,
     select,
 )
 
@@ -124,12 +125,21 @@ class StepReader:
         return {row.content_key: row for row in found if row.content_key}
 
     @whole_turn
-    def history(self) -> dict[tuple[str, str], History]:
-        """Mean cost of succeeded steps by kind and label, and by kind alone under label ""."""
+    def history(self, smoke: bool = False) -> dict[tuple[str, str], History]:
+        """Mean cost of succeeded steps by kind and label, and by kind alone under label "".
+
+        Args:
+            smoke: of runs in their smallest sizes, which tell nothing of others; else of those.
+        """
+        attempts, runs = schema.attempts, schema.runs
+        made = and_(attempts.c.step_key == _steps.c.key, attempts.c.n == _steps.c.canonical_attempt)
+        small = func.coalesce(runs.c.options_json.contains('"smoke": true'), False)
+        source = _steps.outerjoin(attempts, made).outerjoin(runs, runs.c.id == attempts.c.run_id)
         cost = (func.count(), func.avg(_steps.c.seconds), func.avg(_steps.c.output_bytes))
-        worked = and_(_steps.c.state == "succeeded", _steps.c.seconds.is_not(None))
-        by_label = select(_steps.c.kind, _steps.c.label, *cost).where(worked)
-        by_kind = select(_steps.c.kind, literal(""), *cost).where(worked)
+        done = and_(_steps.c.state == "succeeded", _steps.c.seconds.is_not(None))
+        worked = and_(done, small if smoke else not_(small))
+        by_label = select(_steps.c.kind, _steps.c.label, *cost).select_from(source).where(worked)
+        by_kind = select(_steps.c.kind, literal(""), *cost).select_from(source).where(worked)
         with self.database.read() as connection:
             rows = [
                 *connection.execute(by_label.group_by(_steps.c.kind, _steps.c.label)),

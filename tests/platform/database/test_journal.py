@@ -47,13 +47,13 @@ def other(database: Database) -> Journal:
     return Journal(database, str(this_owner()))
 
 
-def submit(database: Database, *, invalid: bool = False) -> tuple[str, str]:
+def submit(database: Database, *, invalid: bool = False, smoke: bool = False) -> tuple[str, str]:
     """A run with one cell of one step; returns run id and step key."""
     spec = fake_step()
     recipe = make_recipe(spec, CodeDigest("c0de", {}), {})
     entry = StepEntry(recipe.key(), spec, recipe, True, "new", is_invalid=invalid)
     links = {CELL: {"noop": recipe.key()}}
-    submission = Submission("demo", "demo.yaml", "version: 1", {})
+    submission = Submission("demo", "demo.yaml", "version: 1", {"smoke": smoke})
     run = Runs(database).submit(submission, [fake_cell("cell", {"noop": spec})], links, [entry])
     return run, recipe.key()
 
@@ -270,6 +270,15 @@ def test_history_is_the_mean_of_what_succeeded(database: Database, journal: Jour
     journal.commit(run, claim(journal, run, key), outcome(seconds=3.0, size=100))
     history = journal.history()
     assert history["noop", ""].seconds == 3.0 and history["noop", ""].size == 100.0
+
+
+def test_times_of_the_smallest_sizes_tell_nothing_of_others(
+    database: Database, journal: Journal
+) -> None:
+    run, key = submit(database, smoke=True)
+    journal.commit(run, claim(journal, run, key), outcome(seconds=0.5, size=1))
+    assert journal.history() == {}
+    assert journal.history(smoke=True)["noop", ""].seconds == 0.5
 
 
 def test_thousands_of_steps_are_looked_up_in_few_queries(journal: Journal) -> None:

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         bound_for_plans(workspace.files, read=args.hash, again=args.rehash)
         cells = bind_cells(grid, workspace.files, need_data=False)
         absent, unhashed = workspace.files.absent or {}, workspace.files.unhashed
-        plan = plan_cells(workspace, cells, args.refresh)
+        plan = plan_cells(workspace, cells, args.refresh, args.smoke)
         cost = plan_cost(workspace, grid, plan, assumptions_of(args))
         power = power_of(args, workspace, grid)
     if args.explain:

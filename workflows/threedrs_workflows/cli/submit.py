@@ -111,7 +111,7 @@ def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Pl
     cells: Sequence[Cell] = bind_cells(grid, workspace.files)
     if args.until or args.only:
         cells = until(cells, args.until or args.only, "--until" if args.until else "--only")
-    plan = plan_cells(workspace, cells, args.refresh)
+    plan = plan_cells(workspace, cells, args.refresh, args.smoke)
     if args.only:
         refuse_other_kinds(plan, args.only)
     return plan

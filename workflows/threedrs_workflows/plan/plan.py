@@ -123,10 +123,12 @@ def make_plan(
     store: ArtifactStore,
     refresh: Collection[str] = (),
     code: CodeIndex | None = None,
+    smoke: bool = False,
 ) -> Plan:
     """Find out what is done and what has to run. Changes nothing.
 
     Args:
+        smoke: whether its times are those of earlier runs in their smallest sizes, or of others.
         refresh: `KIND` or `KIND@CELL` (a cell's id or name): steps to compute again.
         code: code digests; give the workspace's, which remembers unchanged files.
 
@@ -137,7 +139,7 @@ def make_plan(
     with uncollected():
         graph = GraphBuilder(code.digest).build(cells)
         refreshed = chosen_steps(graph, cells, refresh, "--refresh")
-        planner = _Planner(graph, journal, store, refreshed, code)
+        planner = _Planner(graph, journal, store, refreshed, code, smoke)
         return Plan(planner.steps(), tuple(cells), graph)
 
 
@@ -166,8 +168,9 @@ class _Planner:
         store: ArtifactStore,
         refreshed: Collection[str],
         code: CodeIndex,
+        smoke: bool,
     ) -> None:
-        self._graph, self._journal, self._store = graph, journal, store
+        self._graph, self._journal, self._store, self._smoke = graph, journal, store, smoke
         self._refreshed, self._code = refreshed, code
         self._acceptances = Acceptances(journal.database).in_force(graph.nodes.keys())
         sources = [each.source for each in self._acceptances.values()]
@@ -338,7 +341,7 @@ class _Planner:
 
     def _past(self, spec: StepSpec) -> History | None:
         if self._history is None:
-            self._history = self._journal.history()
+            self._history = self._journal.history(self._smoke)
         return self._history.get((spec.kind, spec.label)) or self._history.get((spec.kind, ""))
 
 
