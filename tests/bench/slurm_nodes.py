@@ -71,7 +71,7 @@ def told(folder: Path) -> dict[str, Any]:
             values = connection.execute(select(curves).where(curves.c.step_key == key)).all()
             digest = connection.scalar(select(steps.c.output_digest).where(steps.c.key == key))
         logs = workspace.logs(str(key)) if key else None
-    timed = ("seconds", "per_second", "memory", "share")
+    timed = ("seconds", "per_second", "memory", "share", "speed/")
     return {
         "tries": [(each.state, each.failure, each.message) for each in tries],
         "curve": {
@@ -215,6 +215,10 @@ def main() -> int:
         same = one["curve"] == two["curve"] and one["digest"] == two["digest"]
         print(f"{len(one['curve'])} points of curves, {len(losses)} of the loss")
         print(f"curves and weights equal to the bit: {'yes' if same else 'NO'}")
+        for step, name in sorted(one["curve"].keys() | two["curve"].keys()):
+            values = [found["curve"].get((step, name)) for found in (one, two)]
+            if values[0] != values[1]:
+                print(f"  {name} at {step}: {values[0]} and {values[1]}")
         if code or not same:
             for log in sorted(shared.glob("workspace/slurm/*/*.log")):
                 print(f"== {log}\n{log.read_text()[-3000:]}")
