@@ -35,6 +35,11 @@ echo 'no Python that has Ray was found on the head' >&2
 exit 1
 """
 CONNECT_S = 30.0
+NO_AGENT = "No available agent"
+AGENT_HINT = (
+    " Its head has no agent yet, or another Ray on that machine holds the agent's port: see "
+    "dashboard_agent.log there; `--wait` needs none"
+)
 MOST_SAID = 5
 """Lines that are told of a job's end, besides what Ray calls it."""
 NO_JOBS = (
@@ -90,7 +95,8 @@ class RayJobs:
                 )
             except (RuntimeError, OSError) as error:
                 if self.state(name) is None:  # else somebody else was quicker
-                    raise ClusterLost(f"the cluster does not take job {name}: {error}") from error
+                    why = f"{error}{AGENT_HINT if NO_AGENT in str(error) else ''}"
+                    raise ClusterLost(f"the cluster does not take job {name}: {why}") from error
         return name
 
     def ended(self, job: str) -> str | None:

@@ -20,7 +20,7 @@ from threedrs_components.objectives.correspondence import CorrespondenceConfig
 from threedrs_components.objectives.objective import Objective, TeacherFeatures
 from threedrs_components.objectives.reconstruction.config import ReconstructionConfig
 from threedrs_components.objectives.text import TextConfig
-from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
+from threedrs_components.scenes.prepared import PreparedScenes, scene_pairs, write_prepared
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import save_student
 from threedrs_components.students.fusion_settings import FusionSettings
@@ -175,6 +175,24 @@ def test_a_flipped_bit_in_a_checkpoint_never_changes_the_weights(
         expected = weights(tmp_path / "whole")
         for name, tensor in weights(folder).items():
             assert torch.equal(tensor, expected[name]), name
+
+
+def test_a_training_on_pairs_of_pixels_reads_them(inputs: TrainingInputs, tmp_path: Path) -> None:
+    for scene in map(PreparedScenes(inputs.prepared).__getitem__, SCENES):
+        pairs = scene_pairs(scene, level="token", voxel_m=1.0)
+        write_prepared(replace(scene, pairs=pairs, voxel_m=1.0), tmp_path / "prepared")
+    by_pixel = replace(
+        inputs,
+        prepared=tmp_path / "prepared",
+        objectives=tuple(
+            each.model_copy(update={"level": "pixel"})
+            if isinstance(each, CorrespondenceConfig)
+            else each
+            for each in inputs.objectives
+        ),
+    )
+    (_, pixel), (_, token) = run(by_pixel, tmp_path / "pixel"), run(inputs, tmp_path / "token")
+    assert lasting(pixel[3]) == lasting(token[3])
 
 
 def flip(path: Path, chance: random.Random) -> None:

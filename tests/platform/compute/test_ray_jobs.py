@@ -21,6 +21,7 @@ class FakeClient:
     def __init__(self) -> None:
         self.jobs: dict[str, str] = {}
         self.asked: list[dict[str, Any]] = []
+        self.refusal = ""
         self.message: str | None = None
 
     def get_job_status(self, job: str) -> SimpleNamespace:
@@ -29,6 +30,8 @@ class FakeClient:
         return SimpleNamespace(value=self.jobs[job])
 
     def submit_job(self, **asked: Any) -> None:
+        if self.refusal:
+            raise RuntimeError(self.refusal)
         self.asked.append(asked)
         self.jobs[asked["submission_id"]] = "PENDING"
 
@@ -85,6 +88,15 @@ def test_a_job_of_which_nothing_is_told_is_over_all_the_same(
     monkeypatch.setattr(client, "get_job_info", silent)
     client.jobs["job"] = "FAILED"
     assert RayJobs("head:6379").ended("job") == ""
+
+
+def test_a_refused_job_is_told_with_its_reason(client: FakeClient) -> None:
+    client.refusal = "status code 500: No available agent to submit job, please try again later."
+    with pytest.raises(ClusterLost, match=r"job threedrs-grid-1: status .* agent's port"):
+        supervised(RayJobs("head:6379"))
+    client.refusal = "status code 400: no such environment"
+    with pytest.raises(ClusterLost, match=r"no such environment$"):
+        supervised(RayJobs("head:6379"))
 
 
 def test_a_job_brings_its_code_along(client: FakeClient) -> None:

@@ -126,6 +126,18 @@ def test_a_job_that_dies_at_once_is_not_told_as_supervising(
     assert "workflows resume" in told and f"--ray {CLUSTER}" in told
 
 
+def test_a_job_that_is_not_taken_leaves_a_run_to_go_on_with(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> str:
+        raise ClusterLost("it takes no jobs now")
+
+    monkeypatch.setattr(cluster, "supervise", refuse)
+    assert on_cluster() == 75
+    told = capsys.readouterr().err
+    assert "takes no jobs now" in told and f"--ray {CLUSTER}" in told.partition("resume")[2]
+
+
 def test_a_job_without_room_is_told_as_waiting_and_can_be_cancelled(
     cluster: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:

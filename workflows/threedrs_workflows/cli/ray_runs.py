@@ -72,7 +72,11 @@ def leave_to_cluster(
     words += ["--max-failures", str(args.max_failures)] if args.max_failures else []
     command = own_command(*words)[1:]  # there it is the cluster's Python
     environment = _environment_of_job(args) | {IN_JOB: RAY}
-    job = jobs.supervise(run_id, command, PACKAGES, environment, Path.cwd())
+    try:
+        job = jobs.supervise(run_id, command, PACKAGES, environment, Path.cwd())
+    except ClusterLost as error:
+        hint = f"go on with: workflows resume {run_id} --ray {address}"
+        raise ClusterLost(f"{error}\n{hint}") from error
     leave_to(workspace, run_id, RAY)
     workspace.runs.set_option(run_id, RAY_JOB, {"job": job, "address": address})
     say(args, f"run {run_id} is left to job {job} at {address}; waiting until it is at work")
