@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ray import exceptions
 
 from threedrs_platform.compute import ray_tasks
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, StoreAddress
@@ -20,6 +21,8 @@ class FakeRay:
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.seconds = 0.001
+        self.exceptions = exceptions
+        self.ends_what_shares = False
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 2.0}
@@ -35,6 +38,8 @@ class FakeRay:
         return waiting, []
 
     def get(self, number: int) -> list[AttemptReport]:
+        if self.ends_what_shares and self.sizes[number] > 1:
+            raise exceptions.WorkerCrashedError
         report = AttemptReport("d" * 64, seconds=self.seconds)
         return [report] * self.sizes[number]
 
@@ -120,6 +125,21 @@ def test_one_long_step_ends_the_sharing(fake: tuple[RayCompute, FakeRay]) -> Non
     learn(fake, 1, 2 * SHORT_S)
     compute.submit_all([request(number) for number in range(40)])
     assert set(ray.sizes) == {1}
+
+
+def test_steps_whose_process_ended_lose_no_try_and_are_tried_alone(
+    fake: tuple[RayCompute, FakeRay],
+) -> None:
+    compute, ray = fake
+    learn(fake)
+    ray.ends_what_shares = True
+    compute.submit_all([request(number) for number in range(40)])
+    ended = compute.wait(0.0)
+    assert len(ended) == 40 and all(report.cancelled for _, report in ended)
+    learn(fake)  # their kind is known to be short again
+    compute.submit_all([request(number, attempt=2) for number in range(40)])
+    assert set(ray.sizes) == {1}
+    assert all(report.digest for _, report in compute.wait(0.0))
 
 
 def test_a_task_executes_its_attempts_in_order_and_each_reports_for_itself(
