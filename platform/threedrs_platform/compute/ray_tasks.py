@@ -503,12 +503,18 @@ def _keep_off_stdout(ray: Any) -> None:
 def _use_private_token(environment: os._Environ[str]) -> None:
     """Guard a local Ray by a token of its own, which lives in this process and its children.
 
-    Left alone, Ray would write a token into the user's home.
+    Left alone, Ray would write a token into the user's home. It reads the mode when it is
+    imported, which the caller's program may have done already.
     """
-    if "RAY_AUTH_MODE" not in environment:
-        environment["RAY_AUTH_MODE"] = "token"
-        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
-            environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if "RAY_AUTH_MODE" in environment:
+        return
+    environment["RAY_AUTH_MODE"] = "token"
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    from ray import _raylet
+
+    _raylet.Config.initialize("")
+    _raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _worker_environment() -> dict[str, Any]:
