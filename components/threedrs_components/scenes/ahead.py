@@ -1,4 +1,4 @@
-"""What comes next is made ready by a thread while the caller works on what came before."""
+"""A thread reads what comes next, or writes what came before, while the caller works."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 from torch import Tensor
@@ -38,6 +39,16 @@ def ahead(
         finally:
             for each in waiting:
                 each.cancel()
+
+
+def behind(write: Callable[[T], U], items: Generator[T, None, None]) -> Generator[U, None, None]:
+    """`write` of each item, in their order, by one thread while the next item is made.
+
+    A disk that syncs, or one over a network, keeps nobody waiting. An exception of `write` comes
+    out in the place of what it returns; at most two items are made that are not written yet.
+    """
+    with closing(items), closing(ahead(write, items, depth=1)) as written:
+        yield from written
 
 
 def in_memory(scene: PreparedScene) -> PreparedScene:

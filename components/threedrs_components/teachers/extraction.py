@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from threedrs_components.scenes.ahead import ahead
+from threedrs_components.scenes.ahead import ahead, behind
 from threedrs_components.scenes.geometry import overlaps
 from threedrs_components.scenes.prepared import choose_frames
 from threedrs_components.scenes.source import SceneSource
@@ -196,17 +196,28 @@ def extract_each(
                 raise
             return error
 
-    with closing(ahead(load, scene_ids)) as scenes:
-        for scene_id, scene in zip(scene_ids, scenes, strict=True):
-            if isinstance(scene, SceneError):
-                yield scene_id, SceneOutcome(skipped=scene.reason)
-                continue
-            path = feature_path(out, scene_id)
-            if path.exists():
-                _check_same_extraction(path, header, grid, scene)
-            else:
-                write_features(path, extract_scene(teacher, scene, grid, area), header)
-            yield scene_id, SceneOutcome(cut=share_cut(teacher, scene))
+    def extract() -> Generator[tuple[str, SceneOutcome, FeatureMap | None], None, None]:
+        with closing(ahead(load, scene_ids)) as scenes:
+            for scene_id, scene in zip(scene_ids, scenes, strict=True):
+                if isinstance(scene, SceneError):
+                    yield scene_id, SceneOutcome(skipped=scene.reason), None
+                    continue
+                features, path = None, feature_path(out, scene_id)
+                if path.exists():
+                    _check_same_extraction(path, header, grid, scene)
+                else:
+                    features = extract_scene(teacher, scene, grid, area)
+                yield scene_id, SceneOutcome(cut=share_cut(teacher, scene)), features
+
+    def write(
+        extracted: tuple[str, SceneOutcome, FeatureMap | None],
+    ) -> tuple[str, SceneOutcome]:
+        scene_id, outcome, features = extracted
+        if features is not None:
+            write_features(feature_path(out, scene_id), features, header)
+        return scene_id, outcome
+
+    yield from behind(write, extract())
 
 
 def share_cut(teacher: Teacher, scene: Scene) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 
-from threedrs_components.scenes.ahead import ahead, in_memory
+from threedrs_components.scenes.ahead import ahead, behind, in_memory
 from threedrs_components.scenes.prepared import PreparedScenes, write_prepared
 from threedrs_components.testing.synthetic import random_scene
 
@@ -53,6 +54,40 @@ def test_an_error_comes_out_where_its_thing_would_have() -> None:
     assert not threads()
     with pytest.raises(StopIteration):
         next(made)
+
+
+def test_what_is_made_is_written_while_the_next_is_made_and_nobody_runs_away() -> None:
+    made: list[int] = []
+    may_write = threading.Event()
+    is_closed = threading.Event()
+
+    def make() -> Generator[int, None, None]:
+        try:
+            for item in range(9):
+                made.append(item)
+                if item == 1:  # made while the first waits for its disk
+                    may_write.set()
+                yield item
+        finally:
+            is_closed.set()
+
+    def write(item: int) -> tuple[int, str]:
+        assert may_write.wait(WAIT_S)
+        return item, threading.current_thread().name
+
+    written = behind(write, make())
+    first, writer = next(written)
+    assert (first, made) == (0, [0, 1]) and writer != threading.current_thread().name
+    assert [item for item, _ in written] == list(range(1, 9))
+    assert is_closed.is_set() and not threads()
+
+
+def test_what_cannot_be_written_ends_the_work_on_what_follows() -> None:
+    written = behind(lambda item: 12 // item, (item for item in [3, 0, 1]))
+    assert next(written) == 4
+    with pytest.raises(ZeroDivisionError):
+        next(written)
+    assert not threads()
 
 
 def test_a_scene_in_memory_outlives_its_file(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from threedrs_components.benchmarks.asking import Asking
 from threedrs_components.benchmarks.prediction_files import read_predictions, write_predictions
 from threedrs_components.benchmarks.sample_files import HELD_OUT_FILE, LEFT_OUT_FILE, read_samples
 from threedrs_components.devices import device_for
-from threedrs_components.scenes.ahead import ahead, in_memory
+from threedrs_components.scenes.ahead import ahead, behind, in_memory
 from threedrs_components.scenes.prepared import PreparedScene, PreparedScenes
 from threedrs_components.students.build import student_at
 from threedrs_components.students.guidance import guidance_of
@@ -38,7 +38,7 @@ def run(task: StepTask) -> None:
 
     Writes predictions.jsonl, and reports what a scene costs.
 
-    Finished scenes wait in the scratch folder, so that a killed attempt loses one. A process for
+    Finished scenes wait in the scratch folder, so that a killed attempt loses two. A process for
     each GPU answers the questions about its scenes.
     """
     params, prepared = PredictParams.of(task), PreparedScenes(task.inputs["prepared"])
@@ -108,17 +108,29 @@ class Answering:
             scene = in_memory(prepared[scene_id])
             return scene, guidance(scene)
 
-        def answer(scene_ids: Sequence[str]) -> Iterator[tuple[str, float]]:
+        def answer(scene_ids: Sequence[str]) -> Generator[_Answered, None, None]:
             with closing(ahead(read, scene_ids)) as scenes:
                 for scene_id, (scene, maps) in zip(scene_ids, scenes, strict=True):
                     started = time.monotonic()
                     answers = predict_benchmarks(student, scene, by_scene[scene_id], asking, maps)
                     _refuse_overflow(answers, scene_id, params.evaluation.dtype)
-                    write = partial(write_predictions, predictions=answers)
-                    write_sealed(_path(self.out, scene_id), write)
-                    yield scene_id, time.monotonic() - started
+                    yield _Answered(scene_id, answers, time.monotonic() - started)
 
-        return answer
+        return lambda scene_ids: behind(self._write, answer(scene_ids))
+
+    def _write(self, scene: _Answered) -> tuple[str, float]:
+        write = partial(write_predictions, predictions=scene.answers)
+        write_sealed(_path(self.out, scene.scene_id), write)
+        return scene.scene_id, scene.seconds
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A scene's answers, and how long they took."""
+
+    scene_id: str
+    answers: Sequence[Prediction]
+    seconds: float
 
 
 def _by_scene(samples: Path) -> dict[str, list[Sample]]:
