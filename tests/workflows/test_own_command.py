@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.compute.ray_tasks import _without_folders
+from threedrs_platform.compute.ray_start import without_folders
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.ui import dashboards_server, mlflow_server
 from threedrs_workflows.own_command import own_command
@@ -43,6 +43,6 @@ def test_servers_and_tracker_are_started_alike(
 def test_workers_of_ray_are_sent_no_folder() -> None:
     """Ray would add the current folder, and that of the program, in front of all others."""
     ray = pytest.importorskip("ray")
-    config = _without_folders(ray)
+    config = without_folders(ray)
     config._py_driver_sys_path.extend(["/somewhere"])
     assert config._py_driver_sys_path == []

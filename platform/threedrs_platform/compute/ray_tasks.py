@@ -1,4 +1,4 @@
-"""Attempts as Ray tasks. With `ray_groups`, all that the platform knows of Ray's API.
+"""Attempts as Ray tasks. All that the platform knows of Ray's API is here and in `ray_*` beside.
 
 Ray is muscle only: it retries nothing (`max_retries=0`; the journal decides), passes only small
 values (requests and reports), and starts no sooner than the first attempt is submitted.
@@ -6,14 +6,9 @@ values (requests and reports), and starts no sooner than the first attempt is su
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import math
 import os
-import secrets
-import signal
 import subprocess
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,9 +23,14 @@ from threedrs_platform.compute.clusters import (
 )
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
 from threedrs_platform.compute.ray_groups import remove_orphans
-from threedrs_platform.compute.ray_reaper import start_reaper
+from threedrs_platform.compute.ray_start import (
+    join,
+    keep_off_stdout,
+    signals_kept,
+    start_local,
+    use_private_token,
+)
 from threedrs_platform.errors import StorageError
-from threedrs_platform.fake_gpus import fake_gpus
 from threedrs_platform.memory import MemoryMarks, is_out_of_memory, memory_killed, memory_marks
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
@@ -39,8 +39,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 GIB = 1 << 30
-LOCAL_OBJECT_STORE_BYTES = GIB // 4
-"""Requests and reports are small; the default would claim 30% of the machine's memory."""
 TOTALS_AGE_S = 5.0
 SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
 """How long after the loss of a step its worker group may turn up without an owner."""
@@ -57,9 +55,6 @@ PATIENCE_S = 600.0
 MAX_RESTARTS, RESTARTS_WITHIN_S = 5, 3600.0
 """How often a local Ray is started again, and within what time."""
 SHUTDOWN_S = 60.0
-RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"
-FOREVER_S = "86400"
-OUR_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GIVEN_BACK = "its part of the cluster is gone"
 
 
@@ -410,115 +405,17 @@ class RayCompute:
             return
         one_thread_per_step(os.environ)
         if self._address is None:
-            _use_private_token(os.environ)
+            use_private_token(os.environ)
         import ray
 
         if not ray.is_initialized():
             self._is_ours = True
-            with _signals_kept():
-                self._start(ray)
-        _keep_off_stdout(ray)
+            with signals_kept():
+                if self._address is None:
+                    self._reaper = start_local(ray, self._jobs or 1)
+                else:
+                    join(ray, self._address)
+        keep_off_stdout(ray)
         self._ray, self._node = ray, ray._private.worker._global_node
         # No retries by Ray: the journal must see every attempt, and decides by class of failure.
         self._task, self._tasks = ray.remote(max_retries=0)(run_attempts), {}
-
-    def _start(self, ray: Any) -> None:
-        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-        quiet["job_config"] = _without_folders(ray)
-        try:
-            if self._address is None:
-                ray.init(
-                    address="local",
-                    num_cpus=max(self._jobs or 1, os.cpu_count() or 1),
-                    num_gpus=fake_gpus() or None,
-                    include_dashboard=False,
-                    object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                    **quiet,
-                )
-                session = ray._private.worker._global_node.get_session_dir_path()
-                self._reaper = start_reaper(session)
-            else:
-                with _patient_with_head(os.environ):
-                    # Workers of a local Ray inherit our environment; those of a cluster are told.
-                    ray.init(address=self._address, runtime_env=_worker_environment(), **quiet)
-        except (ConnectionError, TimeoutError, RuntimeError) as error:
-            raise StorageError(f"cannot start {self.name}: {error}") from error
-        except Exception as error:  # what Ray raises when a machine is too busy to start it
-            if type(error) is not Exception:
-                raise
-            raise StorageError(f"cannot start {self.name}: {error}") from error
-
-
-class _NoFolders(list[str]):
-    """Stays empty: Ray adds the current folder and that of the program, so that a reader's own
-    `yaml.py` would be imported by every worker."""
-
-    def extend(self, folders: Iterable[str]) -> None:
-        """Add nothing."""
-
-
-def _without_folders(ray: Any) -> Any:
-    """Settings of a job whose workers import nothing from the folder that we stand in."""
-    config = ray.job_config.JobConfig()
-    config._py_driver_sys_path = _NoFolders()
-    return config
-
-
-@contextlib.contextmanager
-def _patient_with_head(environment: os._Environ[str]) -> Iterator[None]:
-    """Keep Ray from ending this process a minute after its head: attempts are given back first."""
-    ours = RECONNECT not in environment
-    environment.setdefault(RECONNECT, FOREVER_S)  # read while Ray is joined
-    try:
-        yield
-    finally:
-        if ours:
-            del environment[RECONNECT]
-
-
-@contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Put our handlers back: Ray's own ends the process on SIGTERM, with the run left as it is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # nor can Ray set any here
-        return
-    before = [(number, signal.getsignal(number)) for number in OUR_SIGNALS]
-    try:
-        yield
-    finally:
-        for number, handler in before:
-            if handler is not None:
-                signal.signal(number, handler)
-
-
-def _keep_off_stdout(ray: Any) -> None:
-    """Send the cluster's complaints to the log: Ray prints them to stdout, which is the verb's.
-
-    Each of them comes to us as an exception too, from the task it is about.
-    """
-    log = logging.getLogger(__name__)
-    ray._private.worker.print_to_stdstream = lambda data, **_: log.info("%s", data.get("lines"))
-
-
-def _use_private_token(environment: os._Environ[str]) -> None:
-    """Guard a local Ray by a token of its own, which lives in this process and its children.
-
-    Left alone, Ray would write a token into the user's home. It reads the mode when it is
-    imported, which the caller's program may have done already.
-    """
-    if "RAY_AUTH_MODE" in environment:
-        return
-    environment["RAY_AUTH_MODE"] = "token"
-    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
-        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    from ray import _raylet
-
-    _raylet.Config.initialize("")
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _worker_environment() -> dict[str, Any]:
-    """One runtime environment for the whole run: each distinct one costs fresh workers."""
-    variables: dict[str, str] = {}
-    one_thread_per_step(variables)
-    return {"env_vars": variables}

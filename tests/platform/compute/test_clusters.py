@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.compute import ray_tasks
+from threedrs_platform.compute import ray_start, ray_tasks
 from threedrs_platform.compute.attempts import AttemptReport
 from threedrs_platform.compute.clusters import ClusterLost, check_spelling, why_silent
 from threedrs_platform.compute.open import check_ray
@@ -275,7 +275,7 @@ def test_our_signal_handlers_outlive_the_start_of_ray() -> None:
 
     before = signal.signal(signal.SIGTERM, ours)
     try:
-        with ray_tasks._signals_kept():
+        with ray_start.signals_kept():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
