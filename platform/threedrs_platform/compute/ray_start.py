@@ -181,10 +181,11 @@ def use_private_token(environment: os._Environ[str]) -> None:
     environment["RAY_AUTH_MODE"] = "token"
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & environment.keys():
         environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    from ray import _raylet
+    import ray
 
-    _raylet.Config.initialize("")
-    _raylet.AuthenticationTokenLoader.instance().reset_cache()
+    raylet: Any = ray._raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _worker_environment() -> dict[str, Any]:

@@ -47,7 +47,8 @@ def ended(process: subprocess.Popen[bytes]) -> bool:
 def test_a_busy_machine_is_tried_again_and_nothing_of_the_first_try_stays() -> None:
     ray = FakeRay(Exception("The current node timed out during startup.\nMore of it"))
     try:
-        assert ray_start.start_local(ray, 1) == "ray"
+        reaper: Any = ray_start.start_local(ray, 1)
+        assert reaper == "ray"
         assert [ended(each) for each in ray.left] == [True, False]
     finally:
         ray.left[-1].kill()
