@@ -1,6 +1,7 @@
 """lmms-eval itself, from PyPI, over exported tasks: its numbers beside those of `workflows score`.
 
-    python3 -m venv /tmp/lmms && /tmp/lmms/bin/pip install lmms-eval "filelock<3.20"
+    python3 -m venv /tmp/lmms && /tmp/lmms/bin/pip install torch==2.13.0 lmms-eval "filelock<3.20"
+    /tmp/lmms/bin/pip uninstall -y torchvision    # where torch is its CPU build, which has none
     python tests/bench/lmms_eval_run.py --python /tmp/lmms/bin/python
 
 threedrs is not installed there. A scripted model answers from a table: every other answer is right.
