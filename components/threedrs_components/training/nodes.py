@@ -40,6 +40,9 @@ LEAVE_S = 60.0
 """How long a follower that was asked to stop waits for its leader to say so."""
 HELLO_S = 10.0
 """How long who connects may take for each word until it is known."""
+SILENT_S, ASK_EVERY_S, ASKED = 30, 10, 6
+"""A machine that has said nothing for so long is asked whether it is there, so often: one without
+power or network is known to be gone after a minute and a half."""
 GONE_S = 10.0
 """How long a leader that lets its followers go waits until they are gone."""
 
@@ -325,9 +328,20 @@ def _introduced(seat: Seat, host: str, at: Address, within_s: float) -> Connecti
 def _patient(line: socket.socket, seconds: float) -> Connection:
     """What pickles travel over; reading gives up with an OSError after a silence."""
     line.settimeout(None)
+    _ask_whether_it_is_there(line)
     connection = Connection(line.detach())
     _set_patience(connection, seconds)
     return connection
+
+
+def _ask_whether_it_is_there(line: socket.socket) -> None:
+    """Let the system end a connection to a machine that has no power: it sends no word of it."""
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    waits = {"TCP_KEEPIDLE": SILENT_S, "TCP_KEEPINTVL": ASK_EVERY_S, "TCP_KEEPCNT": ASKED}
+    waits["TCP_USER_TIMEOUT"] = 1000 * (SILENT_S + ASK_EVERY_S * ASKED)  # of what was sent
+    for name, wait in waits.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has all
+            line.setsockopt(socket.IPPROTO_TCP, option, wait)
 
 
 def _set_patience(connection: Connection, seconds: float) -> None:
