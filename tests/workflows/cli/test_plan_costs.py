@@ -55,6 +55,11 @@ def test_what_it_costs_fits_into_100_columns(name: str, tmp_path: Path, capsys: 
     assert max(map(len, about.splitlines())) <= 100
 
 
+def test_long_names_of_cells_can_be_told_apart(tmp_path: Path, capsys: Capture) -> None:
+    told = text(capsys, tmp_path, GRIDS / "arms.yaml")
+    assert all(f"  fusion and...illation {each}D " in told for each in "23")
+
+
 def test_money_is_hours_times_a_price_that_is_in_no_key(tmp_path: Path, capsys: Capture) -> None:
     original = (GRIDS / "table4.yaml").read_text()
     priced = tmp_path / "priced.yaml"

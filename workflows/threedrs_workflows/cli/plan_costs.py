@@ -237,4 +237,7 @@ def _number(value: float | None) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= TITLE_WIDTH else text[: TITLE_WIDTH - 3] + "..."
+    """Both ends stay: names of a grid's cells often begin alike."""
+    if len(text) <= TITLE_WIDTH:
+        return text
+    return text[: TITLE_WIDTH // 2 - 2] + "..." + text[-(TITLE_WIDTH // 2 - 1) :]
