@@ -16,7 +16,7 @@ from threedrs_dashboards.runs.marks import Mark, headlines, marks, matching
 from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
 from threedrs_dashboards.runs.mlflow import PATH as MLFLOW
 from threedrs_dashboards.runs.mlflow import lead
-from threedrs_dashboards.store import LIVE_S, store_of
+from threedrs_dashboards.store import LIVE_S, NoRunYet, store_of
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import duration
 from threedrs_platform.database.connection import Database
@@ -34,6 +34,8 @@ def show(request: Request) -> Response:
         return _one(request)
     store = store_of(request)
     every = store.results.run_summaries()
+    if not every:
+        raise NoRunYet("no run has been submitted yet: `workflows submit` starts one")
     told = marks(store.database, [run.run_id for run in every])
     every = matching(every, told, query.text(request, "find"))
     pages = paging(request, "runs", len(every))
