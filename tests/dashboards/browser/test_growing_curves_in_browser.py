@@ -80,4 +80,4 @@ def test_a_curve_grows_in_the_plot_that_is_there(
     if lines == 2:
         browser.wait_for("return document.getElementById('at-step').dataset.step === '8'")
         browser.wait_for("return document.getElementById('step-slider').max === '7'")
-        browser.driver.get("about:blank")  # no question of this page comes after its server
+    browser.driver.get("about:blank")  # no question of this page comes after its server
