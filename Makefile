@@ -86,6 +86,7 @@ test-browser: dev
 	@PIP_PYTHON=$(BIN)/python .ci/browser $(BIN)/python -m pytest -q -m e2e \
 	  tests/dashboards/browser/test_accessibility.py \
 	  tests/dashboards/browser/test_compare_in_browser.py \
+	  tests/dashboards/browser/test_growing_curves_in_browser.py \
 	  tests/dashboards/browser/test_tuning_in_browser.py
 
 check: dev

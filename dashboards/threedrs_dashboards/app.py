@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from threedrs_dashboards.charts import plotly_script
 from threedrs_dashboards.guard import HOSTS, Guard
 from threedrs_dashboards.pages import all_pages, navigation
-from threedrs_dashboards.store import Store
+from threedrs_dashboards.store import NoRunYet, Store, store_of
 from threedrs_dashboards.templating import render
 from threedrs_platform.errors import ConfigError, StorageError, ThreedrsError
 from threedrs_platform.workspace import Workspace
@@ -66,11 +66,23 @@ def create_app(workspace: Workspace, mlflow: str = "", rooms: Path | None = None
 def _our_error(request: Request, error: Exception) -> Response:
     """An error that tells people what to do; the status says whose fault it is."""
     status = 500
+    if isinstance(error, NoRunYet):
+        return _welcome(request)
     if isinstance(error, ConfigError):
         status = 404
     elif isinstance(error, StorageError):
         status = 503
     return _error_page(request, str(error), status)
+
+
+def _welcome(request: Request) -> Response:
+    """What a page shows before anything has been submitted."""
+    context = {
+        "links_to_pages": navigation(request),
+        "title": "Welcome to threedrs",
+        "place": store_of(request).workspace.root,
+    }
+    return render(request, "welcome.html", context)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from threedrs_components.report.metric_words import explained
 from threedrs_dashboards.tables import LazyTable, Table
 from threedrs_platform.errors import ConfigError, Fault
 
@@ -49,6 +50,13 @@ class Chart:
     layout: Mapping[str, Any] = field(default_factory=dict)
     height: int = 380
     """Pixels."""
+    names: Sequence[str] = ()
+    """Metrics and curves that are drawn: what their parts mean stands below the plot."""
+
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """Part of a name -> what it means, for every part that the glossary knows."""
+        return {part: words for name in self.names for part, words in explained(name)}
 
     @property
     def json(self) -> Markup:
@@ -63,9 +71,15 @@ class Chart:
 
 LEGEND_DISTANCE = 62
 """Pixels from the axis down to the legend: tick labels and the axis' title stand between them."""
+MOST_TICKS = 8
 _MARGIN = {"l": 64, "r": 16, "t": 32, "b": 56}
 _LAYOUT: Mapping[str, Any] = {
-    "template": {"layout": {"xaxis": {"title": {"standoff": 6}}}},
+    "template": {
+        "layout": {
+            "xaxis": {"title": {"standoff": 6}},
+            "yaxis": {"title": {"standoff": 8}, "automargin": True},
+        }
+    },
     "margin": _MARGIN,
     "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
     "paper_bgcolor": "#ffffff",
@@ -75,6 +89,17 @@ _LAYOUT: Mapping[str, Any] = {
     "uirevision": "kept",
     "modebar": {"bgcolor": "#ffffff", "color": "#8a94a3", "activecolor": "#1f5fa8"},
 }
+
+
+def whiskers(spreads: Sequence[float | None]) -> dict[str, Any]:
+    """Error bars of a trace; none where nothing is known of the spread, as with one seed."""
+    known = any(each is not None for each in spreads)
+    return {"type": "data", "color": INK, "array": list(spreads), "visible": known}
+
+
+def whole_numbers(largest: float) -> dict[str, Any]:
+    """An axis of counts: no tick lies between two of them."""
+    return {"dtick": 1} if largest < MOST_TICKS else {}
 
 
 def finite(value: Any) -> Any:

@@ -26,6 +26,10 @@ LIVE_S = 3
 """Seconds between two looks at a run that is going on."""
 
 
+class NoRunYet(StorageError):
+    """Nothing has been submitted in a workspace: there is a welcome to show, and no fault."""
+
+
 class Store:
     """A workspace as pages see it. The database is opened when it is first asked for."""
 
@@ -40,7 +44,8 @@ class Store:
         """The database, read-only.
 
         Raises:
-            StorageError: there is none yet, or it is out of reach.
+            NoRunYet: there is none yet.
+            StorageError: it is out of reach.
         """
         with self._opening:
             if self._database is None:
@@ -50,7 +55,7 @@ class Store:
     def _local_url(self) -> str:
         file = self.workspace.root / "results.db"
         if not file.exists():
-            raise StorageError(
+            raise NoRunYet(
                 f"no run has been submitted in {self.workspace.root} yet: "
                 "`workflows submit` starts one, --workspace names another folder"
             )
@@ -70,8 +75,11 @@ class Store:
         """The run that a page is asked for; None means the newest.
 
         Raises:
+            NoRunYet: there is none at all.
             ConfigError: there is no such run.
         """
+        if not wanted and not self.results.run_summaries():
+            raise NoRunYet("no run has been submitted yet: `workflows submit` starts one")
         return self.results.find_run(wanted or None)
 
     def refresh_s(self, run_id: str) -> int:

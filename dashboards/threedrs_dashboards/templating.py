@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -27,7 +28,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.globals.update(url=url, url_with=url_with, style_ids=style_ids, explain=explain)
-    made.filters.update(clock=clock, duration=duration, size=size)
+    made.filters.update(clock=clock, duration=duration, size=size, folded=folded)
     return made
 
 
@@ -37,6 +38,15 @@ def render(
     """A template as an answer."""
     text = environment().get_template(template).render(request=request, **context)
     return HTMLResponse(text, status)
+
+
+def folded(difference: str) -> Markup:
+    """ "+1.0 [0.2, 1.8] *", to be broken before the interval alone where a column is narrow."""
+    value, bracket, rest = difference.partition(" [")
+    if not bracket:
+        return escape(difference)
+    together = Markup('<span class="unbroken">{}</span>')
+    return Markup("{} {}").format(together.format(value), together.format(f"[{rest}"))
 
 
 def clock(seconds: float) -> str:

@@ -14,7 +14,9 @@ from starlette.testclient import TestClient
 from threedrs_dashboards.app import create_app
 from threedrs_dashboards.pages import all_pages, patient
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
+from threedrs_platform.database.connection import open_database
 from threedrs_platform.database.turns import TurnLost
+from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import StorageError
 from threedrs_platform.workspace import find_workspace
 
@@ -58,11 +60,24 @@ def test_no_page_needs_anything_from_elsewhere(client: TestClient) -> None:
         assert 'src="http' not in text and 'href="http' not in text and "@import" not in text
 
 
-def test_a_workspace_without_runs_says_how_to_start_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/runs", "/table", "/cell", "/compare", "/scenes", "/ask"])
+def test_before_the_first_run_pages_welcome_and_say_what_to_type(tmp_path: Path, path: str) -> None:
     app = create_app(find_workspace(str(tmp_path / "empty"), environment={}))
-    answer = TestClient(app, LOCAL).get("/runs")
-    assert answer.status_code == 503 and "workflows submit" in answer.text
+    answer = TestClient(app, LOCAL).get(path)
+    assert answer.status_code == 200 and "Welcome to threedrs" in answer.text
+    assert "workflows submit ablations.yaml --smoke" in answer.text
+    assert "docs/tutorials/first-table.md" in answer.text and 'href="/glossary"' in answer.text
+    assert (Path(__file__).parents[2] / "docs/tutorials/first-table.md").is_file()
     assert not (tmp_path / "empty").exists()
+
+
+def test_a_database_without_runs_is_welcomed_too(tmp_path: Path) -> None:
+    open_database(sqlite_url(tmp_path / "results.db")).close()
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    client = TestClient(app, LOCAL)
+    for path in ("/runs", "/correspondence"):
+        assert "Welcome to threedrs" in client.get(path).text
+    app.state.store.close()
 
 
 def test_the_database_refuses_to_be_written(client: TestClient) -> None:

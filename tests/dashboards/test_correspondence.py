@@ -19,15 +19,22 @@ from threedrs_dashboards.app import create_app
 from threedrs_dashboards.correspondence.figures import drawn_apart, scatter_chart
 from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
 from threedrs_platform.database.connection import Database, open_database
-from threedrs_platform.database.measurements import CellResult, RunResults, RunSummary, StepSummary
+from threedrs_platform.database.measurements import (
+    CellResult,
+    Measurement,
+    RunResults,
+    RunSummary,
+    StepSummary,
+)
 from threedrs_platform.database.urls import sqlite_url
-from threedrs_platform.records import SampleScore
+from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import find_workspace
 
 LOCAL = "http://127.0.0.1:8365"
 PROBE, ACC, EM = "probe/score", "scanrefer/acc@0.25", "scanqa/em@1"
+PATH = "/correspondence"
 SCENES, PER_SCENE, CELLS = 40, 6, 30
 CELL_IDS = ["base", *(f"c{number:02d}" for number in range(1, CELLS))]
 
@@ -61,7 +68,16 @@ def result(cell_id: str, seed: int, roles: tuple[str, ...]) -> CellResult:
     steps = tuple(
         StepSummary(role, f"{role}-{cell_id}-{seed}", role, StepState.SUCCEEDED) for role in roles
     )
-    return CellResult(cell_id, f"cell {cell_id}", seed, "", {}, steps)
+    return CellResult(cell_id, f"cell {cell_id}", seed, "", {}, steps, measured(cell_id, seed))
+
+
+def measured(cell_id: str, seed: int) -> dict[str, Measurement]:
+    """The mean score, as a probe reports it."""
+    if cell_id not in CELL_IDS:
+        return {}
+    mean_score = mean(score(CELL_IDS.index(cell_id), seed, scene) for scene in range(SCENES))
+    metric = Metric(PROBE, mean_score, SCENES, "cosine")
+    return {PROBE: Measurement(metric, f"probe-{cell_id}-{seed}")}
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +130,25 @@ def test_scores_of_a_scene_are_averaged_over_seeds_then_spread(pages: TestClient
     assert int(row["scenes"]) == SCENES
 
 
-def test_the_gain_is_measured_scene_by_scene(pages: TestClient) -> None:
+def test_the_difference_and_its_interval_are_those_of_the_ablation_table(
+    pages: TestClient,
+) -> None:
     row = next(row for row in table(pages, "csv=gain") if row["cell_id"] == "c05")
-    assert float(row["gain"]) == pytest.approx(0.05)
-    assert float(row["ci_low"]) == pytest.approx(0.05) == pytest.approx(float(row["ci_high"]))
+    assert float(row["difference"]) == pytest.approx(0.05)
     assert float(row["after"]) - float(row["before"]) == pytest.approx(0.05)
     means = [mean(score(5, seed, scene) for scene in range(SCENES)) for seed in (1, 2)]
     assert float(row["after_sd_over_seeds"]) == pytest.approx(abs(means[0] - means[1]) / 2**0.5)
+    text = pages.get(f"/table?metric={PROBE}&csv=table&baseline=base").text
+    same = next(each for each in csv.DictReader(io.StringIO(text)) if each["cell"] == "cell c05")
+    assert (row["ci_low"], row["ci_high"]) == (same["ci_low"], same["ci_high"])
+
+
+def test_a_loss_is_not_told_as_a_gain(pages: TestClient) -> None:
+    told = pages.get("/correspondence?against=c29&find=c0").text
+    assert "No cell is above cell c29; least below: cell c09 -0.200" in told
+    one = pages.get("/correspondence?against=c29&find=c05").text
+    assert "Difference to cell c29: cell c05 -0.240" in one and "Largest gain" not in one
+    assert "11 of 11 cells are above cell base, most so cell c11" in pages.get(PATH).text
 
 
 def test_quartiles_are_those_of_the_analysis(pages: TestClient) -> None:

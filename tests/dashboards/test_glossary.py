@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -14,6 +16,8 @@ from threedrs_components.report.metric_words import explain
         ("scanrefer/acc@0.25/g_lm", "landmark"),
         ("multi3drefer/f1@0.5/m_zt_wo_d", "zero targets, without distractors"),
         ("probe_teacher:probe/margin", "mean cosine of different places"),
+        ("validation/loss/grounding", "loss/grounding: of the choice of a box"),
+        ("alignment/layer-1", "one hidden layer alone"),
     ],
 )
 def test_every_part_that_is_known_is_told(name: str, says: str) -> None:
@@ -33,3 +37,24 @@ def test_the_page_lists_and_finds_them(client: TestClient) -> None:
 def test_a_name_in_a_table_tells_its_meaning(client: TestClient) -> None:
     text = client.get("/cell?run=run-1&cell=vggt").text
     assert '<abbr title="scanrefer: choose the one object' in text
+
+
+@pytest.mark.parametrize(
+    ("path", "chart"),
+    [
+        ("/cell?run=run-1&cell=vggt", "questions"),
+        ("/table?run=run-1", "means"),
+        ("/cell?run=run-1&cell=vggt", "curve0"),
+    ],
+)
+def test_a_chart_explains_the_names_in_it(client: TestClient, path: str, chart: str) -> None:
+    figure = client.get(path).text.split(f'id="chart-{chart}"')[1].split("</figure>")[0]
+    assert "What these names mean" in figure and 'href="/glossary"' in figure
+    assert "<dt><code>" in figure
+
+
+def test_a_bar_says_what_its_question_type_means(client: TestClient) -> None:
+    text = client.get("/cell?run=run-1&cell=vggt").text
+    chart = json.loads(text.split('id="plot-questions">')[1].split("</script>")[0])
+    words = dict(zip(chart["data"][0]["x"], chart["data"][0]["hovertext"], strict=True))
+    assert words["g_lm"] == explain("g_lm") != ""

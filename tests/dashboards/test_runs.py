@@ -10,9 +10,12 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, ClassVar
 
+import pytest
 from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from threedrs_dashboards.runs.costs import Cost
+from threedrs_dashboards.runs.page import _cost_chart
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import open_database
 
@@ -66,6 +69,24 @@ def test_the_matrix_as_csv_has_all_cells(client: TestClient) -> None:
 def test_cost_is_summed_over_attempts(client: TestClient) -> None:
     answer = client.get("/runs?run=run-1&csv=cost").text.splitlines()
     assert answer[1].startswith("finetune,13,117.0,")
+
+
+def test_the_bars_of_time_are_of_one_measure_and_say_its_unit(client: TestClient) -> None:
+    text = client.get("/runs?run=run-1").text
+    (found,) = re.findall(r'id="plot-cost">(.*?)</script>', text, re.S)
+    chart = json.loads(found)
+    assert chart["layout"]["yaxis"]["title"]["text"] == "wall clock (seconds)"
+    assert sum(value for trace in chart["data"] for value in trace["y"]) == 117.0
+    assert "in 13 attempts" in text and "hours" not in words(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "unit"), [(179.0, "seconds"), (181.0, "minutes"), (11000.0, "hours")]
+)
+def test_the_unit_of_the_bars_fits_the_longest(seconds: float, unit: str) -> None:
+    assert _cost_chart({"finetune": Cost(1, seconds)}).layout["yaxis"]["title"]["text"] == (
+        f"wall clock ({unit})"
+    )
 
 
 def test_runs_are_told_apart_by_what_was_asked_and_how_it_came_out(

@@ -47,6 +47,15 @@ def test_the_best_mean_is_bold_and_nothing_else(client: TestClient) -> None:
     assert re.findall(r'class="best">([^<]*)<', client.get(URL).text) == ["50.0 ± 1.0"]
 
 
+def test_chance_and_n_stand_below_the_cells_as_on_the_terminal(client: TestClient) -> None:
+    url = "/table?run=run-1"
+    foot = client.get(url).text.split("<tfoot>")[1].split("</tfoot>")[0]
+    lines = [re.findall(r"<t[hd][^>]*>([^<]*)<", line) for line in foot.split("</tr>")[:-1]]
+    assert lines == [["chance", "", "17.4", "-"], ["n", "", "30", "30"]]
+    assert "| chance | 17.4 | - |" in client.get(url + "&format=md&paper=none").text
+    assert {row["chance"] for row in rows_of(client, URL + "&csv=table")} == {"17.4"}
+
+
 def test_missing_seeds_are_counted_and_absent_cells_are_missing(client: TestClient) -> None:
     text = client.get(URL + "&paper=none").text
     assert cells_of(text, "mae &lt;b&gt;")[1].startswith("30.5 ± 0.7 (2/3)")

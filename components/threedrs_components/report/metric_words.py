@@ -59,8 +59,25 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "mean_of_voxels": "the score, every place counted once",
         "position_xy": "R2 of a linear map from features to where objects are, on other scenes",
         "content_free": "control: the same from where in a frame an object is seen alone",
-        "loss": "weighted sum of all losses, nats",
         "seconds_per_scene": "training time per scene visited",
+    },
+    "Curves of a training": {
+        "loss": "weighted sum of all losses, nats",
+        "loss/text": "cross entropy of the words of answers, nats",
+        "loss/grounding": "of the choice of a box among candidates, nats",
+        "loss/alignment": "how far visual tokens are from the teacher's features, unweighted",
+        "loss/correspondence": "how unlike tokens of one place in two views are, unweighted",
+        "loss/depth": "of depth read from the visual tokens, unweighted",
+        "loss/ray": "of camera rays read from the visual tokens, unweighted",
+        "loss/gram": "how unlike the teacher's the likeness between tokens is, unweighted",
+        "loss/reconstruction": "of teacher features filled in from the student's, unweighted",
+        "grounding/accuracy": "share of training descriptions whose candidate was chosen, 0 to 1",
+        "alignment/layer": "the same distance for one hidden layer alone; -1 is the last",
+        "gradient_norm": "length of the gradient before it is clipped",
+        "learning_rate": "step size of the optimiser under its schedule",
+        "validation": "on training scenes that were held out for this",
+        "speed": "of the machine, no result: tokens per second, share of time waiting for data",
+        "memory": "GiB in use, no result",
     },
     "Question types of grounding": {
         "unique": "no other object of this class is in the scene",
@@ -95,12 +112,19 @@ _TASK = "m_"
 
 def explain(name: str) -> str:
     """A metric in words, part by part; empty where no part is known."""
-    return "; ".join(f"{part}: {meaning}" for part, meaning in _explained(name))
+    return "; ".join(f"{part}: {meaning}" for part, meaning in explained(name))
 
 
-def _explained(name: str) -> Iterator[tuple[str, str]]:
-    """Parts behind the step ("probe_teacher:probe/score") that have a meaning."""
-    for part in name.rpartition(":")[2].split("/"):
-        meaning = _MEANINGS.get(part) or _MEANINGS.get(part.removeprefix(_TASK))
-        if meaning:
-            yield part, meaning
+def explained(name: str) -> Iterator[tuple[str, str]]:
+    """Parts behind the step ("probe_teacher:probe/score") that have a meaning.
+
+    Two parts that mean something together ("loss/alignment") are one.
+    """
+    parts = name.rpartition(":")[2].split("/")
+    while parts:
+        first, *parts = parts
+        pair = f"{first}/{parts[0].partition('-')[0]}" if parts else ""
+        if pair in _MEANINGS:
+            yield f"{first}/{parts.pop(0)}", _MEANINGS[pair]
+        elif meaning := _MEANINGS.get(first) or _MEANINGS.get(first.removeprefix(_TASK)):
+            yield first, meaning

@@ -126,10 +126,7 @@ def family_text(family: Family) -> str:
 def _results(table: ResultTable) -> Sheet:
     header = ("cell", "seeds", *(_heading(column) for column in table.columns))
     rows = [_result_row(table, row) for row in table.rows]
-    for name, pick in _REFERENCES:
-        cells = [pick(column) for column in table.columns]
-        if any(cell != ABSENT for cell in cells):
-            rows.append((name, "", *cells))
+    rows += [(name, "", *cells) for name, cells in references(table.columns).items()]
     run = table.results.run
     return Sheet(
         title=f"{run.name} ({run.run_id}, {run.state}): mean ± sd over seeds",
@@ -148,6 +145,13 @@ _REFERENCES: tuple[tuple[str, Callable[[Column], str]], ...] = (
     ("majority", lambda column: plain(column.majority, column.unit)),
     ("n", lambda column: _counts(column.n)),
 )
+
+
+def references(columns: Sequence[Column]) -> dict[str, list[str]]:
+    """What metrics are to be read against: chance, the majority's answer, and n; what no metric
+    has is left out."""
+    told = {name: [pick(column) for column in columns] for name, pick in _REFERENCES}
+    return {name: cells for name, cells in told.items() if any(each != ABSENT for each in cells)}
 
 
 def _counts(n: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from threedrs_components.report.notation import plain
 from threedrs_components.report.table import Column, Entry
-from threedrs_dashboards.charts import INK, Chart
+from threedrs_dashboards.charts import INK, Chart, whiskers
 from threedrs_dashboards.tables import Table
 
 
@@ -32,37 +32,41 @@ def means_chart(
             "name": "mean",
             "y": titles,
             "x": means,
-            "error_x": {
-                "type": "data",
-                "color": INK,
-                "array": [entry.sd or 0.0 for _, entry in shown],
-            },
+            "error_x": whiskers([entry.sd for _, entry in shown]),
             "showlegend": False,
         }
     ]
-    if column.chance is not None and shown:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "chance",
-                "x": [column.chance, column.chance],
-                "y": [titles[0], titles[-1]],
-                "line": {"dash": "dash", "color": INK, "width": 1},
-            }
-        )
-    best = max(shown, key=lambda pair: pair[1].mean or 0.0, default=None)
-    said = f"Highest: {best[0]} with {plain(best[1].mean, column.unit)}." if best else "No value."
+    line = [] if column.chance is None else [_chance(column.chance)]
     table = [(title, entry.mean, entry.sd, len(entry.values)) for title, entry in shown]
     return Chart(
         name=name,
         title=f"{heading}: mean and sd over seeds",
         traces=traces,
         table=Table(("cell", "mean", "sd", "seeds"), table),
-        summary=said,
+        summary=_highest(shown, column.unit),
         layout={
             "xaxis": {"title": {"text": heading}},
             "yaxis": {"automargin": True, "type": "category", "autorange": "reversed"},
+            "shapes": line,
+            "showlegend": bool(line),
         },
-        height=150 + 24 * len(shown),
+        height=170 + 24 * len(shown),
+        names=[column.name],
     )
+
+
+def _chance(value: float) -> dict[str, Any]:
+    """A line across all bars, with a line in the legend."""
+    look = {"dash": "dash", "color": INK, "width": 2}
+    return {"type": "line", "name": "chance", "showlegend": True, "line": look,
+            "x0": value, "x1": value, "y0": 0, "y1": 1, "yref": "paper"}  # fmt: skip
+
+
+def _highest(shown: Sequence[tuple[str, Entry]], unit: str) -> str:
+    """Which cells are highest, in the digits that are shown."""
+    values = [(title, plain(entry.mean, unit)) for title, entry in shown]
+    if not values:
+        return "No value."
+    top = max(values, key=lambda pair: float(pair[1]))[1]
+    titles = [title for title, value in values if value == top]
+    return f"Highest: {' and '.join(titles)} with {top}{' ' * (unit != '%')}{unit}."

@@ -13,7 +13,13 @@ from threedrs_components.report.comparison import Family
 from threedrs_components.report.document import stands_in
 from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.render import sheet_latex, sheet_markdown
-from threedrs_components.report.sheets import MARKS, Sheet, difference_text, family_text
+from threedrs_components.report.sheets import (
+    MARKS,
+    Sheet,
+    difference_text,
+    family_text,
+    references,
+)
 from threedrs_components.report.table import ResultTable, Row, arrange, present_baseline
 from threedrs_dashboards import query
 from threedrs_dashboards.ablation.axes import Axes, find_axes
@@ -102,6 +108,7 @@ def show(request: Request) -> Response:
         "lines": [_line(view, row, found) for row in shown],
         "headings": [heading(column) for column in view.pivot.columns],
         "axes": [axis for axis in view.axes.axes if len(axis.values) <= MOST_VALUES],
+        "references": references([column.metric for column in view.pivot.columns]),
         "paging": view.paging,
         "none": NONE,
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from threedrs_components.report.comparison import Difference
 from threedrs_components.report.notation import ABSENT, entry_text
-from threedrs_components.report.sheets import Sheet, difference_text
+from threedrs_components.report.sheets import Sheet, difference_text, references
 from threedrs_components.report.table import Column, Entry
 from threedrs_dashboards.ablation.paper_rows import Beside
 from threedrs_dashboards.ablation.pivot import Pivot, PivotColumn, PivotRow
@@ -19,7 +19,7 @@ LEGEND = (
 )
 CSV_HEADER = (
     "unit", "mean", "sd", "seeds", "seeds_wanted", "cells", "n", "difference",
-    "ci_low", "ci_high", "p", "p_holm", "paper", "missing",
+    "ci_low", "ci_high", "p", "p_holm", "chance", "majority", "paper", "missing",
 )  # fmt: skip
 
 
@@ -57,6 +57,8 @@ def pivot_sheet(
             if made.is_best(index, entry):
                 best.add((line, first + index))
         lines.append((*row.key, *cells))
+    for name, cells in references([column.metric for column in made.columns]).items():
+        lines.append((name, *[""] * (first - 1), *cells))
     header = (*made.row_axes, *(heading(column) for column in made.columns))
     legend = legend if beside is None else f"{legend}. {beside.note}"
     return Sheet(title, header, tuple(lines), legend, frozenset(best))
@@ -108,6 +110,7 @@ def _csv_row(
         column.metric.unit, entry.mean, entry.sd, len(entry.values), entry.wanted, len(cells),
         "/".join(map(str, entry.n)), both.difference if both else None, low, high,
         both.p if both else None, each.corrected if each else None,
+        column.metric.chance, column.metric.majority,
         beside.text(cells, column.metric.name) if beside else "",
         "; ".join(f"seed {seed}: {why}" for seed, why in entry.reasons.items()),
     )  # fmt: skip

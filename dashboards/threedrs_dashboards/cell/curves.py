@@ -192,6 +192,7 @@ def curve_chart(
             "showlegend": len(found) > 1,
         },
         height=280,
+        names=[curve.name],
     )
 
 

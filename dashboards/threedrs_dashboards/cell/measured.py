@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from threedrs_components.report.metric_words import explain
 from threedrs_components.report.notation import entry_text, plain
 from threedrs_components.report.table import (
     Entry,
@@ -14,7 +15,7 @@ from threedrs_components.report.table import (
     result_table,
 )
 from threedrs_dashboards.cell.subject import Subject
-from threedrs_dashboards.charts import INK, Chart
+from threedrs_dashboards.charts import INK, Chart, whiskers
 from threedrs_dashboards.choices import first_of
 from threedrs_dashboards.tables import Table
 from threedrs_platform.database.measurements import Measurement, RunResults
@@ -152,18 +153,21 @@ def questions_chart(
         table=Table(("cell", "question_type", "mean", "sd", "n"), rows),
         summary="Means over seeds; whiskers are sd over seeds; diamonds mark chance.",
         layout={"yaxis": {"title": {"text": unit}, "rangemode": "tozero"}, "barmode": "group"},
+        names=names,
     )
 
 
 def _bars(
     title: str, labels: Sequence[str], entries: Sequence[Entry], pattern: str
 ) -> dict[str, object]:
+    """Bars; each says what its question type means where the mouse rests on it."""
     return {
         "type": "bar",
         "name": title,
         "x": list(labels),
         "y": [entry.mean for entry in entries],
-        "error_y": {"type": "data", "color": INK, "array": [entry.sd or 0.0 for entry in entries]},
+        "hovertext": [explain(label) for label in labels],
+        "error_y": whiskers([entry.sd for entry in entries]),
         "marker": {"pattern": {"shape": pattern}},
     }
 

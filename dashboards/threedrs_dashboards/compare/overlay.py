@@ -75,6 +75,7 @@ def overlay_chart(
             "shapes": [] if step is None or curve.role != TRAINING else [_mark(step)],
         },
         height=340,
+        names=[curve.name],
     )
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from threedrs_components.probing.quartiles import Quartiles, SampleQuartiles
-from threedrs_dashboards.charts import COLOURS, INK, SYMBOLS, Chart
+from threedrs_components.report.comparison import Difference
+from threedrs_dashboards.charts import COLOURS, SYMBOLS, Chart, whiskers, whole_numbers
+from threedrs_dashboards.correspondence.gains import gain_words
 from threedrs_dashboards.correspondence.scores import SamplePoint
 from threedrs_dashboards.correspondence.study import (
     Scored,
     distribution,
-    gain,
     histogram,
     quartiles,
 )
@@ -59,11 +60,21 @@ def spread_chart(cells: Sequence[Scored], score: str) -> Chart:
             "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
         },
         height=170 + 34 * len(rows),
+        names=[score],
     )
 
 
-def before_after_chart(cells: Sequence[Scored], baseline: Scored, score: str) -> Chart:
-    """Figure 3b: the score before (baseline) and after, side by side per cell."""
+def before_after_chart(
+    cells: Sequence[Scored], baseline: Scored, score: str, found: Mapping[str, Difference]
+) -> Chart:
+    """Figure 3b: the score before (baseline) and after, side by side per cell.
+
+    Args:
+        cells: those that are shown.
+        baseline: what they are compared with.
+        score: the metric.
+        found: differences to the baseline, by cell id.
+    """
     after = [cell for cell in cells if cell.cell_id != baseline.cell_id and cell.over_seeds]
     titles = [cell.title for cell in after]
     traces: list[dict[str, object]] = [
@@ -84,21 +95,24 @@ def before_after_chart(cells: Sequence[Scored], baseline: Scored, score: str) ->
         )
     header = (
         "cell_id", "cell", "before", "after", "after_sd_over_seeds", "seeds",
-        "gain", "ci_low", "ci_high", "scenes", "teacher",
+        "difference", "ci_low", "ci_high", "scenes", "teacher",
     )  # fmt: skip
-    rows = [_gain_row(cell, baseline) for cell in after]
+    told = {cell.cell_id: found[cell.cell_id] for cell in after if cell.cell_id in found}
+    rows = [_gain_row(cell, baseline, told.get(cell.cell_id)) for cell in after]
     return Chart(
         "gain",
         f"{score} before and after",
         traces,
         Table(header, rows),
-        "Means over scenes and seeds; lines: standard deviation over seeds. " + _gain_words(rows),
+        "Means over scenes and seeds; lines: standard deviation over seeds. "
+        + gain_words(told, {cell.cell_id: cell.title for cell in after}, baseline.title),
         {
             "barmode": "group",
             "xaxis": {"title": {"text": score}},
             "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
         },
         height=200 + 52 * len(after),
+        names=[score],
     )
 
 
@@ -112,34 +126,21 @@ def _bars(
         "orientation": "h",
         "x": [each.mean if each else None for each in found],
         "y": list(titles),
-        "error_x": {
-            "type": "data",
-            "color": INK,
-            "array": [each.sd if each else None for each in found],
-        },
+        "error_x": whiskers([each.sd if each else None for each in found]),
         "marker": {"color": colour},
     }
 
 
-def _gain_row(cell: Scored, baseline: Scored) -> tuple[object, ...]:
-    found, after, before = gain(cell, baseline), cell.over_seeds, baseline.over_seeds
-    low, high = found.interval if found else (None, None)
+def _gain_row(cell: Scored, baseline: Scored, found: Difference | None) -> tuple[object, ...]:
+    after, before = cell.over_seeds, baseline.over_seeds
+    both = found.both if found else None
+    low, high = both.interval if both and both.interval else (None, None)
+    common = cell.scores.keys() & baseline.scores.keys()
     return (
         cell.cell_id, cell.title, before.mean if before else None,
         after.mean if after else None, after.sd if after else None, len(cell.seeds),
-        found.mean if found else None, low, high, found.scenes if found else 0, cell.teacher,
+        both.difference if both else None, low, high, len(common), cell.teacher,
     )  # fmt: skip
-
-
-def _gain_words(rows: Sequence[tuple[object, ...]]) -> str:
-    known = [row for row in rows if isinstance(row[6], float)]
-    if not known:
-        return ""
-    best = max(known, key=lambda row: float(str(row[6])))
-    return (
-        f"Largest gain: {best[1]}, {best[6]:+.3f} (95 % over scenes: {best[7]:+.3f} to "
-        f"{best[8]:+.3f})."
-    )
 
 
 def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) -> Chart:
@@ -175,6 +176,7 @@ def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) 
             "yaxis": {"title": {"text": f"{metric} ({unit})" if unit else metric}},
         },
         height=420,
+        names=[metric, score],
     )
 
 
@@ -232,8 +234,9 @@ def histogram_chart(cell: Scored, baseline: Scored, score: str) -> Chart:
         {
             "barmode": "overlay",
             "xaxis": {"title": {"text": score}},
-            "yaxis": {"title": {"text": "scenes"}},
+            "yaxis": {"title": {"text": "scenes"}, **whole_numbers(max(map(max, counts)))},
         },
+        names=[score],
     )
 
 
@@ -277,6 +280,7 @@ def scatter_chart(
         note,
         {"xaxis": {"title": {"text": labels[0]}}, "yaxis": {"title": {"text": labels[1]}}},
         height=420,
+        names=labels,
     )
 
 

@@ -17,6 +17,7 @@ from threedrs_dashboards.correspondence.figures import (
     scatter_chart,
     spread_chart,
 )
+from threedrs_dashboards.correspondence.gains import gains
 from threedrs_dashboards.correspondence.scores import SamplePoint, sample_points
 from threedrs_dashboards.correspondence.study import Scored, quartiles, scored_cell
 from threedrs_dashboards.pages import Focus, Page, one_cell, respond
@@ -43,9 +44,11 @@ def show(request: Request) -> Response:
     scored = {each.cell_id: each for each in _scored(store, asked, cells)}
     shown = [scored[cell.cell_id] for cell in asked.shown]
     focus, baseline = scored[asked.cell.cell_id], scored[asked.against.cell_id]
+    ids = [cell.cell_id for cell in asked.shown]
+    found = gains(store, asked.run.run_id, asked.score, ids, asked.against.cell_id)
     charts = [
         spread_chart(shown, asked.score),
-        before_after_chart(shown, baseline, asked.score),
+        before_after_chart(shown, baseline, asked.score, found),
         histogram_chart(focus, baseline, asked.score),
     ]
     points: list[SamplePoint] = []

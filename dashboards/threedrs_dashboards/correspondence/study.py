@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from threedrs_components.metrics.uncertainty import Spread, bootstrap_mean, spread
+from threedrs_components.metrics.uncertainty import Spread, spread
 from threedrs_components.probing.quartiles import (
     SMALLEST_SAMPLE,
     Quartiles,
@@ -55,16 +55,6 @@ class Distribution:
     third: float
     high: float
     mean: float
-    scenes: int
-
-
-@dataclass(frozen=True)
-class Gain:
-    """A cell's mean score minus the baseline's over the scenes that both have."""
-
-    mean: float
-    interval: tuple[float, float]
-    """95 % over scenes."""
     scenes: int
 
 
@@ -122,16 +112,6 @@ def histogram(cells: Sequence[Scored], bins: int = 40) -> tuple[Float64, list[ND
         return np.linspace(0.0, 1.0, bins + 1), [np.zeros(bins, np.int64) for _ in cells]
     edges = np.linspace(joined.min(), max(joined.max(), joined.min() + 1e-9), bins + 1)
     return edges, [np.histogram(values, edges)[0] for values in everything]
-
-
-def gain(cell: Scored, baseline: Scored) -> Gain | None:
-    """What the cell gained, scene by scene; None if no scene has both scores."""
-    common = sorted(cell.scores.keys() & baseline.scores.keys())
-    differences = [cell.scores[scene] - baseline.scores[scene] for scene in common]
-    interval = bootstrap_mean(differences)
-    if interval is None:
-        return None
-    return Gain(float(np.mean(differences)), interval, len(common))
 
 
 def quartiles(cell: Scored) -> tuple[Quartiles, SampleQuartiles] | None:

@@ -16,8 +16,9 @@ from threedrs_dashboards.runs.marks import Mark, headlines, marks, matching
 from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
 from threedrs_dashboards.runs.mlflow import PATH as MLFLOW
 from threedrs_dashboards.runs.mlflow import lead
-from threedrs_dashboards.store import LIVE_S, store_of
+from threedrs_dashboards.store import LIVE_S, NoRunYet, store_of
 from threedrs_dashboards.tables import Table
+from threedrs_dashboards.templating import duration
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.progress import RunProgress, run_progress
@@ -33,6 +34,8 @@ def show(request: Request) -> Response:
         return _one(request)
     store = store_of(request)
     every = store.results.run_summaries()
+    if not every:
+        raise NoRunYet("no run has been submitted yet: `workflows submit` starts one")
     told = marks(store.database, [run.run_id for run in every])
     every = matching(every, told, query.text(request, "find"))
     pages = paging(request, "runs", len(every))
@@ -91,43 +94,53 @@ def _state(look: RunProgress) -> str:
 
 
 def _cost_chart(costs: dict[str, Cost]) -> Chart:
-    kinds = list(costs)
+    """Wall clock alone: hours of CPUs and GPUs on the same axis would be added up by the eye."""
+    kinds, each = list(costs), list(costs.values())
+    unit, divisor = _time_unit(max(cost.seconds for cost in each))
     parts = {
-        "CPU": [cost.cpu_s / 3600 for cost in costs.values()],
-        "GPU": [cost.gpu_s / 3600 for cost in costs.values()],
-        "wall clock of attempts that were lost": [c.wasted_s / 3600 for c in costs.values()],
+        "kept": ([cost.seconds - cost.wasted_s for cost in each], ""),
+        "lost: attempts that failed": ([cost.wasted_s for cost in each], "x"),
     }
-    patterns = ("", "/", "x")
     traces = [
         {
             "type": "bar",
             "name": name,
             "x": kinds,
-            "y": hours,
+            "y": [value / divisor for value in seconds],
+            "hovertext": [f"CPU {duration(c.cpu_s)}, GPU {duration(c.gpu_s)}" for c in each],
             "marker": {"pattern": {"shape": shape}},
         }
-        for (name, hours), shape in zip(parts.items(), patterns, strict=True)
-        if any(hours)
+        for name, (seconds, shape) in parts.items()
+        if any(seconds)
     ]
     rows = [
         (kind, c.attempts, c.seconds, c.cpu_s, c.gpu_s, c.wasted_s, c.largest_rss)
         for kind, c in costs.items()
     ]
     header = ("kind", "attempts", "seconds", "cpu_s", "gpu_s", "lost_s", "largest_rss_bytes")
-    first = next(iter(costs.items()))
+    first, most = next(iter(costs.items()))
+    attempts = "1 attempt" if most.attempts == 1 else f"{most.attempts} attempts"
     return Chart(
         name="cost",
-        title="Cost by kind of step",
+        title="Time by kind of step",
         traces=traces,
         table=Table(header, rows),
-        summary=f"{first[0]} cost most: {first[1].seconds / 3600:.2f} hours of wall clock in "
-        f"{first[1].attempts} attempts.",
+        summary=f"Wall clock, summed over attempts, in {unit}; {first} took most: "
+        f"{duration(most.seconds)} in {attempts}. CPU and GPU time: on the bars, and in the data.",
         layout={
-            "yaxis": {"title": {"text": "hours"}},
+            "barmode": "stack",
+            "yaxis": {"title": {"text": f"wall clock ({unit})"}},
             "xaxis": {"title": {"text": "kind of step"}},
         },
         height=300,
     )
+
+
+def _time_unit(most_s: float) -> tuple[str, float]:
+    """A unit in which the longest of some times is easily read, and its seconds."""
+    if most_s < 180:
+        return "seconds", 1.0
+    return ("minutes", 60.0) if most_s < 10800 else ("hours", 3600.0)
 
 
 def _runs_table(runs: Sequence[RunSummary], told: Mapping[str, Mark]) -> Table:

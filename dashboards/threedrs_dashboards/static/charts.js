@@ -14,7 +14,7 @@ function figureOf(place) {
   if (!matchMedia("(prefers-color-scheme: dark)").matches) return JSON.parse(text);
   for (const [light, dark] of Object.entries(DARK)) text = text.replaceAll(light, dark);
   const figure = JSON.parse(text);
-  const template = { layout: { xaxis: { ...AXIS, title: { standoff: 6 } }, yaxis: AXIS } };
+  const template = { layout: { xaxis: { ...AXIS, title: { standoff: 6 } }, yaxis: { ...AXIS, title: { standoff: 8 }, automargin: true } } };
   figure.layout = { ...figure.layout, template };
   return figure;
 }

@@ -1,8 +1,8 @@
 "use strict";
-// Two sliders. The one over seeds: curves and answers follow it, the question stays. The one over
+// Two sliders, which stay in sight beside what follows them. The one over seeds: curves and answers follow it, the question stays. The one over
 // steps of the training: a line in its curves, and the table below them. Without this script the
 // form above chooses both.
-const FOLLOWING = ["curves", "asked"];
+const FOLLOWING = ["sliders", "curves", "asked"];
 const WORDS = { "seed-slider": "seed", "step-slider": "step" };
 
 function slider(id) {
@@ -12,7 +12,7 @@ function slider(id) {
 function showSliders() {
   for (const id of Object.keys(WORDS)) {
     const range = slider(id);
-    if (range && Number(range.max) > (id === "seed-slider" ? 1 : 0)) range.closest("label").hidden = false;
+    if (range && Number(range.max) > (id === "seed-slider" ? 1 : 0)) range.closest("label").hidden = range.closest(".sliders").hidden = false;
   }
   if (slider("step-slider")) offerSteps(slider("step-slider").dataset.values.split(","));
 }

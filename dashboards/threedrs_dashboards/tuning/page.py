@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from starlette.requests import Request
@@ -71,7 +72,9 @@ def _arms_charts(studies: list[StudyView]) -> list[Chart]:
         for metric in arms[0].facts.metrics if len(arms) > 1 else ():
             if all(metric in arm.facts.metrics for arm in arms):
                 name = f"arms{len(charts)}"
-                charts.append(_chart(replace(arms_figure(arms, metric), name=name), search))
+                charts.append(
+                    _chart(replace(arms_figure(arms, metric), name=name), [metric], search)
+                )
     return charts
 
 
@@ -128,14 +131,17 @@ def current_studies(workspace: Workspace) -> tuple[list[StudyView], list[str]]:
 
 
 def _charts(study: StudyView, metric: int) -> list[Chart]:
-    return [_chart(figure) for figure in study_figures(study, metric)]
+    names = [*study.facts.metrics, study.facts.watched.lstrip("-")]
+    return [_chart(figure, names) for figure in study_figures(study, metric)]
 
 
-def _chart(figure: StudyFigure, search: str = "") -> Chart:
+def _chart(figure: StudyFigure, names: Sequence[str], search: str = "") -> Chart:
     title = f"{search}: {figure.title}" if search else figure.title
     table = Table(figure.header, figure.rows)
+    said = " ".join([figure.title, *figure.header])
+    told = [name for name in names if name in said]
     return Chart(
-        figure.name, title, figure.traces, table, figure.summary, figure.layout, figure.height
+        figure.name, title, figure.traces, table, figure.summary, figure.layout, figure.height, told
     )
 
 

@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,14 @@ HARMLESS = ("willReadFrequently", "GPU stall due to ReadPixels")
 def server(tiny_root: Path) -> Iterator[str]:
     """Address of a server on a free port, which shows a study of tuning, too."""
     write_tiny_study(tiny_root, "", ("scanqa/em@1",))
-    app = create_app(find_workspace(str(tiny_root), environment={}))
+    with serving(tiny_root) as address:
+        yield address
+
+
+@contextmanager
+def serving(root: Path) -> Iterator[str]:
+    """Serve the pages of a workspace; gives their address."""
+    app = create_app(find_workspace(str(root), environment={}))
     config = uvicorn.Config(app, host=LOOPBACK, port=0, log_level="warning", lifespan="off")
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
