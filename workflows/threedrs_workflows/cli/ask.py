@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.cli.laps import Laps
 from threedrs_workflows.cli.model_arguments import (
     Named,
@@ -201,7 +201,7 @@ def _draw(
 
 
 def _keep(path: Path, content: Mapping[str, Any]) -> None:
-    with storage_errors(f"write {path}"):
+    with place_errors(f"write {path}"):
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run all checks; exit 1 if one failed."""
     ray = chosen_ray(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, looks=True) as workspace:
         found = list(diagnose(workspace, ray))
     rows = [(finding.verdict, finding.name, finding.message) for finding in found]
     content = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.cli.model_arguments import (
     Named,
     add_model_arguments,
@@ -218,7 +218,7 @@ def as_content(recipe: Recipe, outcome: Evaluated) -> dict[str, Any]:
 def _keep(out: Path, outcome: Evaluated, content: dict[str, Any]) -> None:
     from threedrs_components.benchmarks.prediction_files import write_predictions
 
-    with storage_errors(f"write {out}"):
+    with place_errors(f"write {out}"):
         for name, predictions in outcome.predictions.items():
             write_predictions(out / f"{name}.jsonl", predictions)
         text = json.dumps(content, indent=1, ensure_ascii=False)

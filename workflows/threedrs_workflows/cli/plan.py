@@ -15,7 +15,7 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.hashing import bound_for_plans, show_hashing, unhashed_text
-from threedrs_workflows.cli.output import columns, duration, emit
+from threedrs_workflows.cli.output import columns, duration, emit, say_absence
 from threedrs_workflows.cli.plan_costs import (
     add_cost_arguments,
     assumptions_of,
@@ -90,7 +90,10 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.plan.costs import plan_cost
     from threedrs_workflows.plan.submission import plan_cells
 
-    with find_workspace(args.workspace, args.db) as workspace:
+    # What was read of large data is remembered in the workspace: to ask for that is to want it.
+    looks = not (args.hash or args.rehash)
+    with find_workspace(args.workspace, args.db, looks=looks) as workspace:
+        say_absence(args, workspace)
         show_hashing(args, workspace.files)
         bound_for_plans(workspace.files, read=args.hash, again=args.rehash)
         cells = bind_cells(grid, workspace.files, need_data=False)
@@ -314,7 +317,7 @@ def _older(args: argparse.Namespace) -> GridCells:
         return load_cells(path, smoke=args.smoke)
     from threedrs_platform.workspace import find_workspace
 
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         submitted = workspace.runs.get(args.diff)
     options = submitted.options
     return expand(

@@ -141,9 +141,9 @@ def _width(args: argparse.Namespace) -> int | None:
 
 
 def _write(file: Path, text: str) -> None:
-    from threedrs_platform.storage import storage_errors
+    from threedrs_platform.storage import place_errors
 
-    with storage_errors(f"write {file}"):
+    with place_errors(f"write {file}"):
         try:
             file.write_text(text, encoding="utf-8")
         except (FileNotFoundError, IsADirectoryError) as error:

@@ -80,11 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_wrong_ray(args, needed=False)
     grid, asked = grid_of(args), asked_of(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, looks=args.dry_run) as workspace:
         plan = _plan(args, workspace, grid)
         if args.dry_run:
+            from threedrs_workflows.cli.output import say_absence
             from threedrs_workflows.cli.plan import plan_content, plan_text
 
+            say_absence(args, workspace)
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
         refuse_wrong_records(cell.experiment for cell in grid.cells)
