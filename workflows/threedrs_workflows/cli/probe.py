@@ -96,6 +96,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doubts(content: dict[str, Any]) -> list[str]:
+    """Behind the table, where nobody misses them."""
+    doubts = content["doubts"]
+    if not doubts:
+        return []
+    head = f"! {len(doubts)} of {len(content['scenes'])} scenes: do not read their scores"
+    return ["", head, *(f"  {scene}: {doubt}" for scene, doubt in doubts.items())]
+
+
 def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
     """All results, JSON-ready; a score over no pairs is null."""
     from threedrs_components.probing.scene_probe import total_probe
@@ -117,6 +126,7 @@ def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
             **_score_json(total.score),
             "seconds": round(total.seconds, 3),
         },
+        "doubts": outcome.doubts,
         "skipped": skipped_json(outcome.skipped),
     }
 
@@ -127,7 +137,7 @@ def as_table(content: dict[str, Any]) -> str:
     rows += [_row(scene["scene"], scene) for scene in content["scenes"]]
     if len(content["scenes"]) > 1:
         rows.append(_row("mean or sum", content["total"]))
-    return columns(rows, indent="")
+    return "\n".join([columns(rows, indent=""), *_doubts(content)])
 
 
 def _row(title: str, values: dict[str, Any]) -> tuple[str, ...]:

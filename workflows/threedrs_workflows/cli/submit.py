@@ -113,7 +113,7 @@ def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Pl
     cells: Sequence[Cell] = bind_cells(grid, workspace.files)
     if args.until or args.only:
         cells = until(cells, args.until or args.only, "--until" if args.until else "--only")
-    plan = plan_cells(workspace, cells, args.refresh, args.smoke)
+    plan = plan_cells(workspace, cells, args.refresh)
     if args.only:
         refuse_other_kinds(plan, args.only)
     return plan
