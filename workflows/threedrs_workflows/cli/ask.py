@@ -99,21 +99,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-tokens",
         type=positive_count,
         metavar="N",
-        help="longest answer (default: as the model was evaluated)",
+        help="longest answer; default: as the model was evaluated",
     )
     parser.add_argument(
         "--depth-scale",
         type=positive_number,
         default=MILLIMETRES,
         metavar="UNITS",
-        help="units of whole-number depth images per metre (default %(default)g)",
+        help="units of whole-number depth images per metre; default: %(default)g",
     )
     parser.add_argument(
         "--min-frames",
         type=positive_count,
         default=MIN_FRAMES,
         metavar="N",
-        help="frames that must be left of a scene that lost bad ones (default %(default)s)",
+        help="frames that must be left of a scene that lost bad ones",
     )
 
 

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_frame_limits(parser)
     # Scenes of another kind have no such limits: what is not given must be told from what is.
     parser.set_defaults(depth_scale=None, min_frames=None)
-    parser.add_argument("--split", default="val", help="of the annotations (default %(default)s)")
+    parser.add_argument("--split", default="val", help="of the annotations")
     parser.add_argument("--proposals", type=Path, metavar="FILE", help="candidate boxes by scene")
     parser.add_argument(
         "--oracle",
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--missing-scenes",
         choices=("refuse", "leave_out"),
         default="refuse",
-        help="questions on scenes that are absent or unusable (default %(default)s)",
+        help="questions on scenes that are absent or unusable",
     )
     parser.add_argument(
         "--out", type=output_folder, metavar="DIR", help="keep predictions and metrics there"

@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEP[@CELL]",
         action="append",
         default=[],
-        help="plan as if these results did not exist",
+        help="plan as if these results did not exist; may be repeated",
     )
     parser.add_argument("--steps", action="store_true", help="list every step on its own")
     parser.add_argument(

@@ -27,6 +27,11 @@ examples:
   workflows probe --scenes redkitchen --picture matches.png
   workflows probe --scenes scannet/posed_images --model vggt --checkpoint vggt_1b.safetensors
   workflows probe --scenes rooms --model llava_video --checkpoint student --level token --json
+
+A score is the mean cosine of features of one place in two frames; it is near 1 for a model whose
+features are all alike, too, so read the margin beside it: the score less that of unrelated places.
+Scenes whose poses, depth and views contradict each other are bad scenes; where the pictures are
+those of other frames, that is said behind the table.
 """
 
 COLUMNS = ("score", "margin", "standardised", "pairs", "voxels", "frames", "tokens", "seconds")
@@ -38,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="rgb",
+        metavar="KIND",
         help="rgb (mean colour of each cell, no weights), or the kind of a teacher or a student",
     )
     parser.add_argument("--checkpoint", metavar="PATH", help="weights of the teacher or student")
     parser.add_argument(
         "--layer",
         type=_place,
+        metavar="N",
         default=-1,
         help="hidden layer; -1 is the last; of a student also tower or projector",
     )
@@ -56,12 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grid",
         type=_positive_integer,
+        metavar="N",
         help="token rows and columns per frame; 14, or the model's own if coarser",
     )
     parser.add_argument(
         "--voxel", type=positive_number, default=0.1, metavar="METRES", help="voxel edge"
     )
-    parser.add_argument("--frames", type=_positive_integer, default=32, help="frames per scene")
+    parser.add_argument(
+        "--frames", type=_positive_integer, default=32, metavar="N", help="frames per scene"
+    )
     add_bad_scene_argument(parser, "count it")
     parser.add_argument(
         "--picture",

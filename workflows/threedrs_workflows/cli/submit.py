@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--only", metavar="KIND", help="run steps of this kind and nothing else")
     parser.add_argument(
         "--refresh",
-        metavar="KIND[@CELL]",
+        metavar="STEP[@CELL]",
         action="append",
         default=[],
         help="compute these steps again; may be repeated",
