@@ -91,7 +91,8 @@ class PastCosts:
 
     def of(self, key: str) -> History | None:
         """What a step will cost; None where none of its size has succeeded."""
-        return self._means.get(self._sizes.of(key))
+        size = self._sizes.of(key)
+        return None if size == UNKNOWN else self._means.get(size)
 
 
 def size_of(value: JSON) -> JSON:
