@@ -401,7 +401,5 @@ def test_the_run_is_named_alike_by_every_verb(verb: str, run: Run) -> None:
 
 def test_where_the_run_is_named_by_its_flag_the_rest_is_of_it(run: Run) -> None:
     assert run("logs", "--run", "run-1", "-q")[0] == 0
-    code, _, told = run("cancel", "--run", "run-1", "vgt")
-    assert code == 2 and "did you mean 'vggt'?" in told
     code, _, told = run("logs", "--run", "run-1", "nothing", "more")
     assert code == 2 and "one step at a time" in told
