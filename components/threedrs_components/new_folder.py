@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.storage import place_errors
 
 
 @contextmanager
@@ -21,12 +22,14 @@ def new_folder(out: Path, setting: str = "--out") -> Iterator[Path]:
 
     Raises:
         ConfigError: it holds something.
+        StorageError: no folder can be made there.
     """
     out = out.resolve()  # `.` has no name, and a link is no folder to put another in the place of
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError([Fault(f"{out} holds something; name a new folder", path=setting)])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    with place_errors(f"write {out}"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         yield partial
         partial.chmod(0o755)  # mkdtemp's are for their owner alone

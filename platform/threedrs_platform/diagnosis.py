@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import shutil
@@ -16,7 +17,7 @@ from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.states import RunState
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_platform.store.artifacts import Health, LocalStore
 from threedrs_platform.workspace import Workspace
 
@@ -48,7 +49,7 @@ def diagnose(workspace: Workspace, ray: str) -> Iterator[Finding]:
     checks: dict[str, Callable[[], Finding]] = {
         "python": _python,
         "packages": _packages,
-        "workspace": lambda: _workspace(workspace.root),
+        "workspace": lambda: _workspace(workspace),
         "disk": lambda: _disk(workspace.root),
         "database": lambda: _database(workspace),
         "artifacts": lambda: _artifacts(workspace),
@@ -81,12 +82,22 @@ def _packages() -> Finding:
     return Finding("packages", Verdict.OK, ", ".join(found))
 
 
-def _workspace(root: Path) -> Finding:
-    with storage_errors(f"write to the workspace {root}"):
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".probe-{os.getpid()}"
-        probe.write_bytes(b"probe")
-        probe.unlink()
+def _workspace(workspace: Workspace) -> Finding:
+    root = workspace.root
+    made = [place for place in (root, *root.parents) if not place.exists()]
+    try:
+        with place_errors(f"write to the workspace {root}"):
+            root.mkdir(parents=True, exist_ok=True)
+            probe = root / f".probe-{os.getpid()}"
+            probe.write_bytes(b"probe")
+            probe.unlink()
+    finally:  # who asks how things are leaves nothing behind
+        with contextlib.suppress(OSError):  # somebody else has begun to use it
+            for folder in made:
+                folder.rmdir()
+    if missing := workspace.absence:
+        message = f"{missing}; it can be made, and a submission does so"
+        return Finding("workspace", Verdict.WARNING, message)
     return Finding("workspace", Verdict.OK, f"{root} is writable")
 
 
@@ -100,6 +111,8 @@ def _disk(root: Path) -> Finding:
 
 
 def _database(workspace: Workspace) -> Finding:
+    if not (workspace.is_kept or workspace.database_url):
+        return Finding("database", Verdict.OK, "none yet")
     place = workspace.database.place
     if (
         not workspace.database.is_sqlite

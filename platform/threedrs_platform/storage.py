@@ -22,6 +22,16 @@ _CURES = {
     errno.EIO: "the disk reports an input/output error",
     errno.ESTALE: "the network file system lost the file handle; try again",
 }
+_CURES_OF_PLACES = {
+    errno.ENOTDIR: "a file is where a folder would have to be; choose another place",
+    errno.EEXIST: "a file is where a folder would have to be; choose another place",
+    errno.ENOENT: "no folder can be made there; choose another place",
+    errno.EISDIR: "a folder is where a file would have to be; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ELOOP: "its links lead in a circle; choose another place",
+    errno.EINVAL: "the file system takes no such name; choose another place",
+}
+"""Of a place that a person chose. Elsewhere they are faults of ours."""
 
 
 def storage_error(error: OSError, doing: str) -> StorageError | None:
@@ -44,10 +54,27 @@ def storage_errors(doing: str) -> Iterator[None]:
         raise translated from error
 
 
+@contextlib.contextmanager
+def place_errors(doing: str) -> Iterator[None]:
+    """As `storage_errors`, in a place that a person chose: where nothing can be made is told, too.
+
+    Raises:
+        StorageError: what was tried, why it did not go, what to do.
+    """
+    with storage_errors(doing):
+        try:
+            yield
+        except OSError as error:
+            cure = _CURES_OF_PLACES.get(error.errno or 0)
+            if cure is None:
+                raise
+            raise StorageError(f"cannot {doing}: {cure}") from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that readers see the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with storage_errors(f"write {path}"):
+    with place_errors(f"write {path}"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:

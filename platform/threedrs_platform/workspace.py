@@ -22,11 +22,13 @@ from threedrs_platform.database.urls import file_url, is_archived, sqlite_url
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
+from threedrs_platform.storage import storage_error
 from threedrs_platform.store.artifacts import ArtifactStore
 from threedrs_platform.store.open import open_store
 
 DEFAULT_FOLDER = ".threedrs"
 DATABASE = "results.db"
+IN_MEMORY = "sqlite://"
 CACHE_BYTES = 200_000_000_000
 CACHE_VARIABLE = "THREEDRS_CACHE_GB"
 
@@ -42,14 +44,23 @@ class Workspace:
     """How much of a shared artifact store is kept here; 0 is `CACHE_BYTES`."""
     tracks: bool = True
     """Whether what happens is told to MLflow, now or later."""
+    is_kept: bool = True
+    """Whether what is not there may be made; else it is in memory, and gone with this process."""
 
     @cached_property
     def database(self) -> Database:
         """The database, created on first use; only read where this process may not write to it."""
         file = self.root / DATABASE
+        if not (self.is_kept or self.database_url):
+            return open_database(IN_MEMORY, self.tracks)
         if self.database_url or not file.exists() or _is_writable(file):
             return open_database(self.database_url or sqlite_url(file), self.tracks)
         return open_read_only(file_url(self._readable(file)))
+
+    @property
+    def absence(self) -> str:
+        """That there is none here yet, and which may have been meant; empty if it is kept."""
+        return "" if self.is_kept else f"there is no workspace {self.root} yet{_near(self.root)}"
 
     def _readable(self, file: Path) -> Path:
         """A database that is not writable, or a copy of it whose log can be read.
@@ -105,12 +116,12 @@ class Workspace:
     @cached_property
     def code(self) -> CodeIndex:
         """Code digests, remembered in the workspace."""
-        return CodeIndex(self.code_cache)
+        return CodeIndex(self.code_cache if self.is_kept else None)
 
     @cached_property
     def files(self) -> FileDigests:
         """File digests, remembered in the workspace."""
-        return FileDigests(self.root / "cache" / "files.json")
+        return FileDigests(self.root / "cache" / "files.json" if self.is_kept else None)
 
     @property
     def store_address(self) -> StoreAddress:
@@ -170,29 +181,45 @@ def find_workspace(
     environment: Mapping[str, str] = os.environ,
     *,
     with_runs: bool = False,
+    looks: bool = False,
 ) -> Workspace:
     """The workspace that flags and environment name; by default `.threedrs` in this folder.
 
     Args:
         with_runs: there must be one: who only reads leaves no folder behind.
+        looks: nor does who only looks: where there is none, an empty one in memory stands for it.
 
     Raises:
-        StorageError: the place exists but is not a folder.
+        StorageError: the place is not a folder, or below a file.
         ConfigError: THREEDRS_CACHE_GB is no positive number, or nothing has run here.
     """
     root = Path(folder or environment.get("THREEDRS_WORKSPACE") or DEFAULT_FOLDER).resolve()
-    if root.exists() and not root.is_dir():
-        raise StorageError(f"the workspace {root} is not a folder; choose another --workspace")
+    _refuse_file(root)
     database = database_url or environment.get("THREEDRS_DATABASE_URL") or ""
     if with_runs and not database and not (root / DATABASE).exists():
         raise ConfigError([Fault(f"{NO_RUN}; {root} is no workspace{_near(root)}")])
+    is_there = root.is_dir() if database else (root / DATABASE).exists()
     return Workspace(
         root,
         database,
         artifacts_url or environment.get("THREEDRS_ARTIFACTS") or "",
         _cache_bytes(environment.get(CACHE_VARIABLE, "")),
         not is_off(environment),
+        is_there or not looks,
     )
+
+
+def _refuse_file(root: Path) -> None:
+    """Refuse a place that is a file, or that could only be below one."""
+    try:
+        there = next(place for place in (root, *root.parents) if place.exists())
+    except OSError as error:  # too long a name, a disk that fails
+        told = storage_error(error, f"look for the workspace {root}")
+        raise told or StorageError(f"cannot look for the workspace {root}: {error}") from error
+    if not there.is_dir():
+        what = "is" if there == root else f"cannot be: {there} is"
+        message = f"the workspace {root} {what} not a folder; choose another --workspace"
+        raise StorageError(message)
 
 
 def _near(root: Path) -> str:

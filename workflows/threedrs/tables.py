@@ -29,7 +29,7 @@ def runs(workspace: str | None = None, database: str | None = None) -> pd.DataFr
         workspace: folder; None is `THREEDRS_WORKSPACE` or `.threedrs`.
         database: URL; None is `THREEDRS_DATABASE_URL` or a file in the workspace.
     """
-    with find_workspace(workspace, database) as opened:
+    with find_workspace(workspace, database, looks=True) as opened:
         found = Results(opened.database).run_summaries()
     rows = [
         (each.run_id, each.name, str(each.state), each.created_at, each.finished_at, each.grid_file)

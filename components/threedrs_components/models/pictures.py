@@ -14,7 +14,7 @@ from threedrs_components.models.asking import Answer
 from threedrs_components.models.scenes import AskedScene
 from threedrs_components.scenes.picture import draw_boxes, frames_showing
 from threedrs_platform.records import Boxes
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 
 FRAMES = 3
 WIDTH = 960
@@ -28,7 +28,7 @@ def draw_answers(scene: AskedScene, answers: Sequence[Answer], out: Path) -> dic
         StorageError: one cannot be written.
     """
     drawn: dict[int, Path] = {}
-    with storage_errors(f"write {out}"):
+    with place_errors(f"write {out}"):
         out.mkdir(parents=True, exist_ok=True)
         for number, answer in enumerate(answers, 1):
             path = out / f"{number:02d}-{_file_name(answer.question)}.png"

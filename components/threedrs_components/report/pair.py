@@ -194,8 +194,15 @@ def _titles(groups: Iterable[tuple[CellResult, ...]]) -> tuple[str, ...]:
     return tuple(group[0].title for group in groups)
 
 
-def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
-    """Metrics side by side, then the parameters that differ."""
+def pair_sheets(pair: Pair, names: tuple[str, str], every_setting: bool = True) -> list[Sheet]:
+    """Metrics side by side, then the settings that differ.
+
+    Args:
+        pair: the two cells.
+        names: what they are called.
+        every_setting: else those that one of the cells alone has, which follow from what was
+            chosen, are counted.
+    """
     first, second = pair.rows
     found = {each.metric: each for each in pair.differences}
     rows = []
@@ -208,10 +215,23 @@ def pair_sheets(pair: Pair, names: tuple[str, str]) -> list[Sheet]:
     metrics = Sheet(f"{names[1]} minus {names[0]}", header, tuple(rows), legend)
     if not pair.params:
         return [metrics]
-    settings = tuple(
-        (name, _shown(left), _shown(right)) for name, (left, right) in pair.params.items()
-    )
-    return [metrics, Sheet("settings that differ", ("setting", *names), settings)]
+    chosen = pair.params if every_setting else chosen_settings(pair)
+    settings = tuple((name, _shown(left), _shown(right)) for name, (left, right) in chosen.items())
+    title, folded = "settings that differ", len(pair.params) - len(chosen)
+    more = f"{folded} more are settings of what one cell alone has (--settings lists them)"
+    more = more if folded else ""
+    return [metrics, Sheet(title, ("setting", *names), settings, more)]
+
+
+def chosen_settings(pair: Pair) -> dict[str, tuple[Any, Any]]:
+    """Those that both cells have, or that the name of one says; all if there are none."""
+    titles = ",".join(row.replicates[0].name for row in pair.rows)
+    chosen = {
+        name: values
+        for name, values in pair.params.items()
+        if None not in values or f",{name}=" in f",{titles}"
+    }
+    return chosen or dict(pair.params)
 
 
 LEGEND = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.students.attention_names import refuse_unnamed_attention
 from threedrs_components.students.folder import is_student, read_config, refuse_kind
 from threedrs_components.students.lmms_lab import HEAD_PREFIX, MODEL_TYPES, refuse_contradictions
 from threedrs_components.students.settings import StudentSettings
@@ -46,6 +47,7 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
     if stored["model_type"] in MODEL_TYPES:
         refuse_contradictions(folder, stored, tensors, config)
     config.refuse_weights(folder, stored, tensors)
+    refuse_unnamed_attention(folder, tensors)
     return stored
 
 

@@ -28,7 +28,7 @@ from threedrs_dashboards.templating import environment
 from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, StorageError
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 
 STATIC = Path(__file__).parents[1] / "static"
 
@@ -104,7 +104,7 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
         texts["figures/layer_map.svg"] = layer_map_figure(appendix.report.layer_map)
         texts["figures/layer_map.csv"] = layer_map_csv(appendix.report.layer_map)
     _make_folder(folder / "figures")
-    with storage_errors(f"write the report to {folder}"):
+    with place_errors(f"write the report to {folder}"):
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         drawn = [
@@ -116,7 +116,7 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    with storage_errors(f"write the report to {folder}"):
+    with place_errors(f"write the report to {folder}"):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:

@@ -58,7 +58,12 @@ def _correspondence_charts(
     yield spread_chart(known, SCORE)
     baseline = next((cell for cell in known if cell.cell_id == report.table.baseline), None)
     if baseline is not None and len(known) > 1:
-        yield before_after_chart(known, baseline, SCORE)
+        found = {
+            cell_id: each
+            for (cell_id, metric), each in report.differences.items()
+            if metric == SCORE and each.both is not None
+        }
+        yield before_after_chart(known, baseline, SCORE, found)
     units = {trend.metric: trend.unit for trend in report.trends}
     for metric, unit in units.items():
         scored = [_scored(row, totals, metric) for row in rows]

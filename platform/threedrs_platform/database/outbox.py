@@ -17,7 +17,7 @@ from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.schema import outbox
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.shown_urls import without_secrets
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 
 DELIVERY_LOCK = 0x3D26
 """PostgreSQL advisory lock: one deliverer at a time."""
@@ -134,7 +134,7 @@ def sole_deliverer(database: Database, folder: Path) -> Iterator[DeliveryLock]:
         folder: on SQLite the lock is a file in here.
     """
     if database.is_sqlite:
-        with storage_errors(f"lock {folder}"):
+        with place_errors(f"lock {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             # Never deleted: who locks a deleted file locks nobody out.
             file = (folder / "delivery.lock").open("w")

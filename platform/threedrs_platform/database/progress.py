@@ -14,9 +14,9 @@ from threedrs_platform.compute.recorder import Progress, read_json_lines
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.outbox import count_open, why_open
+from threedrs_platform.database.past_costs import PastCosts
 from threedrs_platform.database.runs import LEASE_S, RunRow, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, events, runs, steps
-from threedrs_platform.database.step_rows import History
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
 
@@ -61,7 +61,7 @@ class RunProgress:
     running: tuple[RunningStep, ...]
     failed: tuple[FailedStep, ...]
     eta_s: float | None
-    """Seconds until the end as earlier steps of the same kinds suggest; None if unknown."""
+    """Seconds until the end as earlier steps of the same sizes suggest; None if unknown."""
     untracked: int
     """Messages that wait for their delivery to MLflow."""
     untracked_because: str = ""
@@ -102,7 +102,6 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     ]
     computed = {key for key, rows in tries.items() if rows[-1].state == AttemptState.COMMITTED}
     done = {step.row.key for step in found if step.row.state == StepState.SUCCEEDED}
-    history = Journal(database).history(bool(run.options.get("smoke")))
     return RunProgress(
         run=run,
         cells=_cell_states(database, run.id),
@@ -110,7 +109,7 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
         cached=len(done - computed),
         running=tuple(running),
         failed=tuple(failed),
-        eta_s=remaining_seconds(found, running, history),
+        eta_s=_eta(database, found, running),
         untracked=count_open(database),
         untracked_because=why_open(database),
         elapsed_s=_elapsed(run, at),
@@ -134,15 +133,24 @@ def _silent(database: Database, run_id: str, at: float) -> float | None:
     return at - max(known) if known else None
 
 
+def _eta(
+    database: Database, found: Sequence[_Step], running: Sequence[RunningStep]
+) -> float | None:
+    if not running:
+        return None
+    journal = Journal(database)
+    return remaining_seconds(
+        found, running, journal.past_costs(journal.recipes_of([step.row.key for step in found]))
+    )
+
+
 def remaining_seconds(
-    found: Sequence[_Step],
-    running: Sequence[RunningStep],
-    history: Mapping[tuple[str, str], History],
+    found: Sequence[_Step], running: Sequence[RunningStep], past: PastCosts
 ) -> float | None:
     """Predicted work that is left, spread over as many attempts as run now.
 
     A running step that reports progress is predicted from it, the others from earlier steps of
-    their kind and label, or kind. None if a step of an unknown kind is left or nothing runs.
+    their kind and sizes. None if a step is left of whose sizes none has succeeded, or nothing runs.
     """
     elapsed = {step.key: step for step in running}
     total = 0.0
@@ -153,8 +161,7 @@ def remaining_seconds(
         if now is not None and 0 < now.progress.done < now.progress.total:
             total += now.elapsed_s * (now.progress.total / now.progress.done - 1)
             continue
-        kind, label = step.row.kind, step.row.label
-        known = history.get((kind, label)) or history.get((kind, ""))
+        known = past.of(step.row.key)
         if known is None:
             return None
         total += max(0.0, known.seconds - (now.elapsed_s if now else 0.0))

@@ -52,6 +52,7 @@ def gpu_seconds(database: Database, run_id: str, without: Collection[Claim] = ()
 class Measured:
     """What a step on GPUs took when it ran here."""
 
+    key: str
     kind: str
     label: str
     gpus: float
@@ -66,7 +67,7 @@ def measured_steps(database: Database, limit: int = 500) -> list[Measured]:
     """The newest steps on GPUs that succeeded."""
     rate = and_(schema.metrics.c.step_key == _steps.c.key, schema.metrics.c.name == PER_SCENE)
     query = (
-        select(_steps.c.kind, _steps.c.label, _steps.c.seconds, _steps.c.spec_json)
+        select(_steps.c.key, _steps.c.kind, _steps.c.label, _steps.c.seconds, _steps.c.spec_json)
         .add_columns(schema.metrics.c.value)
         .join(
             _attempts,
@@ -80,8 +81,8 @@ def measured_steps(database: Database, limit: int = 500) -> list[Measured]:
     with database.read() as connection:
         rows = connection.execute(query).all()
     found = []
-    for kind, label, seconds, spec, per_scene in rows:
+    for key, kind, label, seconds, spec, per_scene in rows:
         told = json.loads(spec)
         gpus = float(told["resources"]["gpus"])
-        found.append(Measured(kind, label, gpus, float(seconds), told["params"], per_scene))
+        found.append(Measured(key, kind, label, gpus, float(seconds), told["params"], per_scene))
     return found

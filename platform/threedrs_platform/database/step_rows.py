@@ -5,7 +5,7 @@ by content (twins) and by kind (what they cost).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
@@ -17,12 +17,9 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     String,
-    and_,
     any_,
     bindparam,
     func,
-    literal,
-    not_,
     select,
 )
 
@@ -30,6 +27,7 @@ from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.kept_json import damaged, kept_object
 from threedrs_platform.database.owners import is_dead
+from threedrs_platform.database.past_costs import Cost, PastCosts, Sizes
 from threedrs_platform.database.prepared import Prepared
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.database.urls import SQLITE
@@ -64,15 +62,6 @@ class StepRow:
     def is_abandoned(self) -> bool:
         """Running on paper only: the lease ran out, or its owner is provably dead."""
         return self.state is StepState.RUNNING and (self.lease_expired or is_dead(self.owner))
-
-
-@dataclass(frozen=True)
-class History:
-    """What steps of one kind and label have cost so far."""
-
-    count: int
-    seconds: float
-    size: float
 
 
 _EXPIRED: ColumnElement[bool] = func.coalesce(_steps.c.lease_until < now(), True).label("expired")
@@ -124,31 +113,30 @@ class StepReader:
         found = self._find(_BY_CONTENT, content_keys)
         return {row.content_key: row for row in found if row.content_key}
 
-    @whole_turn
-    def history(self, smoke: bool = False) -> dict[tuple[str, str], History]:
-        """Mean cost of succeeded steps by kind and label, and by kind alone under label "".
+    def past_costs(self, current: Mapping[str, Recipe | Mapping[str, Any]]) -> PastCosts:
+        """What steps will cost, as the newest that succeeded tell.
 
         Args:
-            smoke: of runs in their smallest sizes, which tell nothing of others; else of those.
+            current: recipes of the steps that will be asked after, and of what they read, by key.
         """
-        attempts, runs = schema.attempts, schema.runs
-        made = and_(attempts.c.step_key == _steps.c.key, attempts.c.n == _steps.c.canonical_attempt)
-        small = func.coalesce(runs.c.options_json.contains('"smoke": true'), False)
-        source = _steps.outerjoin(attempts, made).outerjoin(runs, runs.c.id == attempts.c.run_id)
-        cost = (func.count(), func.avg(_steps.c.seconds), func.avg(_steps.c.output_bytes))
-        done = and_(_steps.c.state == "succeeded", _steps.c.seconds.is_not(None))
-        worked = and_(done, small if smoke else not_(small))
-        by_label = select(_steps.c.kind, _steps.c.label, *cost).select_from(source).where(worked)
-        by_kind = select(_steps.c.kind, literal(""), *cost).select_from(source).where(worked)
+        rows = self._newest_done()
+        costs = [Cost(row.key, float(row.seconds), float(row.output_bytes or 0)) for row in rows]
+        return PastCosts(costs, _sizes(rows, current))
+
+    def sizes(self, current: Mapping[str, Recipe | Mapping[str, Any]]) -> Sizes:
+        """Sizes of these steps, and of the newest that succeeded."""
+        return _sizes(self._newest_done(), current)
+
+    @whole_turn
+    def _newest_done(self, limit: int = 2000) -> Sequence[Any]:
+        query = (
+            select(_steps.c.key, _steps.c.seconds, _steps.c.output_bytes, _steps.c.recipe_json)
+            .where(_steps.c.state == "succeeded", _steps.c.seconds.is_not(None))
+            .order_by(_steps.c.created_at.desc(), _steps.c.key)
+            .limit(limit)
+        )
         with self.database.read() as connection:
-            rows = [
-                *connection.execute(by_label.group_by(_steps.c.kind, _steps.c.label)),
-                *connection.execute(by_kind.group_by(_steps.c.kind)),
-            ]
-        return {
-            (kind, label): History(count, float(seconds or 0), float(size or 0))
-            for kind, label, count, seconds, size in rows
-        }
+            return connection.execute(query).all()
 
     @whole_turn
     def input_digests(self, keys: Collection[str]) -> dict[str, dict[str, str | None]]:
@@ -191,6 +179,10 @@ class StepReader:
             return []
         with self.database.read() as connection:
             return [_row(row) for row in lookup.run(connection, values)]
+
+
+def _sizes(rows: Sequence[Any], current: Mapping[str, Recipe | Mapping[str, Any]]) -> Sizes:
+    return Sizes({**{row.key: kept_object(row.recipe_json, "a recipe") for row in rows}, **current})
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:

@@ -28,7 +28,7 @@ from threedrs_platform.database.turns import (
     patience_with,
 )
 from threedrs_platform.errors import ConfigError, DataError, Fault, StorageError
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -162,7 +162,7 @@ def open_storage(workspace: StudyPlace, run: str) -> BaseStorage:
         url = workspace.database_url
         return patiently(workspace, lambda: RDBStorage(url, engine_kwargs=kept))
     file = journal_file(workspace.root, run)
-    with storage_errors(f"write {file}"):
+    with place_errors(f"write {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
         return _read_journal(file)
 
@@ -226,7 +226,7 @@ def exclusively(workspace: StudyPlace, run: str) -> Iterator[None]:
             yield
         return
     file = tuning_folder(workspace.root, run) / "study.turn"
-    with storage_errors(f"lock {file}"):
+    with place_errors(f"lock {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
         held = file.open("w")
     with held:

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 from sqlalchemy import URL, exc, make_url
 
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
@@ -40,7 +40,7 @@ def database_url(url: str) -> URL:
 
 def sqlite_url(file: Path) -> str:
     """URL of an SQLite file; makes its folder."""
-    with storage_errors(f"create the folder of {file}"):
+    with place_errors(f"make the workspace {file.parent}"):
         file.parent.mkdir(parents=True, exist_ok=True)
     return file_url(file)
 

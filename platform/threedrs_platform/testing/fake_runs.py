@@ -148,7 +148,9 @@ def _store_steps(connection: Connection, run_id: str, cell: CellResult, known: s
                 "label": "",
                 "state": step.state,
                 "reason": "new",
-                "recipe_json": json.dumps({"code": f"code-of-{step.kind}"}),
+                "recipe_json": json.dumps(
+                    {"kind": step.kind, "code": f"code-of-{step.kind}", "params": {}, "inputs": {}}
+                ),
                 "spec_json": "{}",
                 "output_digest": step.output_digest,
                 "epoch": 1,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from threedrs_components.report.document import make_report, run_family
-from threedrs_components.report.pair import Pair, pair_cells
+from threedrs_components.report.pair import Pair, pair_cells, pair_sheets
 from threedrs_platform.testing.fake_results import Values, fake_results
 
 REPORTED = ("acc", "em", "cider")
@@ -52,3 +54,32 @@ def test_cells_of_two_runs_are_corrected_over_what_the_grid_reports() -> None:
     twin = CELLS["id-mae"], CELLS["id-vggt"]
     shown = pair_cells(*twin, ("acc",), run=RUN, reported=REPORTED)
     assert shown.tests == 3 and [each.metric for each in shown.differences] == ["acc"]
+
+
+def settings(params: dict[str, dict[str, Any]], every_setting: bool) -> tuple[list[str], str]:
+    """Names of the settings that are listed, and the line below them."""
+    cells = fake_results(VALUES, params).by_cell()
+    both = pair_cells(cells["id-baseline"], cells["id-mae"], run=RUN, reported=REPORTED)
+    sheet = pair_sheets(both, ("baseline", "mae"), every_setting)[1]
+    return [row[0] for row in sheet.rows], sheet.legend
+
+
+def test_settings_of_one_cell_alone_are_counted_and_listed_if_asked_for() -> None:
+    params = {
+        "baseline": {"teacher": "none", "training": {"steps": 4}},
+        "mae": {"teacher": "mae", "training": {"steps": 9}, "teachers": {"mae": {"a": 1, "b": 2}}},
+    }
+    shown, more = settings(params, every_setting=False)
+    assert shown == ["teacher", "training.steps"]
+    assert more == "2 more are settings of what one cell alone has (--settings lists them)"
+    every, none = settings(params, every_setting=True)
+    assert every == ["teacher", "teachers.mae.a", "teachers.mae.b", "training.steps"]
+    assert none == ""
+
+
+def test_where_nothing_else_differs_what_one_cell_has_is_listed() -> None:
+    params: dict[str, dict[str, Any]] = {
+        "baseline": {"teacher": "mae"},
+        "mae": {"teacher": "mae", "fusion": {"mode": "add"}},
+    }
+    assert settings(params, every_setting=False) == (["fusion.mode"], "")

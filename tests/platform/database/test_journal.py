@@ -16,6 +16,7 @@ from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
+from threedrs_platform.database.past_costs import History
 from threedrs_platform.database.runs import Runs, Submission
 from threedrs_platform.database.step_rows import StepEntry
 from threedrs_platform.errors import ConflictError
@@ -47,13 +48,13 @@ def other(database: Database) -> Journal:
     return Journal(database, str(this_owner()))
 
 
-def submit(database: Database, *, invalid: bool = False, smoke: bool = False) -> tuple[str, str]:
+def submit(database: Database, *, invalid: bool = False) -> tuple[str, str]:
     """A run with one cell of one step; returns run id and step key."""
     spec = fake_step()
     recipe = make_recipe(spec, CodeDigest("c0de", {}), {})
     entry = StepEntry(recipe.key(), spec, recipe, True, "new", is_invalid=invalid)
     links = {CELL: {"noop": recipe.key()}}
-    submission = Submission("demo", "demo.yaml", "version: 1", {"smoke": smoke})
+    submission = Submission("demo", "demo.yaml", "version: 1", {})
     run = Runs(database).submit(submission, [fake_cell("cell", {"noop": spec})], links, [entry])
     return run, recipe.key()
 
@@ -265,20 +266,11 @@ def test_events_are_numbered_without_gaps(database: Database, journal: Journal) 
     assert events[1].as_json()["schema"] == "workflows.event/1"
 
 
-def test_history_is_the_mean_of_what_succeeded(database: Database, journal: Journal) -> None:
+def test_costs_are_the_means_of_what_succeeded(database: Database, journal: Journal) -> None:
     run, key = submit(database)
+    assert journal.past_costs(journal.recipes_of([key])).of(key) is None
     journal.commit(run, claim(journal, run, key), outcome(seconds=3.0, size=100))
-    history = journal.history()
-    assert history["noop", ""].seconds == 3.0 and history["noop", ""].size == 100.0
-
-
-def test_times_of_the_smallest_sizes_tell_nothing_of_others(
-    database: Database, journal: Journal
-) -> None:
-    run, key = submit(database, smoke=True)
-    journal.commit(run, claim(journal, run, key), outcome(seconds=0.5, size=1))
-    assert journal.history() == {}
-    assert journal.history(smoke=True)["noop", ""].seconds == 0.5
+    assert journal.past_costs(journal.recipes_of([key])).of(key) == History(1, 3.0, 100.0)
 
 
 def test_thousands_of_steps_are_looked_up_in_few_queries(journal: Journal) -> None:

@@ -20,7 +20,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A paused run of two steps on GPUs, of which one is done."""
     monkeypatch.setenv("THREEDRS_TRACKING", "off")
     steps = [
-        fake_step("crawl", {"seconds": 0.05, "id": i}, Resources(gpus=1), kind="train")
+        fake_step("crawl", {"seconds": 0.05, "seed": i}, Resources(gpus=1), kind="train")
         for i in range(2)
     ]
     cells = [fake_cell(f"cell-{i}", {"train": step}) for i, step in enumerate(steps)]

@@ -388,3 +388,18 @@ print(code, sorted(heavy & set(sys.modules)))
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize("verb", ["status", "results", "events", "wait"])
+def test_the_run_is_named_alike_by_every_verb(verb: str, run: Run) -> None:
+    code, page, _ = run(verb, "run-1", "-q")
+    same = run(verb, "--run", "run-1", "-q")
+    assert (same[0], same[1].partition("\n")[0]) == (code, page.partition("\n")[0])
+    code, _, told = run(verb, "--run", "run-7")
+    assert code == 2 and "no run is called 'run-7'" in told
+
+
+def test_where_the_run_is_named_by_its_flag_the_rest_is_of_it(run: Run) -> None:
+    assert run("logs", "--run", "run-1", "-q")[0] == 0
+    code, _, told = run("logs", "--run", "run-1", "nothing", "more")
+    assert code == 2 and "one step at a time" in told

@@ -184,8 +184,9 @@ def test_cancelling_an_abandoned_run_puts_it_to_rest(desk: Desk) -> None:
 
 def test_an_unknown_cell_is_not_cancelled(desk: Desk) -> None:
     desk.submit()
-    assert desk.type("cancel", "last", "chian-1") == 2
-    assert "did you mean 'chain-1'?" in desk.err
+    for run in (["last"], ["--run", "last"]):
+        assert desk.type("cancel", *run, "chian-1") == 2
+        assert "did you mean 'chain-1'?" in desk.err
 
 
 def test_verify_finds_damage_and_submit_repairs_it(desk: Desk) -> None:

@@ -81,11 +81,52 @@ def test_the_table_has_a_line_per_scene(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_scene_without_pairs_has_null_scores_and_advice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_scene(tmp_path / "hall")
+    write_scene(tmp_path / "attic", frames=1)
+    content = probed(capsys, "--scenes", str(tmp_path), "--min-frames", "1")
+    assert content["scenes"][0]["score"] is None
+    assert "take more --frames or a larger --voxel" in content["doubts"]["attic"]
+
+
+def test_no_pairs_at_all_are_no_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_scene(tmp_path / "hall", frames=1)
-    assert main(["probe", "--json", "--scenes", str(folder), "--frames", "1"]) == 0
-    printed = capsys.readouterr()
-    assert json.loads(printed.out)["scenes"][0]["score"] is None
-    assert "take more --frames or a larger --voxel" in printed.err
+    message = refusal(capsys, ["--scenes", str(folder), "--frames", "1"], 2)
+    assert "in none of 1 scenes is a voxel seen from two frames" in message
+
+
+def test_frames_that_contradict_their_poses_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = write_scene(tmp_path / "wrong", frames=6)
+    for number in range(6):  # each depth 2 m nearer than in the frame before, along one wall
+        depth = np.full((24, 32), 1000 + 1500 * (number % 2), np.uint16)
+        Image.fromarray(depth).save(wrong / f"frame-{number:06d}.depth.png")
+    message = refusal(capsys, ["--scenes", str(wrong), "-q"], 2)
+    assert "contradicts itself: agreement of overlapping views is" in message
+    write_scene(tmp_path / "hall")
+    content = probed(capsys, "--scenes", str(tmp_path), "--on-bad-scene", "skip")
+    assert [scene["scene"] for scene in content["skipped"]] == ["wrong"]
+
+
+def test_pictures_of_other_frames_are_told_behind_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "hall", frames=4)
+    noise = np.random.default_rng(0)
+    for path in folder.glob("*.color.png"):
+        Image.fromarray(noise.integers(0, 255, (24, 32, 3), np.uint8)).save(path)
+    assert main(["probe", "--scenes", str(folder), "-q"]) == 0
+    page = capsys.readouterr().out
+    assert "! 1 of 1 scenes: do not read their scores" in page
+    assert "margin of mean colours" in page
+    assert probed(capsys, "--scenes", str(folder))["doubts"].keys() == {"hall"}
+
+
+def test_pictures_that_agree_leave_no_doubt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_scene(tmp_path / "hall")
+    assert probed(capsys, "--scenes", str(folder))["doubts"] == {}
 
 
 def test_a_bad_scene_is_refused_with_its_file_and_a_cure(
@@ -212,9 +253,11 @@ def test_a_picture_without_correspondences_is_not_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.png"
-    flags = ["--scenes", str(write_scene(tmp_path / "hall", frames=1)), "--picture", str(out)]
+    write_scene(tmp_path / "attic", frames=1)
+    write_scene(tmp_path / "hall")
+    flags = ["--scenes", str(tmp_path), "--picture", str(out), "--min-frames", "1"]
     assert main(["probe", *flags]) == 0
-    assert "not drawn, no two frames of hall" in capsys.readouterr().err
+    assert "not drawn, no two frames of attic" in capsys.readouterr().err
     assert not out.exists()
 
 

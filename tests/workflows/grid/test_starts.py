@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from threedrs_components.teachers.registry import TEACHERS
 from threedrs_components.testing.released_checkpoints import publish_released
 from threedrs_components.testing.student_checkpoints import publish
 from threedrs_components.testing.teacher_checkpoints import View, write_tiny_checkpoint
@@ -219,3 +220,14 @@ def test_conversations_that_cannot_be_learned_are_told_of(
     capsys.readouterr()
     assert main(["validate", str(path)]) == 2
     assert f"scenes.conversations.records: {own}: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [kind for kind, each in TEACHERS.items() if each.weights])
+def test_a_text_in_the_place_of_a_teachers_weights_is_told_of(
+    kind: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "model.pth"
+    page.write_text("<html>404: not found</html>\n" * 9)
+    assert main(["validate", teacher_grid(data, f"kind: {kind}, checkpoint: {page}")]) == 2
+    told = capsys.readouterr().err
+    assert "teachers.mine.checkpoint" in told and "is no checkpoint" in told

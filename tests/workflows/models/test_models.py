@@ -61,7 +61,7 @@ def test_a_cell_answers_as_it_did_in_its_run(
 ) -> None:
     (pointed, where), (asked, what) = first(steps, "ground"), first(steps, "text")
     content = said(
-        capsys, "ask", CELL, f"find {pointed.prompt}", "--question", asked.prompt,
+        capsys, "ask", CELL, f"find {pointed.prompt}", asked.prompt,
         "--scene", SCENE, "--workspace", str(trained), "--out", str(tmp_path / "out"),
     )  # fmt: skip
     box, words = content["answers"]
@@ -80,8 +80,7 @@ def test_chosen_boxes_are_drawn_into_frames_that_show_them(
 ) -> None:
     samples = read_samples(steps.folder("samples") / "evaluation.jsonl")
     asked = [each.prompt for each in samples if (each.scene_id, each.kind) == (SCENE, "ground")]
-    more = [word for each in asked[1:] for word in ("--question", each)]
-    words = ("ask", CELL, asked[0], *more, "--boxes", "--scene", SCENE, "--out", str(tmp_path))
+    words = ("ask", CELL, *asked, "--boxes", "--scene", SCENE, "--out", str(tmp_path))
     answers = said(capsys, *words, "--workspace", str(trained))["answers"]
     drawn = {Path(each["picture"]) for each in answers if each["picture"]}
     assert drawn and drawn == set(tmp_path.glob("*.png"))
@@ -135,21 +134,30 @@ def test_without_candidates_only_words_can_be_asked(
     assert said(capsys, "ask", *model, "what color is the bed")["answers"][0]["kind"] == "text"
 
 
-def test_questions_of_stdin_share_a_prefix_and_are_answered_as_alone(
-    trained: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
+def test_several_questions_share_a_prefix_and_are_answered_as_alone(
+    trained: Path, tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where = ("--scene", SCENE, "--workspace", str(trained))
     asked = ["what color is the bed", "where is the lamp"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*asked, "", ""])))
     together = said(capsys, "ask", CELL, "-", *where)["answers"]
     assert [each["question"] for each in together] == asked
+    file = tmp_path / "asked.txt"
+    file.write_text(f"{asked[1]}\n\n")
+    mixed = said(capsys, "ask", CELL, *where, asked[0], "--questions", str(file))["answers"]
+    assert mixed == together
     alone = [said(capsys, "ask", CELL, each, *where)["answers"][0] for each in asked]
     assert [each["text"] for each in together] == [each["text"] for each in alone]
 
 
 @pytest.mark.parametrize(
     ("words", "flags"),
-    [([" "], ["QUESTION"]), (["what", "--question", ""], ["--question"]), (["-"], ["QUESTION"])],
+    [
+        ([" "], ["QUESTION"]),
+        (["what", ""], ["QUESTION"]),
+        ([], ["QUESTION"]),
+        (["-"], ["QUESTION"]),
+    ],
 )
 def test_empty_questions_are_refused_before_anything_is_loaded(
     words: list[str], flags: list[str], capsys: Printed, monkeypatch: pytest.MonkeyPatch
@@ -157,6 +165,11 @@ def test_empty_questions_are_refused_before_anything_is_loaded(
     monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
     told = refusal(capsys, "ask", "no-such-cell", *words, "--scene", SCENE)
     assert all(f"{flag}: " in told for flag in flags) and "empty" in told
+
+
+def test_a_file_of_questions_that_is_not_there_is_named(tmp_path: Path, capsys: Printed) -> None:
+    told = refusal(capsys, "ask", "x", "--scene", SCENE, "--questions", str(tmp_path / "none.txt"))
+    assert f"--questions: {tmp_path / 'none.txt'}: No such file" in told
 
 
 def test_the_time_that_one_waited_for_is_told_part_by_part(trained: Path, capsys: Printed) -> None:

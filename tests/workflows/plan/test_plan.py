@@ -17,7 +17,7 @@ from threedrs_workflows.plan.plan import make_plan
 from threedrs_workflows.testing.engine_bench import Engine, reasons
 
 
-def pair(x: int = 1, y: int = 1, version: int = 1) -> list[Cell]:
+def pair(x: float = 1, y: int = 1, version: int = 1) -> list[Cell]:
     """One cell: `late` reads from `early`."""
     early = fake_step("noop", {"x": x, "deep": {"z": 0}}, kind="early", version=version)
     late = fake_step("measure", {"y": y}, kind="late", early=early)
@@ -155,10 +155,11 @@ def test_work_done_under_another_recipe_is_a_hit(engine: Engine) -> None:
     assert not plan.misses
 
 
-def test_time_is_predicted_from_history(engine: Engine) -> None:
-    assert engine.look(pair()).predicted_seconds is None
-    engine.submit(pair())
-    plan = engine.look(pair(x=2))
+def test_time_is_predicted_from_steps_of_equal_sizes(engine: Engine) -> None:
+    assert engine.look(pair(x=0.1)).predicted_seconds is None
+    engine.submit(pair(x=0.1))
+    assert engine.look(pair(x=9)).predicted_seconds is None
+    plan = engine.look(pair(x=0.2))
     assert plan.predicted_seconds is not None and 0 < plan.predicted_seconds < 10
     assert all(step.size for step in plan.steps)
 

@@ -11,8 +11,12 @@ import pytest
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.states import StepState
+from threedrs_platform.steps import Cell
+from threedrs_platform.testing.fake_cells import fake_cell, fake_step
+from threedrs_workflows.cli.plan import brief
 from threedrs_workflows.plan import reasons
 from threedrs_workflows.plan.reasons import MOST_COMPARED, Predecessors
+from threedrs_workflows.testing.engine_bench import Engine
 
 
 def recipe(**params: int) -> Recipe:
@@ -48,3 +52,45 @@ def test_a_long_history_is_not_compared_whole(monkeypatch: pytest.MonkeyPatch) -
     history = Predecessors(known(*(recipe(a=value) for value in range(500))), {})
     assert history.reason(recipe(a=501), "").text == "parameter a changed: 0 to 501"
     assert len(looked_at) == MOST_COMPARED + 1
+
+
+def test_a_step_like_none_before_is_new() -> None:
+    """Another grid's step in the same place explains nothing."""
+    earlier = known(recipe(a=1, b=1, c=1, d=1))
+    other = recipe(a=2, b=2, c=2, d=2)
+    assert Predecessors(earlier, {}).reason(other, "").text == "new"
+
+
+def test_what_reads_a_new_step_is_new(engine: Engine) -> None:
+    def pair(**params: int) -> list[Cell]:
+        early = fake_step("noop", params, kind="early")
+        late = fake_step("measure", {"y": 1}, kind="late", early=early)
+        return [fake_cell("cell", {"early": early, "late": late})]
+
+    engine.submit(pair(a=1, b=1, c=1, d=1))
+    plan = engine.look(pair(a=2, b=2, c=2, d=2))
+    assert [step.reason for step in plan.steps] == ["new", "new"]
+    assert [step.reason for step in engine.look(pair(a=2, b=1, c=1, d=1)).steps] == [
+        "parameter a changed: 1 to 2",
+        "input changed: early",
+    ]
+
+
+LONG = (
+    "parameter scenes.settings.num_frames changed: 4 to 8; parameter scenes.settings.train "
+    "changed: 12 to 450; parameter a changed: 1 to 2; and 2 more"
+)
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (100, "scenes.num_frames: 4 to 8; scenes.train: 12 to 450; a: 1 to 2; and 2 more"),
+        (60, "scenes.num_frames: 4 to 8; and 4 more"),
+        (40, "scenes.num_frames: 4 to 8; and 4 more"),
+        (20, "scenes.num_frames..."),
+    ],
+)
+def test_a_reason_fits_its_line(width: int, shown: str) -> None:
+    assert brief(LONG, width) == shown
+    assert len(shown) <= width

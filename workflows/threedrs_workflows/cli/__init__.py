@@ -112,9 +112,16 @@ def _global_flags() -> argparse.ArgumentParser:
     group.add_argument(
         "--workspace", metavar="DIR", help="default: $THREEDRS_WORKSPACE or .threedrs"
     )
-    group.add_argument("--db", metavar="URL", help="default: $THREEDRS_DATABASE_URL or a file")
     group.add_argument(
-        "--ray", metavar="ADDRESS", help="local, none (in this process), or a cluster's address"
+        "--db",
+        metavar="URL",
+        help="default: $THREEDRS_DATABASE_URL or the file results.db in the workspace",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="local, none (in this process), or a cluster's address; default: $THREEDRS_RAY or "
+        "local, of `work` none",
     )
     group.add_argument("-q", "--quiet", action="store_true", help="results and errors only")
     group.add_argument("-v", "--verbose", action="count", help="more, twice for debugging")

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="beginning of the digest of the old code, where several gave different results",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be accepted")
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="only show what would be accepted"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.cli.laps import Laps
 from threedrs_workflows.cli.model_arguments import (
     Named,
@@ -42,8 +42,10 @@ examples:
                                         your own frames; the box is drawn into answers/*.png
   workflows ask models/3DRS --preset 3drs --scene /data/rooms/attic --boxes "the oldest chair"
                                         published weights, laid into a folder
-  workflows ask teacher=vggt --run ablations --seed 2 --scene val00003 - < questions.txt
-                                        one question a line; the frames are run through once
+  workflows ask teacher=vggt --scene val00003 "what color is the lamp" "find the lamp"
+  workflows ask teacher=vggt --run ablations --seed 2 --scene val00003 --questions asked.txt
+                                        one question a line; the frames are run through once for
+                                        all questions
 
 Questions that begin with "find", "locate", "identify" or "point at" are answered by a box, all
 others in words; --boxes and --words decide for all. A box is chosen among candidates: those of
@@ -58,14 +60,18 @@ ANSWERS_FILE = "answers.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
     add_model_arguments(parser)
-    parser.add_argument("question", help='what to ask; "-" reads questions from stdin, one a line')
-    parser.add_argument(
-        "--question",
-        dest="more",
-        action="append",
-        default=[],
+    asked = parser.add_argument(
+        "question",
+        nargs="+",
         metavar="QUESTION",
-        help="a further question about the same scene; may be repeated",
+        help='what to ask, any number of questions; "-" reads them from stdin, one a line',
+    )
+    asked.required = False  # --questions may bring all of them
+    parser.add_argument(
+        "--questions", type=Path, metavar="FILE", help="further questions, one a line"
+    )
+    parser.add_argument(
+        "--question", dest="more", action="append", default=[], help=argparse.SUPPRESS
     )
     parser.add_argument(
         "--scene",
@@ -93,21 +99,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-tokens",
         type=positive_count,
         metavar="N",
-        help="longest answer (default: as the model was evaluated)",
+        help="longest answer; default: as the model was evaluated",
     )
     parser.add_argument(
         "--depth-scale",
         type=positive_number,
         default=MILLIMETRES,
         metavar="UNITS",
-        help="units of whole-number depth images per metre (default %(default)g)",
+        help="units of whole-number depth images per metre; default: %(default)g",
     )
     parser.add_argument(
         "--min-frames",
         type=positive_count,
         default=MIN_FRAMES,
         metavar="N",
-        help="frames that must be left of a scene that lost bad ones (default %(default)s)",
+        help="frames that must be left of a scene that lost bad ones",
     )
 
 
@@ -161,19 +167,33 @@ def _questions(args: argparse.Namespace) -> list[str]:
     """All that is asked, in order.
 
     Raises:
-        ConfigError: nothing is, or one of the questions is empty; empty lines of stdin are none.
+        ConfigError: nothing is, one of the questions is empty, or their file cannot be read; empty
+            lines are no questions.
     """
-    of_stdin = args.question == "-"
-    lines = sys.stdin.read().splitlines() if of_stdin else []
-    first = [each for each in lines if each.strip()] if of_stdin else [args.question]
-    empty = ["QUESTION"] * (not of_stdin and not args.question.strip())
-    empty += ["--question"] * (not all(each.strip() for each in args.more))
-    if empty:
-        raise ConfigError([Fault("the question is empty", flag) for flag in empty])
-    asked = [each.strip() for each in (*first, *args.more)]
+    asked: list[str] = []
+    for each in (*(args.question or ()), *args.more):
+        if not each.strip():
+            raise ConfigError([Fault("the question is empty", "QUESTION")])
+        asked += _lines(sys.stdin.read()) if each == "-" else [each.strip()]
+    if args.questions is not None:
+        asked += _lines(_read(args.questions))
     if not asked:
-        raise ConfigError([Fault("no question: every line of stdin is empty", "QUESTION")])
+        message = "no question: name some, or lines of --questions FILE or stdin that are not empty"
+        raise ConfigError([Fault(message, "QUESTION")])
     return asked
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text in UTF-8"
+        message = f"{file}: {reason}; name a file with a question on each line"
+        raise ConfigError([Fault(message, "--questions")]) from error
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _opened(args: argparse.Namespace, recipe: Recipe) -> Any:
@@ -201,7 +221,7 @@ def _draw(
 
 
 def _keep(path: Path, content: Mapping[str, Any]) -> None:
-    with storage_errors(f"write {path}"):
+    with place_errors(f"write {path}"):
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

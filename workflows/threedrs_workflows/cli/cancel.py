@@ -14,28 +14,29 @@ from threedrs_platform.steps import Cell
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.elsewhere import stop_ray_job
 from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.run_arguments import add_run_and_more, run_and_more
 from threedrs_workflows.slurm.jobs import cancel_jobs
 
 SUMMARY = "stop a run, or give up some of its cells"
 
 EXAMPLES = """\
 examples:
-  workflows cancel                     the last run
+  workflows cancel                     the newest run
   workflows cancel RUN teacher=mae     one cell (all its seeds); other cells keep what they share
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
-    parser.add_argument("cells", metavar="CELL", nargs="*", help="id, name or label of a cell")
+    add_run_and_more(parser, "cells", "CELL", "*", "id, name or label of a cell; default: all")
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the supervisor to cancel; cancel here if there is none."""
+    run, cells = run_and_more(args, *args.cells)
     with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
-        found = workspace.runs.get(args.run)
-        chosen = find_cells(workspace.runs.cells(found.id), args.cells) if args.cells else None
+        found = workspace.runs.get(run or "last")
+        chosen = find_cells(workspace.runs.cells(found.id), cells) if cells else None
         if found.state not in (RunState.RUNNING, RunState.INTERRUPTED, RunState.PAUSED):
             emit(args, {"run": found.id, "state": found.state}, f"run {found.id} is over already")
             return 0
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             for told in filter(None, (cancel_jobs(found), stop_ray_job(found))):
                 say(args, told)
     what = "run " + found.id if chosen is None else f"{len(chosen)} cells of run {found.id}"
-    emit(args, {"run": found.id, "state": state, "cells": args.cells}, f"{what}: {state}")
+    emit(args, {"run": found.id, "state": state, "cells": cells}, f"{what}: {state}")
     return 0
 
 

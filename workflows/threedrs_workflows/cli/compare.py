@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from threedrs_workflows.cli.output import print_json, terminal_width
+from threedrs_workflows.cli.run_arguments import RUN_HELP
 
 if TYPE_CHECKING:
     from threedrs_components.report.pair import MatchedRuns, Pair
@@ -19,6 +20,8 @@ EXAMPLES = """\
 examples:
   workflows compare baseline teacher=vggt            cells of the newest run
   workflows compare teacher=mae teacher=vggt --metric 'scanrefer/*'
+  workflows compare baseline teacher=vggt --run ablations --settings
+                                                     of that grid's newest run; all settings
   workflows compare ablations-20260101-120000-1a2b ablations-20260102-090000-3c4d
 """
 
@@ -27,13 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
     parser.add_argument("first", metavar="A", help="a cell's id, name or label; or a run")
     parser.add_argument("second", metavar="B", help="of the same sort as A")
-    parser.add_argument("--run", metavar="RUN", help="whose cells; default: the newest")
+    parser.add_argument("--run", metavar="RUN", help=f"whose cells: {RUN_HELP}")
     parser.add_argument(
         "--metric",
         metavar="PATTERN",
         action="append",
         default=[],
-        help="default: those that the grid reports",
+        help="show these, 'scanrefer/*'; may be repeated; default: those that the grid reports",
+    )
+    parser.add_argument(
+        "--settings",
+        action="store_true",
+        help="list every setting that differs, those that one cell alone has too",
     )
 
 
@@ -80,7 +88,7 @@ def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:
         print_json("compare", {**told, "notes": [note]} if note else told)
     else:
         sys.stdout.write(f"{note}\n\n" if note else "")
-        sys.stdout.write(_text(pair, names))
+        sys.stdout.write(_text(pair, names, args.settings))
     return 0
 
 
@@ -103,7 +111,7 @@ def _runs(args: argparse.Namespace, store: Results) -> int:
     if args.json:
         print_json("compare", _runs_content(pairs, matched, names))
     else:
-        sys.stdout.write(_runs_text(pairs, matched, names))
+        sys.stdout.write(_runs_text(pairs, matched, names, args.settings))
     return 0
 
 
@@ -132,17 +140,20 @@ def _runs_content(
     }
 
 
-def _text(pair: Pair, names: tuple[str, str]) -> str:
+def _text(pair: Pair, names: tuple[str, str], every_setting: bool) -> str:
     from threedrs_components.report.pair import pair_sheets
     from threedrs_components.report.render import sheets_text
 
-    return sheets_text(pair_sheets(pair, names), terminal_width())
+    return sheets_text(pair_sheets(pair, names, every_setting), terminal_width())
 
 
 def _runs_text(
-    pairs: list[tuple[tuple[CellResult, ...], Pair]], matched: MatchedRuns, names: tuple[str, str]
+    pairs: list[tuple[tuple[CellResult, ...], Pair]],
+    matched: MatchedRuns,
+    names: tuple[str, str],
+    every_setting: bool,
 ) -> str:
-    parts = [f"{left[0].title}\n{_text(pair, names)}" for left, pair in pairs]
+    parts = [f"{left[0].title}\n{_text(pair, names, every_setting)}" for left, pair in pairs]
     alone = ((names[0], matched.only_first), (names[1], matched.only_second))
     parts += [f"only in {name}: {', '.join(cells)}\n" for name, cells in alone if cells]
     return "\n".join(parts)

@@ -11,6 +11,14 @@ from threedrs_workflows.cli.supervision import chosen_ray
 
 SUMMARY = "check packages, workspace, database, artifact store and abandoned runs"
 
+EXAMPLES = """\
+examples:
+  workflows doctor                          what is here, and what a run would lack
+  workflows doctor --ray HEAD:6379 --json   with a cluster, for programs
+
+Nothing is started or made. Exit code: 0 all is well or worth a look, 1 a check failed.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """No arguments of its own."""
@@ -19,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run all checks; exit 1 if one failed."""
     ray = chosen_ray(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, looks=True) as workspace:
         found = list(diagnose(workspace, ray))
     rows = [(finding.verdict, finding.name, finding.message) for finding in found]
     content = {

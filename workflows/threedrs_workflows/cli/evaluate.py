@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.cli.model_arguments import (
     Named,
     add_model_arguments,
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_frame_limits(parser)
     # Scenes of another kind have no such limits: what is not given must be told from what is.
     parser.set_defaults(depth_scale=None, min_frames=None)
-    parser.add_argument("--split", default="val", help="of the annotations (default %(default)s)")
+    parser.add_argument("--split", default="val", help="of the annotations")
     parser.add_argument("--proposals", type=Path, metavar="FILE", help="candidate boxes by scene")
     parser.add_argument(
         "--oracle",
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--missing-scenes",
         choices=("refuse", "leave_out"),
         default="refuse",
-        help="questions on scenes that are absent or unusable (default %(default)s)",
+        help="questions on scenes that are absent or unusable",
     )
     parser.add_argument(
         "--out", type=output_folder, metavar="DIR", help="keep predictions and metrics there"
@@ -218,7 +218,7 @@ def as_content(recipe: Recipe, outcome: Evaluated) -> dict[str, Any]:
 def _keep(out: Path, outcome: Evaluated, content: dict[str, Any]) -> None:
     from threedrs_components.benchmarks.prediction_files import write_predictions
 
-    with storage_errors(f"write {out}"):
+    with place_errors(f"write {out}"):
         for name, predictions in outcome.predictions.items():
             write_predictions(out / f"{name}.jsonl", predictions)
         text = json.dumps(content, indent=1, ensure_ascii=False)

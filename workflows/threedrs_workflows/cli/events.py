@@ -10,17 +10,27 @@ from threedrs_platform.database.events import read_events
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.run_arguments import add_run_argument
 
 SUMMARY = "what happened in a run, as JSON lines for programs"
+
+EXAMPLES = """\
+examples:
+  workflows events                     of the newest run, so far
+  workflows events RUN --follow        until the run is over, as they come
+  workflows events RUN --after 120     go on behind event 120: numbers have no gaps
+"""
 
 POLL_S = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
-    parser.add_argument("--after", type=int, default=0, metavar="SEQ", help="only later events")
-    parser.add_argument("-f", "--follow", action="store_true", help="until the run is over")
+    add_run_argument(parser)
+    parser.add_argument(
+        "--after", type=int, default=0, metavar="SEQ", help="only events behind this number"
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,7 +37,7 @@ def add_question_arguments(parser: argparse.ArgumentParser, split: str) -> None:
         metavar="DIR",
         help="folder with annotations/, and boxes and proposals where a benchmark needs any",
     )
-    files.add_argument("--split", default=split, help="of the annotations (%(default)s)")
+    files.add_argument("--split", default=split, help="of the annotations")
     parser.add_argument(
         "--benchmarks", nargs="+", metavar="NAME", help="only these; of files: which"
     )

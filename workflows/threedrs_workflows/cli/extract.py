@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="token rows and columns per frame; 14, or the teacher's own if coarser",
     )
-    parser.add_argument("--layer", type=int, help="block to read; -1 is the last")
+    parser.add_argument(
+        "--layer", type=int, metavar="N", help="block to read; default: -1, the last"
+    )
     add_frames_arguments(parser)
     parser.add_argument("--licence", metavar="TEXT", help="terms of the weights, kept")
     parser.add_argument(

@@ -29,9 +29,14 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("--keep-runs", type=int, default=20, metavar="N", help="default: 20")
     parser.add_argument(
-        "--older-than", default="30d", metavar="AGE", help="spare what is younger; default: 30d"
+        "--keep-runs", type=int, default=20, metavar="N", help="newest runs whose artifacts stay"
+    )
+    parser.add_argument(
+        "--older-than",
+        default="30d",
+        metavar="AGE",
+        help="spare what is younger: 30d, 12h, 10m, 5s",
     )
     parser.add_argument("--apply", action="store_true", help="do remove")
 

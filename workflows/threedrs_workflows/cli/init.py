@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.cli.output import emit
 from threedrs_workflows.cli.validate import cell_table, grid_content
 from threedrs_workflows.grid.cells import load_cells
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if path.exists():
         raise ConfigError([Fault(f"{path} is there already; choose another name, or move it")])
     first = first_grid(args.name, args.scenes, args.annotations)
-    with storage_errors(f"write {path}"), path.open("x", encoding="utf-8") as file:
+    with place_errors(f"write {path}"), path.open("x", encoding="utf-8") as file:
         file.write(first.text)
     try:
         grid = load_cells(path)

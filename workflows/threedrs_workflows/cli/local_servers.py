@@ -14,7 +14,7 @@ from pathlib import Path
 
 from threedrs_platform.errors import StorageError, ThreedrsError
 from threedrs_platform.shown_urls import without_secrets
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 
 LOOPBACK = "127.0.0.1"
 START_S = 120.0
@@ -74,7 +74,7 @@ def serving(servers: Sequence[Server]) -> Iterator[list[subprocess.Popen[bytes]]
 
 
 def _start(server: Server) -> subprocess.Popen[bytes]:
-    with storage_errors(f"write {server.log}"):
+    with place_errors(f"write {server.log}"):
         server.log.parent.mkdir(parents=True, exist_ok=True)
         output = server.log.open("wb")
     with output:

@@ -21,6 +21,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import AttemptState, RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import print_json
+from threedrs_workflows.cli.run_arguments import add_run_and_more, run_and_more
 from threedrs_workflows.cli.run_cells import steps_called
 from threedrs_workflows.slurm.scripts import jobs_folder
 
@@ -42,8 +43,9 @@ SHOWN_DIGITS, SHOWN_MESSAGE = 12, 300
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", nargs="?", metavar="RUN", help="default: the newest")
-    parser.add_argument("step", nargs="?", metavar="STEP[@CELL]", help="a kind, role or key")
+    add_run_and_more(
+        parser, "step", "STEP[@CELL]", "?", "a kind, role or key; default: the run's events"
+    )
     parser.add_argument("--attempt", type=int, metavar="N", help="default: the last")
     parser.add_argument("--slurm", action="store_true", help="what the run's Slurm jobs printed")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until it ends")
@@ -51,8 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print events or logs."""
+    run_id, more = run_and_more(args, args.step)
+    if len(more) > 1:
+        raise ConfigError([Fault(f"one step at a time, not {' and '.join(more)}", "STEP")])
     with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
-        results, step = _chosen(Results(workspace.database), args.run, args.step)
+        results, step = _chosen(Results(workspace.database), run_id, more[0] if more else None)
         if args.slurm:
             _job_logs(args, workspace.root, results.run.run_id)
         elif step is None:

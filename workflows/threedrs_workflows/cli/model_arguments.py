@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.workspace import find_workspace
+from threedrs_workflows.cli.run_arguments import RUN_HELP
 from threedrs_workflows.cli.run_cells import cell_of_seed, cells_called
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 def add_cell_arguments(parser: argparse.ArgumentParser) -> None:
     """--run and --seed."""
-    parser.add_argument("--run", metavar="RUN", help="of the cell (default: the newest)")
-    parser.add_argument("--seed", type=int, help="of the cell (default: its first)")
+    parser.add_argument("--run", metavar="RUN", help=f"whose cell: {RUN_HELP}")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the cell; default: its first")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change a setting of the preset, e.g. prepare.num_frames=16; may be repeated",
     )
-    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ... (default: a GPU if any)")
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, ...; default: a GPU if any")
 
 
 def output_folder(text: str) -> Path:

@@ -8,7 +8,10 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from threedrs_platform.workspace import Workspace
 
 _results: TextIO | None = None
 """Where results go while stdout is kept for them."""
@@ -55,6 +58,12 @@ def say(args: argparse.Namespace, text: str) -> None:
     """Prose beside the outcome; on stderr, and nowhere under `--quiet`."""
     if not args.quiet:
         print(text, file=sys.stderr)
+
+
+def say_absence(args: argparse.Namespace, workspace: Workspace) -> None:
+    """Say so where a workspace is only looked at and is not there."""
+    if workspace.absence:
+        say(args, f"{workspace.absence}: shown as if nothing had run, and nothing is written")
 
 
 def columns(rows: Sequence[Sequence[Any]], indent: str = "  ") -> str:

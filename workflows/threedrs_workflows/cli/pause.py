@@ -7,6 +7,7 @@ import argparse
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.run_arguments import add_run_argument
 
 SUMMARY = "start nothing more of a run, until it is resumed"
 
@@ -19,7 +20,7 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    add_run_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
 from threedrs_workflows.cli.hashing import bound_for_plans, show_hashing, unhashed_text
-from threedrs_workflows.cli.output import columns, duration, emit
+from threedrs_workflows.cli.output import columns, duration, emit, say_absence
 from threedrs_workflows.cli.plan_costs import (
     add_cost_arguments,
     assumptions_of,
@@ -44,11 +45,15 @@ examples:
 
 A step is a hit when a result exists for the same code, parameters and inputs. "cells" counts the
 cells and seeds that share a step. Data and weights that are not here are named: a plan does without
-them, a submission does not. Times come from earlier steps of the same kind; where there are none,
+them, a submission does not. Times come from earlier steps of the same sizes; where there are none,
 GPU-hours are estimated from sizes and settings.
 """
 
 WORK_TO_DO = 10
+LINE, LEAST_WHY = 100, 30
+"""Columns of a line of the plan, and those that a reason has at least."""
+CHANGE = re.compile(r"^parameter (.+?) changed: ")
+AND_MORE = re.compile(r"and (\d+) more")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEP[@CELL]",
         action="append",
         default=[],
-        help="plan as if these results did not exist",
+        help="plan as if these results did not exist; may be repeated",
     )
     parser.add_argument("--steps", action="store_true", help="list every step on its own")
     parser.add_argument(
@@ -90,12 +95,15 @@ def run(args: argparse.Namespace) -> int:
     from threedrs_workflows.plan.costs import plan_cost
     from threedrs_workflows.plan.submission import plan_cells
 
-    with find_workspace(args.workspace, args.db) as workspace:
+    # What was read of large data is remembered in the workspace: to ask for that is to want it.
+    looks = not (args.hash or args.rehash)
+    with find_workspace(args.workspace, args.db, looks=looks) as workspace:
+        say_absence(args, workspace)
         show_hashing(args, workspace.files)
         bound_for_plans(workspace.files, read=args.hash, again=args.rehash)
         cells = bind_cells(grid, workspace.files, need_data=False)
         absent, unhashed = workspace.files.absent or {}, workspace.files.unhashed
-        plan = plan_cells(workspace, cells, args.refresh, args.smoke)
+        plan = plan_cells(workspace, cells, args.refresh)
         cost = plan_cost(workspace, grid, plan, assumptions_of(args))
         power = power_of(args, workspace, grid)
     if args.explain:
@@ -149,8 +157,34 @@ def plan_text(grid: GridCells, plan: Plan, *, every_step: bool = False) -> str:
     head = f"{grid.name}: {len(grid.cells)} cells x seeds {seeds}"
     rows = _every_step(plan) if every_step else _grouped(plan)
     counts = f"{len(plan.steps)} steps, {_shared(plan)} of them shared by several cells and seeds"
-    told = [head, cell_table(grid), "", columns(rows), "", *_changed_code(plan), counts]
+    told = [head, cell_table(grid), "", _fitting(rows), "", *_changed_code(plan), counts]
     return "\n".join([*told, _total(plan)])
+
+
+def _fitting(rows: Sequence[tuple[Any, ...]]) -> str:
+    """Rows whose last column, a reason each, is as short as a line allows."""
+    start = len(columns([(*row[:-1], ".") for row in rows]).partition("\n")[0]) - 1
+    width = max(LEAST_WHY, LINE - start)
+    return columns([rows[0], *((*row[:-1], brief(row[-1], width)) for row in rows[1:])])
+
+
+def brief(reason: str, width: int) -> str:
+    """A reason in few words: as many of the differences as fit, and how many are left."""
+    changes = [
+        CHANGE.sub(r"\1: ", change).replace(".settings.", ".") for change in reason.split("; ")
+    ]
+    more = AND_MORE.fullmatch(changes[-1])
+    left = int(more[1]) if more else 0
+    changes = changes[:-1] if more else changes
+    shown = len(changes)
+    while shown:
+        unsaid = left + len(changes) - shown
+        text = "; ".join([*changes[:shown], *([f"and {unsaid} more"] if unsaid else [])])
+        if len(text) <= width:
+            return text
+        shown -= 1
+    text = changes[0] + (f"; and {left} more" if left else "")
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _changed_code(plan: Plan) -> list[str]:
@@ -224,9 +258,11 @@ def _total(plan: Plan) -> str:
     if not misses:
         return f"all {count} steps are done: nothing to run"
     known = [step.seconds for step in plan.misses if step.seconds is not None]
-    time = f"about {duration(sum(known))} one after the other" if known else "time unknown"
+    time = "time unknown, as no step of these sizes has run"
+    if known:
+        time = f"about {duration(sum(known))} one after the other"
     if known and len(known) < misses:
-        time += f", without {misses - len(known)} steps of kinds that never ran"
+        time += f", without {misses - len(known)} steps of sizes that never ran"
     return f"{misses} of {count} steps to run, {count - misses} done: {time}"
 
 
@@ -314,7 +350,7 @@ def _older(args: argparse.Namespace) -> GridCells:
         return load_cells(path, smoke=args.smoke)
     from threedrs_platform.workspace import find_workspace
 
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         submitted = workspace.runs.get(args.diff)
     options = submitted.options
     return expand(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threedrs_components.benchmarks.registry import BENCHMARKS, benchmark_named
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.cli.model_arguments import Named, add_cell_arguments, find_cell
 from threedrs_workflows.cli.output import emit, say
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         named = Named(args.cell, args.run, args.seed, workspace=args.workspace, database=args.db)
         steps = find_cell(named, opened)
         found = predictions_of(steps, args.benchmark)
-    with storage_errors(f"write {args.out}"):
+    with place_errors(f"write {args.out}"):
         args.out.parent.mkdir(parents=True, exist_ok=True)
         count = write_predictions(args.out, found.predictions)
     if found.left_out:

@@ -45,8 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_scenes_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="one file per scene")
     add_frames_arguments(parser)
-    parser.add_argument("--grid", type=int, default=14, help="token rows and columns per frame")
-    parser.add_argument("--image-size", type=int, default=384, help="side of the student's input")
+    parser.add_argument(
+        "--grid", type=int, default=14, metavar="N", help="token rows and columns per frame"
+    )
+    parser.add_argument(
+        "--image-size", type=int, default=384, metavar="N", help="side of the student's input"
+    )
     parser.add_argument(
         "--covered",
         type=int,

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--annotations", type=Path, required=True, metavar="DIR", help="its published files"
     )
-    parser.add_argument("--split", default="test", help="of the questions (%(default)s)")
+    parser.add_argument("--split", default="test", help="of the questions")
     parser.add_argument(
         "--media", type=Path, metavar="DIR", help="what names of images start from, where files"
         " name them",

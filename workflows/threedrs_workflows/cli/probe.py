@@ -27,6 +27,11 @@ examples:
   workflows probe --scenes redkitchen --picture matches.png
   workflows probe --scenes scannet/posed_images --model vggt --checkpoint vggt_1b.safetensors
   workflows probe --scenes rooms --model llava_video --checkpoint student --level token --json
+
+A score is the mean cosine of features of one place in two frames; it is near 1 for a model whose
+features are all alike, too, so read the margin beside it: the score less that of unrelated places.
+Scenes whose poses, depth and views contradict each other are bad scenes; where the pictures are
+those of other frames, that is said behind the table.
 """
 
 COLUMNS = ("score", "margin", "standardised", "pairs", "voxels", "frames", "tokens", "seconds")
@@ -38,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default="rgb",
+        metavar="KIND",
         help="rgb (mean colour of each cell, no weights), or the kind of a teacher or a student",
     )
     parser.add_argument("--checkpoint", metavar="PATH", help="weights of the teacher or student")
     parser.add_argument(
         "--layer",
         type=_place,
+        metavar="N",
         default=-1,
         help="hidden layer; -1 is the last; of a student also tower or projector",
     )
@@ -56,12 +63,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grid",
         type=_positive_integer,
+        metavar="N",
         help="token rows and columns per frame; 14, or the model's own if coarser",
     )
     parser.add_argument(
         "--voxel", type=positive_number, default=0.1, metavar="METRES", help="voxel edge"
     )
-    parser.add_argument("--frames", type=_positive_integer, default=32, help="frames per scene")
+    parser.add_argument(
+        "--frames", type=_positive_integer, default=32, metavar="N", help="frames per scene"
+    )
     add_bad_scene_argument(parser, "count it")
     parser.add_argument(
         "--picture",
@@ -96,6 +106,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _doubts(content: dict[str, Any]) -> list[str]:
+    """Behind the table, where nobody misses them."""
+    doubts = content["doubts"]
+    if not doubts:
+        return []
+    head = f"! {len(doubts)} of {len(content['scenes'])} scenes: do not read their scores"
+    return ["", head, *(f"  {scene}: {doubt}" for scene, doubt in doubts.items())]
+
+
 def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
     """All results, JSON-ready; a score over no pairs is null."""
     from threedrs_components.probing.scene_probe import total_probe
@@ -117,6 +136,7 @@ def as_content(request: ProbeRequest, outcome: ProbeOutcome) -> dict[str, Any]:
             **_score_json(total.score),
             "seconds": round(total.seconds, 3),
         },
+        "doubts": outcome.doubts,
         "skipped": skipped_json(outcome.skipped),
     }
 
@@ -127,7 +147,7 @@ def as_table(content: dict[str, Any]) -> str:
     rows += [_row(scene["scene"], scene) for scene in content["scenes"]]
     if len(content["scenes"]) > 1:
         rows.append(_row("mean or sum", content["total"]))
-    return columns(rows, indent="")
+    return "\n".join([columns(rows, indent=""), *_doubts(content)])
 
 
 def _row(title: str, values: dict[str, Any]) -> tuple[str, ...]:

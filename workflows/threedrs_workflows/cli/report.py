@@ -13,6 +13,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.run_arguments import add_run_argument
 from threedrs_workflows.cli.ui import require_packages
 from threedrs_workflows.own_command import python
 
@@ -34,7 +35,7 @@ _ERRORS = {75: StorageError}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", nargs="?", metavar="RUN", help="id, its beginning, or grid name")
+    add_run_argument(parser)
     parser.add_argument("--out", metavar="DIR", type=Path, help="default: ./<run>-report")
     parser.add_argument("--no-mlflow", action="store_true", help="leave MLflow alone")
 

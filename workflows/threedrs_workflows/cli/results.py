@@ -9,6 +9,7 @@ from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_workflows.cli.output import print_json, say, terminal_width
+from threedrs_workflows.cli.run_arguments import add_run_argument
 
 SUMMARY = "a run's table: mean ± sd over seeds, differences to the baseline, what they show"
 
@@ -31,7 +32,7 @@ STYLES = ("table", "csv", "md", "latex", "html", "json")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", nargs="?", metavar="RUN", help="id, its beginning, or grid name")
+    add_run_argument(parser)
     parser.add_argument(
         "--metric",
         metavar="PATTERN",
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="list what was measured once for several cells, too (as all formats but table do)",
     )
     parser.add_argument("--pivot", action="store_true", help="exchange rows and columns")
-    parser.add_argument("--format", choices=STYLES, default="table", help="default: table")
+    parser.add_argument(
+        "--format", choices=STYLES, default="table", help="of what is printed or written"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, help="write there, not to stdout")
 
 
@@ -141,9 +144,9 @@ def _width(args: argparse.Namespace) -> int | None:
 
 
 def _write(file: Path, text: str) -> None:
-    from threedrs_platform.storage import storage_errors
+    from threedrs_platform.storage import place_errors
 
-    with storage_errors(f"write {file}"):
+    with place_errors(f"write {file}"):
         try:
             file.write_text(text, encoding="utf-8")
         except (FileNotFoundError, IsADirectoryError) as error:

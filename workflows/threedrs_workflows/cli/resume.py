@@ -14,6 +14,7 @@ from threedrs_workflows.cli.output import emit, say
 from threedrs_workflows.cli.ray_runs import attached, job_server, leave_to_cluster
 from threedrs_workflows.cli.run_arguments import (
     add_detachment,
+    add_run_argument,
     add_slurm_arguments,
     add_supervision_arguments,
 )
@@ -45,7 +46,7 @@ Failed steps are tried again, too; `workflows retry` can choose among them by wh
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    add_run_argument(parser)
     parser.add_argument(
         "--budget",
         type=float,

@@ -7,7 +7,7 @@ import argparse
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit
-from threedrs_workflows.cli.run_arguments import add_supervision_arguments
+from threedrs_workflows.cli.run_arguments import add_run_argument, add_supervision_arguments
 from threedrs_workflows.cli.supervision import refuse_wrong_ray, work
 from threedrs_workflows.cli.tune import go_on
 from threedrs_workflows.plan.submission import replan
@@ -25,7 +25,7 @@ Of a tuning run the failed trials are measured again, under their numbers.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    add_run_argument(parser)
     parser.add_argument(
         "--class",
         dest="failure",

@@ -4,6 +4,31 @@ from __future__ import annotations
 
 import argparse
 
+RUN_HELP = "id, its beginning, or a grid's name for its newest run; default: the newest run"
+
+
+def add_run_argument(parser: argparse.ArgumentParser) -> None:
+    """RUN of the verbs about a run; `--run RUN`, as of the verbs about cells, works too."""
+    # Suppressed, so that a RUN that is left out does not put the default in the place of --run.
+    parser.add_argument("run", metavar="RUN", nargs="?", default=argparse.SUPPRESS, help=RUN_HELP)
+    parser.add_argument("--run", dest="run", default="last", help=argparse.SUPPRESS)
+
+
+def add_run_and_more(
+    parser: argparse.ArgumentParser, name: str, metavar: str, nargs: str, told: str
+) -> None:
+    """RUN and what is of it; where --run names the run, every argument is of it."""
+    parser.add_argument("run", metavar="RUN", nargs="?", help=RUN_HELP)
+    parser.add_argument(name, metavar=metavar, nargs=nargs, help=told)
+    parser.add_argument("--run", dest="named_run", help=argparse.SUPPRESS)
+
+
+def run_and_more(args: argparse.Namespace, *more: str | None) -> tuple[str | None, list[str]]:
+    """The run, and what is of it, of the flags of `add_run_and_more`."""
+    if args.named_run is None:
+        return args.run, [each for each in more if each is not None]
+    return args.named_run, [each for each in (args.run, *more) if each is not None]
+
 
 def add_supervision_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags that say how to work, never on what."""

@@ -35,20 +35,20 @@ def add_frame_limits(parser: argparse.ArgumentParser) -> None:
         type=positive_number,
         default=MILLIMETRES,
         metavar="UNITS",
-        help="units of whole-number depth images per metre: 1000 (default), 4000, 5000",
+        help="units of whole-number depth images per metre: e.g. 4000 or 5000; default: 1000",
     )
     parser.add_argument(
         "--min-frames",
         type=positive_count,
         default=MIN_FRAMES,
         metavar="N",
-        help=f"frames that must be left of a scene that lost bad ones (default {MIN_FRAMES})",
+        help=f"frames that must be left of a scene that lost bad ones; default: {MIN_FRAMES}",
     )
 
 
 def add_frames_arguments(parser: argparse.ArgumentParser) -> None:
     """--frames, and how they are chosen; `candidates_of` says out of how many."""
-    parser.add_argument("--frames", type=int, default=32, help="frames per scene")
+    parser.add_argument("--frames", type=int, default=32, metavar="N", help="frames per scene")
     parser.add_argument(
         "--sampling",
         choices=("uniform", "coverage"),

@@ -57,7 +57,7 @@ pip install -e '.[eval]'.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument("benchmark", help=", ".join(BENCHMARKS))
+    parser.add_argument("benchmark", metavar="BENCHMARK", help=", ".join(BENCHMARKS))
     parser.add_argument(
         "--predictions", type=_path, required=True, metavar="FILE", help="a file, or a folder"
     )
@@ -68,8 +68,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="annotation files and maybe a file of boxes, or a folder with them",
     )
-    parser.add_argument("--protocol", metavar="NAME", help="see below")
-    parser.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
+    parser.add_argument(
+        "--protocol", metavar="NAME", help="see below; default: the first of the benchmark"
+    )
+    parser.add_argument(
+        "--format", metavar="NAME", help=f"{', '.join(FORMATS)}; default: told by the file"
+    )
     parser.add_argument("--label-map", type=_path, metavar="TSV", help="ScanNet's label table")
     parser.add_argument("--split", default="val", help="in a folder of annotations")
 

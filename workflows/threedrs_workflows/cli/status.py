@@ -15,6 +15,7 @@ from threedrs_platform.states import RunState, StepState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.elsewhere import RAY, RayJob, elsewhere, how_to_resume, left_to
 from threedrs_workflows.cli.output import columns, duration, emit
+from threedrs_workflows.cli.run_arguments import add_run_argument
 from threedrs_workflows.slurm.jobs import Jobs
 
 SUMMARY = "how far a run is: counts, time left, failing cells with their cause"
@@ -39,7 +40,7 @@ MOST_SHOWN = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", nargs="?", metavar="RUN", help="id, its beginning, or grid name")
+    add_run_argument(parser)
     parser.add_argument("--watch", action="store_true", help="until the run ends")
     parser.add_argument("--list", action="store_true", help="all runs, newest first")
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--only", metavar="KIND", help="run steps of this kind and nothing else")
     parser.add_argument(
         "--refresh",
-        metavar="KIND[@CELL]",
+        metavar="STEP[@CELL]",
         action="append",
         default=[],
         help="compute these steps again; may be repeated",
@@ -80,11 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_wrong_ray(args, needed=False)
     grid, asked = grid_of(args), asked_of(args)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, looks=args.dry_run) as workspace:
         plan = _plan(args, workspace, grid)
         if args.dry_run:
+            from threedrs_workflows.cli.output import say_absence
             from threedrs_workflows.cli.plan import plan_content, plan_text
 
+            say_absence(args, workspace)
             emit(args, plan_content(grid, plan), plan_text(grid, plan))
             return 0
         refuse_wrong_records(cell.experiment for cell in grid.cells)
@@ -111,7 +113,7 @@ def _plan(args: argparse.Namespace, workspace: Workspace, grid: GridCells) -> Pl
     cells: Sequence[Cell] = bind_cells(grid, workspace.files)
     if args.until or args.only:
         cells = until(cells, args.until or args.only, "--until" if args.until else "--only")
-    plan = plan_cells(workspace, cells, args.refresh, args.smoke)
+    plan = plan_cells(workspace, cells, args.refresh)
     if args.only:
         refuse_other_kinds(plan, args.only)
     return plan

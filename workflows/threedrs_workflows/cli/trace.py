@@ -17,6 +17,7 @@ from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import duration, emit
+from threedrs_workflows.cli.run_arguments import RUN_HELP
 from threedrs_workflows.cli.run_cells import cells_called, of_seed
 
 SUMMARY = "where a number comes from: steps, code digests, inputs, attempts"
@@ -42,8 +43,8 @@ class Trace:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
     parser.add_argument("cell", metavar="CELL[:METRIC]", help="a cell's id, name or label")
-    parser.add_argument("--run", metavar="RUN", help="default: the newest")
-    parser.add_argument("--seed", type=int, help="only this seed")
+    parser.add_argument("--run", metavar="RUN", help=f"whose cell: {RUN_HELP}")
+    parser.add_argument("--seed", type=int, metavar="N", help="only this seed; default: all")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.grid_arguments import add_grid_arguments, grid_of
-from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.output import emit, say, say_absence
 from threedrs_workflows.cli.run_arguments import add_supervision_arguments
 from threedrs_workflows.cli.supervision import (
     BUDGET,
@@ -74,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
     grid = grid_of(args)
     tuning = _tuning(args, grid)
     refuse_missing_readers(cell.experiment for cell in grid.cells)
-    with find_workspace(args.workspace, args.db) as workspace:
+    with find_workspace(args.workspace, args.db, looks=args.dry_run) as workspace:
         if args.dry_run:
+            say_absence(args, workspace)
             return _show_search(args, workspace, tuning)
         refuse_wrong_ray(args)
         budget = None if grid.gpu_hours is None else Budget(grid.gpu_hours)

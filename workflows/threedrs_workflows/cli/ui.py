@@ -70,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError([Fault(f"no folder {str(args.rooms)!r}", "--rooms")])
     for sign in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sign, _interrupt)
+    looked_for = find_workspace(args.workspace, args.db, looks=True)
+    if not (looked_for.database_url or looked_for.root.is_dir()):
+        raise ConfigError([Fault(f"{looked_for.absence}; `workflows submit` makes one")])
     with find_workspace(args.workspace, args.db) as workspace:
         remote = os.environ.get("MLFLOW_TRACKING_URI", "")
         is_served = remote.startswith(("http://", "https://", "databricks"))

@@ -9,6 +9,7 @@ from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.elsewhere import how_to_resume
 from threedrs_workflows.cli.output import emit
+from threedrs_workflows.cli.run_arguments import add_run_argument
 from threedrs_workflows.cli.slurm_runs import POLL_S, RunWatch
 from threedrs_workflows.cli.supervision import EXIT_CODES
 
@@ -25,8 +26,10 @@ STILL_RUNNING = 75
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="wait no longer")
+    add_run_argument(parser)
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="wait no longer; default: until the end"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

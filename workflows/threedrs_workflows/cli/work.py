@@ -18,6 +18,7 @@ from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.cli.output import emit, say
+from threedrs_workflows.cli.run_arguments import add_run_argument
 from threedrs_workflows.cli.supervision import (
     EXIT_CODES,
     budget_of,
@@ -56,7 +57,7 @@ POLL_S = 1.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of this verb."""
-    parser.add_argument("run", metavar="RUN", nargs="?", default="last", help="default: the last")
+    add_run_argument(parser)
     parser.add_argument("--kinds", metavar="KIND,...", help="take steps of these kinds only")
     parser.add_argument(
         "--gpus", type=float, metavar="N", help="take steps of so many GPUs at most"

@@ -123,10 +123,7 @@ def _what_to_do(request: ExtractionRequest) -> str:
 
 def _own_teachers(request: ExtractionRequest) -> list[Path]:
     """Folders of teachers that runs of this workspace trained, newest first, a few at most."""
-    workspace = find_workspace(request.workspace, request.database)
-    if not workspace.root.is_dir():
-        return []
-    with workspace:
+    with find_workspace(request.workspace, request.database, looks=True) as workspace:
         return _trained(workspace, request.teacher)[:MOST_SHOWN]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from threedrs_components.probing.scene_probe import (
     distinct_frames,
     probe_scene,
 )
-from threedrs_components.scenes.cross_checks import geometry_checks
+from threedrs_components.scenes.cross_checks import Check, geometry_checks
 from threedrs_components.scenes.frames import frame_tensor, resize_images
 from threedrs_components.scenes.geometry import cell_means
 from threedrs_components.scenes.picture import draw_correspondences
@@ -36,6 +36,15 @@ from threedrs_workflows.objective_checks import check_places
 
 LIMITS = ChecksConfig()
 CURE = "repair it, or leave it out with --on-bad-scene skip"
+NO_PAIRS = (
+    "is a voxel seen from two frames, so there is no score; take more --frames or a larger "
+    "--voxel, and look whether poses and depth are in metres"
+)
+FEWEST_PAIRS = 12
+"""Pairs of tokens without which colours tell nothing."""
+LEAST_COLOUR = 0.25
+"""Margin of standardised mean colours that pictures of the same place have: in rendered and in real
+rooms it is above 0.5, and about 0 where pictures belong to other frames."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class ProbeOutcome:
 
     probes: list[SceneProbe] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    doubts: dict[str, str] = field(default_factory=dict)
+    """By scene, why its score tells nothing of a model, or little."""
 
 
 def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeOutcome:
@@ -82,21 +93,28 @@ def probe_scenes(request: ProbeRequest, report: Callable[[str], None]) -> ProbeO
     for scene_id in scene_ids:
         try:
             scene = distinct_frames(source.load(scene_id))
+            checks = geometry_checks(scene, LIMITS)
+            _refuse_contradictions(scene_id, checks, request.scenes)
         except SceneError as error:
             if request.on_bad_scene == "refuse":
                 raise SceneError(scene_id, f"{error.reason}; {CURE}", error.path) from error
             outcome.skipped[scene_id] = error.reason
             report(f"skipped {error}")
             continue
-        for line in scene_warnings(scene_id, scene.dropped_frames, geometry_checks(scene, LIMITS)):
+        for line in scene_warnings(scene_id, scene.dropped_frames, checks):
             report(line)
         probe = _probe(scene, features_of, request)
         outcome.probes.append(probe)
-        _report_scene(probe, request, report)
+        if (doubt := _doubt(scene, probe, request.voxel_m)) is not None:
+            outcome.doubts[scene_id] = doubt
+        if probe.score.frames < request.frames:
+            report(f"{scene_id}: only {probe.score.frames} distinct frames of {request.frames}")
         if request.picture is not None and len(outcome.probes) == 1:
             report(_draw_views(scene, request.picture, request.voxel_m))
     if not outcome.probes:
         raise DataError(f"{request.scenes}: none of {len(scene_ids)} scenes is usable")
+    if not any(probe.score.pairs for probe in outcome.probes):
+        raise DataError(f"{request.scenes}: in none of {len(outcome.probes)} scenes {NO_PAIRS}")
     return outcome
 
 
@@ -202,14 +220,35 @@ def _draw_views(scene: Scene, out: Path, voxel_m: float) -> str:
     return f"{out}: {first} and {second} of {scene.scene_id}, equal places joined"
 
 
-def _report_scene(probe: SceneProbe, request: ProbeRequest, report: Callable[[str], None]) -> None:
-    if probe.score.frames < request.frames:
-        report(f"{probe.scene}: only {probe.score.frames} distinct frames of {request.frames}")
-    if probe.score.pairs == 0:
-        report(
-            f"{probe.scene}: no voxel is seen from two frames, so there is no score; "
-            "take more --frames or a larger --voxel"
-        )
+def _refuse_contradictions(scene_id: str, checks: Sequence[Check], folder: Path) -> None:
+    """Refuse what no score can be read of: what corresponds is not known.
+
+    Raises:
+        SceneError: says each number and its limit.
+    """
+    refused = "; ".join(str(check) for check in checks if check.verdict == "refused")
+    if refused:
+        raise SceneError(scene_id, f"contradicts itself: {refused}", folder)
+
+
+def _doubt(scene: Scene, probe: SceneProbe, voxel_m: float) -> str | None:
+    """Why the score of a scene tells little, where its pairs or its pictures say so."""
+    if not probe.score.pairs:
+        return "no voxel is seen from two frames: no score; take more --frames or a larger --voxel"
+    grid = min(PAPER_GRID, *scene.images.shape[1:3])
+    colours = probe_scene(scene, _colours, grid=grid, voxel_m=voxel_m, level="token").score
+    if colours.pairs < FEWEST_PAIRS or colours.standardised_margin >= LEAST_COLOUR:
+        return None
+    return (
+        f"its pictures look no more alike where depth and poses say one place is (margin of mean "
+        f"colours {colours.standardised_margin:.2f}, expected {LEAST_COLOUR:g} or more): they are "
+        "of other frames or of another scene, or all walls look the same"
+    )
+
+
+def _colours(scene: Scene) -> Tensor:
+    """Frames as features of their pixels."""
+    return frame_tensor(scene.images).permute(0, 2, 3, 1)
 
 
 def _fault(flag: str, message: str) -> ConfigError:

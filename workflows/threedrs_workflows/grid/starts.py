@@ -8,6 +8,7 @@ from pathlib import Path
 from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.students.registry import kinds_that_read
 from threedrs_components.students.start import check_start
+from threedrs_components.teachers.checkpoint_files import refuse_no_checkpoint
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.teachers.teacher import check_grid
 from threedrs_components.teachers.weight_headers import stored_tensors
@@ -84,6 +85,8 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
     if teacher is None:
         return []
     try:
+        if teacher.checkpoint is not None and teacher.weights is not None:
+            refuse_no_checkpoint(teacher.checkpoint, teacher.weights)
         own = teacher.own_grid()
     except CheckpointError as error:
         return [Fault(str(error), f"{place}.checkpoint")]

@@ -31,7 +31,7 @@ from threedrs_components.training.prediction import predict_benchmarks
 from threedrs_platform.errors import ConfigError, DataError, Fault, SceneError
 from threedrs_platform.records import Float32, Prediction, Sample
 from threedrs_platform.sealed import keep_sound, write_sealed
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_workflows.models.worlds import World
 
 ANSWERS, REQUEST = "answers", "request.json"
@@ -283,7 +283,7 @@ def _begun(request: EvaluationRequest) -> Path | None:
     if request.out is None:
         return None
     text, told = json.dumps(request.content(), indent=1, sort_keys=True), request.out / REQUEST
-    with storage_errors(f"write {request.out}"):
+    with place_errors(f"write {request.out}"):
         (request.out / ANSWERS).mkdir(parents=True, exist_ok=True)
         if told.is_file() and told.read_text(encoding="utf-8") != text:
             message = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.fake_gpus import fake_gpus
@@ -15,6 +16,7 @@ from threedrs_workflows.grid.cells import GridCell, GridCells
 from threedrs_workflows.grid.file import StepResources
 from threedrs_workflows.grid.packages import refuse_missing_readers
 from threedrs_workflows.plan.cell_steps import StepMaker
+from threedrs_workflows.plan.outside_records import absent_records
 from threedrs_workflows.written import Written
 
 
@@ -39,15 +41,21 @@ def bind_cells(
     binder = _Binder(digests, grid.written)
     with uncollected():
         cells = tuple([binder.cell(cell, seed) for seed in grid.seeds for cell in grid.cells])
+    absent |= absent_records(cell.experiment for cell in grid.cells)
     if absent and need_data:
         sources = data_sources(grid)
         raise ConfigError(
             [
-                Fault(f"{path}: no such file or folder{told_source(sources, each)}", each)
+                Fault(f"{path}: {_lack(path)}{told_source(sources, each)}", each)
                 for path, each in absent.items()
             ]
         )
     return cells
+
+
+def _lack(path: str) -> str:
+    """Of a list that is there, that it is not whole."""
+    return "lacks what is read" if Path(path).exists() else "no such file or folder"
 
 
 def data_sources(grid: GridCells) -> dict[str, str]:

@@ -22,6 +22,7 @@ from threedrs_components.teachers.costs import (
 from threedrs_components.training import cost
 from threedrs_components.training.config import Strategy
 from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.past_costs import Sizes
 from threedrs_platform.database.spending import Measured, measured_steps
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.experiment import Experiment
@@ -142,6 +143,8 @@ def plan_cost(
 ) -> PlanCost:
     """Estimate all cells of a plan; nothing is read but configurations and annotation files."""
     counter, history = SampleCounter(workspace), measured_steps(workspace.database)
+    recipes = {key: node.recipe for key, node in plan.graph.nodes.items()} if history else {}
+    sizes = workspace.journal.sizes(recipes) if history else Sizes({})
     by_key: dict[str, StepCost] = {}
     cells = []
     for cell in grid.cells:
@@ -149,7 +152,7 @@ def plan_cost(
         first = {role: plan.by_key[key] for role, key in links[0].items()}
         if "predict" not in first:
             continue
-        estimate = _Cell(cell, first, counter, history, assumptions).estimate()
+        estimate = _Cell(cell, first, counter, history, sizes, assumptions).estimate()
         cells.append(estimate)
         for roles in links:
             by_key |= {key: estimate.by_step[r] for r, key in roles.items() if r in first}
@@ -206,6 +209,7 @@ class _Cell:
     planned: Mapping[str, PlannedStep]
     counter: SampleCounter
     history: Sequence[Measured]
+    sizes: Sizes
     assumptions: Assumptions
 
     def estimate(self) -> CellCost:
@@ -403,7 +407,7 @@ class _Cell:
         return StepCost(flops + writing, self.assumptions.gpu_hours(flops, writing), False)
 
     def _measured_seconds(self, step: PlannedStep) -> float | None:
-        """What earlier steps of this kind on as many GPUs took, with the same student or work."""
+        """What earlier steps on as many GPUs took: a training per scene, others at equal sizes."""
         spec, training = step.spec, self.cell.experiment.training
         like = [each for each in self.history if each.kind == spec.kind]
         like = [each for each in like if each.gpus == spec.resources.gpus]
@@ -415,7 +419,8 @@ class _Cell:
             ]
             visits = training.steps * training.scenes_per_step
             return _mean(rates, scale=visits)
-        return _mean([each.seconds for each in like if _work(each.params) == _work(spec.params)])
+        size = self.sizes.of(step.key)
+        return _mean([each.seconds for each in like if self.sizes.of(each.key) == size])
 
     def _lacks(self, size: StudentSize | None, data: CellData) -> tuple[str, ...]:
         lacks = []
@@ -470,11 +475,6 @@ def _trains_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     fields = ("questions_per_scene", "dtype", "batches")
     same = all(one["training"].get(name) == other["training"].get(name) for name in fields)
     return same and one.get("student") == other.get("student")
-
-
-def _work(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a step is told to do, whatever the content of its files."""
-    return {name: value for name, value in params.items() if name not in ("content", "weights")}
 
 
 def _mean(values: Sequence[float], scale: float = 1.0) -> float | None:

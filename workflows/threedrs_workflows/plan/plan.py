@@ -14,7 +14,8 @@ from threedrs_platform.database.acceptances import (
     code_parts,
 )
 from threedrs_platform.database.journal import CellKey, Journal, same_inputs
-from threedrs_platform.database.step_rows import History, StepEntry, StepRow
+from threedrs_platform.database.past_costs import History, PastCosts
+from threedrs_platform.database.step_rows import StepEntry, StepRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.garbage import uncollected
 from threedrs_platform.identity.recipes import Recipe
@@ -23,7 +24,7 @@ from threedrs_platform.states import StepState
 from threedrs_platform.steps import Cell, StepSpec
 from threedrs_platform.store.artifacts import ArtifactStore, Health
 from threedrs_workflows.plan.graph import Graph, GraphBuilder, Node
-from threedrs_workflows.plan.reasons import Predecessors, Reason
+from threedrs_workflows.plan.reasons import NEW, Predecessors, Reason
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class PlannedStep:
     """How many cells share it."""
     inputs: Mapping[str, str]
     seconds: float | None
-    """Predicted run time, from what such steps took before; None without history."""
+    """Predicted run time, from what such steps of its sizes took before; None if none did."""
     size: int | None
     """Bytes of the artifact; predicted for a miss."""
     output_digest: str | None = None
@@ -123,12 +124,10 @@ def make_plan(
     store: ArtifactStore,
     refresh: Collection[str] = (),
     code: CodeIndex | None = None,
-    smoke: bool = False,
 ) -> Plan:
     """Find out what is done and what has to run. Changes nothing.
 
     Args:
-        smoke: whether its times are those of earlier runs in their smallest sizes, or of others.
         refresh: `KIND` or `KIND@CELL` (a cell's id or name): steps to compute again.
         code: code digests; give the workspace's, which remembers unchanged files.
 
@@ -139,7 +138,7 @@ def make_plan(
     with uncollected():
         graph = GraphBuilder(code.digest).build(cells)
         refreshed = chosen_steps(graph, cells, refresh, "--refresh")
-        planner = _Planner(graph, journal, store, refreshed, code, smoke)
+        planner = _Planner(graph, journal, store, refreshed, code)
         return Plan(planner.steps(), tuple(cells), graph)
 
 
@@ -168,15 +167,15 @@ class _Planner:
         store: ArtifactStore,
         refreshed: Collection[str],
         code: CodeIndex,
-        smoke: bool,
     ) -> None:
-        self._graph, self._journal, self._store, self._smoke = graph, journal, store, smoke
+        self._graph, self._journal, self._store = graph, journal, store
         self._refreshed, self._code = refreshed, code
         self._acceptances = Acceptances(journal.database).in_force(graph.nodes.keys())
         sources = [each.source for each in self._acceptances.values()]
         self._rows = journal.rows([*graph.nodes.keys(), *sources])
         self._read_by = journal.input_digests(sources) if sources else {}
-        self._history: dict[tuple[str, str], History] | None = None
+        self._costs: PastCosts | None = None
+        self._new: set[str] = set()
         self._health: dict[str, Health] = {}
         self._done: dict[str, _Decision] = {}
         self._twins: dict[str, StepRow] = {}
@@ -315,10 +314,10 @@ class _Planner:
                 acceptance=decided.acceptance,
                 twin=decided.twin,
             )
-        past = self._past(node.spec)
+        past = self._past(node.key)
         told = Reason(decided.reason)
         if not decided.reason and why is not None:
-            told = why.reason(node.recipe, node.spec.label)
+            told = self._told(node, why)
         return PlannedStep(
             node.key,
             node.spec,
@@ -339,10 +338,22 @@ class _Planner:
             told.changed_code,
         )
 
-    def _past(self, spec: StepSpec) -> History | None:
-        if self._history is None:
-            self._history = self._journal.history(self._smoke)
-        return self._history.get((spec.kind, spec.label)) or self._history.get((spec.kind, ""))
+    def _told(self, node: Node, why: Predecessors) -> Reason:
+        """Why a step is new: for being what it is, where what it reads is new in kind as well."""
+        told = (
+            NEW
+            if self._new & set(node.inputs.values())
+            else why.reason(node.recipe, node.spec.label)
+        )
+        if told is NEW:
+            self._new.add(node.key)
+        return told
+
+    def _past(self, key: str) -> History | None:
+        if self._costs is None:
+            recipes = {each: node.recipe for each, node in self._graph.nodes.items()}
+            self._costs = self._journal.past_costs(recipes)
+        return self._costs.of(key)
 
 
 _NEW_AND_WAITING = _Decision(False, "", None, waits=True)

@@ -14,6 +14,8 @@ from threedrs_platform.identity.source_code import changed_code
 from threedrs_platform.steps import JSON
 
 SHOWN_DIFFERENCES = 3
+MOST_DIFFERENCES = 3
+"""Settings in which a step may differ from an earlier one and still be told by it."""
 MOST_COMPARED = 50
 """Newest steps of a kind and label among which the nearest is sought, so that explaining a grid of
 thousands of cells takes no longer per cell than explaining one."""
@@ -54,7 +56,8 @@ class Predecessors:
                 group.add(recipe)
 
     def reason(self, recipe: Recipe, label: str) -> Reason:
-        """What changed since the most similar earlier step of this kind and label."""
+        """What changed since the most similar earlier step of this kind and label; new where that
+        differs in so many settings that it is another step, not an earlier form of this one."""
         group = self._groups.get((recipe.kind, label))
         if group is None or not group.recipes:
             return NEW
@@ -65,6 +68,8 @@ class Predecessors:
         return group.reasons[place][0]
 
     def _reason(self, nearest: Any, mine: Any) -> Reason:
+        if sum(1 for _ in differences(nearest["params"], mine["params"])) > MOST_DIFFERENCES:
+            return NEW
         code = self._changed_code(nearest, mine)
         changes = [*own_changes(nearest, mine, code)]
         changed = [name for name, _, _ in differences(nearest["inputs"], mine["inputs"])]

@@ -14,14 +14,9 @@ from threedrs_platform.workspace import Workspace
 from threedrs_workflows.plan.plan import Plan, make_plan
 
 
-def plan_cells(
-    workspace: Workspace,
-    cells: Sequence[Cell],
-    refresh: Collection[str] = (),
-    smoke: bool = False,
-) -> Plan:
+def plan_cells(workspace: Workspace, cells: Sequence[Cell], refresh: Collection[str] = ()) -> Plan:
     """Plan cells against a workspace, remembering what was computed about the source files."""
-    plan = make_plan(cells, workspace.journal, workspace.store, refresh, workspace.code, smoke)
+    plan = make_plan(cells, workspace.journal, workspace.store, refresh, workspace.code)
     workspace.code.save()
     return plan
 
@@ -51,8 +46,7 @@ def replan(workspace: Workspace, run_id: str, leave: Collection[str] = ()) -> Pl
         file = workspace.runs.get(run_id).grid_file
         message = f"run {run_id} is tuning {tuned}; go on with: workflows tune {file}"
         raise ConfigError([Fault(message)])
-    smoke = bool(workspace.runs.get(run_id).options.get("smoke"))
-    plan = plan_cells(workspace, workspace.runs.cells(run_id), smoke=smoke)
+    plan = plan_cells(workspace, workspace.runs.cells(run_id))
     entries = [
         replace(entry, to_run=entry.to_run and entry.key not in leave) for entry in plan.entries()
     ]

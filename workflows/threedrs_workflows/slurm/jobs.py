@@ -10,7 +10,7 @@ from typing import Any
 
 from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault
-from threedrs_platform.storage import storage_errors
+from threedrs_platform.storage import place_errors
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.grid.slurm_section import SlurmSettings, check_option
 from threedrs_workflows.plan.plan import Plan
@@ -137,7 +137,7 @@ def _hint(run_id: str) -> str:
 def _write(place: Place, group: Group, number: int, asked: Asked) -> Path:
     file = place.jobs / f"{number:02d}-{group.name}.sbatch"
     text = script_of(group, place, asked.options)
-    with storage_errors(f"write {file}"):
+    with place_errors(f"write {file}"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     return file

@@ -13,7 +13,6 @@ from threedrs_components.record_files import read_values
 from threedrs_platform.errors import ConfigError, ThreedrsError
 from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.recipes import sha256_file
-from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.grid.cells import load_cells
 from threedrs_workflows.grid.presets import presets_folder
 from threedrs_workflows.grid.starts import refuse_wrong_starts
@@ -88,14 +87,13 @@ def check_grids(root: Path, folder: Path | None = None) -> Iterator[GridState]:
                 digests = FileDigests(absent={}, most_bytes=0)
                 bind_cells(grid, digests, need_data=False)
                 experiments = [cell.experiment for cell in grid.cells]
-                records = {path for each in experiments for path in _absent_records(each)}
                 refuse_wrong_starts(experiments)
             except ConfigError as error:
                 yield GridState(path.stem, faults=tuple(map(str, error.faults)))
             except ThreedrsError as error:
                 yield GridState(path.stem, faults=(str(error),))
             else:
-                absent = {*map(Path, digests.absent or {})} | records
+                absent = {*map(Path, digests.absent or {})}
                 present = {*map(Path, digests.unhashed)} | {
                     file for each in experiments for file in record_files(each)
                 }
@@ -104,12 +102,6 @@ def check_grids(root: Path, folder: Path | None = None) -> Iterator[GridState]:
                 yield GridState(
                     path.stem, tuple(missing), sources_of(missing), reads=sources_of(named)
                 )
-
-
-def _absent_records(experiment: Experiment) -> Iterator[Path]:
-    """Annotation files that are not in the folder that an experiment names."""
-    folder = Path(experiment.benchmarks.annotations or ".")
-    return (folder / path.name for path in record_files(experiment) if not path.is_file())
 
 
 def sources_of(paths: Sequence[str]) -> tuple[str, ...]:

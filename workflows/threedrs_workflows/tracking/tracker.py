@@ -22,6 +22,7 @@ from threedrs_platform.database.outbox import count_open, try_again, why_open
 from threedrs_platform.database.results import Results
 from threedrs_platform.shown_urls import DiscreetStream
 from threedrs_platform.states import RunState
+from threedrs_platform.storage import place_errors
 from threedrs_platform.tracking.delivery import Delivery, deliver, local_target
 from threedrs_platform.tracking.live import LiveCells
 from threedrs_platform.tracking.machine import MachineWatch
@@ -75,7 +76,8 @@ def start_tracker(
     if is_off(environment):
         return None
     log = workspace.root / "logs" / LOG_FILE
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with place_errors(f"write {log}"):
+        log.parent.mkdir(parents=True, exist_ok=True)
     command = [
         *python(),
         "-m",
