@@ -170,7 +170,8 @@ def test_the_terminal_counts_shared_numbers_that_nobody_asked_for() -> None:
     assert "teacher/error" not in folded and "teacher/error" in render(report, "table")
 
 
-CELL = st.text("ab ±°†é宽-.1", max_size=12) | st.just("x" * (WIDEST_CELL + 1))
+# Rich takes blanks off the end of what stands at the right; no text of a table has any.
+CELL = st.text("ab ±°†é宽-.1", max_size=12).map(str.rstrip) | st.just("x" * (WIDEST_CELL + 1))
 
 
 @settings(max_examples=60, deadline=None)
