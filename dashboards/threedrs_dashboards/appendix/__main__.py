@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threedrs_dashboards.appendix.document import make_appendix, write_appendix
 from threedrs_dashboards.store import Store
-from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
+from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.workspace import find_workspace
 
 
@@ -24,11 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     store = Store(find_workspace(args.workspace, args.db))
     try:
         appendix = make_appendix(store, args.run)
-        try:
-            files = write_appendix(appendix, args.out)
-        except OSError as error:  # the folder is the reader's to choose, and may be impossible
-            reason = f"cannot be written: {error.strerror or error}"
-            raise ConfigError([Fault(reason, f"--out {args.out}")]) from error
+        files = write_appendix(appendix, args.out)
     except ThreedrsError as error:
         print(error, file=sys.stderr)
         return error.exit_code

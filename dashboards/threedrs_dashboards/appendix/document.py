@@ -27,7 +27,7 @@ from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import environment
 from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.runs import Runs
-from threedrs_platform.errors import ConfigError, StorageError
+from threedrs_platform.errors import ConfigError
 from threedrs_platform.storage import place_errors
 
 STATIC = Path(__file__).parents[1] / "static"
@@ -103,8 +103,8 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
     if appendix.report.layer_map:
         texts["figures/layer_map.svg"] = layer_map_figure(appendix.report.layer_map)
         texts["figures/layer_map.csv"] = layer_map_csv(appendix.report.layer_map)
-    _make_folder(folder / "figures")
     with place_errors(f"write the report to {folder}"):
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         drawn = [
@@ -113,14 +113,6 @@ def write_appendix(appendix: Appendix, folder: Path) -> list[Path]:
         if appendix.report.layer_map:
             drawn.append(write_layer_map(appendix.report.layer_map, folder / "figures"))
     return [*(folder / name for name in texts), *drawn]
-
-
-def _make_folder(folder: Path) -> None:
-    with place_errors(f"write the report to {folder}"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise StorageError(f"cannot write the report to {folder}: {error.strerror}") from error
 
 
 def html_page(appendix: Appendix) -> str:

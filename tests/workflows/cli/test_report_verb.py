@@ -50,7 +50,7 @@ def test_an_unknown_run_and_a_closed_folder_are_faults(run: Run, tmp_path: Path)
     code, _, said = run("run-1", "--no-mlflow", "--out", str(tmp_path / "file" / "out"))
     assert code == 75 and "write the report" in said and "Traceback" not in said
     code, _, said = run("run-1", "--no-mlflow", "--out", "/proc/nope")
-    assert code == 2 and "--out /proc/nope: cannot be written" in said
+    assert code == 75 and "cannot write the report to /proc/nope: no folder can be made" in said
 
 
 @pytest.mark.slow
