@@ -201,6 +201,7 @@ def _families(place: Place) -> dict[str, Disturbed]:
     found["full disk"] = lambda at, n: numbered.with_full_disk(at, n, APART["disk"])
     found["spoilt work"] = lambda at, n: numbered.with_spoilt_work(at, random.Random(n))
     found["spoilt input"] = lambda at, n: numbered.with_spoilt_inputs(at, random.Random(n))
+    found["spoilt reading"] = lambda at, n: numbered.with_spoilt_reads(at, random.Random(n))
     found["clock"] = lambda at, n: numbered.with_jumping_clock(at, random.Random(n), APART["clock"])
     return found
 
