@@ -31,12 +31,12 @@ def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
     own = scratch / f"attempt-{attempt}-{uuid.uuid4().hex[:8]}"
     out, work = own / "out", own / "work"
     with storage_errors(f"create {own}"):
-        # Numbered alike: left by a database that has been lost since.
-        earlier = [(number, path) for number, path in _attempts(scratch) if number <= attempt]
         with contextlib.suppress(FileNotFoundError):
             os.makedirs(out)
         os.makedirs(out, exist_ok=True)  # what had been left there was just being removed
         os.mkdir(work)
+        # Numbered alike: left by a database that has been lost since.
+        earlier = [each for each in _attempts(scratch) if each[0] <= attempt and each[1] != own]
         for _, folder in earlier:
             take_over(folder / "work", work)
         for number, folder in earlier:

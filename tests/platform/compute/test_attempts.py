@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -256,6 +258,24 @@ def test_a_new_attempt_takes_over_what_is_sealed_and_nothing_else(tmp_path: Path
         assert not keep_sound(last / "scenes" / "a", told.append)
         assert told[0].startswith("a: damaged") and not (last / "scenes" / "a").exists()
     assert [path.name[:9] for path in tmp_path.iterdir()] == ["attempt-3"]
+
+
+def test_what_vanishes_while_it_is_taken_over_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with attempt_folders(tmp_path, 1) as (_, earlier):
+        write_sealed(earlier / "a", lambda file: file.write_text("whole"))
+        write_sealed(earlier / "scenes" / "b", lambda file: file.write_text("whole"))
+    real = os.scandir
+
+    def scan(path: Any = ".") -> Any:
+        if str(path) == str(earlier / "scenes"):  # another supervisor removes it just now
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with attempt_folders(tmp_path, 2) as (_, heir):
+        assert is_sound(heir / "a") and not (heir / "scenes").exists()
 
 
 def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> None:
