@@ -24,6 +24,8 @@ from threedrs_workflows.testing.promises import has_gaps, repeats, results
 CELLS = 24
 PATIENCE_S = 240.0
 LEASE_S = 1.5
+RESUMED = 8
+"""How often a run is resumed after its last fault before it counts as lost."""
 STARTS = 4
 """How often a node of Ray is started before it counts as impossible."""
 STEP_S = 0.08
@@ -220,7 +222,7 @@ class Arena:
 
     def finish(self) -> bool:
         """Resume until the run has succeeded."""
-        for _ in range(4):
+        for _ in range(RESUMED):
             for worker in self.workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(PATIENCE_S)
