@@ -122,7 +122,8 @@ def take_over(earlier: Path, own: Path) -> None:
 
     Another process may still write there, and remove: what vanishes is left out.
     """
-    for seal in sorted(earlier.rglob(f"*{SEAL}")):
+    seals = [Path(at, n) for at, _, names in os.walk(earlier) for n in names if n.endswith(SEAL)]
+    for seal in sorted(seals):
         source = seal.parent if seal.name == SEAL else seal.with_name(seal.name[1 : -len(SEAL)])
         target = own / source.relative_to(earlier)
         if target.exists() or not source.exists():

@@ -1,7 +1,8 @@
 """Faults of every kind while runs go on: what was lost, what done twice, what came out different.
 
-    nice -n 10 python tests/bench/chaos.py [--numbered 40] [--processes 20] [--seed 0] [--json]
+    nice -n 10 python tests/bench/chaos.py [--numbered 40] [--processes 20] [--per-run 5]
         [--database sqlite,postgresql] [--store folder,s3] [--ray none,local,nodes] [--only kill]
+        [--seed 0] [--json]
 
 Every world (database, store and Ray) meets two sorts of faults. Numbered ones happen in this
 process, at the n-th statement, request, call or attempt of a run, so that every place is met; they
@@ -38,7 +39,6 @@ from threedrs_workflows.testing.disturbances import hurried
 from threedrs_workflows.testing.faulted_runs import Met
 from threedrs_workflows.testing.process_faults import Fault, faults_at, fill_disk, small_disk
 
-FAULTS_PER_RUN = 5
 APART = {"statement": 37, "answer": 5, "request": 7, "disk": 101, "clock": 11}
 """Places between two faults of one run; of statements more than a turn has."""
 DATABASES, STORES, RAYS = ("sqlite", "postgresql"), ("folder", "s3"), ("none", "local", "nodes")
@@ -165,7 +165,7 @@ class Bench:
 
     def _meet(self, arena: Arena, fault: Fault, tally: Tally) -> None:
         arena.start("submit")
-        for _ in range(FAULTS_PER_RUN):
+        for _ in range(self._args.per_run):
             if not arena.wait_for_work():
                 break
             fault(arena)
@@ -201,6 +201,7 @@ def _families(place: Place) -> dict[str, Disturbed]:
     found["full disk"] = lambda at, n: numbered.with_full_disk(at, n, APART["disk"])
     found["spoilt work"] = lambda at, n: numbered.with_spoilt_work(at, random.Random(n))
     found["spoilt input"] = lambda at, n: numbered.with_spoilt_inputs(at, random.Random(n))
+    found["spoilt reading"] = lambda at, n: numbered.with_spoilt_reads(at, random.Random(n))
     found["clock"] = lambda at, n: numbered.with_jumping_clock(at, random.Random(n), APART["clock"])
     return found
 
@@ -233,6 +234,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--processes", type=int, default=20, help="in each world, about (default: 20)"
+    )
+    parser.add_argument(
+        "--per-run", type=int, default=5, help="faults of processes that a run meets (default: 5)"
     )
     parser.add_argument("--database", default=",".join(DATABASES))
     parser.add_argument("--store", default=",".join(STORES))

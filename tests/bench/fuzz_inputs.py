@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import datetime
 import json
 import random
@@ -25,7 +26,7 @@ import time
 import traceback
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +56,7 @@ ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "components" / "benchmarks" / "fixtures"
 SHIPPED = [ROOT / "ablations.yaml", *sorted((ROOT / "workflows").glob("grids/*.yaml"))]
 SHARES = {
-    "yaml": 120, "grids": 15, "rules": 20, "where": 385, "settings": 160, "records": 12,
+    "yaml": 120, "grids": 165, "rules": 20, "where": 285, "settings": 110, "records": 12,
     "studies": 15, "tails": 53, "events": 70, "stamps": 40, "seals": 50, "retries": 60,
 }  # fmt: skip
 """Of a thousand inputs; what takes longest has fewest."""
@@ -74,6 +75,10 @@ WORDS = (
 )  # fmt: skip
 
 
+VALUES = (None, True, False, 0, 1, -1, 2.5, 1e308, float("nan"), "", "mae", "none", [], {}, [[]],
+          [1, 1], {"a": 1}, "${WEIGHT}", 10**30, "finetune", "a" * 300)  # fmt: skip
+
+
 def spoiled(text: str, draw: random.Random) -> str:
     """A text with one to three edits."""
     for _ in range(draw.randint(1, 3)):
@@ -88,6 +93,33 @@ def spoiled(text: str, draw: random.Random) -> str:
         else:
             text = text[:at] + draw.choice(("", *TOKENS)) + text[end:]
     return text
+
+
+def bent(text: str, draw: random.Random) -> str:
+    """A YAML text of which one to three values are lost, moved, doubled or others."""
+    data = yaml.safe_load(text)
+    for _ in range(draw.randint(1, 3)):
+        places = list(_places(data))
+        if not places:
+            break
+        (holder, key), (other, its_key) = draw.choice(places), draw.choice(places)
+        change = draw.choice(("lose", "copy", "copy", "double", "value", "value"))
+        if change == "lose":
+            del holder[key]
+        elif change == "double" and isinstance(holder, list):
+            holder.insert(draw.randrange(len(holder) + 1), holder[key])
+        else:
+            found = other[its_key] if change == "copy" else draw.choice(VALUES)
+            holder[key] = copy.deepcopy(found)
+    return yaml.safe_dump(data, sort_keys=False)
+
+
+def _places(data: Any) -> Iterator[tuple[Any, Any]]:
+    """All lists and mappings of a document, each with its every index or key."""
+    if isinstance(data, list | dict):
+        for key in range(len(data)) if isinstance(data, list) else [*data]:
+            yield data, key
+            yield from _places(data[key])
 
 
 def alike(ours: Any, plain: Any) -> bool:
@@ -137,7 +169,8 @@ class Fuzz:
         path = draw.choice(SHIPPED)
         # Shipped grids take a second: most inputs are of a small one with every section.
         text = self.texts[path] if draw.random() < 0.1 else small_grid(draw)
-        document = load_document(spoiled(text, draw), str(path))
+        text = draw.choice((spoiled, bent))(text, draw)  # the latter gets further
+        document = load_document(text, str(path))
         cells = expand(document)
         again = load_document(yaml.safe_dump(document.data, sort_keys=False), str(path))
         if expand(again).digest != cells.digest:

@@ -26,6 +26,7 @@ from threedrs_platform.compute.finished import (
     keep_finished,
     read_finished,
 )
+from threedrs_platform.compute.inputs import BadInputs, Inputs
 from threedrs_platform.compute.recorder import CurvePoint, Recorder, StepCancelled, captured_output
 from threedrs_platform.compute.scratch import attempt_folders
 from threedrs_platform.errors import (
@@ -120,12 +121,6 @@ class AttemptReport:
     warnings: tuple[str, ...] = field(default=())
 
 
-class _BadInputs(Exception):
-    def __init__(self, names: tuple[str, ...], message: str) -> None:
-        self.names = names
-        super().__init__(message)
-
-
 def execute(
     request: AttemptRequest, is_cancelled: Callable[[], bool] = lambda: False
 ) -> AttemptReport:
@@ -185,19 +180,16 @@ def _share_finished(request: AttemptRequest, store: ArtifactStore) -> Finished |
 def _work(request: AttemptRequest, recorder: Recorder, store: ArtifactStore) -> Finished:
     """Call the step; before its result goes elsewhere it is kept here, so that it is made once."""
     scratch = Path(request.scratch)
-    inputs = _checkout(store, request.inputs)
-    try:
-        with attempt_folders(scratch, request.attempt) as (out, work):
-            pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
-            function = load_entry(request.entry)
-            settings = dict(request.settings)
-            log_file = Path(request.log_file)
-            task = StepTask(dict(request.params), inputs, out, work, recorder, settings, log_file)
+    inputs = Inputs(store, request.inputs, scratch, request.attempt)
+    with inputs.checked_out() as folders, attempt_folders(scratch, request.attempt) as (out, work):
+        pin_code(request.entry, request.code, Path(request.code_cache), request.modules)
+        function = load_entry(request.entry)
+        settings = dict(request.settings)
+        log_file = Path(request.log_file)
+        task = StepTask(dict(request.params), folders, out, work, recorder, settings, log_file)
+        with inputs.read_unchanged():
             function(task)
-            finished = finished_work(request.code, store.take(out), recorder)
-    finally:
-        for digest in request.inputs.values():
-            store.release(digest)
+        finished = finished_work(request.code, store.take(out), recorder)
     if store.is_remote:
         keep_finished(scratch, finished)
         store.share(finished.published.digest)
@@ -224,25 +216,12 @@ def _open_store(address: StoreAddress) -> ArtifactStore:
     return open_store(address.url, Path(address.cache), True, address.cache_bytes)
 
 
-def _checkout(store: ArtifactStore, inputs: Mapping[str, str]) -> dict[str, Path]:
-    folders, bad, reasons = {}, [], []
-    for name, digest in inputs.items():
-        try:
-            folders[name] = store.checkout(digest)
-        except ArtifactError as error:
-            bad.append(name)
-            reasons.append(f"input {name}: {error}")
-    if bad:
-        for name in folders:
-            store.release(inputs[name])
-        raise _BadInputs(tuple(bad), "; ".join(reasons))
-    return folders
-
-
 def _failure_report(error: BaseException) -> AttemptReport:
     if isinstance(error, StepCancelled):
         return AttemptReport(cancelled=True, message="cancelled")
-    if isinstance(error, _BadInputs):
+    if isinstance(error, BadInputs) and not error.names:  # sound ones are there again
+        return AttemptReport(cancelled=True, message=str(error))
+    if isinstance(error, BadInputs):
         return AttemptReport(failure=FailureClass.INFRA, message=str(error), bad_inputs=error.names)
     return AttemptReport(failure=classify(error), message=describe(error))
 

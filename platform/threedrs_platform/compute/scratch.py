@@ -31,10 +31,12 @@ def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
     own = scratch / f"attempt-{attempt}-{uuid.uuid4().hex[:8]}"
     out, work = own / "out", own / "work"
     with storage_errors(f"create {own}"):
-        # Numbered alike: left by a database that has been lost since.
-        earlier = [(number, path) for number, path in _attempts(scratch) if number <= attempt]
-        os.makedirs(out)
+        with contextlib.suppress(FileNotFoundError):
+            os.makedirs(out)
+        os.makedirs(out, exist_ok=True)  # what had been left there was just being removed
         os.mkdir(work)
+        # Numbered alike: left by a database that has been lost since.
+        earlier = [each for each in _attempts(scratch) if each[0] <= attempt and each[1] != own]
         for _, folder in earlier:
             take_over(folder / "work", work)
         for number, folder in earlier:
@@ -47,6 +49,31 @@ def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
         with contextlib.suppress(OSError):  # there is something in it that the next one may want
             os.rmdir(work)
             os.rmdir(own)
+
+
+def forget_attempts(scratch: Path, newest: int) -> None:
+    """Remove what attempts up to a number left: it must not be gone on from."""
+    for number, folder in _attempts(scratch):
+        if number <= newest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def clean_up(folder: Path, newest: int) -> None:
+    """Remove a step's scratch folder, but for attempts after a number: those are at work.
+
+    Args:
+        folder: of the step; in it is one folder for each state of its inputs.
+        newest: number of the attempt that was committed.
+    """
+    with contextlib.suppress(OSError):  # what cannot be removed is left for `workflows gc`
+        for scratch in folder.iterdir():
+            forget_attempts(scratch, newest)
+            left = os.listdir(scratch)
+            if not any(_NAME.fullmatch(name) for name in left):
+                for name in left:
+                    (scratch / name).unlink()
+                scratch.rmdir()
+        folder.rmdir()
 
 
 def _attempts(scratch: Path) -> list[tuple[int, Path]]:

@@ -134,6 +134,10 @@ class ArtifactStore(Protocol):
         """
         ...
 
+    def is_unchanged(self, digest: str) -> bool:
+        """Whether what was checked out here is what it was; if not, it is set aside."""
+        ...
+
     def contains(self, digest: str) -> bool:
         """Whether the store has the artifact, without looking inside."""
         ...
@@ -228,6 +232,10 @@ class LocalStore:
                 f"to {self.root / 'quarantine'}"
             )
         return self.folder(digest) / "files"
+
+    def is_unchanged(self, digest: str) -> bool:
+        """As `stat_check` says."""
+        return self.stat_check(digest) is Health.OK
 
     def contains(self, digest: str) -> bool:
         """Whether the folder exists."""

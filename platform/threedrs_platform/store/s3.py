@@ -110,6 +110,10 @@ class S3Store:
         """Let the cached copy make room for others."""
         self._bounds.release(digest)
 
+    def is_unchanged(self, digest: str) -> bool:
+        """Whether the cached copy is; the bucket is not asked."""
+        return self.cache.is_unchanged(digest)
+
     def contains(self, digest: str) -> bool:
         """Whether the bucket has the manifest."""
         return self.bucket.look(_manifest_name(check_digest(digest))) is not None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -15,12 +17,23 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine, text
 
 USER = "postgres"
+PORTS = range(20_000, 30_000)
+PATIENCE = ("-t", "300")
+"""Seconds that a busy machine has to start or stop it."""
 
 
 def postgres_programs() -> Path | None:
     """Folder of `initdb` and `pg_ctl` of the newest version that is installed, None without one."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     return found[-1].parent if found else None
+
+
+def _free_port() -> int:
+    """A port below those of clients: one of them could take it while the server is away."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError(f"every port of {PORTS} is taken")
 
 
 class PostgresServer:
@@ -32,8 +45,7 @@ class PostgresServer:
             raise FileNotFoundError("PostgreSQL's programs are not in /usr/lib/postgresql")
         self._programs = programs
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = _free_port()
 
     def __enter__(self) -> PostgresServer:
         if os.geteuid() == 0:  # the server refuses to run as root
@@ -66,7 +78,7 @@ class PostgresServer:
             mode: "fast" ends connections in order, "immediate" is a crash.
             down_s: how long nobody answers in between.
         """
-        self._call("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+        self._call("pg_ctl", "-D", self._data, "-m", mode, "-w", *PATIENCE, "stop")
         time.sleep(down_s)
         self._start()
 
@@ -82,7 +94,7 @@ class PostgresServer:
     def _start(self) -> None:
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -k {self._folder}"
         log = str(self._folder / "log")
-        self._call("pg_ctl", "-D", self._data, "-o", options, "-l", log, "-w", "start")
+        self._call("pg_ctl", "-D", self._data, "-o", options, "-l", log, "-w", *PATIENCE, "start")
 
     def _call(self, program: str, *arguments: str) -> None:
         def become_its_user() -> None:

@@ -109,6 +109,18 @@ class StoreContract:
         assert store.verify(digest) is Health.CORRUPT
         assert not store.contains(digest)
 
+    def test_a_change_of_what_was_checked_out_is_seen(
+        self, store: ArtifactStore, tmp_path: Path
+    ) -> None:
+        """And set aside, so that nobody is given it again."""
+        digest = store.publish(make_folder(tmp_path / "out", self.FILES)).digest
+        folder = store.checkout(digest)
+        assert store.is_unchanged(digest)
+        corrupt_file(folder / "a.txt")
+        assert not store.is_unchanged(digest)
+        assert not folder.exists()
+        store.release(digest)
+
     def test_a_lost_file_is_found(self, store: ArtifactStore, tmp_path: Path) -> None:
         """An artifact without one of its files is corrupt."""
         digest = store.publish(make_folder(tmp_path / "out", self.FILES)).digest

@@ -1,3 +1,5 @@
+import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from threedrs_platform.compute.attempts import (
     execute,
 )
 from threedrs_platform.compute.recorder import read_json_lines
-from threedrs_platform.compute.scratch import attempt_folders
+from threedrs_platform.compute.scratch import attempt_folders, clean_up
 from threedrs_platform.errors import (
     AnnotationError,
     CheckpointError,
@@ -34,7 +36,7 @@ from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.sealed import is_sound, keep_sound, seal_folder, write_sealed
 from threedrs_platform.states import FailureClass
-from threedrs_platform.steps import Resources
+from threedrs_platform.steps import Resources, StepTask
 from threedrs_platform.storage import storage_error
 from threedrs_platform.store.artifacts import LocalStore
 from threedrs_platform.testing.fake_cells import FAKE
@@ -158,6 +160,78 @@ def test_sound_inputs_beside_a_damaged_one_are_let_go(
     assert report.bad_inputs == ("gone",) and held == []
 
 
+def meddling(monkeypatch: pytest.MonkeyPatch, name: str, meddle: Callable[[Path], None]) -> None:
+    """Let something happen to an input after it was checked, before the step reads it."""
+    real = attempts.load_entry
+
+    def load(entry: str) -> Callable[[StepTask], None]:
+        def step(task: StepTask) -> None:
+            meddle(task.inputs[name])
+            real(entry)(task)
+
+        return step
+
+    monkeypatch.setattr(attempts, "load_entry", load)
+
+
+@pytest.mark.parametrize("size", [9, 100_000])
+@pytest.mark.parametrize("function", ["accumulate", "noop"])
+def test_what_was_made_of_an_input_that_was_spoilt_under_the_step_is_not_kept(
+    size: int,
+    function: str,
+    store: LocalStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = {"out.txt": "upstream", "large": size * "."}
+    digest = store.publish(make_folder(tmp_path / "in", files)).digest
+    meddling(monkeypatch, "r", lambda folder: corrupt_file(folder / "large"))
+    report = run(store, function, inputs={"r": digest}, params={"value": 1, "steady": True})
+    assert report.digest is None and report.bad_inputs == ("r",)
+    assert report.failure is FailureClass.INFRA and "changed while the step read" in report.message
+    assert not store.contains(digest), "it is set aside, so that it is made again"
+    assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
+
+
+def test_a_step_that_fails_over_an_input_that_was_lost_under_it_is_not_to_blame(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.publish(make_folder(tmp_path / "in", {"out.txt": "upstream"})).digest
+    meddling(monkeypatch, "r", lambda folder: (folder / "out.txt").unlink())
+    report = run(store, "noop", inputs={"r": digest})
+    assert report.failure is FailureClass.INFRA and report.bad_inputs == ("r",)
+
+
+def test_an_input_that_was_made_again_under_the_step_is_read_again(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"out.txt": "upstream"}
+    digest = store.publish(make_folder(tmp_path / "in", files)).digest
+
+    def make_again(folder: Path) -> None:
+        corrupt_file(folder / "out.txt")
+        store.verify(digest)
+        store.publish(make_folder(tmp_path / "again", files))
+
+    with monkeypatch.context() as patch:
+        meddling(patch, "r", make_again)
+        report = run(store, "noop", inputs={"r": digest})
+    assert report.cancelled and report.failure is None and report.digest is None
+    assert run(store, "noop", 2, inputs={"r": digest}).digest is not None
+
+
+def test_unfinished_work_is_not_gone_on_from_where_an_input_is_found_damaged(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    digest = store.publish(make_folder(tmp_path / "in", {"a": "1"})).digest
+    assert run(store, "resumable", inputs={"r": digest}).failure is FailureClass.INFRA
+    kept = sorted(path for path in (tmp_path / "scratch").rglob("*") if path.is_file())
+    assert kept
+    corrupt_file(store.folder(digest) / "files" / "a")
+    assert run(store, "resumable", 2, inputs={"r": digest}).bad_inputs == ("r",)
+    assert not any(path.exists() for path in kept)
+
+
 def test_scratch_survives_a_failed_attempt(store: LocalStore) -> None:
     first = run(store, "resumable")
     assert first.failure is FailureClass.INFRA
@@ -186,12 +260,42 @@ def test_a_new_attempt_takes_over_what_is_sealed_and_nothing_else(tmp_path: Path
     assert [path.name[:9] for path in tmp_path.iterdir()] == ["attempt-3"]
 
 
+def test_what_vanishes_while_it_is_taken_over_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with attempt_folders(tmp_path, 1) as (_, earlier):
+        write_sealed(earlier / "a", lambda file: file.write_text("whole"))
+        write_sealed(earlier / "scenes" / "b", lambda file: file.write_text("whole"))
+    real = os.scandir
+
+    def scan(path: Any = ".") -> Any:
+        if str(path) == str(earlier / "scenes"):  # another supervisor removes it just now
+            shutil.rmtree(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with attempt_folders(tmp_path, 2) as (_, heir):
+        assert is_sound(heir / "a") and not (heir / "scenes").exists()
+
+
 def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> None:
     with attempt_folders(tmp_path, 2) as (_, heir):
         write_sealed(heir / "a", lambda file: file.write_text("whole"))
         with attempt_folders(tmp_path, 1):
             pass
         assert is_sound(heir / "a")
+
+
+def test_what_is_cleaned_up_after_a_commit_is_nothing_of_a_later_attempt(tmp_path: Path) -> None:
+    scratch = tmp_path / "step" / "inputs"
+    with attempt_folders(scratch, 1) as (_, work):
+        (work / "plain").write_text("cut")
+    (scratch / "finished.json").write_text("{}")
+    with attempt_folders(scratch.with_name("others"), 2) as (out, _):
+        clean_up(tmp_path / "step", 1)
+        assert out.is_dir() and not scratch.exists()
+    clean_up(tmp_path / "step", 2)
+    assert not (tmp_path / "step").exists()
 
 
 def test_unfinished_output_is_removed(store: LocalStore) -> None:

@@ -22,6 +22,7 @@ from threedrs_workflows.testing.faulted_runs import (
     with_full_disk,
     with_jumping_clock,
     with_spoilt_inputs,
+    with_spoilt_reads,
     with_spoilt_requests,
     with_spoilt_work,
 )
@@ -98,6 +99,17 @@ def test_artifacts_that_the_disk_spoils_are_made_again_and_nothing_else_is(
         check(found, expected, seed)
         met += found.faults
     assert met >= 8
+
+
+def test_artifacts_that_the_disk_spoils_under_steps_that_read_them_change_no_number(
+    tmp_path: Path, expected: Met
+) -> None:
+    met = 0
+    for seed in range(8):
+        found = with_spoilt_reads(Place(tmp_path / str(seed)), random.Random(seed))
+        check(found, expected, seed)
+        met += found.faults
+    assert met >= 16
 
 
 def test_a_clock_that_jumps_by_hours_changes_nothing(tmp_path: Path, expected: Met) -> None:

@@ -100,3 +100,16 @@ def test_cells_are_driven_to_their_end_one_after_the_other(engine: Engine) -> No
         order.append(names[key])
         schedule.done(key, "digest")
     assert order == [f"{chain}.{depth}" for chain in range(3) for depth in range(3)]
+
+
+def test_a_step_that_cannot_go_on_waits_for_an_input_that_is_made_again(engine: Engine) -> None:
+    plan = engine.look(fans(2, ledger=""))
+    key, schedule = keys(plan), Schedule(plan)
+    for name in ("root", "middle"):
+        schedule.done(key[name], name)
+    schedule.set(key["result-0"], Phase.RUNNING)
+    schedule.undo(key["middle"])
+    schedule.set(key["result-0"], Phase.READY)  # it failed, and is to be tried again
+    assert schedule.ready() == [key["middle"]]
+    schedule.done(key["middle"], "again")
+    assert set(schedule.ready()) == {key["result-0"], key["result-1"]}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import queue
-import shutil
 import threading
 import time
 from collections import Counter
@@ -17,6 +15,7 @@ from typing import Any
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Compute, Handle
 from threedrs_platform.compute.recorder import LiveTail, Progress
+from threedrs_platform.compute.scratch import clean_up
 from threedrs_platform.database.events import Event
 from threedrs_platform.database.journal import CellKey, Claim
 from threedrs_platform.database.runs import LEASE_S
@@ -243,13 +242,13 @@ class ScratchCleaner:
     """Deletes scratch folders of finished steps, off the supervisor's thread."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Path, int] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="cleaner", daemon=True)
         self._thread.start()
 
-    def remove(self, folder: Path) -> None:
-        """Delete a folder some time soon; what cannot be deleted is left for `workflows gc`."""
-        self._queue.put(folder)
+    def remove(self, folder: Path, newest: int) -> None:
+        """Delete some time soon what attempts up to a number left; see `clean_up`."""
+        self._queue.put((folder, newest))
 
     def close(self) -> None:
         """Wait until all is deleted."""
@@ -257,10 +256,5 @@ class ScratchCleaner:
         self._thread.join()
 
     def _work(self) -> None:
-        while (folder := self._queue.get()) is not None:
-            try:
-                for name in os.listdir(folder):
-                    os.rmdir(folder / name)
-                os.rmdir(folder)
-            except OSError:  # it is not empty, as it is after most steps
-                shutil.rmtree(folder, ignore_errors=True)
+        while (found := self._queue.get()) is not None:
+            clean_up(*found)

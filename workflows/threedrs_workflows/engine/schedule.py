@@ -137,7 +137,9 @@ class Schedule:
         return {name: self.digests[up] for name, up in self.steps[key].inputs.items()}
 
     def set(self, key: str, phase: Phase) -> None:
-        """Change a step's phase."""
+        """Change a step's phase; one whose inputs are not there waits instead of being ready."""
+        if phase is Phase.READY and not self._has_inputs(key):
+            phase = Phase.WAITING
         before = self._phase[key]
         self._phase[key] = phase
         if before is phase:
@@ -238,10 +240,11 @@ class Schedule:
         return sorted(ended, key=lambda cell: (cell.cell_id, cell.seed))
 
     def _refresh_waiting(self, key: str) -> None:
-        if self._phase[key] is Phase.WAITING and all(
-            up in self.digests for up in self.steps[key].inputs.values()
-        ):
+        if self._phase[key] is Phase.WAITING:
             self.set(key, Phase.READY)
+
+    def _has_inputs(self, key: str) -> bool:
+        return all(up in self.digests for up in self.steps[key].inputs.values())
 
     def _downstream(self, key: str) -> list[str]:
         found: dict[str, None] = {}

@@ -134,9 +134,11 @@ class RunLoop:
         """Take over what the plan found done, and show the run."""
         run, schedule = self._run, self._run.schedule
         run.turn(partial(self._take_over, self._plan))
-        for folder in scratch_folders(run.workspace.root / "scratch"):
-            if folder.name in schedule.digests:  # a supervisor died after its commit
-                run.cleaner.remove(folder)
+        folders = scratch_folders(run.workspace.root / "scratch")
+        left = [folder.name for folder in folders if folder.name in schedule.digests]
+        for key, row in run.workspace.journal.rows(left).items():
+            if row.state is StepState.SUCCEEDED:  # a supervisor died after its commit
+                run.cleaner.remove(run.workspace.scratch(key), row.epoch)
         self._purse.count(())
         run.observer.started(run.run_id, schedule)
 

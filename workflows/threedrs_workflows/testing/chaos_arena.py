@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,10 @@ from threedrs_workflows.testing.promises import has_gaps, repeats, results
 CELLS = 24
 PATIENCE_S = 240.0
 LEASE_S = 1.5
+RESUMED = 8
+"""How often a run is resumed after its last fault before it counts as lost."""
+STARTS = 4
+"""How often a node of Ray is started before it counts as impossible."""
 STEP_S = 0.08
 NUMBERS = 10
 """That a step adds up; see `fake_steps.accumulate`."""
@@ -68,9 +72,12 @@ class TwoNodes:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 1, "include_dashboard": False}
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self._other = self._cluster.add_node(num_cpus=1)
+        self._cluster: Any = _patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self._add_other()
         return self
+
+    def _add_other(self) -> None:
+        self._other = _patiently(lambda: self._cluster.add_node(num_cpus=1))
 
     def __exit__(self, *exception: object) -> None:
         self._cluster.shutdown()
@@ -89,7 +96,15 @@ class TwoNodes:
     def lose_one(self) -> None:
         """Kill the raylet that is not the head's, and have another come in its place."""
         self._cluster.remove_node(self._other, allow_graceful=False)
-        self._other = self._cluster.add_node(num_cpus=1)
+        self._add_other()
+
+
+def _patiently(start: Callable[[], Any]) -> Any:
+    """Start a node again if Ray gave it up: its half a minute is short on a busy machine."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(Exception):  # Ray raises nothing more special
+            return start()
+    return start()
 
 
 @dataclass
@@ -207,7 +222,7 @@ class Arena:
 
     def finish(self) -> bool:
         """Resume until the run has succeeded."""
-        for _ in range(4):
+        for _ in range(RESUMED):
             for worker in self.workers:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(PATIENCE_S)

@@ -10,16 +10,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from sqlalchemy import event
 
+from threedrs_platform.compute import attempts
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Handle, InProcessCompute
 from threedrs_platform.database.connection import Database
+from threedrs_platform.steps import StepTask
 from threedrs_platform.store.artifacts import LocalStore
 from threedrs_platform.store.open import open_store
 
@@ -166,8 +168,7 @@ class SpoilingCompute(InProcessCompute):
 
     def _spoil_inputs(self, request: AttemptRequest) -> int:
         fresh = sorted(set(request.inputs.values()) - self.digests)
-        # Not under a step that has checked its inputs and reads them: nobody could notice.
-        if self._running or not fresh or self._chance.random() < 0.3:
+        if not fresh or self._chance.random() < 0.3:
             return 0
         digest = self._chance.choice(fresh)
         store = open_store(request.store.url, Path(request.store.cache))
@@ -178,6 +179,51 @@ class SpoilingCompute(InProcessCompute):
         self.digests.add(digest)
         spoil_file(self._chance.choice(files), self._chance)
         return 1
+
+
+class SpoilingReads:
+    """Steps whose inputs the disk spoils after they were checked: before they are read, or after.
+
+    Each artifact is spoilt once.
+    """
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance, self._real = chance, attempts.load_entry
+        self._choosing = threading.Lock()
+        self.digests: set[str] = set()
+        """Artifacts that were spoilt."""
+
+    def __enter__(self) -> SpoilingReads:
+        self._patch = mock.patch.object(attempts, "load_entry", self._load)
+        self._patch.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._patch.stop()
+
+    def _load(self, entry: str) -> Callable[[StepTask], None]:
+        function = self._real(entry)
+
+        def call(task: StepTask) -> None:
+            comes_late = self._chance.random() < 0.3
+            if not comes_late:
+                self._spoil(task.inputs)
+            function(task)
+            if comes_late:
+                self._spoil(task.inputs)
+
+        return call
+
+    def _spoil(self, inputs: Mapping[str, Path]) -> None:
+        with self._choosing:
+            fresh = {folder.parent.name: folder for folder in inputs.values()}
+            fresh = {name: fresh[name] for name in sorted(fresh.keys() - self.digests)}
+            if not fresh or self._chance.random() < 0.3:
+                return
+            digest = self._chance.choice([*fresh])
+            self.digests.add(digest)
+            files = sorted(path for path in fresh[digest].rglob("*") if path.is_file())
+            spoil_file(self._chance.choice(files), self._chance)
 
 
 def spoil_file(path: Path, chance: random.Random) -> None:

@@ -23,7 +23,12 @@ from threedrs_platform.testing.broken_statements import BrokenStatements
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step
 from threedrs_platform.testing.faulty_bucket import FaultyBucket
 from threedrs_platform.workspace import Workspace
-from threedrs_workflows.testing.disturbances import FullDisk, JumpingClock, SpoilingCompute
+from threedrs_workflows.testing.disturbances import (
+    FullDisk,
+    JumpingClock,
+    SpoilingCompute,
+    SpoilingReads,
+)
 from threedrs_workflows.testing.engine_bench import Engine
 from threedrs_workflows.testing.promises import Repeats, outcome, repeats
 
@@ -182,6 +187,15 @@ def with_spoilt_inputs(place: Place, chance: random.Random) -> Met:
         state = engine.submit(grid())
         met = _judge(engine, Met(compute.met, state=state), with_history=False)
         met.repeated = repeats(engine.workspace, _steps_with(engine, compute.digests))
+        return met
+
+
+def with_spoilt_reads(place: Place, chance: random.Random) -> Met:
+    """As `with_spoilt_inputs`, but spoilt after they were checked, while steps read them."""
+    with _engine(place) as engine, SpoilingReads(chance) as disk:
+        state = engine.submit(grid())
+        met = _judge(engine, Met(len(disk.digests), state=state), with_history=False)
+        met.repeated = repeats(engine.workspace, _steps_with(engine, disk.digests))
         return met
 
 

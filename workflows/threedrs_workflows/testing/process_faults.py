@@ -22,6 +22,8 @@ from threedrs_workflows.testing.disturbances import spoil_file
 
 Fault = Callable[[Arena], None]
 DISK_MIB = 64
+NO_STEPS = ("IDLE", "Dashboard", "RuntimeEnv")
+"""How names of Ray's processes go on that execute no step; without its agents a raylet ends."""
 
 
 def kill(arena: Arena) -> None:
@@ -164,7 +166,8 @@ def kill_step(arena: Arena) -> None:
             found += psutil.Process(root).children(recursive=True)
     for process in found:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::") and "IDLE" not in process.name():
+            room, _, what = process.name().partition("::")
+            if room == "ray" and not what.startswith(NO_STEPS):
                 process.kill()
                 return
 

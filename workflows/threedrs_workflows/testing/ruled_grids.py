@@ -146,7 +146,7 @@ def _read_plainly(grid: Mapping[str, Any]) -> list[Assignment]:
     Raises:
         Refused: a rule matches nothing, or a value that it lists is in no cell.
     """
-    axes = grid["matrix"]
+    axes = dict(sorted(grid["matrix"].items()))  # of equal cells the first one stays
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     gone = [False] * len(cells)
     for rule in grid["exclude"]:
