@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.garbage import uncollected
 from threedrs_workflows.cli.output import print_json, terminal_width
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
     from threedrs_platform.database.results import Results
