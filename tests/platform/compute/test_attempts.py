@@ -167,36 +167,45 @@ def test_scratch_survives_a_failed_attempt(store: LocalStore) -> None:
 
 
 def test_a_new_attempt_takes_over_what_is_sealed_and_nothing_else(tmp_path: Path) -> None:
-    with attempt_folders(tmp_path, 1) as (_, zombie):
+    with attempt_folders(tmp_path / "inputs", 1) as (_, zombie):
         write_sealed(zombie / "scenes" / "a", lambda file: file.write_text("whole"))
         (zombie / "state").mkdir()
         (zombie / "state" / "weights").write_text("1")
         seal_folder(zombie / "state")
         (zombie / "plain").write_text("cut")
-    with attempt_folders(tmp_path, 2) as (_, heir):
+    with attempt_folders(tmp_path / "inputs", 2) as (_, heir):
         assert is_sound(heir / "scenes" / "a") and is_sound(heir / "state")
         assert not (heir / "plain").exists()
         write_sealed(zombie / "scenes" / "a", lambda file: file.write_text("of a zombie"))
         assert (heir / "scenes" / "a").read_text() == "whole"
         (heir / "scenes" / "a").write_text("")
-    with attempt_folders(tmp_path, 3) as (_, last):
+    with attempt_folders(tmp_path / "inputs", 3) as (_, last):
         told: list[str] = []
         assert not keep_sound(last / "scenes" / "a", told.append)
         assert told[0].startswith("a: damaged") and not (last / "scenes" / "a").exists()
-    assert [path.name[:9] for path in tmp_path.iterdir()] == ["attempt-3"]
+    assert [path.name[:16] for path in tmp_path.iterdir()] == ["inputs.attempt-3"]
+
+
+def test_unfinished_work_on_other_inputs_is_not_taken_over(tmp_path: Path) -> None:
+    with attempt_folders(tmp_path / "inputs", 1) as (_, first):
+        write_sealed(first / "a", lambda file: file.write_text("whole"))
+    with attempt_folders(tmp_path / "others", 2) as (_, second):
+        assert not second.exists()
+    with attempt_folders(tmp_path / "inputs", 3) as (_, third):
+        assert is_sound(third / "a")
 
 
 def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> None:
-    with attempt_folders(tmp_path, 2) as (_, heir):
+    with attempt_folders(tmp_path / "inputs", 2) as (_, heir):
         write_sealed(heir / "a", lambda file: file.write_text("whole"))
-        with attempt_folders(tmp_path, 1):
+        with attempt_folders(tmp_path / "inputs", 1):
             pass
         assert is_sound(heir / "a")
 
 
 def test_unfinished_output_is_removed(store: LocalStore) -> None:
     run(store, "fail")
-    assert not list((store.root.parent / "scratch").rglob("out"))
+    assert not list(store.root.parent.glob("scratch*"))
     assert list(store.digests()) == []
 
 
