@@ -103,14 +103,23 @@ class StepTask:
     """Checked-out artifact folders by input name. Read-only."""
     out: Path
     """An empty folder; its content becomes the artifact."""
-    scratch: Path
-    """This attempt's own. What is written with `threedrs_platform.sealed` survives in the next
-    attempt's folder, which it must not be changed in place for; all is deleted after commit."""
+    work: Path
+    """Where `scratch` is, or will be."""
     recorder: StepRecorder
     settings: dict[str, JSON] = field(default_factory=dict)
     """How to run; without effect on the result."""
     log_file: Path | None = None
     """Of the attempt: processes that the step starts may leave logs of their own beside it."""
+
+    @property
+    def scratch(self) -> Path:
+        """This attempt's own folder, made when it is first asked for.
+
+        What is written with `threedrs_platform.sealed` survives in the next attempt's folder, which
+        it must not be changed in place for; all is deleted after commit.
+        """
+        self.work.mkdir(exist_ok=True)
+        return self.work
 
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Report progress; cheap enough for every item of a loop."""

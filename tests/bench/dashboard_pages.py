@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 from threedrs_dashboards.app import create_app
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import Database, open_database
+from threedrs_platform.database.score_sums import write_sums
 from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.workspace import find_workspace
 
@@ -69,9 +70,12 @@ def fill(database: Database, cells: int, samples: int) -> None:
     with database.write() as connection:
         connection.execute(schema.runs.insert(), run)
         for number in range(cells):
-            for table, rows in _cell(number, per_metric, generator, known).items():
+            of_cell = _cell(number, per_metric, generator, known)
+            for table, rows in of_cell.items():
                 if rows:
                     connection.execute(schema.metadata.tables[table].insert(), rows)
+            for key in {row["step_key"] for row in of_cell["sample_scores"]}:
+                write_sums(connection, key)
 
 
 def _cell(

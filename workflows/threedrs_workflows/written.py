@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from pydantic import create_model
@@ -20,6 +20,14 @@ def _word(plain: str | float | None) -> str:
     return canonical_json(plain)
 
 
+@cache
+def _alone_with(config: type[Config], name: str) -> type[Config]:
+    """A class that has nothing but this section; pydantic takes milliseconds to make one."""
+    field = config.model_fields[name]
+    fields: Mapping[str, Any] = {name: (field.annotation, field)}
+    return create_model(name, __base__=Config, **fields)
+
+
 class Written:
     """Remembers what was made of configuration objects, by the objects themselves.
 
@@ -29,7 +37,6 @@ class Written:
     def __init__(self) -> None:
         self._made: dict[Hashable, Any] = {}
         self._alive: list[Any] = []
-        self._alone: dict[tuple[type[Config], str], type[Config]] = {}
 
     def once(self, name: str, make: Callable[[], T], *of: object) -> T:
         """What `make` returns; it is called once for these objects."""
@@ -47,7 +54,7 @@ class Written:
             if not isinstance(value, _PLAIN):
                 key = (name, marks, id(value))
                 if key not in self._made:
-                    alone = self._alone_with(type(config), name)(**{name: value})
+                    alone = _alone_with(type(config), name).model_construct(**{name: value})
                     self._made[key] = alone.canonical(marks)[name]
                     self._alive.append(value)
                 data[name] = self._made[key]
@@ -66,11 +73,3 @@ class Written:
         if isinstance(value, dict):
             return self.once("json", lambda: canonical_json(value), value)
         return _word(value)
-
-    def _alone_with(self, config: type[Config], name: str) -> Callable[..., Config]:
-        """Makes values of a class that has nothing but this section."""
-        if (config, name) not in self._alone:
-            field = config.model_fields[name]
-            fields: Mapping[str, Any] = {name: (field.annotation, field)}
-            self._alone[config, name] = create_model(name, __base__=Config, **fields)
-        return self._alone[config, name].model_construct

@@ -43,6 +43,7 @@ from threedrs_dashboards.tables import Table, file_response
 from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.measurements import RunSummary, SceneTotals
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.garbage import uncollected
 
 FORMATS = {"md": (sheet_markdown, "text/markdown"), "tex": (sheet_latex, "application/x-tex")}
 MOST_VALUES = 30
@@ -87,6 +88,7 @@ class View:
         return differences(self.table, self.pivot, rows, self.family, self.totals)
 
 
+@uncollected()
 def show(request: Request) -> Response:
     """The table, or with `?format=md` or `?format=tex` the whole of it as a file."""
     names = _metric_names(request)

@@ -26,8 +26,8 @@ from threedrs_dashboards.query import choice, url
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.viewer import PAGE as SCENES
 from threedrs_dashboards.viewer.cells import PROBE, TEACHER_PROBE, CellChoice
-from threedrs_platform.database.results import scene_sums
 from threedrs_platform.database.scene_sums import SceneSums
+from threedrs_platform.database.score_sums import scene_sums
 
 PATH = "/correspondence"
 MOST_POINTS = 2000

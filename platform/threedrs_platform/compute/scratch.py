@@ -12,43 +12,50 @@ from pathlib import Path
 
 from threedrs_platform.sealed import take_over
 from threedrs_platform.storage import storage_errors
+from threedrs_platform.store.artifacts import FILES as OUT
 
 _NAME = re.compile(r"attempt-(\d+)-[0-9a-f]+")
 
 
 @contextlib.contextmanager
 def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
-    """An empty output folder, removed at the end, and a folder for unfinished work, which stays.
+    """An empty output folder, removed at the end, and the place of one for unfinished work.
 
-    Into the latter comes what earlier attempts left sealed, newest first; their folders go. An
-    attempt that was stopped and wakes finds its folder gone, or writes where nobody looks: its
-    claim is stale, so nothing of it is wanted any more.
+    The latter is made by whoever wants it (`StepTask.scratch`), and stays. Into it comes what
+    earlier attempts left sealed, newest first; their folders go. An attempt that was stopped and
+    wakes finds its folder gone, or writes where nobody looks: its claim is stale, so nothing of it
+    is wanted any more.
+
+    The folders lie beside each other under the step's own, their names beginning with that of
+    `scratch`: most steps need one folder, and disks are slow at making and removing them.
 
     Args:
         scratch: of the step on these inputs; shared by its attempts.
         attempt: number of the claim; a higher one has taken the step over.
     """
-    own = scratch / f"attempt-{attempt}-{uuid.uuid4().hex[:8]}"
-    out, work = own / "out", own / "work"
+    own = scratch.with_name(f"{scratch.name}.attempt-{attempt}-{uuid.uuid4().hex[:8]}")
+    out, work = own / OUT, own / "work"
     with storage_errors(f"create {own}"):
         with contextlib.suppress(FileNotFoundError):
             os.makedirs(out)
-        os.makedirs(out, exist_ok=True)  # what had been left there was just being removed
-        os.mkdir(work)
+        os.makedirs(out, exist_ok=True)  # the step's folder was just being removed
         # Numbered alike: left by a database that has been lost since.
         earlier = [each for each in _attempts(scratch) if each[0] <= attempt and each[1] != own]
         for _, folder in earlier:
-            take_over(folder / "work", work)
+            if (folder / "work").is_dir():
+                work.mkdir(exist_ok=True)
+                take_over(folder / "work", work)
         for number, folder in earlier:
             if number < attempt:
                 shutil.rmtree(folder, ignore_errors=True)
     try:
         yield out, work
     finally:
-        shutil.rmtree(out, ignore_errors=True)
-        with contextlib.suppress(OSError):  # there is something in it that the next one may want
-            os.rmdir(work)
-            os.rmdir(own)
+        if own.exists():  # else it has become the artifact
+            shutil.rmtree(out, ignore_errors=True)
+            for each in (work, own):
+                with contextlib.suppress(OSError):  # not there, or the next one may want it
+                    os.rmdir(each)
 
 
 def forget_attempts(scratch: Path, newest: int) -> None:
@@ -62,24 +69,27 @@ def clean_up(folder: Path, newest: int) -> None:
     """Remove a step's scratch folder, but for attempts after a number: those are at work.
 
     Args:
-        folder: of the step; in it is one folder for each state of its inputs.
+        folder: of the step; in it lie the attempts on each state of its inputs, and what one that
+            was finished has noted.
         newest: number of the attempt that was committed.
     """
     with contextlib.suppress(OSError):  # what cannot be removed is left for `workflows gc`
-        for scratch in folder.iterdir():
-            forget_attempts(scratch, newest)
-            left = os.listdir(scratch)
-            if not any(_NAME.fullmatch(name) for name in left):
-                for name in left:
-                    (scratch / name).unlink()
-                scratch.rmdir()
+        names = {name: name.rpartition(".") for name in os.listdir(folder)}
+        attempts = {name: _NAME.fullmatch(last) for name, (_, _, last) in names.items()}
+        at_work = {name for name, found in attempts.items() if found and int(found[1]) > newest}
+        kept = at_work | {names[name][0] for name in at_work}
+        for name in names.keys() - kept:
+            shutil.rmtree(folder / name, ignore_errors=True)
         folder.rmdir()
 
 
 def _attempts(scratch: Path) -> list[tuple[int, Path]]:
     """Number and folder of every attempt, the newest first."""
-    if not scratch.is_dir():
+    start = f"{scratch.name}."
+    try:
+        names = [name for name in os.listdir(scratch.parent) if name.startswith(start)]
+    except FileNotFoundError:
         return []
-    found = ((_NAME.fullmatch(path.name), path) for path in scratch.iterdir())
-    numbers = [(int(match[1]), path) for match, path in found if match is not None]
+    found = ((_NAME.fullmatch(name.removeprefix(start)), name) for name in names)
+    numbers = [(int(match[1]), scratch.with_name(name)) for match, name in found if match]
     return sorted(numbers, key=lambda each: each[0], reverse=True)

@@ -129,7 +129,7 @@ def _withdraw(connection: Connection, keys: Collection[str], which: Any) -> set[
         .returning(steps.c.key)
     )
     withdrawn = set(connection.scalars(change))
-    for table in (schema.metrics, schema.sample_scores, schema.curves):
+    for table in schema.MEASURED:
         connection.execute(delete(table).where(table.c.step_key.in_(withdrawn)))
     return withdrawn
 

@@ -430,7 +430,7 @@ def _input_rows(key: str, digests: Mapping[str, str]) -> list[dict[str, str]]:
 
 def _copy_reports(connection: Connection, source: str, target: str) -> None:
     """Give a reused step the metrics, scores and curves of the step it reuses."""
-    for table in (schema.metrics, schema.sample_scores, schema.curves):
+    for table in schema.MEASURED:
         # A step that is computed again after a refresh has reports of its own.
         connection.execute(delete(table).where(table.c.step_key == target))
         names = [column.name for column in table.c if column.name not in ("id", "step_key")]

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, and_, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, and_, delete, func, select
 
 from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.config.suggestions import did_you_mean
@@ -23,11 +21,11 @@ from threedrs_platform.database.measurements import (
     Measurement,
     RunResults,
     RunSummary,
-    SceneTotal,
     SceneTotals,
     StepSummary,
 )
 from threedrs_platform.database.schema import (
+    MEASURED,
     cell_steps,
     cells,
     curves,
@@ -36,13 +34,12 @@ from threedrs_platform.database.schema import (
     sample_scores,
     steps,
 )
+from threedrs_platform.database.score_sums import StoredSceneTotals, write_sums
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.garbage import uncollected
 from threedrs_platform.records import Metric, SampleScore
 from threedrs_platform.states import RunState, StepState
-
-if TYPE_CHECKING:
-    from threedrs_platform.database.scene_sums import SceneSums
 
 NO_RUN = "there is no run yet; start one with `workflows submit`"
 LAST = "last"
@@ -61,7 +58,7 @@ def write_measurements(
 
     What an earlier commit of the same step stored (before a refresh) is replaced as a whole.
     """
-    for table in (metrics, sample_scores, curves):
+    for table in MEASURED:
         connection.execute(delete(table).where(table.c.step_key == step_key))
     metric_rows = [_metric_row(step_key, metric) for metric in reported]
     score_rows = [
@@ -81,6 +78,8 @@ def write_measurements(
     for table, rows in ((metrics, metric_rows), (sample_scores, score_rows), (curves, curve_rows)):
         if rows:
             connection.execute(table.insert(), rows)
+    if score_rows:
+        write_sums(connection, step_key)
 
 
 def _metric_row(step_key: str, metric: Metric) -> dict[str, Any]:
@@ -170,6 +169,7 @@ class Results:
         ]
 
     @whole_turn
+    @uncollected()
     def run_results(
         self,
         run_id: str,
@@ -339,79 +339,3 @@ def _measurement(row: Row[*tuple[Any, ...]]) -> Measurement:
     _, step_key, name, value, n, unit, chance, majority, low, high = row
     interval = None if low is None or high is None else (low, high)
     return Measurement(Metric(name, value, n, unit, chance, majority, interval), step_key)
-
-
-CellMetric = tuple[str, int, str]
-"""Cell id, seed, and the metric's name in that cell."""
-
-
-class StoredSceneTotals(Mapping[CellMetric, Mapping[str, SceneTotal]]):
-    """Totals of a run's cells; missing scores are not counted.
-
-    A run has many more scores than its table shows, so a metric is summed, for all cells at once,
-    when it is first asked for. Going through all keys sums everything.
-    """
-
-    def __init__(self, database: Database, results: RunResults) -> None:
-        self._database = database
-        self._sources: dict[CellMetric, tuple[str, str]] = {}
-        self._steps: dict[str, set[str]] = defaultdict(set)
-        for cell in results.cells:
-            for name, each in cell.measurements.items():
-                source = (each.step_key, each.metric.name)
-                self._sources[cell.cell_id, cell.seed, name] = source
-                self._steps[source[1]].add(source[0])
-        self._known: dict[str, Mapping[str, SceneSums]] = {}
-
-    def __getitem__(self, wanted: CellMetric) -> Mapping[str, SceneTotal]:
-        step_key, metric = self._sources[wanted]
-        return self._by_step(metric)[step_key]
-
-    def __contains__(self, wanted: object) -> bool:
-        if wanted not in self._sources:
-            return False
-        step_key, metric = self._sources[wanted]
-        return step_key in self._by_step(metric)
-
-    def __iter__(self) -> Iterator[CellMetric]:
-        return (known for known in self._sources if known in self)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def _by_step(self, metric: str) -> Mapping[str, SceneSums]:
-        if metric not in self._known:
-            self._known[metric] = scene_sums(self._database, self._steps[metric], metric)
-        return self._known[metric]
-
-
-def sums_query(step_keys: Collection[str], metric: str) -> Select[Any]:
-    """Step, scene, sum and count of a metric's scores, in this order."""
-    keys = (sample_scores.c.step_key, sample_scores.c.scene_id)
-    total, number = func.sum(sample_scores.c.value), func.count(sample_scores.c.value)
-    return (
-        select(*keys, total, number)
-        .where(sample_scores.c.metric == metric, sample_scores.c.step_key.in_(sorted(step_keys)))
-        .group_by(*keys)
-        .having(number > 0)
-        .order_by(*keys)
-    )
-
-
-@whole_turn
-def scene_sums(database: Database, step_keys: Collection[str], metric: str) -> dict[str, SceneSums]:
-    """A metric's scores by step, summed by scene; a step without scores is absent."""
-    import numpy as np
-
-    from threedrs_platform.database.scene_sums import SceneSums
-
-    with database.read() as connection:
-        rows = connection.execute(sums_query(step_keys, metric)).all()
-    found: dict[str, SceneSums] = {}
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for step_key, of_step in groupby(rows, itemgetter(0)):
-        # Databases order names in ways of their own.
-        _, names, totals, counts = zip(*sorted(of_step, key=itemgetter(1)), strict=True)
-        scenes = known.setdefault(names, names)
-        found[step_key] = SceneSums(scenes, np.array(totals, float), np.array(counts, int))
-    return found

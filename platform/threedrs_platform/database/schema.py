@@ -9,16 +9,18 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration; a fresh database is created directly in this state."""
-READABLE = frozenset({"0004", REVISION})
-"""Those with the same tables and columns: what cannot be written to can still be read."""
+READABLE = frozenset({"0004", "0005", REVISION})
+"""Those that can be read as they are: an archive cannot be written to. Before 0006 there are no
+`score_sums`; they are made of the scores, slowly."""
 
 metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer, "sqlite")
@@ -203,6 +205,18 @@ sample_scores = Table(
     Index("sample_scores_by_scene", "step_key", "metric", "scene_id", "value"),
 )
 
+score_sums = Table(
+    "score_sums",
+    metadata,
+    Column("step_key", String, primary_key=True),
+    Column("metric", String, primary_key=True),
+    Column("scenes", Text, nullable=False),
+    Column("totals", LargeBinary, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
+)
+"""The scores of a step summed by scene: names as a list in JSON, sorted; sums of float64 and counts
+of int64, little-endian. Tables and tests of thousands of cells read these and no score."""
+
 curves = Table(
     "curves",
     metadata,
@@ -212,6 +226,9 @@ curves = Table(
     Column("value", Float),
     Index("curves_by_step", "step_key", "name", "step"),
 )
+
+MEASURED = (metrics, sample_scores, score_sums, curves)
+"""What a step has measured, by `step_key`: written, replaced, copied and withdrawn together."""
 
 outbox = Table(
     "outbox",

@@ -42,6 +42,8 @@ from threedrs_platform.store.manifest import (
 MANY_FILES = 32
 """Above this one `sync` of everything is faster than an fsync per file."""
 DEFAULT_GRACE_S = 24 * 3600.0
+FILES = "files"
+"""The folder of an artifact's files, beside its manifest."""
 STAGING_GRACE_S = 24 * 3600.0
 """How old what an interrupted publication or download left must be to be removed."""
 ALWAYS_READ_BYTES = 256 << 20
@@ -184,18 +186,40 @@ class LocalStore:
             staged = self.root / "staging" / uuid.uuid4().hex
             staged.mkdir(parents=True)
             try:
-                _move(folder, staged / "files")
-                manifest = make_manifest(staged / "files")
-                digest = manifest.digest()
-                (staged / "MANIFEST.json").write_bytes(manifest.content())
-                self.adopt(staged, digest)
+                _move(folder, staged / FILES)
+                return self._publish(staged)
             finally:
                 shutil.rmtree(staged, ignore_errors=True)
+
+    def _publish(self, staged: Path) -> Published:
+        """Make a folder whose `files/` are durable an artifact."""
+        manifest = make_manifest(staged / FILES)
+        digest = manifest.digest()
+        (staged / "MANIFEST.json").write_bytes(manifest.content())
+        self.adopt(staged, digest)
         return Published(digest, manifest.size, len(manifest.files))
 
     def take(self, folder: Path) -> Published:
-        """As `publish`: who sees the folder has it."""
-        return self.publish(folder)
+        """As `publish`: who sees the folder has it.
+
+        What is called `files/` already, alone in a folder on this disk, is not moved by itself:
+        that folder becomes the artifact's.
+        """
+        staged = folder.parent
+        if not self._can_become(staged, folder):
+            return self.publish(folder)
+        with storage_errors(f"publish an artifact to {self.root}"):
+            _make_durable(folder)
+            published = self._publish(staged)
+            shutil.rmtree(staged, ignore_errors=True)  # where the artifact was there before
+        return published
+
+    def _can_become(self, staged: Path, folder: Path) -> bool:
+        """Whether a folder can be renamed to an artifact."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return os.listdir(staged) == [FILES] == [folder.name] and (
+            os.stat(staged).st_dev == os.stat(self.root).st_dev
+        )
 
     def share(self, digest: str) -> None:
         """Nothing is left to do once it was taken."""

@@ -225,7 +225,7 @@ def test_unfinished_work_is_not_gone_on_from_where_an_input_is_found_damaged(
 ) -> None:
     digest = store.publish(make_folder(tmp_path / "in", {"a": "1"})).digest
     assert run(store, "resumable", inputs={"r": digest}).failure is FailureClass.INFRA
-    kept = sorted(path for path in (tmp_path / "scratch").rglob("*") if path.is_file())
+    kept = [path for path in tmp_path.glob("scratch.attempt-*/**/*") if path.is_file()]
     assert kept
     corrupt_file(store.folder(digest) / "files" / "a")
     assert run(store, "resumable", 2, inputs={"r": digest}).bad_inputs == ("r",)
@@ -241,23 +241,32 @@ def test_scratch_survives_a_failed_attempt(store: LocalStore) -> None:
 
 
 def test_a_new_attempt_takes_over_what_is_sealed_and_nothing_else(tmp_path: Path) -> None:
-    with attempt_folders(tmp_path, 1) as (_, zombie):
+    with attempt_folders(tmp_path / "inputs", 1) as (_, zombie):
         write_sealed(zombie / "scenes" / "a", lambda file: file.write_text("whole"))
         (zombie / "state").mkdir()
         (zombie / "state" / "weights").write_text("1")
         seal_folder(zombie / "state")
         (zombie / "plain").write_text("cut")
-    with attempt_folders(tmp_path, 2) as (_, heir):
+    with attempt_folders(tmp_path / "inputs", 2) as (_, heir):
         assert is_sound(heir / "scenes" / "a") and is_sound(heir / "state")
         assert not (heir / "plain").exists()
         write_sealed(zombie / "scenes" / "a", lambda file: file.write_text("of a zombie"))
         assert (heir / "scenes" / "a").read_text() == "whole"
         (heir / "scenes" / "a").write_text("")
-    with attempt_folders(tmp_path, 3) as (_, last):
+    with attempt_folders(tmp_path / "inputs", 3) as (_, last):
         told: list[str] = []
         assert not keep_sound(last / "scenes" / "a", told.append)
         assert told[0].startswith("a: damaged") and not (last / "scenes" / "a").exists()
-    assert [path.name[:9] for path in tmp_path.iterdir()] == ["attempt-3"]
+    assert [path.name[:16] for path in tmp_path.iterdir()] == ["inputs.attempt-3"]
+
+
+def test_unfinished_work_on_other_inputs_is_not_taken_over(tmp_path: Path) -> None:
+    with attempt_folders(tmp_path / "inputs", 1) as (_, first):
+        write_sealed(first / "a", lambda file: file.write_text("whole"))
+    with attempt_folders(tmp_path / "others", 2) as (_, second):
+        assert not second.exists()
+    with attempt_folders(tmp_path / "inputs", 3) as (_, third):
+        assert is_sound(third / "a")
 
 
 def test_what_vanishes_while_it_is_taken_over_is_left_out(
@@ -279,9 +288,9 @@ def test_what_vanishes_while_it_is_taken_over_is_left_out(
 
 
 def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> None:
-    with attempt_folders(tmp_path, 2) as (_, heir):
+    with attempt_folders(tmp_path / "inputs", 2) as (_, heir):
         write_sealed(heir / "a", lambda file: file.write_text("whole"))
-        with attempt_folders(tmp_path, 1):
+        with attempt_folders(tmp_path / "inputs", 1):
             pass
         assert is_sound(heir / "a")
 
@@ -289,18 +298,22 @@ def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> No
 def test_what_is_cleaned_up_after_a_commit_is_nothing_of_a_later_attempt(tmp_path: Path) -> None:
     scratch = tmp_path / "step" / "inputs"
     with attempt_folders(scratch, 1) as (_, work):
+        work.mkdir()
         (work / "plain").write_text("cut")
-    (scratch / "finished.json").write_text("{}")
+    for each in (scratch, scratch.with_name("others")):
+        each.mkdir()
+        (each / "finished.json").write_text("{}")
     with attempt_folders(scratch.with_name("others"), 2) as (out, _):
         clean_up(tmp_path / "step", 1)
-        assert out.is_dir() and not scratch.exists()
+        assert out.is_dir() and not scratch.exists() and not work.exists()
+        assert scratch.with_name("others").exists(), "what the attempt at work has noted"
     clean_up(tmp_path / "step", 2)
     assert not (tmp_path / "step").exists()
 
 
 def test_unfinished_output_is_removed(store: LocalStore) -> None:
     run(store, "fail")
-    assert not list((store.root.parent / "scratch").rglob("out"))
+    assert not list(store.root.parent.glob("scratch*"))
     assert list(store.digests()) == []
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import inspect, update
 
 from threedrs_platform.compute.recorder import CurvePoint
 from threedrs_platform.database import schema
-from threedrs_platform.database.connection import Database, open_database
+from threedrs_platform.database.connection import Database, open_database, open_read_only
 from threedrs_platform.database.measurements import (
     CellResult,
     Measurement,
@@ -21,7 +21,8 @@ from threedrs_platform.database.measurements import (
     SceneTotal,
     StepSummary,
 )
-from threedrs_platform.database.results import Results, sums_query, write_measurements
+from threedrs_platform.database.results import Results, write_measurements
+from threedrs_platform.database.score_sums import SUMS
 from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric, SampleScore
@@ -82,7 +83,7 @@ def test_scores_are_summed_by_scene_without_the_missing_ones(database: Database)
     }
 
 
-def test_a_million_scores_are_summed_by_the_database_from_its_index(tmp_path: Path) -> None:
+def test_scores_are_summed_once_from_their_index_and_no_table_reads_them(tmp_path: Path) -> None:
     database = open_database(sqlite_url(tmp_path / "results.db"))
     reported = {
         f"key-vggt-{seed}": scores("acc", {f"room-{room}": [float(seed)] * 20 for room in range(3)})
@@ -90,16 +91,46 @@ def test_a_million_scores_are_summed_by_the_database_from_its_index(tmp_path: Pa
     }
     results = fake_results({"vggt": {seed: {"acc": 50.0} for seed in (1, 2)}})
     store_run(database, results, scores=reported)
-    query = sums_query(reported, "acc")
-    with database.read() as connection:
-        assert len(connection.execute(query).all()) == 2 * 3  # not 120
-        text = query.compile(connection, compile_kwargs={"literal_binds": True})
-        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+    with database.write() as connection:
+        question = f"EXPLAIN QUERY PLAN {SUMS.compile(connection)}"
+        plan = [row[-1] for row in connection.exec_driver_sql(question, ("key-vggt-1", 0))]
+        connection.execute(schema.sample_scores.delete())
     assert any("COVERING INDEX sample_scores_by_scene" in line for line in plan)
     assert not any("TEMP B-TREE" in line for line in plan)
     sums = Results(database).scene_totals(results)["id-vggt", 2, "acc"]
     assert list(sums) == ["room-0", "room-1", "room-2"] and sums["room-1"] == SceneTotal(40.0, 20)
     database.close()
+
+
+def test_sums_are_replaced_with_the_scores(database: Database) -> None:
+    results = fake_results({"vggt": {1: {"acc": 50.0}}})
+    store_run(database, results, scores={"key-vggt-1": scores("acc", {"room": [1.0]})})
+    with database.write() as connection:
+        anew = scores("acc", {"room": [2.0, 3.0]})
+        write_measurements(connection, "key-vggt-1", [Metric("acc", 2.5, 2)], anew, [])
+    totals = Results(database).scene_totals(results)
+    assert totals["id-vggt", 1, "acc"] == {"room": SceneTotal(5.0, 2)}
+
+
+@pytest.mark.parametrize("is_archive", [True, False])
+def test_sums_of_older_tables_are_the_same_to_the_last_digit(
+    tmp_path: Path, is_archive: bool
+) -> None:
+    url = sqlite_url(tmp_path / "results.db")
+    database = open_database(url)
+    results = fake_results({"vggt": {1: {"acc": 50.0}}})
+    values = {f"room-{room}": [(room + k) / 7 for k in range(30)] for room in (2, 1)}
+    store_run(database, results, scores={"key-vggt-1": scores("acc", values)})
+    wanted = dict(Results(database).scene_totals(results)["id-vggt", 1, "acc"])
+    with database.write() as connection:
+        schema.score_sums.drop(connection)
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
+    database.close()
+    older = open_read_only(url) if is_archive else open_database(url)
+    assert dict(Results(older).scene_totals(results)["id-vggt", 1, "acc"]) == wanted
+    with older.read() as connection:
+        assert inspect(connection).has_table("score_sums") is not is_archive
+    older.close()
 
 
 def test_the_state_of_a_runs_numbers_changes_with_them(database: Database) -> None:

@@ -289,3 +289,19 @@ def test_what_was_pinned_to_be_shared_and_never_was_goes_after_a_while(
     store.unpin_forgotten({needed}, 2000, apply=True)
     assert store.pins() == {young, needed}
     assert store.stat_check(forgotten) is Health.MISSING
+
+
+@pytest.mark.parametrize("beside", [(), ("work",)])
+def test_a_folder_of_files_becomes_the_artifact_unless_something_lies_beside_it(
+    store: LocalStore, tmp_path: Path, beside: tuple[str, ...]
+) -> None:
+    known = publish(store, tmp_path, a="1")
+    for content in ("1", "2"):
+        folder = make_folder(tmp_path / content / "files", {"a": content})
+        for name in beside:
+            (folder.parent / name).mkdir()
+        taken = store.take(folder)
+        assert (taken.digest == known) is (content == "1")
+        assert store.verify(taken.digest) is Health.OK
+        assert not folder.exists()
+        assert [path.name for path in (tmp_path / content).glob("*")] == list(beside)

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import update
 
 from threedrs_platform.database.schema import runs, steps
+from threedrs_platform.errors import ConfigError
 from threedrs_platform.testing.fake_results import fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import Workspace, find_workspace
 from threedrs_workflows.reports import kept_table
-from threedrs_workflows.reports.kept_table import table_text
+from threedrs_workflows.reports.kept_table import Look, table_text
 
 NUMBERS = {"baseline": {1: {"acc": 50.0}}, "vggt": {1: {"acc": 60.0}}}
 
@@ -30,9 +31,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     make = kept_table._make
 
-    def counted(database: object, run_id: str, width: int | None) -> str:
+    def counted(database: object, run_id: str, look: Look) -> str:
         seen.append(run_id)
-        return make(database, run_id, width)  # type: ignore[arg-type]
+        return make(database, run_id, look)  # type: ignore[arg-type]
 
     monkeypatch.setattr(kept_table, "_make", counted)
     return seen
@@ -46,8 +47,26 @@ def test_a_second_run_of_the_same_steps_shows_the_same_numbers_under_its_own_id(
     assert "60.0" in first and "run-1" in first
     assert table_text(workspace, "run-1") == first
     assert made == ["run-1"]
-    assert max(map(len, table_text(workspace, "run-1", 60).splitlines())) <= 60
+    assert max(map(len, table_text(workspace, "run-1", Look(width=60)).splitlines())) <= 60
     assert made == ["run-1", "run-1"]
+
+
+def test_every_way_to_look_has_a_text_of_its_own(workspace: Workspace, made: list[str]) -> None:
+    store_run(workspace.database, fake_results(NUMBERS))
+    looks = [
+        Look(),
+        Look(metrics=("acc",)),
+        Look(baseline="vggt"),
+        Look(style="csv"),
+        Look(style="latex", pivot=True),
+        Look(style="data"),
+        Look(shared=True),
+    ]
+    texts = [table_text(workspace, "run-1", look) for look in looks]
+    assert [table_text(workspace, "run-1", look) for look in looks] == texts
+    assert len(made) == len(looks)
+    with pytest.raises(ConfigError, match="no cell is called"):
+        table_text(workspace, "run-1", Look(baseline="nobody"))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from threedrs_platform.garbage import uncollected
 from threedrs_workflows.cli.output import print_json, terminal_width
 from threedrs_workflows.cli.run_arguments import RUN_HELP
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@uncollected()
 def run(args: argparse.Namespace) -> int:
     """Print the comparison."""
     from threedrs_platform.database.results import Results

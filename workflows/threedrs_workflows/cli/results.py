@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from threedrs_platform.errors import ConfigError, Fault, StorageError
@@ -61,23 +62,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the report."""
-    from threedrs_components.report.data import report_json
-    from threedrs_components.report.render import render
     from threedrs_platform.database.results import Results
     from threedrs_platform.workspace import find_workspace
-    from threedrs_workflows.reports.run_report import run_report
+    from threedrs_workflows.reports.kept_table import DATA, Look, table_text
 
     if args.compare is not None:
         return _beside_the_paper(args)
+    look = Look(tuple(args.metric), args.baseline, args.where, DATA)
+    if not args.json:
+        shown = {"pivot": args.pivot, "width": _width(args), "shared": args.shared}
+        look = replace(look, style=args.format, **shown)
     with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         run_id = Results(workspace.database).find_run(args.run).run_id
-        report = run_report(
-            workspace.database, run_id, tuple(args.metric), args.baseline, args.where
-        )
+        text = table_text(workspace, run_id, look)
     if args.json:
-        print_json("results", report_json(report))
+        print_json("results", json.loads(text))
         return 0
-    return _print(args, render(report, args.format, args.pivot, _width(args), args.shared))
+    return _print(args, text)
 
 
 def _beside_the_paper(args: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ from threedrs_workflows.engine.feed import CellFeed
 from threedrs_workflows.engine.run_context import SupervisorOptions
 from threedrs_workflows.engine.supervisor import Supervisor
 from threedrs_workflows.plan.plan import Plan
-from threedrs_workflows.reports.kept_table import table_text
+from threedrs_workflows.reports.kept_table import Look, table_text
 from threedrs_workflows.tracking.tracker import start_tracker
 
 EXIT_CODES = {
@@ -268,6 +268,6 @@ def ended_text(args: argparse.Namespace, workspace: Workspace, run_id: str, stat
     if args.json or args.no_report or state not in (RunState.SUCCEEDED, RunState.PARTIAL):
         return ""
     try:
-        return table_text(workspace, run_id, terminal_width())
+        return table_text(workspace, run_id, Look(width=terminal_width()))
     except ThreedrsError as error:  # the run is what it is, whatever becomes of its table
         return f"run {run_id} {state}; no table: {error}"

@@ -176,8 +176,13 @@ def _features(recipe: JSON) -> dict[tuple[str, str], JSON]:
     return found
 
 
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
 def _distance(old: JSON, new: JSON) -> int:
     """In how many places two values differ; one that only one of them has counts half."""
+    if type(old) in _PLAIN and type(new) in _PLAIN:  # most are, and to ask for a Mapping is slow
+        return 0 if old == new and type(old) is type(new) else 2
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return sum(_distance(old.get(k, ABSENT), new.get(k, ABSENT)) for k in old.keys() | new)
     if old is ABSENT or new is ABSENT:

@@ -1,11 +1,15 @@
 """The table of a run as text, kept until something that it is made of changes.
 
-A submission that finds everything done shows the table of the same numbers once more; with
-thousands of scores behind it, making the table costs more than all the rest of that submission.
+A submission that finds everything done, and whoever looks once more, sees the same numbers; with
+thousands of cells, making the table costs more than all the rest of that look.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import select
@@ -15,38 +19,79 @@ from threedrs_platform.database.schema import cell_steps, cells, runs, steps
 from threedrs_platform.identity.canonical import canonical_json
 from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.identity.source_code import CodeIndex
-from threedrs_platform.storage import write_atomically
+from threedrs_platform.storage import keep_memo
 from threedrs_platform.workspace import Workspace
 
-MAKER = "threedrs_workflows.reports.run_report:run_report"
-WRITER = "threedrs_components.report.render:render"
+MAKERS = (
+    "threedrs_workflows.reports.run_report:run_report",
+    "threedrs_components.report.render:render",
+    "threedrs_components.report.data:report_json",
+)
 RUN = "{run}"
 """Stands in a kept text for the id of the run that shows it."""
 MOST_KEPT = 64
+DATA = "data"
+"""The style of `--json`."""
 
 
-def table_text(workspace: Workspace, run_id: str, width: int | None = None) -> str:
-    """The run's table for a terminal, made anew only if its numbers, grid or code are new.
+@dataclass(frozen=True)
+class Look:
+    """How somebody looks at a run: arguments of `run_report` and of `render`."""
 
-    Args:
-        width: columns of the terminal; None for as many as the table needs.
+    metrics: tuple[str, ...] = ()
+    baseline: str | None = None
+    where: str | None = None
+    style: str = "table"
+    """A format, or DATA."""
+    pivot: bool = False
+    width: int | None = None
+    """Columns of the terminal; None for as many as the table needs."""
+    shared: bool = False
+
+
+AS_IT_IS = Look()
+
+
+def table_text(workspace: Workspace, run_id: str, look: Look = AS_IT_IS) -> str:
+    """The run's table, made anew only if its numbers, grid or code are new.
 
     Raises:
-        ConfigError: the grid's report asks for what the run has not.
+        ConfigError: the grid's report, or this look, asks for what the run has not.
+    """
+    own = "" if look.style in ("table", DATA) else run_id  # other formats write the id their way
+    make = partial(_make, workspace.database, run_id, look)
+    return kept_text(workspace, run_id, (look, own), MAKERS, make)
+
+
+def kept_text(
+    workspace: Workspace,
+    run_id: str,
+    asked: object,
+    makers: Sequence[str],
+    make: Callable[[], str],
+) -> str:
+    """A text that is made of a run's numbers, grid and code, and of nothing else.
+
+    Args:
+        asked: what it is, and every argument that changes it; told apart by its `repr`.
+        makers: entry points of the code that makes it, as "module:function".
+        make: makes it.
     """
     folder = workspace.root / "cache" / "tables"
-    key = table_key(workspace.database, workspace.code, run_id)
-    kept = folder / f"{key}-{width or 'wide'}.txt"
+    key = table_key(workspace.database, workspace.code, run_id, makers)
+    kept = folder / f"{sha256_text(f'{key} {asked!r}')}.txt"
     if kept.is_file():
-        return kept.read_text().replace(RUN, run_id)
-    text = _make(workspace.database, run_id, width)
-    if RUN not in text:  # else a label that holds the mark would be taken for the run's id
-        write_atomically(kept, text.replace(run_id, RUN).encode())
+        return kept.read_text(encoding="utf-8").replace(RUN, run_id)
+    text = make()
+    if RUN not in text and workspace.root.is_dir():  # else a label with the mark would be the id
+        keep_memo(kept, text.replace(run_id, RUN).encode())
         _forget_oldest(folder)
     return text
 
 
-def table_key(database: Database, code: CodeIndex, run_id: str) -> str:
+def table_key(
+    database: Database, code: CodeIndex, run_id: str, makers: Sequence[str] = MAKERS
+) -> str:
     """Digest of all that a run's table is made of: code, grid, cells, and their steps' outputs."""
     link = (cell_steps.c.cell_id, cell_steps.c.seed, cell_steps.c.role, cell_steps.c.step_key)
     output = (steps.c.state, steps.c.output_digest, steps.c.canonical_attempt, steps.c.message)
@@ -62,15 +107,19 @@ def table_key(database: Database, code: CodeIndex, run_id: str) -> str:
     )
     with database.read() as connection:
         found = [[list(row) for row in connection.execute(question)] for question in questions]
-    made_by = [code.digest(entry).modules for entry in (MAKER, WRITER)]
+    made_by = [code.digest(entry).modules for entry in makers]
     return sha256_text(canonical_json([made_by, found]))
 
 
-def _make(database: Database, run_id: str, width: int | None) -> str:
+def _make(database: Database, run_id: str, look: Look) -> str:
+    from threedrs_components.report.data import report_json
     from threedrs_components.report.render import render
     from threedrs_workflows.reports.run_report import run_report
 
-    return render(run_report(database, run_id), "table", width=width, shared=False)
+    report = run_report(database, run_id, look.metrics, look.baseline, look.where)
+    if look.style == DATA:
+        return json.dumps(report_json(report), ensure_ascii=False, default=str)
+    return render(report, look.style, look.pivot, look.width, look.shared)
 
 
 def _forget_oldest(folder: Path) -> None:

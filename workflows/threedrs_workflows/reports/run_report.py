@@ -23,6 +23,7 @@ from threedrs_platform.database.measurements import CellResult, RunResults
 from threedrs_platform.database.results import Results
 from threedrs_platform.database.runs import Runs
 from threedrs_platform.errors import ConfigError, Fault
+from threedrs_platform.garbage import uncollected
 from threedrs_workflows.grid.where import parse_where, values_told
 
 FILES = {
@@ -35,6 +36,7 @@ FILES = {
 }
 
 
+@uncollected()
 def run_report(
     database: Database,
     run_id: str,
