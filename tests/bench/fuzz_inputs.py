@@ -73,10 +73,9 @@ WORDS = (
     "]", ",", "1", "-1", "2.5", "700", "'mae'", "'x'", "true", "false", "null", "True", "None", "x",
     "lambda", "__import__('os')", "{}", "1e999", "f''", "\\", "'", "0", "is", "if", "else", "**",
 )  # fmt: skip
-
-
-VALUES = (None, True, False, 0, 1, -1, 2.5, 1e308, float("nan"), "", "mae", "none", [], {}, [[]],
-          [1, 1], {"a": 1}, "${WEIGHT}", 10**30, "finetune", "a" * 300)  # fmt: skip
+VALUES: tuple[Any, ...] = (
+    None, True, False, 0, 1, -1, 2.5, 1e308, float("nan"), "", "mae", "none", [], {}, [[]],
+    [1, 1], {"a": 1}, "${WEIGHT}", 10**30, "finetune", "a" * 300)  # fmt: skip
 
 
 def spoiled(text: str, draw: random.Random) -> str:

@@ -101,7 +101,7 @@ def run(*words: str) -> str:
 
 def checkpoint_since(folder: Path, began: float) -> bool:
     """Whether a training has left a checkpoint since a time."""
-    found = folder.glob("workspace/scratch/*/*/*/work/checkpoints/step*")
+    found = folder.glob("workspace/scratch/*/*/work/checkpoints/step*")
     return any(each.stat().st_mtime > began for each in found)
 
 

@@ -190,7 +190,7 @@ def test_what_was_made_of_an_input_that_was_spoilt_under_the_step_is_not_kept(
     assert report.digest is None and report.bad_inputs == ("r",)
     assert report.failure is FailureClass.INFRA and "changed while the step read" in report.message
     assert not store.contains(digest), "it is set aside, so that it is made again"
-    assert not [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
+    assert not [path for path in tmp_path.glob("scratch*/**/*") if path.is_file()]
 
 
 def test_a_step_that_fails_over_an_input_that_was_lost_under_it_is_not_to_blame(

@@ -112,7 +112,7 @@ def test_a_killed_step_leaves_no_group_behind_that_keeps_its_gpus(
 ) -> None:
     two = Resources(gpus=2, workers=2)
     handle = compute.submit(request(tmp_path, "lost", two))
-    assert until(lambda: bool(list((tmp_path / "lost").glob("*/work/gathered"))))
+    assert until(lambda: bool(list(tmp_path.glob("lost.attempt-*/work/gathered"))))
     assert free_gpus() == 0
     compute.cancel(handle)
     ((_, report),) = collect(compute)
