@@ -160,7 +160,8 @@ class SpoilingCompute(InProcessCompute):
 
     def _spoil_work(self, request: AttemptRequest) -> int:
         scratch = Path(request.scratch)
-        found = sorted(path for path in scratch.rglob("*") if path.is_file())
+        inside = scratch.parent.glob(f"{scratch.name}*/**/*")
+        found = sorted(path for path in inside if path.is_file())
         chosen = self._chance.sample(found, min(len(found), self._chance.choice((1, 2))))
         for path in chosen:
             spoil_file(path, self._chance)
