@@ -60,6 +60,11 @@ def score(
         _refuse_idle_label_map(kind, annotations)
     found = _predictions(predictions, kind, format_name)
     samples = _samples(kind, annotations, found, label_map, split)
+    for index, sample in enumerate(samples):
+        if unfit := kind.unfit(sample):
+            raise _naming_files(
+                AnnotationError("annotations", index, *unfit), predictions, annotations
+            )
     if found.tags:
         samples = [_tagged(sample, found.tags) for sample in samples]
     _refuse_other_questions(found, samples, predictions)
@@ -173,8 +178,13 @@ def _naming_files(
     predictions: str | Path | Sequence[Prediction],
     annotations: PathOrPaths | Sequence[Sample] | None,
 ) -> AnnotationError:
-    """The error with file names, where the evaluation knew only which of the two it was."""
-    files = {"predictions": _paths(predictions), "annotations": _paths(annotations)}
+    """The error with file names, where the evaluation knew only which of the two it was. Without
+    annotations the truth stands in the predictions' file."""
+    given = _paths(predictions)
+    files = {
+        "predictions": given,
+        "annotations": given if annotations is None else _paths(annotations),
+    }
     place = ", ".join(map(str, files.get(error.file, ()))) or error.file
     return AnnotationError(place, error.record, error.field, error.reason)
 

@@ -213,7 +213,11 @@ def test_options_in_a_question_are_counted_in_order(text: str, mark: str, count:
         ("viewspatial", {"answer": "Behind the chair"}, "is none of the lines of choices"),
         ("embspatial", {"answer": True}, "record 0: answer: Input should be a valid integer"),
         ("embspatial", {"answer": 1.0}, "record 0: answer: Input should be a valid integer"),
-        ("embspatial", {"answer_options": ["near"] * 40}, "40 options are found; there are letters"),
+        (
+            "embspatial",
+            {"answer_options": ["near"] * 40},
+            "40 options are found; there are letters",
+        ),
         ("mindcube", {"images": ["../../etc/passwd"]}, "images.0: '../../etc/passwd' leads out"),
         ("mindcube", {"images": []}, "there is no image"),
         ("embspatial", {"answer": 4}, "the answer 'E' is none of the options ABCD"),
