@@ -50,13 +50,12 @@ def test_files_that_are_scored(tmp_path: Path) -> None:
     "call",
     [
         lambda place: threedrs.load_student(place, workspace=place),
-        lambda place: threedrs.ask(place, place, "what is here", workspace=place),
         lambda place: threedrs.probe(place),
         lambda place: threedrs.results(workspace=place),
         lambda place: threedrs.load_teacher("vggt", place),
         lambda place: threedrs.score("scanqa", predictions=place),
     ],
-    ids=["load_student", "ask", "probe", "results", "load_teacher", "score"],
+    ids=["load_student", "probe", "results", "load_teacher", "score"],
 )
 def test_what_is_not_there_is_told_by_its_path(
     call: Callable[[Place], object], tmp_path: Path
