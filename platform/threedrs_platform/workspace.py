@@ -175,7 +175,7 @@ def _is_writable(file: Path) -> bool:
 
 
 def find_workspace(
-    folder: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
     database_url: str | None = None,
     artifacts_url: str | None = None,
     environment: Mapping[str, str] = os.environ,

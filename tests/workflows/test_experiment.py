@@ -33,6 +33,7 @@ BASE: dict[str, Any] = {
     "teacher_pretraining": {"vggt": {"steps": 5}, "mae": {"steps": 6}},
 }
 
+FROZEN: dict[str, Any] = {"students__llava__frozen": ["vision", "projector", "language"]}
 SCANNET = {
     "kind": "scannet",
     "posed_images": "posed_images",
@@ -233,6 +234,37 @@ def test_a_teacher_without_weights_needs_neither_checkpoint_nor_recipe() -> None
             "training: depth reads 'projector', which vision and projector made, and nothing",
         ),
         (
+            {
+                "alignment__weight": 0.0,
+                "gram__weight": 1.0,
+                "teacher": "vggt",
+                "text__weight": 0.0,
+                **FROZEN,
+            },
+            "training: gram reads -1, which vision, projector and language made, and nothing there "
+            "learns (it is frozen, or its rate is 0): let one of them learn, or set gram.weight: 0",
+        ),
+        ({"text__weight": 0.0, "ray": {"weight": 1.0, "layer": 2}, **FROZEN}, "ray reads 2, which"),
+        ({"text__weight": 0.0, "correspondence__weight": 1.0, **FROZEN}, "correspondence reads -1"),
+        ({"text__weight": 0.0, "reconstruction__weight": 1.0, **FROZEN}, "reconstruction reads -1"),
+        ({"grounding__weight": 0.0, **FROZEN}, "text reads answers, which vision, projector and"),
+        (
+            {"student": "blind", "students__blind__frozen": ["language"]},
+            "text reads answers, which language made",
+        ),
+        (
+            {"text__weight": 0.0, "training__head_learning_rate": 0.0, **FROZEN},
+            "grounding reads answers, which vision, projector, language and heads made",
+        ),
+        (
+            {"teacher": "vggt", "alignment__control": "other_scene", "scenes__text": 1},
+            "alignment: control 'other_scene' gives a scene the maps of another, and there is one",
+        ),
+        ({"gram__layers": [1, 1]}, "gram.layers: 1 is named twice; name each place once"),
+        ({"gram__layers": [1, -3]}, "gram: -3 is named twice (once as 1)"),
+        ({"alignment__layers": ["tower", "tower"]}, "'tower' is named twice"),
+        ({"probe__places": ["tower", 1, "tower"]}, "'tower' is named twice; name each place once"),
+        (
             {"ray": {"weight": 1.0}, "student": "blind"},
             "ray: a blind student has no visual tokens to compare; set weight: 0",
         ),
@@ -345,6 +377,22 @@ def test_settings_that_do_not_fit_together_are_refused(
     with pytest.raises(ConfigError) as caught:
         experiment(**changes)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text__weight": 0.0},
+        {"teacher": "vggt", "alignment__layers": [0], "fusion__mode": "add"},
+    ],
+    ids=["the student's head for boxes", "fusion"],
+)
+def test_what_no_setting_freezes_may_learn_alone(changes: dict[str, Any]) -> None:
+    assert experiment(**changes, **FROZEN).student_config().frozen
+
+
+def test_the_control_of_another_scene_is_free_where_it_takes_no_part() -> None:
+    experiment(alignment__control="other_scene", scenes__text=1)
 
 
 def test_a_room_from_above_is_in_an_id_only_where_it_is_told() -> None:

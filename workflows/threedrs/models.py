@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,14 +22,14 @@ _logger = logging.getLogger(__name__)
 
 
 def load_student(
-    model: str | Path,
+    model: str | PathLike[str],
     *,
     run: str | None = None,
     seed: int | None = None,
     preset: str | None = None,
     settings: Sequence[str] = (),
     device: str | None = None,
-    workspace: str | None = None,
+    workspace: str | PathLike[str] | None = None,
     database: str | None = None,
 ) -> Student:
     """A trained student, in evaluation mode.
@@ -50,7 +51,7 @@ def load_student(
         ConfigError: there is no such run, cell, seed or preset.
         CheckpointError: the folder holds no student, or one that does not fit.
     """
-    named = Named(str(model), run, seed, preset, tuple(settings), workspace, database)
+    named = Named(fspath(model), run, seed, preset, tuple(settings), workspace, database)
     with ExitStack() as opened:
         recipe, _ = find_model(named, opened)
         refuse_fused(recipe.folder)
@@ -58,18 +59,18 @@ def load_student(
 
 
 def ask(
-    model: str | Path,
-    scene: str | Path,
+    model: str | PathLike[str],
+    scene: str | PathLike[str],
     questions: str | Sequence[str],
     *,
     answer_by: Literal["words", "boxes"] | None = None,
-    proposals: str | Path | None = None,
+    proposals: str | PathLike[str] | None = None,
     run: str | None = None,
     seed: int | None = None,
     preset: str | None = None,
     settings: Sequence[str] = (),
     device: str | None = None,
-    workspace: str | None = None,
+    workspace: str | PathLike[str] | None = None,
     database: str | None = None,
 ) -> list[Answer]:
     """Answers of a trained student about one scene, in the order of the questions.
@@ -101,10 +102,10 @@ def ask(
     from threedrs_workflows.models.scenes import open_scene
 
     asked = [questions] if isinstance(questions, str) else list(questions)
-    named = Named(str(model), run, seed, preset, tuple(settings), workspace, database)
+    named = Named(fspath(model), run, seed, preset, tuple(settings), workspace, database)
     with ExitStack() as opened:
         recipe, steps = find_model(named, opened)
         file = None if proposals is None else Path(proposals)
-        seen = open_scene(scene, recipe, steps, _logger.warning, proposals=file)
+        seen = open_scene(fspath(scene), recipe, steps, _logger.warning, proposals=file)
         pairs = [(each, KINDS[answer_by] if answer_by else kind_of(each)) for each in asked]
         return answers_to(recipe, open_model(recipe, device), seen, pairs)

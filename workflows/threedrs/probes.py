@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,9 @@ _logger = logging.getLogger(__name__)
 
 
 def probe(
-    scenes: str | Path,
+    scenes: str | PathLike[str],
     model: str = "rgb",
-    checkpoint: str | Path | None = None,
+    checkpoint: str | PathLike[str] | None = None,
     *,
     layer: Place = -1,
     level: Literal["pixel", "token"] = "pixel",
@@ -55,7 +56,7 @@ def probe(
     request = ProbeRequest(
         scenes=Path(scenes),
         model=model,
-        checkpoint=None if checkpoint is None else str(checkpoint),
+        checkpoint=None if checkpoint is None else fspath(checkpoint),
         layer=layer,
         level=level,
         grid=grid,

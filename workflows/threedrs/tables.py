@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
+from os import PathLike
 from typing import Any
 
 import pandas as pd
@@ -22,7 +23,7 @@ RESULT_COLUMNS = (
 NAMED_SETTING = re.compile(r"(?:^|,)([A-Za-z_][\w.]*)=")
 
 
-def runs(workspace: str | None = None, database: str | None = None) -> pd.DataFrame:
+def runs(workspace: str | PathLike[str] | None = None, database: str | None = None) -> pd.DataFrame:
     """All submissions, newest first: one row each, see `RUN_COLUMNS`; times are UTC.
 
     Args:
@@ -46,7 +47,7 @@ def results(
     metrics: Sequence[str] = (),
     settings: Sequence[str] | None = None,
     *,
-    workspace: str | None = None,
+    workspace: str | PathLike[str] | None = None,
     database: str | None = None,
 ) -> pd.DataFrame:
     """The numbers of a run: one row per cell, seed and metric, in the grid's order.

@@ -20,6 +20,7 @@ from threedrs_components.probing.config import ProbeConfig
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import ScenesConfig
 from threedrs_components.students.fusion_settings import FusionSettings
+from threedrs_components.students.places import refuse_twice
 from threedrs_components.students.registry import StudentConfig
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.training.config import TrainingConfig
@@ -150,6 +151,7 @@ class Experiment(ObjectivesConfig, Ingredients):
             return section
         of_loss = isinstance(section, ObjectiveSettings)
         check_places(section.visual_layers if of_loss else section.named_places, student.layers)
+        refuse_twice(section.visual_layers if of_loss else section.named_places[1:], student.layers)
         return section
 
     @field_validator(*OBJECTIVES)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence, Set
+from typing import Any, get_args
 
 from threedrs_components.objectives.settings import ObjectiveSettings
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.scenes.registry import AnyScenes
-from threedrs_components.students.places import Place, parts_before
+from threedrs_components.students.places import BeforeLayers, Place, parts_before
 from threedrs_components.students.registry import StudentConfig
+from threedrs_components.students.settings import Part
 from threedrs_components.training.config import TrainingConfig
 
 
@@ -53,9 +54,10 @@ def check_objective(
             f"alignment.frames {alignment.frames!r}: the teacher sees other frames than the "
             "student, so their tokens cannot be compared; set alignment.frames: student"
         )
+    _check_other_scene(objective, scenes, chosen)
     if student is not None and _takes_part(objective, chosen):
         frozen = ", ".join(student.frozen)
-        _check_reach(objective, student, student.frozen, f"students.*.frozen: [{frozen}]")
+        _check_reach(objective, student, set(student.frozen), f"students.*.frozen: [{frozen}]")
 
 
 def _check_picture(
@@ -92,6 +94,18 @@ def _check_gives_depth(chosen: Mapping[str, Any]) -> None:
     )
 
 
+def _check_other_scene(
+    objective: ObjectiveSettings, scenes: AnyScenes | None, chosen: Mapping[str, Any]
+) -> None:
+    if not objective.needs_other_scene or not _takes_part(objective, chosen):
+        return
+    if scenes is not None and scenes.trained_scenes == 1:
+        raise ValueError(
+            "control 'other_scene' gives a scene the maps of another, and there is one scene to "
+            f"train on (scenes.text: 1); take more, or set {objective.name}.control: none"
+        )
+
+
 def check_rates(
     training: TrainingConfig,
     objectives: Sequence[ObjectiveSettings],
@@ -104,11 +118,16 @@ def check_rates(
     rates = {
         "vision": training.vision_learning_rate_factor,
         "projector": training.projector_learning_rate,
+        "heads": training.head_learning_rate,
     }
-    still = (*student.frozen, *(part for part, rate in rates.items() if rate == 0))
+    still = {*student.frozen, *(part for part, rate in rates.items() if rate == 0)}
+    fusion = chosen.get("fusion")
+    fused = fusion is not None and fusion.is_on
     for objective in objectives:
         if _takes_part(objective, chosen):
-            _check_reach(objective, student, still, "it is frozen, or its rate is 0")
+            why = "it is frozen, or its rate is 0"
+            _check_reach(objective, student, still, why, fused=fused)
+            _check_answers(objective, student, still, fused=fused)
 
 
 def _takes_part(objective: ObjectiveSettings, chosen: Mapping[str, Any]) -> bool:
@@ -117,21 +136,59 @@ def _takes_part(objective: ObjectiveSettings, chosen: Mapping[str, Any]) -> bool
 
 
 def _check_reach(
-    objective: ObjectiveSettings, student: StudentConfig, still: Collection[str], why: str
+    objective: ObjectiveSettings,
+    student: StudentConfig,
+    still: Set[str],
+    why: str,
+    *,
+    fused: bool | None = None,
 ) -> None:
     """Something must learn from the states that a loss reads: a part that made them.
+
+    A head of the loss's own is no such part: what it learns, no student is left with.
 
     Args:
         objective: that is on.
         student: to be trained.
-        still: its parts that do not learn.
+        still: its parts that do not learn, "heads" for those that no setting freezes.
         why: they do not, in words.
+        fused: whether fusion's weights are added before the layers; None where nobody knows yet.
     """
     for place in objective.visual_layers:
         before = parts_before(place, student.layers)
-        if before is not None and before <= set(still):
-            made = " and ".join(sorted(before, reverse=True))
+        if place not in get_args(BeforeLayers):
+            if fused is None:
+                continue
+            before |= {"heads"} if fused else set()
+        if before <= still:
             raise ValueError(
-                f"{objective.name} reads {place!r}, which {made} made, and nothing there learns "
-                f"({why}): let one of them learn, or read a layer behind them"
+                f"{objective.name} reads {place!r}, which {_listed(before)} made, and nothing "
+                f"there learns ({why}): let one of them learn, or "
+                + ("read a layer behind them" if "language" not in before else _off(objective))
             )
+
+
+def _check_answers(
+    objective: ObjectiveSettings, student: StudentConfig, still: Set[str], *, fused: bool
+) -> None:
+    """As `_check_reach`, of a loss that reads no visual token but what is answered."""
+    if objective.visual_layers:
+        return
+    before = {"language"} if student.blind else set(parts_before(-1, student.layers))
+    if objective.has_student_head or fused:
+        before.add("heads")
+    if before <= still:
+        raise ValueError(
+            f"{objective.name} reads answers, which {_listed(before)} made, and nothing there "
+            f"learns (it is frozen, or its rate is 0): let one of them learn, or {_off(objective)}"
+        )
+
+
+def _off(objective: ObjectiveSettings) -> str:
+    return f"set {objective.name}.weight: 0"
+
+
+def _listed(parts: Set[str]) -> str:
+    """In the order of computation."""
+    *first, last = [each for each in (*get_args(Part), "heads") if each in parts]
+    return f"{', '.join(first)} and {last}" if first else last

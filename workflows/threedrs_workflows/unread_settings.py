@@ -77,6 +77,10 @@ def _of_reconstruction(experiment: Experiment) -> Iterator[Unread]:
     if chosen.every == 0:
         for name in ("ratio", "condition"):
             yield Unread(f"reconstruction.{name}", "reconstruction.every is 0")
+    steps = experiment.training.steps
+    if 0 < steps <= chosen.every:
+        why = f"training.steps is {steps}, so that frames are hidden in the first step alone"
+        yield Unread("reconstruction.every", why)
     if chosen.decoder == "regression":
         why = "reconstruction.decoder is regression"
         for name in ("blocks", "draws"):

@@ -7,13 +7,17 @@ makes no new samples, and a changed fact makes nothing again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import ClassVar
 
 from threedrs_components.benchmarks.evaluator_format import EvaluatorFormat
 from threedrs_components.benchmarks.loader import Loader
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_platform.config import Config
-from threedrs_platform.records import Prediction
+from threedrs_platform.records import Prediction, Sample
+
+BOX_NUMBERS = 6
+"""Centre and full size."""
 
 
 class Benchmark(Config):
@@ -65,4 +69,17 @@ class Benchmark(Config):
                 return name, f"does not belong here; {takes}"
         if "text" in self.takes and prediction.text is None and not prediction.texts:
             return "text", f"is missing; {takes}"
+        return None
+
+    def unfit(self, sample: Sample) -> tuple[str, str] | None:
+        """Field and reason where a sample that was given, not read, has no truth to compare."""
+        if "text" in self.takes and not sample.answers:
+            return "answers", "is empty; at least one reference belongs here"
+        if self.one_box and not sample.target_boxes:
+            return "target_boxes", "is empty; the box to find belongs here"
+        boxes = {"target_boxes": sample.target_boxes, "box_input": (sample.box_input,)}
+        for name, own in boxes.items():
+            for box in own:
+                if box is not None and (len(box) != BOX_NUMBERS or not all(map(isfinite, box))):
+                    return name, f"holds {list(box)}; a box is {BOX_NUMBERS} finite numbers"
         return None

@@ -6,10 +6,10 @@ import re
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from string import ascii_uppercase
 
 import numpy as np
 
+from threedrs_components.benchmarks.option_letters import option_letters
 from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_components.benchmarks.tally import (
     Evaluation,
@@ -56,7 +56,7 @@ class ChoiceScorer(Scorer):
         """
         paired = pair_predictions(samples, predictions)
         find = leading_letter if self.protocol == DIRECT else self.published_letter
-        letters = [ascii_uppercase[: int(sample.tags["options"])] for sample in samples]
+        letters = [option_letters(sample, row) for row, sample in enumerate(samples)]
         found = [
             "" if item is None else find((item.text or "").strip(), own)
             for item, own in zip(paired, letters, strict=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from threedrs_components.benchmarks.option_letters import option_letters
 from threedrs_components.benchmarks.tally import Tally
 from threedrs_components.metrics.relative_accuracy import (
     as_number,
@@ -16,6 +17,7 @@ from threedrs_components.metrics.relative_accuracy import (
     mean_relative_accuracy,
 )
 from threedrs_components.metrics.uncertainty import percentile_interval, resampled_sums
+from threedrs_platform.errors import AnnotationError
 from threedrs_platform.records import Metric, Prediction, Sample, SampleScore
 
 
@@ -78,10 +80,17 @@ class NestedMeans:
             values: [N] score of each in [0, 1].
             tasks: types of question by task; those of which there is no question are left out.
             numeric: types that ask for a number.
+
+        Raises:
+            AnnotationError: a question is of no type, or does not say how many options it has.
         """
         self.benchmark, self.samples, self.values = benchmark, samples, values
         rows: dict[str, list[int]] = defaultdict(list)
+        known = {kind for kinds in tasks.values() for kind in kinds}
         for row, sample in enumerate(samples):
+            if sample.question_type not in known:
+                reason = f"is {sample.question_type!r}; {benchmark} has {', '.join(sorted(known))}"
+                raise AnnotationError("annotations", row, "question_type", reason)
             rows[sample.question_type].append(row)
         self.rows: Mapping[str, Sequence[int]] = dict(rows)
         there = {task: [kind for kind in kinds if kind in rows] for task, kinds in tasks.items()}
@@ -149,4 +158,4 @@ def _chance(
     """One out of the options; unknown for numbers."""
     if samples[rows[0]].question_type in numeric:
         return None
-    return float(np.mean([1 / int(samples[row].tags["options"]) for row in rows]))
+    return float(np.mean([1 / len(option_letters(samples[row], row)) for row in rows]))

@@ -14,12 +14,15 @@ from threedrs_components.benchmarks.text_answers import answer_in_words, questio
 from threedrs_components.new_folder import new_folder
 from threedrs_components.scenes.frame_files import write_frames
 from threedrs_components.scenes.prepared import PreparedScenes
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import Sample
 
 LLAVA, MS_SWIFT = "llava", "ms-swift"
 FILES = {LLAVA: "llava.json", MS_SWIFT: "ms_swift.jsonl"}
 """File of each form."""
 _IMAGE = "<image>"
+_MARKS = (_IMAGE, "<video>")
+"""Whoever reads these forms takes every one of them for what is shown, in whatever text."""
 
 
 def write_conversations(
@@ -45,9 +48,12 @@ def write_conversations(
 
     Raises:
         ConfigError: the folder holds something.
+        DataError: a question cannot be told in these forms.
         SceneError: a scene is not prepared.
     """
     single = frozenset(one_box)
+    for sample in samples:
+        _check_words(sample)
     with new_folder(out) as folder:
         frames = write_frames(prepared, (sample.scene_id for sample in samples), folder)
         for form in forms:
@@ -62,6 +68,19 @@ def write_conversations(
                 else:
                     lines.writelines(json.dumps(v, ensure_ascii=False) + "\n" for v in values)
     return {form: FILES[form] for form in forms}
+
+
+def _check_words(sample: Sample) -> None:
+    """A question or answer with a mark of its own would be read with another number of images."""
+    if sample.kind == "text" and not any(text.strip() for text in sample.answers[:1]):
+        raise DataError(f"{sample.sample_id}: has no answer, so there is nothing to learn of it")
+    told = {"question": sample.prompt, "answer": answer_in_words(sample)}
+    for what, text in told.items():
+        for mark in (each for each in _MARKS if each in text):
+            raise DataError(
+                f"{sample.sample_id}: its {what} holds the text {mark}, which stands for what is "
+                "shown in these forms; reword it, or leave it out of the annotations"
+            )
 
 
 def _texts(sample: Sample, frames: Sequence[str], one_box: bool) -> tuple[str, str]:

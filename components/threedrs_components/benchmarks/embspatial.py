@@ -6,7 +6,7 @@ import base64
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, StrictInt
 
 from threedrs_components.benchmarks.annotations import Identifier
 from threedrs_components.benchmarks.benchmark import Benchmark
@@ -37,7 +37,7 @@ class Question(ChoiceRecord):
     question_id: Identifier
     question: str
     answer_options: list[str]
-    answer: int
+    answer: StrictInt
     """Place of the right option."""
     image: Annotated[ImageOf, BeforeValidator(_decoded)]
     """Base64 in the published file."""

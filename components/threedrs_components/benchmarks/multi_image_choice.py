@@ -99,8 +99,12 @@ class ChoiceRecord(Record):
             raise ValueError("there is no image")
         if choice.options < FEWEST_OPTIONS:
             raise ValueError(f"{choice.options} options are found; a choice is among two or more")
-        if choice.letter not in ascii_uppercase[: choice.options]:
-            letters = ascii_uppercase[: choice.options]
+        letters = ascii_uppercase[: choice.options]
+        if choice.options > len(letters):
+            raise ValueError(
+                f"{choice.options} options are found; there are letters for {len(letters)}"
+            )
+        if choice.letter not in tuple(letters):  # "" and "AB" are parts of a text, too
             raise ValueError(f"the answer {choice.letter!r} is none of the options {letters}")
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from threedrs_components.benchmarks.annotation_sources import find_annotations
@@ -24,16 +25,17 @@ from threedrs_platform.config.suggestions import did_you_mean
 from threedrs_platform.errors import AnnotationError, ConfigError, DataError, Fault
 from threedrs_platform.records import Prediction, Sample
 
-PathOrPaths = str | Path | Sequence[str | Path]
+OnePath = str | PathLike[str]
+PathOrPaths = OnePath | Sequence[OnePath]
 
 
 def score(
     benchmark: str,
     *,
-    predictions: str | Path | Sequence[Prediction],
+    predictions: OnePath | Sequence[Prediction],
     annotations: PathOrPaths | Sequence[Sample] | None = None,
     protocol: str | None = None,
-    label_map: str | Path | None = None,
+    label_map: OnePath | None = None,
     format_name: str | None = None,
     split: str = "val",
 ) -> Evaluation:
@@ -60,6 +62,11 @@ def score(
         _refuse_idle_label_map(kind, annotations)
     found = _predictions(predictions, kind, format_name)
     samples = _samples(kind, annotations, found, label_map, split)
+    for index, sample in enumerate(samples):
+        if unfit := kind.unfit(sample):
+            raise _naming_files(
+                AnnotationError("annotations", index, *unfit), predictions, annotations
+            )
     if found.tags:
         samples = [_tagged(sample, found.tags) for sample in samples]
     _refuse_other_questions(found, samples, predictions)
@@ -102,12 +109,12 @@ def _refuse_idle_label_map(
 
 
 def _predictions(
-    predictions: str | Path | Sequence[Prediction], kind: Benchmark, format_name: str | None
+    predictions: OnePath | Sequence[Prediction], kind: Benchmark, format_name: str | None
 ) -> PredictionFile:
     source: str | Path = "predictions"
-    if isinstance(predictions, (str, Path)):
-        source = predictions
-        found = read_prediction_file(Path(predictions), kind, format_name)
+    if isinstance(predictions, (str, PathLike)):
+        source = Path(predictions)
+        found = read_prediction_file(source, kind, format_name)
     else:
         found = PredictionFile("values", check_predictions(predictions))
     for index, item in enumerate(found.predictions):
@@ -120,7 +127,7 @@ def _samples(
     kind: Benchmark,
     annotations: PathOrPaths | Sequence[Sample] | None,
     found: PredictionFile,
-    label_map: str | Path | None,
+    label_map: OnePath | None,
     split: str,
 ) -> list[Sample]:
     if annotations is None:
@@ -131,7 +138,7 @@ def _samples(
     if files := _paths(annotations):
         sources = find_annotations(kind, files, Path(label_map) if label_map else None, split)
         return kind.loader().samples_of(sources, Wording(), split)
-    values = [] if isinstance(annotations, Path) else annotations
+    values = [] if isinstance(annotations, PathLike) else annotations
     samples = [item for item in values if isinstance(item, Sample)]
     if not samples:
         raise ConfigError([Fault("annotations: the list is empty; name a file or a folder")])
@@ -141,7 +148,7 @@ def _samples(
 def _refuse_other_questions(
     found: PredictionFile,
     samples: Sequence[Sample],
-    predictions: str | Path | Sequence[Prediction],
+    predictions: OnePath | Sequence[Prediction],
 ) -> None:
     """A file numbered by the rows of another version would be scored against other questions."""
     for sample in samples:
@@ -156,7 +163,7 @@ def _refuse_other_questions(
                 f"is {truth!r} in the predictions and {sample.answers[0]!r} in the "
                 "annotations; are they numbered by the same version of the data set?"
             )
-            raise AnnotationError(str(predictions), name, "ground_truth", reason)
+            raise AnnotationError(_paths(predictions)[0], name, "ground_truth", reason)
 
 
 def _type_warnings(kind: Benchmark, samples: Sequence[Sample]) -> list[str]:
@@ -170,18 +177,23 @@ def _type_warnings(kind: Benchmark, samples: Sequence[Sample]) -> list[str]:
 
 def _naming_files(
     error: AnnotationError,
-    predictions: str | Path | Sequence[Prediction],
+    predictions: OnePath | Sequence[Prediction],
     annotations: PathOrPaths | Sequence[Sample] | None,
 ) -> AnnotationError:
-    """The error with file names, where the evaluation knew only which of the two it was."""
-    files = {"predictions": _paths(predictions), "annotations": _paths(annotations)}
+    """The error with file names, where the evaluation knew only which of the two it was. Without
+    annotations the truth stands in the predictions' file."""
+    given = _paths(predictions)
+    files = {
+        "predictions": given,
+        "annotations": given if annotations is None else _paths(annotations),
+    }
     place = ", ".join(map(str, files.get(error.file, ()))) or error.file
     return AnnotationError(place, error.record, error.field, error.reason)
 
 
-def _paths(given: str | Path | Sequence[object] | None) -> list[Path]:
-    items = [given] if isinstance(given, (str, Path)) else given or ()
-    return [Path(item) for item in items if isinstance(item, (str, Path))]
+def _paths(given: OnePath | Sequence[object] | None) -> list[Path]:
+    items = [given] if isinstance(given, (str, PathLike)) else given or ()
+    return [Path(item) for item in items if isinstance(item, (str, PathLike))]
 
 
 def _tagged(sample: Sample, tags: Mapping[str, Mapping[str, str]]) -> Sample:

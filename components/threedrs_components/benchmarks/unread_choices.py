@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from string import ascii_uppercase
 
+from threedrs_components.benchmarks.option_letters import option_letters
 from threedrs_components.benchmarks.tally import Tally
 from threedrs_components.metrics.relative_accuracy import first_word
 from threedrs_platform.records import Prediction
@@ -27,14 +27,14 @@ def say_unread_choices(
     """
     choices: list[tuple[str, bool]] = []
     numbers: list[tuple[str, bool]] = []
-    for sample, item in zip(tally.samples, paired, strict=True):
+    for row, (sample, item) in enumerate(zip(tally.samples, paired, strict=True)):
         if item is None:
             continue
         text = item.text or ""
         if sample.question_type in numeric:
             numbers.append((repr(text), not math.isnan(number(text))))
             continue
-        letters = ascii_uppercase[: int(sample.tags["options"])]
+        letters = option_letters(sample, row)
         word = first_word(text).upper()
         choices.append((repr(text), len(word) == 1 and word in letters))
     tally.say_unread(

@@ -30,10 +30,17 @@ class Question(ChoiceRecord):
 
     @property
     def choice(self) -> Choice:
-        """The answer's letter is the first of it."""
+        """The answer's letter is the first of it.
+
+        Raises:
+            ValueError: the answer is none of the lines.
+        """
+        answer = self.answer.strip()
+        if not answer or answer not in map(str.strip, self.choices.splitlines()):
+            raise ValueError(f"the answer {self.answer!r} is none of the lines of choices")
         question = f"Question: {self.question}\nChoices: {self.choices}"
-        options, letter = count_lettered(self.choices), self.answer.strip()[:1]
-        return Choice("", tuple(self.image_path), question, options, letter, self.question_type)
+        options = count_lettered(self.choices)
+        return Choice("", tuple(self.image_path), question, options, answer[0], self.question_type)
 
 
 class ViewSpatialLoader(ChoiceLoader):

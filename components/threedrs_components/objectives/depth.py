@@ -77,6 +77,11 @@ class DepthConfig(ObjectiveSettings):
         return self.source == "sensor"
 
     @property
+    def needs_other_scene(self) -> bool:
+        """With the control."""
+        return self.control == "other_scene"
+
+    @property
     def visual_layers(self) -> tuple[Place, ...]:
         """The head reads the states of one place."""
         return (self.layer,)

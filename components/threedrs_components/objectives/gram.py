@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
-from threedrs_components.students.places import Place
+from threedrs_components.students.places import Place, refuse_twice
 
 if TYPE_CHECKING:
     from threedrs_components.objectives.objective import Objective, TeacherFeatures
@@ -29,6 +29,11 @@ class GramConfig(ObjectiveSettings):
     per: ClassVar[Per] = "scene"
     reads_teacher: ClassVar[bool] = True
     compares_frames: ClassVar[bool] = True
+
+    @field_validator("layers")
+    @classmethod
+    def _each_once(cls, layers: tuple[Place, ...]) -> tuple[Place, ...]:
+        return refuse_twice(layers)
 
     @property
     def visual_layers(self) -> tuple[Place, ...]:

@@ -23,6 +23,7 @@ class GroundingConfig(ObjectiveSettings):
 
     name: ClassVar[str] = "grounding"
     per: ClassVar[Per] = "question"
+    has_student_head: ClassVar[bool] = True
     shares: ClassVar[tuple[Share, ...]] = (
         Share("accuracy", right="grounding/correct", asked="grounding/asked"),
     )

@@ -47,13 +47,15 @@ class ObjectiveSettings(Config):
     """What its loss is a mean over. A loss per question is that of a task: it is measured on
     held-out scenes, too, which come without targets."""
     shares: ClassVar[tuple[Share, ...]] = ()
+    has_student_head: ClassVar[bool] = False
+    """Whether a head that belongs to the student, and that no setting freezes, learns from it."""
 
     @property
     def is_on(self) -> bool:
         """Whether it is wanted."""
         return self.weight > 0
 
-    # The next five a class may fix by a ClassVar of the same name.
+    # The next six a class may fix by a ClassVar of the same name.
     @property
     def reads_teacher(self) -> bool:
         """Whether it compares with what a teacher makes of the scenes, and so needs a teacher."""
@@ -72,6 +74,11 @@ class ObjectiveSettings(Config):
     @property
     def compares_frames(self) -> bool:
         """Whether it compares tokens of the student's frames with the teacher's of the same."""
+        return False
+
+    @property
+    def needs_other_scene(self) -> bool:
+        """Whether a scene is given what belongs to another one."""
         return False
 
     @property

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from threedrs_components.scenes.prepare_config import Level
-from threedrs_components.students.places import Place
+from threedrs_components.students.places import Place, refuse_twice
 from threedrs_platform.config import LATER, Config
 
 Reading = Literal["position", "correspondence", "depth", "normals", "instance"]
@@ -41,6 +41,13 @@ class ProbeConfig(Config):
     """Ridge penalties to choose from, inside the fit scenes."""
     folds: int = Field(default=5, ge=2)
     """Cross-validation folds for that choice; whole scenes go into one fold."""
+
+    @field_validator("places")
+    @classmethod
+    def _each_once(
+        cls, places: tuple[Place, ...] | Literal["every"]
+    ) -> tuple[Place, ...] | Literal["every"]:
+        return places if places == "every" else refuse_twice(places)
 
     @property
     def named_places(self) -> tuple[Place, ...]:

@@ -22,6 +22,8 @@ from threedrs_platform.records import Scene
 SIDE = 64
 """Rows and columns of depth pixels that are looked at per frame, at most: at 3 m they are about
 5 cm apart, nearer than voxels of 10 cm."""
+FARTHEST_M = 1000.0
+"""No coordinate of a room is larger; what is counts as not seen, as what is no number does."""
 
 Indices = NDArray[np.int64]
 
@@ -41,22 +43,27 @@ class Coverage:
 def covering_choice(scene: Scene, wanted: int, voxel_m: float) -> Indices:
     """Indices of `wanted` frames that together see many voxels, in the scene's order.
 
-    The same as `uniform_choice` where there are no more than `wanted` different frames.
+    The same as `uniform_choice` where there are no more than `wanted` different frames, or where
+    no frame sees anything.
     """
     candidates = _distinct(scene)
     if len(candidates) <= wanted:
         return uniform_choice(len(scene.frame_names), wanted)
-    chosen = greedy_cover(seen_voxels(scene, candidates, voxel_m), wanted)
+    seen = seen_voxels(scene, candidates, voxel_m)
+    chosen = greedy_cover(seen, wanted) if seen.nnz else uniform_choice(len(candidates), wanted)
     frames: NDArray[np.int64] = candidates[np.sort(chosen)]
     return frames
 
 
-def coverage_of(scene: Scene, frame_names: Sequence[str], voxel_m: float) -> Coverage:
-    """What frames of a scene, by name, see of what all of its frames see."""
+def coverage_of(scene: Scene, frame_names: Sequence[str], voxel_m: float) -> Coverage | None:
+    """What frames of a scene, by name, see of what all of its frames see; None where that is
+    nothing."""
     candidates, wanted = _distinct(scene), len(frame_names)
     if len(candidates) <= len(set(frame_names)):
         return Coverage(len(candidates), 1.0, 1.0)
     seen = seen_voxels(scene, candidates, voxel_m)
+    if not seen.nnz:
+        return None
     evenly = {scene.frame_names[at] for at in uniform_choice(len(scene.frame_names), wanted)}
     names = np.array(scene.frame_names)[candidates]
     shares = [_share(seen, np.isin(names, [*kept])) for kept in (set(frame_names), evenly)]
@@ -66,7 +73,7 @@ def coverage_of(scene: Scene, frame_names: Sequence[str], voxel_m: float) -> Cov
 def seen_voxels(scene: Scene, frames: Indices, voxel_m: float) -> sparse.csr_array:
     """[frames, voxels] with an entry where a frame sees a voxel, by at most SIDE x SIDE pixels.
 
-    What is too far away for a key of a voxel counts as not seen.
+    Points that are no finite numbers, or beyond any room, count as not seen.
     """
     step = -(-max(scene.depth.shape[1:]) // SIDE)
     intrinsics = torch.from_numpy(scene.depth_intrinsics).clone()
@@ -77,9 +84,10 @@ def seen_voxels(scene: Scene, frames: Indices, voxel_m: float) -> sparse.csr_arr
         torch.from_numpy(scene.camera_to_world[frames]),
         torch.from_numpy(scene.axis_alignment),
     )
-    indices = voxel_indices(points, voxel_m)
-    located = valid & (indices.abs().amax(-1) < 1 << (BITS - 1))
-    places, voxels = np.unique(voxel_keys(indices[located]).numpy(), return_inverse=True)
+    farthest = min(FARTHEST_M, voxel_m * ((1 << (BITS - 1)) - 1))  # what a key has room for
+    located = valid & (points.abs().amax(-1) <= farthest)  # before rounding: NaN is no integer
+    keys = voxel_keys(voxel_indices(points[located], voxel_m))
+    places, voxels = np.unique(keys.numpy(), return_inverse=True)
     of_frame = np.nonzero(located.numpy())[0]
     entries = np.ones(len(voxels), dtype=np.int32)
     seen = sparse.coo_array((entries, (of_frame, voxels)), (len(frames), len(places))).tocsr()
@@ -118,9 +126,8 @@ def greedy_cover(seen: sparse.csr_array, budget: int) -> list[int]:
 
 
 def _share(seen: sparse.csr_array, rows: NDArray[np.bool_]) -> float:
-    """Of the columns that any row sees, those that the chosen rows see; 1 where there are none."""
-    found, every = len(np.unique(seen[rows].indices)), int(seen.shape[1])
-    return found / every if every else 1.0
+    """Of the columns that any row sees, those that the chosen rows see."""
+    return len(np.unique(seen[rows].indices)) / int(seen.shape[1])
 
 
 def _distinct(scene: Scene) -> Indices:

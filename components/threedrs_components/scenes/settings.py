@@ -69,6 +69,11 @@ class SceneSettings(Config):
         return None
 
     @property
+    def trained_scenes(self) -> int | None:
+        """Scenes that fine-tuning learns from, if a setting says so."""
+        return None
+
+    @property
     def split_names(self) -> tuple[str, ...] | None:
         """The splits, where a setting lists them."""
         return None

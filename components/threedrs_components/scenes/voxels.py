@@ -22,10 +22,12 @@ def voxel_indices(points: Tensor, voxel_m: float = 0.1) -> Tensor:
 def voxel_keys(indices: Tensor) -> Tensor:
     """One int64 per triple [..., 3]; two keys are equal exactly when the triples are."""
     limit = 1 << (BITS - 1)
-    if indices.numel() and int(indices.abs().max()) >= limit:
+    # In Python's integers: the lowest of int64, which no finite number became, has no absolute.
+    extremes = (int(indices.min()), int(indices.max())) if indices.numel() else (0, 0)
+    farthest = max(extremes, key=abs)
+    if abs(farthest) >= limit:
         raise ValueError(
-            f"voxel index {int(indices.abs().max())} does not fit {BITS} bits: "
-            "are the coordinates in metres?"
+            f"voxel index {farthest} does not fit {BITS} bits: are the coordinates in metres?"
         )
     x, y, z = (indices + limit).unbind(-1)
     return (((x << BITS) | y) << BITS) | z

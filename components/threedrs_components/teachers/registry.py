@@ -5,6 +5,7 @@ A new kind is a file of its own and a name in `AnyTeacher`. No step imports this
 
 from __future__ import annotations
 
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, overload
 
 from pydantic import Field
@@ -50,36 +51,50 @@ def sight_of(kind: str) -> Sight | None:
     return TEACHERS[kind].model_fields["sees"].default if kind in TEACHERS else None
 
 
-def teacher_config(kind: str, checkpoint: str | None = None, **config: Any) -> TeacherSettings:
+def teacher_config(
+    kind: str, checkpoint: str | PathLike[str] | None = None, **config: Any
+) -> TeacherSettings:
     """The configuration of a teacher by its kind; further keywords are its fields.
 
     Raises:
         ConfigError: no such kind, or a wrong field.
     """
-    given = {} if checkpoint is None else {"checkpoint": checkpoint}
-    return TEACHERS.read({"kind": kind, **given, **config})
+    given = config if checkpoint is None else {"checkpoint": checkpoint, **config}
+    told = {
+        name: fspath(value) if isinstance(value, PathLike) else value
+        for name, value in given.items()
+    }
+    return TEACHERS.read({"kind": kind, **told})
 
 
-@overload
-def load_teacher(kind: Literal["vggt"], checkpoint: str, **config: Any) -> VGGTTeacher: ...
-@overload
-def load_teacher(kind: Literal["pi3"], checkpoint: str, **config: Any) -> Pi3Teacher: ...
-@overload
-def load_teacher(kind: Literal["da3"], checkpoint: str, **config: Any) -> DA3Teacher: ...
 @overload
 def load_teacher(
-    kind: Literal["precomputed"], checkpoint: str, **config: Any
+    kind: Literal["vggt"], checkpoint: str | PathLike[str], **config: Any
+) -> VGGTTeacher: ...
+@overload
+def load_teacher(
+    kind: Literal["pi3"], checkpoint: str | PathLike[str], **config: Any
+) -> Pi3Teacher: ...
+@overload
+def load_teacher(
+    kind: Literal["da3"], checkpoint: str | PathLike[str], **config: Any
+) -> DA3Teacher: ...
+@overload
+def load_teacher(
+    kind: Literal["precomputed"], checkpoint: str | PathLike[str], **config: Any
 ) -> PrecomputedTeacher: ...
 @overload
 def load_teacher(
     kind: Literal["flare", "dinov2", "dinov2_reg", "dinov3", "mae", "siglip2", "rgb"],
-    checkpoint: str | None = None,
+    checkpoint: str | PathLike[str] | None = None,
     **config: Any,
 ) -> FrameTeacher: ...
 @overload
-def load_teacher(kind: str, checkpoint: str | None = None, **config: Any) -> Teacher: ...
 def load_teacher(
-    kind: str, checkpoint: str | None = None, *, device: str = "cpu", **config: Any
+    kind: str, checkpoint: str | PathLike[str] | None = None, **config: Any
+) -> Teacher: ...
+def load_teacher(
+    kind: str, checkpoint: str | PathLike[str] | None = None, *, device: str = "cpu", **config: Any
 ) -> Teacher:
     """Load a teacher by its kind; further keywords are fields of its configuration.
 

@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 KINDS = ("scanrefer", "multi3drefer", "scan2cap", "scanqa", "sqa3d")
 PLAIN = Wording(train_preamble="")
 TURNS = [{"from": "human", "value": "<image>\nWhere?"}, {"from": "gpt", "value": "here"}]
+MARKED = {"from": "gpt", "value": "as in <image>"}
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,25 @@ def test_the_two_forms_are_those_of_their_programs(
     assert all(read_color(tmp_path / "out" / name).shape == (28, 28, 3) for name in frames)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": "Is <image> dark?"}, "its question holds the text <image>, which stands for"),
+        ({"prompt": "Is <video> dark?"}, "its question holds the text <video>"),
+        ({"answers": ("the <image>",)}, "its answer holds the text <image>"),
+        ({"answers": ("",)}, "has no answer, so there is nothing to learn of it"),
+        ({"answers": ()}, "has no answer"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    change: dict[str, Any], message: str, prepared: PreparedScenes, tmp_path: Path
+) -> None:
+    sample = replace(next(s for s in training_samples() if s.benchmark == "scanqa"), **change)
+    with pytest.raises(DataError, match=f"{sample.sample_id}: {message}"):
+        write_conversations([sample], prepared, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_every_answer_of_a_conversation_is_learned(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
     messages = [
@@ -166,6 +187,14 @@ def test_a_video_is_seen_as_clips_are(tmp_path: Path) -> None:
         (
             {"conversations": TURNS, "videos": ["a", "b"]},
             "videos: there are 2; a question",
+        ),
+        (
+            {"conversations": [TURNS[0], {"from": "gpt", "value": " "}], "image": "a.png"},
+            "answer 0 is empty: there is nothing to learn of it",
+        ),
+        (
+            {"conversations": [*TURNS, TURNS[1] | {"from": "human"}, MARKED], "image": "a.png"},
+            "<image> stands in answer 1; images stand in what is asked",
         ),
     ],
 )

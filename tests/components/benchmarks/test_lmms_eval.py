@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from threedrs_components.benchmarks.annotation_sources import find_annotations
 from threedrs_components.benchmarks.lmms_eval.folder import document_of, write_tasks
 from threedrs_components.benchmarks.lmms_eval.task import flat_metrics
 from threedrs_components.benchmarks.registry import BENCHMARKS
+from threedrs_components.benchmarks.sample_files import sample_json
 from threedrs_components.benchmarks.scoring import score
 from threedrs_components.benchmarks.text_answers import boxes_in
 from threedrs_components.benchmarks.wording import Wording
@@ -232,6 +234,35 @@ def test_logs_of_something_else_are_refused(
     log.write_text(json.dumps({"doc_id": 0, "doc": document, "filtered_resps": ["x"]}))
     with pytest.raises(AnnotationError, match=re.escape(message)):
         score("scanqa" if change else "sqa3d", predictions=log)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("scanqa", {"answers": ()}, "answers: is empty; at least one reference belongs here"),
+        ("scanrefer", {"target_boxes": ()}, "target_boxes: is empty; the box to find belongs here"),
+        ("multi3drefer", {"target_boxes": ((1.0, 2.0),)}, "a box is 6 finite numbers"),
+        ("vsibench", {"tags": {}}, "tags.options: is ''; a question with options says how many"),
+        ("vsibench", {"question_type": "x"}, "question_type: is 'x'; vsibench has "),
+        ("mindcube", {"tags": {"options": "40"}}, "tags.options: is '40'"),
+        ("scanqa", {"sample_id": "same"}, "id: 'same' occurs twice"),
+    ],
+)
+def test_samples_of_a_log_without_a_truth_are_named(
+    kind: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """With the file: the truth is the log's own."""
+    lines = [
+        document_of(each, [], one_box=True) | {"sample": sample_json(replace(each, **change))}
+        for each in samples_of(kind)
+    ]
+    log = tmp_path / "samples.json"
+    log.write_text(
+        json.dumps([{"doc_id": 0, "doc": each, "filtered_resps": ["A"]} for each in lines])
+    )
+    with pytest.raises(AnnotationError, match=re.escape(message)) as caught:
+        score(kind, predictions=log)
+    assert str(caught.value).startswith(f"{log}: record ")
 
 
 def test_copies_of_other_code_have_other_names(tasks: Path, tmp_path: Path) -> None:

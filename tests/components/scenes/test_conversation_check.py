@@ -20,9 +20,9 @@ GOOD = {"messages": [ASKED, TOLD], "images": ["a/1.jpg"]}
 
 
 def config(folder: Path, values: list[Any], **settings: Any) -> VideosConfig:
-    """A file of lines, each a record or the text of one, and a folder with two images."""
+    """A file of lines, each a record or the text of one, and a folder of two images and a file."""
     (folder / "media/a").mkdir(parents=True, exist_ok=True)
-    for name in ("1.jpg", "2.jpg"):
+    for name in ("1.jpg", "2.jpg", "3.json"):
         (folder / "media/a" / name).touch()
     path = folder / "own.jsonl"
     texts = [each if isinstance(each, str) else json.dumps(each) for each in values]
@@ -66,6 +66,10 @@ def test_good_conversations_of_either_form_have_no_faults(tmp_path: Path) -> Non
         (
             {**GOOD, "images": ["b/1.jpg"]},
             "media: {file}: line 3: 'b/1.jpg' is not in {media}; is this the folder that names",
+        ),
+        (
+            {**GOOD, "images": ["a/3.json"]},
+            "line 3: 'a/3.json' is named as an image, and by its ending it is application/json",
         ),
     ],
 )

@@ -27,6 +27,7 @@ from threedrs_components.scenes.preparation_report import preparation_report
 from threedrs_components.scenes.prepare_config import ChecksConfig, PrepareConfig
 from threedrs_components.scenes.prepared import choose_frames, prepare_scene, write_prepared
 from threedrs_components.scenes.registry import SCENES
+from threedrs_components.scenes.voxels import voxel_indices, voxel_keys
 from threedrs_components.testing.scene_sources import tiny_scenes
 from threedrs_platform.records import Scene
 
@@ -138,6 +139,28 @@ def test_pixels_without_depth_and_points_out_of_reach_are_not_seen() -> None:
     far = dataclasses.replace(scene, camera_to_world=poses)
     assert seen_voxels(far, np.arange(2), 1.0).nnz == 4
     assert choose_frames(far, 1, 1.0).frame_names == ("frame-0",)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e18])
+def test_what_is_nowhere_is_not_seen(value: float) -> None:
+    """Rounded to integers it becomes the lowest of all, which is its own absolute."""
+    scene = strip([0, 5])
+    poses, depth = scene.camera_to_world.copy(), scene.depth.copy()
+    poses[1, :3, 3], depth[1] = value, value
+    assert (
+        seen_voxels(dataclasses.replace(scene, camera_to_world=poses), np.arange(2), 1.0).nnz == 4
+    )
+    assert seen_voxels(dataclasses.replace(scene, depth=depth), np.arange(2), 1.0).nnz == 4
+    with pytest.raises(ValueError, match="does not fit 21 bits"):
+        voxel_keys(voxel_indices(torch.tensor([[0.0, 0.0, 1e30]])))
+
+
+def test_without_depth_frames_are_spread_and_their_coverage_is_unknown() -> None:
+    scene = strip(list(range(9)))
+    blind = dataclasses.replace(scene, depth=np.zeros_like(scene.depth))
+    chosen = choose_frames(blind, 3, 1.0).frame_names
+    assert chosen == choose_frames(blind, 3).frame_names
+    assert coverage_of(blind, chosen, 1.0) is None
 
 
 def test_repeated_frames_are_one_candidate() -> None:

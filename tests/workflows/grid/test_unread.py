@@ -43,6 +43,10 @@ def notes(base: str = "", more: str = "", sets: tuple[str, ...] = ()) -> list[st
         ("  teacher: vggt\n  alignment.weight: 0\n", "teacher is set, but no loss that is on"),
         ("  teacher: vggt\n  teachers.mae.layer: 1\n", "teachers.mae.layer is set, but teacher is"),
         ("  reconstruction: {weight: 1, decoder: regression, draws: 2}\n", "reconstruction.draws"),
+        (
+            "  reconstruction: {weight: 1, every: 999}\n",
+            "so that frames are hidden in the first step alone: nothing reads it",
+        ),
         ("  training: {steps: 0, clip: 2.0}\n", "training.clip is set, but training.steps is 0"),
         ("  students.blind.frozen: [vision]\n", "students.blind.frozen is set, but student is"),
         ("  probe.cells: 8\n", "probe.cells is set, but probe.reads does not name depth nor"),

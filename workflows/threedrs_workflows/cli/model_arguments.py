@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ class Named:
     preset: str | None = None
     settings: tuple[str, ...] = ()
     """`KEY=VALUE` changes to the preset."""
-    workspace: str | None = None
+    workspace: str | PathLike[str] | None = None
     database: str | None = None
 
     @classmethod

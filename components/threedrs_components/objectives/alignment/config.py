@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from threedrs_components.objectives.settings import ObjectiveSettings, Per
-from threedrs_components.students.places import Place
+from threedrs_components.students.places import Place, refuse_twice
 from threedrs_components.teachers.map_choices import Control, TeacherFrames
 from threedrs_platform.config import LATER
 
@@ -70,6 +70,16 @@ class AlignmentConfig(ObjectiveSettings):
         if len(set(names)) < len(names):
             raise ValueError(f"{loss!r} names a loss twice; set weight instead")
         return "+".join(sorted(names))
+
+    @property
+    def needs_other_scene(self) -> bool:
+        """With the control."""
+        return self.control == "other_scene"
+
+    @field_validator("layers")
+    @classmethod
+    def _each_once(cls, layers: tuple[Place, ...]) -> tuple[Place, ...]:
+        return refuse_twice(layers)
 
     @property
     def visual_layers(self) -> tuple[Place, ...]:

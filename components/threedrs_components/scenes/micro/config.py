@@ -61,6 +61,11 @@ class MicroWorldConfig(SceneSettings):
         return self.num_frames
 
     @property
+    def trained_scenes(self) -> int:
+        """Those with annotations."""
+        return self.text
+
+    @property
     def split_names(self) -> tuple[str, ...]:
         """Those that are written for students."""
         return ("train", "text", "probe", "val")

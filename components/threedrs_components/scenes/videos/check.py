@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
+from mimetypes import guess_type
 from pathlib import Path
 
 from threedrs_components.scenes.videos.records import (
@@ -100,12 +101,20 @@ def _place(records: Path, index: int) -> str:
 def _absence(
     record: TrainingRecord, media: Path, listed: Callable[[Path], frozenset[str]]
 ) -> str | None:
-    """The first image or video of a record that is not below the folder of media."""
+    """The first image or video of a record that is not below the folder of media, or is none."""
     for name in (*record.images, *([record.video] if record.video else [])):
         folder, _, file = name.rstrip("/").rpartition("/")
         if file not in listed(media / folder):
             return f"{name!r} is not in {media}; is this the folder that names start from?"
-    return None
+    return next((told for told in map(_no_picture, record.images) if told), None)
+
+
+def _no_picture(name: str) -> str | None:
+    """What an image is by the ending of its name, if that is something else."""
+    kind, _ = guess_type(name)
+    if kind is None or kind.startswith("image/"):
+        return None
+    return f"{name!r} is named as an image, and by its ending it is {kind}"
 
 
 def _listed(folder: Path) -> frozenset[str]:

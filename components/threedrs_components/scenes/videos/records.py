@@ -216,6 +216,7 @@ def _records(name: SetName, record_id: str, value: Any, media: Path | None) -> l
         raise ValueError("conversations: a human turn and then a gpt turn are needed")
     if name == EVERY_TURN:
         _check_marks([turn.value for turn in turns[::2]], len(images))
+        _check_answers([turn.value for turn in turns[1::2]])
     images = tuple(_named(each, media) for each in images)
     if raw.spar_info and images:
         marks_of(raw.spar_info, len(images))
@@ -253,6 +254,19 @@ def _check_marks(questions: list[str], images: int) -> None:
             f"images: {images}, but {IMAGE_MARK} stands {count} times in what is asked; write it "
             "once for each image, or not at all"
         )
+
+
+def _check_answers(answers: list[str]) -> None:
+    """Each says something, and in words alone.
+
+    Raises:
+        ValueError: one is empty, or marks an image, which it cannot hold.
+    """
+    for number, text in enumerate(answers):
+        if not text.strip():
+            raise ValueError(f"answer {number} is empty: there is nothing to learn of it")
+        for mark in (each for each in PLACEHOLDERS if each in text):
+            raise ValueError(f"{mark} stands in answer {number}; images stand in what is asked")
 
 
 def _named(name: str, media: Path | None) -> str:
