@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from threedrs_components.outside_json import value_of
 from threedrs_components.teachers.fingerprints import check_images
 from threedrs_components.teachers.teacher import TeacherCard
 from threedrs_platform.errors import CheckpointError, DataError
@@ -232,11 +232,23 @@ def _read_safetensors(path: Path, config: PrecomputedConfig) -> FeatureFile:
             key = _key(path, config, [name for name in names if name not in _BESIDE])
             values = content.get_tensor(key).float().numpy()
             special = int(content.get_tensor(SPECIAL_TOKENS)) if SPECIAL_TOKENS in names else 0
-            frames = json.loads(metadata[FRAME_NAMES]) if FRAME_NAMES in metadata else None
+            frames = _frame_names(metadata[FRAME_NAMES]) if FRAME_NAMES in metadata else None
             looks = content.get_tensor(FINGERPRINTS).numpy() if FINGERPRINTS in names else None
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable .safetensors file: {error}") from error
-    return FeatureFile(values, None if frames is None else tuple(frames), special, looks)
+    return FeatureFile(values, frames, special, looks)
+
+
+def _frame_names(text: str) -> tuple[str, ...]:
+    """Names of frames in the metadata of a file of safetensors.
+
+    Raises:
+        ValueError: no list of names.
+    """
+    found = value_of(text)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{FRAME_NAMES} is no list of names: {text[:40]}")
+    return tuple(found)
 
 
 def _key(path: Path, config: PrecomputedConfig, names: list[str]) -> str:
