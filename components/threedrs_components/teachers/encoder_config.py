@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import PositiveInt
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig
 from threedrs_components.teachers.teacher import check_image_size
 from threedrs_components.teachers.weight_headers import SUFFIX
@@ -100,7 +101,7 @@ class ImageEncoderConfig(FrameTeacherConfig):
         """
         return self.encoder.colours
 
-    def own_grid(self) -> int | None:
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Of the image size and the patches that config.json tells; of files that are here, if
         they pass `check_files`."""
         if self.checkpoint is None:
@@ -117,7 +118,7 @@ class ImageEncoderConfig(FrameTeacherConfig):
             return None  # whoever loads the weights says what is wrong with them
         if self.image_size is not None:
             check_image_size(side, patch)
-        return side // patch
+        return self.finest(frame, side, patch)
 
     def build(self, device: str = "cpu") -> ImageEncoderTeacher:
         """Load the weights.

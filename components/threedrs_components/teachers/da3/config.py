@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.da3.architecture import Reference
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.teacher import check_image_size
 from threedrs_components.teachers.weight_headers import stored_tensors
@@ -53,7 +54,7 @@ class DA3Config(FrameTeacherConfig):
     """Terms of the weights, kept with every feature file; empty is those of the released weights
     of that width."""
 
-    def own_grid(self) -> int | None:
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Of the image size, in the checkpoint's patches, or the released ones' before it is here.
 
         Raises:
@@ -63,7 +64,7 @@ class DA3Config(FrameTeacherConfig):
         stored = self.stored_architecture()
         patch = PATCH if stored is None else stored.patch_size
         check_image_size(self.image_size, patch)
-        return self.image_size // patch
+        return self.finest(frame, self.image_size, patch)
 
     def stored_architecture(self) -> DA3Architecture | None:
         """Widths of the checkpoint, as its header tells; None before it is here.

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import NonNegativeInt, field_validator
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.flare.teacher import FLARETeacher
 
-ROWS = 24
-"""Of patches of 16 pixels in a frame of 512 x 384."""
+PATCH, ROWS, COLUMNS = 16, 24, 32
+"""Of a frame of 512 x 384."""
 
 
 class FLAREConfig(FrameTeacherConfig):
@@ -41,9 +42,9 @@ class FLAREConfig(FrameTeacherConfig):
             raise ValueError("1 frame has nothing to attend to; use 2 or more, or 0 for all")
         return number
 
-    def own_grid(self) -> int | None:
-        """Rows of the released size, whatever the framing."""
-        return ROWS
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """In patches of the released size."""
+        return self.finest(frame, COLUMNS * PATCH, PATCH, ROWS * PATCH)
 
     def build(self, device: str = "cpu") -> FLARETeacher:
         """Load the teacher's weights.

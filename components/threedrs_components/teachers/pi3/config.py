@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape, patches_within
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.config import PLACE, REPORTED
@@ -40,8 +41,8 @@ class Pi3Config(FrameTeacherConfig):
     by Lanczos. The other two take the square of as many pixels."""
     licence: str = "CC BY-NC 4.0"
 
-    def own_grid(self) -> int | None:
-        """Of a square frame, in the checkpoint's patches; None before it is here.
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """In the checkpoint's patches; None before it is here.
 
         Raises:
             CheckpointError: a checkpoint of another model.
@@ -51,7 +52,10 @@ class Pi3Config(FrameTeacherConfig):
         tensors = stored_tensors(self.checkpoint)
         if tensors is None:
             return None
-        return isqrt(self.pixels) // trunk_sizes(Path(self.checkpoint), tensors).encoder.patch_size
+        patch = trunk_sizes(Path(self.checkpoint), tensors).encoder.patch_size
+        if self.framing == "aspect":
+            return min(patches_within(frame, self.pixels, patch))
+        return isqrt(self.pixels) // patch
 
     def build(self, device: str = "cpu") -> Pi3Teacher:
         """Load the teacher's weights.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 from threedrs_components.teachers.weight_headers import stored_tensors
@@ -29,17 +30,22 @@ class VGGTConfig(FrameTeacherConfig):
     architecture: VGGTArchitecture = VGGTArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
 
-    def own_grid(self) -> int | None:
-        """Of the square that frames are brought into at most."""
-        if self.checkpoint is None:
-            return self.architecture.image_size // self.architecture.patch_size
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """Of the square that frames are brought into at most, in the rows that are left of it."""
+        shape = self.architecture if self.checkpoint is None else self.stored_architecture()
+        return None if shape is None else self.finest(frame, shape.image_size, shape.patch_size)
+
+    def stored_architecture(self) -> VGGTArchitecture | None:
+        """Widths of the checkpoint, as its header tells; None before it is here.
+
+        Raises:
+            CheckpointError: a checkpoint of another model.
+        """
         from threedrs_components.teachers.vggt.checkpoint import architecture_of
 
-        tensors = stored_tensors(self.checkpoint)
-        if tensors is None:
-            return None
-        stored = architecture_of(Path(self.checkpoint), tensors)
-        return stored.image_size // stored.patch_size
+        path = Path(self.checkpoint or "")
+        tensors = stored_tensors(path)
+        return None if tensors is None else architecture_of(path, tensors)
 
     def build(self, device: str = "cpu") -> VGGTTeacher:
         """Load the teacher's weights.
