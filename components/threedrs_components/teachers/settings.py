@@ -26,6 +26,8 @@ class TeacherSettings(Config):
 
     weights: ClassVar[str | None]
     """Where the released weights are and their terms, for messages; None if it needs none."""
+    weight_files: ClassVar[tuple[str, ...]] = ("model.safetensors", "model.pt")
+    """Names of the file of weights in a folder; the first that is there counts."""
     gives_depth: ClassVar[bool] = False
     """Whether what it builds is a `DepthTeacher`."""
     depth_parts: ClassVar[tuple[str, ...]] = ()
@@ -65,6 +67,15 @@ class TeacherSettings(Config):
     def is_ready(self) -> bool:
         """Whether it can be built as it is: it has its weights, or needs none."""
         return self.checkpoint is not None or self.weights is None
+
+    def refuse_weights(self) -> None:
+        """Refuse weights that are here and that it cannot be built from, as far as headers tell.
+
+        Raises:
+            CheckpointError: names the file, what does not fit, and what would.
+            ConfigError: a setting that the weights do not allow.
+        """
+        return
 
     def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Patches along the shorter side of what it makes of a frame, at most.

@@ -88,7 +88,8 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
         return []
     try:
         if teacher.checkpoint is not None and teacher.weights is not None:
-            refuse_no_checkpoint(teacher.checkpoint, teacher.weights)
+            refuse_no_checkpoint(teacher.checkpoint, teacher.weights, teacher.weight_files)
+        teacher.refuse_weights()
         frame = experiment.scenes.frame_shape() or USUAL
         own = teacher.own_grid(frame)
     except (CheckpointError, DataError, ArtifactError) as error:

@@ -20,6 +20,14 @@ MAE = ImageEncoder(
     options={"interpolate_pos_encoding": True},
     loading={"add_pooling_layer": False},
     other_parts=("decoder.",),
+    tensors=(
+        "embeddings.cls_token",
+        "embeddings.patch_embeddings.projection.bias",
+        "embeddings.patch_embeddings.projection.weight",
+        "embeddings.position_embeddings",
+        "layernorm.bias",
+        "layernorm.weight",
+    ),
 )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class PrecomputedConfig(TeacherSettings):
     """Features that were made elsewhere: one .arrow, .npz or .safetensors file per scene."""
 
+    weight_files: ClassVar[tuple[str, ...]] = ()
     weights: ClassVar[str] = "a folder of feature files, <scene>.npz or <scene>/<any name>.npz"
 
     kind: Literal["precomputed"] = "precomputed"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
+from threedrs_components.teachers.teacher import layer_index
+from threedrs_components.teachers.trunk_tensors import vggt_aggregator
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
-from threedrs_components.teachers.weight_headers import stored_tensors
+from threedrs_components.teachers.weight_headers import (
+    refuse_misfits,
+    stored_tensors,
+    weights_path,
+)
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
@@ -30,6 +35,18 @@ class VGGTConfig(FrameTeacherConfig):
     architecture: VGGTArchitecture = VGGTArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
 
+    def refuse_weights(self) -> None:
+        """Refuse a layer that is none, and tensors too few, too many or of other shapes."""
+        from threedrs_components.teachers.vggt.checkpoint import AGGREGATOR, PARTS
+
+        path = weights_path(self.checkpoint or "")
+        tensors, shape = stored_tensors(path), self.stored_architecture()
+        if tensors is None or shape is None:
+            return
+        layer_index(self.kind, self.layer, shape.depth)
+        expected = {f"{AGGREGATOR}{name}": each for name, each in vggt_aggregator(shape).items()}
+        refuse_misfits(path, tensors, expected, (AGGREGATOR,), PARTS)
+
     def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Of the square that frames are brought into at most, in the rows that are left of it."""
         shape = self.architecture if self.checkpoint is None else self.stored_architecture()
@@ -43,7 +60,7 @@ class VGGTConfig(FrameTeacherConfig):
         """
         from threedrs_components.teachers.vggt.checkpoint import architecture_of
 
-        path = Path(self.checkpoint or "")
+        path = weights_path(self.checkpoint or "")
         tensors = stored_tensors(path)
         return None if tensors is None else architecture_of(path, tensors)
 
