@@ -91,10 +91,10 @@ class DINOv3Config(ImageEncoderConfig):
         path = folder / "preprocessor_config.json"
         if not path.is_file():
             return STATISTICS["lvd1689m"]
-        found = read_object(path)
         try:
+            found = read_object(path)
             return _COLOURS.validate_python((found.get("image_mean"), found.get("image_std")))
-        except ValidationError as error:
+        except (CheckpointError, ValidationError) as error:
             raise CheckpointError(
                 f"{path}: no image_mean and image_std of three numbers each, deviations above 0; "
                 f"say which they are "
