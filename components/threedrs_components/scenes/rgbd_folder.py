@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from threedrs_components.scenes.boxes import read_scene_boxes
@@ -65,6 +66,18 @@ class RGBDFolderConfig(SceneSettings):
     def data(self) -> Mapping[str, str]:
         """The folder."""
         return {"scenes.root": self.root}
+
+    def frame_shape(self) -> tuple[int, int] | None:
+        """Of one frame of the first scene, whose header is read."""
+        root = Path(self.root)
+        try:
+            folders = [root, *sorted(root.glob("scenes/*")), *sorted(root.glob("*"))]
+            found = ((folder, find_style(folder)) for folder in folders if folder.is_dir())
+            folder, style = next((folder, style) for folder, style in found if style is not None)
+            with Image.open(min(style.colors(folder).values())) as picture:
+                return picture.height, picture.width
+        except (OSError, StopIteration):
+            return None  # whoever reads the scenes says what is wrong with them
 
     def open(self, written: Path) -> RGBDFolder:
         """Open the folder itself."""

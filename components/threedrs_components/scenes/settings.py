@@ -78,6 +78,13 @@ class SceneSettings(Config):
         """The splits, where a setting lists them."""
         return None
 
+    def frame_shape(self) -> tuple[int, int] | None:
+        """Height and width of frames, by settings or a frame that is here; None if neither tells.
+
+        Of frames of several shapes the flattest, for it has the fewest rows.
+        """
+        return None
+
     def scene_of(self, name: str) -> str:
         """Scene id of what annotations call a scene."""
         return name

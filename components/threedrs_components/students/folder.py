@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.outside_json import CURE, part_of, read_object, told
 from threedrs_components.students.settings import StudentSettings
 from threedrs_platform.errors import CheckpointError
 
@@ -20,20 +21,27 @@ DIGEST_FILE = "weights.json"
 """Digest of the weights that a folder stands for."""
 OF_A_STUDENT = frozenset({"kind", "student", "model"})
 """Keys of config.json: the kind's name, its settings, and the model's own configuration."""
+PARTS = ("text_config", "llm_config", "vision_config")
+"""Keys of published ones: what their language model and vision tower are like."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.json of a student, or of published weights.
 
     Raises:
-        CheckpointError: there is none, or it is not JSON.
+        CheckpointError: there is none, it is not JSON, or a name or a part is something else.
     """
-    try:
-        stored = json.loads((folder / CONFIG_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder}: {CONFIG_FILE} cannot be read: {error}") from error
-    if not isinstance(stored, dict):
-        raise CheckpointError(f"{folder}/{CONFIG_FILE}: holds no configuration; download it again")
+    path = folder / CONFIG_FILE
+    stored = read_object(path)
+    names = ("kind",) if stored.keys() >= OF_A_STUDENT else ("model_type",)
+    parts = ("student", "model") if stored.keys() >= OF_A_STUDENT else PARTS
+    for name in names:
+        if not isinstance(stored.get(name), str | None):
+            raise CheckpointError(
+                f"{path}: {name} is {told(stored[name])}, where a name belongs; {CURE}"
+            )
+    for name in parts:
+        part_of(stored, name, path)
     return stored
 
 

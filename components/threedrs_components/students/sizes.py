@@ -6,14 +6,15 @@ the meta device.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.outside_json import read_object
 from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_components.students.settings import StudentSettings
+from threedrs_platform.errors import CheckpointError
 
 Shape = Mapping[str, Any]
 
@@ -269,11 +270,9 @@ def _stored(checkpoint: str | None) -> dict[str, Any] | None:
     if checkpoint is None:
         return None
     try:
-        stored = json.loads((Path(checkpoint) / "config.json").read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(stored, dict):
-        return None
+        stored = read_object(Path(checkpoint) / "config.json")
+    except CheckpointError:
+        return None  # whoever checks the start says what is wrong with it
     return stored.get("model") or stored  # a folder that `save_student` wrote
 
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
+from threedrs_components.outside_json import read_object
 from threedrs_components.students.settings import Newline
 from threedrs_platform.errors import CheckpointError
 
@@ -161,12 +161,16 @@ class StudentTokenizer:
         Raises:
             CheckpointError: a file is missing or unreadable.
         """
+        content = read_object(folder / CHAT_FILE)
         try:
-            content: dict[str, Any] = json.loads((folder / CHAT_FILE).read_text())
-            tokenizer = Tokenizer.from_str((folder / TOKENIZER_FILE).read_text())
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{folder}: tokenizer cannot be read: {error}") from error
-        return cls(tokenizer, ChatMarkup(**content["chat"]), content["visual_id"])
+            markup, visual_id = ChatMarkup(**content["chat"]), int(content["visual_id"])
+            tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise CheckpointError(
+                f"{folder}: tokenizer cannot be read: {CHAT_FILE} or {TOKENIZER_FILE}: {error!r}; "
+                "save the student again"
+            ) from error
+        return cls(tokenizer, markup, visual_id)
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from threedrs_components.outside_json import CURE, part_of, read_object, told
 from threedrs_components.students.folder import WEIGHTS_FILE
 from threedrs_components.tensor_headers import StoredTensor, read_header
 from threedrs_platform.errors import CheckpointError
@@ -77,10 +77,12 @@ def _refuse_quantised(folder: Path, tensors: Mapping[str, StoredTensor]) -> None
 def _weight_files(folder: Path) -> list[str]:
     index = folder / INDEX_FILE
     if index.is_file():
-        try:
-            return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise CheckpointError(f"{index}: cannot be read: {error!r}") from error
+        files = [*part_of(read_object(index), "weight_map", index).values()]
+        odd = [each for each in files if not isinstance(each, str) or Path(each).name != each]
+        if odd or not files:
+            which = f"has {told(odd[0])}, where a file's name belongs" if odd else "names no file"
+            raise CheckpointError(f"{index}: weight_map {which}; {CURE}")
+        return sorted(set(files))
     if (folder / WEIGHTS_FILE).is_file():
         return [WEIGHTS_FILE]
     if (folder / ADAPTER_FILE).is_file():

@@ -9,12 +9,24 @@ from pydantic import PositiveInt
 from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
 from threedrs_platform.config import PLACE, REPORTED
 
+TENSORS = (
+    "embeddings.cls_token",
+    "embeddings.mask_token",
+    "embeddings.patch_embeddings.projection.bias",
+    "embeddings.patch_embeddings.projection.weight",
+    "embeddings.position_embeddings",
+    "layernorm.bias",
+    "layernorm.weight",
+)
 ENCODERS = {
-    "dinov2": ImageEncoder("Dinov2Model", ("dinov2",), special_tokens=lambda shape: 1),
+    "dinov2": ImageEncoder(
+        "Dinov2Model", ("dinov2",), special_tokens=lambda shape: 1, tensors=TENSORS
+    ),
     "dinov2_reg": ImageEncoder(
         "Dinov2WithRegistersModel",
         ("dinov2_with_registers",),
         special_tokens=lambda shape: 1 + int(shape.num_register_tokens),
+        tensors=(*TENSORS, "embeddings.register_tokens"),
     ),
 }
 

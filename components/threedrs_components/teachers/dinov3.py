@@ -6,12 +6,12 @@ Its places are rotations, so any image size in whole patches will do. The convol
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import PositiveInt, TypeAdapter, ValidationError
+from pydantic import Field, FiniteFloat, PositiveInt, TypeAdapter, ValidationError
 
+from threedrs_components.outside_json import read_object
 from threedrs_components.teachers.encoder_config import (
     CONFIG,
     Colour,
@@ -26,6 +26,15 @@ DINOV3 = ImageEncoder(
     "DINOv3ViTModel",
     ("dinov3_vit",),
     special_tokens=lambda shape: 1 + int(shape.num_register_tokens),
+    tensors=(
+        "embeddings.cls_token",
+        "embeddings.mask_token",
+        "embeddings.patch_embeddings.bias",
+        "embeddings.patch_embeddings.weight",
+        "embeddings.register_tokens",
+        "norm.bias",
+        "norm.weight",
+    ),
 )
 REGISTERS = "embeddings.register_tokens"
 STATISTICS: dict[str, tuple[Colour, Colour]] = {
@@ -34,6 +43,11 @@ STATISTICS: dict[str, tuple[Colour, Colour]] = {
 }
 """Mean and deviation of colours by what a checkpoint learned from: images of the web (ImageNet's
 numbers), or of satellites."""
+
+_Spread = Annotated[FiniteFloat, Field(gt=0)]
+_COLOURS = TypeAdapter(
+    tuple[tuple[FiniteFloat, FiniteFloat, FiniteFloat], tuple[_Spread, _Spread, _Spread]]
+)
 
 
 class DINOv3Config(ImageEncoderConfig):
@@ -78,11 +92,11 @@ class DINOv3Config(ImageEncoderConfig):
         if not path.is_file():
             return STATISTICS["lvd1689m"]
         try:
-            found = json.loads(path.read_text())
-            both = TypeAdapter(tuple[Colour, Colour])
-            return both.validate_python((found["image_mean"], found["image_std"]))
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            found = read_object(path)
+            return _COLOURS.validate_python((found.get("image_mean"), found.get("image_std")))
+        except (CheckpointError, ValidationError) as error:
             raise CheckpointError(
-                f"{path}: no image_mean and image_std of three numbers each; say which they are "
+                f"{path}: no image_mean and image_std of three numbers each, deviations above 0; "
+                f"say which they are "
                 f"(statistics: {' or '.join(STATISTICS)})"
             ) from error

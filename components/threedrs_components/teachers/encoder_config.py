@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PositiveInt
 
+from threedrs_components.outside_json import read_object
+from threedrs_components.teachers.encoder_headers import refuse_other_shapes, sizes_of
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig
-from threedrs_components.teachers.teacher import check_image_size
-from threedrs_components.teachers.weight_headers import SUFFIX
+from threedrs_components.teachers.teacher import check_image_size, check_layer
+from threedrs_components.teachers.weight_headers import refuse_integers, stored_tensors
 from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ class ImageEncoder:
     """Keywords of `from_pretrained`."""
     other_parts: tuple[str, ...] = ()
     """Names that the tensors of a checkpoint's other halves begin with."""
+    tensors: tuple[str, ...] = ()
+    """Ends of all names outside the layers."""
     colours: tuple[Colour, Colour] | None = None
     """Mean and deviation by which pixels are normalised; None is ImageNet's."""
 
@@ -49,6 +53,8 @@ class ImageEncoderConfig(FrameTeacherConfig):
 
     `checkpoint` is a folder in the transformers format, or the model.safetensors inside it.
     """
+
+    weight_files: ClassVar[tuple[str, ...]] = ("model.safetensors", "pytorch_model.bin")
 
     image_size: PositiveInt | None = None
     """Side of the square that frames are brought to; None is the checkpoint's own."""
@@ -62,8 +68,14 @@ class ImageEncoderConfig(FrameTeacherConfig):
         """The configuration beside the weights must be of the right model.
 
         Raises:
-            CheckpointError: it is missing, unreadable, or of another one.
+            CheckpointError: it is missing, unreadable, or of another one, or transformers reads no
+                weights of that name.
         """
+        if weights.name not in self.weight_files:
+            raise CheckpointError(
+                f"{weights}: teacher {self.kind} reads files of transformers' format, which are "
+                f"called {' or '.join(self.weight_files)}: take {self.weights}"
+            )
         found = self.stored_configuration(weights.parent).get("model_type")
         if found not in self.encoder.model_types:
             wanted = " or ".join(map(repr, self.encoder.model_types))
@@ -81,16 +93,12 @@ class ImageEncoderConfig(FrameTeacherConfig):
         Raises:
             CheckpointError: there is none, or it is something else.
         """
-        path = folder / CONFIG
-        try:
-            found = json.loads(path.read_text())
-        except FileNotFoundError as error:
-            raise CheckpointError(f"{folder}: {CONFIG} is missing beside the weights") from error
-        except ValueError as error:
-            raise CheckpointError(f"{path}: no model configuration: {error}") from error
-        if not isinstance(found, dict):
-            raise CheckpointError(f"{path}: no model configuration: a {type(found).__name__}")
-        return found
+        if not (folder / CONFIG).is_file():
+            raise CheckpointError(
+                f"{folder}: {CONFIG} is missing beside the weights; take {self.weights}, as "
+                "transformers reads it"
+            )
+        return read_object(folder / CONFIG)
 
     def colours(self, folder: Path) -> tuple[Colour, Colour] | None:
         """Mean and deviation by which pixels are normalised; None is ImageNet's.
@@ -100,24 +108,61 @@ class ImageEncoderConfig(FrameTeacherConfig):
         """
         return self.encoder.colours
 
-    def own_grid(self) -> int | None:
-        """Of the image size and the patches that config.json tells; of files that are here, if
-        they pass `check_files`."""
+    def refuse_weights(self) -> None:
+        """Refuse files of another model, layers that are none, and other tensors than described."""
+        weights = self.weights_here()
+        if weights is None:
+            return
+        self.check_files(weights)
+        self.colours(weights.parent)
+        sizes = self.stored_sizes(weights.parent)
+        if "num_hidden_layers" in sizes:
+            check_layer(self.kind, self.layer, sizes["num_hidden_layers"])
+        tensors = stored_tensors(weights)
+        if tensors is not None:
+            parts = self.encoder.other_parts
+            refuse_other_shapes(weights, tensors, sizes, self.encoder.tensors, parts)
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """Of the image size and the patches that config.json tells, where weights are here."""
+        weights = self.weights_here()
+        if weights is None:
+            return None
+        self.check_files(weights)
+        sizes = self.stored_sizes(weights.parent)
+        side, patch = self.image_size or sizes.get("image_size"), sizes.get("patch_size")
+        if side is None or patch is None:
+            return None  # transformers knows what is left out
+        if self.image_size is not None:
+            check_image_size(side, patch)
+        return self.finest(frame, side, patch)
+
+    def refuse_quantised(self, weights: Path) -> None:
+        """Refuse integers, which transformers would cast as if they were the weights.
+
+        Raises:
+            CheckpointError: names the tensors.
+        """
+        tensors, others = stored_tensors(weights) or {}, self.encoder.other_parts
+        refuse_integers(
+            weights, {n: each for n, each in tensors.items() if not n.startswith(others)}
+        )
+
+    def weights_here(self) -> Path | None:
+        """The file of weights; None before it is here."""
         if self.checkpoint is None:
             return None
         path = Path(self.checkpoint)
-        weights = path / f"model{SUFFIX}" if path.is_dir() else path
-        if (weights.parent / CONFIG).is_file():
-            self.check_files(weights)
-        try:
-            stored = json.loads((weights.parent / CONFIG).read_text())
-            shape = stored.get("vision_config", stored)
-            side, patch = self.image_size or int(shape["image_size"]), int(shape["patch_size"])
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return None  # whoever loads the weights says what is wrong with them
-        if self.image_size is not None:
-            check_image_size(side, patch)
-        return side // patch
+        candidates = [path / name for name in self.weight_files] if path.is_dir() else [path]
+        return next((each for each in candidates if each.is_file()), None)
+
+    def stored_sizes(self, folder: Path) -> dict[str, int]:
+        """Sizes that config.json states.
+
+        Raises:
+            CheckpointError: one of them is none.
+        """
+        return sizes_of(folder / CONFIG, self.stored_configuration(folder))
 
     def build(self, device: str = "cpu") -> ImageEncoderTeacher:
         """Load the weights.

@@ -15,10 +15,12 @@ from threedrs_components.teachers.teacher import (
     FrameTeacher,
     TeacherCard,
     check_image_size,
+    check_layer,
     check_precision,
     file_digest,
 )
-from threedrs_components.teachers.weights import UNREADABLE, find_weights, listed, reason
+from threedrs_components.teachers.weight_headers import listed
+from threedrs_components.teachers.weights import UNREADABLE, find_weights, reason
 from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
         ImageEncoderConfig,
     )
 
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FRAMES_PER_CHUNK = 16
 
 
@@ -55,11 +56,7 @@ class ImageEncoderTeacher(FrameTeacher):
         self.frame_size = FrameSize(side, side, self.patch, config.framing)
         self.grid = side // self.patch
         blocks = int(shape.num_hidden_layers)
-        if not -1 <= config.layer < blocks:
-            raise CheckpointError(
-                f"teacher {config.kind} has blocks 0..{blocks - 1} and -1 for the normalised "
-                f"output, so there is no layer {config.layer}"
-            )
+        check_layer(config.kind, config.layer, blocks)
         words = f"{self.frame_size}; {config.precision}"
         if colours is not None and colours != self.encoder.colours:
             words += f"; colours by mean {colours[0]}, deviation {colours[1]}"
@@ -79,8 +76,10 @@ class ImageEncoderTeacher(FrameTeacher):
         check_precision(config.precision, device)
         if config.checkpoint is None:
             raise CheckpointError(f"teacher {config.kind} has no weights: set `checkpoint`")
-        weights = find_weights(config.checkpoint, WEIGHT_FILES)
+        weights = find_weights(config.checkpoint, config.weight_files)
         config.check_files(weights)
+        config.stored_sizes(weights.parent)
+        config.refuse_quantised(weights)
         colours = config.colours(weights.parent)
         model = _read_model(weights, config.encoder)
         return cls(model.to(device), config, file_digest(weights), colours)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from threedrs_components.teachers.frame_shapes import rows_in_proportion
 from threedrs_platform.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class FrameSize:
 
     def _scaled(self, height: int, width: int) -> tuple[int, int]:
         if self.framing == "aspect":
-            rows = max(1, round(height * self.width / width / self.patch))
+            rows = rows_in_proportion((height, width), self.width, self.patch)
             return rows * self.patch, self.width
         scale = max(self.height / height, self.width / width)
         return max(self.height, round(height * scale)), max(self.width, round(width * scale))

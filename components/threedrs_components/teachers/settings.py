@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape, rows_in_proportion
 from threedrs_platform.config import PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class TeacherSettings(Config):
 
     weights: ClassVar[str | None]
     """Where the released weights are and their terms, for messages; None if it needs none."""
+    weight_files: ClassVar[tuple[str, ...]] = ("model.safetensors", "model.pt")
+    """Names of the file of weights in a folder; the first that is there counts."""
     gives_depth: ClassVar[bool] = False
     """Whether what it builds is a `DepthTeacher`."""
     depth_parts: ClassVar[tuple[str, ...]] = ()
@@ -65,11 +68,23 @@ class TeacherSettings(Config):
         """Whether it can be built as it is: it has its weights, or needs none."""
         return self.checkpoint is not None or self.weights is None
 
-    def own_grid(self) -> int | None:
+    def refuse_weights(self) -> None:
+        """Refuse weights that are here and that it cannot be built from, as far as headers tell.
+
+        Raises:
+            CheckpointError: names the file, what does not fit, and what would.
+            ConfigError: a setting that the weights do not allow.
+        """
+        return
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Patches along the shorter side of what it makes of a frame, at most.
 
         As far as the settings tell, and the headers of its weights where they are here; None where
         only the loaded teacher knows. Imports no torch.
+
+        Args:
+            frame: height and width of what it is shown.
 
         Raises:
             CheckpointError: the weights are of another model.
@@ -101,3 +116,17 @@ class FrameTeacherConfig(TeacherSettings):
     squash distorts the whole frame, crop cuts the middle out."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 (accelerators only) runs under autocast; the residual stream stays float32."""
+
+    def finest(self, frame: Shape, width: int, patch: int, height: int | None = None) -> int:
+        """Patches along the shorter side of a frame, by the framing.
+
+        Args:
+            frame: its height and width.
+            width: in pixels, of the model's view.
+            patch: its side.
+            height: of the view; None is a square.
+        """
+        rows, columns = (height or width) // patch, width // patch
+        if self.framing == "aspect":
+            rows = min(rows, rows_in_proportion(frame, width, patch))
+        return min(rows, columns)

@@ -18,6 +18,13 @@ SIGLIP2 = ImageEncoder(
     options={"interpolate_pos_encoding": True},
     other_parts=("text_model.", "logit_scale", "logit_bias"),
     colours=(HALF, HALF),
+    tensors=(
+        "embeddings.patch_embedding.bias",
+        "embeddings.patch_embedding.weight",
+        "embeddings.position_embedding.weight",
+        "post_layernorm.bias",
+        "post_layernorm.weight",
+    ),
 )
 
 

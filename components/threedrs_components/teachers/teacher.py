@@ -145,6 +145,19 @@ def check_image_size(side: int, patch: int) -> None:
         raise ConfigError([Fault(complaint, "teacher.image_size")])
 
 
+def check_layer(kind: str, layer: int, blocks: int) -> None:
+    """Refuse a block of an image encoder that it does not have.
+
+    Raises:
+        CheckpointError: names those that it has.
+    """
+    if not -1 <= layer < blocks:
+        raise CheckpointError(
+            f"teacher {kind} has blocks 0..{blocks - 1} and -1 for the normalised output, so "
+            f"there is no layer {layer}"
+        )
+
+
 def layer_index(kind: str, layer: int, count: int, what: str = "blocks") -> int:
     """The number from 0 of one of `count` layers, which may be counted from the last (-1).
 

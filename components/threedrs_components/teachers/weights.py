@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from threedrs_components.teachers.weight_headers import plain_names
+from threedrs_components.teachers.weight_headers import listed, misfits, plain_names
 from threedrs_platform.errors import CheckpointError
 
 UNREADABLE = (
@@ -22,8 +22,6 @@ UNREADABLE = (
 """What torch and safetensors raise on files that are cut short or something else."""
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Keys that a state dict may lie under."""
-SHOWN = 5
-"""Tensors that an error message lists before it only counts."""
 
 
 def find_weights(
@@ -125,30 +123,11 @@ def load_strictly(
         CheckpointError: a tensor is missing, unknown, of another shape, or not of floating point.
     """
     expected = {f"{prefix}{name}": tuple(t.shape) for name, t in module.state_dict().items()}
-    misshapen = [
-        f"{name} {list(tensors[name].shape)} instead of {list(shape)}"
-        for name, shape in expected.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
     faults = {
-        "missing": [name for name in expected if name not in tensors],
-        "unknown": [name for name in tensors if name not in expected],
-        "of another shape": misshapen,
+        **misfits(tensors, expected),
         "not of floating point": [n for n, t in tensors.items() if not t.is_floating_point()],
     }
     if any(faults.values()):
         raise CheckpointError(f"{path}: does not fit the model; tensors {listed(faults)}")
     inner = {name.removeprefix(prefix): tensor.float() for name, tensor in tensors.items()}
     module.load_state_dict(inner, strict=True, assign=True)
-
-
-def listed(faults: Mapping[str, Sequence[str]]) -> str:
-    """What is wrong with which tensors, in words: a few of each kind."""
-    return "; ".join(
-        f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

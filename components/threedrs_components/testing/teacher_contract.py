@@ -74,7 +74,7 @@ def check_features(config: TeacherSettings, scene: Scene) -> Tensor:
         f"{kind}: features of shape {shape}; give [frames, rows, columns, channels]"
     )
     assert teacher.grid in shape[1:3], f"{kind}: grid {teacher.grid}, but features of shape {shape}"
-    own = config.own_grid()
+    own = config.own_grid((scene.images.shape[1], scene.images.shape[2]))
     assert own is None or own >= min(shape[1:3]), (
         f"{kind}: own_grid {own}, but features of shape {shape}; it says how fine they are at most"
     )

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.rgbd_folder import RGBDFolder, RGBDFolderConfig
 from threedrs_platform.errors import DataError, SceneError, StorageError
 
@@ -340,3 +341,18 @@ def test_of_two_colour_files_of_a_frame_the_first_by_name_counts(scene_folder: A
     Image.fromarray(white).save(scene_folder.root / "frame-000001.color.jpg")
     scene = RGBDFolder(scene_folder.root).load("kitchen")
     assert len(scene.frame_names) == 3 and (scene.images[1] == 255).all()
+
+
+@pytest.mark.parametrize("inside", ["", "room", "scenes/room"])
+def test_the_shape_of_frames_is_that_of_one_that_is_here(inside: str, tmp_path: Path) -> None:
+    config = RGBDFolderConfig(root=str(tmp_path))
+    assert config.frame_shape() is None
+    (tmp_path / inside / "color").mkdir(parents=True)
+    Image.new("RGB", (32, 18)).save(tmp_path / inside / "color" / "frame_7.png")
+    assert config.frame_shape() == (18, 32)
+    (tmp_path / inside / "color" / "frame_7.png").write_text("no picture")
+    assert config.frame_shape() is None
+
+
+def test_frames_of_the_micro_world_are_squares() -> None:
+    assert MicroWorldConfig(image_size=48).frame_shape() == (48, 48)

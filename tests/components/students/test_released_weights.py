@@ -147,7 +147,7 @@ BAD_HEADERS: dict[str, tuple[Spoil, str]] = {
     ),
     "a list": (
         lambda folder: (folder / "config.json").write_text("[]") and None,
-        "config.json: holds no configuration",
+        "config.json: cannot be read: it holds no object",
     ),
     "pooling mode": (
         configured(mm_spatial_pool_mode="average"),

@@ -10,15 +10,18 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, get_args
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from threedrs_components.teachers.colours import ColourTeacher, RGBConfig
-from threedrs_components.teachers.registry import TEACHERS, AnyTeacher
+from threedrs_components.teachers.registry import TEACHERS, AnyTeacher, teacher_config
 from threedrs_components.teachers.settings import TeacherSettings
 from threedrs_components.testing import teacher_contract
 from threedrs_components.testing.teacher_checkpoints import (
+    TINY_KINDS,
     tiny_scene,
     tiny_teacher,
     write_tiny_checkpoint,
@@ -169,3 +172,39 @@ def test_features_that_break_the_contract_are_refused(
     monkeypatch.setattr(RGBConfig, "build", lambda self, device="cpu": teacher(self))
     with pytest.raises(AssertionError, match=complaint):
         teacher_contract.check_features(RGBConfig(), tiny_scene())
+
+
+@pytest.mark.parametrize("framing", ["aspect", "squash", "crop"])
+@pytest.mark.parametrize("kind", [kind for kind in TINY_KINDS if kind != "flare"])
+def test_the_grid_of_frames_of_any_shape_is_told_by_headers(
+    kind: str, framing: str, tmp_path: Path
+) -> None:
+    small = {"pixels": 20_000} if kind == "pi3" else {"image_size": 56} if kind == "da3" else {}
+    config = tiny_teacher(kind, tmp_path, framing=framing, **small)
+    teacher = config.build()
+    for height, width in ((48, 64), (36, 64), (64, 64), (64, 48)):
+        features = teacher.features(torch.rand(1, 3, height, width))  # type: ignore[attr-defined]
+        assert config.own_grid((height, width)) == min(features.shape[1:3])
+
+
+def test_the_rows_of_flare_follow_the_shape_of_frames() -> None:
+    config = teacher_config("flare", "nowhere")
+    shapes = ((3, 4), (9, 16), (1, 1), (4, 3))
+    assert [config.own_grid(shape) for shape in shapes] == [24, 18, 24, 24]
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize(
+    ("shape", "rows", "grid"),
+    [((3, 4, 8), None, 2), ((1, 3, 2, 5, 8), None, 2), ((3, 11, 8), 2, 2), ((3, 15, 8), 3, 3)],
+)
+def test_headers_tell_how_fine_stored_features_are(
+    suffix: str, shape: tuple[int, ...], rows: int | None, grid: int, tmp_path: Path
+) -> None:
+    arrays = {"feature": np.zeros(shape, np.float32)}
+    if shape[1] == 11:
+        arrays["ps_idx"] = np.array(5)
+    path = tmp_path / f"scene{suffix}"
+    np.savez(path, **arrays) if suffix == ".npz" else save_file(arrays, path)  # type: ignore[arg-type]
+    config = teacher_config("precomputed", str(tmp_path), rows=rows)
+    assert config.own_grid() == grid == config.build().grid

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from threedrs_components.teachers.registry import TEACHERS
@@ -77,14 +79,19 @@ def teacher_grid(data: Path, fields: str) -> str:
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ("kind: da3, checkpoint: nowhere, image_size: 182", "finer than the teacher's 13"),
+        ("kind: da3, checkpoint: nowhere, image_size: 182", "finer than the teacher's 10"),
         ("kind: da3, checkpoint: nowhere, image_size: 200", "mine.image_size: 200 is no multiple"),
         ("kind: dinov2, checkpoint: DINO, image_size: 112", "finer than the teacher's 8"),
         ("kind: dinov2, checkpoint: DINO, image_size: 200", "mine.image_size: 200 is no multiple"),
         ("kind: mae, architecture: {image_size: 96}", "finer than the teacher's 12"),
-        ("kind: vggt, architecture: {image_size: 208}", "finer than the teacher's 13"),
-        ("kind: vggt, checkpoint: VGGT", "prepare.grid: 14 is finer than the teacher's 4"),
-        ("kind: pi3, checkpoint: PI3, pixels: 20000", "finer than the teacher's 10"),
+        ("kind: vggt, architecture: {image_size: 208}", "finer than the teacher's 10"),
+        ("kind: vggt, checkpoint: VGGT", "prepare.grid: 14 is finer than the teacher's 3"),
+        ("kind: pi3, checkpoint: PI3, pixels: 20000", "finer than the teacher's 8"),
+        (
+            "kind: da3, checkpoint: nowhere, framing: squash, image_size: 182",
+            "finer than the teacher's 13",
+        ),
+        ("kind: da3, checkpoint: nowhere, image_size: 238", "counted for frames of 4:3"),
         ("kind: dinov3, checkpoint: THREE, image_size: 208", "finer than the teacher's 13"),
         ("kind: dinov3, checkpoint: THREE, image_size: 518", "mine.image_size: 518 is no multiple"),
         (
@@ -119,6 +126,37 @@ def test_a_teacher_that_is_coarser_than_the_tokens_is_told_of(
             fields = fields.replace(word, str(path))
     assert main(["validate", teacher_grid(data, fields)]) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_a_teacher_is_as_fine_as_the_frames_that_are_here_let_it_be(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = data / "rooms" / "room" / "color"
+    room.mkdir(parents=True)
+    taught = teacher_grid(data, "kind: da3, checkpoint: nowhere, image_size: 224")
+    scenes = f"scenes: {{kind: rgbd_folder, root: {data / 'rooms'}}}, alignment.frames: student"
+    Path(taught).write_text(Path(taught).read_text().replace("[scanqa]", f"[scanqa], {scenes}"))
+    Image.new("RGB", (20, 20)).save(room / "0.png")
+    assert main(["validate", taught]) == 0
+    Image.new("RGB", (32, 18)).save(room / "0.png")
+    assert main(["validate", taught]) == 2
+    assert "finer than the teacher's 9, " in (told := capsys.readouterr().err)
+    assert "counted for frames of 16:9" in told
+
+
+def test_stored_features_that_are_coarser_than_the_tokens_are_told_of(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    features = data / "features"
+    features.mkdir()
+    np.savez(features / "scene.npz", feature=np.zeros((3, 4, 8), np.float16))
+    taught = teacher_grid(data, f"kind: precomputed, checkpoint: {features}")
+    assert main(["validate", taught]) == 2
+    assert "prepare.grid: 14 is finer than the teacher's 2" in capsys.readouterr().err
+    np.savez(features / "scene.npz", feature=np.zeros((3, 5, 8), np.float16))
+    assert main(["validate", taught]) == 2
+    told = capsys.readouterr().err
+    assert "teachers.mine.checkpoint" in told and "scene.npz: 5 tokens per frame" in told
 
 
 @pytest.mark.parametrize(("kind", "head"), [("vggt", "depth_head."), ("pi3", "conf_head.")])

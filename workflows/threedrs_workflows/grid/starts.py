@@ -9,10 +9,11 @@ from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.students.registry import kinds_that_read
 from threedrs_components.students.start import check_start
 from threedrs_components.teachers.checkpoint_files import refuse_no_checkpoint
+from threedrs_components.teachers.frame_shapes import USUAL, told
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.teachers.teacher import check_grid
 from threedrs_components.teachers.weight_headers import stored_tensors
-from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+from threedrs_platform.errors import ArtifactError, CheckpointError, ConfigError, DataError, Fault
 from threedrs_workflows.experiment import Experiment
 
 
@@ -37,6 +38,7 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
         (
             each.teacher,
             each.prepare.grid,
+            each.scenes.model_dump_json(),
             each.reads_teacher_depth(),
             teacher.model_dump_json(),
         ): each
@@ -86,9 +88,11 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
         return []
     try:
         if teacher.checkpoint is not None and teacher.weights is not None:
-            refuse_no_checkpoint(teacher.checkpoint, teacher.weights)
-        own = teacher.own_grid()
-    except CheckpointError as error:
+            refuse_no_checkpoint(teacher.checkpoint, teacher.weights, teacher.weight_files)
+        teacher.refuse_weights()
+        frame = experiment.scenes.frame_shape() or USUAL
+        own = teacher.own_grid(frame)
+    except (CheckpointError, DataError, ArtifactError) as error:
         return [Fault(str(error), f"{place}.checkpoint")]
     except ConfigError as error:
         return [
@@ -101,7 +105,8 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
         if own is not None:
             check_grid(experiment.prepare.grid, own)
     except ConfigError as error:
-        return [Fault(each.message, "prepare.grid") for each in error.faults]
+        seen = f"; counted for frames of {told(frame)}"
+        return [Fault(f"{each.message}{seen}", "prepare.grid") for each in error.faults]
     return []
 
 

@@ -70,6 +70,10 @@ class MicroWorldConfig(SceneSettings):
         """Those that are written for students."""
         return ("train", "text", "probe", "val")
 
+    def frame_shape(self) -> tuple[int, int]:
+        """Squares."""
+        return self.image_size, self.image_size
+
     def of_role(self, role: Role) -> Self:
         """Without the sizes of the other role's splits."""
         others = {"train", "text", "val"} if role == "teacher" else {"teacher_scenes"}

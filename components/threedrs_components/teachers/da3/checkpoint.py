@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.outside_json import part_of, read_object
 from threedrs_components.teachers.da3.architecture import (
     DA3Architecture,
     DenseSizes,
@@ -82,11 +82,11 @@ def head_layers(path: Path, depth: int) -> Four:
     file = path.with_name("config.json")
     if not file.is_file():
         return usual_layers(depth)
+    stored = read_object(file)
+    net = part_of({**stored, **part_of(stored, "config", file)}, "net", file)
     try:
-        stored = json.loads(file.read_text())
-        net = stored.get("config", stored).get("net", {})
         a, b, c, d = (int(number) for number in net.get("out_layers", usual_layers(depth)))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(
             f"{file}: no configuration of a Depth Anything 3: {error}; take the one that was "
             "released with the weights, or none"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.da3.architecture import Reference
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
-from threedrs_components.teachers.teacher import check_image_size
-from threedrs_components.teachers.weight_headers import stored_tensors
+from threedrs_components.teachers.teacher import check_image_size, layer_index
+from threedrs_components.teachers.trunk_tensors import da3_trunk
+from threedrs_components.teachers.weight_headers import (
+    refuse_misfits,
+    stored_tensors,
+    weights_path,
+)
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
@@ -53,7 +58,19 @@ class DA3Config(FrameTeacherConfig):
     """Terms of the weights, kept with every feature file; empty is those of the released weights
     of that width."""
 
-    def own_grid(self) -> int | None:
+    def refuse_weights(self) -> None:
+        """Refuse a layer that is none, and tensors too few, too many or of other shapes."""
+        from threedrs_components.teachers.da3.checkpoint import PARTS, TRUNK
+
+        path = weights_path(self.checkpoint)
+        tensors, shape = stored_tensors(path), self.stored_architecture()
+        if tensors is None or shape is None:
+            return
+        layer_index(self.kind, self.layer, shape.depth)
+        expected = {f"{TRUNK}{name}": each for name, each in da3_trunk(shape).items()}
+        refuse_misfits(path, tensors, expected, (TRUNK,), PARTS)
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Of the image size, in the checkpoint's patches, or the released ones' before it is here.
 
         Raises:
@@ -63,7 +80,7 @@ class DA3Config(FrameTeacherConfig):
         stored = self.stored_architecture()
         patch = PATCH if stored is None else stored.patch_size
         check_image_size(self.image_size, patch)
-        return self.image_size // patch
+        return self.finest(frame, self.image_size, patch)
 
     def stored_architecture(self) -> DA3Architecture | None:
         """Widths of the checkpoint, as its header tells; None before it is here.
@@ -74,7 +91,7 @@ class DA3Config(FrameTeacherConfig):
         from threedrs_components.teachers.da3.checkpoint import architecture_of
 
         tensors = stored_tensors(self.checkpoint)
-        return None if tensors is None else architecture_of(Path(self.checkpoint), tensors)
+        return None if tensors is None else architecture_of(weights_path(self.checkpoint), tensors)
 
     def build(self, device: str = "cpu") -> DA3Teacher:
         """Load the teacher's weights.

@@ -6,19 +6,23 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import NonNegativeInt, field_validator
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_platform.config import PLACE, REPORTED
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.flare.teacher import FLARETeacher
 
-ROWS = 24
-"""Of patches of 16 pixels in a frame of 512 x 384."""
+ENCODER_DEPTH, DECODER_DEPTH = 24, 12
+PATCH, ROWS, COLUMNS = 16, 24, 32
+"""Of a frame of 512 x 384."""
 
 
 class FLAREConfig(FrameTeacherConfig):
     """FLARE: frames in, features of its pose-conditioned geometry decoders out."""
 
+    weight_files: ClassVar[tuple[str, ...]] = ("geometry_pose.pth", "model.safetensors")
     weights: ClassVar[str] = "geometry_pose.pth of AntResearch/FLARE (non-commercial)"
 
     kind: Literal["flare"] = "flare"
@@ -41,9 +45,26 @@ class FLAREConfig(FrameTeacherConfig):
             raise ValueError("1 frame has nothing to attend to; use 2 or more, or 0 for all")
         return number
 
-    def own_grid(self) -> int | None:
-        """Rows of the released size, whatever the framing."""
-        return ROWS
+    def check_layer(self) -> None:
+        """Refuse a layer that the stage does not have.
+
+        Raises:
+            CheckpointError: names those that it has.
+        """
+        depth, is_pair = ENCODER_DEPTH if self.stage == "1" else DECODER_DEPTH, self.stage == "1+3"
+        if not -1 <= self.layer < depth or (self.layer >= 0 and is_pair):
+            choices = "-1" if is_pair else f"0..{depth - 1} or -1"
+            raise CheckpointError(
+                f"teacher flare, stage {self.stage}: layer {self.layer} is none of {choices}"
+            )
+
+    def refuse_weights(self) -> None:
+        """Their depths are the same in all of them; what .pth files hold, no header tells."""
+        self.check_layer()
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """In patches of the released size."""
+        return self.finest(frame, COLUMNS * PATCH, PATCH, ROWS * PATCH)
 
     def build(self, device: str = "cpu") -> FLARETeacher:
         """Load the teacher's weights.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from threedrs_components.teachers.flare.config import DECODER_DEPTH, ENCODER_DEPTH
 from threedrs_components.teachers.flare.layers import (
     POSE_WIDTH,
     CrossBlock,
@@ -43,12 +44,10 @@ if TYPE_CHECKING:
 HEIGHT, WIDTH = 384, 512
 COARSE = 4
 """Tokens across a coarse token."""
-ENCODER_DEPTH, DECODER_DEPTH = 24, 12
 INJECTED = {2: 4, 5: 10, 8: 16}
 """Encoder blocks whose inputs decoder layers get besides."""
 ENCODED_TOGETHER = 16
 """Frames in one pass where no decoder runs."""
-WEIGHT_FILES = ("geometry_pose.pth", "model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -263,12 +262,7 @@ class FLARETeacher(FrameTeacher):
         self.model = model.eval().requires_grad_(False)
         self.config, sizes = config, model.sizes
         self.stages = tuple(int(stage) for stage in config.stage.split("+"))
-        depth = ENCODER_DEPTH if config.stage == "1" else DECODER_DEPTH
-        if not -1 <= config.layer < depth or (config.layer >= 0 and len(self.stages) > 1):
-            choices = "-1" if len(self.stages) > 1 else f"0..{depth - 1} or -1"
-            raise CheckpointError(
-                f"teacher flare, stage {config.stage}: layer {config.layer} is none of {choices}"
-            )
+        config.check_layer()
         self.frame_size = FrameSize(HEIGHT, WIDTH, COARSE * sizes.patch, config.framing)
         self.grid = WIDTH // sizes.patch
         passes = f"{config.frames_per_pass or 'all'} frames per pass, first frame the reference"
@@ -285,7 +279,7 @@ class FLARETeacher(FrameTeacher):
             ConfigError: bfloat16 is asked of a CPU.
         """
         check_precision(config.precision, device)
-        path = find_weights(config.checkpoint, WEIGHT_FILES)
+        path = find_weights(config.checkpoint, config.weight_files)
         tensors = read_tensors(path, ("",))
         sizes = FLARESizes.of(path, tensors)
         with torch.device("meta"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
 from threedrs_components.teachers.teacher import check_image_size
 from threedrs_platform.config import REPORTED
@@ -19,6 +20,14 @@ MAE = ImageEncoder(
     options={"interpolate_pos_encoding": True},
     loading={"add_pooling_layer": False},
     other_parts=("decoder.",),
+    tensors=(
+        "embeddings.cls_token",
+        "embeddings.patch_embeddings.projection.bias",
+        "embeddings.patch_embeddings.projection.weight",
+        "embeddings.position_embeddings",
+        "layernorm.bias",
+        "layernorm.weight",
+    ),
 )
 
 
@@ -37,10 +46,10 @@ class MAEConfig(ImageEncoderConfig):
         """The encoder half of a checkpoint."""
         return MAE
 
-    def own_grid(self) -> int | None:
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
         """Of the checkpoint, or of the model that will be trained."""
         if self.checkpoint is not None:
-            return super().own_grid()
+            return super().own_grid(frame)
         side, patch = self.image_size or self.architecture.image_size, self.architecture.patch_size
         check_image_size(side, patch)
-        return side // patch
+        return self.finest(frame, side, patch)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from math import isqrt
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape, patches_within
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
-from threedrs_components.teachers.weight_headers import stored_tensors
+from threedrs_components.teachers.teacher import layer_index
+from threedrs_components.teachers.trunk_tensors import pi3_trunk
+from threedrs_components.teachers.weight_headers import (
+    refuse_misfits,
+    stored_tensors,
+    weights_path,
+)
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.pi3.teacher import Pi3Teacher
+
+PAIRS = "pairs of decoder blocks"
 
 
 class Pi3Config(FrameTeacherConfig):
@@ -40,8 +48,20 @@ class Pi3Config(FrameTeacherConfig):
     by Lanczos. The other two take the square of as many pixels."""
     licence: str = "CC BY-NC 4.0"
 
-    def own_grid(self) -> int | None:
-        """Of a square frame, in the checkpoint's patches; None before it is here.
+    def refuse_weights(self) -> None:
+        """Refuse a layer that is none, and tensors too few, too many or of other shapes."""
+        from threedrs_components.teachers.pi3.checkpoint import PARTS, TRUNK, trunk_sizes
+
+        path = weights_path(self.checkpoint)
+        tensors = stored_tensors(path)
+        if tensors is None:
+            return
+        sizes = trunk_sizes(path, tensors)
+        layer_index(self.kind, self.layer, sizes.depth // 2, PAIRS)
+        refuse_misfits(path, tensors, pi3_trunk(sizes), TRUNK, PARTS)
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """In the checkpoint's patches; None before it is here.
 
         Raises:
             CheckpointError: a checkpoint of another model.
@@ -51,7 +71,10 @@ class Pi3Config(FrameTeacherConfig):
         tensors = stored_tensors(self.checkpoint)
         if tensors is None:
             return None
-        return isqrt(self.pixels) // trunk_sizes(Path(self.checkpoint), tensors).encoder.patch_size
+        patch = trunk_sizes(weights_path(self.checkpoint), tensors).encoder.patch_size
+        if self.framing == "aspect":
+            return min(patches_within(frame, self.pixels, patch))
+        return isqrt(self.pixels) // patch
 
     def build(self, device: str = "cpu") -> Pi3Teacher:
         """Load the teacher's weights.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from threedrs_components.teachers.frame_shapes import patches_within
 from threedrs_components.teachers.pixels import FrameSize, resized
 
 if TYPE_CHECKING:
@@ -38,20 +39,8 @@ class PixelLimit(FrameSize):
         return (1.0, 1.0) if self.framing == "aspect" else super().seen(height, width)
 
     def patches(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of frames of a shape.
-
-        As Pi3's loader counts them: sides in proportion, rounded to whole patches (half to even),
-        then the side that is relatively longer gives one patch after the other.
-        """
-        scale = math.sqrt(self.pixels / (width * height))
-        wide, tall = width * scale, height * scale
-        columns, rows = max(1, round(wide / self.patch)), max(1, round(tall / self.patch))
-        while columns * rows * self.patch**2 > self.pixels and (columns, rows) != (1, 1):
-            if rows == 1 or (columns > 1 and columns / rows > wide / tall):
-                columns -= 1
-            else:
-                rows -= 1
-        return rows, columns
+        """Rows and columns of frames of a shape."""
+        return patches_within((height, width), self.pixels, self.patch)
 
     def __str__(self) -> str:
         if self.framing != "aspect":

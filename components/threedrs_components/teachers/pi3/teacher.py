@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from threedrs_components.teachers.pi3.architecture import HeadSizes
 from threedrs_components.teachers.pi3.checkpoint import PARTS, TRUNK, head_sizes, trunk_sizes
+from threedrs_components.teachers.pi3.config import PAIRS
 from threedrs_components.teachers.pi3.framing import PixelLimit
 from threedrs_components.teachers.pi3.layers import (
     CameraHead,
@@ -75,9 +76,7 @@ class Pi3Teacher(FrameTeacher):
         self.trunk = trunk.eval().requires_grad_(False)
         self.config, self.path = config, path
         self.patch, self.specials = trunk.sizes.encoder.patch_size, trunk.sizes.registers
-        self.layer = layer_index(
-            config.kind, config.layer, trunk.sizes.depth // 2, "pairs of decoder blocks"
-        )
+        self.layer = layer_index(config.kind, config.layer, trunk.sizes.depth // 2, PAIRS)
         self._heads: dict[str, tuple[HeadDecoder, nn.Module]] = {}
         if config.pixels < self.patch**2:
             complaint = f"{config.pixels} are less than a patch, which has {self.patch**2}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import Sight, TeacherSettings
 from threedrs_platform.config import PLACE, REPORTED
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 class PrecomputedConfig(TeacherSettings):
     """Features that were made elsewhere: one .arrow, .npz or .safetensors file per scene."""
 
+    weight_files: ClassVar[tuple[str, ...]] = ()
     weights: ClassVar[str] = "a folder of feature files, <scene>.npz or <scene>/<any name>.npz"
 
     kind: Literal["precomputed"] = "precomputed"
@@ -37,6 +40,14 @@ class PrecomputedConfig(TeacherSettings):
     cards and reports then say so."""
     rows: PositiveInt | None = None
     """Rows of the token grid; None finds them from the number of tokens."""
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """Of the first scene's file; None where no folder of them is here."""
+        if not Path(self.checkpoint).is_dir():
+            return None
+        from threedrs_components.teachers.precomputed.files import stored_grid
+
+        return min(stored_grid(self))
 
     def build(self, device: str = "cpu") -> PrecomputedTeacher:
         """Open the folder; `device` has no effect.

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,23 +15,24 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from threedrs_components.outside_json import value_of
 from threedrs_components.teachers.fingerprints import check_images
+from threedrs_components.teachers.precomputed.files import (
+    FINGERPRINTS,
+    FRAME_NAMES,
+    SPECIAL_TOKENS,
+    array_key,
+    files_by_scene,
+    grid_of,
+)
 from threedrs_components.teachers.teacher import TeacherCard
-from threedrs_platform.errors import CheckpointError, DataError
+from threedrs_platform.errors import DataError
 from threedrs_platform.records import FeatureMap, Scene
 from threedrs_platform.store.features import check_frames, read_features
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.precomputed.config import PrecomputedConfig
 
-KEYS = ("feature", "features", "arr_0")
-"""Names that makers give to the array."""
-SPECIAL_TOKENS = "ps_idx"
-"""Array that 3DRS's extraction keeps beside VGGT's tokens: how many come before the patches."""
-FRAME_NAMES = "frame_names"
-WIDE_GRIDS = {768: 24, 1036: 28}
-"""Rows of grids that are no squares, by number of tokens: FLARE at 512 x 384, VGGT at 518 x 392."""
-FINGERPRINTS = "fingerprints"
 CURE = "or set teachers.*.frames: assumed, if you know that they are this scene's frames in order"
 MADE_ELSEWHERE = {
     "known": "made elsewhere",
@@ -61,7 +60,7 @@ class PrecomputedTeacher:
 
     def __init__(self, config: PrecomputedConfig) -> None:
         self.config, self.root = config, Path(config.checkpoint)
-        self._files = _files_by_scene(self.root)
+        self._files = files_by_scene(self.root)
         some = next(iter(self._files))
         self.grid = min(self._features(some).features.shape[1:3])
         self.card = TeacherCard(
@@ -124,28 +123,13 @@ def on_grid(stored: FeatureFile, rows: int | None) -> NDArray[np.floating[Any]]:
         ValueError: another number of dimensions, or a grid that cannot be told.
     """
     values = stored.values
+    grid = grid_of(values.shape, stored.special_tokens, rows)
     if values.ndim in (4, 5) and values.shape[0] == 1:
         values = values[0]
     if values.ndim == 4:
         return values
-    if values.ndim != 3:
-        raise ValueError(
-            f"features of shape {list(values.shape)}; expected [frames, tokens, channels] or "
-            "[frames, rows, columns, channels]"
-        )
     values = values[:, stored.special_tokens :]
-    tokens = values.shape[1]
-    height = rows or WIDE_GRIDS.get(tokens) or isqrt(tokens)
-    if not tokens or tokens % height or (rows is None and _is_guess(tokens)):
-        raise ValueError(
-            f"{tokens} tokens per frame make no {'square' if rows is None else f'{rows} rows'}; "
-            "say how many rows the grid has with teachers.*.rows"
-        )
-    return values.reshape(len(values), height, -1, values.shape[-1])
-
-
-def _is_guess(tokens: int) -> bool:
-    return tokens not in WIDE_GRIDS and isqrt(tokens) ** 2 != tokens
+    return values.reshape(len(values), *grid, values.shape[-1])
 
 
 def _named(found: FeatureMap, scene: Scene) -> FeatureMap:
@@ -175,30 +159,6 @@ def folder_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
-def _files_by_scene(root: Path) -> dict[str, Path]:
-    """`<scene>.<suffix>`, or the one such file inside `<scene>/`."""
-    if not root.is_dir():
-        raise CheckpointError(f"{root}: no such folder of precomputed features")
-    found: dict[str, Path] = {}
-    # Hidden files are no data: a step's key does not hold them.
-    for path in sorted(path for path in root.iterdir() if not path.name.startswith(".")):
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        files = [e for e in inside if e.suffix in READERS and not e.name.startswith(".")]
-        if len(files) > 1 or (files and path.stem in found):
-            raise CheckpointError(
-                f"{path}: more than one file of features for a scene: "
-                + ", ".join(each.name for each in [*files, found.get(path.stem, path)][:3])
-            )
-        if files:
-            found[path.name if path.is_dir() else path.stem] = files[0]
-    if not found:
-        raise CheckpointError(
-            f"{root}: no features here; expected {', '.join(READERS)} files named after scenes, "
-            "or one in a folder per scene"
-        )
-    return found
-
-
 def _read_arrow(path: Path, config: PrecomputedConfig) -> FeatureFile:
     stored = read_features(path)
     header = stored.header
@@ -215,7 +175,7 @@ def _read_npz(path: Path, config: PrecomputedConfig) -> FeatureFile:
     try:
         with np.load(path, allow_pickle=False) as content:
             names = content.files
-            values = content[_key(path, config, [n for n in names if n not in _BESIDE])]
+            values = content[array_key(path, config, names)]
             special = int(content[SPECIAL_TOKENS]) if SPECIAL_TOKENS in names else 0
             frames = tuple(map(str, content[FRAME_NAMES])) if FRAME_NAMES in names else None
             looks = content[FINGERPRINTS] if FINGERPRINTS in names else None
@@ -229,29 +189,27 @@ def _read_safetensors(path: Path, config: PrecomputedConfig) -> FeatureFile:
         with safe_open(path, framework="pt") as content:
             metadata: Mapping[str, str] = content.metadata() or {}
             names = list(content.keys())
-            key = _key(path, config, [name for name in names if name not in _BESIDE])
-            values = content.get_tensor(key).float().numpy()
+            values = content.get_tensor(array_key(path, config, names)).float().numpy()
             special = int(content.get_tensor(SPECIAL_TOKENS)) if SPECIAL_TOKENS in names else 0
-            frames = json.loads(metadata[FRAME_NAMES]) if FRAME_NAMES in metadata else None
+            frames = _frame_names(metadata[FRAME_NAMES]) if FRAME_NAMES in metadata else None
             looks = content.get_tensor(FINGERPRINTS).numpy() if FINGERPRINTS in names else None
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable .safetensors file: {error}") from error
-    return FeatureFile(values, None if frames is None else tuple(frames), special, looks)
+    return FeatureFile(values, frames, special, looks)
 
 
-def _key(path: Path, config: PrecomputedConfig, names: list[str]) -> str:
-    """The array to read."""
-    if config.key is not None:
-        if config.key not in names:
-            raise DataError(f"{path}: no array {config.key!r}; there are {', '.join(names)}")
-        return config.key
-    usual = [name for name in KEYS if name in names] or (names if len(names) == 1 else [])
-    if not usual:
-        raise DataError(f"{path}: say which array with teachers.*.key: {', '.join(names)}")
-    return usual[0]
+def _frame_names(text: str) -> tuple[str, ...]:
+    """Names of frames in the metadata of a file of safetensors.
+
+    Raises:
+        ValueError: no list of names.
+    """
+    found = value_of(text)
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{FRAME_NAMES} is no list of names: {text[:40]}")
+    return tuple(found)
 
 
-_BESIDE = (SPECIAL_TOKENS, FRAME_NAMES, FINGERPRINTS)
 READERS: dict[str, Callable[[Path, PrecomputedConfig], FeatureFile]] = {
     ".arrow": _read_arrow,
     ".npz": _read_npz,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.outside_json import part_of, read_object
 from threedrs_components.teachers.vggt.architecture import VGGT_1B, VGGTArchitecture
 from threedrs_components.teachers.weight_headers import Tensors
 from threedrs_platform.errors import CheckpointError
@@ -72,10 +72,10 @@ def declared(path: Path) -> Fields:
     file = path.with_name("config.json")
     if not file.is_file():
         return {}
+    sizes = part_of(read_object(file), "architecture", file)
     try:
-        sizes = json.loads(file.read_text()).get("architecture", {})
         return VGGTArchitecture.model_validate(sizes).canonical() if sizes else {}
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{file}: no configuration of a VGGT: {error}") from error
 
 

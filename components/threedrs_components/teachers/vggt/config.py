@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
+from threedrs_components.teachers.teacher import layer_index
+from threedrs_components.teachers.trunk_tensors import vggt_aggregator
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
-from threedrs_components.teachers.weight_headers import stored_tensors
+from threedrs_components.teachers.weight_headers import (
+    refuse_misfits,
+    stored_tensors,
+    weights_path,
+)
 from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
@@ -29,17 +35,34 @@ class VGGTConfig(FrameTeacherConfig):
     architecture: VGGTArchitecture = VGGTArchitecture()
     """Widths for pretraining; ignored when a checkpoint is given."""
 
-    def own_grid(self) -> int | None:
-        """Of the square that frames are brought into at most."""
-        if self.checkpoint is None:
-            return self.architecture.image_size // self.architecture.patch_size
+    def refuse_weights(self) -> None:
+        """Refuse a layer that is none, and tensors too few, too many or of other shapes."""
+        from threedrs_components.teachers.vggt.checkpoint import AGGREGATOR, PARTS
+
+        path = weights_path(self.checkpoint or "")
+        tensors, shape = stored_tensors(path), self.stored_architecture()
+        if tensors is None or shape is None:
+            return
+        layer_index(self.kind, self.layer, shape.depth)
+        expected = {f"{AGGREGATOR}{name}": each for name, each in vggt_aggregator(shape).items()}
+        refuse_misfits(path, tensors, expected, (AGGREGATOR,), PARTS)
+
+    def own_grid(self, frame: Shape = USUAL) -> int | None:
+        """Of the square that frames are brought into at most, in the rows that are left of it."""
+        shape = self.architecture if self.checkpoint is None else self.stored_architecture()
+        return None if shape is None else self.finest(frame, shape.image_size, shape.patch_size)
+
+    def stored_architecture(self) -> VGGTArchitecture | None:
+        """Widths of the checkpoint, as its header tells; None before it is here.
+
+        Raises:
+            CheckpointError: a checkpoint of another model.
+        """
         from threedrs_components.teachers.vggt.checkpoint import architecture_of
 
-        tensors = stored_tensors(self.checkpoint)
-        if tensors is None:
-            return None
-        stored = architecture_of(Path(self.checkpoint), tensors)
-        return stored.image_size // stored.patch_size
+        path = weights_path(self.checkpoint or "")
+        tensors = stored_tensors(path)
+        return None if tensors is None else architecture_of(path, tensors)
 
     def build(self, device: str = "cpu") -> VGGTTeacher:
         """Load the teacher's weights.
