@@ -64,7 +64,7 @@ class View(NamedTuple):
 
 TINY_VIEW = View()
 RELEASED_VIEWS = {
-    "vggt": View(112, 8),
+    "vggt": View(152, 8),
     "flare": View(512, 16),
     "pi3": View(112, 28),
     "da3": View(518, DA3_PATCH),

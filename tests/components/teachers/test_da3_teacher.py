@@ -197,7 +197,7 @@ def test_heads_read_the_usual_blocks_without_a_configuration(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=r"config\.json: out_layers .* must lie in 0\.\.5"):
         load_teacher("da3", str(path)).depth(images())
     config.write_text("[]")
-    with pytest.raises(CheckpointError, match=r"config\.json: no configuration of a Depth"):
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read: it holds no object"):
         load_teacher("da3", str(path)).cameras(images())
 
 
@@ -284,8 +284,9 @@ def test_the_grid_is_known_before_the_weights_are_read(tmp_path: Path) -> None:
     _, path = written(tmp_path)
     absent = str(tmp_path / "nowhere")
     for checkpoint in (str(path), str(tmp_path), absent):
-        assert DA3Config(checkpoint=checkpoint).own_grid() == 36
-        assert DA3Config(checkpoint=checkpoint, image_size=98).own_grid() == 7
+        assert DA3Config(checkpoint=checkpoint).own_grid((1, 1)) == 36
+        assert DA3Config(checkpoint=checkpoint).own_grid((3, 4)) == 27
+        assert DA3Config(checkpoint=checkpoint, image_size=98).own_grid((1, 1)) == 7
         with pytest.raises(ConfigError, match=r"500 is no multiple .* 14; take 490 or 504"):
             DA3Config(checkpoint=checkpoint, image_size=500).own_grid()
 

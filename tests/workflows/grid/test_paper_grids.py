@@ -10,6 +10,7 @@ import pytest
 
 from threedrs_components.paper.tables import paper_table
 from threedrs_components.report.paper import paper_row, trained
+from threedrs_components.testing.released_files import TEACHERS
 from threedrs_components.testing.student_checkpoints import publish
 from threedrs_components.testing.teacher_checkpoints import RELEASED_VIEWS, write_tiny_checkpoint
 from threedrs_platform.errors import ConfigError
@@ -37,8 +38,6 @@ COUNTS = {
     "layer_map": (31, 130, 6),
 }
 """Grid -> cells, steps, steps that several cells share."""
-MODEL_TYPES = {"dinov2": "dinov2", "vit-mae": "vit_mae", "siglip2": "siglip"}
-"""What the files of a published encoder call it."""
 
 
 def planned(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -87,19 +86,18 @@ def test_tiny_files_in_place_of_the_data_leave_nothing_absent(
 ) -> None:
     absent = planned(FOLDER / "table4.yaml", tmp_path, capsys)["absent"]
     data = tmp_path / "data"
-    for path in absent:
+    kinds = {name: kind for kind, name in TEACHERS.items()}
+    for path in absent:  # of weights the headers are read
         file = data / Path(path).relative_to("data")
-        if "LLaVA-Video" in path:
-            publish("llava_video/lmms-lab", file)  # of weights the headers are read
-            continue
-        if "VGGT" in path:
-            write_tiny_checkpoint("vggt", file.parent, view=RELEASED_VIEWS["vggt"])
-            continue
-        if not file.suffix:
-            file = file / "config.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        kind = next((kind for name, kind in MODEL_TYPES.items() if name in path), None)
-        file.write_text(json.dumps({"model_type": kind} if kind else {}))
+        model = file.relative_to(data / "models").parts[0] if "models" in path else ""
+        if model in kinds:
+            view = RELEASED_VIEWS[kinds[model]]
+            write_tiny_checkpoint(kinds[model], data / "models" / model, view=view)
+        elif model:
+            publish("llava_video/lmms-lab", file)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("{}")
     monkeypatch.setenv("DATA", str(data))
     assert planned(FOLDER / "table4.yaml", tmp_path, capsys)["absent"] == {}
 

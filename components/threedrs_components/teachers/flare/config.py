@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import NonNegativeInt, field_validator
 
+from threedrs_components.teachers.flare.sizes import (
+    COLUMNS,
+    DECODER_DEPTH,
+    ENCODER_DEPTH,
+    PATCH,
+    ROWS,
+)
 from threedrs_components.teachers.frame_shapes import USUAL, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_platform.config import PLACE, REPORTED
@@ -13,10 +20,6 @@ from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.flare.teacher import FLARETeacher
-
-ENCODER_DEPTH, DECODER_DEPTH = 24, 12
-PATCH, ROWS, COLUMNS = 16, 24, 32
-"""Of a frame of 512 x 384."""
 
 
 class FLAREConfig(FrameTeacherConfig):

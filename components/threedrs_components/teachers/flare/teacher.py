@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.flare.config import DECODER_DEPTH, ENCODER_DEPTH
 from threedrs_components.teachers.flare.layers import (
     POSE_WIDTH,
     CrossBlock,
@@ -27,6 +26,7 @@ from threedrs_components.teachers.flare.layers import (
     heads_of,
     norm,
 )
+from threedrs_components.teachers.flare.sizes import DECODER_DEPTH, ENCODER_DEPTH
 from threedrs_components.teachers.pixels import FrameSize
 from threedrs_components.teachers.teacher import (
     FrameTeacher,

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from threedrs_components.teachers.vggt.architecture import VGGTArchitecture
 
+PAIRS = "pairs of decoder blocks"
+"""What its layers are, in messages."""
+
 
 @dataclass(frozen=True)
 class TrunkSizes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.frame_shapes import USUAL, Shape, patches_within
+from threedrs_components.teachers.pi3.architecture import PAIRS
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.teacher import layer_index
 from threedrs_components.teachers.trunk_tensors import pi3_trunk
@@ -20,8 +21,6 @@ from threedrs_platform.config import PLACE, REPORTED
 
 if TYPE_CHECKING:
     from threedrs_components.teachers.pi3.teacher import Pi3Teacher
-
-PAIRS = "pairs of decoder blocks"
 
 
 class Pi3Config(FrameTeacherConfig):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from threedrs_components.teachers.pi3.architecture import HeadSizes
+from threedrs_components.teachers.pi3.architecture import PAIRS, HeadSizes
 from threedrs_components.teachers.pi3.checkpoint import PARTS, TRUNK, head_sizes, trunk_sizes
-from threedrs_components.teachers.pi3.config import PAIRS
 from threedrs_components.teachers.pi3.framing import PixelLimit
 from threedrs_components.teachers.pi3.layers import (
     CameraHead,
