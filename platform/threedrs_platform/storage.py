@@ -87,12 +87,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def keep_memo(path: Path, content: bytes) -> None:
-    """Replace a file that only saves time, where this process may write: an archive is read."""
-    try:
+    """Replace a file that only saves time, where the disk lets us: an archive is read only, and a
+    full disk is when one looks at what one has."""
+    with contextlib.suppress(StorageError):
         write_atomically(path, content)
-    except StorageError as error:
-        if getattr(error.__cause__, "errno", None) not in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
 
 
 def read_json_cache(path: Path) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class Pair:
     """Setting -> its two values, where they differ; None where one cell has no such setting."""
     tests: int
     """Over so many the p values are corrected."""
+    shared: frozenset[str] = frozenset()
+    """Settings that both cells have, be it as null."""
 
     @property
     def rows(self) -> tuple[Row, Row]:
@@ -78,7 +80,9 @@ def pair_cells(
         arms, names, dict(zip(arms, totals, strict=True)), run=run, tested=tested, family=family
     )
     params = params_diff(first[0].params, second[0].params)
-    return Pair(beside.table, tuple(beside.differences.values()), params, beside.tests)
+    shared = flatten(first[0].params).keys() & flatten(second[0].params).keys()
+    differences = tuple(beside.differences.values())
+    return Pair(beside.table, differences, params, beside.tests, frozenset(shared))
 
 
 @dataclass(frozen=True)
@@ -229,7 +233,7 @@ def chosen_settings(pair: Pair) -> dict[str, tuple[Any, Any]]:
     chosen = {
         name: values
         for name, values in pair.params.items()
-        if None not in values or f",{name}=" in f",{titles}"
+        if name in pair.shared or f",{name}=" in f",{titles}"
     }
     return chosen or dict(pair.params)
 

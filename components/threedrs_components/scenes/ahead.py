@@ -47,8 +47,18 @@ def behind(write: Callable[[T], U], items: Generator[T, None, None]) -> Generato
     A disk that syncs, or one over a network, keeps nobody waiting. An exception of `write` comes
     out in the place of what it returns; at most two items are made that are not written yet.
     """
-    with closing(items), closing(ahead(write, items, depth=1)) as written:
+    failed: list[Exception] = []
+
+    def made() -> Generator[T, None, None]:
+        try:
+            yield from items
+        except Exception as error:  # what was made before it is written all the same
+            failed.append(error)
+
+    with closing(items), closing(ahead(write, made(), depth=1)) as written:
         yield from written
+    if failed:
+        raise failed[0]
 
 
 def in_memory(scene: PreparedScene) -> PreparedScene:

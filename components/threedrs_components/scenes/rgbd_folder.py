@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,16 +69,16 @@ class RGBDFolderConfig(SceneSettings):
         return {"scenes.root": self.root}
 
     def frame_shape(self) -> tuple[int, int] | None:
-        """Of one frame of the first scene, whose header is read."""
+        """The flattest of one frame of each scene, whose header is read."""
         root = Path(self.root)
-        try:
-            folders = [root, *sorted(root.glob("scenes/*")), *sorted(root.glob("*"))]
-            found = ((folder, find_style(folder)) for folder in folders if folder.is_dir())
-            folder, style = next((folder, style) for folder, style in found if style is not None)
-            with Image.open(min(style.colors(folder).values())) as picture:
-                return picture.height, picture.width
-        except (OSError, StopIteration):
-            return None  # whoever reads the scenes says what is wrong with them
+        shapes = []
+        for folder in [root, *sorted(root.glob("scenes/*")), *sorted(root.glob("*"))]:
+            # Whoever reads the scenes says what is wrong with them.
+            with contextlib.suppress(OSError, ValueError):
+                if folder.is_dir() and (style := find_style(folder)) is not None:
+                    with Image.open(min(style.colors(folder).values())) as picture:
+                        shapes.append((picture.height, picture.width))
+        return min(shapes, key=lambda shape: shape[0] / shape[1], default=None)
 
     def open(self, written: Path) -> RGBDFolder:
         """Open the folder itself."""

@@ -60,6 +60,10 @@ class ScanNetConfig(SceneSettings):
         """Those that have a frame list."""
         return tuple(self.frame_lists)
 
+    def frame_shape(self) -> tuple[int, int]:
+        """That of its cameras, 1296 x 968 and 640 x 480."""
+        return 3, 4
+
     def data(self) -> Mapping[str, str]:
         """The folder of images, and every list."""
         named = {f"scenes.frame_lists.{split}": path for split, path in self.frame_lists.items()}

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from threedrs_components.outside_json import read_object
 from threedrs_components.teachers.encoder_headers import refuse_other_shapes, sizes_of
-from threedrs_components.teachers.frame_shapes import USUAL, Shape
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig
 from threedrs_components.teachers.teacher import check_image_size, check_layer
 from threedrs_components.teachers.weight_headers import refuse_integers, stored_tensors
@@ -123,7 +123,7 @@ class ImageEncoderConfig(FrameTeacherConfig):
             parts = self.encoder.other_parts
             refuse_other_shapes(weights, tensors, sizes, self.encoder.tensors, parts)
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """Of the image size and the patches that config.json tells, where weights are here."""
         weights = self.weights_here()
         if weights is None:

@@ -6,8 +6,8 @@ import math
 
 Shape = tuple[int, int]
 """Height and width of frames; only their ratio counts."""
-USUAL: Shape = (3, 4)
-"""Of most cameras: what is counted with where no frame is here to look at."""
+SQUARE: Shape = (1, 1)
+"""Has the most rows: what is counted with where no frame is here to look at."""
 
 
 def rows_in_proportion(frame: Shape, width: int, patch: int) -> int:

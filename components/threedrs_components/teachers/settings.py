@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from threedrs_components.teachers.frame_shapes import USUAL, Shape, rows_in_proportion
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape, rows_in_proportion
 from threedrs_platform.config import PLACE, REPORTED, Config
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class TeacherSettings(Config):
         """
         return
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """Patches along the shorter side of what it makes of a frame, at most.
 
         As far as the settings tell, and the headers of its weights where they are here; None where

@@ -210,7 +210,12 @@ class LocalStore:
             return self.publish(folder)
         with storage_errors(f"publish an artifact to {self.root}"):
             _make_durable(folder)
-            published = self._publish(staged)
+            try:
+                published = self._publish(staged)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # one disk that is mounted twice
+                    raise
+                published = self.publish(folder)
             shutil.rmtree(staged, ignore_errors=True)  # where the artifact was there before
         return published
 

@@ -83,3 +83,11 @@ def test_where_nothing_else_differs_what_one_cell_has_is_listed() -> None:
         "mae": {"teacher": "mae", "fusion": {"mode": "add"}},
     }
     assert settings(params, every_setting=False) == (["fusion.mode"], "")
+
+
+def test_a_setting_that_both_have_as_null_or_a_number_is_listed() -> None:
+    params: dict[str, dict[str, Any]] = {
+        "baseline": {"voxel_m": None, "steps": 4},
+        "mae": {"voxel_m": 0.1, "steps": 9},
+    }
+    assert settings(params, every_setting=False) == (["steps", "voxel_m"], "")

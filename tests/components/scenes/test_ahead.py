@@ -90,6 +90,18 @@ def test_what_cannot_be_written_ends_the_work_on_what_follows() -> None:
     assert not threads()
 
 
+def test_what_was_made_before_a_failure_is_written() -> None:
+    written: list[int] = []
+
+    def make() -> Generator[int, None, None]:
+        yield from (1, 2, 3)
+        raise ValueError("the fourth")
+
+    with pytest.raises(ValueError, match="the fourth"):
+        list(behind(written.append, make()))
+    assert written == [1, 2, 3]
+
+
 def test_a_scene_in_memory_outlives_its_file(tmp_path: Path) -> None:
     scene = random_scene("a", 0)
     path = write_prepared(scene, tmp_path)

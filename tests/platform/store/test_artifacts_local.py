@@ -305,3 +305,18 @@ def test_a_folder_of_files_becomes_the_artifact_unless_something_lies_beside_it(
         assert store.verify(taken.digest) is Health.OK
         assert not folder.exists()
         assert [path.name for path in (tmp_path / content).glob("*")] == list(beside)
+
+
+def test_one_disk_that_is_mounted_twice_is_copied_over(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = make_folder(tmp_path / "own" / "files", {"a": "1"}), os.rename
+
+    def between_mounts(source: Path, target: Path) -> None:
+        if Path(source).is_relative_to(tmp_path / "own"):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", between_mounts)
+    assert store.verify(store.take(folder).digest) is Health.OK
+    assert not (tmp_path / "own").exists()

@@ -35,5 +35,5 @@ def test_what_init_names_as_missing_is_refused(
     names = {Path(path).name for path, key in digests.absent.items() if "annotations" in key}
     assert names == {"ScanQA_v1.0_train.json", "ScanQA_v1.0_val.json"}
     Path(splits).write_text(json.dumps({"text": ["attic"], "val": ["attic"]}))
-    with pytest.raises(ConfigError, match=r"scenes of probe\): .*splits\.json: lacks what is read"):
+    with pytest.raises(ConfigError, match=r"scenes\.root: .*splits\.json: lacks scenes of probe"):
         bind_cells(grid, FileDigests())

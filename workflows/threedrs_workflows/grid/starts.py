@@ -9,7 +9,7 @@ from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.students.registry import kinds_that_read
 from threedrs_components.students.start import check_start
 from threedrs_components.teachers.checkpoint_files import refuse_no_checkpoint
-from threedrs_components.teachers.frame_shapes import USUAL, told
+from threedrs_components.teachers.frame_shapes import SQUARE, told
 from threedrs_components.teachers.registry import TeacherConfig
 from threedrs_components.teachers.teacher import check_grid
 from threedrs_components.teachers.weight_headers import stored_tensors
@@ -90,7 +90,7 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
         if teacher.checkpoint is not None and teacher.weights is not None:
             refuse_no_checkpoint(teacher.checkpoint, teacher.weights, teacher.weight_files)
         teacher.refuse_weights()
-        frame = experiment.scenes.frame_shape() or USUAL
+        frame = experiment.scenes.frame_shape() or SQUARE
         own = teacher.own_grid(frame)
     except (CheckpointError, DataError, ArtifactError) as error:
         return [Fault(str(error), f"{place}.checkpoint")]

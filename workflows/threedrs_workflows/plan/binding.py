@@ -44,18 +44,18 @@ def bind_cells(
     absent |= absent_records(cell.experiment for cell in grid.cells)
     if absent and need_data:
         sources = data_sources(grid)
-        raise ConfigError(
-            [
-                Fault(f"{path}: {_lack(path)}{told_source(sources, each)}", each)
-                for path, each in absent.items()
-            ]
-        )
+        faults = []
+        for path, needed in absent.items():
+            setting, _, what = needed.partition(" (")
+            told = f"{path}: {_lack(path, what.removesuffix(')'))}{told_source(sources, setting)}"
+            faults.append(Fault(told, setting))
+        raise ConfigError(faults)
     return cells
 
 
-def _lack(path: str) -> str:
-    """Of a list that is there, that it is not whole."""
-    return "lacks what is read" if Path(path).exists() else "no such file or folder"
+def _lack(path: str, what: str) -> str:
+    """Of a list that is there, what it lacks."""
+    return f"lacks {what or 'what is read'}" if Path(path).exists() else "no such file or folder"
 
 
 def data_sources(grid: GridCells) -> dict[str, str]:

@@ -18,7 +18,7 @@ from threedrs_platform.identity.canonical import canonical_json
 from threedrs_platform.identity.file_digests import UNHASHED
 from threedrs_platform.identity.recipes import sha256_text
 from threedrs_platform.records import Sample
-from threedrs_platform.storage import read_json_cache, write_atomically
+from threedrs_platform.storage import keep_memo, read_json_cache
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.experiment import Experiment
 from threedrs_workflows.plan.annotation_records import annotated_scenes
@@ -61,6 +61,7 @@ class SampleCounter:
     def __init__(self, workspace: Workspace) -> None:
         self._store = workspace.store
         self._file = workspace.root / "cache" / "samples.json"
+        self._is_kept = workspace.is_kept
         self._known = read_json_cache(self._file)
 
     def data(self, experiment: Experiment, step: PlannedStep) -> CellData:
@@ -98,7 +99,8 @@ class SampleCounter:
             if UNHASHED in canonical_json(dict(step.spec.params)):
                 return found  # the key does not say of which content
             self._known[key] = {name: asdict(count) for name, count in found.items()}
-            write_atomically(self._file, json.dumps(self._known).encode())
+            if self._is_kept:
+                keep_memo(self._file, json.dumps(self._known).encode())
         return {name: SampleCount(**count) for name, count in self._known[key].items()}
 
     def _from_artifact(self, step: PlannedStep) -> dict[str, SampleCount]:

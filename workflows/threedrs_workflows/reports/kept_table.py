@@ -6,6 +6,7 @@ thousands of cells, making the table costs more than all the rest of that look.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from threedrs_platform.database.connection import Database
+from threedrs_platform.database.kept_json import kept_object
+from threedrs_platform.database.runs import OPTIONS
 from threedrs_platform.database.schema import cell_steps, cells, runs, steps
 from threedrs_platform.identity.canonical import canonical_json
 from threedrs_platform.identity.recipes import sha256_text
@@ -107,8 +110,10 @@ def table_key(
     )
     with database.read() as connection:
         found = [[list(row) for row in connection.execute(question)] for question in questions]
+        options = connection.scalar(select(runs.c.options_json).where(runs.c.id == run_id))
+    is_smoke = bool(kept_object(options, OPTIONS).get("smoke"))
     made_by = [code.digest(entry).modules for entry in makers]
-    return sha256_text(canonical_json([made_by, found]))
+    return sha256_text(canonical_json([made_by, found, is_smoke]))
 
 
 def _make(database: Database, run_id: str, look: Look) -> str:
@@ -123,6 +128,7 @@ def _make(database: Database, run_id: str, look: Look) -> str:
 
 
 def _forget_oldest(folder: Path) -> None:
-    newest = sorted(folder.glob("*.txt"), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in newest[MOST_KEPT:]:
-        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another process forgets, too
+        newest = sorted(folder.glob("*.txt"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for file in newest[MOST_KEPT:]:
+            file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import PositiveInt
 
 from threedrs_components.teachers.da3.architecture import Reference
-from threedrs_components.teachers.frame_shapes import USUAL, Shape
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.teacher import check_image_size, layer_index
 from threedrs_components.teachers.trunk_tensors import da3_trunk
@@ -70,7 +70,7 @@ class DA3Config(FrameTeacherConfig):
         expected = {f"{TRUNK}{name}": each for name, each in da3_trunk(shape).items()}
         refuse_misfits(path, tensors, expected, (TRUNK,), PARTS)
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """Of the image size, in the checkpoint's patches, or the released ones' before it is here.
 
         Raises:

@@ -13,7 +13,7 @@ from threedrs_components.teachers.flare.sizes import (
     PATCH,
     ROWS,
 )
-from threedrs_components.teachers.frame_shapes import USUAL, Shape
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_platform.config import PLACE, REPORTED
 from threedrs_platform.errors import CheckpointError
@@ -65,7 +65,7 @@ class FLAREConfig(FrameTeacherConfig):
         """Their depths are the same in all of them; what .pth files hold, no header tells."""
         self.check_layer()
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """In patches of the released size."""
         return self.finest(frame, COLUMNS * PATCH, PATCH, ROWS * PATCH)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from threedrs_components.teachers.encoder_config import ImageEncoder, ImageEncoderConfig
-from threedrs_components.teachers.frame_shapes import USUAL, Shape
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape
 from threedrs_components.teachers.mae.architecture import MAEArchitecture
 from threedrs_components.teachers.teacher import check_image_size
 from threedrs_platform.config import REPORTED
@@ -46,7 +46,7 @@ class MAEConfig(ImageEncoderConfig):
         """The encoder half of a checkpoint."""
         return MAE
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """Of the checkpoint, or of the model that will be trained."""
         if self.checkpoint is not None:
             return super().own_grid(frame)

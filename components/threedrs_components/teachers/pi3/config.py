@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
-from threedrs_components.teachers.frame_shapes import USUAL, Shape, patches_within
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape, patches_within
 from threedrs_components.teachers.pi3.architecture import PAIRS
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.teacher import layer_index
@@ -59,7 +59,7 @@ class Pi3Config(FrameTeacherConfig):
         layer_index(self.kind, self.layer, sizes.depth // 2, PAIRS)
         refuse_misfits(path, tensors, pi3_trunk(sizes), TRUNK, PARTS)
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """In the checkpoint's patches; None before it is here.
 
         Raises:

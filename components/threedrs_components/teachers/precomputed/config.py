@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import PositiveInt
 
-from threedrs_components.teachers.frame_shapes import USUAL, Shape
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape
 from threedrs_components.teachers.settings import Sight, TeacherSettings
 from threedrs_platform.config import PLACE, REPORTED
 
@@ -41,7 +41,7 @@ class PrecomputedConfig(TeacherSettings):
     rows: PositiveInt | None = None
     """Rows of the token grid; None finds them from the number of tokens."""
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """Of the first scene's file; None where no folder of them is here."""
         if not Path(self.checkpoint).is_dir():
             return None

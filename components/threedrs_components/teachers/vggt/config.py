@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from threedrs_components.teachers.frame_shapes import USUAL, Shape
+from threedrs_components.teachers.frame_shapes import SQUARE, Shape
 from threedrs_components.teachers.settings import FrameTeacherConfig, Framing
 from threedrs_components.teachers.teacher import layer_index
 from threedrs_components.teachers.trunk_tensors import vggt_aggregator
@@ -47,7 +47,7 @@ class VGGTConfig(FrameTeacherConfig):
         expected = {f"{AGGREGATOR}{name}": each for name, each in vggt_aggregator(shape).items()}
         refuse_misfits(path, tensors, expected, (AGGREGATOR,), PARTS)
 
-    def own_grid(self, frame: Shape = USUAL) -> int | None:
+    def own_grid(self, frame: Shape = SQUARE) -> int | None:
         """Of the square that frames are brought into at most, in the rows that are left of it."""
         shape = self.architecture if self.checkpoint is None else self.stored_architecture()
         return None if shape is None else self.finest(frame, shape.image_size, shape.patch_size)
