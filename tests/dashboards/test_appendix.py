@@ -13,6 +13,8 @@ import pytest
 from sqlalchemy import update
 
 from threedrs_components.report.document import SMOKE, make_report
+from threedrs_components.report.table import Column, Entry
+from threedrs_dashboards.ablation.means import means_chart
 from threedrs_dashboards.appendix.__main__ import main
 from threedrs_dashboards.appendix.document import make_appendix, write_appendix
 from threedrs_dashboards.appendix.vector import write_figure
@@ -61,6 +63,16 @@ def test_figures_show_the_runs_numbers(folder: Path) -> None:
     assert rows["vggt"]["mean"] == "50.0" and rows["mae <b>"]["seeds"] == "2"
     svg = (folder / f"figures/{MEAN}.svg").read_text(encoding="utf-8")
     assert "vggt heavy" in svg
+
+
+def test_chance_is_a_line_across_the_bars_of_a_figure(tmp_path: Path) -> None:
+    rows = [("a", Entry({1: 1.0, 2: 2.0}, 2)), ("b", Entry({1: 3.0, 2: 4.0}, 2))]
+    drawn = []
+    for chance in (None, 1.5):
+        column = Column("acc", "%", (10,), chance, None)
+        chart = means_chart(f"mean-{chance}", "acc (%)", column, rows)
+        drawn.append(write_figure(chart, tmp_path)[1].read_text().count("stroke-dasharray"))
+    assert drawn == [0, 1]
 
 
 def test_the_page_carries_verdicts_and_the_grid(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Charts of the pages as PDF and SVG, drawn by matplotlib: no browser, no network.
 
-Draws what the charts of reports consist of: bars, boxes with given quartiles, lines and markers.
+Draws what the charts of reports consist of: bars, boxes with given quartiles, lines and markers,
+and lines from edge to edge.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ def _draw(axes: Axes, chart: Chart) -> None:
             _boxes(axes, trace, places)
         else:
             _line(axes, trace, places, _colour(trace, colours))
+    for shape in chart.layout.get("shapes", ()):
+        if shape["x0"] == shape["x1"] and shape.get("yref") == "paper":
+            line = shape["line"]
+            style, width = STYLES[line.get("dash", "solid")], line.get("width", 1.5) * 0.4
+            axes.axvline(shape["x0"], color=line["color"], linestyle=style, linewidth=width)
     _label(axes, chart, places)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.benchmarks.published_counts import SampleCount
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.plan import sample_counts
-from threedrs_workflows.plan.sample_counts import SampleCount, SampleCounter
+from threedrs_workflows.plan.sample_counts import SampleCounter
 
 
 @pytest.mark.parametrize("looks", [True, False])
