@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,11 @@ from threedrs_platform.steps import JSON
 
 NO_SIZE = ("seed", "layer")
 """Whole numbers that make no step longer: which draw it is, and which of the layers is read."""
+IDENTITIES = ("content", "weights")
+"""Digests of what a step reads from outside: they make a step longer by being there, not by what
+they are.
+"""
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|unhashed:.*", re.DOTALL)
 UNKNOWN = "unknown"
 """Size of an input that nobody has written down."""
 
@@ -39,9 +45,9 @@ class Sizes:
     equal in all that bears on time.
 
     Whole numbers, names and switches are sizes: steps, scenes, frames, widths, a model's kind, a
-    dtype. Fractions (rates, weights, temperatures), seeds and what stands in a list of plain values
-    are none. So a change of code, of a rate or a seed leaves a step its time; 4000 training steps,
-    or another student, are told by others of these alone.
+    dtype. Fractions (rates, weights, temperatures), seeds, digests and what stands in a list of
+    plain values are none. So a change of code, of a rate, a seed or a checkpoint leaves a step its
+    time; 4000 training steps, or another student, are told by others of these alone.
     """
 
     def __init__(self, recipes: Mapping[str, Recipe | Mapping[str, Any]]) -> None:
@@ -61,11 +67,7 @@ class Sizes:
         if recipe is None:
             return UNKNOWN
         plain = recipe.plain if isinstance(recipe, Recipe) else recipe
-        params = {
-            name: self._part(value)
-            for name, value in plain["params"].items()
-            if name not in NO_SIZE
-        }
+        params = _sizes_of(plain["params"], self._part)
         inputs = {name: self.of(each) for name, each in plain["inputs"].items()}
         return sha256_text(canonical_json([plain["kind"], params, inputs]))
 
@@ -98,10 +100,20 @@ class PastCosts:
 def size_of(value: JSON) -> JSON:
     """What of a setting bears on how long a step takes."""
     if isinstance(value, Mapping):
-        return {name: size_of(each) for name, each in value.items() if name not in NO_SIZE}
+        return _sizes_of(value, size_of)
     if isinstance(value, list | tuple):
         return [len(value), *(size_of(each) for each in value if isinstance(each, Mapping))]
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return "digest"
     return None if isinstance(value, float) else value
+
+
+def _sizes_of(settings: Mapping[str, Any], size: Callable[[JSON], JSON]) -> dict[str, JSON]:
+    return {
+        name: bool(value) if name in IDENTITIES else size(value)
+        for name, value in settings.items()
+        if name not in NO_SIZE
+    }
 
 
 def _mean(costs: list[Cost]) -> History:
