@@ -19,7 +19,7 @@ they are.
 """
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|unhashed:.*", re.DOTALL)
 UNKNOWN = "unknown"
-"""Size of an input that nobody has written down."""
+"""Size of a step that nobody has written down, and of all that read it."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,29 @@ class Sizes:
     time; 4000 training steps, or another student, are told by others of these alone.
     """
 
-    def __init__(self, recipes: Mapping[str, Recipe | Mapping[str, Any]]) -> None:
-        """Take the recipes of the steps that will be asked after, and of what they read, by key."""
+    def __init__(
+        self,
+        recipes: Mapping[str, Recipe | Mapping[str, Any]],
+        made: dict[str, str] | None = None,
+    ) -> None:
+        """Take what sizes are made of.
+
+        Args:
+            recipes: of the steps that will be asked after, and of what they read, by key.
+            made: sizes by key that are known, and gets those that are made: no recipe changes.
+        """
         self._recipes = recipes
-        self._sizes: dict[str, str] = {}
+        self._sizes = {} if made is None else made
         self._parts: dict[int, tuple[JSON, JSON]] = {}
 
     def of(self, key: str) -> str:
         """The size of a step."""
-        if key not in self._sizes:
-            self._sizes[key] = self._made(key)
-        return self._sizes[key]
+        size = self._sizes.get(key)
+        if size is None:
+            size = self._made(key)
+            if size != UNKNOWN:  # the next who asks may know more
+                self._sizes[key] = size
+        return size
 
     def _made(self, key: str) -> str:
         recipe = self._recipes.get(key)
@@ -69,6 +81,8 @@ class Sizes:
         plain = recipe.plain if isinstance(recipe, Recipe) else recipe
         params = _sizes_of(plain["params"], self._part)
         inputs = {name: self.of(each) for name, each in plain["inputs"].items()}
+        if UNKNOWN in inputs.values():
+            return UNKNOWN
         return sha256_text(canonical_json([plain["kind"], params, inputs]))
 
     def _part(self, value: JSON) -> JSON:

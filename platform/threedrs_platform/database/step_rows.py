@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     ARRAY,
@@ -39,6 +40,8 @@ KEYS_PER_QUERY = 5000
 TELLING = 500
 """Steps of one kind, the newest, that tell what others will cost."""
 _steps = schema.steps
+_MADE: WeakKeyDictionary[Database, dict[str, str]] = WeakKeyDictionary()
+"""Sizes of each database's steps by key, which pages ask for every few seconds."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,26 @@ class StepReader:
         Args:
             current: recipes of the steps that will be asked after, and of what they read, by key.
         """
-        rows = self._newest_done({str(_plain(recipe)["kind"]) for recipe in current.values()})
+        kinds = {str(_plain(recipe)["kind"]) for recipe in current.values()}
+        return self._told(kinds, current, ())
+
+    def past_costs_of(self, kinds: Mapping[str, str]) -> PastCosts:
+        """The same for steps that the journal knows.
+
+        Args:
+            kinds: kinds of the steps that will be asked after, by key.
+        """
+        return self._told(set(kinds.values()), {}, kinds)
+
+    def _told(
+        self,
+        kinds: Collection[str],
+        current: Mapping[str, Recipe | Mapping[str, Any]],
+        others: Collection[str],
+    ) -> PastCosts:
+        rows = self._newest_done(kinds) if kinds else []
         costs = [Cost(row.key, float(row.seconds), float(row.output_bytes or 0)) for row in rows]
-        return PastCosts(costs, self.sizes(current, [row.key for row in rows]))
+        return PastCosts(costs, self.sizes(current, {*others, *(row.key for row in rows)}))
 
     def sizes(
         self, current: Mapping[str, Recipe | Mapping[str, Any]], others: Collection[str]
@@ -134,14 +154,15 @@ class StepReader:
             current: as of `past_costs`.
             others: their keys.
         """
+        made = _MADE.setdefault(self.database, {})
         found = dict(current)
-        wanted = set(others) - found.keys()
+        wanted = set(others) - found.keys() - made.keys()
         while wanted:  # what is read may be older than all that is asked after
             recipes = self.recipes_of(wanted)
             found |= recipes
             inputs = {key for recipe in recipes.values() for key in recipe["inputs"].values()}
-            wanted = inputs - found.keys()
-        return Sizes(found)
+            wanted = inputs - found.keys() - made.keys()
+        return Sizes(found, made)
 
     @whole_turn
     def _newest_done(self, kinds: Collection[str]) -> Sequence[Any]:

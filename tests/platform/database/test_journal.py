@@ -18,8 +18,9 @@ from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.past_costs import History
+from threedrs_platform.database.progress import run_progress
 from threedrs_platform.database.runs import Runs, Submission
-from threedrs_platform.database.step_rows import StepEntry
+from threedrs_platform.database.step_rows import StepEntry, StepReader
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.records import Metric, SampleScore
@@ -288,6 +289,23 @@ def test_what_many_newer_steps_read_is_known(
     costs = journal.past_costs(new | {"of": {"kind": "scenes", "params": {}, "inputs": {}}})
     assert costs.of("extract") == History(1, 1.0, 0.0)
     assert costs.of("predict") == History(2, 4.5, 0.0)
+
+
+def test_what_is_left_is_told_again_without_reading_a_recipe(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages look every few seconds, at runs of thousands of steps."""
+    run, key = submit(database)
+    recipe = journal.recipes_of([key])[key]
+    done = recipe_row(1, recipe["kind"], {}) | {"seconds": 1000.0}
+    done |= {"recipe_json": json.dumps(recipe)}
+    with database.write() as connection:
+        connection.execute(schema.steps.insert(), done)
+    claim(journal, run, key)
+    first = run_progress(database, run).eta_s
+    assert first == pytest.approx(1000.0, abs=60.0)
+    monkeypatch.setattr(StepReader, "recipes_of", None)
+    assert run_progress(database, run).eta_s == pytest.approx(first, abs=60.0)
 
 
 def recipe_row(at: int, kind: str, inputs: dict[str, str]) -> dict[str, Any]:
