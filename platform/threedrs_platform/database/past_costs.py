@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,13 @@ from threedrs_platform.steps import JSON
 
 NO_SIZE = ("seed", "layer")
 """Whole numbers that make no step longer: which draw it is, and which of the layers is read."""
+IDENTITIES = ("content", "weights")
+"""Digests of what a step reads from outside: they make a step longer by being there, not by what
+they are.
+"""
+_DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}|unhashed:.*", re.DOTALL)
 UNKNOWN = "unknown"
-"""Size of an input that nobody has written down."""
+"""Size of a step that nobody has written down, and of all that read it."""
 
 
 @dataclass(frozen=True)
@@ -39,34 +45,44 @@ class Sizes:
     equal in all that bears on time.
 
     Whole numbers, names and switches are sizes: steps, scenes, frames, widths, a model's kind, a
-    dtype. Fractions (rates, weights, temperatures), seeds and what stands in a list of plain values
-    are none. So a change of code, of a rate or a seed leaves a step its time; 4000 training steps,
-    or another student, are told by others of these alone.
+    dtype. Fractions (rates, weights, temperatures), seeds, digests and what stands in a list of
+    plain values are none. So a change of code, of a rate, a seed or a checkpoint leaves a step its
+    time; 4000 training steps, or another student, are told by others of these alone.
     """
 
-    def __init__(self, recipes: Mapping[str, Recipe | Mapping[str, Any]]) -> None:
-        """Take the recipes of the steps that will be asked after, and of what they read, by key."""
+    def __init__(
+        self,
+        recipes: Mapping[str, Recipe | Mapping[str, Any]],
+        made: dict[str, str] | None = None,
+    ) -> None:
+        """Take what sizes are made of.
+
+        Args:
+            recipes: of the steps that will be asked after, and of what they read, by key.
+            made: sizes by key that are known, and gets those that are made: no recipe changes.
+        """
         self._recipes = recipes
-        self._sizes: dict[str, str] = {}
+        self._sizes = {} if made is None else made
         self._parts: dict[int, tuple[JSON, JSON]] = {}
 
     def of(self, key: str) -> str:
         """The size of a step."""
-        if key not in self._sizes:
-            self._sizes[key] = self._made(key)
-        return self._sizes[key]
+        size = self._sizes.get(key)
+        if size is None:
+            size = self._made(key)
+            if size != UNKNOWN:  # the next who asks may know more
+                self._sizes[key] = size
+        return size
 
     def _made(self, key: str) -> str:
         recipe = self._recipes.get(key)
         if recipe is None:
             return UNKNOWN
         plain = recipe.plain if isinstance(recipe, Recipe) else recipe
-        params = {
-            name: self._part(value)
-            for name, value in plain["params"].items()
-            if name not in NO_SIZE
-        }
+        params = _sizes_of(plain["params"], self._part)
         inputs = {name: self.of(each) for name, each in plain["inputs"].items()}
+        if UNKNOWN in inputs.values():
+            return UNKNOWN
         return sha256_text(canonical_json([plain["kind"], params, inputs]))
 
     def _part(self, value: JSON) -> JSON:
@@ -98,10 +114,20 @@ class PastCosts:
 def size_of(value: JSON) -> JSON:
     """What of a setting bears on how long a step takes."""
     if isinstance(value, Mapping):
-        return {name: size_of(each) for name, each in value.items() if name not in NO_SIZE}
+        return _sizes_of(value, size_of)
     if isinstance(value, list | tuple):
         return [len(value), *(size_of(each) for each in value if isinstance(each, Mapping))]
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return "digest"
     return None if isinstance(value, float) else value
+
+
+def _sizes_of(settings: Mapping[str, Any], size: Callable[[JSON], JSON]) -> dict[str, JSON]:
+    return {
+        name: bool(value) if name in IDENTITIES else size(value)
+        for name, value in settings.items()
+        if name not in NO_SIZE
+    }
 
 
 def _mean(costs: list[Cost]) -> History:

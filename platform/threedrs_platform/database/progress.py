@@ -20,6 +20,8 @@ from threedrs_platform.database.schema import attempts, cell_steps, cells, event
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
 
+_OPEN = (StepState.PENDING, StepState.RUNNING)
+
 
 @dataclass(frozen=True)
 class RunningStep:
@@ -138,10 +140,15 @@ def _eta(
 ) -> float | None:
     if not running:
         return None
-    journal = Journal(database)
-    return remaining_seconds(
-        found, running, journal.past_costs(journal.recipes_of([step.row.key for step in found]))
-    )
+    told = {step.key for step in running if _tells(step)}
+    asked = {step.row.key: step.row.kind for step in found if step.row.state in _OPEN}
+    kinds = {key: kind for key, kind in asked.items() if key not in told}
+    return remaining_seconds(found, running, Journal(database).past_costs_of(kinds))
+
+
+def _tells(step: RunningStep) -> bool:
+    """Whether a step says itself how far it is."""
+    return 0 < step.progress.done < step.progress.total
 
 
 def remaining_seconds(
@@ -155,10 +162,10 @@ def remaining_seconds(
     elapsed = {step.key: step for step in running}
     total = 0.0
     for step in found:
-        if step.row.state not in (StepState.PENDING, StepState.RUNNING):
+        if step.row.state not in _OPEN:
             continue
         now = elapsed.get(step.row.key)
-        if now is not None and 0 < now.progress.done < now.progress.total:
+        if now is not None and _tells(now):
             total += now.elapsed_s * (now.progress.total / now.progress.done - 1)
             continue
         known = past.of(step.row.key)

@@ -35,6 +35,21 @@ SUMS = (
 )
 """Metric, scene, sum and number of the scores of one step."""
 _SUMS = Prepared(SUMS)
+_KEPT = select(
+    score_sums.c.step_key, score_sums.c.scenes, score_sums.c.totals, score_sums.c.counts
+).where(
+    score_sums.c.metric == bindparam("metric"),
+    score_sums.c.step_key.in_(bindparam("keys", expanding=True)),
+)
+_SCORED = (
+    select(sample_scores.c.step_key)
+    .where(
+        sample_scores.c.metric == bindparam("metric"),
+        sample_scores.c.step_key.in_(bindparam("keys", expanding=True)),
+    )
+    .distinct()
+)
+"""Those of the steps that have scores of a metric."""
 _INSERT = Prepared(score_sums.insert(), [column.name for column in score_sums.c])
 
 
@@ -128,15 +143,22 @@ def scene_sums(database: Database, step_keys: Collection[str], metric: str) -> d
 
 def _kept(connection: Connection, keys: Sequence[str], metric: str) -> Iterator[Kept]:
     """Step, scenes, totals and counts of those that have any."""
-    if not inspect(connection).has_table(score_sums.name):  # an archive of older tables
-        for key in keys:
-            for row in _summed(connection, key):
-                if row["metric"] == metric:
-                    yield key, row["scenes"], row["totals"], row["counts"]
-        return
-    columns = (score_sums.c.step_key, score_sums.c.scenes, score_sums.c.totals, score_sums.c.counts)
-    query = select(*columns).where(score_sums.c.metric == metric)
+    # An archive of older tables keeps no sums.
+    keeps_sums = inspect(connection).has_table(score_sums.name)
     for first in range(0, len(keys), MOST_KEYS):
-        some = score_sums.c.step_key.in_(keys[first : first + MOST_KEYS])
-        for key, scenes, totals, counts in connection.execute(query.where(some)):
-            yield key, scenes, totals, counts
+        missing = dict.fromkeys(keys[first : first + MOST_KEYS])
+        if keeps_sums:
+            for row in connection.execute(_KEPT, {"metric": metric, "keys": [*missing]}):
+                del missing[row.step_key]
+                yield row.step_key, row.scenes, row.totals, row.counts
+        if missing:
+            yield from _made_now(connection, [*missing], metric)
+
+
+def _made_now(connection: Connection, keys: Sequence[str], metric: str) -> Iterator[Kept]:
+    """Sums of scores that came without: a process of an older program stored them."""
+    scored = connection.scalars(_SCORED, {"metric": metric, "keys": [*keys]}).all()
+    for key in scored:
+        for row in _summed(connection, key):
+            if row["metric"] == metric:
+                yield key, row["scenes"], row["totals"], row["counts"]

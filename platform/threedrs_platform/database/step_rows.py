@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     ARRAY,
@@ -36,7 +37,11 @@ from threedrs_platform.states import StepState
 from threedrs_platform.steps import Resources, StepSpec
 
 KEYS_PER_QUERY = 5000
+TELLING = 500
+"""Steps of one kind, the newest, that tell what others will cost."""
 _steps = schema.steps
+_MADE: WeakKeyDictionary[Database, dict[str, str]] = WeakKeyDictionary()
+"""Sizes of each database's steps by key, which pages ask for every few seconds."""
 
 
 @dataclass(frozen=True)
@@ -114,27 +119,63 @@ class StepReader:
         return {row.content_key: row for row in found if row.content_key}
 
     def past_costs(self, current: Mapping[str, Recipe | Mapping[str, Any]]) -> PastCosts:
-        """What steps will cost, as the newest that succeeded tell.
+        """What steps will cost, as the newest of their kinds that succeeded tell.
 
         Args:
             current: recipes of the steps that will be asked after, and of what they read, by key.
         """
-        rows = self._newest_done()
-        costs = [Cost(row.key, float(row.seconds), float(row.output_bytes or 0)) for row in rows]
-        return PastCosts(costs, _sizes(rows, current))
+        kinds = {str(_plain(recipe)["kind"]) for recipe in current.values()}
+        return self._told(kinds, current, ())
 
-    def sizes(self, current: Mapping[str, Recipe | Mapping[str, Any]]) -> Sizes:
-        """Sizes of these steps, and of the newest that succeeded."""
-        return _sizes(self._newest_done(), current)
+    def past_costs_of(self, kinds: Mapping[str, str]) -> PastCosts:
+        """The same for steps that the journal knows.
+
+        Args:
+            kinds: kinds of the steps that will be asked after, by key.
+        """
+        return self._told(set(kinds.values()), {}, kinds)
+
+    def _told(
+        self,
+        kinds: Collection[str],
+        current: Mapping[str, Recipe | Mapping[str, Any]],
+        others: Collection[str],
+    ) -> PastCosts:
+        rows = self._newest_done(kinds) if kinds else []
+        costs = [Cost(row.key, float(row.seconds), float(row.output_bytes or 0)) for row in rows]
+        return PastCosts(costs, self.sizes(current, {*others, *(row.key for row in rows)}))
+
+    def sizes(
+        self, current: Mapping[str, Recipe | Mapping[str, Any]], others: Collection[str]
+    ) -> Sizes:
+        """Sizes of these steps, and of others that the journal knows.
+
+        Args:
+            current: as of `past_costs`.
+            others: their keys.
+        """
+        made = _MADE.setdefault(self.database, {})
+        found = dict(current)
+        wanted = set(others) - found.keys() - made.keys()
+        while wanted:  # what is read may be older than all that is asked after
+            recipes = self.recipes_of(wanted)
+            found |= recipes
+            inputs = {key for recipe in recipes.values() for key in recipe["inputs"].values()}
+            wanted = inputs - found.keys() - made.keys()
+        return Sizes(found, made)
 
     @whole_turn
-    def _newest_done(self, limit: int = 2000) -> Sequence[Any]:
-        query = (
-            select(_steps.c.key, _steps.c.seconds, _steps.c.output_bytes, _steps.c.recipe_json)
-            .where(_steps.c.state == "succeeded", _steps.c.seconds.is_not(None))
-            .order_by(_steps.c.created_at.desc(), _steps.c.key)
-            .limit(limit)
+    def _newest_done(self, kinds: Collection[str]) -> Sequence[Any]:
+        newest = func.row_number().over(
+            partition_by=_steps.c.kind, order_by=(_steps.c.created_at.desc(), _steps.c.key)
         )
+        done = (
+            select(_steps.c.key, _steps.c.seconds, _steps.c.output_bytes, newest.label("place"))
+            .where(_steps.c.state == "succeeded", _steps.c.seconds.is_not(None))
+            .where(_steps.c.kind.in_(kinds))
+            .subquery()
+        )
+        query = select(done).where(done.c.place <= TELLING)
         with self.database.read() as connection:
             return connection.execute(query).all()
 
@@ -181,8 +222,8 @@ class StepReader:
             return [_row(row) for row in lookup.run(connection, values)]
 
 
-def _sizes(rows: Sequence[Any], current: Mapping[str, Recipe | Mapping[str, Any]]) -> Sizes:
-    return Sizes({**{row.key: kept_object(row.recipe_json, "a recipe") for row in rows}, **current})
+def _plain(recipe: Recipe | Mapping[str, Any]) -> Mapping[str, Any]:
+    return recipe.plain if isinstance(recipe, Recipe) else recipe
 
 
 def chunks(values: Collection[str]) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
 """The journal's promises, on every database that is at hand."""
 
+import json
 import subprocess
 import sys
 import time
@@ -11,14 +12,15 @@ import pytest
 from sqlalchemy import func, select
 
 from threedrs_platform.compute.recorder import CurvePoint
-from threedrs_platform.database import schema
+from threedrs_platform.database import schema, step_rows
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import read_events
 from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.past_costs import History
+from threedrs_platform.database.progress import run_progress
 from threedrs_platform.database.runs import Runs, Submission
-from threedrs_platform.database.step_rows import StepEntry
+from threedrs_platform.database.step_rows import StepEntry, StepReader
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
 from threedrs_platform.records import Metric, SampleScore
@@ -271,6 +273,46 @@ def test_costs_are_the_means_of_what_succeeded(database: Database, journal: Jour
     assert journal.past_costs(journal.recipes_of([key])).of(key) is None
     journal.commit(run, claim(journal, run, key), outcome(seconds=3.0, size=100))
     assert journal.past_costs(journal.recipes_of([key])).of(key) == History(1, 3.0, 100.0)
+
+
+def test_what_many_newer_steps_read_is_known(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few of a kind tell, yet what they read may be as old as the journal."""
+    monkeypatch.setattr(step_rows, "TELLING", 2)
+    rows = [recipe_row(0, "scenes", {}), recipe_row(1, "extract", {"scenes": "step-0"})]
+    rows += [recipe_row(at, "predict", {"scenes": "step-0"}) for at in range(2, 6)]
+    with database.write() as connection:
+        connection.execute(schema.steps.insert(), rows)
+    reads = {"params": {}, "inputs": {"scenes": "of"}}
+    new = {kind: {"kind": kind, **reads} for kind in ("extract", "predict")}
+    costs = journal.past_costs(new | {"of": {"kind": "scenes", "params": {}, "inputs": {}}})
+    assert costs.of("extract") == History(1, 1.0, 0.0)
+    assert costs.of("predict") == History(2, 4.5, 0.0)
+
+
+def test_what_is_left_is_told_again_without_reading_a_recipe(
+    database: Database, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pages look every few seconds, at runs of thousands of steps."""
+    run, key = submit(database)
+    recipe = journal.recipes_of([key])[key]
+    done = recipe_row(1, recipe["kind"], {}) | {"seconds": 1000.0}
+    done |= {"recipe_json": json.dumps(recipe)}
+    with database.write() as connection:
+        connection.execute(schema.steps.insert(), done)
+    claim(journal, run, key)
+    first = run_progress(database, run).eta_s
+    assert first == pytest.approx(1000.0, abs=60.0)
+    monkeypatch.setattr(StepReader, "recipes_of", None)
+    assert run_progress(database, run).eta_s == pytest.approx(first, abs=60.0)
+
+
+def recipe_row(at: int, kind: str, inputs: dict[str, str]) -> dict[str, Any]:
+    recipe = json.dumps({"kind": kind, "params": {}, "inputs": inputs})
+    row = {"key": f"step-{at}", "kind": kind, "label": "", "reason": "", "recipe_json": recipe}
+    row |= {"state": "succeeded", "seconds": float(at), "spec_json": "{}", "epoch": 0}
+    return row | {"created_at": float(at), "updated_at": float(at)}
 
 
 def test_thousands_of_steps_are_looked_up_in_few_queries(journal: Journal) -> None:

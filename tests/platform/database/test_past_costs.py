@@ -30,6 +30,14 @@ def test_rates_and_seeds_leave_a_step_its_time(training: dict[str, Any]) -> None
     assert told(new) == 8.0
 
 
+@pytest.mark.parametrize("name", ["content", "weights", "revision"])
+def test_digests_are_no_sizes_but_whether_there_is_one_is(name: str) -> None:
+    """New annotations or another checkpoint: as many scenes, as large a model."""
+    of = {key: recipe(**{name: value}) for key, value in (("a", "a" * 64), ("b", "b" * 64))}
+    sizes = Sizes({**of, "none": recipe(**{name: None})})
+    assert sizes.of("a") == sizes.of("b") != sizes.of("none")
+
+
 @pytest.mark.parametrize(
     "change",
     [

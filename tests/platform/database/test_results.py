@@ -133,6 +133,18 @@ def test_sums_of_older_tables_are_the_same_to_the_last_digit(
     older.close()
 
 
+def test_scores_that_an_older_program_stored_without_sums_count(database: Database) -> None:
+    results = fake_results({"vggt": {1: {"acc": 50.0, "bare": 1.0}, 2: {"acc": 60.0}}})
+    each = {f"key-vggt-{seed}": scores("acc", {"room": [1.0, seed]}) for seed in (1, 2)}
+    store_run(database, results, scores=each)
+    with database.write() as connection:
+        of_one = schema.score_sums.c.step_key == "key-vggt-2"
+        connection.execute(schema.score_sums.delete().where(of_one))
+    totals = Results(database).scene_totals(results)
+    assert totals["id-vggt", 2, "acc"] == {"room": SceneTotal(3.0, 2)}
+    assert len(totals) == 2 and ("id-vggt", 1, "bare") not in totals
+
+
 def test_the_state_of_a_runs_numbers_changes_with_them(database: Database) -> None:
     store_run(database, fake_results({"vggt": {1: {"acc": 1.0}, 2: {"acc": 2.0}}}))
     store = Results(database)

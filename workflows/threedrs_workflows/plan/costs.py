@@ -144,7 +144,7 @@ def plan_cost(
     """Estimate all cells of a plan; nothing is read but configurations and annotation files."""
     counter, history = SampleCounter(workspace), measured_steps(workspace.database)
     recipes = {key: node.recipe for key, node in plan.graph.nodes.items()} if history else {}
-    sizes = workspace.journal.sizes(recipes) if history else Sizes({})
+    sizes = workspace.journal.sizes(recipes, [step.key for step in history])
     by_key: dict[str, StepCost] = {}
     cells = []
     for cell in grid.cells:
