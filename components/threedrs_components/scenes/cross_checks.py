@@ -158,8 +158,8 @@ def _agreement(scene: Scene, limits: ChecksConfig) -> tuple[Check, ...]:
         _worth_a_look(
             "median relative error of depth between views",
             found.error,
-            "much of what one view sees is hidden from the other (no fault), or focal lengths are a "
-            f"fifth off, or {advice}",
+            "much of what one view sees is hidden from the other (no fault), or focal lengths are "
+            f"a fifth off, or {advice}",
             high=limits.usual_view_error,
         ),
     )
