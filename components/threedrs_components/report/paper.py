@@ -21,7 +21,7 @@ class Trained:
     teacher: str
     sees: Sight | None
     correspondence: bool
-    layers: frozenset[int]
+    layers: frozenset[int | str]
     """Aligned layers, the last being -1."""
     loss: str
     blind: bool
@@ -70,8 +70,11 @@ def _agrees(setting: Setting, mine: Trained) -> bool:
     return setting.layers is None or frozenset(setting.layers) == mine.layers
 
 
-def _layers_from_the_end(flat: Mapping[str, Any], student: str) -> frozenset[int]:
-    """The depth of micro students is known; layers of others are taken as they are."""
+def _layers_from_the_end(flat: Mapping[str, Any], student: str) -> frozenset[int | str]:
+    """The depth of micro students is known; layers of others, and places that are none, are taken
+    as they are."""
     depth = flat.get(f"{student}.micro.layers") if flat.get(f"{student}.size") == "micro" else None
     layers = flat.get("alignment.layers", [LAST])
-    return frozenset(each - depth - 1 if each > 0 and depth else each for each in layers)
+    numbered = (each for each in layers if isinstance(each, int))
+    counted = {each - depth - 1 if each > 0 and depth else each for each in numbered}
+    return frozenset({*counted, *(each for each in layers if isinstance(each, str))})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threedrs_components.report.metric_words import explain
 from threedrs_components.report.notation import entry_text, plain
 from threedrs_components.report.table import (
+    EFFORT,
     Entry,
     ResultTable,
     is_headline,
@@ -119,7 +120,8 @@ def groups(measurements: Mapping[str, Measurement]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in measurements:
         parent, _, _ = name.rpartition("/")
-        if parent in measurements and not is_setup(name):
+        is_effort = name.split("/")[0] in EFFORT
+        if parent in measurements and not is_setup(name) and not is_effort:
             found.setdefault(parent, [parent]).append(name)
     return found
 

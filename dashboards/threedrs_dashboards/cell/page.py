@@ -23,7 +23,7 @@ from threedrs_dashboards.cell.samples import samples, samples_table, scored_metr
 from threedrs_dashboards.cell.settings import settings
 from threedrs_dashboards.cell.subject import Subject, find_subject
 from threedrs_dashboards.charts import Chart
-from threedrs_dashboards.choices import first_of
+from threedrs_dashboards.choices import HEADLINES, first_of
 from threedrs_dashboards.pages import Focus, Page, one_cell, respond
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import LazyTable, Table
@@ -47,7 +47,9 @@ def show(request: Request) -> Response:
     drawn = _chosen_curves(request, names)
     by_type = groups(subject.cell.measurements)
     wanted = grid_choice(store.database, subject.run.run_id).metrics
-    group = query.choice(request, "group", first_of(by_type, wanted)) if by_type else ""
+    group = (
+        query.choice(request, "group", first_of(by_type, wanted or HEADLINES)) if by_type else ""
+    )
     charts: list[Chart] = []
     if group:
         charts.append(questions_chart(subject, table, group, by_type[group]))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
+from threedrs_dashboards.choices import HEADLINES
 from threedrs_dashboards.correspondence.scores import finished_steps, scored_metrics
 from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.paging import Paging, paging
@@ -27,8 +28,6 @@ from threedrs_platform.database.measurements import RunSummary
 SCORE = "score"
 """Role of the step that holds the benchmarks' per-sample scores."""
 RAW_SCORE = "probe/score"
-HEADLINES = ("scanrefer/acc@0.25", "scanqa/em@1")
-"""Metrics to begin with, where a run has them."""
 CELLS_PER_PAGE = 12
 UNITS = ("sample", "scene")
 

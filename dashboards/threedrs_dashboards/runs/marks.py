@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from threedrs_components.report.notation import plain
 from threedrs_components.report.table import is_headline
 from threedrs_dashboards.ablation.pivot import LOWER_IS_BETTER
+from threedrs_dashboards.choices import HEADLINES
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.grid_choice import grid_choice
 from threedrs_platform.database.measurements import RunSummary
@@ -94,7 +95,8 @@ def _headline(database: Database, run_id: str) -> Headline | None:
     with database.read() as connection:
         measured = sorted(connection.scalars(names.where(cell_steps.c.run_id == run_id).distinct()))
     wanted = [name for name in grid_choice(database, run_id).metrics if name in measured]
-    metric = next(iter([*wanted, *filter(is_headline, measured)]), None)
+    first = [name for name in HEADLINES if name in measured]
+    metric = next(iter([*wanted, *first, *filter(is_headline, measured)]), None)
     if metric is None:
         return None
     mine = (

@@ -22,6 +22,7 @@ from threedrs_dashboards.templating import duration
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.measurements import RunSummary
 from threedrs_platform.database.progress import RunProgress, run_progress
+from threedrs_platform.database.runs import Runs
 from threedrs_platform.states import RunState, StepState
 
 MOST_SHOWN = 50
@@ -46,6 +47,7 @@ def show(request: Request) -> Response:
         "title": "Runs",
         "paging": pages,
         "runs": shown,
+        "states": {run.run_id: _state_of(store.database, run) for run in shown},
         "find": query.text(request, "find"),
         "marks": told,
         "headlines": headlines(store.database, ids),
@@ -84,6 +86,12 @@ def _one(request: Request) -> Response:
         "matrix": lambda: _whole_matrix(store.database, run.run_id, state, words),
     }
     return respond(request, "run.html", context, [_cost_chart(costs)] if costs else (), tables)
+
+
+def _state_of(database: Database, run: RunSummary) -> str:
+    """As `_state`, of a run in a list."""
+    is_alone = run.state is RunState.RUNNING and not Runs(database).get(run.run_id).has_live_owner
+    return str(RunState.INTERRUPTED if is_alone else run.state)
 
 
 def _state(look: RunProgress) -> str:

@@ -310,7 +310,7 @@ def test_what_is_left_is_told_again_without_reading_a_recipe(
 
 def recipe_row(at: int, kind: str, inputs: dict[str, str]) -> dict[str, Any]:
     recipe = json.dumps({"kind": kind, "params": {}, "inputs": inputs})
-    row = {"key": f"step-{at}", "kind": kind, "label": "", "reason": "", "recipe_json": recipe}
+    row: dict[str, Any] = {"key": f"step-{at}", "kind": kind, "label": "", "reason": "", "recipe_json": recipe}
     row |= {"state": "succeeded", "seconds": float(at), "spec_json": "{}", "epoch": 0}
     return row | {"created_at": float(at), "updated_at": float(at)}
 

@@ -33,8 +33,8 @@ def test_rates_and_seeds_leave_a_step_its_time(training: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", ["content", "weights", "revision"])
 def test_digests_are_no_sizes_but_whether_there_is_one_is(name: str) -> None:
     """New annotations or another checkpoint: as many scenes, as large a model."""
-    of = {key: recipe(**{name: value}) for key, value in (("a", "a" * 64), ("b", "b" * 64))}
-    sizes = Sizes({**of, "none": recipe(**{name: None})})
+    values: dict[str, Any] = {"a": "a" * 64, "b": "b" * 64, "none": None}
+    sizes = Sizes({key: recipe("finetune", None, **{name: each}) for key, each in values.items()})
     assert sizes.of("a") == sizes.of("b") != sizes.of("none")
 
 
