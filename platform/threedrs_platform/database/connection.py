@@ -22,14 +22,19 @@ from sqlalchemy import (
     Table,
     exc,
     inspect,
-    text,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 
 from threedrs_platform.database import schema
-from threedrs_platform.database.engines import database_errors, make_engine, place, told
+from threedrs_platform.database.engines import (
+    database_errors,
+    lock_tables,
+    make_engine,
+    place,
+    told,
+)
 from threedrs_platform.database.turns import (
     HELD_PATIENCE_S,
     PATIENCE_S,
@@ -43,8 +48,6 @@ from threedrs_platform.errors import StorageError
 
 RECONNECT_S = 1.0
 FIRST_RETRY_S = 0.05
-CREATION_LOCK = 0x3D25
-"""PostgreSQL advisory lock that serialises the creation of the tables."""
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
@@ -387,8 +390,7 @@ def _revision(database: Database) -> str | None:
 def _create_tables(database: Database) -> None:
     """Create all tables and stamp the version, unless another process was faster."""
     with database.write() as connection:
-        if not database.is_sqlite:
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})"))
+        lock_tables(connection)
         if inspect(connection).has_table("alembic_version"):
             return
         schema.metadata.create_all(connection, checkfirst=False)

@@ -16,6 +16,8 @@ from threedrs_platform.shown_urls import without_secrets
 BUSY_TIMEOUT_MS = 2_000
 """How long SQLite itself waits for a lock before we look who holds it."""
 IDLE_TRANSACTION_S = 30
+TABLES_LOCK = 0x3D25
+"""PostgreSQL advisory lock that serialises creations and upgrades of the tables."""
 
 _STORAGE_FAULTS = (exc.DatabaseError, exc.InterfaceError)
 _OUR_FAULTS = (exc.DataError, exc.IntegrityError, exc.InternalError, exc.ProgrammingError)
@@ -76,6 +78,12 @@ def _postgresql_engine(url: URL, read_only: bool = False) -> Engine:
         connection.commit()  # else the next rollback takes the settings back
 
     return engine
+
+
+def lock_tables(connection: Connection) -> None:
+    """Of processes that create or upgrade PostgreSQL's tables, let one at a time."""
+    if connection.dialect.name != SQLITE:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({TABLES_LOCK})")
 
 
 @contextlib.contextmanager

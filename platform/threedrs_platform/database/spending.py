@@ -64,19 +64,32 @@ class Measured:
 
 @whole_turn
 def measured_steps(database: Database, limit: int = 500) -> list[Measured]:
-    """The newest steps on GPUs that succeeded."""
+    """The newest steps of each kind on GPUs that succeeded.
+
+    Args:
+        database: the workspace's.
+        limit: of one kind.
+    """
     rate = and_(schema.metrics.c.step_key == _steps.c.key, schema.metrics.c.name == PER_SCENE)
-    query = (
-        select(_steps.c.key, _steps.c.kind, _steps.c.label, _steps.c.seconds, _steps.c.spec_json)
-        .add_columns(schema.metrics.c.value)
+    newest = func.row_number().over(
+        partition_by=_steps.c.kind, order_by=(_steps.c.updated_at.desc(), _steps.c.key)
+    )
+    done = (
+        select(_steps.c.key, newest.label("place"))
         .join(
             _attempts,
             and_(_attempts.c.step_key == _steps.c.key, _attempts.c.n == _steps.c.canonical_attempt),
         )
-        .outerjoin(schema.metrics, rate)
         .where(_steps.c.state == "succeeded", _attempts.c.gpu_s > 0)
+        .subquery()
+    )
+    query = (
+        select(_steps.c.key, _steps.c.kind, _steps.c.label, _steps.c.seconds, _steps.c.spec_json)
+        .add_columns(schema.metrics.c.value)
+        .join(done, done.c.key == _steps.c.key)
+        .outerjoin(schema.metrics, rate)
+        .where(done.c.place <= limit)
         .order_by(_steps.c.updated_at.desc())
-        .limit(limit)
     )
     with database.read() as connection:
         rows = connection.execute(query).all()

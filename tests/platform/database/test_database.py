@@ -3,7 +3,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from threedrs_platform.database.connection import (
     open_database,
     open_read_only,
 )
-from threedrs_platform.database.engines import make_engine
+from threedrs_platform.database.engines import lock_tables, make_engine
 from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError, StorageError
 from threedrs_platform.testing.databases import database_kinds, fresh_database
@@ -72,6 +74,23 @@ def test_many_processes_may_open_a_fresh_database_at_once(url: str) -> None:
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_who_waits_for_another_ones_upgrade_upgrades_nothing(url: str) -> None:
+    opened = open_database(url)
+    with opened.write() as connection:  # the tables of an older version
+        schema.score_sums.drop(connection)
+        connection.execute(text("UPDATE alembic_version SET version_num = '0005'"))
+    with ThreadPoolExecutor(1) as pool:
+        with opened.write() as connection:
+            lock_tables(connection)
+            second = pool.submit(open_database, url)
+            time.sleep(0.5)  # it has seen the older version
+            schema.score_sums.create(connection)
+            version = {"version": schema.REVISION}
+            connection.execute(text("UPDATE alembic_version SET version_num = :version"), version)
+        second.result().close()
+    opened.close()
 
 
 def test_the_clock_is_the_databases_own(url: str) -> None:

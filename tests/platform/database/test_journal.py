@@ -20,6 +20,7 @@ from threedrs_platform.database.owners import Owner, process_start, this_host, t
 from threedrs_platform.database.past_costs import History
 from threedrs_platform.database.progress import run_progress
 from threedrs_platform.database.runs import Runs, Submission
+from threedrs_platform.database.spending import measured_steps
 from threedrs_platform.database.step_rows import StepEntry, StepReader
 from threedrs_platform.errors import ConflictError
 from threedrs_platform.identity.recipes import CodeDigest, make_recipe
@@ -306,6 +307,22 @@ def test_what_is_left_is_told_again_without_reading_a_recipe(
     assert first == pytest.approx(1000.0, abs=60.0)
     monkeypatch.setattr(StepReader, "recipes_of", None)
     assert run_progress(database, run).eta_s == pytest.approx(first, abs=60.0)
+
+
+def test_many_newer_predictions_hide_no_measured_training(database: Database) -> None:
+    rows = [recipe_row(at, "predict" if at else "finetune", {}) for at in range(4)]
+    spec = {"spec_json": json.dumps({"resources": {"gpus": 1}, "params": {}})}
+    tries = [
+        {"step_key": row["key"], "n": 1, "run_id": "run", "state": "committed", "gpu_s": 1.0}
+        | {"owner": "", "epoch": 1, "started_at": 0.0}
+        for row in rows
+    ]
+    with database.write() as connection:
+        steps = [row | spec | {"canonical_attempt": 1} for row in rows]
+        connection.execute(schema.steps.insert(), steps)
+        connection.execute(schema.attempts.insert(), tries)
+    found = [each.key for each in measured_steps(database, limit=2)]
+    assert found == ["step-3", "step-2", "step-0"]
 
 
 def recipe_row(at: int, kind: str, inputs: dict[str, str]) -> dict[str, Any]:

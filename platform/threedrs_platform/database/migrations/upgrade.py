@@ -34,6 +34,6 @@ def upgrade(engine: Engine, found: str, to: str = schema.REVISION) -> None:
             f"the database {without_secrets(str(engine.url))} has tables of version "
             f"{found}, which this program does not know; use a newer program or another --db"
         )
-    with engine.connect() as connection:
+    with engine.connect().execution_options(threedrs_begin="BEGIN IMMEDIATE") as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, to)
