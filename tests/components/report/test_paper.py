@@ -32,6 +32,7 @@ def _precomputed(**said: str) -> dict[str, Any]:
         ("table6", {**VGGT, "alignment": {"layers": [-3]}}, "3rd Last Layer"),
         ("table6", {**VGGT, "alignment": {"layers": [1]}}, "3rd Last Layer"),
         ("table6", {**VGGT, "alignment": {"layers": [2]}}, None),
+        ("table6", {**VGGT, "alignment": {"layers": ["tower", 3]}}, None),
         ("table5", {"correspondence": {"weight": 1.0}}, "w/ Correspondence Loss"),
         ("table13", {**VGGT, "alignment": {"loss": "euclidean"}}, "Euclidean loss"),
         ("table1", {**VGGT, "alignment": {"weight": 0.0}}, "Video-3D LLM"),

@@ -327,7 +327,13 @@ def test_many_newer_predictions_hide_no_measured_training(database: Database) ->
 
 def recipe_row(at: int, kind: str, inputs: dict[str, str]) -> dict[str, Any]:
     recipe = json.dumps({"kind": kind, "params": {}, "inputs": inputs})
-    row: dict[str, Any] = {"key": f"step-{at}", "kind": kind, "label": "", "reason": "", "recipe_json": recipe}
+    row: dict[str, Any] = {
+        "key": f"step-{at}",
+        "kind": kind,
+        "label": "",
+        "reason": "",
+        "recipe_json": recipe,
+    }
     row |= {"state": "succeeded", "seconds": float(at), "spec_json": "{}", "epoch": 0}
     return row | {"created_at": float(at), "updated_at": float(at)}
 

@@ -384,3 +384,12 @@ def test_a_fault_of_a_section_that_no_preset_names_is_placed_where_it_is_written
     with pytest.raises(ConfigError) as caught:
         expand(load_document(text, "grid.yaml"))
     assert "grid.yaml:5" in str(caught.value)
+
+
+def test_one_seed_of_the_base_is_no_seed_of_the_grid() -> None:
+    (found,) = faults("", "version: 1\nname: t\nbase: {preset: micro, seed: 3}\n")
+    assert found.startswith("g.yaml:3:23: base.seed: seeds are replicates")
+    (found,) = faults("", sets=("seed=3",))
+    assert (
+        found == "--set seed=3: seeds are replicates: list them under `seeds:`, or --set seeds=1,2"
+    )

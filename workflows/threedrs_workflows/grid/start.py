@@ -24,6 +24,8 @@ STARTING_POINT = {"scenes", "students", "student"}
 START = "preset"
 """The key that names the preset to start from, in a grid's base and in a preset."""
 
+NO_SEED = "seeds are replicates: list them under `seeds:`, or --set seeds=1,2"
+
 
 def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]]:
     """Settings of the baseline cell, each with its place, and the faults in how they are given.
@@ -43,6 +45,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
         faults.append(document.fault(f"no preset, and no settings of its own; {hint}", ("base",)))
     for key, value in raw.items():
         message = None if isinstance(value, Mapping) else path_fault(Experiment, key, tree.data)
+        message = NO_SEED if key == "seed" else message
         if message:
             faults.append(document.fault(message, ("base", key), of_key=True))
         else:
@@ -52,6 +55,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
         tree = tree.put((), small.data, small, ())
     elif smoke:
         faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))
+    faults += [each.document.fault(NO_SEED, ()) for each in grid.settings if each.path == "seed"]
     return _with_settings(tree, grid), faults
 
 

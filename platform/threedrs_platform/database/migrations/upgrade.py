@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -21,6 +22,10 @@ def alembic_config() -> Config:
     return config
 
 
+_ALONE = threading.Lock()
+"""Alembic keeps the migration that is under way in globals."""
+
+
 def upgrade(engine: Engine, found: str, to: str = schema.REVISION) -> None:
     """Apply all migrations after the found one.
 
@@ -34,6 +39,6 @@ def upgrade(engine: Engine, found: str, to: str = schema.REVISION) -> None:
             f"the database {without_secrets(str(engine.url))} has tables of version "
             f"{found}, which this program does not know; use a newer program or another --db"
         )
-    with engine.connect().execution_options(threedrs_begin="BEGIN IMMEDIATE") as connection:
+    with _ALONE, engine.connect().execution_options(threedrs_begin="BEGIN IMMEDIATE") as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, to)
