@@ -25,7 +25,8 @@ def cells_called(results: RunResults, wanted: str) -> tuple[CellResult, ...]:
     known = sorted({name for cell in results.cells for name in (cell.title, cell.name)})
     meant = [name for name in known if wanted in re.split("[=,]", name)]
     hint = f"; did you mean {meant[0]!r}?" if meant else did_you_mean(wanted, known)
-    raise ConfigError([Fault(f"run {results.run.run_id} has no cell {wanted!r}{hint}")])
+    told = f"run {results.run.run_id} has no cell {wanted!r}{hint}; --run names another run"
+    raise ConfigError([Fault(told)])
 
 
 def of_seed(cells: Sequence[CellResult], seed: int) -> tuple[CellResult, ...]:

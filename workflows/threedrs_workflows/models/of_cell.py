@@ -55,7 +55,9 @@ class CellSteps:
             message = (
                 f"{self.title} has no finished step {role!r}; `workflows status {self.run_id}`"
             )
-            raise ConfigError([Fault(f"{message} tells why, `workflows resume` goes on")])
+            raise ConfigError(
+                [Fault(f"{message} tells why, `workflows resume` goes on; --run names another run")]
+            )
         return self._workspace.store.checkout(self._made[role])
 
     def recipe(self) -> Recipe:
