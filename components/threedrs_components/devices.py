@@ -29,6 +29,20 @@ def device_for(gpus: float) -> torch.device:
     return torch.device("cuda")
 
 
+def named_device(name: str) -> str:
+    """A device by torch's name for it, if it is here.
+
+    Raises:
+        ConfigError: torch does not know it, or finds none.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # a torch built without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise ConfigError([Fault(f"{name!r} is no device here: {reason}", "device")]) from error
+    return name
+
+
 def backend_for(gpus: float) -> str:
     """How processes with so many GPUs exchange tensors."""
     return "nccl" if gpus and not fake_gpus() else "gloo"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from threedrs_components import devices, randomness
-from threedrs_components.devices import backend_for, device_for
+from threedrs_components.devices import backend_for, device_for, named_device
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.fake_gpus import FAKE_GPUS
 
@@ -53,3 +53,10 @@ def test_random_numbers_open_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         first = torch.rand(2)
     with randomness.seeded(1):
         assert torch.equal(torch.rand(2), first)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_here_is_refused_by_name(name: str) -> None:
+    assert named_device("cpu") == "cpu"
+    with pytest.raises(ConfigError, match=f"'{name}' is no device here: "):
+        named_device(name)

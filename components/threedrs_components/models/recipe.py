@@ -14,7 +14,7 @@ from threedrs_components.benchmarks.wording import Wording
 from threedrs_components.scenes.prepare_config import PrepareConfig
 from threedrs_components.students.folder import is_student, read_student_config
 from threedrs_components.students.settings import StudentSettings
-from threedrs_platform.errors import CheckpointError, ConfigError, Fault
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.students.student import Student
@@ -68,16 +68,12 @@ def open_model(recipe: Recipe, device: str | None = None) -> Student:
     """
     import torch  # seconds that a mistake in the flags need not wait for
 
+    from threedrs_components.devices import named_device
     from threedrs_components.students.build import student_at
 
     if recipe.features is None:
         refuse_fused(recipe.folder)
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=chosen)
-    except (AssertionError, RuntimeError) as error:  # torch without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ConfigError([Fault(f"{chosen!r} is no device here: {reason}", "--device")]) from error
+    chosen = named_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return student_at(recipe.folder, recipe.student, recipe.dtype, chosen)
 
 

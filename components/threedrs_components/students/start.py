@@ -44,6 +44,11 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
     tensors = stored_tensors(folder)
     stored = read_config(folder)
     refuse_model_type(folder, stored.get("model_type"), config)
+    if stored.get("quantization_config"):
+        raise CheckpointError(
+            f"{folder}/config.json: the weights are quantised (quantization_config), and would be "
+            "read as if they were not; take the release in bfloat16"
+        )
     if stored["model_type"] in MODEL_TYPES:
         refuse_contradictions(folder, stored, tensors, config)
     config.refuse_weights(folder, stored, tensors)

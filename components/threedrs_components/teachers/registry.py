@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, overload
 
 from pydantic import Field
 
+from threedrs_components.devices import named_device
 from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.da3.config import DA3Config
 from threedrs_components.teachers.dinov2 import DINOv2Config
@@ -107,4 +108,4 @@ def load_teacher(
         ConfigError: no such kind, or a wrong field.
         CheckpointError: the checkpoint is missing or does not fit.
     """
-    return teacher_config(kind, checkpoint, **config).build(device)
+    return teacher_config(kind, checkpoint, **config).build(named_device(device))

@@ -431,3 +431,28 @@ def test_mixtures_of_experts_are_refused_by_name(tmp_path: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_type": "qwen3_vl_moe"}))
     with pytest.raises(CheckpointError, match="'qwen3_vl_moe', a mixture of experts; take a dense"):
         check_start(config, tmp_path / "weights")
+
+
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "a map of a block that is none": (
+        {"vision_config": {"deepstack_visual_indexes": [0, 1, 77]}},
+        r"deepstack_visual_indexes is \[0, 1, 77\] of",
+    ),
+    "no maps": ({"vision_config": {"deepstack_visual_indexes": None}}, "have 3 mergers of maps"),
+    "no language": ({"text_config": None}, "text_config"),
+    "no tower": ({"vision_config": None}, "vision_config"),
+    "eight bits": ({"quantization_config": {"quant_method": "fp8"}}, "the weights are quantised"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_configurations_of_other_weights_are_refused(lie: str, tmp_path: Path) -> None:
+    publish("qwen3_vl/Qwen", tmp_path / "weights")
+    path = tmp_path / "weights/config.json"
+    stored, (changes, said) = json.loads(path.read_text()), LIES[lie]
+    for part, change in changes.items():
+        stored[part] = stored.get(part, {}) | change if change else change
+    path.write_text(json.dumps(stored))
+    config = STUDENTS.read({"kind": "qwen3_vl", "size": "8b", "checkpoint": str(path.parent)})
+    with pytest.raises(CheckpointError, match=f"config.json: .*{said}"):
+        check_start(config, path.parent)

@@ -81,6 +81,11 @@ def refuse_contradictions(
         CheckpointError: names what does not fit, and what would.
     """
     faults = [*_wrong_language(stored, release), *_wrong_keys(stored)]
+    faults += [
+        f"vision_config.{name} is true, the towers of these releases normalise no queries"
+        for name in ("qk_normalization", "use_qk_norm")
+        if vision_config(stored).get(name)
+    ]
     if faults:
         raise CheckpointError(f"{folder}/config.json: " + "; ".join(faults))
     faults = _wrong_attention(tensors, vision_config(stored).get("hidden_size"))

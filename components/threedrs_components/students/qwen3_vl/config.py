@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
 from threedrs_components.students.settings import Part, StudentSettings
+from threedrs_platform.errors import CheckpointError
 
 if TYPE_CHECKING:
     from threedrs_components.students.qwen3_vl.model import Qwen3VL
+    from threedrs_components.tensor_headers import StoredTensor
 
+_MERGER = re.compile(r"deepstack_merger_list\.(\d+)\.")
 TOKEN_PIXELS = 32
 """Side of what one token shows: 2 x 2 patches of 16 pixels."""
 
@@ -84,6 +89,38 @@ class Qwen3VLStudentConfig(StudentSettings):
     def grid(self) -> int:
         """Token rows and columns per frame."""
         return super().grid if self.size == "micro" else self.frame_size // TOKEN_PIXELS
+
+    def refuse_weights(
+        self, folder: Path, stored: Mapping[str, Any], tensors: Mapping[str, StoredTensor]
+    ) -> None:
+        """Refuse a configuration whose three maps are not those of the weights.
+
+        Raises:
+            CheckpointError: names what does not fit.
+        """
+        faults = [
+            f"has no {part}, so sizes would be guessed"
+            for part in ("text_config", "vision_config")
+            if not isinstance(stored.get(part), Mapping)
+        ]
+        if not faults:
+            tower = stored["vision_config"]
+            blocks, depth = tower.get("deepstack_visual_indexes"), tower.get("depth")
+            found = {match[1] for name in tensors if (match := _MERGER.search(name))}
+            listed = blocks if isinstance(blocks, list) else []
+            if len(listed) != len(found):
+                faults.append(
+                    f"vision_config.deepstack_visual_indexes is {blocks!r}, the weights have "
+                    f"{len(found)} mergers of maps"
+                )
+            elif isinstance(depth, int) and not all(each in range(depth) for each in listed):
+                faults.append(
+                    f"vision_config.deepstack_visual_indexes is {blocks!r} of {depth} blocks"
+                )
+        if faults:
+            told = "; ".join(faults)
+            cure = "take the file that was published with the weights"
+            raise CheckpointError(f"{folder}/config.json: {told}; {cure}")
 
     def architecture(self) -> type[Qwen3VL]:
         """Qwen's own tower and language model."""
