@@ -59,7 +59,9 @@ def load_preset(
         path = path.with_name(f"{path.stem}{SMOKE}{path.suffix}")
     if not path.is_file():
         what = f"its small twin for --smoke, {path.name}," if smoke else str(path)
-        raise ConfigError([grid.fault(f"preset {name!r}: {what} does not exist", at)])
+        cure = "; leave --smoke out, and shorten what is real, e.g. by --set training.steps=10"
+        message = f"preset {name!r}: {what} does not exist{cure if smoke else ''}"
+        raise ConfigError([grid.fault(message, at)])
     document, faults = load_document(path), list[Fault]()
     _, data = fill_in(document, faults, env)
     if faults:
