@@ -25,7 +25,8 @@ def absent_records(experiments: Iterable[Experiment]) -> dict[str, str]:
     for each in distinct.values():
         folder = each.benchmarks.annotations
         if folder is not None and Path(folder).is_dir():
-            files = (path for path in record_files(each) if not path.is_file())
+            # A file that is in none of the places where one may lie belongs into the folder itself.
+            files = (Path(folder) / path.name for path in record_files(each) if not path.is_file())
             absent |= dict.fromkeys(map(str, files), "benchmarks.annotations")
         absent |= _absent_splits(each)
     return absent
