@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, overload
 
 from pydantic import Field
 
-from threedrs_components.devices import named_device
 from threedrs_components.teachers.colours import RGBConfig
 from threedrs_components.teachers.da3.config import DA3Config
 from threedrs_components.teachers.dinov2 import DINOv2Config
@@ -108,4 +107,6 @@ def load_teacher(
         ConfigError: no such kind, or a wrong field.
         CheckpointError: the checkpoint is missing or does not fit.
     """
+    from threedrs_components.devices import named_device  # imports torch: no grid file needs it
+
     return teacher_config(kind, checkpoint, **config).build(named_device(device))
