@@ -260,7 +260,7 @@ class LocalStore:
                 f"artifact {digest[:12]} in {self.root} does not match its digest; it was moved "
                 f"to {self.root / 'quarantine'}"
             )
-        return self.folder(digest) / "files"
+        return self.folder(digest) / FILES
 
     def is_unchanged(self, digest: str) -> bool:
         """As `stat_check` says."""
@@ -289,7 +289,7 @@ class LocalStore:
             return Health.MISSING
         try:
             manifest = parse_manifest((folder / "MANIFEST.json").read_bytes(), digest)
-            intact = make_manifest(folder / "files") == manifest
+            intact = make_manifest(folder / FILES) == manifest
         except (ArtifactError, FileNotFoundError):
             intact = False
         with storage_errors(f"verify artifact {digest[:12]} in {self.root}"):
@@ -388,7 +388,7 @@ class LocalStore:
 
     def size(self, digest: str) -> int:
         """Bytes of an artifact's files on disk."""
-        return _disk_size(self.folder(digest) / "files")
+        return _disk_size(self.folder(digest) / FILES)
 
     def adopt(self, staged: Path, digest: str) -> None:
         """Make a verified staging folder (`files/` and `MANIFEST.json`) visible."""

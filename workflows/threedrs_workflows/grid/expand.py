@@ -14,7 +14,7 @@ from threedrs_platform.errors import Fault
 from threedrs_workflows.grid.axes import Assignment, Axes, Choice
 from threedrs_workflows.grid.file import Irrelevant, Override, ReadGrid, StepKind, StepResources
 from threedrs_workflows.grid.rules import Rule, RuleBook
-from threedrs_workflows.grid.start import Workbench
+from threedrs_workflows.grid.start import NO_SEED, Workbench
 
 _NO_SETTINGS = ("where", "reason", "allow_empty")
 
@@ -92,7 +92,7 @@ class Expansion:
         for path, value in sorted(settings.items()):
             message = self.bench.path_fault(path)
             if path == "seed":
-                message = "seeds are replicates: list them under `seeds:`"
+                message = NO_SEED
             if message:
                 self.faults.append(document.fault(message, (*at, path), of_key=True))
             else:

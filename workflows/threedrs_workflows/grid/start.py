@@ -23,7 +23,6 @@ STARTING_POINT = {"scenes", "students", "student"}
 """What a base without a preset has to give itself."""
 START = "preset"
 """The key that names the preset to start from, in a grid's base and in a preset."""
-
 NO_SEED = "seeds are replicates: list them under `seeds:`, or --set seeds=1,2"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, model_validator
 
+from threedrs_components.outside_json import CURE
 from threedrs_components.students.settings import Part, StudentSettings
 from threedrs_platform.errors import CheckpointError
 
@@ -118,9 +119,7 @@ class Qwen3VLStudentConfig(StudentSettings):
                     f"vision_config.deepstack_visual_indexes is {blocks!r} of {depth} blocks"
                 )
         if faults:
-            told = "; ".join(faults)
-            cure = "take the file that was published with the weights"
-            raise CheckpointError(f"{folder}/config.json: {told}; {cure}")
+            raise CheckpointError(f"{folder}/config.json: {'; '.join(faults)}; {CURE}")
 
     def architecture(self) -> type[Qwen3VL]:
         """Qwen's own tower and language model."""
