@@ -126,6 +126,23 @@ def test_contents_lead_to_what_is_there(folder: Path) -> None:
     assert all(f'id="{target}"' in text for target in targets)
 
 
+def test_the_score_before_and_after_has_the_difference_of_the_table(
+    tiny_root: Path, tmp_path: Path
+) -> None:
+    store = Store(find_workspace(str(tiny_root), environment={}))
+    appendix = make_appendix(store, RUN)
+    write_appendix(appendix, tmp_path)
+    store.close()
+    known = {cell: each for (cell, name), each in appendix.report.differences.items()
+             if name == "probe/score" and each.both is not None}  # fmt: skip
+    with (tmp_path / "figures/gain.csv").open(encoding="utf-8") as file:
+        rows = [*csv.DictReader(file)]
+    assert rows
+    for row in rows:
+        both = known[row["cell_id"]].both
+        assert both is not None and float(row["difference"]) == pytest.approx(both.difference)
+
+
 def test_examples_are_shown_with_boxes_in_frames(tiny_root: Path, tmp_path: Path) -> None:
     store = Store(find_workspace(str(tiny_root), environment={}))
     write_appendix(make_appendix(store, RUN), tmp_path)

@@ -15,9 +15,12 @@ from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.runs.costs import Cost
+from threedrs_dashboards.runs.marks import headlines
 from threedrs_dashboards.runs.page import _cost_chart
 from threedrs_platform.database import schema
 from threedrs_platform.database.connection import open_database
+from threedrs_platform.testing.fake_results import Values, fake_results
+from threedrs_platform.testing.fake_runs import store_run
 
 
 def words(text: str) -> str:
@@ -141,3 +144,25 @@ def test_a_cell_leads_to_its_page_in_mlflow(client: TestClient) -> None:
         "tags.`threedrs.cell` = 'id-vggt' and tags.`threedrs.seed` = '2'"
     )
     assert client.get("/runs/mlflow?run=run-1&cell=a'b").status_code == 404
+
+
+def test_a_run_that_nobody_works_on_is_interrupted_in_the_list_too(
+    client: TestClient, database_url: str
+) -> None:
+    database = open_database(database_url)
+    with database.write() as connection:
+        connection.execute(update(schema.runs).values(state="running", owner=None))
+    database.close()
+    assert "run-1 interrupted" in words(client.get("/runs").text)
+
+
+def test_the_first_number_of_a_run_is_of_scanrefer_where_its_grid_asks_for_none(
+    database_url: str,
+) -> None:
+    database = open_database(database_url)
+    names = ("multi3drefer/f1@0.25", "probe/score", "scanrefer/acc@0.25")
+    values: Values = {"a": {1: dict.fromkeys(names, 5.0)}, "b": {1: dict.fromkeys(names, 7.0)}}
+    store_run(database, fake_results(values))
+    found = headlines(database, ["run-1"])["run-1"]
+    database.close()
+    assert (found.metric, found.value, found.cell) == ("scanrefer/acc@0.25", 7.0, "b")

@@ -356,3 +356,14 @@ def test_the_shape_of_frames_is_that_of_one_that_is_here(inside: str, tmp_path: 
 
 def test_frames_of_the_micro_world_are_squares() -> None:
     assert MicroWorldConfig(image_size=48).frame_shape() == (48, 48)
+
+
+def test_frames_are_as_flat_as_those_of_the_flattest_scene(tmp_path: Path) -> None:
+    config = RGBDFolderConfig(root=str(tmp_path))
+    assert config.frame_shape() is None
+    for name, size in (("a", (40, 30)), ("b", (32, 18)), ("c", (20, 20))):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", size).save(tmp_path / name / "frame-000000.color.png")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "frame-000000.color.png").write_text("no picture")
+    assert config.frame_shape() == (18, 32)

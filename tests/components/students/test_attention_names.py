@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
+from threedrs_components.students.attention_names import refuse_unnamed_attention
 from threedrs_components.students.start import check_start
+from threedrs_components.students.weight_files import stored_tensors
 from threedrs_components.testing.student_checkpoints import LAYOUTS, publish
 from threedrs_platform.errors import CheckpointError
 
@@ -32,6 +35,9 @@ def test_renamed_queries_keys_and_values_are_refused(
         index.write_text(index.read_text().replace(part, other))
     with pytest.raises(CheckpointError):
         check_start(config, folder)
+    # Some are refused for other reasons before; this one holds for all.
+    with pytest.raises(CheckpointError, match="no queries, keys and values in "):
+        refuse_unnamed_attention(folder, stored_tensors(folder))
 
 
 def test_the_layer_and_what_it_holds_are_named(tmp_path: Path) -> None:
@@ -46,3 +52,18 @@ def test_the_layer_and_what_it_holds_are_named(tmp_path: Path) -> None:
         r"attn\.kqv\.bias, attn\.kqv\.weight",
     ):
         check_start(config, folder)
+
+
+@pytest.mark.parametrize(("layer", "is_refused"), [(0, True), (1, False)])
+def test_only_the_last_layer_of_a_tower_may_have_lost_its_attention(
+    layer: int, is_refused: bool
+) -> None:
+    """Students of LLaVA do without it, and published files hold its rest."""
+    names = [
+        f"model.vision_tower.layers.{number}.{part}.weight"
+        for number in range(2)
+        for part in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.fc1")
+        if number != layer or part == "mlp.fc1"
+    ]
+    with pytest.raises(CheckpointError) if is_refused else contextlib.nullcontext():
+        refuse_unnamed_attention(Path("weights"), names)

@@ -97,3 +97,14 @@ def test_old_tables_are_forgotten(workspace: Workspace, monkeypatch: pytest.Monk
             connection.execute(update(steps).values(canonical_attempt=attempt))
         table_text(workspace, "run-1")
     assert len(list((workspace.root / "cache" / "tables").iterdir())) == 2
+
+
+def test_a_smoke_run_of_the_same_steps_says_so_in_a_table_of_its_own(
+    workspace: Workspace, made: list[str]
+) -> None:
+    store_run(workspace.database, fake_results(NUMBERS))
+    plain = table_text(workspace, "run-1")
+    with workspace.database.write() as connection:
+        connection.execute(update(runs).values(options_json='{"smoke": true}'))
+    assert table_text(workspace, "run-1") != plain
+    assert made == ["run-1", "run-1"]
