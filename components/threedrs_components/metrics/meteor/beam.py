@@ -24,7 +24,7 @@ GAIN, CHUNK = 40, 24
 """Bits of a rank: covered words above chunks above distance."""
 PAIR, WORST_RANK = 48, 1 << 47
 """The pair above the rank, which is above minus twice MOST_WORDS gains."""
-MOST_PAIRS = 1 << 11
+MOST_PAIRS = 1 << 10
 """Whose paths fit into the processor's cache; 2^15 would fit into a number above the rank."""
 NOTHING = -1
 """In place of the end of a match, of a match, or of a link."""
@@ -85,8 +85,6 @@ class _Paths:
     position: Ints
     end: Ints
     link: Ints
-    choice: Ints
-    """The match that was chosen for the word just decided."""
 
     def __getitem__(self, rows: NDArray[np.bool_] | Ints) -> _Paths:
         return _Paths(*(each[rows] for each in vars(self).values()))
@@ -98,11 +96,6 @@ class _Paths:
     def firsts(self) -> Ints:
         """Where the beam of each pair begins."""
         return np.flatnonzero(np.diff(self.pair, prepend=NOTHING))
-
-
-def _joined(parts: list[_Paths]) -> _Paths:
-    columns = zip(*(vars(part).values() for part in parts), strict=True)
-    return _Paths(*map(np.concatenate, columns))
 
 
 class _Search:
@@ -144,7 +137,6 @@ class _Search:
             if not len(paths):
                 break
             paths = self._advanced(paths, current)
-            paths = self._linked(paths)
             done = self.lengths[paths.pair] == current + 1
             if done.any():
                 best.append(_best_links(paths[done]))
@@ -159,7 +151,7 @@ class _Search:
             np.bitwise_or.at(words, table.pair[self.definite], bits[self.definite])
         none = np.full(len(pairs), NOTHING)
         zero = np.zeros(len(pairs), dtype=np.int64)
-        return _Paths(pairs, zero, other_used[pairs], used[pairs], zero, none, none, none)
+        return _Paths(pairs, zero, other_used[pairs], used[pairs], zero, none, none)
 
     def _advanced(self, paths: _Paths, current: int) -> _Paths:
         """Decide one word on every path: the best paths that follow."""
@@ -171,20 +163,32 @@ class _Search:
         firsts = paths.firsts
         lost = ~np.logical_or.reduceat(~decided | inside | follows, firsts)
         inside[firsts[lost]] = True
-        free = np.flatnonzero(~decided)
-        chosen, parent, gone = self._chosen(paths, free, current)
-        skipped = paths[free]
-        skipped.rank += gone + _closing(skipped)
-        skipped.position += 1
-        skipped.end = np.full(len(free), NOTHING)
-        stays, followed = np.flatnonzero(inside), np.flatnonzero(follows)
-        after = [chosen, skipped, paths[stays]]
-        after.append(self._followed(paths[followed], definite[followed]))
-        return _best(_joined(after), np.concatenate([parent, free, stays, followed]))
+        free, stays = np.flatnonzero(~decided), np.flatnonzero(inside)
+        followed = np.flatnonzero(follows)
+        parent, option, before, gone = self._possible(paths, free, current)
+        definite = definite[followed]
+        source = np.concatenate([parent, free, stays, followed])
+        change = (
+            before + self._change(paths.end[parent], option),
+            gone + _closing(paths.end[free]),
+            np.zeros(len(stays), dtype=np.int64),
+            self.distance[definite] + self._change(paths.end[followed], definite),
+        )
+        rank = paths.rank[source] + np.concatenate(change)
+        kept = _best(paths.pair[source], rank, source)
+        after = paths[source[kept]]
+        after.rank = rank[kept]
+        ends = np.cumsum([len(option), len(free), len(stays)])
+        kind = np.searchsorted(ends, kept, side="right")
+        self._choose(after, np.flatnonzero(kind == 0), option[kept[kind == 0]])
+        after.position[kind == 1] += 1
+        after.end[kind == 1] = NOTHING
+        self._move(after, np.flatnonzero(kind == 3), definite[kept[kind == 3] - ends[2]])
+        return after
 
-    def _chosen(self, paths: _Paths, free: Ints, current: int) -> tuple[_Paths, Ints, Ints]:
-        """Paths that match the word, where they come from, and by how much options that were
-        possible move the path that skips it."""
+    def _possible(self, paths: _Paths, free: Ints, current: int) -> tuple[Ints, Ints, Ints, Ints]:
+        """Ways to match the word: the path they go on from, the match, how much the options before
+        it move its rank; and how much all of them move that of the path that skips the word."""
         keys = paths.pair[free] * PLACES + current
         counts = self.count[keys]
         begin = np.cumsum(counts) - counts
@@ -198,37 +202,28 @@ class _Search:
         moved = np.concatenate([[0], np.cumsum(np.where(possible, self.distance[option], 0))])
         before = (moved[:-1] - np.repeat(moved[begin], counts))[possible]
         gone = moved[begin + counts] - moved[begin]
-        option, parent = option[possible], parent[possible]
-        chosen = paths[parent]
-        chosen.rank += before + self._change(chosen, option)
-        chosen.other_used |= self.other_bits[option]
-        chosen.used |= self.bits[option]
-        chosen.position = current + self.table.length[option]
-        chosen.end = self.other_end[option]
-        chosen.choice = option
-        return chosen, parent, gone
+        return parent[possible], option[possible], before, gone
 
-    def _followed(self, paths: _Paths, match: Ints) -> _Paths:
-        paths.rank += self._change(paths, match) + self.distance[match]
-        paths.position = self.table.start[match] + self.table.length[match]
-        paths.end = self.other_end[match]
-        return paths
+    def _choose(self, paths: _Paths, rows: Ints, match: Ints) -> None:
+        """Let some paths use a match, and remember that they chose it."""
+        paths.other_used[rows] |= self.other_bits[match]
+        paths.used[rows] |= self.bits[match]
+        self._move(paths, rows, match)
+        self._choices.append(match)
+        self._before.append(paths.link[rows])
+        paths.link[rows] = self._links + np.arange(len(rows))
+        self._links += len(rows)
 
-    def _change(self, paths: _Paths, match: Ints) -> Ints:
+    def _move(self, paths: _Paths, rows: Ints, match: Ints) -> None:
+        """Set some paths behind a match."""
+        paths.position[rows] = self.table.start[match] + self.table.length[match]
+        paths.end[rows] = self.other_end[match]
+
+    def _change(self, end: Ints, match: Ints) -> Ints:
         """Of the rank by a match: words that it covers, and a chunk that it closes."""
-        closes = (paths.end != NOTHING) & (self.table.other_start[match] != paths.end)
+        closes = (end != NOTHING) & (self.table.other_start[match] != end)
         change: Ints = (closes.astype(np.int64) << CHUNK) - (self.gain[match] << GAIN)
         return change
-
-    def _linked(self, paths: _Paths) -> _Paths:
-        """Remember what was chosen."""
-        made = np.flatnonzero(paths.choice != NOTHING)
-        self._choices.append(paths.choice[made])
-        self._before.append(paths.link[made])
-        paths.link[made] = self._links + np.arange(len(made))
-        paths.choice = np.full(len(paths), NOTHING)
-        self._links += len(made)
-        return paths
 
     def _traced(self, best: list[Ints]) -> Ints:
         if not self._links:
@@ -252,31 +247,30 @@ def _are_alone(pair: Ints, start: Ints, length: Ints) -> NDArray[np.bool_]:
     return alone
 
 
-def _best(paths: _Paths, source: Ints) -> _Paths:
-    """The best paths of each pair.
+def _best(pair: Ints, rank: Ints, source: Ints) -> Ints:
+    """Which paths are the best of each pair, by pair and as the beam is.
 
     Args:
-        paths: in any order but that those of one source stand in the order they are made in.
+        pair, rank: [N] in any order but that the paths of one source stand as they are made.
         source: [N] the path that each was made from, which decides between equals.
     """
     made = np.argsort(source, kind="stable")
-    keys = (paths.pair << PAIR) + paths.rank + WORST_RANK
-    order = made[np.argsort(keys[made], kind="stable")]
-    pair = paths.pair[order]
+    order = made[np.argsort(((pair << PAIR) + rank + WORST_RANK)[made], kind="stable")]
+    pair = pair[order]
     place = np.arange(len(order))
     first = np.where(np.diff(pair, prepend=NOTHING) != 0, place, 0)
-    return paths[order[place - np.maximum.accumulate(first) < BEAM]]
+    return order[place - np.maximum.accumulate(first) < BEAM]
 
 
-def _closing(paths: _Paths) -> Ints:
+def _closing(end: Ints) -> Ints:
     """Of the rank, where the chunk that is open is closed."""
-    is_open: Ints = (paths.end != NOTHING).astype(np.int64) << CHUNK
+    is_open: Ints = (end != NOTHING).astype(np.int64) << CHUNK
     return is_open
 
 
 def _best_links(paths: _Paths) -> Ints:
     """The last link of the first best path of each pair, its last chunk closed."""
-    rank = paths.rank + _closing(paths)
+    rank = paths.rank + _closing(paths.end)
     firsts = paths.firsts
     least = np.minimum.reduceat(rank, firsts)
     counts = np.diff(np.append(firsts, len(paths)))

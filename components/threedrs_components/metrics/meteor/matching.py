@@ -43,15 +43,10 @@ class Match(NamedTuple):
     stage: int
 
 
-class Source(NamedTuple):
-    """A phrase of a text that may be said as others."""
-
-    start: int
-    length: int
-    phrases: tuple[int, ...]
-    """Its paraphrases, by their numbers among all phrases, in the order of the table."""
-    known: frozenset[int]
-    """The same."""
+Source = tuple[int, int, int]
+"""A phrase of a text that may be said as others: its first word, its words, its number."""
+Paraphrases = Mapping[int, tuple[int, ...]]
+"""A phrase's number -> those of what it may be said as, in the order of the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +60,10 @@ class Text:
     """Where each word stands."""
     sources: tuple[Source, ...]
     """The phrases that have paraphrases."""
-    places: Mapping[int, tuple[int, Sequence[int]]]
+    places: Mapping[int, tuple[int, ...]]
     """Length and places of the phrases that are paraphrases of something."""
+    paraphrases: Paraphrases
+    """Of all phrases of the texts that were read together."""
 
 
 class Lexicon:
@@ -88,7 +85,6 @@ class Lexicon:
         phrases = all_phrases(texts)
         hashes, number = np.unique(phrases.hashes, return_inverse=True)
         paraphrases = self._paraphrases.among(hashes)
-        known = {source: frozenset(targets) for source, targets in paraphrases.items()}
         is_target = np.zeros(len(hashes), dtype=bool)
         is_target[list(set().union(*paraphrases.values()))] = True
         told = is_target.copy()
@@ -96,28 +92,29 @@ class Lexicon:
         rows = np.flatnonzero(told[number])
         rows = rows[np.lexsort((phrases.length[rows], phrases.place[rows], phrases.text[rows]))]
         sources: list[list[Source]] = [[] for _ in texts]
-        places: list[dict[int, tuple[int, list[int]]]] = [{} for _ in texts]
+        places: list[dict[int, tuple[int, ...]]] = [{} for _ in texts]
         columns = (phrases.text, phrases.place, phrases.length, number, is_target[number])
         for text, place, length, phrase, stands in zip(
             *(column[rows].tolist() for column in columns), strict=True
         ):
             if phrase in paraphrases:
-                sources[text].append(Source(place, length, paraphrases[phrase], known[phrase]))
+                sources[text].append((place, length, phrase))
             if stands:
-                places[text].setdefault(phrase, (length, []))[1].append(place)
-        return [self._text(*each) for each in zip(texts, sources, places, strict=True)]
+                places[text][phrase] = (*places[text].get(phrase, (length,)), place)
+        return [self._text(*each, paraphrases) for each in zip(texts, sources, places, strict=True)]
 
     def _text(
         self,
         words: Phrase,
         sources: Sequence[Source],
-        places: Mapping[int, tuple[int, Sequence[int]]],
+        places: Mapping[int, tuple[int, ...]],
+        paraphrases: Paraphrases,
     ) -> Text:
-        at: dict[str, list[int]] = {}
+        at: dict[str, tuple[int, ...]] = {}
         for place, word in enumerate(words):
-            at.setdefault(word, []).append(place)
+            at[word] = (*at.get(word, ()), place)
         functional = tuple(word in self._function_words for word in words)
-        return Text(words, functional, at, tuple(sources), places)
+        return Text(words, functional, at, tuple(sources), places, paraphrases)
 
 
 @dataclass(frozen=True)
@@ -242,22 +239,21 @@ def _paraphrase_matches(hypothesis: Text, reference: Text) -> list[FoundMatch]:
 
     The table has a direction, and an entry that is there both ways gives two matches.
     """
+    said_as = reference.paraphrases
     forward = [
-        (start, length, place, other_length, PARAPHRASE)
-        for start, length, phrases, known in reference.sources
-        if not known.isdisjoint(hypothesis.places)
-        for phrase in phrases
-        if phrase in hypothesis.places
-        for other_length, places in (hypothesis.places[phrase],)
-        for place in places
+        (start, length, place, there[phrase][0], PARAPHRASE)
+        for there in (hypothesis.places,)
+        for start, length, source in reference.sources
+        for phrase in said_as[source]
+        if phrase in there
+        for place in there[phrase][1:]
     ]
     backward = [
-        (place, other_length, start, length, PARAPHRASE)
-        for start, length, phrases, known in hypothesis.sources
-        if not known.isdisjoint(reference.places)
-        for phrase in phrases
-        if phrase in reference.places
-        for other_length, places in (reference.places[phrase],)
-        for place in places
+        (place, there[phrase][0], start, length, PARAPHRASE)
+        for there in (reference.places,)
+        for start, length, source in hypothesis.sources
+        for phrase in said_as[source]
+        if phrase in there
+        for place in there[phrase][1:]
     ]
     return forward + backward
