@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -15,13 +17,16 @@ from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from threedrs_components.students.dtypes import stored_dtype
 from threedrs_components.students.settings import StudentSettings
-from threedrs_components.students.start import check_published
+from threedrs_components.students.start import check_published, reading
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import COORD, GROUND, StoredWords, StudentTokenizer
 from threedrs_components.students.weight_files import stored_tensors
+from threedrs_components.tensor_headers import StoredTensor
 from threedrs_platform.errors import CheckpointError
 
 OUTPUT_TABLE = "lm_head.weight"
+MOST_TIMES = 2
+"""Weights of a model for one in its files: a word table that serves twice is stored once."""
 NAMED_AT_MOST = 5
 """Tensors that an error spells out; it counts the others."""
 
@@ -37,8 +42,13 @@ def read_published(
 
     Raises:
         CheckpointError: another model, a tensor too few, too many or of another shape, or a file
-            that cannot be read.
+            that cannot be read or contradicts the others.
     """
+    with reading(folder, StrictDataclassError):
+        return _read(config, folder)
+
+
+def _read(config: StudentSettings, folder: Path) -> tuple[PreTrainedModel, StudentTokenizer]:
     architecture, stored = config.architecture(), check_published(config, folder)
     words = stored_words(folder, architecture.trained_ids(stored))
     model_config, names = architecture.published_config(folder, stored, words)
@@ -87,7 +97,9 @@ def load_published(
         CheckpointError: a file is missing, cut short or a pickle, or a tensor is missing, not of
             this model, or of another shape.
     """
-    owners = {name: tensor.file for name, tensor in stored_tensors(folder).items()}
+    stored = stored_tensors(folder)
+    owners = {name: tensor.file for name, tensor in stored.items()}
+    _refuse_other_size(folder, model_class, config, stored.values())
     loader: Any = model_class
     try:
         # Mismatches are collected, not raised, so that the error below names all of them.
@@ -107,6 +119,23 @@ def load_published(
     _refuse_what_does_not_fit(folder, report, owners, not_loaded)
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _refuse_other_size(
+    folder: Path,
+    model_class: type[PreTrainedModel],
+    config: PretrainedConfig,
+    stored: Iterable[StoredTensor],
+) -> None:
+    """Say so before what the files lack is made up: it may be more than the memory holds."""
+    with torch.device("meta"):
+        wanted = sum(each.numel() for each in model_class(config).parameters())
+    held = sum(math.prod(each.shape) for each in stored)
+    if wanted > MOST_TIMES * held:
+        raise CheckpointError(
+            f"{folder}/config.json: describes a model of {wanted:,} weights, and the files hold "
+            f"{held:,}; take the config.json that was published with them"
+        )
 
 
 def stored_words(folder: Path, trained: Sequence[int]) -> StoredWords:

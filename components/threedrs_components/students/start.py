@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from threedrs_components.outside_json import CURE
 from threedrs_components.students.attention_names import refuse_unnamed_attention
-from threedrs_components.students.folder import is_student, read_config, refuse_kind
+from threedrs_components.students.folder import PARTS, is_student, read_config, refuse_kind
 from threedrs_components.students.lmms_lab import HEAD_PREFIX, MODEL_TYPES, refuse_contradictions
 from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
+
+OF_WRONG_VALUES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What reading raises where files hold other values than any model has."""
+
+MOST_LAYERS = 1000
+
+
+@contextmanager
+def reading(folder: Path, *others: type[Exception]) -> Iterator[None]:
+    """Read published files, none of which is ours: what fails on their values is their fault.
+
+    Args:
+        folder: of the weights.
+        others: what else is raised of wrong values.
+
+    Raises:
+        CheckpointError: in place of those errors.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (*OF_WRONG_VALUES, *others) as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CheckpointError(
+            f"{folder}: config.json, tokenizer and weights make no model together ({why}); take "
+            "all files as they were published"
+        ) from error
 
 
 def check_start(config: StudentSettings, folder: Path, needs_head: bool = False) -> None:
@@ -41,6 +80,11 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: they are of another model, or no model.
     """
+    with reading(folder):
+        return _checked(config, folder)
+
+
+def _checked(config: StudentSettings, folder: Path) -> dict[str, Any]:
     tensors = stored_tensors(folder)
     stored = read_config(folder)
     refuse_model_type(folder, stored.get("model_type"), config)
@@ -53,7 +97,18 @@ def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
         refuse_contradictions(folder, stored, tensors, config)
     config.refuse_weights(folder, stored, tensors)
     refuse_unnamed_attention(folder, tensors)
+    _refuse_too_deep(folder, stored)
     return stored
+
+
+def _refuse_too_deep(folder: Path, stored: Mapping[str, Any]) -> None:
+    """A number of layers that would be built for hours is a slip of the file."""
+    for part in (stored, *(stored[name] for name in PARTS if isinstance(stored.get(name), dict))):
+        for name in ("num_hidden_layers", "depth"):
+            if isinstance(part.get(name), int) and part[name] > MOST_LAYERS:
+                raise CheckpointError(
+                    f"{folder}/config.json: {name} is {part[name]}, more than any model has; {CURE}"
+                )
 
 
 def refuse_model_type(folder: Path, found: object, config: StudentSettings) -> None:

@@ -12,12 +12,16 @@ def run(task: StepTask) -> None:
     """Inputs: scenes, where the student is trained. Writes a student folder.
 
     With given weights the folder only holds their digest: training that starts from other weights
-    must not look like the same work, and a renamed folder must not look like other weights.
+    must not look like the same work, and a renamed folder must not look like other weights. They
+    are loaded once here, so that what headers do not tell is told before a GPU waits for them.
     """
     params = PretrainParams.of(task)
     student = params.student.open(StudentSettings)
     if student.checkpoint is not None:
+        from threedrs_components.students.whole import check_whole
+
         assert params.weights is not None, "given weights have a digest"
+        check_whole(student, task.progress)
         write_pointer(student.checkpoint, params.weights, task.out)
         return
     from threedrs_components.pretraining.student import pretrain_student
