@@ -15,7 +15,7 @@ from threedrs_components.students.settings import StudentSettings
 from threedrs_components.students.weight_files import stored_tensors
 from threedrs_platform.errors import CheckpointError
 
-OF_WRONG_VALUES = (
+OF_WRONG_VALUES: tuple[type[Exception], ...] = (
     ArithmeticError,
     AssertionError,
     AttributeError,
