@@ -22,6 +22,7 @@ from threedrs_platform.compute.clusters import (
     within,
 )
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
+from threedrs_platform.compute.pace import GATHER_S, Pace, spare
 from threedrs_platform.compute.ray_groups import remove_orphans
 from threedrs_platform.compute.ray_start import (
     join,
@@ -42,9 +43,6 @@ GIB = 1 << 30
 TOTALS_AGE_S = 5.0
 SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
 """How long after the loss of a step its worker group may turn up without an owner."""
-QUEUED_S, MAX_AHEAD = 0.2, 16.0
-SHORT_S, KNOWN_SHORT = 0.05, 8
-"""Steps of a kind share tasks once so many in a row have taken no longer than that."""
 MOST_TOGETHER = 8
 LOOK_EVERY_S = 2.0
 """How often a cluster is asked whether it is still there."""
@@ -91,12 +89,9 @@ class RayCompute:
         self._is_ours = False
         self._running: dict[Any, Task] = {}
         self._cancelled: set[Handle] = set()
-        self._short: dict[str, int] = {}
-        """How many steps of a kind have ended since the last one that was not short."""
+        self._pace = Pace()
         self._alone: set[str] = set()
         """Steps that were in a task with others when its process ended."""
-        self._usual_s = QUEUED_S
-        """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
         self._sweep_until = self._swept = 0.0
         self._node: Any = None
@@ -124,12 +119,14 @@ class RayCompute:
             return f"it needs {resources.memory_gib:g} GiB of memory, {self.name} has {memory:.1f}"
         return None
 
-    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+    def has_room(
+        self, resources: Resources, before: Sequence[Resources] = (), kind: str = ""
+    ) -> bool:
         """Whether what runs leaves enough CPUs and GPUs. Something may always run.
 
-        While steps are short some may wait in Ray's queue, up to a fifth of a second of work per
-        CPU: workers would idle otherwise until we have taken in their last reports. A worker group
-        waits here, not in Ray's queue, where it would give up after a while.
+        Short steps may wait in Ray's queue: workers would idle otherwise until we have taken in
+        their last reports. A worker group waits here, not in Ray's queue, where it would give up
+        after a while.
         """
         if self._gone:
             return False
@@ -142,8 +139,7 @@ class RayCompute:
         totals = self._cluster()
         cpus = sum(self._cpus(each) * count for each, count in used.items())
         gpus = sum(each.gpus * count for each, count in used.items())
-        ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
-        ahead = 1.0 if resources.workers > 1 else ahead
+        ahead = 1.0 if resources.workers > 1 else self._pace.ahead(kind)
         return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
             gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
         )
@@ -176,7 +172,7 @@ class RayCompute:
     def _may_share(self, request: AttemptRequest) -> bool:
         wanted = request.resources
         is_plain = wanted == Resources(wanted.cpus) and not request.fresh_process
-        is_short = self._short.get(request.kind, 0) >= KNOWN_SHORT
+        is_short = self._pace.is_short(request.kind)
         return is_plain and is_short and request.step_key not in self._alone
 
     def _start_task(self, requests: Sequence[AttemptRequest], marks: MemoryMarks) -> Handle:
@@ -214,10 +210,18 @@ class RayCompute:
         waiting = list(self._running)
         ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
+            if (more := self._num_spare()) > 1:
+                self._ray.wait(waiting, num_returns=more, timeout=GATHER_S)
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         if not ended:
             self._look()
         return [each for reference in ended for each in self._collect(reference)]
+
+    def _num_spare(self) -> int:
+        """How many tasks may end before a worker has too little to do."""
+        attempts = sum(len(task.handles) for task in self._running.values())
+        slots = self._cluster().get("CPU", 1.0)
+        return spare(attempts, slots) * len(self._running) // attempts
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of a function over many items, as they come: work that no journal follows.
@@ -325,13 +329,8 @@ class RayCompute:
                 self._sweep_until = time.monotonic() + SWEEP_S
         self._cancelled.difference_update(task.handles)
         for report in reports:
-            self._usual_s += (report.seconds - self._usual_s) / 4
-            self._note_length(task.kind, report)
+            self._pace.note(task.kind, report)
         return list(zip(task.handles, reports, strict=True))
-
-    def _note_length(self, kind: str, report: AttemptReport) -> None:
-        is_short = report.digest is not None and report.seconds <= SHORT_S
-        self._short[kind] = self._short.get(kind, 0) + 1 if is_short else 0
 
     def _all_lost(self, task: Task, error: Exception) -> list[AttemptReport]:
         """Reports of a task that ended without any. Which of several was to blame shows once each

@@ -477,7 +477,8 @@ _BEGIN_ATTEMPT = Prepared(
 _HELD = Lookup.of(
     lambda among: (
         select(_steps.c.key, _steps.c.epoch)
-        .where(among, _steps.c.owner == bindparam("me"), _steps.c.state == "running")
+        # No bare column: SQLite would look through all that the owner has ever done, not by key.
+        .where(among, _steps.c.owner.concat("") == bindparam("me"), _steps.c.state == "running")
         .with_for_update()
     ),
     _steps.c.key,

@@ -10,7 +10,8 @@ from ray import exceptions
 
 from threedrs_platform.compute import ray_tasks
 from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, StoreAddress
-from threedrs_platform.compute.ray_tasks import KNOWN_SHORT, MOST_TOGETHER, SHORT_S, RayCompute
+from threedrs_platform.compute.pace import KNOWN_SHORT, SHORT_S
+from threedrs_platform.compute.ray_tasks import MOST_TOGETHER, RayCompute
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
 

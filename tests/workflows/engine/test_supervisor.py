@@ -215,14 +215,16 @@ class Fragile(InProcessCompute):
         super().__init__(2)
         self.losses, self.comes_back, self.asked, self.is_down = losses, comes_back, 0, False
 
-    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
-        return not self.is_down and super().has_room(resources, before)
+    def has_room(
+        self, resources: Resources, before: Sequence[Resources] = (), kind: str = ""
+    ) -> bool:
+        return not self.is_down and super().has_room(resources, before, kind)
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         if self._running and self.losses:
             self.losses -= 1
-            for running in self._running.values():
-                running.thread.join()
+            for thread in list(self._threads):
+                thread.join()
             self._running.clear()
             self._ended = queue.SimpleQueue()
             self.is_down = True

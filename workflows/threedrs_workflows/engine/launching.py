@@ -18,7 +18,7 @@ from threedrs_platform.store.artifacts import Health
 from threedrs_workflows.engine.budget import Purse
 from threedrs_workflows.engine.earlier_tries import EarlierTries
 from threedrs_workflows.engine.run_context import Attempt, RunContext
-from threedrs_workflows.engine.schedule import Phase
+from threedrs_workflows.engine.schedule import Phase, Want, wanted_by
 from threedrs_workflows.plan.plan import PlannedStep
 
 LAUNCHES_PER_TURN = 64
@@ -54,24 +54,24 @@ class StepLauncher:
         found: list[str] = []
         resources: list[Resources] = []
         chosen: list[PlannedStep] = []
-        refused: set[Resources] = set()  # what has no room now has none behind further steps
+        refused: set[Want] = set()  # what has no room now has none behind further steps
         if self._is_full(()):
             return found
         for key in self._run.ready():
             not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
             step = self._run.schedule.steps[key]
-            wanted = step.spec.resources
+            want = wanted_by(step)
             if not self._purse.allows(step, self._run.attempts.values(), chosen):
                 continue  # asked of every step: the purse remembers those that it holds back
-            if not_before > now or wanted in refused or key in self._asked:
+            if not_before > now or want in refused or key in self._asked:
                 continue
-            if not self._has_room(wanted, resources):
-                refused.add(wanted)
+            if not self._has_room(want, resources):
+                refused.add(want)
                 if self._purse.budget is None and len(refused) == self._run.schedule.num_wants:
                     break
                 continue
             found.append(key)
-            resources.append(wanted)
+            resources.append(want.resources)
             chosen.append(step)
             if len(found) == LAUNCHES_PER_TURN or self._is_full(chosen):
                 break
@@ -273,9 +273,9 @@ class StepLauncher:
         jobs = self._run.options.jobs
         return jobs is not None and len(self._run.attempts) + len(chosen) >= jobs
 
-    def _has_room(self, wanted: Resources, before: Sequence[Resources]) -> bool:
+    def _has_room(self, want: Want, before: Sequence[Resources]) -> bool:
         claimed = [attempt.request.resources for attempt in self._claimed]
-        return self._run.compute.has_room(wanted, [*claimed, *before])
+        return self._run.compute.has_room(want.resources, [*claimed, *before], want.kind)
 
     def _content_key(self, key: str) -> str:
         schedule = self._run.schedule
