@@ -5,7 +5,7 @@ and sha256; so the digest vouches for every byte. One interface, two homes: a lo
 and an S3 bucket (`s3.py`).
 
     <root>/objects/ab/<digest>/MANIFEST.json
-    <root>/objects/ab/<digest>/STAMP            what the files were like when last verified
+    <root>/objects/ab/<digest>/STAMP            what larger files were like when last verified
     <root>/objects/ab/<digest>/files/...
     <root>/{staging,quarantine,pins}/
     <root>/IDENTITY                             which store this is
@@ -35,6 +35,7 @@ from threedrs_platform.store.manifest import (
     is_small,
     make_manifest,
     parse_manifest,
+    looks_unchanged,
     take_stamp,
     walk_files,
 )
@@ -196,7 +197,7 @@ class LocalStore:
         manifest = make_manifest(staged / FILES)
         digest = manifest.digest()
         (staged / "MANIFEST.json").write_bytes(manifest.content())
-        self.adopt(staged, digest)
+        self.adopt(staged, digest, manifest)
         return Published(digest, manifest.size, len(manifest.files))
 
     def take(self, folder: Path) -> Published:
@@ -216,7 +217,8 @@ class LocalStore:
                 if error.errno != errno.EXDEV:  # one disk that is mounted twice
                     raise
                 published = self.publish(folder)
-            shutil.rmtree(staged, ignore_errors=True)  # where the artifact was there before
+            if staged.exists():  # the artifact was there before
+                shutil.rmtree(staged, ignore_errors=True)
         return published
 
     def _can_become(self, staged: Path, folder: Path) -> bool:
@@ -275,10 +277,9 @@ class LocalStore:
         # Plain strings: a plan checks thousands of artifacts, and making Paths would cost the most.
         folder = os.path.join(self.root, "objects", check_digest(digest)[:2], digest)
         try:
-            with open(os.path.join(folder, "STAMP"), "rb") as stamp:
-                if stamp.read() == take_stamp(folder).encode():
-                    return Health.OK
-        except (OSError, ArtifactError):
+            if looks_unchanged(folder, digest):
+                return Health.OK
+        except (OSError, ArtifactError, ValueError):
             pass  # files are gone, unreadable or not files at all: the full check says which
         return self.verify(digest)
 
@@ -294,7 +295,7 @@ class LocalStore:
             intact = False
         with storage_errors(f"verify artifact {digest[:12]} in {self.root}"):
             if intact:
-                self._seal_again(folder)
+                self._seal_again(folder, manifest)
                 self._read_at[digest] = time.monotonic()
                 return Health.OK
             self._quarantine(folder)
@@ -390,9 +391,9 @@ class LocalStore:
         """Bytes of an artifact's files on disk."""
         return _disk_size(self.folder(digest) / FILES)
 
-    def adopt(self, staged: Path, digest: str) -> None:
+    def adopt(self, staged: Path, digest: str, manifest: Manifest) -> None:
         """Make a verified staging folder (`files/` and `MANIFEST.json`) visible."""
-        self._seal(staged)
+        _seal(staged, manifest)
         self._reveal(staged, digest)
         self._read_at[digest] = time.monotonic()
 
@@ -436,20 +437,17 @@ class LocalStore:
         read_at = self._read_at.get(digest)
         if read_at is not None and time.monotonic() - read_at < TRUST_S:
             return False
-        entries = self.manifest(digest).files.values()
-        if is_small([entry.size for entry in entries]):
-            return False  # the stamp is of the content
-        if sum(entry.size for entry in entries) <= ALWAYS_READ_BYTES:
+        manifest = self.manifest(digest)
+        if manifest.is_small:
+            return False  # it has just been
+        if manifest.size <= ALWAYS_READ_BYTES:
             return True
         return time.time() - (self.folder(digest) / "STAMP").stat().st_mtime > TRUST_S
 
-    def _seal(self, folder: Path) -> None:
-        (folder / "STAMP").write_text(take_stamp(folder))
-
-    def _seal_again(self, folder: Path) -> None:
+    def _seal_again(self, folder: Path, manifest: Manifest) -> None:
         """Remember a good check, unless the store is an archive that nobody may write to."""
         try:
-            self._seal(folder)
+            _seal(folder, manifest)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
                 raise
@@ -473,6 +471,12 @@ class LocalStore:
         place.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process found it, too
             os.rename(folder, place)
+
+
+def _seal(folder: Path, manifest: Manifest) -> None:
+    """Remember what an artifact's files are like, unless their content is looked at anyway."""
+    if not manifest.is_small:
+        (folder / "STAMP").write_text(take_stamp(folder))
 
 
 def _is_folder(path: Path) -> bool:

@@ -263,7 +263,7 @@ class S3Store:
                 self.bucket.each(lambda item: self._get(staged / "files", *item), items)
                 (staged / "files").mkdir(exist_ok=True)
                 (staged / "MANIFEST.json").write_bytes(manifest.content())
-                self.cache.adopt(staged, digest)
+                self.cache.adopt(staged, digest, manifest)
             except ArtifactCorrupt as error:
                 if self.verify(digest) is Health.OK:
                     raise StorageError(f"{error}; the bucket's own bytes are sound") from error

@@ -234,9 +234,19 @@ def test_a_large_artifact_is_read_once_a_day(
 
 
 def test_a_damaged_stamp_is_made_again(store: LocalStore, tmp_path: Path) -> None:
-    digest = publish(store, tmp_path, a="1")
-    (store.folder(digest) / "STAMP").write_bytes(b"\xff\x80")
+    digest = publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
+    stamp = store.folder(digest) / "STAMP"
+    stamp.write_bytes(b"\xff\x80")
     assert store.stat_check(digest) is Health.OK
+    assert stamp.read_bytes() != b"\xff\x80"
+
+
+def test_a_small_artifact_has_no_stamp_and_its_check_writes_none(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    folder = store.folder(publish(store, tmp_path, a="1", b="2"))
+    assert store.stat_check(folder.name) is store.verify(folder.name) is Health.OK
+    assert sorted(each.name for each in folder.iterdir()) == ["MANIFEST.json", "files"]
 
 
 def test_an_artifact_that_is_published_again_while_it_is_collected_stays(
