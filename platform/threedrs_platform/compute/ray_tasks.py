@@ -210,18 +210,12 @@ class RayCompute:
         waiting = list(self._running)
         ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
-            if (more := self._num_spare()) > 1:
+            if (more := spare(len(waiting), self._cluster().get("CPU", 1.0))) > 1:
                 self._ray.wait(waiting, num_returns=more, timeout=GATHER_S)
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         if not ended:
             self._look()
         return [each for reference in ended for each in self._collect(reference)]
-
-    def _num_spare(self) -> int:
-        """How many tasks may end before a worker has too little to do."""
-        attempts = sum(len(task.handles) for task in self._running.values())
-        slots = self._cluster().get("CPU", 1.0)
-        return spare(attempts, slots) * len(self._running) // attempts
 
     def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results of a function over many items, as they come: work that no journal follows.
