@@ -48,6 +48,10 @@ class Start:
     note: str = ""
     """Why it is not the first; empty if it is."""
 
+    def log_of(self, claim: Claim) -> str:
+        """The log file of the attempt under a claim."""
+        return self.log_file.replace("{attempt}", str(claim.epoch))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -153,7 +157,7 @@ class Journal(StepReader):
                 "run_id": run_id,
                 "owner": self.owner,
                 "state": AttemptState.RUNNING,
-                "log_file": start.log_file.format(attempt=claim.epoch),
+                "log_file": start.log_of(claim),
                 "note": start.note,
             }
             for claim, start in begun.items()

@@ -251,7 +251,7 @@ def log_place(log_file: str, root: Path | None) -> Path:
     """Where an attempt's log is now: a workspace may have been moved or copied since.
 
     Args:
-        log_file: as it was written down, `<workspace>/logs/<step>/<attempt>.log`.
+        log_file: as it was written down, `<workspace>/logs/<folder>/<name>`.
         root: the workspace's folder today.
     """
     written = Path(log_file)

@@ -296,19 +296,20 @@ def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> No
 
 
 def test_what_is_cleaned_up_after_a_commit_is_nothing_of_a_later_attempt(tmp_path: Path) -> None:
-    scratch = tmp_path / "step" / "inputs"
+    scratch = tmp_path / "step.inputs"
     with attempt_folders(scratch, 1) as (_, work):
         work.mkdir()
         (work / "plain").write_text("cut")
-    for each in (scratch, scratch.with_name("others")):
+    others, step = scratch.with_name("step.others"), tmp_path / "another.inputs"
+    for each in (scratch, others, step):
         each.mkdir()
         (each / "finished.json").write_text("{}")
-    with attempt_folders(scratch.with_name("others"), 2) as (out, _):
-        clean_up(tmp_path / "step", 1)
+    with attempt_folders(others, 2) as (out, _):
+        clean_up(tmp_path, {"step": 1})
         assert out.is_dir() and not scratch.exists() and not work.exists()
-        assert scratch.with_name("others").exists(), "what the attempt at work has noted"
-    clean_up(tmp_path / "step", 2)
-    assert not (tmp_path / "step").exists()
+        assert others.exists(), "what the attempt at work has noted"
+    clean_up(tmp_path, {"step": 2})
+    assert list(tmp_path.iterdir()) == [step]
 
 
 def test_unfinished_output_is_removed(store: LocalStore) -> None:

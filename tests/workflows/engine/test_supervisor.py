@@ -62,7 +62,7 @@ def test_an_unchanged_grid_runs_nothing(engine: Engine, tmp_path: Path) -> None:
 def test_scratch_is_gone_and_logs_stay(engine: Engine) -> None:
     engine.submit(chains(1, 2))
     assert not list((engine.workspace.root / "scratch").iterdir())
-    assert len(list((engine.workspace.root / "logs").glob("*/1.log"))) == 2
+    assert len(list((engine.workspace.root / "logs").glob("*/*.1.log"))) == 2
 
 
 def test_metrics_scores_and_curves_are_kept(engine: Engine) -> None:

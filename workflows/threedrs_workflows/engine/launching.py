@@ -10,6 +10,7 @@ from pathlib import Path
 
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.recorder import LiveTail
+from threedrs_platform.compute.scratch import scratch_of
 from threedrs_platform.database.journal import Claim, Start, same_inputs
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import FailureClass, StepState
@@ -22,7 +23,6 @@ from threedrs_workflows.engine.schedule import Phase, Want, wanted_by
 from threedrs_workflows.plan.plan import PlannedStep
 
 LAUNCHES_PER_TURN = 64
-LOG_NAME = "{attempt}.log"
 
 
 class StepLauncher:
@@ -225,7 +225,7 @@ class StepLauncher:
             self._begin(steps[key], claims.get(key), start, pending[key])
 
     def _start_of(self, step: PlannedStep) -> Start:
-        return Start(str(self._run.workspace.logs(step.key) / LOG_NAME), self._run.note(step))
+        return Start(self._run.workspace.log(step.key), self._run.note(step))
 
     def _begin(
         self, step: PlannedStep, claim: Claim | None, start: Start, content_key: str
@@ -240,7 +240,7 @@ class StepLauncher:
             journal.fail(run.run_id, claim, FailureClass.INFRA, refusal)
             run.fail(step, FailureClass.INFRA, refusal)
             return
-        log_file = start.log_file.format(attempt=claim.epoch)
+        log_file = start.log_of(claim)
         live_file = Path(log_file).with_suffix(".jsonl")
         request = AttemptRequest(
             step_key=step.key,
@@ -256,7 +256,7 @@ class StepLauncher:
             inputs=run.schedule.inputs(step.key),
             resources=step.spec.resources,
             store=run.workspace.store_address,
-            scratch=str(run.workspace.scratch(step.key, content_key)),
+            scratch=str(scratch_of(run.workspace.scratch, step.key, content_key)),
             log_file=log_file,
             live_file=str(live_file),
             fresh_process=run.wants_fresh_process(step),

@@ -86,8 +86,7 @@ class OutcomeHandler:
         for attempt, report in ended:
             step = attempt.step
             if attempt.claim in done:
-                scratch, epoch = run.workspace.scratch(step.key), attempt.claim.epoch
-                run.later(partial(run.cleaner.remove, scratch, epoch))
+                run.later(partial(run.cleaner.remove, step.key, attempt.claim.epoch))
                 run.tell(step, "done", f"{report.seconds:.1f} s")
             else:
                 run.wait_for_others(step.key)
