@@ -48,10 +48,10 @@ class Pace:
 
 
 def spare(running: int, slots: float) -> int:
-    """How many reports may be gathered while every worker has something to do.
+    """How many reports may be gathered while each worker has one at work and one to follow.
 
     Args:
         running: attempts on their way, those that have ended among them.
         slots: how many run at a time.
     """
-    return max(0, running - math.ceil(slots))
+    return max(0, running - math.ceil(2 * slots))
