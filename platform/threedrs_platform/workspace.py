@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from threedrs_platform.compute.attempts import StoreAddress
 from threedrs_platform.database.connection import Database, open_database, open_read_only
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.results import NO_RUN
@@ -24,7 +23,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.storage import storage_error
 from threedrs_platform.store.artifacts import ArtifactStore
-from threedrs_platform.store.open import open_store
+from threedrs_platform.store.open import StoreAddress, open_store
 
 DEFAULT_FOLDER = ".threedrs"
 DATABASE = "results.db"

@@ -33,9 +33,9 @@ from threedrs_platform.store.manifest import (
     check_digest,
     is_digest,
     is_small,
+    looks_unchanged,
     make_manifest,
     parse_manifest,
-    looks_unchanged,
     take_stamp,
     walk_files,
 )

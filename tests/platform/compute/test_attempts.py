@@ -15,7 +15,6 @@ from threedrs_platform.compute import attempts
 from threedrs_platform.compute.attempts import (
     AttemptReport,
     AttemptRequest,
-    StoreAddress,
     classify,
     describe,
     execute,
@@ -39,6 +38,7 @@ from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources, StepTask
 from threedrs_platform.storage import storage_error
 from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 from threedrs_platform.testing.store_contract import corrupt_file, make_folder, read_folder
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from threedrs_platform.compute import in_process
-from threedrs_platform.compute.attempts import AttemptRequest, StoreAddress
+from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Compute, Handle, InProcessCompute
 from threedrs_platform.compute.open import open_compute
 from threedrs_platform.compute.ray_tasks import RayCompute
@@ -19,6 +19,7 @@ from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
+from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 
 PATIENCE_S = 60.0

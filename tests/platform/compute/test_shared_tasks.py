@@ -9,11 +9,12 @@ import pytest
 from ray import exceptions
 
 from threedrs_platform.compute import ray_tasks
-from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, StoreAddress
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.pace import KNOWN_SHORT, SHORT_S
 from threedrs_platform.compute.ray_tasks import MOST_TOGETHER, RayCompute
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
+from threedrs_platform.store.open import StoreAddress
 
 
 class FakeRay:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, StoreAddress
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.ray_tasks import GIB, RayCompute
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.steps import Resources
+from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 
 GROUP = Resources(cpus=8, gpus=8, memory_gib=64, workers=8)
