@@ -19,7 +19,7 @@ from threedrs_platform.compute.attempts import (
     describe,
     execute,
 )
-from threedrs_platform.compute.recorder import read_json_lines
+from threedrs_platform.compute.recorder import StepCancelled, read_json_lines
 from threedrs_platform.compute.scratch import attempt_folders, clean_up
 from threedrs_platform.errors import (
     AnnotationError,
@@ -200,6 +200,21 @@ def test_a_step_that_fails_over_an_input_that_was_lost_under_it_is_not_to_blame(
     meddling(monkeypatch, "r", lambda folder: (folder / "out.txt").unlink())
     report = run(store, "noop", inputs={"r": digest})
     assert report.failure is FailureClass.INFRA and report.bad_inputs == ("r",)
+
+
+def test_a_cancelled_step_stays_cancelled_whatever_became_of_its_input(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.publish(make_folder(tmp_path / "in", {"out.txt": "upstream"})).digest
+
+    def spoil_and_cancel(folder: Path) -> None:
+        corrupt_file(folder / "out.txt")
+        raise StepCancelled
+
+    meddling(monkeypatch, "r", spoil_and_cancel)
+    report = run(store, "noop", inputs={"r": digest})
+    assert report.cancelled and report.failure is None and not report.bad_inputs
+    assert not [path for path in tmp_path.glob("scratch*/**/*") if path.is_file()]
 
 
 def test_an_input_that_was_made_again_under_the_step_is_read_again(
