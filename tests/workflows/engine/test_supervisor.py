@@ -27,6 +27,7 @@ from threedrs_platform.steps import Cell, Resources
 from threedrs_platform.store.artifacts import Health
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_platform.testing.store_contract import corrupt_file
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.engine.outcomes import MAX_GIVEN_BACK
 from threedrs_workflows.testing.engine_bench import Engine, reasons
 
@@ -63,6 +64,15 @@ def test_scratch_is_gone_and_logs_stay(engine: Engine) -> None:
     engine.submit(chains(1, 2))
     assert not list((engine.workspace.root / "scratch").iterdir())
     assert len(list((engine.workspace.root / "logs").glob("*/*.1.log"))) == 2
+
+
+def test_a_workspace_may_have_braces_in_its_name(tmp_path: Path) -> None:
+    with find_workspace(str(tmp_path / "{attempt} of {0}"), environment={}) as workspace:
+        engine = Engine(workspace)
+        assert engine.submit(chains(1, 1)) is RunState.SUCCEEDED
+        [attempt] = engine.attempts()
+        assert Path(attempt.log_file).is_file()
+        engine.compute.close()
 
 
 def test_metrics_scores_and_curves_are_kept(engine: Engine) -> None:
