@@ -21,7 +21,7 @@ def request(number: int, kind: str = "link") -> AttemptRequest:
     values: dict[str, Any] = dict.fromkeys(
         ("label", "entry", "code", "code_cache", "scratch", "log_file", "live_file"), ""
     )
-    values |= dict.fromkeys(("params", "settings", "inputs"), {})
+    values |= {name: {} for name in ("params", "settings", "inputs")}
     place = StoreAddress("", "")
     return AttemptRequest(f"s{number}", 1, kind, resources=Resources(), store=place, **values)
 
@@ -59,6 +59,7 @@ def test_in_one_process_only_what_is_short_waits_for_another(compute: InProcessC
     compute.submit(request(0, "training"))
     assert compute.has_room(Resources(), kind="link")
     assert not compute.has_room(Resources(), kind="training")
+    assert len(compute.wait(10.0)) == 1
 
 
 def test_what_waits_is_executed_in_turn_and_reports_come_together(
