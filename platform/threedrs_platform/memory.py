@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path("/")
-_KILLS = re.compile(rb"^oom_kill (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,8 @@ class MemoryMarks:
 
 def memory_marks(root: Path = ROOT) -> MemoryMarks:
     """The counters as they are now."""
-    events = _own_group(root) / "memory.events"
-    return MemoryMarks(_kills(events), _kills(root / "proc/vmstat"))
+    events = _counters(_own_group(root) / "memory.events")
+    return MemoryMarks(events.get("oom_kill"), _counters(root / "proc/vmstat").get("oom_kill"))
 
 
 def memory_killed(
@@ -72,10 +70,10 @@ def _own_group(root: Path) -> Path:
     return root / "sys/fs/cgroup"
 
 
-def _kills(file: Path) -> int | None:
-    """The counter of kills among lines of `name number`; None where there is none."""
+def _counters(file: Path) -> dict[str, int]:
+    """Lines of `name number`; empty where there is no such file."""
     try:
-        found = _KILLS.search(file.read_bytes())
+        words = [line.split() for line in file.read_text().splitlines()]
     except OSError:
-        return None
-    return int(found[1]) if found else None
+        return {}
+    return {each[0]: int(each[1]) for each in words if len(each) == 2 and each[1].isdigit()}

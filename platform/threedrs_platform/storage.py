@@ -72,14 +72,9 @@ def place_errors(doing: str) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file so that readers see the old content or the new, never a part.
-
-    Raises:
-        StorageError: the disk takes nothing. Where a person chose the place, `place_errors` tells
-            of the place, too.
-    """
+    """Replace a file so that readers see the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with storage_errors(f"write {path}"):
+    with place_errors(f"write {path}"):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
@@ -94,7 +89,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def keep_memo(path: Path, content: bytes) -> None:
     """Replace a file that only saves time, where the disk lets us: an archive is read only, and a
     full disk is when one looks at what one has."""
-    with contextlib.suppress(StorageError), place_errors(f"write {path}"):
+    with contextlib.suppress(StorageError):
         write_atomically(path, content)
 
 

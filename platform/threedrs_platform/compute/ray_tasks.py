@@ -40,7 +40,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 GIB = 1 << 30
-TOTALS_AGE_S = 5.0
+TOTALS_AGE_S, MARKS_AGE_S = 5.0, 0.1
 SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
 """How long after the loss of a step its worker group may turn up without an owner."""
 MOST_TOGETHER = 8
@@ -93,6 +93,8 @@ class RayCompute:
         self._alone: set[str] = set()
         """Steps that were in a task with others when its process ended."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
+        self._marked = (0.0, MemoryMarks())
+        """When the counters of the memory killer were last read, and what they were."""
         self._sweep_until = self._swept = 0.0
         self._node: Any = None
         """Processes that a local Ray consists of."""
@@ -147,7 +149,7 @@ class RayCompute:
     def submit(self, request: AttemptRequest) -> Handle:
         """Start a Ray task."""
         self._connect()
-        return self._start_task([request], memory_marks())
+        return self._start_task([request], self._marks())
 
     def submit_all(self, requests: Sequence[AttemptRequest]) -> list[Handle]:
         """Start Ray tasks: for an attempt each, or for several that are known to be short, whose
@@ -156,7 +158,7 @@ class RayCompute:
         if not requests:
             return []
         self._connect()
-        marks, slots = memory_marks(), 2 * max(1.0, self._cluster().get("CPU", 1.0))
+        marks, slots = self._marks(), 2 * max(1.0, self._cluster().get("CPU", 1.0))
         size = min(MOST_TOGETHER, math.ceil(len(requests) / slots))  # all workers have some
         together: dict[tuple[str, Resources], list[AttemptRequest]] = {}
         for request in requests:
@@ -359,9 +361,17 @@ class RayCompute:
             return AttemptReport(failure=failure, message=str(error.cause or reason))
         message = f"{type(error).__name__}: {reason}"
         # What happened on another machine is in none of our counters; Ray's own watch is.
+        self._marked = (0.0, MemoryMarks())  # what has killed this one kills no later one
         if killed := memory_killed(task.marks, memory_marks(), None):
             return AttemptReport(failure=FailureClass.OOM, message=f"{message}; {killed}")
         return AttemptReport(failure=FailureClass.INFRA, message=message)
+
+    def _marks(self) -> MemoryMarks:
+        """Counters of the memory killer as of just now: to read them takes as long as a short step."""
+        now = time.monotonic()
+        if now - self._marked[0] > MARKS_AGE_S:
+            self._marked = (now, memory_marks())
+        return self._marked[1]
 
     def _sweep(self) -> None:
         """For a while after a step was lost, remove what is left of its worker group."""

@@ -15,7 +15,7 @@ from plotly.io import to_html
 from threedrs_components.report.study_figures import study_figures
 from threedrs_platform.database.studies import tuning_folder
 from threedrs_platform.database.trials import StudyView
-from threedrs_platform.storage import place_errors, write_atomically
+from threedrs_platform.storage import write_atomically
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.grid.tune_arms import Tuning
 from threedrs_workflows.tuning.best_grid import best_grid
@@ -36,13 +36,12 @@ def write_files(workspace: Workspace, tuning: Tuning, studies: Sequence[StudyVie
     folder = tuning_folder(workspace.root, tuning.run)
     grid, trials, plots = folder / "best.yaml", folder / "trials.csv", folder / "plots.html"
     is_found = all(study.best for study in studies)
-    with place_errors(f"write to {folder}"):
-        if is_found:
-            write_atomically(grid, best_grid(tuning, studies).encode())
-        else:  # one from trials that are out of date by now would pass for today's
-            grid.unlink(missing_ok=True)
-        write_atomically(trials, trials_csv(studies).encode())
-        write_atomically(plots, plots_page(f"Tuning {tuning.run}", studies).encode())
+    if is_found:
+        write_atomically(grid, best_grid(tuning, studies).encode())
+    else:  # one from trials that are out of date by now would pass for today's
+        grid.unlink(missing_ok=True)
+    write_atomically(trials, trials_csv(studies).encode())
+    write_atomically(plots, plots_page(f"Tuning {tuning.run}", studies).encode())
     return TuningFiles(grid if is_found else None, trials, plots)
 
 

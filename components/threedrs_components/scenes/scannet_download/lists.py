@@ -13,7 +13,7 @@ from threedrs_components.scenes.boxes import SCENE_PREFIX
 from threedrs_components.scenes.scannet_download.layout import LABELS, SPLITS
 from threedrs_components.scenes.scannet_download.scene_record import ConvertedScene, read_record
 from threedrs_platform.errors import DataError
-from threedrs_platform.storage import place_errors, write_atomically
+from threedrs_platform.storage import write_atomically
 
 POSED_IMAGES = "scannet/posed_images"
 REPORT = "scannet/preparation.json"
@@ -129,10 +129,9 @@ class WrittenFiles:
         self.check(files)
         known = {name: [_digest(content), *self._there(name)] for name, content in files.items()}
         content = {**report, "files": {**self._known, **known}}
-        with place_errors(f"write to {self.data}"):
-            write_atomically(self.data / REPORT, (json.dumps(content, indent=1) + "\n").encode())
-            for name, each in files.items():
-                write_atomically(self.data / name, each)
+        write_atomically(self.data / REPORT, (json.dumps(content, indent=1) + "\n").encode())
+        for name, each in files.items():
+            write_atomically(self.data / name, each)
         return sorted(files)
 
     def _there(self, name: str) -> list[str]:
