@@ -367,7 +367,7 @@ class RayCompute:
         return AttemptReport(failure=FailureClass.INFRA, message=message)
 
     def _marks(self) -> MemoryMarks:
-        """Counters of the memory killer as of just now: to read them takes as long as a short step."""
+        """Counters of the memory killer of just now: a look takes as long as a short step."""
         now = time.monotonic()
         if now - self._marked[0] > MARKS_AGE_S:
             self._marked = (now, memory_marks())

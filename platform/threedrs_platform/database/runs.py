@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 
 from threedrs_platform.database import schema
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.events import Event, append_events, post
-from threedrs_platform.database.journal import CellKey, finish_cells
+from threedrs_platform.database.journal_writes import finish_cells
 from threedrs_platform.database.kept_json import kept_object
 from threedrs_platform.database.owners import is_at_work, is_dead
 from threedrs_platform.database.results import find_run_id

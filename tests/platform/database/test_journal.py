@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import func, select
 
 from threedrs_platform.compute.recorder import CurvePoint
-from threedrs_platform.database import journal as journal_module
-from threedrs_platform.database import schema, step_rows
+from threedrs_platform.database import journal_statements, schema, step_rows
+from threedrs_platform.database.claims import CellKey, Claim, Outcome
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import read_events
-from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
+from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.past_costs import History
 from threedrs_platform.database.progress import run_progress
@@ -340,7 +340,7 @@ def test_what_is_committed_is_looked_up_by_key(database: Database) -> None:
     if not database.is_sqlite:
         pytest.skip("SQLite tells how it will look")
     with database.read() as connection:
-        text, order, _ = journal_module._HELD.of_sqlite._for(connection)
+        text, order, _ = journal_statements.HELD.of_sqlite._for(connection)
         arguments = ("[]",) * len(order or ())
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", arguments).all()
     assert "(key=?)" in plan[0][3]

@@ -1,4 +1,4 @@
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_workflows.engine.schedule import Phase, Schedule

@@ -16,8 +16,8 @@ from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.in_process import Handle, InProcessCompute
 from threedrs_platform.database import schema
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.events import read_events
-from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.owners import this_owner
 from threedrs_platform.errors import ConflictError, StorageError
 from threedrs_platform.identity.recipes import CodeDigest

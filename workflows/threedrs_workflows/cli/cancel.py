@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.runs import WORKERS, RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState, StepState

@@ -11,7 +11,8 @@ from pathlib import Path
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.recorder import LiveTail
 from threedrs_platform.compute.scratch import scratch_of
-from threedrs_platform.database.journal import Claim, Start, same_inputs
+from threedrs_platform.database.claims import Claim, Start
+from threedrs_platform.database.journal_writes import same_inputs
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.steps import Resources

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
-from threedrs_platform.database.journal import CellKey, Claim, Outcome
+from threedrs_platform.database.claims import CellKey, Claim, Outcome
 from threedrs_platform.errors import StorageError
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_workflows.engine.run_context import Attempt, RunContext

@@ -16,8 +16,8 @@ from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Compute, Handle
 from threedrs_platform.compute.recorder import LiveTail, Progress
 from threedrs_platform.compute.scratch import clean_up
+from threedrs_platform.database.claims import CellKey, Claim
 from threedrs_platform.database.events import Event
-from threedrs_platform.database.journal import CellKey, Claim
 from threedrs_platform.database.runs import LEASE_S
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
