@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from threedrs_platform.store.artifacts import ArtifactStore, LocalStore
+from threedrs_platform.store.artifacts import ArtifactStore
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.s3 import S3Store
 
 

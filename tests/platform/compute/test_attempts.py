@@ -37,7 +37,7 @@ from threedrs_platform.sealed import is_sound, keep_sound, seal_folder, write_se
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources, StepTask
 from threedrs_platform.storage import storage_error
-from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 from threedrs_platform.testing.store_contract import corrupt_file, make_folder, read_folder

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.errors import ArtifactCorrupt, StorageError
-from threedrs_platform.store import artifacts
-from threedrs_platform.store.artifacts import ArtifactStore, Health, LocalStore
+from threedrs_platform.store import local
+from threedrs_platform.store.artifacts import ArtifactStore, Health
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.manifest import (
     SMALL_BYTES,
     FileEntry,
@@ -58,7 +59,7 @@ def test_a_quick_check_trusts_unchanged_stamps_and_reads_changed_files(
         read.append(root)
         return make_manifest(root)
 
-    monkeypatch.setattr(artifacts, "make_manifest", counted)
+    monkeypatch.setattr(local, "make_manifest", counted)
     assert store.stat_check(digest) is Health.OK and not read
     os.utime(file_of(store, digest, "a"), (1, 1))
     assert store.stat_check(digest) is Health.OK and len(read) == 1
@@ -223,7 +224,7 @@ def test_a_flipped_bit_with_the_old_time_is_found_by_the_next_process_that_reads
 def test_a_large_artifact_is_read_once_a_day(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "ALWAYS_READ_BYTES", 1)
+    monkeypatch.setattr(local, "ALWAYS_READ_BYTES", 1)
     digest = publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
     file = file_of(store, digest, "a")
     rot(file)
