@@ -12,10 +12,9 @@ import subprocess
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.clusters import (
     ClusterLost,
     why_silent,
@@ -23,6 +22,7 @@ from threedrs_platform.compute.clusters import (
 )
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
 from threedrs_platform.compute.pace import GATHER_S, Pace, spare
+from threedrs_platform.compute.ray_attempts import Task, loss_report, run_attempts
 from threedrs_platform.compute.ray_groups import remove_orphans
 from threedrs_platform.compute.ray_start import (
     join,
@@ -32,8 +32,7 @@ from threedrs_platform.compute.ray_start import (
     use_private_token,
 )
 from threedrs_platform.errors import StorageError
-from threedrs_platform.memory import MemoryMarks, is_out_of_memory, memory_killed, memory_marks
-from threedrs_platform.states import FailureClass
+from threedrs_platform.memory import MemoryMarks, memory_marks
 from threedrs_platform.steps import Resources
 
 Item = TypeVar("Item")
@@ -54,22 +53,6 @@ MAX_RESTARTS, RESTARTS_WITHIN_S = 5, 3600.0
 """How often a local Ray is started again, and within what time."""
 SHUTDOWN_S = 60.0
 GIVEN_BACK = "its part of the cluster is gone"
-
-
-def run_attempts(requests: Sequence[AttemptRequest]) -> list[AttemptReport]:
-    """The Ray task: one attempt in a worker process of its own, or several short ones in turn."""
-    return [execute(replace(request, own_process=True)) for request in requests]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one Ray task executes."""
-
-    handles: tuple[Handle, ...]
-    resources: Resources
-    kind: str
-    marks: MemoryMarks
-    """Of this machine, when it was submitted."""
 
 
 class RayCompute:
@@ -344,7 +327,6 @@ class RayCompute:
         was_cancelled = isinstance(error, exceptions.TaskCancelledError)
         if handle in self._cancelled or (is_alone and was_cancelled):
             return AttemptReport(cancelled=True, message="cancelled")
-        reason = str(error).strip().partition("\n")[0]
         if isinstance(error, exceptions.LocalRayletDiedError):
             self._gone = "its raylet has ended"
         elif not isinstance(error, exceptions.RayTaskError):
@@ -353,18 +335,8 @@ class RayCompute:
             self._silent_since = min(self._silent_since, time.monotonic())
         if self._gone or isinstance(error, exceptions.NodeDiedError):
             return AttemptReport(cancelled=True, message=GIVEN_BACK)
-        if isinstance(error, exceptions.OutOfMemoryError):
-            return AttemptReport(failure=FailureClass.OOM, message=reason)
-        if isinstance(error, exceptions.RayTaskError):
-            is_hungry = is_out_of_memory(error.cause) if error.cause else False
-            failure = FailureClass.OOM if is_hungry else FailureClass.BUG
-            return AttemptReport(failure=failure, message=str(error.cause or reason))
-        message = f"{type(error).__name__}: {reason}"
-        # What happened on another machine is in none of our counters; Ray's own watch is.
         self._marked = (0.0, MemoryMarks())  # what has killed this one kills no later one
-        if killed := memory_killed(task.marks, memory_marks(), None):
-            return AttemptReport(failure=FailureClass.OOM, message=f"{message}; {killed}")
-        return AttemptReport(failure=FailureClass.INFRA, message=message)
+        return loss_report(exceptions, error, task.marks)
 
     def _marks(self) -> MemoryMarks:
         """Counters of the memory killer of just now: a look takes as long as a short step."""
