@@ -18,7 +18,8 @@ from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.shown_urls import without_secrets
 from threedrs_platform.states import RunState
 from threedrs_platform.storage import place_errors
-from threedrs_platform.store.artifacts import Health, LocalStore
+from threedrs_platform.store.artifacts import Health
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.workspace import Workspace
 
 LOW_DISK_BYTES = 2 << 30

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from threedrs_platform.compute.attempts import StoreAddress
 from threedrs_platform.database.connection import Database, open_database, open_read_only
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.results import NO_RUN
@@ -24,7 +23,7 @@ from threedrs_platform.identity.file_digests import FileDigests
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.storage import storage_error
 from threedrs_platform.store.artifacts import ArtifactStore
-from threedrs_platform.store.open import open_store
+from threedrs_platform.store.open import StoreAddress, open_store
 
 DEFAULT_FOLDER = ".threedrs"
 DATABASE = "results.db"
@@ -134,17 +133,17 @@ class Workspace:
         """What is remembered about unchanged source files."""
         return self.root / "cache" / "code.json"
 
-    def scratch(self, step_key: str, content_key: str | None = None) -> Path:
-        """A step's folder for unfinished work; with a content key, that on these very inputs.
+    @property
+    def scratch(self) -> Path:
+        """Where steps have their folders for unfinished work."""
+        return self.root / "scratch"
 
-        Work on other inputs (an input was rebuilt to other bits) must not be continued.
+    def log(self, step_key: str) -> str:
+        """The log file of a step's attempts, with `{attempt}` for the number.
+
+        Steps share folders: one for each would cost more than the log itself.
         """
-        folder = self.root / "scratch" / step_key
-        return folder if content_key is None else folder / content_key[:16]
-
-    def logs(self, step_key: str) -> Path:
-        """A step's folder of attempt logs."""
-        return self.root / "logs" / step_key
+        return os.path.join(self.root, "logs", step_key[:2], f"{step_key}.{{attempt}}.log")
 
     def close(self) -> None:
         """Save the memos and close what was opened."""

@@ -70,7 +70,7 @@ def told(folder: Path) -> dict[str, Any]:
             ).all()
             values = connection.execute(select(curves).where(curves.c.step_key == key)).all()
             digest = connection.scalar(select(steps.c.output_digest).where(steps.c.key == key))
-        logs = workspace.logs(str(key)) if key else None
+        log = Path(workspace.log(str(key)).format(attempt=1)) if key else None
     timed = ("seconds", "per_second", "memory", "share", "speed/")
     return {
         "tries": [(each.state, each.failure, each.message) for each in tries],
@@ -80,7 +80,7 @@ def told(folder: Path) -> dict[str, Any]:
             if not any(word in row.name for word in timed)
         },
         "digest": digest,
-        "rank logs": sorted(each.name for each in logs.glob("*.rank-*.log")) if logs else [],
+        "rank logs": sorted(each.name for each in log.parent.glob("*.rank-*.log")) if log else [],
     }
 
 

@@ -46,7 +46,7 @@ from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import JSON, Resources, StepTask
 from threedrs_platform.storage import storage_error, storage_errors
 from threedrs_platform.store.artifacts import ArtifactStore
-from threedrs_platform.store.open import open_store
+from threedrs_platform.store.open import StoreAddress, open_store
 
 _CAME_UP_SHORT = re.compile(
     r"inline_container\.cc.*(unexpected pos|file write failed)|basic_ios::clear: iostream error"
@@ -54,16 +54,6 @@ _CAME_UP_SHORT = re.compile(
 )
 """What torch's zip writer and numpy say of a file that could not be written whole."""
 MESSAGE_LENGTH = 2000
-
-
-@dataclass(frozen=True)
-class StoreAddress:
-    """How a worker opens the artifact store."""
-
-    url: str
-    cache: str
-    cache_bytes: int | None = None
-    """How much of a shared store is kept in the cache; None keeps all."""
 
 
 @dataclass(frozen=True)

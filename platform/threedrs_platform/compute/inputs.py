@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from threedrs_platform.compute.scratch import forget_attempts
@@ -69,22 +69,36 @@ class Inputs:
         before = {name: _identity(folder) for name, folder in self.folders.items()}
         try:
             yield
-        finally:
-            # Another attempt may have had a damaged one made again: then its folder is a new one.
-            changed = [
-                name
-                for name, folder in self.folders.items()
-                if not self._store.is_unchanged(self._digests[name])
-                or _identity(folder) != before[name]
-            ]
-            if changed:
-                self._forget_work()
-                told = "changed while the step read it; nothing made of it is kept"
-                reasons = [
-                    f"input {name}: artifact {self._digests[name][:12]} {told}" for name in changed
-                ]
-                gone = tuple(name for name in changed if not self._is_there(self._digests[name]))
-                raise BadInputs(gone, "; ".join(reasons))
+        except Exception:
+            self._refuse(self._changed(before))
+            raise
+        except BaseException:  # the attempt was cancelled, and is so whatever it had read
+            self._changed(before)
+            raise
+        self._refuse(self._changed(before))
+
+    def _changed(self, before: Mapping[str, int | None]) -> list[str]:
+        """Names of the inputs that changed; what was made of them is forgotten.
+
+        Another attempt may have had a damaged one made again: then its folder is a new one.
+        """
+        changed = [
+            name
+            for name, folder in self.folders.items()
+            if not self._store.is_unchanged(self._digests[name])
+            or _identity(folder) != before[name]
+        ]
+        if changed:
+            self._forget_work()
+        return changed
+
+    def _refuse(self, changed: Sequence[str]) -> None:
+        if not changed:
+            return
+        told = "changed while the step read it; nothing made of it is kept"
+        reasons = [f"input {name}: artifact {self._digests[name][:12]} {told}" for name in changed]
+        gone = tuple(name for name in changed if not self._is_there(self._digests[name]))
+        raise BadInputs(gone, "; ".join(reasons))
 
     def _forget_work(self) -> None:
         forget_attempts(self._scratch, self._n)

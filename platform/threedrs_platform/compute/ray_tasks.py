@@ -12,16 +12,17 @@ import subprocess
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, execute
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.clusters import (
     ClusterLost,
     why_silent,
     within,
 )
 from threedrs_platform.compute.in_process import Handle, one_thread_per_step
+from threedrs_platform.compute.pace import GATHER_S, Pace, spare
+from threedrs_platform.compute.ray_attempts import Task, loss_report, run_attempts
 from threedrs_platform.compute.ray_groups import remove_orphans
 from threedrs_platform.compute.ray_start import (
     join,
@@ -31,20 +32,16 @@ from threedrs_platform.compute.ray_start import (
     use_private_token,
 )
 from threedrs_platform.errors import StorageError
-from threedrs_platform.memory import MemoryMarks, is_out_of_memory, memory_killed, memory_marks
-from threedrs_platform.states import FailureClass
+from threedrs_platform.memory import MemoryMarks, memory_marks
 from threedrs_platform.steps import Resources
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 GIB = 1 << 30
-TOTALS_AGE_S = 5.0
+TOTALS_AGE_S, MARKS_AGE_S = 5.0, 0.1
 SWEEP_S, SWEEP_EVERY_S = 60.0, 1.0
 """How long after the loss of a step its worker group may turn up without an owner."""
-QUEUED_S, MAX_AHEAD = 0.2, 16.0
-SHORT_S, KNOWN_SHORT = 0.05, 8
-"""Steps of a kind share tasks once so many in a row have taken no longer than that."""
 MOST_TOGETHER = 8
 LOOK_EVERY_S = 2.0
 """How often a cluster is asked whether it is still there."""
@@ -56,22 +53,6 @@ MAX_RESTARTS, RESTARTS_WITHIN_S = 5, 3600.0
 """How often a local Ray is started again, and within what time."""
 SHUTDOWN_S = 60.0
 GIVEN_BACK = "its part of the cluster is gone"
-
-
-def run_attempts(requests: Sequence[AttemptRequest]) -> list[AttemptReport]:
-    """The Ray task: one attempt in a worker process of its own, or several short ones in turn."""
-    return [execute(replace(request, own_process=True)) for request in requests]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one Ray task executes."""
-
-    handles: tuple[Handle, ...]
-    resources: Resources
-    kind: str
-    marks: MemoryMarks
-    """Of this machine, when it was submitted."""
 
 
 class RayCompute:
@@ -91,13 +72,12 @@ class RayCompute:
         self._is_ours = False
         self._running: dict[Any, Task] = {}
         self._cancelled: set[Handle] = set()
-        self._short: dict[str, int] = {}
-        """How many steps of a kind have ended since the last one that was not short."""
+        self._pace = Pace()
         self._alone: set[str] = set()
         """Steps that were in a task with others when its process ended."""
-        self._usual_s = QUEUED_S
-        """Running mean of how long attempts take."""
         self._totals: tuple[float, Mapping[str, float]] = (0.0, {})
+        self._marked = (0.0, MemoryMarks())
+        """When the counters of the memory killer were last read, and what they were."""
         self._sweep_until = self._swept = 0.0
         self._node: Any = None
         """Processes that a local Ray consists of."""
@@ -124,12 +104,14 @@ class RayCompute:
             return f"it needs {resources.memory_gib:g} GiB of memory, {self.name} has {memory:.1f}"
         return None
 
-    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
+    def has_room(
+        self, resources: Resources, before: Sequence[Resources] = (), kind: str = ""
+    ) -> bool:
         """Whether what runs leaves enough CPUs and GPUs. Something may always run.
 
-        While steps are short some may wait in Ray's queue, up to a fifth of a second of work per
-        CPU: workers would idle otherwise until we have taken in their last reports. A worker group
-        waits here, not in Ray's queue, where it would give up after a while.
+        Short steps may wait in Ray's queue: workers would idle otherwise until we have taken in
+        their last reports. A worker group waits here, not in Ray's queue, where it would give up
+        after a while.
         """
         if self._gone:
             return False
@@ -142,8 +124,7 @@ class RayCompute:
         totals = self._cluster()
         cpus = sum(self._cpus(each) * count for each, count in used.items())
         gpus = sum(each.gpus * count for each, count in used.items())
-        ahead = min(MAX_AHEAD, max(1.0, QUEUED_S / max(self._usual_s, 1e-3)))
-        ahead = 1.0 if resources.workers > 1 else ahead
+        ahead = 1.0 if resources.workers > 1 else self._pace.ahead(kind)
         return cpus + self._cpus(resources) <= ahead * totals.get("CPU", 0.0) and (
             gpus + resources.gpus <= totals.get("GPU", 0.0) or not resources.gpus
         )
@@ -151,7 +132,7 @@ class RayCompute:
     def submit(self, request: AttemptRequest) -> Handle:
         """Start a Ray task."""
         self._connect()
-        return self._start_task([request], memory_marks())
+        return self._start_task([request], self._marks())
 
     def submit_all(self, requests: Sequence[AttemptRequest]) -> list[Handle]:
         """Start Ray tasks: for an attempt each, or for several that are known to be short, whose
@@ -160,7 +141,7 @@ class RayCompute:
         if not requests:
             return []
         self._connect()
-        marks, slots = memory_marks(), 2 * max(1.0, self._cluster().get("CPU", 1.0))
+        marks, slots = self._marks(), 2 * max(1.0, self._cluster().get("CPU", 1.0))
         size = min(MOST_TOGETHER, math.ceil(len(requests) / slots))  # all workers have some
         together: dict[tuple[str, Resources], list[AttemptRequest]] = {}
         for request in requests:
@@ -176,7 +157,7 @@ class RayCompute:
     def _may_share(self, request: AttemptRequest) -> bool:
         wanted = request.resources
         is_plain = wanted == Resources(wanted.cpus) and not request.fresh_process
-        is_short = self._short.get(request.kind, 0) >= KNOWN_SHORT
+        is_short = self._pace.is_short(request.kind)
         return is_plain and is_short and request.step_key not in self._alone
 
     def _start_task(self, requests: Sequence[AttemptRequest], marks: MemoryMarks) -> Handle:
@@ -214,6 +195,8 @@ class RayCompute:
         waiting = list(self._running)
         ended, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
         if ended and len(waiting) > 1:  # `num_returns` is a maximum, too: ask for the others
+            if (more := spare(len(waiting), self._cluster().get("CPU", 1.0))) > 1:
+                self._ray.wait(waiting, num_returns=more, timeout=GATHER_S)
             ended, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         if not ended:
             self._look()
@@ -325,13 +308,8 @@ class RayCompute:
                 self._sweep_until = time.monotonic() + SWEEP_S
         self._cancelled.difference_update(task.handles)
         for report in reports:
-            self._usual_s += (report.seconds - self._usual_s) / 4
-            self._note_length(task.kind, report)
+            self._pace.note(task.kind, report)
         return list(zip(task.handles, reports, strict=True))
-
-    def _note_length(self, kind: str, report: AttemptReport) -> None:
-        is_short = report.digest is not None and report.seconds <= SHORT_S
-        self._short[kind] = self._short.get(kind, 0) + 1 if is_short else 0
 
     def _all_lost(self, task: Task, error: Exception) -> list[AttemptReport]:
         """Reports of a task that ended without any. Which of several was to blame shows once each
@@ -349,7 +327,6 @@ class RayCompute:
         was_cancelled = isinstance(error, exceptions.TaskCancelledError)
         if handle in self._cancelled or (is_alone and was_cancelled):
             return AttemptReport(cancelled=True, message="cancelled")
-        reason = str(error).strip().partition("\n")[0]
         if isinstance(error, exceptions.LocalRayletDiedError):
             self._gone = "its raylet has ended"
         elif not isinstance(error, exceptions.RayTaskError):
@@ -358,17 +335,15 @@ class RayCompute:
             self._silent_since = min(self._silent_since, time.monotonic())
         if self._gone or isinstance(error, exceptions.NodeDiedError):
             return AttemptReport(cancelled=True, message=GIVEN_BACK)
-        if isinstance(error, exceptions.OutOfMemoryError):
-            return AttemptReport(failure=FailureClass.OOM, message=reason)
-        if isinstance(error, exceptions.RayTaskError):
-            is_hungry = is_out_of_memory(error.cause) if error.cause else False
-            failure = FailureClass.OOM if is_hungry else FailureClass.BUG
-            return AttemptReport(failure=failure, message=str(error.cause or reason))
-        message = f"{type(error).__name__}: {reason}"
-        # What happened on another machine is in none of our counters; Ray's own watch is.
-        if killed := memory_killed(task.marks, memory_marks(), None):
-            return AttemptReport(failure=FailureClass.OOM, message=f"{message}; {killed}")
-        return AttemptReport(failure=FailureClass.INFRA, message=message)
+        self._marked = (0.0, MemoryMarks())  # what has killed this one kills no later one
+        return loss_report(exceptions, error, task.marks)
+
+    def _marks(self) -> MemoryMarks:
+        """Counters of the memory killer of just now: a look takes as long as a short step."""
+        now = time.monotonic()
+        if now - self._marked[0] > MARKS_AGE_S:
+            self._marked = (now, memory_marks())
+        return self._marked[1]
 
     def _sweep(self) -> None:
         """For a while after a step was lost, remove what is left of its worker group."""

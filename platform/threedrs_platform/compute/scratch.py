@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from threedrs_platform.sealed import take_over
@@ -26,19 +26,17 @@ def attempt_folders(scratch: Path, attempt: int) -> Iterator[tuple[Path, Path]]:
     wakes finds its folder gone, or writes where nobody looks: its claim is stale, so nothing of it
     is wanted any more.
 
-    The folders lie beside each other under the step's own, their names beginning with that of
-    `scratch`: most steps need one folder, and disks are slow at making and removing them.
+    The folders of all steps lie beside each other, each name beginning with that of `scratch`: most
+    steps need one folder, and disks are slow at making and removing them.
 
     Args:
-        scratch: of the step on these inputs; shared by its attempts.
+        scratch: of the step on these inputs; shared by its attempts. See `scratch_of`.
         attempt: number of the claim; a higher one has taken the step over.
     """
     own = scratch.with_name(f"{scratch.name}.attempt-{attempt}-{uuid.uuid4().hex[:8]}")
     out, work = own / OUT, own / "work"
     with storage_errors(f"create {own}"):
-        with contextlib.suppress(FileNotFoundError):
-            os.makedirs(out)
-        os.makedirs(out, exist_ok=True)  # the step's folder was just being removed
+        os.makedirs(out)
         # Numbered alike: left by a database that has been lost since.
         earlier = [each for each in _attempts(scratch) if each[0] <= attempt and each[1] != own]
         for _, folder in earlier:
@@ -65,22 +63,36 @@ def forget_attempts(scratch: Path, newest: int) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def clean_up(folder: Path, newest: int) -> None:
-    """Remove a step's scratch folder, but for attempts after a number: those are at work.
+def scratch_of(folder: Path, step_key: str, content_key: str) -> Path:
+    """What the names of a step's scratch folders begin with, and where it notes what it finished.
+
+    Work on other inputs (an input was rebuilt to other bits) must not be continued.
+    """
+    return folder / f"{step_key}.{content_key[:16]}"
+
+
+def step_of(name: str) -> str:
+    """Key of the step that a scratch folder is of."""
+    return name.partition(".")[0]
+
+
+def clean_up(folder: Path, newest: Mapping[str, int]) -> None:
+    """Remove scratch folders of steps, but for attempts after a number: those are at work.
 
     Args:
-        folder: of the step; in it lie the attempts on each state of its inputs, and what one that
-            was finished has noted.
-        newest: number of the attempt that was committed.
+        folder: where they lie.
+        newest: by step, the number of the attempt that was committed.
     """
     with contextlib.suppress(OSError):  # what cannot be removed is left for `workflows gc`
-        names = {name: name.rpartition(".") for name in os.listdir(folder)}
-        attempts = {name: _NAME.fullmatch(last) for name, (_, _, last) in names.items()}
-        at_work = {name for name, found in attempts.items() if found and int(found[1]) > newest}
-        kept = at_work | {names[name][0] for name in at_work}
-        for name in names.keys() - kept:
+        names = {name for name in os.listdir(folder) if step_of(name) in newest}
+        at_work = set()
+        for name in names:
+            noted, _, last = name.rpartition(".")
+            found = _NAME.fullmatch(last)
+            if found and int(found[1]) > newest[step_of(name)]:
+                at_work |= {name, noted}
+        for name in names - at_work:
             shutil.rmtree(folder / name, ignore_errors=True)
-        folder.rmdir()
 
 
 def _attempts(scratch: Path) -> list[tuple[int, Path]]:

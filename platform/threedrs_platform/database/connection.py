@@ -375,8 +375,9 @@ def _bring_up_to_date(database: Database) -> None:
     elif revision != schema.REVISION:
         from threedrs_platform.database.migrations.upgrade import upgrade
 
-        with database_errors("upgrade", database.engine):
-            upgrade(database.engine, revision)
+        # A turn like any other: it waits as long for whoever writes, or upgrades, at the time.
+        with database_errors("upgrade", database.engine), database.write() as connection:
+            upgrade(connection, revision)
 
 
 def _revision(database: Database) -> str | None:

@@ -15,7 +15,8 @@ from threedrs_platform.database.connection import Database, now
 from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.outbox import count_open, why_open
 from threedrs_platform.database.past_costs import PastCosts
-from threedrs_platform.database.runs import LEASE_S, RunRow, Runs
+from threedrs_platform.database.run_reader import RunRow
+from threedrs_platform.database.runs import LEASE_S, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, events, runs, steps
 from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, StepState
@@ -251,7 +252,7 @@ def log_place(log_file: str, root: Path | None) -> Path:
     """Where an attempt's log is now: a workspace may have been moved or copied since.
 
     Args:
-        log_file: as it was written down, `<workspace>/logs/<step>/<attempt>.log`.
+        log_file: as it was written down, `<workspace>/logs/<folder>/<name>`.
         root: the workspace's folder today.
     """
     written = Path(log_file)

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import and_, func, literal, select
 
 from threedrs_platform.database import schema
+from threedrs_platform.database.claims import Claim
 from threedrs_platform.database.connection import Database, now
-from threedrs_platform.database.journal import Claim
 from threedrs_platform.database.turns import whole_turn
 
 _attempts, _steps = schema.attempts, schema.steps

@@ -37,6 +37,8 @@ from threedrs_platform.states import StepState
 from threedrs_platform.steps import Resources, StepSpec
 
 KEYS_PER_QUERY = 5000
+MOST_TOLD = 2000
+"""Steps with recipes that are looked at, where some are enough."""
 TELLING = 500
 """Steps of one kind, the newest, that tell what others will cost."""
 _steps = schema.steps
@@ -191,13 +193,33 @@ class StepReader:
         return found
 
     @whole_turn
-    def recipes(self, kinds: Collection[str], limit: int = 2000) -> list[tuple[StepRow, Any]]:
-        """Steps of some kinds with their recipes, newest first."""
+    def recipes(
+        self, kinds: Collection[str], most: int | None = MOST_TOLD
+    ) -> list[tuple[StepRow, Any]]:
+        """Steps of some kinds with their recipes.
+
+        The newest of every kind and label come first, then the second ones, and so on: a kind of
+        which there are thousands crowds no other out.
+
+        Args:
+            kinds: of the steps.
+            most: how many; None = all.
+        """
+        newest = (_steps.c.created_at.desc(), _steps.c.key)
+        place = func.row_number().over(
+            partition_by=(_steps.c.kind, _steps.c.label), order_by=newest
+        )
+        chosen = (
+            select(_steps.c.key, place.label("place"))
+            .where(_steps.c.kind.in_(kinds))
+            .order_by("place", *newest)
+            .limit(most)
+            .subquery()
+        )
         query = (
             select(*_COLUMNS, _EXPIRED, _steps.c.recipe_json)
-            .where(_steps.c.kind.in_(kinds))
-            .order_by(_steps.c.created_at.desc(), _steps.c.key)
-            .limit(limit)
+            .join(chosen, chosen.c.key == _steps.c.key)
+            .order_by(chosen.c.place, *newest)
         )
         with self.database.read() as connection:
             rows = connection.execute(query).all()

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 
 from threedrs_platform.storage import storage_errors
-from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.manifest import check_digest
 
 

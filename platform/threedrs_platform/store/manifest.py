@@ -52,6 +52,11 @@ class Manifest:
         """Bytes of all files."""
         return sum(entry.size for entry in self.files.values())
 
+    @property
+    def is_small(self) -> bool:
+        """Whether all files are compared by content whenever somebody looks at them."""
+        return is_small([entry.size for entry in self.files.values()])
+
 
 def parse_manifest(content: bytes, digest: str) -> Manifest:
     """Read a manifest and hold it against its digest.
@@ -99,24 +104,49 @@ def make_manifest(root: Path) -> Manifest:
 
 
 def take_stamp(folder: Path | str) -> str:
-    """Digest of an artifact's files and manifest as they are: equal stamps mean nothing changed.
-
-    Where all files together are small their content goes in, which costs no more than looking at
-    them; else their sizes and times.
+    """Digest of sizes and times of an artifact's files and manifest: equal stamps mean that nothing
+    has changed.
     """
     root, manifest = os.path.join(folder, "files"), os.path.join(folder, "MANIFEST.json")
-    found = [(path[len(root) :], path, status) for path, status in _walk(root)]
-    by_content = is_small([status.st_size for _, _, status in found])
-    found.append(("", manifest, os.stat(manifest)))
+    return _stamp([*_found(root), ("", manifest, os.stat(manifest))])
+
+
+def looks_unchanged(folder: str, digest: str) -> bool:
+    """Whether an artifact is what it was, by its stamp; small files by their content, which costs
+    no more than looking at them.
+
+    Raises:
+        OSError: something is not there or cannot be read.
+        ArtifactError: something is neither a file nor a folder.
+    """
+    root, manifest = os.path.join(folder, "files"), os.path.join(folder, "MANIFEST.json")
+    found = _found(root)
+    if not is_small([status.st_size for _, _, status in found]):
+        stamp = _stamp([*found, ("", manifest, os.stat(manifest))])
+        return _content(os.path.join(folder, "STAMP")) == stamp.encode()
+    listed = _content(manifest)
+    if hashlib.sha256(listed).hexdigest() != digest:
+        return False
+    contents = {name[1:]: _content(path) for name, path, _ in found}
+    sums = {name: [len(each), hashlib.sha256(each).hexdigest()] for name, each in contents.items()}
+    return bool(json.loads(listed)["files"] == sums)
+
+
+def _found(root: str) -> list[tuple[str, str, os.stat_result]]:
+    """Files below a folder: the rest of the path, the path, the status."""
+    return [(path[len(root) :], path, status) for path, status in _walk(root)]
+
+
+def _stamp(found: list[tuple[str, str, os.stat_result]]) -> str:
     stamp = hashlib.sha256()
-    for name, path, status in sorted(found, key=lambda file: file[0]):
-        stamp.update(f"{name} {status.st_size} ".encode())
-        if by_content:
-            with open(path, "rb") as file:
-                stamp.update(file.read())
-        else:
-            stamp.update(f"{status.st_mtime_ns}\n".encode())
+    for name, _, status in sorted(found, key=lambda file: file[0]):
+        stamp.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
     return stamp.hexdigest()
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def is_small(sizes: Sequence[int]) -> bool:

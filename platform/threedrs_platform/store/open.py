@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from threedrs_platform.store.artifacts import ArtifactStore, LocalStore
+from threedrs_platform.store.artifacts import ArtifactStore
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.s3 import S3Store
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """How a worker opens the artifact store."""
+
+    url: str
+    cache: str
+    cache_bytes: int | None = None
+    """How much of a shared store is kept in the cache; None keeps all."""
 
 
 def open_store(

@@ -20,15 +20,10 @@ from pathlib import Path
 from threedrs_platform.errors import ArtifactCorrupt, ArtifactMissing, StorageError
 from threedrs_platform.identity.recipes import sha256_file, sha256_text
 from threedrs_platform.storage import storage_errors
-from threedrs_platform.store.artifacts import (
-    DEFAULT_GRACE_S,
-    Garbage,
-    Health,
-    LocalStore,
-    Published,
-)
+from threedrs_platform.store.artifacts import DEFAULT_GRACE_S, Garbage, Health, Published
 from threedrs_platform.store.bucket import Bucket, Stored
 from threedrs_platform.store.cache import BoundedCache
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.manifest import (
     FileEntry,
     Manifest,
@@ -263,7 +258,7 @@ class S3Store:
                 self.bucket.each(lambda item: self._get(staged / "files", *item), items)
                 (staged / "files").mkdir(exist_ok=True)
                 (staged / "MANIFEST.json").write_bytes(manifest.content())
-                self.cache.adopt(staged, digest)
+                self.cache.adopt(staged, digest, manifest)
             except ArtifactCorrupt as error:
                 if self.verify(digest) is Health.OK:
                     raise StorageError(f"{error}; the bucket's own bytes are sound") from error

@@ -15,12 +15,11 @@ from threedrs_platform.compute import attempts
 from threedrs_platform.compute.attempts import (
     AttemptReport,
     AttemptRequest,
-    StoreAddress,
     classify,
     describe,
     execute,
 )
-from threedrs_platform.compute.recorder import read_json_lines
+from threedrs_platform.compute.recorder import StepCancelled, read_json_lines
 from threedrs_platform.compute.scratch import attempt_folders, clean_up
 from threedrs_platform.errors import (
     AnnotationError,
@@ -38,7 +37,8 @@ from threedrs_platform.sealed import is_sound, keep_sound, seal_folder, write_se
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources, StepTask
 from threedrs_platform.storage import storage_error
-from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.local import LocalStore
+from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 from threedrs_platform.testing.store_contract import corrupt_file, make_folder, read_folder
 
@@ -202,6 +202,21 @@ def test_a_step_that_fails_over_an_input_that_was_lost_under_it_is_not_to_blame(
     assert report.failure is FailureClass.INFRA and report.bad_inputs == ("r",)
 
 
+def test_a_cancelled_step_stays_cancelled_whatever_became_of_its_input(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = store.publish(make_folder(tmp_path / "in", {"out.txt": "upstream"})).digest
+
+    def spoil_and_cancel(folder: Path) -> None:
+        corrupt_file(folder / "out.txt")
+        raise StepCancelled
+
+    meddling(monkeypatch, "r", spoil_and_cancel)
+    report = run(store, "noop", inputs={"r": digest})
+    assert report.cancelled and report.failure is None and not report.bad_inputs
+    assert not [path for path in tmp_path.glob("scratch*/**/*") if path.is_file()]
+
+
 def test_an_input_that_was_made_again_under_the_step_is_read_again(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,19 +311,20 @@ def test_an_attempt_that_begins_late_leaves_its_heir_alone(tmp_path: Path) -> No
 
 
 def test_what_is_cleaned_up_after_a_commit_is_nothing_of_a_later_attempt(tmp_path: Path) -> None:
-    scratch = tmp_path / "step" / "inputs"
+    scratch = tmp_path / "step.inputs"
     with attempt_folders(scratch, 1) as (_, work):
         work.mkdir()
         (work / "plain").write_text("cut")
-    for each in (scratch, scratch.with_name("others")):
+    others, step = scratch.with_name("step.others"), tmp_path / "another.inputs"
+    for each in (scratch, others, step):
         each.mkdir()
         (each / "finished.json").write_text("{}")
-    with attempt_folders(scratch.with_name("others"), 2) as (out, _):
-        clean_up(tmp_path / "step", 1)
+    with attempt_folders(others, 2) as (out, _):
+        clean_up(tmp_path, {"step": 1})
         assert out.is_dir() and not scratch.exists() and not work.exists()
-        assert scratch.with_name("others").exists(), "what the attempt at work has noted"
-    clean_up(tmp_path / "step", 2)
-    assert not (tmp_path / "step").exists()
+        assert others.exists(), "what the attempt at work has noted"
+    clean_up(tmp_path, {"step": 2})
+    assert list(tmp_path.iterdir()) == [step]
 
 
 def test_unfinished_output_is_removed(store: LocalStore) -> None:

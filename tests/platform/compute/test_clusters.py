@@ -16,10 +16,11 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.compute import ray_start, ray_tasks
+from threedrs_platform.compute import ray_attempts, ray_start, ray_tasks
 from threedrs_platform.compute.attempts import AttemptReport
 from threedrs_platform.compute.clusters import ClusterLost, check_spelling, why_silent
 from threedrs_platform.compute.open import check_ray
+from threedrs_platform.compute.ray_attempts import Task
 from threedrs_platform.compute.ray_reaper import processes_in, start_reaper
 from threedrs_platform.compute.ray_tasks import MAX_RESTARTS, RayCompute
 from threedrs_platform.errors import ConfigError
@@ -176,7 +177,7 @@ class FakeRay:
 def compute(monkeypatch: pytest.MonkeyPatch) -> RayCompute:
     made = RayCompute()
     monkeypatch.setattr(made, "_connect", lambda: None)
-    monkeypatch.setattr(ray_tasks, "memory_marks", lambda: MemoryMarks(of_machine=4))
+    monkeypatch.setattr(ray_attempts, "memory_marks", lambda: MemoryMarks(of_machine=4))
     return made
 
 
@@ -191,7 +192,7 @@ def end_with(
     compute._ray.fault = fault
     handles = tuple(Handle(f"step{number}", 1) for number in range(steps))
     marks = MemoryMarks(of_machine=kills)
-    compute._running["task"] = ray_tasks.Task(handles, Resources(), "noop", marks)
+    compute._running["task"] = Task(handles, Resources(), "noop", marks)
     return [report for _, report in compute.wait(0.0)]
 
 

@@ -1,5 +1,6 @@
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.compute.attempts import AttemptRequest, StoreAddress
+from threedrs_platform.compute import in_process
+from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Compute, Handle, InProcessCompute
 from threedrs_platform.compute.open import open_compute
 from threedrs_platform.compute.ray_tasks import RayCompute
@@ -17,6 +19,7 @@ from threedrs_platform.errors import ConfigError
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
+from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 
 PATIENCE_S = 60.0
@@ -156,7 +159,8 @@ def test_an_attempt_without_memory_for_a_report_has_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compute = InProcessCompute()
-    monkeypatch.setattr(compute, "_run", lambda *_: None)  # the thread ends without a word
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setattr(in_process, "execute", lambda *_: 1 / 0)  # the thread ends without a word
     bench = Bench(compute, tmp_path)
     compute.submit(bench.request("noop"))
     (report,) = bench.collect(1).values()

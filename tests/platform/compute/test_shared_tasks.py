@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from ray import exceptions
 
-from threedrs_platform.compute import ray_tasks
-from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest, StoreAddress
-from threedrs_platform.compute.ray_tasks import KNOWN_SHORT, MOST_TOGETHER, SHORT_S, RayCompute
+from threedrs_platform.compute import ray_attempts
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
+from threedrs_platform.compute.pace import KNOWN_SHORT, SHORT_S
+from threedrs_platform.compute.ray_tasks import MOST_TOGETHER, RayCompute
 from threedrs_platform.states import FailureClass
 from threedrs_platform.steps import Resources
+from threedrs_platform.store.open import StoreAddress
 
 
 class FakeRay:
@@ -150,8 +152,10 @@ def test_a_task_executes_its_attempts_in_order_and_each_reports_for_itself(
         failure = FailureClass.BUG if asked.step_key == "step1" else None
         return AttemptReport(failure=failure, message=asked.step_key)
 
-    monkeypatch.setattr(ray_tasks, "execute", execute)
-    reports = ray_tasks.run_attempts([replace(request(number), attempt=2) for number in range(3)])
+    monkeypatch.setattr(ray_attempts, "execute", execute)
+    reports = ray_attempts.run_attempts(
+        [replace(request(number), attempt=2) for number in range(3)]
+    )
     assert [(each.message, each.failure) for each in reports] == [
         ("step0", None),
         ("step1", FailureClass.BUG),

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from threedrs_platform.compute.attempts import AttemptRequest, StoreAddress
+from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.ray_tasks import GIB, RayCompute
 from threedrs_platform.identity.source_code import code_digest
 from threedrs_platform.steps import Resources
+from threedrs_platform.store.open import StoreAddress
 from threedrs_platform.testing.fake_cells import FAKE
 
 GROUP = Resources(cpus=8, gpus=8, memory_gib=64, workers=8)
@@ -93,10 +94,12 @@ def test_a_group_never_waits_in_rays_queue_for_cpus(
 ) -> None:
     """Single steps may, while steps are short."""
     compute, _ = fake
-    compute._usual_s = 0.01
+    for _ in range(20):
+        compute._pace.note("short", AttemptReport("d" * 64, seconds=0.001))
     compute.submit(request(tmp_path, "one", Resources(cpus=1)))
-    assert compute.has_room(Resources(cpus=8))
-    assert not compute.has_room(Resources(cpus=8, workers=8))
+    assert compute.has_room(Resources(cpus=8), kind="short")
+    assert not compute.has_room(Resources(cpus=8), kind="unknown")
+    assert not compute.has_room(Resources(cpus=8, workers=8), kind="short")
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine, exc, inspect, select, text
 
-from threedrs_platform.database import schema
+from threedrs_platform.database import engines, schema
 from threedrs_platform.database.connection import (
+    Database,
     now,
     open_database,
     open_read_only,
@@ -42,11 +43,12 @@ def test_migrations_lead_to_the_same_tables_as_creation(url: str) -> None:
 
     from threedrs_platform.database.migrations.upgrade import upgrade
 
-    engine = make_engine(url)
-    upgrade(engine, "")
-    with engine.connect() as connection:
+    database = Database(make_engine(url))
+    with database.write() as connection:
+        upgrade(connection, "")
+    with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
-    engine.dispose()
+    database.close()
     open_database(url).close()
 
 
@@ -76,7 +78,10 @@ def test_many_processes_may_open_a_fresh_database_at_once(url: str) -> None:
     assert not failures
 
 
-def test_who_waits_for_another_ones_upgrade_upgrades_nothing(url: str) -> None:
+def test_who_waits_for_another_ones_upgrade_upgrades_nothing(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 100)  # that of SQLite itself is no limit
     opened = open_database(url)
     with opened.write() as connection:  # the tables of an older version
         schema.score_sums.drop(connection)

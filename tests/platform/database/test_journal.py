@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import func, select
 
 from threedrs_platform.compute.recorder import CurvePoint
-from threedrs_platform.database import schema, step_rows
+from threedrs_platform.database import journal_statements, schema, step_rows
+from threedrs_platform.database.claims import CellKey, Claim, Outcome
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import read_events
-from threedrs_platform.database.journal import CellKey, Claim, Journal, Outcome
+from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.owners import Owner, process_start, this_host, this_owner
 from threedrs_platform.database.past_costs import History
 from threedrs_platform.database.progress import run_progress
@@ -323,6 +324,26 @@ def test_many_newer_predictions_hide_no_measured_training(database: Database) ->
         connection.execute(schema.attempts.insert(), tries)
     found = [each.key for each in measured_steps(database, limit=2)]
     assert found == ["step-3", "step-2", "step-0"]
+
+
+def test_a_kind_of_which_there_are_many_crowds_no_other_out(database: Database) -> None:
+    rows = [recipe_row(at, "predict" if at else "teacher", {}) for at in range(5)]
+    with database.write() as connection:
+        connection.execute(schema.steps.insert(), rows)
+    reader, kinds = StepReader(database), ("predict", "teacher")
+    assert [row.key for row, _ in reader.recipes(kinds, 3)] == ["step-4", "step-0", "step-3"]
+    assert len(reader.recipes(kinds, most=None)) == 5
+
+
+def test_what_is_committed_is_looked_up_by_key(database: Database) -> None:
+    """Not by its owner, who may have done a hundred thousand steps before."""
+    if not database.is_sqlite:
+        pytest.skip("SQLite tells how it will look")
+    with database.read() as connection:
+        text, order, _ = journal_statements.HELD.of_sqlite._for(connection)
+        arguments = ("[]",) * len(order or ())
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", arguments).all()
+    assert "(key=?)" in plan[0][3]
 
 
 def recipe_row(at: int, kind: str, inputs: dict[str, str]) -> dict[str, Any]:

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.connection import Database, open_database
 from threedrs_platform.database.events import read_events
-from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.owners import this_owner
 from threedrs_platform.database.runs import Runs, Submission
 from threedrs_platform.database.step_rows import StepEntry

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from threedrs_platform.errors import ArtifactCorrupt, StorageError
-from threedrs_platform.store import artifacts
-from threedrs_platform.store.artifacts import ArtifactStore, Health, LocalStore
+from threedrs_platform.store import local
+from threedrs_platform.store.artifacts import ArtifactStore, Health
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.manifest import (
     SMALL_BYTES,
     FileEntry,
@@ -58,7 +59,7 @@ def test_a_quick_check_trusts_unchanged_stamps_and_reads_changed_files(
         read.append(root)
         return make_manifest(root)
 
-    monkeypatch.setattr(artifacts, "make_manifest", counted)
+    monkeypatch.setattr(local, "make_manifest", counted)
     assert store.stat_check(digest) is Health.OK and not read
     os.utime(file_of(store, digest, "a"), (1, 1))
     assert store.stat_check(digest) is Health.OK and len(read) == 1
@@ -223,7 +224,7 @@ def test_a_flipped_bit_with_the_old_time_is_found_by_the_next_process_that_reads
 def test_a_large_artifact_is_read_once_a_day(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "ALWAYS_READ_BYTES", 1)
+    monkeypatch.setattr(local, "ALWAYS_READ_BYTES", 1)
     digest = publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
     file = file_of(store, digest, "a")
     rot(file)
@@ -234,9 +235,19 @@ def test_a_large_artifact_is_read_once_a_day(
 
 
 def test_a_damaged_stamp_is_made_again(store: LocalStore, tmp_path: Path) -> None:
-    digest = publish(store, tmp_path, a="1")
-    (store.folder(digest) / "STAMP").write_bytes(b"\xff\x80")
+    digest = publish(store, tmp_path, a="1" * (SMALL_BYTES + 1))
+    stamp = store.folder(digest) / "STAMP"
+    stamp.write_bytes(b"\xff\x80")
     assert store.stat_check(digest) is Health.OK
+    assert stamp.read_bytes() != b"\xff\x80"
+
+
+def test_a_small_artifact_has_no_stamp_and_its_check_writes_none(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    folder = store.folder(publish(store, tmp_path, a="1", b="2"))
+    assert store.stat_check(folder.name) is store.verify(folder.name) is Health.OK
+    assert sorted(each.name for each in folder.iterdir()) == ["MANIFEST.json", "files"]
 
 
 def test_an_artifact_that_is_published_again_while_it_is_collected_stays(

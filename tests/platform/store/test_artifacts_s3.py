@@ -12,8 +12,9 @@ import pytest
 
 from threedrs_platform.errors import ArtifactCorrupt, ConfigError, StorageError
 from threedrs_platform.store import bucket
-from threedrs_platform.store.artifacts import ArtifactStore, Health, LocalStore
+from threedrs_platform.store.artifacts import ArtifactStore, Health
 from threedrs_platform.store.bucket import Stored
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.open import open_store
 from threedrs_platform.store.s3 import S3Store
 from threedrs_platform.testing.store_contract import (

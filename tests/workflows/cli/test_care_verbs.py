@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from threedrs_platform import diagnosis
+from threedrs_platform.compute.scratch import scratch_of
 from threedrs_platform.database import schema
 from threedrs_platform.database.urls import sqlite_url
 from threedrs_platform.errors import ConfigError
@@ -65,9 +66,11 @@ def test_scratch_of_unfinished_steps_stays(
     engine: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine.submit([fake_cell("a", {"fail": fake_step("fail")})])
-    unfinished = engine.workspace.scratch(engine.row("fail").key)
-    forgotten: Path = engine.workspace.scratch("0" * 64)
-    forgotten.mkdir(parents=True)
+    scratch = engine.workspace.scratch
+    unfinished = scratch_of(scratch, engine.row("fail").key, "1" * 64)
+    forgotten = scratch_of(scratch, "0" * 64, "1" * 64)
+    for each in (unfinished, forgotten):
+        each.mkdir(parents=True)
     content = call(capsys, engine, "gc", "--apply")[1]
     assert content["scratch"] == [forgotten.name]
     assert unfinished.is_dir() and not forgotten.exists()

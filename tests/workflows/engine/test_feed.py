@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell
 from threedrs_platform.testing.fake_cells import fake_cell, fake_step, fans

@@ -1,4 +1,4 @@
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_workflows.engine.schedule import Phase, Schedule
@@ -18,9 +18,9 @@ def cell(index: int) -> CellKey:
 def test_steps_become_ready_as_their_inputs_are_done(engine: Engine) -> None:
     plan = engine.look(fans(2, ledger=""))
     key, schedule = keys(plan), Schedule(plan)
-    assert schedule.ready() == [key["root"]]
+    assert list(schedule.ready()) == [key["root"]]
     schedule.done(key["root"], "d0")
-    assert schedule.ready() == [key["middle"]]
+    assert list(schedule.ready()) == [key["middle"]]
     schedule.done(key["middle"], "d1")
     assert set(schedule.ready()) == {key["result-0"], key["result-1"]}
     assert schedule.inputs(key["result-0"]) == {"middle": "d1", "root": "d0"}
@@ -76,7 +76,7 @@ def test_an_undone_step_runs_again_and_its_users_wait(engine: Engine) -> None:
     key, schedule = keys(plan), Schedule(plan)
     schedule.done(key["root"], "d0")
     schedule.undo(key["root"])
-    assert schedule.ready() == [key["root"]]
+    assert list(schedule.ready()) == [key["root"]]
     assert schedule.phase(key["middle"]) is Phase.WAITING
     for name in ("root", "middle", "result-0"):
         schedule.done(key[name], name)
@@ -96,7 +96,7 @@ def test_cells_are_driven_to_their_end_one_after_the_other(engine: Engine) -> No
     schedule, order = Schedule(plan), []
     names = {step.key: step.spec.params["id"] for step in plan.steps}
     while not schedule.is_finished:
-        key = schedule.ready()[0]
+        key = next(schedule.ready())
         order.append(names[key])
         schedule.done(key, "digest")
     assert order == [f"{chain}.{depth}" for chain in range(3) for depth in range(3)]
@@ -110,6 +110,6 @@ def test_a_step_that_cannot_go_on_waits_for_an_input_that_is_made_again(engine: 
     schedule.set(key["result-0"], Phase.RUNNING)
     schedule.undo(key["middle"])
     schedule.set(key["result-0"], Phase.READY)  # it failed, and is to be tried again
-    assert schedule.ready() == [key["middle"]]
+    assert list(schedule.ready()) == [key["middle"]]
     schedule.done(key["middle"], "again")
     assert set(schedule.ready()) == {key["result-0"], key["result-1"]}

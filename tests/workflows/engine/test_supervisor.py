@@ -16,8 +16,8 @@ from threedrs_platform.compute.attempts import AttemptReport, AttemptRequest
 from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.in_process import Handle, InProcessCompute
 from threedrs_platform.database import schema
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.events import read_events
-from threedrs_platform.database.journal import CellKey
 from threedrs_platform.database.owners import this_owner
 from threedrs_platform.errors import ConflictError, StorageError
 from threedrs_platform.identity.recipes import CodeDigest
@@ -27,6 +27,7 @@ from threedrs_platform.steps import Cell, Resources
 from threedrs_platform.store.artifacts import Health
 from threedrs_platform.testing.fake_cells import chains, fake_cell, fake_step, fans
 from threedrs_platform.testing.store_contract import corrupt_file
+from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.engine.outcomes import MAX_GIVEN_BACK
 from threedrs_workflows.testing.engine_bench import Engine, reasons
 
@@ -62,7 +63,16 @@ def test_an_unchanged_grid_runs_nothing(engine: Engine, tmp_path: Path) -> None:
 def test_scratch_is_gone_and_logs_stay(engine: Engine) -> None:
     engine.submit(chains(1, 2))
     assert not list((engine.workspace.root / "scratch").iterdir())
-    assert len(list((engine.workspace.root / "logs").glob("*/1.log"))) == 2
+    assert len(list((engine.workspace.root / "logs").glob("*/*.1.log"))) == 2
+
+
+def test_a_workspace_may_have_braces_in_its_name(tmp_path: Path) -> None:
+    with find_workspace(str(tmp_path / "{attempt} of {0}"), environment={}) as workspace:
+        engine = Engine(workspace)
+        assert engine.submit(chains(1, 1)) is RunState.SUCCEEDED
+        [attempt] = engine.attempts()
+        assert Path(attempt.log_file).is_file()
+        engine.compute.close()
 
 
 def test_metrics_scores_and_curves_are_kept(engine: Engine) -> None:
@@ -215,14 +225,16 @@ class Fragile(InProcessCompute):
         super().__init__(2)
         self.losses, self.comes_back, self.asked, self.is_down = losses, comes_back, 0, False
 
-    def has_room(self, resources: Resources, before: Sequence[Resources] = ()) -> bool:
-        return not self.is_down and super().has_room(resources, before)
+    def has_room(
+        self, resources: Resources, before: Sequence[Resources] = (), kind: str = ""
+    ) -> bool:
+        return not self.is_down and super().has_room(resources, before, kind)
 
     def wait(self, timeout_s: float) -> list[tuple[Handle, AttemptReport]]:
         if self._running and self.losses:
             self.losses -= 1
-            for running in self._running.values():
-                running.thread.join()
+            for thread in list(self._threads):
+                thread.join()
             self._running.clear()
             self._ended = queue.SimpleQueue()
             self.is_down = True

@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.journal import CellKey
-from threedrs_platform.database.runs import WORKERS, RunRow
+from threedrs_platform.database.claims import CellKey
+from threedrs_platform.database.run_reader import RunRow
+from threedrs_platform.database.runs import WORKERS
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Cell

@@ -8,7 +8,7 @@ from typing import Any
 
 from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.ray_jobs import RayJobs
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ThreedrsError
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.slurm.jobs import SLURM, Jobs, jobs_of

@@ -6,6 +6,7 @@ import argparse
 import re
 import shutil
 
+from threedrs_platform.compute.scratch import step_of
 from threedrs_platform.database.retention import needed, scratch_folders
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import storage_errors
@@ -46,10 +47,10 @@ def run(args: argparse.Namespace) -> int:
     age = seconds(args.older_than)
     with find_workspace(args.workspace, args.db, with_runs=True) as workspace:
         # Folders first: a step that begins after this look has a folder that is not in the list.
-        folders = scratch_folders(workspace.root / "scratch")
+        folders = scratch_folders(workspace.scratch)
         keep = needed(workspace.database, args.keep_runs, age)
         garbage = workspace.store.gc(keep.digests, age, args.apply)
-        scratch = [folder for folder in folders if folder.name not in keep.unfinished]
+        scratch = [folder for folder in folders if step_of(folder.name) not in keep.unfinished]
         if args.apply:
             for folder in scratch:
                 with storage_errors(f"remove {folder}"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threedrs_platform.compute.clusters import ClusterLost
 from threedrs_platform.compute.ray_jobs import RayJobs, passed_on
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ConfigError, Fault, ThreedrsError
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace

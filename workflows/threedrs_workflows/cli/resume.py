@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 
 from threedrs_platform.database.outbox import count_open
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ConfigError, ConflictError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace

@@ -6,7 +6,7 @@ import argparse
 import time
 from dataclasses import dataclass, field
 
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace

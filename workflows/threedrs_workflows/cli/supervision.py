@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from threedrs_platform.compute.open import check_ray, open_compute
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.database.spending import gpu_seconds
 from threedrs_platform.errors import ConfigError, Fault, StorageError, ThreedrsError
 from threedrs_platform.states import RunState, StepState

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from threedrs_platform.database.events import Event
-from threedrs_platform.database.runs import RunRow, Submission
+from threedrs_platform.database.run_reader import RunRow
+from threedrs_platform.database.runs import Submission
 from threedrs_platform.database.trials import out_of_date_notes
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import RunState

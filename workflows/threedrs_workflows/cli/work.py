@@ -13,7 +13,7 @@ from threading import Event
 
 from threedrs_platform.compute.open import open_compute
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.states import RunState
 from threedrs_platform.workspace import Workspace, find_workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.states import RunState
 from threedrs_workflows.engine.schedule import Schedule
 from threedrs_workflows.plan.plan import Plan

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.recorder import LiveTail
-from threedrs_platform.database.journal import Claim, Start, same_inputs
+from threedrs_platform.compute.scratch import scratch_of
+from threedrs_platform.database.claims import Claim, Start
+from threedrs_platform.database.journal_writes import same_inputs
 from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_platform.steps import Resources
@@ -18,11 +20,10 @@ from threedrs_platform.store.artifacts import Health
 from threedrs_workflows.engine.budget import Purse
 from threedrs_workflows.engine.earlier_tries import EarlierTries
 from threedrs_workflows.engine.run_context import Attempt, RunContext
-from threedrs_workflows.engine.schedule import Phase
+from threedrs_workflows.engine.schedule import Phase, Want, wanted_by
 from threedrs_workflows.plan.plan import PlannedStep
 
 LAUNCHES_PER_TURN = 64
-LOG_NAME = "{attempt}.log"
 
 
 class StepLauncher:
@@ -54,24 +55,24 @@ class StepLauncher:
         found: list[str] = []
         resources: list[Resources] = []
         chosen: list[PlannedStep] = []
-        refused: set[Resources] = set()  # what has no room now has none behind further steps
+        refused: set[Want] = set()  # what has no room now has none behind further steps
         if self._is_full(()):
             return found
         for key in self._run.ready():
             not_before, _ = self._run.waiting_retries.get(key, (0.0, None))
             step = self._run.schedule.steps[key]
-            wanted = step.spec.resources
+            want = wanted_by(step)
             if not self._purse.allows(step, self._run.attempts.values(), chosen):
                 continue  # asked of every step: the purse remembers those that it holds back
-            if not_before > now or wanted in refused or key in self._asked:
+            if not_before > now or want in refused or key in self._asked:
                 continue
-            if not self._has_room(wanted, resources):
-                refused.add(wanted)
+            if not self._has_room(want, resources):
+                refused.add(want)
                 if self._purse.budget is None and len(refused) == self._run.schedule.num_wants:
                     break
                 continue
             found.append(key)
-            resources.append(wanted)
+            resources.append(want.resources)
             chosen.append(step)
             if len(found) == LAUNCHES_PER_TURN or self._is_full(chosen):
                 break
@@ -225,7 +226,7 @@ class StepLauncher:
             self._begin(steps[key], claims.get(key), start, pending[key])
 
     def _start_of(self, step: PlannedStep) -> Start:
-        return Start(str(self._run.workspace.logs(step.key) / LOG_NAME), self._run.note(step))
+        return Start(self._run.workspace.log(step.key), self._run.note(step))
 
     def _begin(
         self, step: PlannedStep, claim: Claim | None, start: Start, content_key: str
@@ -240,7 +241,7 @@ class StepLauncher:
             journal.fail(run.run_id, claim, FailureClass.INFRA, refusal)
             run.fail(step, FailureClass.INFRA, refusal)
             return
-        log_file = start.log_file.format(attempt=claim.epoch)
+        log_file = start.log_of(claim)
         live_file = Path(log_file).with_suffix(".jsonl")
         request = AttemptRequest(
             step_key=step.key,
@@ -256,7 +257,7 @@ class StepLauncher:
             inputs=run.schedule.inputs(step.key),
             resources=step.spec.resources,
             store=run.workspace.store_address,
-            scratch=str(run.workspace.scratch(step.key, content_key)),
+            scratch=str(scratch_of(run.workspace.scratch, step.key, content_key)),
             log_file=log_file,
             live_file=str(live_file),
             fresh_process=run.wants_fresh_process(step),
@@ -273,9 +274,9 @@ class StepLauncher:
         jobs = self._run.options.jobs
         return jobs is not None and len(self._run.attempts) + len(chosen) >= jobs
 
-    def _has_room(self, wanted: Resources, before: Sequence[Resources]) -> bool:
+    def _has_room(self, want: Want, before: Sequence[Resources]) -> bool:
         claimed = [attempt.request.resources for attempt in self._claimed]
-        return self._run.compute.has_room(wanted, [*claimed, *before])
+        return self._run.compute.has_room(want.resources, [*claimed, *before], want.kind)
 
     def _content_key(self, key: str) -> str:
         schedule = self._run.schedule

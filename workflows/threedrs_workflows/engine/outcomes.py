@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
-from threedrs_platform.database.journal import CellKey, Claim, Outcome
+from threedrs_platform.database.claims import CellKey, Claim, Outcome
 from threedrs_platform.errors import StorageError
 from threedrs_platform.states import FailureClass, StepState
 from threedrs_workflows.engine.run_context import Attempt, RunContext
@@ -86,8 +86,7 @@ class OutcomeHandler:
         for attempt, report in ended:
             step = attempt.step
             if attempt.claim in done:
-                scratch, epoch = run.workspace.scratch(step.key), attempt.claim.epoch
-                run.later(partial(run.cleaner.remove, scratch, epoch))
+                run.later(partial(run.cleaner.remove, step.key, attempt.claim.epoch))
                 run.tell(step, "done", f"{report.seconds:.1f} s")
             else:
                 run.wait_for_others(step.key)

@@ -16,8 +16,8 @@ from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Compute, Handle
 from threedrs_platform.compute.recorder import LiveTail, Progress
 from threedrs_platform.compute.scratch import clean_up
+from threedrs_platform.database.claims import CellKey, Claim
 from threedrs_platform.database.events import Event
-from threedrs_platform.database.journal import CellKey, Claim
 from threedrs_platform.database.runs import LEASE_S
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import JSON
@@ -241,14 +241,16 @@ class RunContext:
 class ScratchCleaner:
     """Deletes scratch folders of finished steps, off the supervisor's thread."""
 
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Path, int] | None] = queue.SimpleQueue()
+    def __init__(self, folder: Path) -> None:
+        """Clean up in a workspace's scratch folder."""
+        self._folder = folder
+        self._queue: queue.SimpleQueue[tuple[str, int] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="cleaner", daemon=True)
         self._thread.start()
 
-    def remove(self, folder: Path, newest: int) -> None:
+    def remove(self, step_key: str, newest: int) -> None:
         """Delete some time soon what attempts up to a number left; see `clean_up`."""
-        self._queue.put((folder, newest))
+        self._queue.put((step_key, newest))
 
     def close(self) -> None:
         """Wait until all is deleted."""
@@ -256,5 +258,10 @@ class ScratchCleaner:
         self._thread.join()
 
     def _work(self) -> None:
-        while (found := self._queue.get()) is not None:
-            clean_up(*found)
+        is_open = True
+        while is_open:
+            waiting = [self._queue.get()]
+            while not self._queue.empty():
+                waiting.append(self._queue.get())
+            clean_up(self._folder, dict(filter(None, waiting)))
+            is_open = None not in waiting

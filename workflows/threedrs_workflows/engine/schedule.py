@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import NamedTuple
 
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.states import RunState, StepState
 from threedrs_platform.steps import Resources
 from threedrs_workflows.engine.covering import covering_order
@@ -38,6 +39,18 @@ class Phase(StrEnum):
         return self in (Phase.DONE, Phase.FAILED, Phase.BLOCKED, Phase.CANCELLED)
 
 
+class Want(NamedTuple):
+    """What decides whether there is room for a step."""
+
+    kind: str
+    resources: Resources
+
+
+def wanted_by(step: PlannedStep) -> Want:
+    """What a step needs room for."""
+    return Want(step.spec.kind, step.spec.resources)
+
+
 class Schedule:
     """Phases of all steps of a plan, and what follows from each change."""
 
@@ -54,7 +67,7 @@ class Schedule:
         self._priority: dict[str, Priority] = {}
         self._ready: list[tuple[Priority, str]] = []
         """In order: thousands may be ready, of which a turn takes the first few."""
-        self._wants: Counter[Resources] = Counter()
+        self._wants: Counter[Want] = Counter()
         """What the ready ones want."""
         self._open = 0
         self.hits = 0
@@ -102,7 +115,7 @@ class Schedule:
             each.roll_back()
         ready = [key for key, phase in self._phase.items() if phase is Phase.READY]
         self._ready = sorted((self._priority[key], key) for key in ready)
-        self._wants = Counter(self.steps[key].spec.resources for key in ready)
+        self._wants = Counter(wanted_by(self.steps[key]) for key in ready)
         self._open = sum(not phase.is_final for phase in self._phase.values())
 
     @property
@@ -123,13 +136,16 @@ class Schedule:
         """How many steps are in each phase."""
         return Counter(self._phase.values())
 
-    def ready(self) -> list[str]:
-        """Steps that can start, cell by cell: the first cell has its table before others widen."""
-        return [key for _, key in self._ready]
+    def ready(self) -> Iterator[str]:
+        """Steps that can start, cell by cell: the first cell has its table before others widen.
+
+        One after the other: of thousands a turn takes few. Nothing may change meanwhile.
+        """
+        return (key for _, key in self._ready)
 
     @property
     def num_wants(self) -> int:
-        """How many different resources the ready steps want."""
+        """How many different things the ready steps want room for."""
         return len(self._wants)
 
     def inputs(self, key: str) -> dict[str, str]:
@@ -147,13 +163,13 @@ class Schedule:
         self._open += before.is_final - phase.is_final  # -1, 0 or 1
         if phase is Phase.READY:
             insort(self._ready, (self._priority[key], key))
-            self._wants[self.steps[key].spec.resources] += 1
+            self._wants[wanted_by(self.steps[key])] += 1
         elif before is Phase.READY:
             del self._ready[bisect_left(self._ready, (self._priority[key], key))]
-            wanted = self.steps[key].spec.resources
-            self._wants[wanted] -= 1
-            if not self._wants[wanted]:
-                del self._wants[wanted]
+            want = wanted_by(self.steps[key])
+            self._wants[want] -= 1
+            if not self._wants[want]:
+                del self._wants[want]
 
     def finishing(self, key: str) -> list[CellKey]:
         """Cells that will be complete once this step is done."""

@@ -18,6 +18,7 @@ from functools import partial
 
 from threedrs_platform.compute.attempts import AttemptReport
 from threedrs_platform.compute.in_process import Compute, Handle
+from threedrs_platform.compute.scratch import step_of
 from threedrs_platform.database.priorities import kinds_ahead
 from threedrs_platform.database.retention import scratch_folders
 from threedrs_platform.database.turns import PATIENCE_S, STOP_PATIENCE_S
@@ -72,7 +73,7 @@ class Supervisor:
             retries=self.retries,
             schedule=Schedule(plan),
             tally=self.tally,
-            cleaner=ScratchCleaner(),
+            cleaner=ScratchCleaner(self.workspace.scratch),
             feed=self.feed,
         )
         try:
@@ -134,11 +135,11 @@ class RunLoop:
         """Take over what the plan found done, and show the run."""
         run, schedule = self._run, self._run.schedule
         run.turn(partial(self._take_over, self._plan))
-        folders = scratch_folders(run.workspace.root / "scratch")
-        left = [folder.name for folder in folders if folder.name in schedule.digests]
+        left = {step_of(each.name) for each in scratch_folders(run.workspace.scratch)}
+        left &= schedule.digests.keys()
         for key, row in run.workspace.journal.rows(left).items():
             if row.state is StepState.SUCCEEDED:  # a supervisor died after its commit
-                run.cleaner.remove(run.workspace.scratch(key), row.epoch)
+                run.cleaner.remove(key, row.epoch)
         self._purse.count(())
         run.observer.started(run.run_id, schedule)
 

@@ -62,7 +62,7 @@ class _Search:
         kinds = {step.spec.kind for step in plan.misses}
         self._earlier = [
             (row, recipe)
-            for row, recipe in journal.recipes(kinds)
+            for row, recipe in journal.recipes(kinds, most=None)
             if row.state is StepState.SUCCEEDED
         ]
         self._read_by = journal.input_digests([row.key for row, _ in self._earlier])

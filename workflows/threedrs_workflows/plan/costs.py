@@ -21,7 +21,7 @@ from threedrs_components.teachers.costs import (
 )
 from threedrs_components.training import cost
 from threedrs_components.training.config import Strategy
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.past_costs import Sizes
 from threedrs_platform.database.spending import Measured, measured_steps
 from threedrs_platform.workspace import Workspace

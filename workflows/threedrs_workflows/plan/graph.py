@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.identity.canonical import Fragments
 from threedrs_platform.identity.recipes import CodeDigest, Recipe, make_recipe
 from threedrs_platform.steps import Cell, StepSpec

@@ -13,7 +13,9 @@ from threedrs_platform.database.acceptances import (
     accepted_why,
     code_parts,
 )
-from threedrs_platform.database.journal import CellKey, Journal, same_inputs
+from threedrs_platform.database.claims import CellKey
+from threedrs_platform.database.journal import Journal
+from threedrs_platform.database.journal_writes import same_inputs
 from threedrs_platform.database.past_costs import History, PastCosts
 from threedrs_platform.database.step_rows import StepEntry, StepRow
 from threedrs_platform.errors import ConfigError, Fault

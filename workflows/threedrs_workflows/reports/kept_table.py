@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from threedrs_platform.database.connection import Database
 from threedrs_platform.database.kept_json import kept_object
-from threedrs_platform.database.runs import OPTIONS
+from threedrs_platform.database.run_reader import OPTIONS
 from threedrs_platform.database.schema import cell_steps, cells, runs, steps
 from threedrs_platform.identity.canonical import canonical_json
 from threedrs_platform.identity.recipes import sha256_text

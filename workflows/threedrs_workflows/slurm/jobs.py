@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.storage import place_errors
 from threedrs_platform.workspace import Workspace

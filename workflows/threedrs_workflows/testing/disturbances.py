@@ -22,7 +22,7 @@ from threedrs_platform.compute.attempts import AttemptRequest
 from threedrs_platform.compute.in_process import Handle, InProcessCompute
 from threedrs_platform.database.connection import Database
 from threedrs_platform.steps import StepTask
-from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.store.open import open_store
 
 UNIX_EPOCH_DAYS, DAY_S = 2440587.5, 86400.0

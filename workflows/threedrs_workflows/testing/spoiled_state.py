@@ -20,7 +20,7 @@ from threedrs_platform.errors import ArtifactError
 from threedrs_platform.sealed import keep_sound, write_sealed
 from threedrs_platform.states import FailureClass, RunState
 from threedrs_platform.steps import StepSpec
-from threedrs_platform.store.artifacts import LocalStore
+from threedrs_platform.store.local import LocalStore
 from threedrs_platform.testing.fake_cells import fans
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.engine.retries import RETRIES, Retry, RetryPolicy

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from threedrs_platform.config.suggestions import did_you_mean
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.database.measurements import CellResult
 from threedrs_platform.database.results import Results
 from threedrs_platform.errors import ConfigError

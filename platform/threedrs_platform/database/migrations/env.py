@@ -14,7 +14,6 @@ context.configure(
     render_as_batch=True,
     transactional_ddl=True,  # in SQLite, too: all steps or none
 )
-with context.begin_transaction():
+with context.begin_transaction():  # a part of the connection's own
     lock_tables(connection)  # before Alembic reads the version: another may be upgrading
     context.run_migrations()
-connection.commit()

@@ -8,11 +8,11 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection
 
 from threedrs_platform.database import schema
+from threedrs_platform.database.engines import place
 from threedrs_platform.errors import StorageError
-from threedrs_platform.shown_urls import without_secrets
 
 
 def alembic_config() -> Config:
@@ -26,8 +26,8 @@ _ALONE = threading.Lock()
 """Alembic keeps the migration that is under way in globals."""
 
 
-def upgrade(engine: Engine, found: str, to: str = schema.REVISION) -> None:
-    """Apply all migrations after the found one.
+def upgrade(connection: Connection, found: str, to: str = schema.REVISION) -> None:
+    """Apply all migrations after the found one, in the transaction that a connection is in.
 
     Raises:
         StorageError: the database was written by a newer version of this program.
@@ -36,9 +36,9 @@ def upgrade(engine: Engine, found: str, to: str = schema.REVISION) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found and found not in known:
         raise StorageError(
-            f"the database {without_secrets(str(engine.url))} has tables of version "
+            f"the database {place(connection.engine)} has tables of version "
             f"{found}, which this program does not know; use a newer program or another --db"
         )
-    with _ALONE, engine.connect().execution_options(threedrs_begin="BEGIN IMMEDIATE") as connection:
+    with _ALONE:
         config.attributes["connection"] = connection
         command.upgrade(config, to)
