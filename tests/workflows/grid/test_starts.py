@@ -269,3 +269,23 @@ def test_a_text_in_the_place_of_a_teachers_weights_is_told_of(
     assert main(["validate", teacher_grid(data, f"kind: {kind}, checkpoint: {page}")]) == 2
     told = capsys.readouterr().err
     assert "teachers.mine.checkpoint" in told and "is no checkpoint" in told
+
+
+@pytest.mark.parametrize("flags", [(), ("--smoke",), ("--set", "training.steps=3")])
+def test_own_rooms_on_a_preset_without_weights_are_refused_in_one_line(
+    flags: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grid.yaml"
+    scenes = "{kind: rgbd_folder, root: rooms}"
+    path.write_text(f"version: 1\nname: x\nbase: {{preset: micro, scenes: {scenes}}}\n")
+    assert main(["validate", str(path), *flags]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "grid.yaml:3:38: scenes.kind: student 'llava' has no weights" in line
+    assert "`workflows init rooms --scenes DIR`" in line
+
+
+def test_a_teacher_without_weights_cannot_learn_from_own_rooms(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", teacher_grid(data, "kind: mae, architecture: {image_size: 224}")]) == 2
+    assert "teacher 'mine' has no weights" in capsys.readouterr().err

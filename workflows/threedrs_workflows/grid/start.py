@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from threedrs_components.scenes.registry import SCENES
 from threedrs_platform.config.agreement import Agreement
 from threedrs_platform.config.paths import known_paths, path_fault, split_path
 from threedrs_platform.config.strict_yaml import Document, KeyPath
@@ -17,6 +18,7 @@ from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.axes import Assignment
 from threedrs_workflows.grid.file import ReadGrid, undotted_twice
 from threedrs_workflows.grid.presets import load_preset
+from threedrs_workflows.grid.rendered_only import RENDERED, without_weights
 from threedrs_workflows.written import Written
 
 STARTING_POINT = {"scenes", "students", "student"}
@@ -30,7 +32,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
     """Settings of the baseline cell, each with its place, and the faults in how they are given.
 
     Raises:
-        ConfigError: the preset cannot be read.
+        ConfigError: the preset cannot be read, or its student cannot see the scenes.
     """
     document, raw = grid.document, dict(grid.file.base)
     preset = raw.pop(START, None)
@@ -49,6 +51,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
             faults.append(document.fault(message, ("base", key), of_key=True))
         else:
             tree = tree.put(split_path(key), value, document, ("base", key))
+    _refuse_without_weights(_with_settings(tree, grid))
     if smoke and isinstance(preset, str):
         small = load_preset(preset, document, ("base", "preset"), smoke=True, env=grid.env)
         tree = tree.put((), small.data, small, ())
@@ -56,6 +59,18 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
         faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))
     faults += [each.document.fault(NO_SEED, ()) for each in grid.settings if each.path == "seed"]
     return _with_settings(tree, grid), faults
+
+
+def _refuse_without_weights(tree: Tree) -> None:
+    """One fault in place of all that follow from it, in the preset and in its small twin."""
+    chosen = tree.data.get("student")
+    kind, student = (get_in(tree.data, path) for path in (("scenes", "kind"), ("students", chosen)))
+    if kind in {*SCENES} - {RENDERED} and isinstance(student, Mapping):
+        micro = student.get("size", "micro") == "micro"
+        if micro and student.get("checkpoint") is None:
+            place = tree.place(("scenes", "kind"))
+            message = without_weights(str(kind), "student", str(chosen))
+            raise ConfigError([Fault(message, "scenes.kind", place.file, place.line, place.column)])
 
 
 def _on_preset(
