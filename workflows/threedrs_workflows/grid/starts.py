@@ -23,7 +23,8 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
 
     Raises:
         ConfigError: lists every student and teacher whose weights are others than their settings
-            say, or that have none and would have to learn from given scenes, and every teacher that is coarser than the tokens that are to learn from it.
+            say, or that have none where scenes are given, and every teacher that is coarser than
+            the tokens that are to learn from it.
     """
     experiments = list(experiments)
     students = {
