@@ -18,9 +18,11 @@ from threedrs_platform.database.past_costs import PastCosts
 from threedrs_platform.database.runs import LEASE_S, RunRow, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, events, runs, steps
 from threedrs_platform.database.turns import whole_turn
-from threedrs_platform.states import AttemptState, StepState
+from threedrs_platform.states import AttemptState, RunState, StepState
 
 _OPEN = (StepState.PENDING, StepState.RUNNING)
+_WORKED_ON = (RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED)
+"""States of a run in which attempts may be at work: a run that was told to end lets them end."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class RunProgress:
     """Why one of them could not be delivered."""
     elapsed_s: float | None = None
     """Since the submission, until its end or now; None where the clock was set back meanwhile."""
+    stopped: tuple[RunningStep, ...] = ()
+    """Steps that were begun, while nobody works on the run: a resume goes on with them."""
     silent_s: float | None = None
     """Since the last event of the run, or the last time that its owner renewed the lease."""
 
@@ -92,11 +96,13 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     found = _steps(database, run.id)
     tries = _attempts(database, run.id)
     at = _clock(database)
-    running = [
-        _running(step, tries[step.row.key][-1], at, root)
+    begun = [
+        (step, _running(step, tries[step.row.key][-1], at, root))
         for step in found
-        if step.row.state == StepState.RUNNING and tries.get(step.row.key)
+        if step.row.state in _OPEN and tries.get(step.row.key)
     ]
+    worked_on = run.state in _WORKED_ON and run.has_live_owner
+    running = [each for step, each in begun if worked_on and step.row.state == StepState.RUNNING]
     failed = [
         _failed(step, len(tries.get(step.row.key, ())))
         for step in found
@@ -107,9 +113,10 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     return RunProgress(
         run=run,
         cells=_cell_states(database, run.id),
-        steps=Counter(StepState(step.row.state) for step in found),
+        steps=Counter(_state(step, worked_on) for step in found),
         cached=len(done - computed),
         running=tuple(running),
+        stopped=() if worked_on else tuple(each for _, each in begun),
         failed=tuple(failed),
         eta_s=_eta(database, found, running),
         untracked=count_open(database),
@@ -117,6 +124,12 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
         elapsed_s=_elapsed(run, at),
         silent_s=_silent(database, run.id, at),
     )
+
+
+def _state(step: _Step, worked_on: bool) -> StepState:
+    """In the journal; what died with its supervisor waits, though nobody has written it down."""
+    state = StepState(step.row.state)
+    return StepState.PENDING if state is StepState.RUNNING and not worked_on else state
 
 
 def _elapsed(run: RunRow, at: float) -> float | None:

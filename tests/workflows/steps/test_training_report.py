@@ -47,6 +47,7 @@ def test_a_training_that_goes_on_says_from_where_and_what_is_kept(
     newest, at = checkpoint(tmp_path, 300), time.mktime((2026, 12, 1, 0, 41, 0, 0, 0, -1))
     os.utime(newest, (at, at))
     told.begins(newest)
+    told.report(290, {"loss": 9.0})
     told.report(340, {"loss": 1.5})
     resumed = "resumed from step 300 (checkpoint of 00:41)"
     assert capsys.readouterr().out == f"{resumed}\n"
@@ -60,7 +61,7 @@ def test_a_first_attempt_says_nothing_and_a_later_one_that_nothing_was_kept(tmp_
     first, notes = reports(tmp_path, 1)
     first.begins(None)
     first.report(10, {"loss": 1.5})
-    assert notes.told == [(10, 600, "loss 1.500")]
+    assert notes.told == [(10, 600, "loss 1.500; nothing kept yet")]
     later, notes = reports(tmp_path, 2)
     later.begins(None)
     assert notes.told == [(0, 600, "begun anew: no checkpoint before step 100 or 60 seconds")]

@@ -17,26 +17,28 @@ class TrainingReports:
 
     def __init__(self, task: StepTask, training: TrainingConfig, checkpoints: Path) -> None:
         self._task, self._training, self._checkpoints = task, training, checkpoints
-        self._from = ""
+        self._from, self._start = "", 0
         self._last = (0, training.steps, "")
 
     def begins(self, checkpoint: Path | None) -> None:
         """Say where training goes on, or that an earlier attempt left nothing to go on from."""
         if checkpoint is not None:
             written = time.strftime("%H:%M", time.localtime(checkpoint.stat().st_mtime))
-            self._from = f"resumed from step {step_of(checkpoint)} (checkpoint of {written})"
+            self._start = step_of(checkpoint)
+            self._from = f"resumed from step {self._start} (checkpoint of {written})"
         elif _is_repeated(self._task):
             self._from = f"begun anew: no checkpoint before {_first_due(self._training)}"
         if self._from:
             print(self._from, flush=True)
-            done = 0 if checkpoint is None else step_of(checkpoint)
-            self._say(done, self._from)
+            self._say(self._start, self._from)
 
     def report(self, step: int, values: dict[str, float]) -> None:
-        """Pass a point of the curves on."""
+        """Pass a point of the curves on; those of the past are told again, and are no progress."""
         self._task.log(step, values)
+        if step <= self._start:
+            return
         newest = newest_checkpoint(self._checkpoints)
-        kept = "" if newest is None else f"kept to step {step_of(newest)}"
+        kept = "nothing kept yet" if newest is None else f"kept to step {step_of(newest)}"
         self._say(step, "; ".join(filter(None, (f"loss {values[LOSS]:.3f}", kept, self._from))))
 
     def pulse(self) -> None:
