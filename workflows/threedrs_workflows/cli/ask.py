@@ -150,7 +150,7 @@ def run(args: argparse.Namespace) -> int:
             recipe, student, scene, questions, max_new_tokens=args.max_tokens, as_is=args.as_is
         )
         laps.end("answer")
-        notes = cautions(student, answers)
+        notes = [*(steps.cautions() if steps else ()), *cautions(student, answers)]
         for note in notes:
             say(args, f"note: {note}")
     drawn = _draw(args, scene, answers)
