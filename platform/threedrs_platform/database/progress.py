@@ -21,8 +21,8 @@ from threedrs_platform.database.turns import whole_turn
 from threedrs_platform.states import AttemptState, RunState, StepState
 
 _OPEN = (StepState.PENDING, StepState.RUNNING)
-_WORKED_ON = (RunState.RUNNING, RunState.PAUSED, RunState.CANCELLED)
-"""States of a run in which attempts may be at work: a run that was told to end lets them end."""
+_RESUMABLE = (RunState.RUNNING, RunState.INTERRUPTED, RunState.PAUSED)
+"""States of a run that somebody works on, or may go on with."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
         for step in found
         if step.row.state in _OPEN and tries.get(step.row.key)
     ]
-    worked_on = run.state in _WORKED_ON and run.has_live_owner
+    worked_on = run.state not in _RESUMABLE or run.has_live_owner
     running = [each for step, each in begun if worked_on and step.row.state == StepState.RUNNING]
     failed = [
         _failed(step, len(tries.get(step.row.key, ())))
@@ -112,8 +112,8 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     done = {step.row.key for step in found if step.row.state == StepState.SUCCEEDED}
     return RunProgress(
         run=run,
-        cells=_cell_states(database, run.id),
-        steps=Counter(_state(step, worked_on) for step in found),
+        cells=_cell_states(database, run.id, worked_on),
+        steps=Counter(_state(step.row.state, worked_on) for step in found),
         cached=len(done - computed),
         running=tuple(running),
         stopped=() if worked_on else tuple(each for _, each in begun),
@@ -126,9 +126,9 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     )
 
 
-def _state(step: _Step, worked_on: bool) -> StepState:
+def _state(written: str, worked_on: bool) -> StepState:
     """In the journal; what died with its supervisor waits, though nobody has written it down."""
-    state = StepState(step.row.state)
+    state = StepState(written)
     return StepState.PENDING if state is StepState.RUNNING and not worked_on else state
 
 
@@ -226,8 +226,9 @@ def _attempts(database: Database, run_id: str) -> dict[str, list[Any]]:
     return by_step
 
 
-def _cell_states(database: Database, run_id: str) -> Mapping[StepState, int]:
-    return Counter(Runs(database).cell_states(run_id).values())
+def _cell_states(database: Database, run_id: str, worked_on: bool) -> Mapping[StepState, int]:
+    states = Runs(database).cell_states(run_id).values()
+    return Counter(_state(state, worked_on) for state in states)
 
 
 @whole_turn
