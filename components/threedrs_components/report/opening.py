@@ -125,7 +125,7 @@ def _open(whole: ResultTable, judged: Sequence[Difference], tests: int) -> list[
         of = _counted(tests, "tested difference")
         parts.append(f"whether {len(quiet)} of the {of} are more than chance")
     if untested := len(judged) - len(tested):
-        parts.append(f"how certain {_counted(untested, 'difference')} are that nothing can test")
+        parts.append(f"anything of {_counted(untested, 'difference')} that nothing can test")
     if here:
         parts.append(
             f"whether other seeds repeat {len(here)} that hold for these trained models (°)"

@@ -119,7 +119,8 @@ def family_text(family: Family) -> str:
     told = f" ({'; '.join(parts)})" if parts else ""
     return (
         f"p values corrected (Holm) over the run's {len(family)} tested differences{told}, "
-        f"whatever is shown: every cell in {', '.join(family.metrics) or 'no metric'}, and the claims"
+        f"whatever is shown: every cell in {', '.join(family.metrics) or 'no metric'}, "
+        "and the claims"
     )
 
 
@@ -196,7 +197,7 @@ def _interval_over(differences: Iterable[Difference]) -> str:
     """What an interval allows for: other seeds can only be allowed for where there are several."""
     if any(each.both is not None and each.both.seeds > 1 for each in differences):
         return "95 % interval over seeds and scenes"
-    return "95 % interval over scenes; one seed, so other seeds may differ by more"
+    return "95 % interval over scenes, one seed"
 
 
 def _quartiles(report: Report) -> Sheet:

@@ -214,4 +214,4 @@ def test_headings_of_one_seed_promise_nothing_over_seeds(seeds: int, heading: st
     }
     text = render(make_report(fake_results(values)), "table", width=110)
     assert heading in text
-    assert ("95 % interval over scenes; one seed" in text) == (seeds == 1)
+    assert ("95 % interval over scenes, one seed" in text) == (seeds == 1)
