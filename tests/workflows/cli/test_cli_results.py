@@ -420,3 +420,9 @@ def test_where_the_run_is_named_by_its_flag_the_rest_is_of_it(run: Run) -> None:
     assert run("logs", "--run", "run-1", "-q")[0] == 0
     code, _, told = run("logs", "--run", "run-1", "nothing", "more")
     assert code == 2 and "one step at a time" in told
+
+
+@pytest.mark.parametrize("names", [("vgt", "mae"), ("vgt", "vggg"), ("teacher", "mae")])
+def test_compare_takes_a_misspelt_cell_for_no_run(run: Run, names: tuple[str, str]) -> None:
+    code, _, told = run("compare", *names)
+    assert code == 2 and f"run run-1 has no cell {names[0]!r}" in told

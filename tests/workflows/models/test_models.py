@@ -418,3 +418,5 @@ def test_a_student_in_tiny_sizes_says_that_its_answers_mean_nothing(
     where = ("--scene", SCENE, "--workspace", str(copy))
     (note,) = said(capsys, "ask", CELL, "what color is the bed", *where)["notes"]
     assert re.search("trained for [0-9]+ steps in the tiny sizes of --smoke; its answers", note)
+    assert main(["ask", CELL, "what color is the bed", *where, "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"note: {note}"

@@ -38,8 +38,8 @@ COLUMNS = ("score", "margin", "standardised", "pairs", "voxels", "frames", "toke
 
 
 COUNTED = {
-    "pixel": "pairs: of pixels of the depth images as they are; `workflows prepare` counts those of "
-    "the frames that a student reads",
+    "pixel": "pairs: of pixels of the depth images as they are; `workflows prepare` counts those "
+    "of the frames that a student reads",
     "token": "pairs: of tokens, each at its mean coordinate; level pixel, and `workflows prepare`, "
     "count pixels",
 }
