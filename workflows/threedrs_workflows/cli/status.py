@@ -203,7 +203,8 @@ def _stopped_line(step: RunningStep) -> str:
     progress = step.progress
     at = f": at {progress.done} of {progress.total}" if progress.total else ""
     note = f"{', ' if at else ': '}{progress.note}" if progress.note else ""
-    return f"  {_step_name(step.kind, step.label)} of {_cells(step.cells)}{at}{note}"
+    told = f"{at}{note}" or ": stopped before it said how far it was"
+    return f"  {_step_name(step.kind, step.label)} of {_cells(step.cells)}{told}"
 
 
 def _failed_line(step: FailedStep) -> str:
