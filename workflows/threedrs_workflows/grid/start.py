@@ -51,7 +51,8 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
             faults.append(document.fault(message, ("base", key), of_key=True))
         else:
             tree = tree.put(split_path(key), value, document, ("base", key))
-    _refuse_without_weights(_with_settings(tree, grid))
+    if lack := _lack_of_weights(_with_settings(tree, grid)):
+        raise ConfigError(lack)
     if smoke and isinstance(preset, str):
         small = load_preset(preset, document, ("base", "preset"), smoke=True, env=grid.env)
         tree = tree.put((), small.data, small, ())
@@ -61,16 +62,18 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
     return _with_settings(tree, grid), faults
 
 
-def _refuse_without_weights(tree: Tree) -> None:
+def _lack_of_weights(tree: Tree) -> list[Fault]:
     """One fault in place of all that follow from it, in the preset and in its small twin."""
     chosen = tree.data.get("student")
-    kind, student = (get_in(tree.data, path) for path in (("scenes", "kind"), ("students", chosen)))
-    if kind in {*SCENES} - {RENDERED} and isinstance(student, Mapping):
-        micro = student.get("size", "micro") == "micro"
-        if micro and student.get("checkpoint") is None:
-            place = tree.place(("scenes", "kind"))
-            message = without_weights(str(kind), "student", str(chosen))
-            raise ConfigError([Fault(message, "scenes.kind", place.file, place.line, place.column)])
+    kind = get_in(tree.data, ("scenes", "kind"))
+    student = get_in(tree.data, ("students", str(chosen)))
+    if kind == RENDERED or kind not in list(SCENES) or not isinstance(student, Mapping):
+        return []
+    if student.get("size", "micro") != "micro" or student.get("checkpoint") is not None:
+        return []
+    place = tree.place(("scenes", "kind"))
+    message = without_weights(str(kind), "student", str(chosen))
+    return [Fault(message, "scenes.kind", place.file, place.line, place.column)]
 
 
 def _on_preset(
@@ -192,7 +195,7 @@ class Workbench:
         tree = self.base
         for path, choice in choices.items():
             tree = tree.put(split_path(path), choice.value, choice.document, choice.at)
-        return tree.build(Experiment)[1]
+        return _lack_of_weights(tree) or tree.build(Experiment)[1]
 
     def faults_of_broken(self, choices: Assignment) -> list[Fault]:
         """As `faults`, at the price of one look for cells that are known to be sound."""
