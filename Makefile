@@ -5,6 +5,9 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+# Says every ten seconds that pip is at work, until pip or this shell has ended.
+SHOWN := s=0; (while sleep 10 && kill -0 $$$$ 2>/dev/null; do s=$$((s+10)); \
+  echo "  $$s s, pip is at work"; done) & beat=$$!; trap 'kill $$beat 2>/dev/null' EXIT;
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev lock demo smoke test test-whole test-ray test-servers test-browser check docs format clean
@@ -30,12 +33,13 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing into $(VENV): torch, ray, mlflow and others, some minutes the first time"
-	@$(PIP) install -c constraints.txt --editable ".[dashboards]"
+	@echo "installing into $(VENV): torch, ray, mlflow and others; two or three minutes the first time"
+	@$(SHOWN) $(PIP) install -c constraints.txt --editable ".[dashboards]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.installed
-	@$(PIP) install -c constraints.txt --editable ".[dashboards,dev]"
+	@echo "installing what tests and documentation need into $(VENV)"
+	@$(SHOWN) $(PIP) install -c constraints.txt --editable ".[dashboards,dev]"
 	@touch $@
 
 install: $(VENV)/.installed

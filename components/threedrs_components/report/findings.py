@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -154,7 +155,7 @@ def _test(table: ResultTable, claim: Claim, subject: Row, reference: Row) -> Key
 
 def _judge(table: ResultTable, claim: Claim, test: Difference | None) -> Finding:
     if test is None:
-        evidence = f"no metric that both cells have matches {', '.join(claim.metrics)}"
+        evidence = f"No metric that both cells have matches {', '.join(claim.metrics)}"
         return Finding(claim.text, Verdict.NOT_MEASURED, evidence)
     verdict = verdict_of(test)
     if verdict is Verdict.NOT_SHOWN:
@@ -190,14 +191,27 @@ def evidence_of(table: ResultTable, test: Difference) -> str:
     return ", ".join(part.strip() for part in parts)
 
 
+_COUNTED = {
+    Verdict.AGREES: "agrees with {}",
+    Verdict.AGREES_HERE: "agrees with {} for these trained models only",
+    Verdict.NOT_SHOWN: "shows nothing about {}",
+    Verdict.NO_FALL: "finds no loss against {}",
+    Verdict.DIFFERS: "contradicts {}",
+    Verdict.DIFFERS_HERE: "contradicts {} for these trained models only",
+    Verdict.UNTESTED: "cannot test {}",
+    Verdict.NOT_MEASURED: "did not measure {}",
+}
+
+
 def summary(found: Sequence[Finding]) -> str:
-    """One paragraph: which claims agree, differ, were not shown, in this order."""
-    parts = []
-    for verdict in Verdict:
-        claims = [finding.claim for finding in found if finding.verdict is verdict]
-        if claims:
-            parts.append(f"{verdict.capitalize()}: {'; '.join(claims)}.")
-    return " ".join(parts)
+    """One sentence: how many claims agree, differ, were not shown; each has a line of its own."""
+    if not found:
+        return ""
+    counts = Counter(finding.verdict for finding in found)
+    *first, last = [told.format(counts[v]) for v, told in _COUNTED.items() if counts[v]]
+    parts = f"{', '.join(first)} and {last}" if first else last
+    claims = "claim" if len(found) == 1 else "claims"
+    return f"Of {len(found)} {claims} of the paper, this run {parts}."
 
 
 def judge_trends(trends: Sequence[Trend]) -> Finding | None:

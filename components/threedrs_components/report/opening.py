@@ -42,7 +42,7 @@ def opening(
     return (
         f"{_who(table)}, {_chances(compared)}{_unfinished(table)}.",
         f"{_shown(whole, judged, len(family))}.",
-        f"Cannot be said: {'; '.join(_open(whole, [*judged.values()]))}.",
+        f"Cannot be said: {'; '.join(_open(whole, [*judged.values()], len(family)))}.",
     )
 
 
@@ -80,7 +80,7 @@ def _shown(whole: ResultTable, judged: Mapping[Key, Difference], tests: int) -> 
         return "Nothing could be tested yet" + (f": {needed}" if seeds < LEAST_SEEDS else "")
     found = {key: each for key, each in judged.items() if each.significant}
     chance = f"Beyond the chance of {_sources((found or judged).values())}"
-    behind = f"({tests} {'test' if tests == 1 else 'tests'}, corrected by Holm)"
+    behind = f"({_counted(tests, 'tested difference')}, corrected by Holm)"
     if not found:
         return f"{chance}: nothing{f', for which {needed}' if seeds < LEAST_SEEDS else ''} {behind}"
     parts = []
@@ -111,13 +111,21 @@ def _sized(whole: ResultTable, each: Difference) -> str:
     return f"{each.metric} {size}".strip()
 
 
-def _open(whole: ResultTable, judged: Sequence[Difference]) -> list[str]:
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _open(whole: ResultTable, judged: Sequence[Difference], tests: int) -> list[str]:
     """What these numbers leave open."""
-    quiet = [each for each in judged if each.is_quiet]
+    tested = [each for each in judged if each.is_testable]
+    quiet = [each for each in tested if each.is_quiet]
     here = [each for each in judged if each.significant_over_scenes and not each.significant]
     parts = []
     if quiet:
-        parts.append(f"whether {len(quiet)} of {len(judged)} differences are more than chance")
+        of = _counted(tests, "tested difference")
+        parts.append(f"whether {len(quiet)} of the {of} are more than chance")
+    if untested := len(judged) - len(tested):
+        parts.append(f"anything of {_counted(untested, 'difference')} that nothing can test")
     if here:
         parts.append(
             f"whether other seeds repeat {len(here)} that hold for these trained models (°)"

@@ -240,8 +240,8 @@ def chosen_settings(pair: Pair) -> dict[str, tuple[Any, Any]]:
 
 LEGEND = (
     "differences with 95 % intervals over seeds and scenes that both have; p values corrected "
-    "(Holm) over {tests} tests, which the grid fixes, whatever is shown; p scenes: exchange of the "
-    "two, scene by scene, for these models"
+    "(Holm) over {tests} tested differences, which the grid fixes, whatever is shown; p scenes: "
+    "exchange of the two, scene by scene, for these models"
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from threedrs_components.report.comparison import Difference, Family
@@ -28,7 +28,7 @@ MARKS = (
 )
 SHARED = "measured once and shared"
 """Title of the numbers of steps that several cells have in common."""
-CLAIMS_TITLE = "The paper's claims, judged by this run (by the same family of tests)"
+CLAIMS_TITLE = "The paper's claims in this run"
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,9 @@ def family_text(family: Family) -> str:
     parts += [f"{untested} more that nothing can test do not count"] if untested else []
     told = f" ({'; '.join(parts)})" if parts else ""
     return (
-        f"p values corrected (Holm) over the run's {len(family)} tests{told}, whatever is "
-        f"shown: every cell in {', '.join(family.metrics) or 'no metric'}, and the claims"
+        f"p values corrected (Holm) over the run's {len(family)} tested differences{told}, "
+        f"whatever is shown: every cell in {', '.join(family.metrics) or 'no metric'}, "
+        "and the claims"
     )
 
 
@@ -129,10 +130,16 @@ def _results(table: ResultTable) -> Sheet:
     rows += [(name, "", *cells) for name, cells in references(table.columns).items()]
     run = table.results.run
     return Sheet(
-        title=f"{run.name} ({run.run_id}, {run.state}): mean ± sd over seeds",
+        title=f"{run.name} ({run.run_id}, {run.state}): {_over(table)}",
         header=header,
         rows=tuple(rows),
     )
+
+
+def _over(table: ResultTable) -> str:
+    """What numbers are of; of one seed there is no spread."""
+    several = any(len(row.seeds) > 1 for row in table.rows)
+    return "mean ± sd over seeds" if several else "one seed, so no spread"
 
 
 def _result_row(table: ResultTable, row: Row) -> tuple[str, ...]:
@@ -179,11 +186,18 @@ def _differences(report: Report) -> Sheet:
         rows.append((row.title, *texts))
     return Sheet(
         title=f"difference to {table.row(table.baseline).title} "
-        "[95 % interval over seeds and scenes]",
+        f"[{_interval_over(report.differences.values())}]",
         header=("cell", *(_heading(column) for column in table.columns)),
         rows=tuple(rows),
         legend=f"{MARKS}; {family_text(report.family)}",
     )
+
+
+def _interval_over(differences: Iterable[Difference]) -> str:
+    """What an interval allows for: other seeds can only be allowed for where there are several."""
+    if any(each.both is not None and each.both.seeds > 1 for each in differences):
+        return "95 % interval over seeds and scenes"
+    return "95 % interval over scenes, one seed"
 
 
 def _quartiles(report: Report) -> Sheet:

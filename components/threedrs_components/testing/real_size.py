@@ -8,9 +8,9 @@ import torch
 
 from threedrs_components.students.llava_video import LlavaVideoConfig
 from threedrs_components.students.micro_weights import word_tokenizer
+from threedrs_components.students.published_shapes import QWEN2_7B
 from threedrs_components.students.shared_prefix import PrefixLayout
 from threedrs_components.students.siglip_qwen2 import IMAGE_ID, VISUAL_ID, lmms_lab_config
-from threedrs_components.students.sizes import QWEN2_7B
 from threedrs_components.students.student import Student
 from threedrs_components.students.tokenizer import MICRO_CHAT
 from threedrs_components.testing.synthetic import WORDS

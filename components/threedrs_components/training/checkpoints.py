@@ -5,6 +5,7 @@ The next one is whole before the oldest goes, so that the disk must have room fo
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ MOMENT_BYTES = 8
 MASTER_BYTES = 4
 """The float32 weights that DeepSpeed updates."""
 GB = 1e9
+SMALL_BYTES = 0.25 * GB
+"""Checkpoints up to here are written in a moment, so that time may ask for one, too."""
 
 
 @dataclass
@@ -48,12 +51,31 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return next(iter(sealed.states(folder, STEM)), None)
 
 
-def forget_damaged(folder: Path, warn: sealed.Warn) -> None:
-    """See to it that the newest checkpoint is as it was written, if any is.
+def step_of(checkpoint: Path) -> int:
+    """The step after which it was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def forget_damaged(folder: Path, warn: sealed.Warn) -> Path | None:
+    """See to it that the newest checkpoint is as it was written, if any is, and return it.
 
     Called once, before the ranks start and read it.
     """
-    sealed.newest_sound(folder, STEM, warn)
+    return sealed.newest_sound(folder, STEM, warn)
+
+
+def seconds_between(training: TrainingConfig, workers: int, size: int) -> float:
+    """The longest time without a checkpoint; infinite where steps alone count.
+
+    Several workers would have to agree on the time before each step.
+
+    Args:
+        training: how often a checkpoint is asked for.
+        workers: that train together.
+        size: bytes of a checkpoint.
+    """
+    by_time = training.checkpoint_seconds > 0 and workers == 1 and size <= SMALL_BYTES
+    return training.checkpoint_seconds if by_time else math.inf
 
 
 def weight_bytes(parameters: Iterable[nn.Parameter]) -> int:
@@ -86,7 +108,10 @@ def check_room(folder: Path, training: TrainingConfig, checkpoint: int, student:
         StorageError: with the bytes that are needed and free.
     """
     _forget_unfinished(folder)
-    together = min(_TOGETHER, max(training.steps - 1, 0) // training.checkpoint_every)
+    every = training.checkpoint_every
+    if seconds_between(training, training.workers, checkpoint) < math.inf:
+        every = 1
+    together = min(_TOGETHER, max(training.steps - 1, 0) // every)
     missing = together - len(sealed.states(folder, STEM)[: sealed.KEPT])
     needed = checkpoint * max(0, missing) + student
     what = f"{together} checkpoints of {in_gb(checkpoint)} and a student of {in_gb(student)}"
@@ -151,7 +176,8 @@ def _refuse_without(folder: Path, needed: int, what: str) -> None:
         raise StorageError(
             f"{folder}: {what} need {in_gb(needed)} more, and {in_gb(free)} are free; free some "
             "space (`workflows gc --apply`), choose another --workspace, or set "
-            "training.checkpoint_every to training.steps to go without checkpoints"
+            "training.checkpoint_every to training.steps, and training.checkpoint_seconds to 0, to "
+            "go without checkpoints"
         )
 
 

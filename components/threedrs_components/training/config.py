@@ -64,6 +64,9 @@ class TrainingConfig(Config):
     whatever the number of workers."""
     checkpoint_every: Annotated[PositiveInt, CONDUCT] = 100
     """Steps between checkpoints that an interrupted training goes on from."""
+    checkpoint_seconds: Annotated[NonNegativeFloat, CONDUCT] = 60.0
+    """Longest time without a checkpoint, besides, where one worker trains and a checkpoint is no
+    larger than 0.25 GB: a short training loses a minute, not 100 steps. 0: by steps alone."""
     log_every: Annotated[PositiveInt, CONDUCT] = 10
     """Steps between the points of curves."""
     validate_every: Annotated[NonNegativeInt, CONDUCT] = 0

@@ -34,6 +34,7 @@ def train_here(
     out: Path,
     gpus: float = 0,
     warn: Warn = warnings.warn,
+    begins: Callable[[Path | None], None] = lambda checkpoint: None,
     pulse: Callable[[], None] = lambda: None,
     log_file: Path | None = None,
 ) -> TrainingSummary:
@@ -51,6 +52,7 @@ def train_here(
         out: folder for the trained student.
         gpus: how many were given; one for each worker, or none to train on the CPU.
         warn: told of a checkpoint that is damaged; training falls back to the one before.
+        begins: told of the checkpoint that training goes on from, None where it begins anew.
         pulse: called now and then while ranks work; what it raises ends them.
         log_file: of the attempt; each of several ranks prints into a file beside it.
 
@@ -59,7 +61,7 @@ def train_here(
             evenly over the group.
         StepFailed: a rank died without a word, or a machine left.
     """
-    forget_damaged(checkpoint_dir, warn)
+    begins(forget_damaged(checkpoint_dir, warn))
     size = inputs.training.workers
     if size == 1 and not inputs.training.strategy.startswith("deepspeed"):
         return train(

@@ -32,6 +32,7 @@ from threedrs_components.training.checkpoints import (
     checkpoint_bytes,
     newest_checkpoint,
     read_progress,
+    seconds_between,
     weight_bytes,
     write_checkpoint,
 )
@@ -223,6 +224,8 @@ class _Run:
         self.progress = Progress(0, {}, inputs.identity(world))
         self.last_report: dict[str, float] = {}
         self.meter = Meter(module.student.device)
+        self.longest = seconds_between(inputs.training, world.size, checkpoint_size)
+        self.kept_at = time.monotonic()
 
     def resume(self) -> int:
         """Continue from the newest checkpoint, and report its past again.
@@ -253,7 +256,7 @@ class _Run:
             )
             if done % self.training.log_every == 0 or is_last or looks:
                 self._report(looks)
-            if done % self.training.checkpoint_every == 0 and done < self.training.steps:
+            if not is_last and self._wants_checkpoint():
                 self._checkpoint()
 
     def _one_step(self, rounds: Iterator[Round]) -> None:
@@ -320,6 +323,10 @@ class _Run:
         if self.world.rank == 0:
             self.report(self.progress.step, values)
 
+    def _wants_checkpoint(self) -> bool:
+        due = self.progress.step % self.training.checkpoint_every == 0
+        return due or time.monotonic() - self.kept_at >= self.longest
+
     def _checkpoint(self) -> None:
         write_checkpoint(
             self.checkpoint_dir,
@@ -329,6 +336,7 @@ class _Run:
             lambda: barrier(self.world),
             self.checkpoint_size,
         )
+        self.kept_at = time.monotonic()
 
 
 def _world_of_process_group() -> World:

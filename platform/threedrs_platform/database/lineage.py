@@ -31,6 +31,8 @@ class AttemptRow:
     message: str
     note: str
     log_file: str
+    started_at: float | None = None
+    """Seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def attempts_of(database: Database, keys: Sequence[str]) -> dict[str, tuple[Atte
                     message=row.message or "",
                     note=row.note or "",
                     log_file=row.log_file or "",
+                    started_at=row.started_at,
                 )
             )
     return {key: tuple(rows) for key, rows in found.items()}

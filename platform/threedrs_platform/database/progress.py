@@ -19,9 +19,11 @@ from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.database.runs import LEASE_S, Runs
 from threedrs_platform.database.schema import attempts, cell_steps, cells, events, runs, steps
 from threedrs_platform.database.turns import whole_turn
-from threedrs_platform.states import AttemptState, StepState
+from threedrs_platform.states import AttemptState, RunState, StepState
 
 _OPEN = (StepState.PENDING, StepState.RUNNING)
+_RESUMABLE = (RunState.RUNNING, RunState.INTERRUPTED, RunState.PAUSED)
+"""States of a run that somebody works on, or may go on with."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class RunProgress:
     """Why one of them could not be delivered."""
     elapsed_s: float | None = None
     """Since the submission, until its end or now; None where the clock was set back meanwhile."""
+    stopped: tuple[RunningStep, ...] = ()
+    """Steps that were begun, while nobody works on the run: a resume goes on with them."""
     silent_s: float | None = None
     """Since the last event of the run, or the last time that its owner renewed the lease."""
 
@@ -93,11 +97,13 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     found = _steps(database, run.id)
     tries = _attempts(database, run.id)
     at = _clock(database)
-    running = [
-        _running(step, tries[step.row.key][-1], at, root)
+    begun = [
+        (step, _running(step, tries[step.row.key][-1], at, root))
         for step in found
-        if step.row.state == StepState.RUNNING and tries.get(step.row.key)
+        if step.row.state in _OPEN and tries.get(step.row.key)
     ]
+    worked_on = run.state not in _RESUMABLE or run.has_live_owner
+    running = [each for step, each in begun if worked_on and step.row.state == StepState.RUNNING]
     failed = [
         _failed(step, len(tries.get(step.row.key, ())))
         for step in found
@@ -107,10 +113,11 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
     done = {step.row.key for step in found if step.row.state == StepState.SUCCEEDED}
     return RunProgress(
         run=run,
-        cells=_cell_states(database, run.id),
-        steps=Counter(StepState(step.row.state) for step in found),
+        cells=_cell_states(database, run.id, worked_on),
+        steps=Counter(_state(step.row.state, worked_on) for step in found),
         cached=len(done - computed),
         running=tuple(running),
+        stopped=() if worked_on else tuple(each for _, each in begun),
         failed=tuple(failed),
         eta_s=_eta(database, found, running),
         untracked=count_open(database),
@@ -118,6 +125,12 @@ def run_progress(database: Database, run_id: str, root: Path | None = None) -> R
         elapsed_s=_elapsed(run, at),
         silent_s=_silent(database, run.id, at),
     )
+
+
+def _state(written: str, worked_on: bool) -> StepState:
+    """In the journal; what died with its supervisor waits, though nobody has written it down."""
+    state = StepState(written)
+    return StepState.PENDING if state is StepState.RUNNING and not worked_on else state
 
 
 def _elapsed(run: RunRow, at: float) -> float | None:
@@ -214,8 +227,9 @@ def _attempts(database: Database, run_id: str) -> dict[str, list[Any]]:
     return by_step
 
 
-def _cell_states(database: Database, run_id: str) -> Mapping[StepState, int]:
-    return Counter(Runs(database).cell_states(run_id).values())
+def _cell_states(database: Database, run_id: str, worked_on: bool) -> Mapping[StepState, int]:
+    states = Runs(database).cell_states(run_id).values()
+    return Counter(_state(state, worked_on) for state in states)
 
 
 @whole_turn

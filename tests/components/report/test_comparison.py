@@ -254,7 +254,7 @@ def test_what_is_not_measured_yet_counts_among_the_tests() -> None:
     assert alone.corrected is not None and early.tests == 3
     assert early.corrected == pytest.approx(3 * alone.corrected)
     legends = " ".join(sheet.legend for sheet in sheets(going_on))
-    assert "3 tests (2 of them without numbers yet)" in legends
+    assert "3 tested differences (2 of them without numbers yet)" in legends
 
 
 def test_scenes_widen_the_interval_of_seeds_that_agree() -> None:

@@ -232,7 +232,7 @@ def test_a_quartile_trend_is_claimed_only_if_there_is_one(rises: bool, verdict: 
 
 def test_the_summary_names_what_agrees_and_what_differs() -> None:
     made = [Finding("A", Verdict.AGREES, ""), Finding("B", Verdict.DIFFERS, "")]
-    assert summary(made) == "Agrees: A. Differs: B."
+    assert summary(made) == "Of 2 claims of the paper, this run agrees with 1 and contradicts 1."
 
 
 def test_the_micro_world_brings_its_notes_and_real_scenes_do_not() -> None:

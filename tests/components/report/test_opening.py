@@ -27,7 +27,7 @@ def test_the_difference_comes_with_its_interval_and_without_p_values() -> None:
     who, shown, left = report(seeds=4).opening
     assert who == "vggt compared with baseline, 4 seeds in pairs."
     assert "vggt acc +30.1 [" in shown and "em +" not in shown and "p =" not in shown
-    assert "whether 1 of 2 differences are more than chance" in left
+    assert "whether 1 of the 2 tested differences are more than chance" in left
 
 
 @pytest.mark.parametrize(("metrics", "named", "rest"), [(4, 4, ""), (5, 3, "2 more")])
@@ -45,7 +45,7 @@ def test_no_single_finding_is_left_out(metrics: int, named: int, rest: str) -> N
 def test_two_seeds_show_nothing_and_it_is_said_why() -> None:
     _, shown, left = report(seeds=2).opening
     assert shown == "Nothing could be tested yet: 3 seeds are needed."
-    assert "2 of 2 differences" in left
+    assert "anything of 2 differences that nothing can test" in left
 
 
 def test_planned_seeds_that_are_not_measured_test_nothing() -> None:

@@ -202,3 +202,16 @@ def test_figures_show_each_seed_and_mark_chance() -> None:
     svg = drawn["scanrefer_acc_at_0.25_position.svg"]
     assert svg.count("<circle") == 3 + 3 + 2
     assert "chance" in svg and "missing" in svg and "correspondence &amp; co" in svg
+
+
+@pytest.mark.parametrize(
+    ("seeds", "heading"), [(1, "one seed, so no spread"), (2, "mean ± sd over seeds")]
+)
+def test_headings_of_one_seed_promise_nothing_over_seeds(seeds: int, heading: str) -> None:
+    values: Values = {
+        name: {seed: {POSITION: at + seed} for seed in range(seeds)}
+        for name, at in (("baseline", 20.0), ("vggt", 50.0))
+    }
+    text = render(make_report(fake_results(values)), "table", width=110)
+    assert heading in text
+    assert ("95 % interval over scenes, one seed" in text) == (seeds == 1)

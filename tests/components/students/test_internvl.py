@@ -22,14 +22,14 @@ from threedrs_components.students.checkpoints import load_student, save_student
 from threedrs_components.students.internvl.layout import LANGUAGE
 from threedrs_components.students.internvl.model import converted, opengvlab_config
 from threedrs_components.students.passes import Frames, Regions
-from threedrs_components.students.registry import STUDENTS, AnyStudent, open_student, stored_config
-from threedrs_components.students.shared_prefix import PrefixLayout
-from threedrs_components.students.sizes import (
+from threedrs_components.students.published_shapes import (
     INTERNVIT_300M,
     INTERNVL3_5_TEXT,
     INTERNVL3_TEXT,
-    student_size,
 )
+from threedrs_components.students.registry import STUDENTS, AnyStudent, open_student, stored_config
+from threedrs_components.students.shared_prefix import PrefixLayout
+from threedrs_components.students.sizes import student_size
 from threedrs_components.students.start import check_start
 from threedrs_components.students.student import Student
 from threedrs_components.testing.student_checkpoints import (

@@ -24,16 +24,11 @@ from threedrs_components.students.batches import (
 from threedrs_components.students.build import build_student
 from threedrs_components.students.checkpoints import load_student, save_student
 from threedrs_components.students.passes import Frames
+from threedrs_components.students.published_shapes import OTHERS, PUBLISHED
 from threedrs_components.students.qwen3_vl.config import Qwen3VLStudentConfig
 from threedrs_components.students.qwen3_vl.model import Qwen3VL
 from threedrs_components.students.registry import STUDENTS
-from threedrs_components.students.sizes import (
-    OTHERS,
-    PUBLISHED,
-    StudentSize,
-    TextSize,
-    student_size,
-)
+from threedrs_components.students.sizes import StudentSize, TextSize, student_size
 from threedrs_components.students.start import check_start
 from threedrs_components.students.student import Student
 from threedrs_components.testing.student_checkpoints import publish

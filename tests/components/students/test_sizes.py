@@ -9,8 +9,9 @@ import torch
 import transformers
 
 from threedrs_components.students.grounding_head import GroundingHead
+from threedrs_components.students.published_shapes import QWEN2_7B, SIGLIP, VICUNA_7B
 from threedrs_components.students.registry import STUDENTS
-from threedrs_components.students.sizes import QWEN2_7B, SIGLIP, VICUNA_7B, student_size
+from threedrs_components.students.sizes import student_size
 
 TOKENS: dict[str, Any] = {"image_token_id": 151655, "video_token_id": 151656}
 

@@ -34,7 +34,11 @@ from threedrs_components.testing.synthetic import (
     random_student,
     write_random_features,
 )
-from threedrs_components.training.checkpoints import forget_damaged, newest_checkpoint
+from threedrs_components.training.checkpoints import (
+    forget_damaged,
+    newest_checkpoint,
+    seconds_between,
+)
 from threedrs_components.training.config import TrainingConfig
 from threedrs_components.training.data import TrainingData
 from threedrs_components.training.launch import train_here
@@ -525,3 +529,26 @@ def test_fusion_without_features_or_from_another_start_is_refused(
     with pytest.raises(CheckpointError, match="mode: add; set it, too"):
         run(replace(inputs, student=start), tmp_path / "plain")
     run(replace(fused, student=start), tmp_path / "further")
+
+
+def test_time_asks_for_checkpoints_too_and_changes_no_bit(
+    inputs: TrainingInputs, tmp_path: Path
+) -> None:
+    by_steps = inputs.training.model_copy(update={"checkpoint_every": 100})
+    by_time = by_steps.model_copy(update={"checkpoint_seconds": 1e-9})
+    run(replace(inputs, training=by_steps), tmp_path / "steps")
+    assert not list((tmp_path / "steps").glob("checkpoints/step-*"))
+    with pytest.raises(Stopped):
+        run(replace(inputs, training=by_time), tmp_path / "time", stop_after=3)
+    summary, _ = run(replace(inputs, training=by_steps), tmp_path / "time")
+    assert summary.resumed_from == 2
+    expected = weights(tmp_path / "steps")
+    for name, tensor in weights(tmp_path / "time").items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+@pytest.mark.parametrize(("workers", "size"), [(2, 1), (1, 10**9)])
+def test_several_workers_and_large_checkpoints_go_by_steps_alone(workers: int, size: int) -> None:
+    training = TrainingConfig(checkpoint_seconds=5)
+    assert seconds_between(training, workers, size) == float("inf")
+    assert seconds_between(training, 1, 1) == 5

@@ -303,6 +303,7 @@ def test_what_is_left_is_told_again_without_reading_a_recipe(
     done |= {"recipe_json": json.dumps(recipe)}
     with database.write() as connection:
         connection.execute(schema.steps.insert(), done)
+    Runs(database).start(run, str(this_owner()), LEASE_S)
     claim(journal, run, key)
     first = run_progress(database, run).eta_s
     assert first == pytest.approx(1000.0, abs=60.0)

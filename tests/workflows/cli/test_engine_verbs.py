@@ -372,3 +372,22 @@ def test_work_does_what_is_ready_and_says_how_the_run_ended(desk: Desk) -> None:
     assert "did you mean 'link'" in desk.err
     answer = desk.json("work", run)
     assert desk.code == 0 and answer["state"] == "succeeded" and answer["steps"]["done"] == 4
+
+
+def test_steps_of_a_dead_supervisor_are_unfinished_and_say_what_is_kept(
+    desk: Desk, tmp_path: Path
+) -> None:
+    assert desk.submit() == 0
+    with desk.workspace() as workspace, workspace.database.write() as connection:
+        for table in ("runs", "steps", "attempts"):
+            connection.exec_driver_sql(f"UPDATE {table} SET state = 'running'")
+        connection.exec_driver_sql("UPDATE runs SET owner = NULL, finished_at = NULL")
+    note = {"kind": "progress", "done": 340, "total": 600, "note": "kept to step 300"}
+    for log in (tmp_path / ".threedrs" / "logs").glob("*/*.log"):
+        log.with_suffix(".jsonl").write_text(json.dumps(note) + "\n")
+    assert desk.type("status") == 0
+    assert ": at 340 of 600, kept to step 300" in desk.out
+    assert " running" not in desk.out
+    answer = desk.json("status")
+    assert answer["running"] == [] and answer["stopped"][0]["done"] == 340
+    assert "running" not in answer["steps"]

@@ -194,3 +194,15 @@ def test_the_folder_of_annotations_is_taken(here: Path, tmp_path: Path) -> None:
     benchmarks = load_cells(here / "mine.yaml").base.benchmarks
     assert benchmarks.names == ("scanqa",)
     assert benchmarks.annotations == str(tmp_path / "questions")
+
+
+def test_one_scene_is_no_grid_and_the_folder_around_it_is_named(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rooms(tmp_path / "data")
+    scene = sorted((tmp_path / "data" / "scenes").iterdir())[0]
+    assert main(["init", "mine", "--scenes", str(scene)]) == 2
+    told = capsys.readouterr().err
+    assert f"{scene}: is one scene" in told
+    assert f"--scenes {tmp_path / 'data'} " in told
+    assert not (here / "mine.yaml").exists()

@@ -74,7 +74,7 @@ def test_the_table_has_a_line_per_scene(tmp_path: Path, capsys: pytest.CaptureFi
     folder = write_scene(tmp_path / "hall")
     assert main(["probe", "--scenes", str(folder), "--grid", "4"]) == 0
     printed = capsys.readouterr()
-    assert [line.split()[0] for line in printed.out.splitlines()] == ["scene", "hall"]
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["scene", "hall", "pairs:"]
     assert "hall: only 3 distinct frames of 32" in printed.err
 
 

@@ -37,3 +37,12 @@ def test_a_step_is_called_by_its_cell_and_seed_unless_cells_share_it(engine: Eng
     names = {step.spec.params["id"]: overview.name(step) for step in plan.steps}
     assert names["result-0"].endswith(" of cell-0, seed 0")
     assert " of " not in names["root"]
+
+
+def test_cells_that_failed_are_counted_beside_those_that_are_over(engine: Engine) -> None:
+    plan = engine.look(fans(2, ledger=""))
+    schedule = Schedule(plan)
+    overview = RunOverview("run", schedule)
+    assert overview.head().startswith("cells 0/2, ")
+    schedule.failed(next(s.key for s in plan.steps if s.spec.params["id"] == "result-0"))
+    assert overview.head().startswith("cells 1/2 (1 failed), ")

@@ -269,3 +269,44 @@ def test_a_text_in_the_place_of_a_teachers_weights_is_told_of(
     assert main(["validate", teacher_grid(data, f"kind: {kind}, checkpoint: {page}")]) == 2
     told = capsys.readouterr().err
     assert "teachers.mine.checkpoint" in told and "is no checkpoint" in told
+
+
+@pytest.mark.parametrize("flags", [(), ("--smoke",), ("--set", "training.steps=3")])
+def test_own_rooms_on_a_preset_without_weights_are_refused_in_one_line(
+    flags: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grid.yaml"
+    scenes = "{kind: rgbd_folder, root: rooms}"
+    path.write_text(f"version: 1\nname: x\nbase: {{preset: micro, scenes: {scenes}}}\n")
+    assert main(["validate", str(path), *flags]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "grid.yaml:3:38: scenes.kind: student 'llava' has no weights" in line
+    assert "`workflows init rooms --scenes DIR`" in line
+
+
+@pytest.mark.parametrize("setting", ["scenes.kind: [rgbd_folder]", "student: [llava]"])
+def test_what_is_no_name_is_a_fault_and_no_bug(
+    setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(f"version: 1\nname: x\nbase: {{preset: micro, {setting}}}\n")
+    assert main(["validate", str(path)]) == 2
+    assert "internal error" not in capsys.readouterr().err
+
+
+def test_own_rooms_on_an_axis_are_refused_in_one_line_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "grid.yaml"
+    axis = "{scenes: [{kind: rgbd_folder, root: rooms}]}"
+    path.write_text(f"version: 1\nname: x\nbase: {{preset: micro}}\nmatrix: {axis}\n")
+    assert main(["validate", str(path)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "grid.yaml:4:" in line and "student 'llava' has no weights" in line
+
+
+def test_a_teacher_without_weights_cannot_learn_from_own_rooms(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["validate", teacher_grid(data, "kind: mae, architecture: {image_size: 224}")]) == 2
+    assert "teacher 'mine' has no weights" in capsys.readouterr().err

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -404,3 +407,16 @@ def test_python_loads_and_asks_a_student(trained: Path, steps: CellSteps) -> Non
         CELL, SCENE, pointed.prompt, answer_by="boxes", workspace=str(trained), device="cpu"
     )
     assert answer.choices[0].score == pytest.approx(max(where.scores), abs=1e-5)
+
+
+def test_a_student_in_tiny_sizes_says_that_its_answers_mean_nothing(
+    trained: Path, tmp_path: Path, capsys: Printed
+) -> None:
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    with contextlib.closing(sqlite3.connect(copy / "results.db")) as connection, connection:
+        connection.execute("""UPDATE runs SET options_json = '{"smoke": true}'""")
+    where = ("--scene", SCENE, "--workspace", str(copy))
+    (note,) = said(capsys, "ask", CELL, "what color is the bed", *where)["notes"]
+    assert re.search("trained for [0-9]+ steps in the tiny sizes of --smoke; its answers", note)
+    assert main(["ask", CELL, "what color is the bed", *where, "--quiet"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"note: {note}"

@@ -149,3 +149,14 @@ def test_what_is_left_is_told_with_its_cause(workspace: Workspace) -> None:
     assert [each.message for each in diagnose(workspace, "none") if each.name == "tracking"] == [
         "2 messages wait for MLflow; run-1: RuntimeError: no; `workflows resume` tries again"
     ]
+
+
+@pytest.mark.parametrize(("left", "told"), [(0, ""), (1, " (1 message left)")])
+def test_nothing_is_counted_where_nothing_is_left(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, left: int, told: str
+) -> None:
+    monkeypatch.setattr(tracker, "count_open", lambda database: left)
+    with subprocess.Popen(["sleep", "30"]) as busy:
+        said = tracker.Tracker(busy, workspace).finish(timeout_s=0.01)
+        busy.kill()
+    assert said == f"MLflow is still being written in the background{told}"

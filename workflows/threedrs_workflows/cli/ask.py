@@ -150,9 +150,7 @@ def run(args: argparse.Namespace) -> int:
             recipe, student, scene, questions, max_new_tokens=args.max_tokens, as_is=args.as_is
         )
         laps.end("answer")
-        notes = cautions(student, answers)
-        for note in notes:
-            say(args, f"note: {note}")
+        notes = [*(steps.cautions() if steps else ()), *cautions(student, answers)]
     drawn = _draw(args, scene, answers)
     seconds = {part: round(each, 2) for part, each in laps.seconds.items()}
     content = {**as_content(recipe, scene, answers, drawn), "notes": notes, "seconds": seconds}
@@ -261,7 +259,7 @@ def _choice_json(choice: Choice) -> dict[str, Any]:
 
 
 def as_text(content: Mapping[str, Any]) -> str:
-    """Every question with its answer below."""
+    """Every question with its answer below; at the end what keeps one from believing them."""
     count = content["candidates"]["count"]
     lines = []
     for answer in content["answers"]:
@@ -274,6 +272,7 @@ def as_text(content: Mapping[str, Any]) -> str:
         lines += [f"    then {_choice_text(each)}" for each in others[:2]]
         if answer["picture"]:
             lines.append(f"    drawn in {answer['picture']}")
+    lines += [f"note: {note}" for note in content["notes"]]
     return "\n".join(lines)
 
 

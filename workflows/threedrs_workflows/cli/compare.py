@@ -58,7 +58,28 @@ def run(args: argparse.Namespace) -> int:
         here = store.run_results(store.find_run(args.run).run_id)
         if has_cell(here, args.first) or args.run is not None:
             return _cells(args, store, here)
+        _refuse_no_cell(store, here, args.first, args.second)
         return _runs(args, store)
+
+
+def _refuse_no_cell(store: Results, here: RunResults, first: str, second: str) -> None:
+    """A name that is no run's may be meant for a cell of the newest one.
+
+    Raises:
+        ConfigError: the first is neither; it is told what cells there are where the second is one,
+            or where it is nearly one itself.
+    """
+    from threedrs_platform.config.suggestions import did_you_mean
+    from threedrs_platform.errors import ConfigError
+    from threedrs_workflows.cli.run_cells import cells_called, has_cell
+
+    try:
+        store.find_run(first)
+    except ConfigError:
+        near = "did you mean" in did_you_mean(first, {cell.title for cell in here.cells})
+        if near or has_cell(here, second):
+            cells_called(here, first)
+        raise
 
 
 def _cells(args: argparse.Namespace, store: Results, here: RunResults) -> int:

@@ -114,6 +114,8 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as opened:
         recipe, steps = find_model(Named.of(args), opened)
         say(args, f"{recipe.title}: scenes, prompts and scores as in {recipe.source}")
+        for caution in steps.cautions() if steps else ():
+            say(args, f"note: {caution}")
         # Brings torch, for which mistakes above need not wait.
         from threedrs_components.models.recipe import open_model, refuse_fused
         from threedrs_workflows.models.evaluating import evaluate, read_questions

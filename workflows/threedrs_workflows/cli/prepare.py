@@ -40,6 +40,13 @@ stands in OUT/preparation.json.
 """
 
 
+COUNTED = (
+    "pairs: of pixels of the frames as a student reads them (resized, see --image-size); "
+    "`workflows probe` counts those of the depth images as they are"
+)
+"""What a pair is: two verbs count other things by this name."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     add_scenes_argument(parser)
@@ -103,7 +110,7 @@ def as_text(content: dict[str, Any]) -> str:
     """A line per scene; the columns are the fields of `PreparedSummary`."""
     scenes = content["scenes"]
     rows = [[name.replace("_", " ") for name in scenes[0]], *([*each.values()] for each in scenes)]
-    lines = [columns(rows, indent=""), *_check_lines(content["checks"])]
+    lines = [columns(rows, indent=""), COUNTED, *_check_lines(content["checks"])]
     lines += _coverage_lines(content["coverage"])
     if content["remade"]:
         lines.append(f"made again, of other files or settings: {', '.join(content['remade'])}")

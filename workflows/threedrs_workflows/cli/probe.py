@@ -37,6 +37,15 @@ those of other frames, that is said behind the table.
 COLUMNS = ("score", "margin", "standardised", "pairs", "voxels", "frames", "tokens", "seconds")
 
 
+COUNTED = {
+    "pixel": "pairs: of pixels of the depth images as they are; `workflows prepare` counts those "
+    "of the frames that a student reads",
+    "token": "pairs: of tokens, each at its mean coordinate; level pixel, and `workflows prepare`, "
+    "count pixels",
+}
+"""What a pair is, by level: two verbs count other things by this name."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     add_scenes_argument(parser)
@@ -147,7 +156,7 @@ def as_table(content: dict[str, Any]) -> str:
     rows += [_row(scene["scene"], scene) for scene in content["scenes"]]
     if len(content["scenes"]) > 1:
         rows.append(_row("mean or sum", content["total"]))
-    return "\n".join([columns(rows, indent=""), *_doubts(content)])
+    return "\n".join([columns(rows, indent=""), COUNTED[content["level"]], *_doubts(content)])
 
 
 def _row(title: str, values: dict[str, Any]) -> tuple[str, ...]:

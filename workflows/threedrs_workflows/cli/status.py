@@ -95,6 +95,7 @@ def status_content(look: RunProgress, jobs: Elsewhere = None) -> dict[str, Any]:
         "eta_s": look.eta_s,
         "silent_s": look.silent_s,
         "running": [_running_content(step) for step in look.running],
+        "stopped": [_running_content(step) for step in look.stopped],
         "failed": [_failed_content(step) for step in look.failed],
         "untracked": look.untracked,
         "slurm": jobs.as_json() if isinstance(jobs, Jobs) else None,
@@ -144,6 +145,11 @@ def status_text(look: RunProgress, jobs: Elsewhere = None) -> str:
         lines.append(f"  {jobs.text()}")
     if look.running:
         lines += ["running", columns([_running_row(step) for step in look.running])]
+    if look.stopped:
+        lines += [
+            "begun and unfinished; a resume goes on from what is kept",
+            *map(_stopped_line, look.stopped),
+        ]
     if look.failed:
         lines += ["failed", *map(_failed_line, look.failed[:MOST_SHOWN])]
         if len(look.failed) > MOST_SHOWN:
@@ -191,6 +197,14 @@ def _running_row(step: RunningStep) -> tuple[str, ...]:
         duration(step.elapsed_s),
         progress.note or step.note,
     )
+
+
+def _stopped_line(step: RunningStep) -> str:
+    progress = step.progress
+    at = f": at {progress.done} of {progress.total}" if progress.total else ""
+    note = f"{', ' if at else ': '}{progress.note}" if progress.note else ""
+    told = f"{at}{note}" or ": stopped before it said how far it was"
+    return f"  {_step_name(step.kind, step.label)} of {_cells(step.cells)}{told}"
 
 
 def _failed_line(step: FailedStep) -> str:

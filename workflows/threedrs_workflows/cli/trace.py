@@ -1,11 +1,13 @@
 # ruff: noqa: A005  (a verb is named by its file)
-"""`workflows trace`: a number back to its steps, code, inputs and attempts."""
+"""`workflows trace`: a number back to its grid, commit, settings, steps, inputs and attempts."""
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
 from threedrs_platform.config.suggestions import did_you_mean
@@ -14,13 +16,14 @@ from threedrs_platform.database.connection import Database
 from threedrs_platform.database.lineage import AttemptRow, TracedStep, lineage
 from threedrs_platform.database.measurements import CellResult, Measurement
 from threedrs_platform.database.results import Results
+from threedrs_platform.database.runs import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import duration, emit
 from threedrs_workflows.cli.run_arguments import RUN_HELP
 from threedrs_workflows.cli.run_cells import cells_called, of_seed
 
-SUMMARY = "where a number comes from: steps, code digests, inputs, attempts"
+SUMMARY = "where a number comes from: grid, commit, settings, steps, code, inputs, attempts"
 
 EXAMPLES = """\
 examples:
@@ -29,6 +32,8 @@ examples:
 """
 
 SHOWN_DIGITS = 12
+FLAGS = ("smoke", "sets", "where", "until", "only", "refresh")
+"""Options of `workflows submit` that decide what a run computes."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,56 @@ def run(args: argparse.Namespace) -> int:
         if args.seed is not None:
             cells = of_seed(cells, args.seed)
         traces = [trace(workspace.database, cell, metric) for cell in cells]
-    content = {"run": found.run.run_id, "traces": [_content(each) for each in traces]}
-    emit(args, content, "\n\n".join(_text(each) for each in traces))
+        asked = workspace.runs.get(found.run.run_id)
+    varying = _varying(found.cells)
+    content = {**_run_content(asked), "traces": [_content(each, varying) for each in traces]}
+    lines = "\n\n".join(_text(each, varying) for each in traces)
+    emit(args, content, f"{_run_text(asked)}\n\n{lines}")
     return 0
+
+
+def _run_content(run: RunRow) -> dict[str, Any]:
+    """What was submitted, when, and of which code."""
+    options = run.options
+    return {
+        "run": run.id,
+        "grid": run.grid_file,
+        "grid_yaml": run.grid_yaml,
+        "flags": {name: options[name] for name in FLAGS if options.get(name)},
+        "commit": options.get("commit") or None,
+        "note": options.get("note") or None,
+        "created_at": run.created_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def _run_text(run: RunRow) -> str:
+    told = _run_content(run)
+    flags = "".join(_flag(name, value) for name, value in told["flags"].items())
+    lines = [
+        f"run {run.id}, submitted {_when(run.created_at)}, {run.state}",
+        f"  grid {run.grid_file}{flags}   commit {told['commit'] or 'unknown'}",
+    ]
+    return "\n".join(lines + ([f"  note {told['note']}"] if told["note"] else []))
+
+
+def _flag(name: str, value: Any) -> str:
+    """As it was typed."""
+    if isinstance(value, bool):
+        return f" --{name}"
+    values = value if isinstance(value, list) else [value]
+    return "".join(f" --{name.removesuffix('s')} {quote(str(each))}" for each in values)
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _varying(cells: Sequence[CellResult]) -> list[str]:
+    """Settings that every cell of a run has, and not all of them alike."""
+    known = [cell.settings for cell in cells if cell.settings]
+    shared = set.intersection(*map(set, known)) if known else set()
+    return sorted(name for name in shared if any(s[name] != known[0][name] for s in known))
 
 
 def trace(database: Database, cell: CellResult, metric: str) -> Trace:
@@ -89,13 +141,14 @@ def _joined(lines: Any) -> tuple[TracedStep, ...]:
     return tuple(found.values())
 
 
-def _content(each: Trace) -> dict[str, Any]:
+def _content(each: Trace, varying: Sequence[str]) -> dict[str, Any]:
     metric = each.measurement
     return {
         "cell": each.cell.title,
         "cell_id": each.cell.cell_id,
         "seed": each.cell.seed,
         "params": dict(each.cell.params),
+        "varying": {name: each.cell.settings.get(name) for name in varying},
         "metric": None if metric is None else asdict(metric.metric),
         "measured_by": None if metric is None else metric.step_key,
         "missing": each.cell.missing_reason,
@@ -103,7 +156,7 @@ def _content(each: Trace) -> dict[str, Any]:
     }
 
 
-def _text(each: Trace) -> str:
+def _text(each: Trace, varying: Sequence[str]) -> str:
     lines = [f"{each.cell.title} seed {each.cell.seed} ({each.cell.cell_id})"]
     if each.measurement is not None:
         metric = each.measurement.metric
@@ -111,10 +164,18 @@ def _text(each: Trace) -> str:
         lines[0] += f": {metric.name} = {metric.value:g} {metric.unit}{interval}, n {metric.n}"
     elif not each.steps:
         lines.append(f"  missing: {each.cell.missing_reason}")
+    lines.append(_settings_line(each.cell.settings, varying))
     names = {step.key: _name(step) for step in each.steps}
     for step in each.steps:
         lines += _step_lines(step, names)
     return "\n".join(lines)
+
+
+def _settings_line(settings: Mapping[str, Any], varying: Sequence[str]) -> str:
+    """Those by which cells of the run differ; there are a hundred others."""
+    own = ", ".join(f"{name}={settings[name]}" for name in varying)
+    rest = f"--json has all {len(settings)}"
+    return f"  settings {own} ({rest})" if own else f"  settings as in the grid ({rest})"
 
 
 def _step_lines(step: TracedStep, names: dict[str, str]) -> list[str]:
@@ -136,7 +197,7 @@ def _step_lines(step: TracedStep, names: dict[str, str]) -> list[str]:
 
 
 def _acceptance_line(acceptance: Acceptance) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(acceptance.accepted_at))
+    when = _when(acceptance.accepted_at)
     return (
         f"    accepted, not computed: results of step {_short(acceptance.source)} by code "
         f"{_short(acceptance.old_code)} stand for it "
@@ -149,11 +210,13 @@ def _short(digest: str | None) -> str:
 
 
 def _attempt_line(attempt: AttemptRow, canonical: int | None) -> str:
+    at = f" {_when(attempt.started_at)}" if attempt.started_at is not None else ""
     took = f" in {duration(attempt.seconds)}" if attempt.seconds is not None else ""
     where = f" on {attempt.node}" if attempt.node else ""
     kept = ", its output counts" if attempt.n == canonical else ""
     why = f": {attempt.message.splitlines()[0]}" if attempt.message else ""
-    return f"    attempt {attempt.n} {attempt.state}{took}{where} (run {attempt.run_id}){kept}{why}"
+    what = f"attempt {attempt.n} {attempt.state}{at}{took}{where}"
+    return f"    {what} (run {attempt.run_id}){kept}{why}"
 
 
 def _name(step: TracedStep) -> str:

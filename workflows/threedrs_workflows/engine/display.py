@@ -74,8 +74,9 @@ class RunOverview:
             return ""
         counts, cells = self.schedule.counts(), list(self.schedule.cells.values())
         finished = sum(state is not StepState.PENDING for state in cells)
+        lost = sum(state in (StepState.FAILED, StepState.BLOCKED) for state in cells)
         parts = [
-            f"cells {finished}/{len(cells)}",
+            f"cells {finished}/{len(cells)}" + (f" ({lost} failed)" if lost else ""),
             f"steps {counts[Phase.DONE]}/{sum(counts.values())} ({self.schedule.hits} were done)",
             f"elapsed {clock(time.monotonic() - self.began)}",
         ]

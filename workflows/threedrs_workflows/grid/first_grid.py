@@ -66,6 +66,8 @@ def first_grid(name: str, scenes: Path | None, annotations: Path | None = None) 
     if any(root.glob("scans/*/*.sens")):
         _refuse(annotations, _SCANNET_READS)
         return _downloaded(name, root)
+    if find_style(root) is not None:
+        raise DataError(_one_scene(root))
     # First: a room may lie beside a video of it.
     if found := scene_folders(root):
         return _rgbd(name, root, found, annotations)
@@ -137,8 +139,6 @@ def _rgbd(name: str, root: Path, scenes: Sequence[Path], annotations: Path | Non
         BENCHMARKS=", ".join(asked or ("scanqa",)),
     )
     before = []
-    if find_style(root) is not None:
-        before.append(f"name the folder that holds scenes: a grid wants several, {root} is one")
     if not asked:
         before.append(f"write annotations to learn and to ask into {files}/annotations")
     if missing := [each for each in NEEDED_SPLITS if each not in read_splits(root)]:
@@ -170,6 +170,16 @@ def _clips(root: Path) -> dict[str, int]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
+
+
+def _one_scene(root: Path) -> str:
+    """What to give in place of a scene, in which nothing of a grid's is to be written."""
+    holds = root.parent.parent if root.parent.name == "scenes" else root.parent
+    return (
+        f"{root}: is one scene, and a grid trains on some and evaluates others; give the folder "
+        f"that holds them: --scenes {quote(str(holds))} (`workflows probe --scenes "
+        f"{quote(str(root))}` reads one alone)"
+    )
 
 
 def _not_understood(root: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from threedrs_components.scenes.registry import SCENES
 from threedrs_platform.config.agreement import Agreement
 from threedrs_platform.config.paths import known_paths, path_fault, split_path
 from threedrs_platform.config.strict_yaml import Document, KeyPath
@@ -17,6 +18,7 @@ from threedrs_workflows.experiment_identity import experiment_id
 from threedrs_workflows.grid.axes import Assignment
 from threedrs_workflows.grid.file import ReadGrid, undotted_twice
 from threedrs_workflows.grid.presets import load_preset
+from threedrs_workflows.grid.rendered_only import RENDERED, without_weights
 from threedrs_workflows.written import Written
 
 STARTING_POINT = {"scenes", "students", "student"}
@@ -30,7 +32,7 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
     """Settings of the baseline cell, each with its place, and the faults in how they are given.
 
     Raises:
-        ConfigError: the preset cannot be read.
+        ConfigError: the preset cannot be read, or its student cannot see the scenes.
     """
     document, raw = grid.document, dict(grid.file.base)
     preset = raw.pop(START, None)
@@ -49,6 +51,8 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
             faults.append(document.fault(message, ("base", key), of_key=True))
         else:
             tree = tree.put(split_path(key), value, document, ("base", key))
+    if lack := _lack_of_weights(_with_settings(tree, grid)):
+        raise ConfigError(lack)
     if smoke and isinstance(preset, str):
         small = load_preset(preset, document, ("base", "preset"), smoke=True, env=grid.env)
         tree = tree.put((), small.data, small, ())
@@ -56,6 +60,20 @@ def base_tree(grid: ReadGrid, *, smoke: bool = False) -> tuple[Tree, list[Fault]
         faults.append(document.fault("--smoke needs a preset, which has a small twin", ("base",)))
     faults += [each.document.fault(NO_SEED, ()) for each in grid.settings if each.path == "seed"]
     return _with_settings(tree, grid), faults
+
+
+def _lack_of_weights(tree: Tree) -> list[Fault]:
+    """One fault in place of all that follow from it, in the preset and in its small twin."""
+    chosen = tree.data.get("student")
+    kind = get_in(tree.data, ("scenes", "kind"))
+    student = get_in(tree.data, ("students", str(chosen)))
+    if kind == RENDERED or kind not in list(SCENES) or not isinstance(student, Mapping):
+        return []
+    if student.get("size", "micro") != "micro" or student.get("checkpoint") is not None:
+        return []
+    place = tree.place(("scenes", "kind"))
+    message = without_weights(str(kind), "student", str(chosen))
+    return [Fault(message, "scenes.kind", place.file, place.line, place.column)]
 
 
 def _on_preset(
@@ -177,7 +195,7 @@ class Workbench:
         tree = self.base
         for path, choice in choices.items():
             tree = tree.put(split_path(path), choice.value, choice.document, choice.at)
-        return tree.build(Experiment)[1]
+        return _lack_of_weights(tree) or tree.build(Experiment)[1]
 
     def faults_of_broken(self, choices: Assignment) -> list[Fault]:
         """As `faults`, at the price of one look for cells that are known to be sound."""

@@ -15,6 +15,7 @@ from threedrs_components.teachers.teacher import check_grid
 from threedrs_components.teachers.weight_headers import stored_tensors
 from threedrs_platform.errors import ArtifactError, CheckpointError, ConfigError, DataError, Fault
 from threedrs_workflows.experiment import Experiment
+from threedrs_workflows.grid.rendered_only import lack_of_weights
 
 
 def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
@@ -22,16 +23,22 @@ def refuse_wrong_starts(experiments: Iterable[Experiment]) -> None:
 
     Raises:
         ConfigError: lists every student and teacher whose weights are others than their settings
-            say, and every teacher that is coarser than the tokens that are to learn from it.
+            say, or that have none where scenes are given, and every teacher that is coarser than
+            the tokens that are to learn from it.
     """
     experiments = list(experiments)
     students = {
-        (each.student, _needs_head(each), each.student_config().model_dump_json()): each
+        (
+            each.student,
+            _needs_head(each),
+            each.scenes.kind,
+            each.student_config().model_dump_json(),
+        ): each
         for each in experiments
     }
     faults = {
         fault
-        for (_, needs_head, _), each in students.items()
+        for (_, needs_head, *_), each in students.items()
         if (fault := _fault(each, needs_head)) is not None
     }
     teachers = {
@@ -72,7 +79,9 @@ def _needs_head(experiment: Experiment) -> bool:
 
 def _fault(experiment: Experiment, needs_head: bool) -> Fault | None:
     student = experiment.student_config()
-    if student.checkpoint is None or not Path(student.checkpoint).exists():
+    if student.checkpoint is None:
+        return lack_of_weights(experiment)
+    if not Path(student.checkpoint).exists():
         return None
     folder = Path(student.checkpoint)
     try:
@@ -107,7 +116,8 @@ def _teacher_faults(experiment: Experiment) -> list[Fault]:
     except ConfigError as error:
         seen = f"; counted for frames of {told(frame)}"
         return [Fault(f"{each.message}{seen}", "prepare.grid") for each in error.faults]
-    return []
+    lack_of_its_own = lack_of_weights(experiment)
+    return [] if lack_of_its_own is None else [lack_of_its_own]
 
 
 def _lack_of_depth(experiment: Experiment, teacher: TeacherConfig) -> str | None:

@@ -15,6 +15,8 @@ from threedrs_platform.steps import StepSpec
 from threedrs_platform.workspace import Workspace
 from threedrs_workflows.steps.params import StepParams
 
+FINETUNE = "finetune"
+"""The role of the step that trains the student."""
 P = TypeVar("P", bound=StepParams)
 
 
@@ -59,6 +61,16 @@ class CellSteps:
                 [Fault(f"{message} tells why, `workflows resume` goes on; --run names another run")]
             )
         return self._workspace.store.checkout(self._made[role])
+
+    def cautions(self) -> list[str]:
+        """What should be known of its student before it is asked: whether it has learned much."""
+        if not self._workspace.runs.get(self.run_id).options.get("smoke"):
+            return []
+        steps = spec_of(self, FINETUNE).params["training"]["steps"] if FINETUNE in self.specs else 0
+        return [
+            f"this student was trained for {steps} steps in the tiny sizes of --smoke; its answers "
+            "mean nothing"
+        ]
 
     def recipe(self) -> Recipe:
         """Its student, asked as the cell asks it.

@@ -12,7 +12,8 @@ from threedrs_platform.database.step_rows import StepRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.states import StepState
 from threedrs_platform.store.artifacts import ArtifactStore, Health
-from threedrs_workflows.plan.plan import Plan, PlannedStep, chosen_steps
+from threedrs_workflows.plan.chosen_steps import chosen_steps
+from threedrs_workflows.plan.plan import Plan, PlannedStep
 
 MAY_DIFFER = frozenset({"code", "entry", "inputs"})
 """Fields of a recipe in which old and new step may differ; inputs are compared by their content."""

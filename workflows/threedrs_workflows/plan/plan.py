@@ -18,13 +18,13 @@ from threedrs_platform.database.journal import Journal
 from threedrs_platform.database.journal_writes import same_inputs
 from threedrs_platform.database.past_costs import History, PastCosts
 from threedrs_platform.database.step_rows import StepEntry, StepRow
-from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.garbage import uncollected
 from threedrs_platform.identity.recipes import Recipe
 from threedrs_platform.identity.source_code import CodeIndex
 from threedrs_platform.states import StepState
 from threedrs_platform.steps import Cell, StepSpec
 from threedrs_platform.store.artifacts import ArtifactStore, Health
+from threedrs_workflows.plan.chosen_steps import chosen_steps
 from threedrs_workflows.plan.graph import Graph, GraphBuilder, Node
 from threedrs_workflows.plan.reasons import NEW, Predecessors, Reason
 
@@ -384,40 +384,3 @@ def _state_reason(row: StepRow | None) -> str:
     if row.epoch:
         return row.reason if row.reason.startswith(("artifact", "refreshed")) else "interrupted"
     return ""
-
-
-def chosen_steps(
-    graph: Graph, cells: Sequence[Cell], wanted: Collection[str], flag: str
-) -> set[str]:
-    """Keys of the steps that `KIND` or `KIND@CELL` name.
-
-    Raises:
-        ConfigError: one of them names none; `flag` is where it stands.
-    """
-    chosen: set[str] = set()
-    faults = []
-    for target in wanted:
-        kind, _, place = target.partition("@")
-        found = {
-            node.key
-            for node in graph.nodes.values()
-            if node.spec.kind == kind and (not place or node.cells & _named(cells, place))
-        }
-        if not found and place and kind in {node.spec.kind for node in graph.nodes.values()}:
-            known = ", ".join(dict.fromkeys(cell.label or cell.name for cell in cells))
-            faults.append(Fault(f"no cell {place!r} has a step {kind!r}; cells: {known}", flag))
-        elif not found:
-            kinds = sorted({node.spec.kind for node in graph.nodes.values()})
-            faults.append(Fault(f"{target!r} names no step; kinds here: {', '.join(kinds)}", flag))
-        chosen |= found
-    if faults:
-        raise ConfigError(faults)
-    return chosen
-
-
-def _named(cells: Sequence[Cell], place: str) -> set[CellKey]:
-    return {
-        CellKey(cell.cell_id, cell.seed)
-        for cell in cells
-        if place in (cell.cell_id, cell.name, cell.label)
-    }

@@ -23,15 +23,20 @@ def run(task: StepTask) -> None:
     the newest that is sound, and reports the curve up to there again.
     """
     inputs = training_inputs(task)
-    told = TrainingReports(task, inputs.training.steps)
+    checkpoints = task.scratch / "checkpoints"
+    told = TrainingReports(task, inputs.training, checkpoints)
     gpus, workers = task.settings.get("gpus", 0), inputs.training.workers
     launch = partial(train_here, gpus=gpus, log_file=task.log_file, pulse=told.pulse)
     if workers > 1 and ray_is_on():
         cpus, memory = task.settings.get("cpus", workers), task.settings.get("memory_gib")
         launch = partial(train_on_ray, resources=GroupResources(cpus, gpus, memory))
-    checkpoints = task.scratch / "checkpoints"
     summary = launch(
-        inputs, report=told.report, checkpoint_dir=checkpoints, out=task.out, warn=task.warn
+        inputs,
+        report=told.report,
+        checkpoint_dir=checkpoints,
+        out=task.out,
+        warn=task.warn,
+        begins=told.begins,
     )
     report_training(task, inputs, summary)
 

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,18 +67,20 @@ def train_on_ray(
     out: Path,
     resources: GroupResources,
     warn: Warn = warnings.warn,
+    begins: Callable[[Path | None], None] = lambda checkpoint: None,
 ) -> TrainingSummary:
     """Train with Ray's TorchTrainer; checkpoints are ours, in `checkpoint_dir`.
 
     The workers leave their reports in a file, which this process reads while it waits;
     `checkpoint_dir` and `out` must be folders that all workers reach. A damaged checkpoint is told
-    to `warn`, and training falls back to the one before.
+    to `warn`, and training falls back to the one before; `begins` hears of the one that it goes on
+    from, or of none.
 
     Raises:
         StepFailed: the cluster had no room for the group.
     """
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
-    forget_damaged(checkpoint_dir, warn)
+    begins(forget_damaged(checkpoint_dir, warn))
     mailbox = checkpoint_dir / f"reports-{time.time_ns()}.jsonl"
     settings = {
         "inputs": inputs,

@@ -56,7 +56,8 @@ class Tracker:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             left = count_open(self.workspace.database)
-            return f"MLflow is still being written in the background ({left} messages left)"
+            rest = f" ({left} message{'s' * (left != 1)} left)" if left else ""
+            return f"MLflow is still being written in the background{rest}"
         left = count_open(self.workspace.database)
         if not left:
             return ""
