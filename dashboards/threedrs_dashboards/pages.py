@@ -27,6 +27,7 @@ from threedrs_platform.database.turns import TurnLost
 
 MODULES: tuple[str, ...] = (
     "runs",
+    "reading",
     "ablation",
     "compare",
     "cell",
