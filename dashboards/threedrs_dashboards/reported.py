@@ -1,4 +1,4 @@
-"""The report of a run as pages and files show it: what `workflows results` says of all its cells."""
+"""The report of a run, as `workflows results` prints it: behind a page and a file of figures."""
 
 from __future__ import annotations
 
