@@ -89,6 +89,23 @@ def find_sample(samples: Sequence[Sample], sample_id: str, scene_id: str) -> Sam
     raise Missing(f"scene {scene_id} has no sample {sample_id!r}{some}")
 
 
+def first_scored(
+    samples: Sequence[Sample], cell: ViewedCell, scene_id: str, metric: str, database: Database
+) -> str:
+    """Id of the first sample of a scene that a metric scores; empty where there is none."""
+    if not metric or SCORES not in cell.keys:
+        return ""
+    query = select(sample_scores.c.sample_id).where(
+        sample_scores.c.step_key == cell.keys[SCORES],
+        sample_scores.c.scene_id == scene_id,
+        sample_scores.c.metric == metric,
+        sample_scores.c.value.is_not(None),
+    )
+    with database.read() as connection:
+        scored = {*connection.scalars(query)}
+    return next((each.sample_id for each in samples if each.sample_id in scored), "")
+
+
 def answers(
     cells: Sequence[ViewedCell], sample: Sample, database: Database, store: ArtifactStore
 ) -> list[Answer]:

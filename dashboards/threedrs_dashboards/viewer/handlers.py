@@ -18,12 +18,14 @@ from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import render
 from threedrs_dashboards.viewer.answers import Answer, answers, truth_text
-from threedrs_dashboards.viewer.cells import view_cells
+from threedrs_dashboards.viewer.cells import ViewedCell, view_cells
 from threedrs_dashboards.viewer.listing import (
+    ALL_SEEDS,
+    ONE_SEED,
     ORDERS,
     UNORDERED,
     listed,
-    scene_numbers,
+    paired_numbers,
     scene_table,
     scored_names,
 )
@@ -61,8 +63,11 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     metrics = first_of(scored_names(store.database, chosen.cell), wanted)
     metric = choice(request, "metric", ["", *metrics], metrics[0] if metrics else "")
     order = choice(request, "order", ORDERS, ORDERS[0] if metric else UNORDERED)
-    ours, theirs = (
-        scene_numbers(store.database, cell, metric) for cell in (chosen.cell, chosen.against)
+    over = choice(request, "over", (ALL_SEEDS, ONE_SEED))
+    ours, theirs = paired_numbers(
+        store.database,
+        *(_replicates(store, chosen, cell, over) for cell in (chosen.cell, chosen.against)),
+        metric,
     )
     ids = scene_ids(chosen.cell, store.artifacts)
     scenes = listed(ids, ours, theirs, order, text(request, "find"))
@@ -76,6 +81,9 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
         "order": order,
         "metrics": metrics,
         "metric": metric,
+        "over": over,
+        "ours": ours,
+        "theirs": theirs,
         "digits": 1 if max(ours.metric.values(), default=0.0) > 1.0 else 3,
         "find": text(request, "find"),
         "paging": pages,
@@ -84,6 +92,14 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     }
     tables = {"scenes": lambda: scene_table(scenes, metric)}
     return respond(request, "scenes.html", context, tables=tables)
+
+
+def _replicates(store: Store, chosen: Chosen, cell: ViewedCell, over: str) -> list[ViewedCell]:
+    """A cell under all of its seeds, or under the one that is looked at."""
+    if over == ONE_SEED:
+        return [cell]
+    seeds = next(each.seeds for each in chosen.known if each.cell_id == cell.cell_id)
+    return view_cells(store.database, cell.run_id, [(cell.cell_id, seed) for seed in seeds])
 
 
 def _scene(request: Request, seen: Subject) -> Response:
@@ -102,7 +118,7 @@ def _scene(request: Request, seen: Subject) -> Response:
         "focus": seen.chosen.focus,
         **_views(seen, sources),
         "answers": given,
-        "answer_metrics": sorted({name for each in given for name in each.scores}),
+        "answer_metrics": _answer_metrics(given, seen.state.metric),
         "truth": truth_text(seen.sample) if seen.sample else "",
         "rows": _picture_rows(seen, sources),
         "paging": cells,
@@ -111,6 +127,11 @@ def _scene(request: Request, seen: Subject) -> Response:
         **_neighbours(seen),
     }
     return respond(request, "scene.html", context, [scene_room(seen, given)], tables)
+
+
+def _answer_metrics(given: Sequence[Answer], first: str) -> list[str]:
+    """Metrics of a question, the one that the reader came with first."""
+    return sorted({name for each in given for name in each.scores}, key=lambda x: (x != first, x))
 
 
 @dataclass(frozen=True)
