@@ -174,10 +174,7 @@ def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) 
             "hovertemplate": "%{x}: %{y:.2f}<br>mean score %{customdata[0]:.3f}, "
             "%{customdata[1]} scenes",
             "line": {"color": COLOURS[index % len(COLOURS)]},
-            "marker": {
-                "symbol": SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)],
-                "size": 9,
-            },
+            "marker": {"symbol": _symbol(index), "size": 9},
         }
         for index, (cell, (found, _)) in enumerate(rows)
     ]
@@ -196,6 +193,11 @@ def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) 
         height=400 + LEGEND_LINE * len(rows),
         names=[metric, score],
     )
+
+
+def _symbol(index: int) -> str:
+    """Another one for a colour that comes again."""
+    return SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
 QUARTILE_HEADER = (
