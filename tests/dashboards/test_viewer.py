@@ -92,6 +92,7 @@ def test_numbers_of_scenes_are_means_over_seeds_with_their_questions(scenes: Tes
     first = answered(scenes, "val00000")
     assert questions["val00000"] == sum(each == "scanrefer" for each in first)
     text = scenes.get("/scenes?run=tiny-1&cell=vggt").text
+    assert "ScanRefer: accuracy at IoU 0.25</abbr> (%)" in text
     assert "2 seeds that both have" in text
     assert "seed 1 alone" in scenes.get("/scenes?run=tiny-1&cell=vggt&over=one").text
 

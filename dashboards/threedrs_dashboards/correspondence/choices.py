@@ -9,11 +9,12 @@ from typing import Literal
 from starlette.requests import Request
 
 from threedrs_dashboards.choices import HEADLINES
-from threedrs_dashboards.correspondence.scores import finished_steps, scored_metrics
+from threedrs_dashboards.correspondence.scores import finished_steps
 from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.query import choice, text
 from threedrs_dashboards.store import Store
+from threedrs_dashboards.viewer.answers import scored_metrics
 from threedrs_dashboards.viewer.cells import (
     PROBE,
     TEACHER_PROBE,

@@ -17,7 +17,7 @@ from threedrs_dashboards.query import choice, number, text
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import render
-from threedrs_dashboards.viewer.answers import Answer, answers, truth_text
+from threedrs_dashboards.viewer.answers import SCORES, Answer, answers, scored_metrics, truth_text
 from threedrs_dashboards.viewer.cells import ViewedCell, view_cells
 from threedrs_dashboards.viewer.listing import (
     ALL_SEEDS,
@@ -27,7 +27,6 @@ from threedrs_dashboards.viewer.listing import (
     listed,
     paired_numbers,
     scene_table,
-    scored_names,
 )
 from threedrs_dashboards.viewer.maps import UInt8, principal_colours
 from threedrs_dashboards.viewer.missing import Missing
@@ -60,7 +59,8 @@ def show(request: Request) -> Response:
 
 def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     wanted = grid_choice(store.database, chosen.run.run_id).metrics
-    metrics = first_of(scored_names(store.database, chosen.cell), wanted)
+    units = _units(store, chosen)
+    metrics = first_of(list(units), wanted)
     metric = choice(request, "metric", ["", *metrics], metrics[0] if metrics else "")
     order = choice(request, "order", ORDERS, ORDERS[0] if metric else UNORDERED)
     over = choice(request, "over", (ALL_SEEDS, ONE_SEED))
@@ -81,6 +81,7 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
         "order": order,
         "metrics": metrics,
         "metric": metric,
+        "unit": units.get(metric, ""),
         "over": over,
         "ours": ours,
         "theirs": theirs,
@@ -92,6 +93,12 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     }
     tables = {"scenes": lambda: scene_table(scenes, metric)}
     return respond(request, "scenes.html", context, tables=tables)
+
+
+def _units(store: Store, chosen: Chosen) -> dict[str, str]:
+    """Metrics of which the cell has a score per question -> their units."""
+    scoring = [chosen.cell.keys[SCORES]] if SCORES in chosen.cell.keys else []
+    return scored_metrics(store.database, scoring)
 
 
 def _replicates(store: Store, chosen: Chosen, cell: ViewedCell, over: str) -> list[ViewedCell]:
@@ -119,6 +126,7 @@ def _scene(request: Request, seen: Subject) -> Response:
         **_views(seen, sources),
         "answers": given,
         "answer_metrics": _answer_metrics(given, seen.state.metric),
+        "units": _units(seen.store, seen.chosen),
         "truth": truth_text(seen.sample) if seen.sample else "",
         "rows": _picture_rows(seen, sources),
         "paging": cells,

@@ -67,15 +67,6 @@ class SceneNumbers:
     score_seeds: int = 0
 
 
-def scored_names(database: Database, cell: ViewedCell) -> list[str]:
-    """Metrics of which a cell has a score per question."""
-    if SCORES not in cell.keys:
-        return []
-    query = select(sample_scores.c.metric).where(sample_scores.c.step_key == cell.keys[SCORES])
-    with database.read() as connection:
-        return sorted(connection.scalars(query.distinct()))
-
-
 def paired_numbers(
     database: Database, ours: Sequence[ViewedCell], theirs: Sequence[ViewedCell], metric: str
 ) -> tuple[SceneNumbers, SceneNumbers]:
