@@ -44,13 +44,15 @@ def show(request: Request) -> Response:
     if report.layer_map and query.text(request, "csv") == LAYER_MAP:
         text = layer_map_csv(report.layer_map)
         return file_response(text, f"{LAYER_MAP}.csv", "text/csv; charset=utf-8")
-    sheet = main_sheet(report)
+    sheet, cells = main_sheet(report), len(report.table.rows)
     context = {
         "title": "Reading",
         "run": run,
         "report": report,
         "sheet": sheet,
-        "shown": sheet.rows[:MOST_ROWS],
+        "shown": (*sheet.rows[:cells][:MOST_ROWS], *sheet.rows[cells:]),
+        "cells": cells,
+        "left_out": max(0, cells - MOST_ROWS),
         "summary": summary(report.findings),
         "claims_title": CLAIMS_TITLE,
         "paragraphs": [each for each in paragraphs(report) if each[0] != CLAIMS_TITLE],

@@ -164,9 +164,7 @@ def test_questions_of_one_form_share_the_frames(client: TestClient) -> None:
         ("the lamp", "ground", "ground", "as the form says"),
     ],
 )
-def test_the_kind_of_an_answer_is_told_with_its_reason(
-    line: str, kind: str, wanted: str, why: str
-) -> None:
+def test_answers_tell_why_they_are_a_box(line: str, kind: str, wanted: str, why: str) -> None:
     (question,) = _questions({"question": [line], "kind": [kind]}, (), Place("r", "c", 1, "s"))
     assert question.kind == wanted and question.why.startswith(why)
 

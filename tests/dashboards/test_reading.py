@@ -18,6 +18,7 @@ from threedrs_dashboards.pages import navigation
 from threedrs_dashboards.reported import report_of
 from threedrs_dashboards.store import Store
 from threedrs_platform.database.schema import runs
+from threedrs_platform.records import Metric
 from threedrs_platform.testing.fake_results import Values, fake_results
 from threedrs_platform.testing.fake_runs import store_run
 from threedrs_platform.workspace import find_workspace
@@ -43,6 +44,21 @@ def test_its_main_table_has_cells_as_rows_however_many_metrics(client: TestClien
     lines = client.get("/reading?run=run-1&csv=main").text.splitlines()
     assert lines[0].startswith("cell,seeds,scanrefer/acc@0.25")
     assert lines[1].startswith("baseline,3/3,")
+
+
+def test_of_many_cells_the_first_are_shown_with_chance_and_n(tmp_path: Path) -> None:
+    name = "scanrefer/acc@0.25"
+    number = Metric(name, 20.0, 1632, chance=14.2)
+    values: Values = {f"cell {index:02d}": {1: {name: number}} for index in range(30)}
+    with find_workspace(str(tmp_path), environment={}) as workspace:
+        store_run(workspace.database, fake_results(values))
+        pages = TestClient(create_app(workspace), LOCAL)
+        text = pages.get("/reading").text
+        table = text[text.index('id="main"') : text.index("</table>")]
+        assert len(pages.get("/reading?csv=main").text.splitlines()) > 31
+    assert "The first 24 of\n    30 cells" in table
+    assert "cell 23" in table and "cell 24" not in table
+    assert ">chance</th>" in table and "14.2" in table and "1632" in table
 
 
 def test_it_stands_behind_the_runs_and_keeps_the_run(client: TestClient) -> None:
