@@ -15,13 +15,14 @@ from starlette.staticfiles import StaticFiles
 
 from threedrs_dashboards.charts import plotly_script
 from threedrs_dashboards.guard import HOSTS, Guard
-from threedrs_dashboards.pages import all_pages, navigation
+from threedrs_dashboards.pages import PageFailed, all_pages, navigation
 from threedrs_dashboards.store import NoRunYet, Store, store_of
 from threedrs_dashboards.templating import render
 from threedrs_platform.errors import ConfigError, StorageError, ThreedrsError
 from threedrs_platform.workspace import Workspace
 
 STATIC = Path(__file__).parent / "static"
+TITLE = "This cannot be shown"
 A_DAY = {"Cache-Control": "max-age=86400"}
 
 
@@ -72,7 +73,8 @@ def _our_error(request: Request, error: Exception) -> Response:
         status = 404
     elif isinstance(error, StorageError):
         status = 503
-    return _error_page(request, str(error), status)
+    title = "This page failed" if isinstance(error, PageFailed) else TITLE
+    return _error_page(request, str(error), status, title)
 
 
 def _welcome(request: Request) -> Response:
@@ -90,10 +92,10 @@ def _http_error(request: Request, error: Exception) -> Response:
     return _error_page(request, error.detail, error.status_code)
 
 
-def _error_page(request: Request, message: str, status: int) -> Response:
+def _error_page(request: Request, message: str, status: int, title: str = TITLE) -> Response:
     context = {
         "links_to_pages": navigation(request),
-        "title": "This cannot be shown",
+        "title": title,
         "message": message,
     }
     return render(request, "error.html", context, status)

@@ -6,6 +6,7 @@ state is in the query string (`query.py`), and paths are fixed, so no URL names 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlencode
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,9 +26,11 @@ from threedrs_dashboards.store import store_of
 from threedrs_dashboards.tables import LazyTable, Table, csv_response
 from threedrs_dashboards.templating import render
 from threedrs_platform.database.turns import TurnLost
+from threedrs_platform.errors import ThreedrsError
 
 MODULES: tuple[str, ...] = (
     "runs",
+    "reading",
     "ablation",
     "compare",
     "cell",
@@ -38,6 +42,9 @@ MODULES: tuple[str, ...] = (
 )
 """Modules of this package that hold a `PAGE`, in the order of the navigation."""
 
+MOST_TOLD = 300
+"""Characters of an unforeseen error's own words that its page tells."""
+_logger = logging.getLogger(__name__)
 PATIENCE_S, AGAIN_AFTER_S = 10.0, 0.5
 """How long a page waits for a database that is away, and before it is read again."""
 Handler = Callable[[Request], Response]
@@ -82,12 +89,65 @@ class Page:
         """What the server answers."""
         handlers = {self.path: self.handler, **(self.more or {})}
         return [
-            *(Route(path, patient(handler), methods=["GET"]) for path, handler in handlers.items()),
             *(
-                Route(path, handler, methods=["POST"])
+                Route(path, foreseen(patient(handler), self.title), methods=["GET"])
+                for path, handler in handlers.items()
+            ),
+            *(
+                Route(path, foreseen_post(handler, self.title), methods=["POST"])
                 for path, handler in (self.posts or {}).items()
             ),
         ]
+
+
+class PageFailed(ThreedrsError):
+    """A page ended in an error that nobody foresaw; the log has it with its traceback."""
+
+
+def foreseen(handler: Handler, title: str) -> Handler:
+    """Turns what nobody foresaw into an error that the server answers as a page."""
+
+    @wraps(handler)
+    def handle(request: Request) -> Response:
+        try:
+            return handler(request)
+        except (ThreedrsError, HTTPException):
+            raise
+        except Exception as error:
+            raise _failed(request, title, error) from error
+
+    return handle
+
+
+def foreseen_post(handler: PostHandler, title: str) -> PostHandler:
+    """The same for a form."""
+
+    @wraps(handler)
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except (ThreedrsError, HTTPException):
+            raise
+        except Exception as error:
+            raise _failed(request, title, error) from error
+
+    return handle
+
+
+def _failed(request: Request, title: str, error: Exception) -> PageFailed:
+    """Written to the log of the server, and told in words."""
+    _logger.error("%s could not be answered", request.url, exc_info=error)
+    wanted = request.query_params.get("csv")
+    what = f"The data {wanted!r} of page {title}" if wanted else f"Page {title}"
+    first = (str(error).splitlines() or [""])[0][:MOST_TOLD]
+    cause = ": ".join(filter(None, (type(error).__name__, first)))
+    log = store_of(request).workspace.root / "logs" / "ui.log"
+    return PageFailed(
+        f"{what} ({request.url.path}) could not be made: {cause}.\n"
+        "This is a fault of these pages, not of the run; no result was touched. The log of this "
+        f"server says where it happened (`workflows ui` writes it to {log}). The other pages work; "
+        "without the choices behind the `?` of its address this one may, too."
+    )
 
 
 def patient(handler: Handler) -> Handler:

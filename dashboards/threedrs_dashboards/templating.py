@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from threedrs_components.report.metric_words import explain
+from threedrs_components.report.metric_words import explain, readable
 from threedrs_dashboards.charts import style_ids
 from threedrs_dashboards.query import url, url_with
 
@@ -27,7 +27,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(url=url, url_with=url_with, style_ids=style_ids, explain=explain)
+    made.globals.update(url=url, url_with=url_with, style_ids=style_ids)
+    made.globals.update(explain=explain, readable=readable)
     made.filters.update(clock=clock, duration=duration, size=size, folded=folded)
     return made
 

@@ -160,6 +160,7 @@ PAGES = (
     "/runs?run=bench-1",
     "/runs?run=bench-1&page=20",
     "/runs?run=bench-1&csv=matrix",
+    "/reading?run=bench-1",
     "/table?run=bench-1",
     "/table?run=bench-1&page=3&sort=probe/score (cosine)",
     "/table?run=bench-1&by=teacher&across=alignment.weight",

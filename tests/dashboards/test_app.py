@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.app import create_app
-from threedrs_dashboards.pages import all_pages, patient
+from threedrs_dashboards.pages import Page, all_pages, patient
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
 from threedrs_platform.database.connection import open_database
 from threedrs_platform.database.turns import TurnLost
@@ -119,3 +120,36 @@ def test_a_page_is_read_once_more_where_the_database_was_lost(
     app = create_app(find_workspace(str(tmp_path), environment={}))
     app.router.routes.append(Route("/lost", patient(page)))
     assert TestClient(app, LOCAL).get("/lost").status_code == status
+
+
+@pytest.mark.parametrize(("query", "what"), [("", "Page Glossary"), ("?csv=all", "The data")])
+def test_an_error_that_nobody_foresaw_is_a_page_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, query: str, what: str
+) -> None:
+    def broken(request: Request) -> Response:
+        raise ZeroDivisionError("of <b>\nsecond line")
+
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    app.router.routes[:0] = Page("Glossary", "/glossary", broken).routes
+    answer = TestClient(app, LOCAL).get(f"/glossary{query}")
+    text = unescape(answer.text)
+    assert answer.status_code == 500 and 'href="/runs"' in text
+    assert what in text and "(/glossary) could not be made: ZeroDivisionError: of <b>." in text
+    assert "logs/ui.log" in text and "second line" not in text and "Traceback" not in text
+    assert "of &lt;b&gt;" in answer.text and "Content-Security-Policy" in answer.headers
+    assert "Traceback" in caplog.text and "test_app.py" in caplog.text
+
+
+def test_a_form_that_fails_is_told_in_words_too(tmp_path: Path) -> None:
+    async def broken(request: Request) -> Response:
+        raise KeyError("gone")
+
+    def shown(request: Request) -> Response:
+        raise AssertionError
+
+    app = create_app(find_workspace(str(tmp_path), environment={}))
+    page = Page("Ask", "/broken", shown, posts={"/ask/question": broken})
+    app.router.routes[:0] = page.routes
+    answer = TestClient(app, LOCAL).post("/ask/question")
+    assert answer.status_code == 500
+    assert "Page Ask (/ask/question) could not be made: KeyError" in answer.text

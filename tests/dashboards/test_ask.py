@@ -28,7 +28,7 @@ from threedrs_dashboards.ask.asker import (
     Stage,
     Turn,
 )
-from threedrs_dashboards.ask.handlers import LONGEST_QUESTION, MOST_AT_ONCE
+from threedrs_dashboards.ask.handlers import LONGEST_QUESTION, MOST_AT_ONCE, _questions
 from threedrs_dashboards.ask.opening import Opening, Seen
 from threedrs_dashboards.ask.place import Place
 from threedrs_dashboards.ask.rooms import find_rooms, list_rooms
@@ -151,6 +151,22 @@ def test_questions_of_one_form_share_the_frames(client: TestClient) -> None:
     assert [(each.question.kind, each.shared) for each in newest] == [("ground", 2), ("text", 2)]
     assert "for 2 questions together" in page and 'data-live="0"' in page
     assert 'id="chart-room"' in page and "what color is the bed" in page
+    assert "Asked for a box: guessed, it begins with &#34;find&#34;" in page
+    assert "Asked for words: guessed, it begins with none of" in page
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "wanted", "why"),
+    [
+        ("Find  the lamp", "", "ground", 'guessed, it begins with "Find"'),
+        ("what is found here", "", "text", 'guessed, it begins with none of "point at"'),
+        ("find the lamp", "text", "text", "as the form says"),
+        ("the lamp", "ground", "ground", "as the form says"),
+    ],
+)
+def test_answers_tell_why_they_are_a_box(line: str, kind: str, wanted: str, why: str) -> None:
+    (question,) = _questions({"question": [line], "kind": [kind]}, (), Place("r", "c", 1, "s"))
+    assert question.kind == wanted and question.why.startswith(why)
 
 
 def test_a_folder_below_the_root_is_asked_about_and_no_other(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
@@ -175,7 +176,8 @@ def test_a_cells_samples_stand_against_their_scenes_score(pages: TestClient) -> 
         assert float(row[PROBE]) == pytest.approx(score(2, 2, scene))
         assert float(row[ACC]) == value(2, 2, scene, sample)
         assert row["link"] == (
-            f"/scenes?run=run-1&cell=c02&seed=2&against=base&scene=s{scene}&sample={row['sample']}"
+            f"/scenes?run=run-1&cell=c02&seed=2&against=base&metric={quote(ACC, '')}"
+            f"&scene=s{scene}&sample={row['sample']}"
         )
 
 
@@ -274,13 +276,37 @@ def test_equal_values_are_drawn_apart_but_keep_their_order() -> None:
     assert drawn_apart(distinct) == distinct and drawn_apart([1.0] * 9) == [1.0] * 9
 
 
+def test_an_axis_of_percentages_ends_where_they_do(pages: TestClient) -> None:
+    def axis(values: list[float], unit: str) -> dict[str, Any]:
+        points = [SamplePoint(f"q{n}", "room", 0.5, each) for n, each in enumerate(values)]
+        links = ["/"] * len(points)
+        chart = scatter_chart("t", points, links, (PROBE, ACC), ("cosine", unit), "")
+        return dict(chart.layout["yaxis"])
+
+    assert axis([0.0], "%")["title"]["text"] == "ScanRefer: accuracy at IoU 0.25 (%)"
+    low, high = axis([0.0, 100.0] * 20, "%")["range"]
+    assert -8 < low < -5 and 105 < high < 108
+    assert axis([0.0, 100.0] * 20, "%")["tickvals"] == [0, 20, 40, 60, 80, 100]
+    assert "range" not in axis([0.0, 240.0] * 20, "%") and "range" not in axis([0.0, 1.0], "R2")
+
+
+def test_plots_and_headings_name_metrics_in_words_with_units(pages: TestClient) -> None:
+    text = pages.get(f"{PATH}?metric={quote(ACC, '')}").text
+    layout = re.findall(r'"title":\{"text":"([^"]+)"', text)
+    assert "ScanRefer: accuracy at IoU 0.25" in layout
+    assert "correspondence score (cosine)" in layout and ACC not in layout
+    assert f'<option value="{ACC}" title="{ACC}" selected>ScanRefer: accuracy at' in text
+    assert f'<abbr title="{ACC}: ' in text
+
+
 def test_lines_of_a_plot_are_told_by_shape_too(pages: TestClient) -> None:
     traces = figure(pages, "quartiles")
-    looks = {(trace["line"]["color"], trace["marker"]["symbol"]) for trace in traces[:8]}
-    assert len({symbol for _, symbol in looks}) == 8
+    looks = {(trace["line"]["color"], trace["marker"]["symbol"]) for trace in traces}
+    assert len(traces) > 8 and len(looks) == len(traces), "no two cells look the same"
+    assert len({trace["marker"]["symbol"] for trace in traces[:8]}) == 8
 
 
 def test_no_plot_needs_eval_however_many_points_it_has() -> None:
     points = [SamplePoint(f"q{n}", "room", n / 2000, float(n % 2)) for n in range(2000)]
-    chart = scatter_chart("samples", points, ["/"] * 2000, ("score", "metric"), "")
+    chart = scatter_chart("samples", points, ["/"] * 2000, ("score", "metric"), ("", ""), "")
     assert [trace["type"] for trace in chart.traces] == ["scatter"]

@@ -7,7 +7,7 @@ import json
 import pytest
 from starlette.testclient import TestClient
 
-from threedrs_components.report.metric_words import explain
+from threedrs_components.report.metric_words import WORDS, explain, readable
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,26 @@ def test_a_bar_says_what_its_question_type_means(client: TestClient) -> None:
     chart = json.loads(text.split('id="plot-questions">')[1].split("</script>")[0])
     words = dict(zip(chart["data"][0]["x"], chart["data"][0]["hovertext"], strict=True))
     assert words["g_lm"] == explain("g_lm") != ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("scanrefer/acc@0.25/position", "ScanRefer: accuracy at IoU 0.25, position"),
+        ("scanrefer/acc@0.25/m_g_lm", "ScanRefer: accuracy at IoU 0.25, by a landmark"),
+        ("scanqa/em@1", "ScanQA: exact match"),
+        ("scanqa/em@10", "ScanQA: exact match among 10"),
+        ("probe/score", "correspondence score"),
+        ("probe_teacher:probe/score", "teacher's correspondence score"),
+        ("mine/own_number", "mine: own number"),
+        ("vsibench", "VSI-Bench"),
+    ],
+)
+def test_names_become_headings(name: str, words: str) -> None:
+    assert readable(name) == words
+
+
+def test_no_two_parts_of_names_become_the_same_heading() -> None:
+    parts = {part for group in WORDS.values() for part in group}
+    told = [readable(f"scanqa/{part}") for part in parts if not part.endswith("@1")]
+    assert len(set(told)) == len(told)

@@ -138,7 +138,9 @@ def test_a_cell_leads_to_its_page_in_mlflow(client: TestClient) -> None:
         answer = client.get(url, follow_redirects=False)
         assert "/runs/mlflow?run=run-1" in client.get("/runs").text
         server.shutdown()
-    assert answer.headers["Location"] == f"{address}/#/experiments/7/runs/abc"
+    assert answer.headers["Location"] == (
+        f"{address}/#/experiments/7/runs/abc?workflowType=machine_learning"
+    )
     (asked,) = _MLflow.asked
     assert asked["filter"].endswith(
         "tags.`threedrs.cell` = 'id-vggt' and tags.`threedrs.seed` = '2'"

@@ -32,6 +32,7 @@ from threedrs_components.students.checkpoints import student_features
 from threedrs_components.students.registry import open_student
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer import scene_data
+from threedrs_dashboards.viewer.answers import first_scored, scene_samples
 from threedrs_dashboards.viewer.cells import view_cells
 from threedrs_dashboards.viewer.places import Places, Token
 from threedrs_dashboards.viewer.scene_data import open_scene
@@ -69,12 +70,60 @@ def refusal(client: TestClient, url: str) -> str:
 
 
 def test_scenes_are_listed_with_their_scores(scenes: TestClient) -> None:
-    rows = table(scenes, "/scenes?run=tiny-1&cell=vggt&order=highest+score&csv=scenes")
+    rows = table(scenes, "/scenes?run=tiny-1&cell=vggt&order=highest+score&over=one&csv=scenes")
     assert [row["scene"] for row in rows[:2]] == ["val00004", "val00003"]
     assert float(rows[0]["score"]) == pytest.approx(0.61)
     assert [row["score"] for row in rows[-3:]] == ["", "", ""]
     found = table(scenes, "/scenes?run=tiny-1&find=val&csv=scenes")
     assert len(found) == 5
+
+
+def test_numbers_of_scenes_are_means_over_seeds_with_their_questions(scenes: TestClient) -> None:
+    url = "/scenes?run=tiny-1&cell=vggt&csv=scenes"
+
+    def column(words: str, name: str) -> dict[str, float]:
+        return {row["scene"]: float(row[name]) for row in table(scenes, url + words) if row[name]}
+
+    for name in ("score", "scanrefer/acc@0.25", "score_baseline"):
+        one, two, both = (column(each, name) for each in ("&over=one", "&over=one&seed=2", ""))
+        assert both == {scene: pytest.approx((one[scene] + two[scene]) / 2) for scene in one}
+    assert one != two
+    questions = column("", "questions")
+    first = answered(scenes, "val00000")
+    assert questions["val00000"] == sum(each == "scanrefer" for each in first)
+    text = scenes.get("/scenes?run=tiny-1&cell=vggt").text
+    assert "ScanRefer: accuracy at IoU 0.25</abbr> (%)" in text
+    assert "2 seeds that both have" in text
+    assert "seed 1 alone" in scenes.get("/scenes?run=tiny-1&cell=vggt&over=one").text
+
+
+def answered(scenes: TestClient, scene: str) -> list[str]:
+    """Benchmarks of the questions of a scene, as its page lists them."""
+    text = scenes.get(f"/scenes?run=tiny-1&cell=vggt&scene={scene}").text
+    return re.findall(r"<option value=\"[^\"]+\"(?: selected)?>(\w+): ", text)
+
+
+def test_the_metric_goes_along_to_the_scene_and_back(scenes: TestClient) -> None:
+    url = "/scenes?run=tiny-1&cell=vggt&metric=scanrefer%2Facc%400.25"
+    link = re.search(r'class="thumbnail" href="([^"]+)"', scenes.get(url).text)
+    assert link is not None and "metric=scanrefer%2Facc%400.25" in link[1]
+    text = scenes.get(link[1].replace("&amp;", "&")).text
+    assert "<dt>scanrefer</dt>" in text
+    back = re.search(r'<a href="([^"]+)">All scenes', text)
+    assert back is not None and "metric=scanrefer%2Facc%400.25" in back[1]
+    assert re.search(r'rel="(?:next|prev)" href="[^"]+metric=scanrefer%2Facc%400.25', text)
+
+
+def test_a_scene_opens_with_the_first_question_that_the_metric_scores(
+    scenes: TestClient,
+) -> None:
+    store = scenes.app.state.store  # type: ignore[attr-defined]
+    (cell,) = view_cells(store.database, "tiny-1", [("vggt", 1)])
+    samples = scene_samples(cell, "val00000", store.artifacts)[::-1]
+    assert samples[0].benchmark == "scanqa"
+    named = first_scored(samples, cell, "val00000", "scanrefer/acc@0.25", store.database)
+    assert next(each.benchmark for each in samples if each.sample_id == named) == "scanrefer"
+    assert first_scored(samples, cell, "val00000", "no/metric", store.database) == ""
 
 
 def test_scenes_come_worst_first_with_a_picture_each(scenes: TestClient) -> None:

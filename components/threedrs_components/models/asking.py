@@ -22,8 +22,9 @@ from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.store.features import feature_path
 
 Kind = Literal["text", "ground"]
-POINTING = re.compile(r"^\s*(?:point (?:at|to|out)|locate|find|identify)\s+", re.IGNORECASE)
+BEGINNINGS = ("point at", "point to", "point out", "locate", "find", "identify")
 """What a question begins with that wants a box."""
+POINTING = re.compile(rf"^\s*({'|'.join(BEGINNINGS)})\s+", re.IGNORECASE)
 WORDED_BY: dict[Kind, tuple[str, str]] = {
     "text": ("scanqa", "question"),
     "ground": ("scanrefer", "description"),

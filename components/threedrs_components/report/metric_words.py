@@ -110,6 +110,65 @@ _TASK = "m_"
 """Before question types that the micro world names itself, beside those of the benchmark."""
 
 
+SHORT: Mapping[str, str] = {
+    "scanrefer": "ScanRefer",
+    "multi3drefer": "Multi3DRefer",
+    "scan2cap": "Scan2Cap",
+    "scanqa": "ScanQA",
+    "sqa3d": "SQA3D",
+    "vsibench": "VSI-Bench",
+    "revsi": "ReVSI",
+    "mindcube": "MindCube",
+    "viewspatial": "ViewSpatial",
+    "embspatial": "EmbSpatial",
+    "blink": "BLINK",
+    "mmsi": "MMSI",
+    "acc": "accuracy",
+    "f1": "F1",
+    "em": "exact match",
+    "em_refined": "refined exact match",
+    "cider": "CIDEr",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "colour_category": "colour and category",
+    "position_xy": "position in the plan",
+    "content_free": "control without content",
+    "g_lm": "by a landmark",
+    "g_dir": "by direction",
+    "g_clm": "of a category, by a landmark",
+    "g_cdir": "of a category, by direction",
+    "g_attr": "by colour and category",
+}
+"""Part of a metric's name, before any "@" -> the same for a heading."""
+PROBED = {
+    "score": "correspondence score",
+    "margin": "correspondence margin",
+    "standardised": "standardised correspondence score",
+}
+"""Of a probe of visual features."""
+
+
+def readable(name: str) -> str:
+    """A metric for a heading: "ScanRefer: accuracy at IoU 0.25, position"."""
+    step, _, path = name.rpartition(":")
+    first, *rest = path.split("/")
+    told = [_part(each) for each in rest]
+    if first == "probe" and rest:
+        told[0] = PROBED.get(rest[0], told[0])
+        whose = "teacher's " if step == "probe_teacher" else ""
+        return whose + ", ".join(told)
+    return ": ".join(filter(None, (_part(first), ", ".join(told))))
+
+
+def _part(part: str) -> str:
+    known, at, number = part.removeprefix(_TASK).partition("@")
+    words = SHORT.get(known, known.replace("_", " "))
+    if at + number in ("", "@1"):
+        return words
+    return f"{words} at IoU {number}" if "." in number else f"{words} among {number}"
+
+
 def explain(name: str) -> str:
     """A metric in words, part by part; empty where no part is known."""
     return "; ".join(f"{part}: {meaning}" for part, meaning in explained(name))

@@ -142,13 +142,15 @@ def arms_figure(studies: Sequence[StudyView], metric: str) -> StudyFigure:
     most = max((len(trace["x"]) for trace in traces), default=0)
     ends = [(trace["name"], trace["y"][-1]) for trace in traces if trace["y"]]
     is_better = max if studies[0].is_higher_better(studies[0].facts.metrics.index(metric)) else min
-    best_arm = is_better(ends, key=lambda end: end[1]) if ends else ("", 0.0)
-    said = f"{best_arm[0]} ({best_arm[1]:.4g})" if ends else "none yet"
+    most_of_all = is_better((value for _, value in ends), default=0.0)
+    equal = [title for title, value in ends if value == most_of_all]
+    said = f"{', '.join(equal)} ({most_of_all:.4g}{' each' if len(equal) > 1 else ''})"
+    end = said if ends else "none yet"
     return StudyFigure(
         "arms", f"Best {metric} so far, arm by arm", traces,
         {**_counted(_axis_titles("complete trials", metric), most), "showlegend": True},
         ("study", "complete_trials", "value", "best"), rows,
-        f"Each arm after as many complete trials. Best at the end: {said}.", 480,
+        f"Each arm after as many complete trials. Best at the end: {end}.", 480,
     )  # fmt: skip
 
 
@@ -162,7 +164,10 @@ def _importance(study: StudyView, metric: int) -> StudyFigure:
         "importance",
         f"What {name} depends on",
         [{"type": "bar", "orientation": "h", "y": upwards, "x": [shares[n] for n in upwards]}],
-        {"yaxis": {"automargin": True}, "xaxis": {"title": {"text": "share"}}},
+        {
+            "yaxis": {"automargin": True, "ticklabelstandoff": 6},
+            "xaxis": {"title": {"text": "share of the variance"}, "tickformat": ".0%"},
+        },
         ("setting", "share"),
         list(shares.items()),
         f"{first} explains most: {shares[first]:.0%} of the variance between "
@@ -205,7 +210,7 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
     traces, layout = [], dict[str, Any](grid=grid, showlegend=False)
     for place, path in enumerate(settings, start=1):
         values = [trial.params.get(path) for trial in done]
-        axis = coordinate_axis(path, values)
+        axis = coordinate_axis(path, values, study.facts.space.get(path, ""))
         xs = [str(value) for value in values] if axis.places else values
         dots = _markers(path, xs, [t.values[metric] for t in done], done, "circle", PLAIN)
         # The scale begins below the first number, whose dot would be white on white.
@@ -220,7 +225,7 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
         for trace in (dots, marked):
             traces.append({**trace, "xaxis": f"x{axes}", "yaxis": f"y{axes}"})
         kind = "category" if axis.places else "log" if axis.is_log else "linear"
-        layout[f"xaxis{axes}"] = {"title": {"text": path}, "type": kind}
+        layout[f"xaxis{axes}"] = {"title": {"text": path}, "type": kind, **_ticks(axis)}
         layout[f"yaxis{axes}"] = {"title": {"text": name if place % SLICES_PER_ROW == 1 else ""}}
     header, table = _settings_table(study, metric, done)
     text = (
@@ -232,12 +237,20 @@ def _slices(study: StudyView, metric: int) -> StudyFigure:
     )
 
 
+def _ticks(axis: CoordinateAxis) -> dict[str, str]:
+    """At 1, 2 and 5 of each decade, where a logarithmic axis has few: Plotly labels all nine."""
+    return {"dtick": "D2"} if axis.is_log and axis.high / axis.low < 100 else {}
+
+
 def _parallel(study: StudyView, metric: int) -> StudyFigure:
     """One vertical axis per setting, one line per trial, in five groups from worst to best."""
     name, settings = study.facts.metrics[metric], study.settings
     ranked = study.ranked(metric)
     shown = ranked[:MOST_LINES]
-    axes = [coordinate_axis(path, [t.params.get(path) for t in shown]) for path in settings]
+    axes = [
+        coordinate_axis(path, [t.params.get(path) for t in shown], study.facts.space.get(path, ""))
+        for path in settings
+    ]
     axes.append(coordinate_axis(name, [trial.values[metric] for trial in shown]))
     cut = f" The best {MOST_LINES} are drawn." if len(ranked) > MOST_LINES else ""
     header, table = _settings_table(study, metric, ranked)
@@ -290,7 +303,7 @@ def _curves(study: StudyView) -> StudyFigure:
         "curves",
         f"Curves of {name}",
         traces,
-        _axis_titles("training step", name),
+        _counted(_axis_titles("training step", name), study.facts.training_steps),
         ("trial", "state", "step", name),
         rows,
         "One line per trial; pruned ones end early.",
@@ -327,13 +340,17 @@ class CoordinateAxis:
         return [(0.0, f"{self.low:.3g}"), (1.0, f"{self.high:.3g}")]
 
 
-def coordinate_axis(name: str, values: Sequence[Any]) -> CoordinateAxis:
-    """An axis over the values that occur; logarithmic where they span two orders."""
+def coordinate_axis(name: str, values: Sequence[Any], searched: str = "") -> CoordinateAxis:
+    """An axis over the values that occur.
+
+    Logarithmic where they were searched so ("0.1 to 10, log") or span two orders.
+    """
     present = [value for value in values if value is not None]
     numeric = all(isinstance(each, int | float) and not isinstance(each, bool) for each in present)
     if present and numeric:
         low, high = min(present), max(present)
-        return CoordinateAxis(name, {}, low, high, is_log=low > 0 and high / low >= 100)
+        is_log = low > 0 and (searched.endswith(", log") or high / low >= 100)
+        return CoordinateAxis(name, {}, low, high, is_log)
     texts = sorted({str(value) for value in present})
     steps = max(len(texts) - 1, 1)
     return CoordinateAxis(name, {text: index / steps for index, text in enumerate(texts)})

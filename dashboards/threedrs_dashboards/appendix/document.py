@@ -10,7 +10,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from threedrs_components.report.beside_paper import beside_paper, paper_notes, paper_sheets
-from threedrs_components.report.document import EVERY_METRIC, Report, make_report
+from threedrs_components.report.document import EVERY_METRIC, Report
 from threedrs_components.report.heat_maps import layer_map_figure
 from threedrs_components.report.honesty import is_rendered
 from threedrs_components.report.layer_map import layer_map_csv
@@ -22,6 +22,7 @@ from threedrs_dashboards.appendix.figures import MOST_CELLS, run_figures
 from threedrs_dashboards.appendix.layer_map import write_layer_map
 from threedrs_dashboards.appendix.vector import write_figure
 from threedrs_dashboards.charts import Chart, plotly_script, style_ids
+from threedrs_dashboards.reported import report_of
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import environment
@@ -57,22 +58,14 @@ def make_appendix(store: Store, wanted: str | None) -> Appendix:
         ConfigError: there is no such run.
     """
     run = store.run(wanted)
-    results = store.results.run_results(run.run_id)
-    totals = store.results.scene_totals(results)
-    choice = grid_choice(store.database, run.run_id)
-    stored = Runs(store.database).get(run.run_id)
-    report = make_report(
-        results,
-        totals,
-        compare_to=choice.compare_to,
-        reported=choice.metrics,
-        smoke=bool(stored.options.get("smoke")),
-    )
+    report, totals = report_of(store, run)
     charts = run_figures(store.database, report, totals)
+    results, choice = report.table.results, grid_choice(store.database, run.run_id)
     baseline = present_baseline(results, choice.compare_to)
     paper, notes = _beside_paper(result_table(results, EVERY_METRIC, baseline))
     examples = tuple(run_examples(store, run))
-    return Appendix(report, tuple(charts), paper, notes, stored.grid_yaml, examples)
+    grid_yaml = Runs(store.database).get(run.run_id).grid_yaml
+    return Appendix(report, tuple(charts), paper, notes, grid_yaml, examples)
 
 
 def _beside_paper(table: ResultTable) -> tuple[tuple[Sheet, ...], tuple[str, ...]]:

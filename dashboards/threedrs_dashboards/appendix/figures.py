@@ -22,6 +22,8 @@ from threedrs_platform.database.measurements import SceneTotal, SceneTotals
 
 MOST_CELLS = 24
 """More lines and bars than this cannot be told apart in print."""
+COSINE = "cosine"
+"""Unit of the score."""
 TEACHER_SCORE = f"probe_teacher:{SCORE}"
 
 
@@ -55,7 +57,7 @@ def _correspondence_charts(
     known = [cell for cell in plain if cell.scores]
     if not known:
         return
-    yield spread_chart(known, SCORE)
+    yield spread_chart(known, SCORE, COSINE)
     baseline = next((cell for cell in known if cell.cell_id == report.table.baseline), None)
     if baseline is not None and len(known) > 1:
         found = {
@@ -63,7 +65,7 @@ def _correspondence_charts(
             for (cell_id, metric), each in report.differences.items()
             if metric == SCORE and each.both is not None
         }
-        yield before_after_chart(known, baseline, SCORE, found)
+        yield before_after_chart(known, baseline, SCORE, found, COSINE)
     units = {trend.metric: trend.unit for trend in report.trends}
     for metric, unit in units.items():
         scored = [_scored(row, totals, metric) for row in rows]

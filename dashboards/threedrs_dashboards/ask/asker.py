@@ -53,6 +53,8 @@ class Question:
     kind: Kind
     sample: Sample | None = None
     """Of the cell's own evaluation: put exactly as its run put it."""
+    why: str = ""
+    """Why its answer is of this kind."""
 
 
 @dataclass

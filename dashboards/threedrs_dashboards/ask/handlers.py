@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from threedrs_components.benchmarks.sample_files import read_samples
-from threedrs_components.models.asking import kind_of
+from threedrs_components.models.asking import BEGINNINGS, POINTING, kind_of
 from threedrs_dashboards.ask.asker import Asker, Busy, Question, Stage, Turn
 from threedrs_dashboards.ask.opening import Opening
 from threedrs_dashboards.ask.place import Place
@@ -40,7 +40,12 @@ LONGEST_QUESTION, MOST_AT_ONCE = 500, 20
 LARGEST_FORM, MOST_FIELDS = 1 << 17, 100
 """Bytes: as many of the longest questions as are taken at once, 12 bytes a character, as the signs
 of any script may take in a form; and fields of a form."""
-KINDS = {"": "as it is worded", "text": "in words", "ground": "by a box"}
+KINDS = {
+    "": "guess from the wording of each",
+    "text": "in words",
+    "ground": "by a box, chosen among candidates",
+}
+_LISTED = ", ".join(f'"{each}"' for each in BEGINNINGS)
 _making = threading.Lock()
 
 
@@ -81,6 +86,7 @@ def show(request: Request) -> Response:
         "samples": samples,
         "said": [said(each, chosen.cell, by_id, store) for each in turns],
         "kinds": KINDS,
+        "pointing": _LISTED,
         "longest": LONGEST_QUESTION,
         "token": request.app.state.token,
         "look": LOOK_S if any(not each.is_done for each in turns) else 0,
@@ -208,7 +214,8 @@ def _questions(
     if fields.get("sample"):
         sample = find_sample(samples, fields["sample"][0], place.scene)
         assert sample is not None
-        return [Question(sample.prompt, sample.kind, sample)]
+        why = f"as {sample.benchmark} of its run asks for it"
+        return [Question(sample.prompt, sample.kind, sample, why)]
     kind = fields.get("kind", [""])[0]
     lines = [line.strip() for line in fields.get("question", [""])[0].splitlines() if line.strip()]
     if kind not in KINDS:
@@ -222,10 +229,16 @@ def _questions(
         raise HTTPException(
             422, f"a question has {longest} characters; it may have at most {LONGEST_QUESTION}"
         )
-    return [
-        Question(line, "text" if kind == "text" else "ground" if kind else kind_of(line))
-        for line in lines
-    ]
+    return [_worded(line, kind) for line in lines]
+
+
+def _worded(line: str, kind: str) -> Question:
+    """A line of the form with the kind of its answer, and why it is of that."""
+    if kind:
+        return Question(line, "text" if kind == "text" else "ground", why="as the form says")
+    begins = POINTING.match(line)
+    found = f'"{begins[1]}"' if begins else f"none of {_LISTED}"
+    return Question(line, kind_of(line), why=f"guessed, it begins with {found}")
 
 
 def picture(request: Request) -> Response:

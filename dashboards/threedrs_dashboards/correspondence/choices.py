@@ -9,11 +9,12 @@ from typing import Literal
 from starlette.requests import Request
 
 from threedrs_dashboards.choices import HEADLINES
-from threedrs_dashboards.correspondence.scores import finished_steps, scored_metrics
+from threedrs_dashboards.correspondence.scores import finished_steps
 from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.paging import Paging, paging
 from threedrs_dashboards.query import choice, text
 from threedrs_dashboards.store import Store
+from threedrs_dashboards.viewer.answers import scored_metrics
 from threedrs_dashboards.viewer.cells import (
     PROBE,
     TEACHER_PROBE,
@@ -46,7 +47,8 @@ class Choices:
     paging: Paging
     find: str
     steps: Steps
-    scores: tuple[str, ...]
+    scores: Mapping[str, str]
+    """Score -> unit."""
     score: str
     metrics: Mapping[str, str]
     """Metric -> unit."""
@@ -60,6 +62,11 @@ class Choices:
         """Seed -> key of a finished step of a cell."""
         found = {seed: self.steps.get((cell.cell_id, seed), {}).get(role) for seed in cell.seeds}
         return {seed: key for seed, key in found.items() if key is not None}
+
+    @property
+    def score_unit(self) -> str:
+        """Of the score."""
+        return self.scores.get(self.score, "")
 
     @property
     def metric_unit(self) -> str:
@@ -93,7 +100,7 @@ def choices(request: Request, store: Store) -> Choices:
     if ours not in others:  # not probed, or not among those that were searched for
         ours = next(iter(others), against)
     cell = _cell(known, steps, text(request, "cell"), ours or against, run.run_id)
-    scores = tuple(scored_metrics(store.database, _keys(steps, PROBE)))
+    scores = scored_metrics(store.database, _keys(steps, PROBE))
     metrics = scored_metrics(store.database, _keys(steps, SCORE))
     headline = next((name for name in HEADLINES if name in metrics), "")
     return Choices(
@@ -105,7 +112,7 @@ def choices(request: Request, store: Store) -> Choices:
         find=find,
         steps=steps,
         scores=scores,
-        score=choice(request, "score", scores, RAW_SCORE if RAW_SCORE in scores else ""),
+        score=choice(request, "score", tuple(scores), RAW_SCORE if RAW_SCORE in scores else ""),
         metrics=metrics,
         metric=choice(request, "metric", tuple(metrics), headline),
         cell=cell,

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from threedrs_components.probing.quartiles import Quartiles, SampleQuartiles
 from threedrs_components.report.comparison import Difference
+from threedrs_components.report.metric_words import readable
 from threedrs_dashboards.charts import COLOURS, SYMBOLS, Chart, whiskers, whole_numbers
 from threedrs_dashboards.correspondence.gains import gain_words
 from threedrs_dashboards.correspondence.scores import SamplePoint
@@ -20,11 +21,20 @@ from threedrs_dashboards.tables import Table
 
 BASELINE, CELL, TEACHER = "#8d96a5", "#14833b", "#6b5300"
 QUARTILES = ("Q1", "Q2", "Q3", "Q4")
-SPREAD = 0.12
+LEGEND_LINE = 12
+"""Pixels of a chart's height that each line's name takes, where two stand beside each other."""
+PERCENT = {"range": [-7, 107], "tickvals": [0, 20, 40, 60, 80, 100]}
+"""An axis of percentages, with room for points that are drawn apart."""
+SPREAD = 0.05
 """Share of the distance between neighbouring values by which equal points are drawn apart."""
 
 
-def spread_chart(cells: Sequence[Scored], score: str) -> Chart:
+def labelled(name: str, unit: str) -> str:
+    """A metric on an axis: "ScanQA: exact match (%)"."""
+    return f"{readable(name)} ({unit})" if unit else readable(name)
+
+
+def spread_chart(cells: Sequence[Scored], score: str, unit: str = "") -> Chart:
     """One box per cell: 5, 25, 50, 75 and 95 % of the scenes, and the mean."""
     rows = [(cell, found) for cell in cells if (found := distribution(cell)) is not None]
     columns = ("low", "first", "median", "third", "high", "mean")
@@ -50,13 +60,13 @@ def spread_chart(cells: Sequence[Scored], score: str) -> Chart:
     ]
     return Chart(
         "spread",
-        f"How {score} spreads over scenes",
+        f"How the {readable(score)} spreads over scenes",
         [trace],
         Table(header, table),
         "One value per scene, averaged over seeds. Boxes: 25 to 75 % with the median; whiskers: "
         "5 to 95 %; dashed: mean.",
         {
-            "xaxis": {"title": {"text": score}},
+            "xaxis": {"title": {"text": labelled(score, unit)}},
             "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
         },
         height=170 + 34 * len(rows),
@@ -65,7 +75,11 @@ def spread_chart(cells: Sequence[Scored], score: str) -> Chart:
 
 
 def before_after_chart(
-    cells: Sequence[Scored], baseline: Scored, score: str, found: Mapping[str, Difference]
+    cells: Sequence[Scored],
+    baseline: Scored,
+    score: str,
+    found: Mapping[str, Difference],
+    unit: str = "",
 ) -> Chart:
     """Figure 3b: the score before (baseline) and after, side by side per cell.
 
@@ -74,6 +88,7 @@ def before_after_chart(
         baseline: what they are compared with.
         score: the metric.
         found: differences to the baseline, by cell id.
+        unit: of the score.
     """
     after = [cell for cell in cells if cell.cell_id != baseline.cell_id and cell.over_seeds]
     titles = [cell.title for cell in after]
@@ -101,14 +116,14 @@ def before_after_chart(
     rows = [_gain_row(cell, baseline, told.get(cell.cell_id)) for cell in after]
     return Chart(
         "gain",
-        f"{score} before and after",
+        f"The {readable(score)} before and after",
         traces,
         Table(header, rows),
         "Means over scenes and seeds; lines: standard deviation over seeds. "
         + gain_words(told, {cell.cell_id: cell.title for cell in after}, baseline.title),
         {
             "barmode": "group",
-            "xaxis": {"title": {"text": score}},
+            "xaxis": {"title": {"text": labelled(score, unit)}},
             "yaxis": {"autorange": "reversed", "automargin": True, "ticklabelstandoff": 6},
         },
         height=200 + 52 * len(after),
@@ -159,25 +174,30 @@ def quartile_chart(cells: Sequence[Scored], score: str, metric: str, unit: str) 
             "hovertemplate": "%{x}: %{y:.2f}<br>mean score %{customdata[0]:.3f}, "
             "%{customdata[1]} scenes",
             "line": {"color": COLOURS[index % len(COLOURS)]},
-            "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 9},
+            "marker": {"symbol": _symbol(index), "size": 9},
         }
         for index, (cell, (found, _)) in enumerate(rows)
     ]
     return Chart(
         "quartiles",
-        f"{metric} by quartile of {score}",
+        f"{readable(metric)}, by quartile of the {readable(score)}",
         traces,
         Table(QUARTILE_HEADER, [_quartile_row(cell, *found) for cell, found in rows]),
         "Scenes of each cell in four groups by their score, Q1 lowest; means over scenes. The "
         "table also has the paper's: samples in four groups, means over samples. "
         + _trend_words(rows),
         {
-            "xaxis": {"title": {"text": f"quartile of {score}"}},
-            "yaxis": {"title": {"text": f"{metric} ({unit})" if unit else metric}},
+            "xaxis": {"title": {"text": f"quartile of the {readable(score)}"}},
+            "yaxis": {"title": {"text": labelled(metric, unit)}},
         },
-        height=420,
+        height=400 + LEGEND_LINE * len(rows),
         names=[metric, score],
     )
+
+
+def _symbol(index: int) -> str:
+    """Another one for a colour that comes again."""
+    return SYMBOLS[(index + index // len(COLOURS)) % len(SYMBOLS)]
 
 
 QUARTILE_HEADER = (
@@ -204,7 +224,7 @@ def _trend_words(rows: Sequence[tuple[Scored, tuple[Quartiles, SampleQuartiles]]
     )
 
 
-def histogram_chart(cell: Scored, baseline: Scored, score: str) -> Chart:
+def histogram_chart(cell: Scored, baseline: Scored, score: str, unit: str = "") -> Chart:
     """Scenes per bin of the score for one cell and the baseline."""
     shown = [baseline] if cell.cell_id == baseline.cell_id else [baseline, cell]
     edges, counts = histogram(shown)
@@ -227,13 +247,13 @@ def histogram_chart(cell: Scored, baseline: Scored, score: str) -> Chart:
     header = ("from", "to", *(each.title for each in shown))
     return Chart(
         "histogram",
-        f"Scenes by {score}",
+        f"Scenes by {readable(score)}",
         traces,
         Table(header, list(columns)),
         f"Scenes of {' and '.join(each.title for each in shown)} per interval of the score.",
         {
             "barmode": "overlay",
-            "xaxis": {"title": {"text": score}},
+            "xaxis": {"title": {"text": labelled(score, unit)}},
             "yaxis": {"title": {"text": "scenes"}, **whole_numbers(max(map(max, counts)))},
         },
         names=[score],
@@ -244,7 +264,8 @@ def scatter_chart(
     title: str,
     points: Sequence[SamplePoint],
     links: Sequence[str],
-    labels: tuple[str, str],
+    names: tuple[str, str],
+    units: tuple[str, str],
     note: str,
 ) -> Chart:
     """One point per sample or scene; a click opens it in the viewer.
@@ -253,9 +274,11 @@ def scatter_chart(
         title: of the plot.
         points: what is drawn.
         links: URL of each.
-        labels: of the two axes.
+        names: of the score and of the metric.
+        units: of both.
         note: how many of how many.
     """
+    labels = [labelled(*each) for each in zip(names, units, strict=True)]
     trace = {
         "type": "scatter",
         "mode": "markers",
@@ -276,12 +299,23 @@ def scatter_chart(
         "scatter",
         title,
         [trace],
-        Table(("sample", "scene", labels[0], labels[1], "link"), rows),
+        Table(("sample", "scene", *names, "link"), rows),
         note,
-        {"xaxis": {"title": {"text": labels[0]}}, "yaxis": {"title": {"text": labels[1]}}},
+        {
+            "xaxis": {"title": {"text": labels[0]}},
+            "yaxis": {
+                "title": {"text": labels[1]},
+                **(PERCENT if units[1] == "%" and is_within(points) else {}),
+            },
+        },
         height=420,
-        names=labels,
+        names=names,
     )
+
+
+def is_within(points: Sequence[SamplePoint]) -> bool:
+    """Whether all values lie between 0 and 100: CIDEr, which is given in %, may exceed it."""
+    return all(0 <= point.value <= 100 for point in points)
 
 
 def drawn_apart(values: Sequence[float]) -> list[float]:

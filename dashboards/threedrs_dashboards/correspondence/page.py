@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from threedrs_components.report.metric_words import readable
 from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.correspondence.choices import SCORE, UNITS, Choices, choices
 from threedrs_dashboards.correspondence.figures import (
@@ -47,9 +48,9 @@ def show(request: Request) -> Response:
     ids = [cell.cell_id for cell in asked.shown]
     found = gains(store, asked.run.run_id, asked.score, ids, asked.against.cell_id)
     charts = [
-        spread_chart(shown, asked.score),
-        before_after_chart(shown, baseline, asked.score, found),
-        histogram_chart(focus, baseline, asked.score),
+        spread_chart(shown, asked.score, asked.score_unit),
+        before_after_chart(shown, baseline, asked.score, found, asked.score_unit),
+        histogram_chart(focus, baseline, asked.score, asked.score_unit),
     ]
     points: list[SamplePoint] = []
     if asked.metric:
@@ -122,8 +123,9 @@ def _scatter(store: Store, asked: Choices, focus: Scored) -> tuple[list[SamplePo
         f"{number} {asked.unit}s of {asked.cell.title} {over}{thinned}. Where few values occur, "
         "points are drawn a little apart. A click opens the scene; the table below links them, too."
     )
-    title = f"{asked.metric} against {asked.score}, by {asked.unit}"
-    return points, scatter_chart(title, points, links, (asked.score, asked.metric), note)
+    title = f"{readable(asked.metric)}, against the {readable(asked.score)}, by {asked.unit}"
+    names, units = (asked.score, asked.metric), (asked.score_unit, asked.metric_unit)
+    return points, scatter_chart(title, points, links, names, units, note)
 
 
 def _points(store: Store, asked: Choices, focus: Scored) -> tuple[list[SamplePoint], int]:
@@ -154,6 +156,7 @@ def _words(asked: Choices) -> dict[str, str | int | None]:
         "cell": asked.cell.cell_id,
         "seed": asked.seed,
         "against": asked.against.cell_id,
+        "metric": asked.metric,
     }
 
 

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 
 from threedrs_platform.database.connection import Database
-from threedrs_platform.database.schema import cell_steps, metrics, sample_scores, steps
+from threedrs_platform.database.schema import cell_steps, sample_scores, steps
 from threedrs_platform.states import StepState
-
-LOOKED_AT = 8
-"""Steps that are asked which metrics they have: cells of a run measure the same ones."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +41,6 @@ def finished_steps(
         for row in connection.execute(query):
             found[row.cell_id, row.seed][row.role] = row.step_key
     return dict(found)
-
-
-def scored_metrics(database: Database, step_keys: Sequence[str]) -> dict[str, str]:
-    """Metrics with per-sample scores among the first few steps -> their unit."""
-    looked_at = sorted(set(step_keys))[:LOOKED_AT]
-    names = (
-        select(sample_scores.c.metric)
-        .where(sample_scores.c.step_key.in_(looked_at))
-        .distinct()
-        .order_by(sample_scores.c.metric)
-    )
-    units = select(metrics.c.name, metrics.c.unit).where(metrics.c.step_key.in_(looked_at))
-    with database.read() as connection:
-        known = [row.metric for row in connection.execute(names)]
-        unit = {row.name: row.unit for row in connection.execute(units)}
-    return {name: unit.get(name, "") for name in known}
 
 
 def count_samples(database: Database, step_key: str, metric: str) -> int:

@@ -18,6 +18,8 @@ from threedrs_platform.errors import ConfigError, Fault, StorageError
 from threedrs_platform.tracking.names import CELL, RUN, SEED
 
 PATH = "/runs/mlflow"
+AS_RUNS = "?workflowType=machine_learning"
+"""MLflow's pages open for language model traces, unless their address says that runs are meant."""
 PATIENCE_S = 10.0
 WHOLE_RUN = "-"
 """What the parent run of a submission is tagged with instead of a cell."""
@@ -46,7 +48,8 @@ def lead(request: Request) -> Response:
     found = number and _ask(address, "runs/search", search).get("runs")
     if not found:
         raise ConfigError([Fault(f"MLflow has nothing of this part of run {run.run_id} yet")])
-    return RedirectResponse(f"{address}/#/experiments/{number}/runs/{found[0]['info']['run_id']}")
+    page = f"experiments/{number}/runs/{found[0]['info']['run_id']}"
+    return RedirectResponse(f"{address}/#/{page}{AS_RUNS}")
 
 
 def _filter(tags: dict[str, str]) -> str:

@@ -28,7 +28,7 @@ from threedrs_platform.workspace import Workspace
 
 LIVE_S = 5
 ORDERS = ("number", "best first")
-WIDE = ("slices", "parallel")
+WIDE = ("curves", "slices", "parallel")
 """Figures that take the whole width."""
 
 
@@ -87,7 +87,7 @@ def _one(request: Request, name: str) -> Response:
     pages = paging(request, "trials", len(trials))
     axes = brush_axes(study)
     context = {
-        "title": f"Study of {study.facts.run}" if study.facts.arm else f"Study {name}",
+        "title": _title(study),
         "study": study,
         "metric": metric,
         "index": index,
@@ -99,6 +99,7 @@ def _one(request: Request, name: str) -> Response:
         "trials": trials[pages.first : pages.last],
         "best": _best_text(study),
         "edges": study.edges(),
+        "ties": study.ties(),
         "wide": WIDE,
         "axes": axes,
         "brush": find_brush(request, study, axes),
@@ -107,6 +108,13 @@ def _one(request: Request, name: str) -> Response:
     return respond(
         request, "study.html", context, _charts(study, index), {"trials": _trials_table(study)}
     )
+
+
+def _title(study: StudyView) -> str:
+    """What was searched, and which arm of it."""
+    if not study.facts.arm:
+        return f"Study {study.name}"
+    return f"Study of {study.facts.run}: {arm_titles([study])[0]}"
 
 
 def brushed(request: Request) -> Response:

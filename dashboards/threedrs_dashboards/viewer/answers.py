@@ -18,7 +18,7 @@ from threedrs_components.benchmarks.scorer import Scorer
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.missing import Missing
 from threedrs_platform.database.connection import Database
-from threedrs_platform.database.schema import sample_scores
+from threedrs_platform.database.schema import metrics, sample_scores
 from threedrs_platform.errors import ArtifactError
 from threedrs_platform.records import Prediction, Sample
 from threedrs_platform.store.artifacts import ArtifactStore
@@ -29,6 +29,8 @@ _SAMPLE = TypeAdapter(Sample)
 _ID = re.compile(r'\{"id": ("(?:[^"\\]|\\.)*")')
 SAMPLES, PREDICTIONS, SCORES = "samples", "predict", "score"
 KEPT_SCENES = 64
+LOOKED_AT = 8
+"""Steps that are asked which metrics they have: cells of a run measure the same ones."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,39 @@ def find_sample(samples: Sequence[Sample], sample_id: str, scene_id: str) -> Sam
             return sample
     some = f"; it has {len(samples)}, e.g. {samples[0].sample_id!r}" if samples else ""
     raise Missing(f"scene {scene_id} has no sample {sample_id!r}{some}")
+
+
+def first_scored(
+    samples: Sequence[Sample], cell: ViewedCell, scene_id: str, metric: str, database: Database
+) -> str:
+    """Id of the first sample of a scene that a metric scores; empty where there is none."""
+    if not metric or SCORES not in cell.keys:
+        return ""
+    query = select(sample_scores.c.sample_id).where(
+        sample_scores.c.step_key == cell.keys[SCORES],
+        sample_scores.c.scene_id == scene_id,
+        sample_scores.c.metric == metric,
+        sample_scores.c.value.is_not(None),
+    )
+    with database.read() as connection:
+        scored = {*connection.scalars(query)}
+    return next((each.sample_id for each in samples if each.sample_id in scored), "")
+
+
+def scored_metrics(database: Database, step_keys: Sequence[str]) -> dict[str, str]:
+    """Metrics with per-sample scores among the first few steps -> their unit."""
+    looked_at = sorted(set(step_keys))[:LOOKED_AT]
+    names = (
+        select(sample_scores.c.metric)
+        .where(sample_scores.c.step_key.in_(looked_at))
+        .distinct()
+        .order_by(sample_scores.c.metric)
+    )
+    units = select(metrics.c.name, metrics.c.unit).where(metrics.c.step_key.in_(looked_at))
+    with database.read() as connection:
+        known = [row.metric for row in connection.execute(names)]
+        unit = {row.name: row.unit for row in connection.execute(units)}
+    return {name: unit.get(name, "") for name in known}
 
 
 def answers(

@@ -17,15 +17,16 @@ from threedrs_dashboards.query import choice, number, text
 from threedrs_dashboards.store import Store, store_of
 from threedrs_dashboards.tables import Table
 from threedrs_dashboards.templating import render
-from threedrs_dashboards.viewer.answers import Answer, answers, truth_text
-from threedrs_dashboards.viewer.cells import view_cells
+from threedrs_dashboards.viewer.answers import SCORES, Answer, answers, scored_metrics, truth_text
+from threedrs_dashboards.viewer.cells import ViewedCell, view_cells
 from threedrs_dashboards.viewer.listing import (
+    ALL_SEEDS,
+    ONE_SEED,
     ORDERS,
     UNORDERED,
     listed,
-    scene_numbers,
+    paired_numbers,
     scene_table,
-    scored_names,
 )
 from threedrs_dashboards.viewer.maps import UInt8, principal_colours
 from threedrs_dashboards.viewer.missing import Missing
@@ -58,11 +59,15 @@ def show(request: Request) -> Response:
 
 def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     wanted = grid_choice(store.database, chosen.run.run_id).metrics
-    metrics = first_of(scored_names(store.database, chosen.cell), wanted)
+    units = _units(store, chosen)
+    metrics = first_of(list(units), wanted)
     metric = choice(request, "metric", ["", *metrics], metrics[0] if metrics else "")
     order = choice(request, "order", ORDERS, ORDERS[0] if metric else UNORDERED)
-    ours, theirs = (
-        scene_numbers(store.database, cell, metric) for cell in (chosen.cell, chosen.against)
+    over = choice(request, "over", (ALL_SEEDS, ONE_SEED))
+    ours, theirs = paired_numbers(
+        store.database,
+        *(_replicates(store, chosen, cell, over) for cell in (chosen.cell, chosen.against)),
+        metric,
     )
     ids = scene_ids(chosen.cell, store.artifacts)
     scenes = listed(ids, ours, theirs, order, text(request, "find"))
@@ -76,6 +81,10 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
         "order": order,
         "metrics": metrics,
         "metric": metric,
+        "unit": units.get(metric, ""),
+        "over": over,
+        "ours": ours,
+        "theirs": theirs,
         "digits": 1 if max(ours.metric.values(), default=0.0) > 1.0 else 3,
         "find": text(request, "find"),
         "paging": pages,
@@ -84,6 +93,20 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     }
     tables = {"scenes": lambda: scene_table(scenes, metric)}
     return respond(request, "scenes.html", context, tables=tables)
+
+
+def _units(store: Store, chosen: Chosen) -> dict[str, str]:
+    """Metrics of which the cell has a score per question -> their units."""
+    scoring = [chosen.cell.keys[SCORES]] if SCORES in chosen.cell.keys else []
+    return scored_metrics(store.database, scoring)
+
+
+def _replicates(store: Store, chosen: Chosen, cell: ViewedCell, over: str) -> list[ViewedCell]:
+    """A cell under all of its seeds, or under the one that is looked at."""
+    if over == ONE_SEED:
+        return [cell]
+    seeds = next(each.seeds for each in chosen.known if each.cell_id == cell.cell_id)
+    return view_cells(store.database, cell.run_id, [(cell.cell_id, seed) for seed in seeds])
 
 
 def _scene(request: Request, seen: Subject) -> Response:
@@ -102,7 +125,8 @@ def _scene(request: Request, seen: Subject) -> Response:
         "focus": seen.chosen.focus,
         **_views(seen, sources),
         "answers": given,
-        "answer_metrics": sorted({name for each in given for name in each.scores}),
+        "answer_metrics": _answer_metrics(given, seen.state.metric),
+        "units": _units(seen.store, seen.chosen),
         "truth": truth_text(seen.sample) if seen.sample else "",
         "rows": _picture_rows(seen, sources),
         "paging": cells,
@@ -111,6 +135,11 @@ def _scene(request: Request, seen: Subject) -> Response:
         **_neighbours(seen),
     }
     return respond(request, "scene.html", context, [scene_room(seen, given)], tables)
+
+
+def _answer_metrics(given: Sequence[Answer], first: str) -> list[str]:
+    """Metrics of a question, the one that the reader came with first."""
+    return sorted({name for each in given for name in each.scores}, key=lambda x: (x != first, x))
 
 
 @dataclass(frozen=True)

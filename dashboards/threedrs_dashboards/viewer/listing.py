@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ METRIC_ORDERS = (
 )
 SCORE_ORDERS = ("lowest score", "highest score", "largest gain", "largest loss")
 UNORDERED = "evaluated first"
+ALL_SEEDS, ONE_SEED = "all", "one"
+"""Whether numbers are means over seeds, or of the seed that is looked at."""
 ORDERS = (*METRIC_ORDERS, *SCORE_ORDERS, UNORDERED)
 
 
@@ -49,45 +52,98 @@ class ListedScene:
     """Mean over its questions."""
     score: Pair
     """Of correspondence."""
+    questions: int | None = None
+    """That the metric scores in this scene, under each seed."""
 
 
 @dataclass(frozen=True)
 class SceneNumbers:
-    """What was measured of one cell, scene by scene."""
+    """What was measured of one cell, scene by scene, each seed counting the same."""
 
     metric: Mapping[str, float] = field(default_factory=dict)
     score: Mapping[str, float] = field(default_factory=dict)
+    questions: Mapping[str, int] = field(default_factory=dict)
+    metric_seeds: int = 0
+    score_seeds: int = 0
 
 
-def scored_names(database: Database, cell: ViewedCell) -> list[str]:
-    """Metrics of which a cell has a score per question."""
-    if SCORES not in cell.keys:
-        return []
-    query = select(sample_scores.c.metric).where(sample_scores.c.step_key == cell.keys[SCORES])
-    with database.read() as connection:
-        return sorted(connection.scalars(query.distinct()))
+def paired_numbers(
+    database: Database, ours: Sequence[ViewedCell], theirs: Sequence[ViewedCell], metric: str
+) -> tuple[SceneNumbers, SceneNumbers]:
+    """Means per scene of a metric and of the correspondence score, of a cell and its baseline.
 
-
-def scene_numbers(database: Database, cell: ViewedCell, metric: str) -> SceneNumbers:
-    """Means per scene of a metric and of the correspondence score, under the cell's seed."""
-    means = _means(database, cell.keys.get(SCORES), metric) if metric else {}
-    return SceneNumbers(means, _means(database, cell.keys.get(PROBE), SCORE))
-
-
-def _means(database: Database, step_key: str | None, metric: str) -> dict[str, float]:
-    if step_key is None:
-        return {}
-    query = (
-        select(sample_scores.c.scene_id, func.avg(sample_scores.c.value).label("mean"))
-        .where(
-            sample_scores.c.step_key == step_key,
-            sample_scores.c.metric == metric,
-            sample_scores.c.value.is_not(None),
+    Args:
+        ours: the cell under each seed that counts.
+        theirs: the baseline, likewise. Where both have numbers under a seed, others do not count.
+    """
+    found = [
+        [_means(database, keys, name) for keys in _paired_keys(ours, theirs, role)]
+        for role, name in ((SCORES, metric), (PROBE, SCORE))
+    ]
+    numbers = [
+        SceneNumbers(
+            {scene: mean for scene, (mean, _) in values.means.items()},
+            {scene: mean for scene, (mean, _) in scores.means.items()},
+            {scene: count for scene, (_, count) in values.means.items()},
+            values.seeds,
+            scores.seeds,
         )
-        .group_by(sample_scores.c.scene_id)
+        for values, scores in zip(*found, strict=True)
+    ]
+    return numbers[0], numbers[1]
+
+
+def _paired_keys(
+    ours: Sequence[ViewedCell], theirs: Sequence[ViewedCell], role: str
+) -> tuple[list[str], list[str]]:
+    """Keys of the steps of two cells, of the seeds that both have where there are any."""
+    by_seed = [{each.seed: each.keys[role] for each in cells if role in each.keys}
+               for cells in (ours, theirs)]  # fmt: skip
+    both = by_seed[0].keys() & by_seed[1].keys()
+    mine, other = ([key for seed, key in each.items() if not both or seed in both]
+                   for each in by_seed)  # fmt: skip
+    return mine, other
+
+
+@dataclass(frozen=True)
+class _Means:
+    """Scene -> mean, and number of scored samples; and over how many seeds."""
+
+    means: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    seeds: int = 0
+
+
+def _means(database: Database, step_keys: Sequence[str], metric: str) -> _Means:
+    if not step_keys or not metric:
+        return _Means()
+    columns = sample_scores.c
+    query = (
+        select(
+            columns.step_key,
+            columns.scene_id,
+            func.avg(columns.value).label("mean"),
+            func.count().label("number"),
+        )
+        .where(
+            columns.step_key.in_(step_keys), columns.metric == metric, columns.value.is_not(None)
+        )
+        .group_by(columns.step_key, columns.scene_id)
     )
+    by_key: dict[str, dict[str, tuple[float, int]]] = {}
     with database.read() as connection:
-        return {row.scene_id: float(row.mean) for row in connection.execute(query)}
+        for row in connection.execute(query):
+            by_key.setdefault(row.step_key, {})[row.scene_id] = (float(row.mean), row.number)
+    # Seeds may share a step, as cells do without training; each seed counts all the same.
+    of_seeds = [by_key[key] for key in step_keys if key in by_key]
+    values: dict[str, list[tuple[float, int]]] = {}
+    for of_seed in of_seeds:
+        for scene, pair in of_seed.items():
+            values.setdefault(scene, []).append(pair)
+    means = {
+        scene: (statistics.fmean(mean for mean, _ in pairs), max(count for _, count in pairs))
+        for scene, pairs in values.items()
+    }
+    return _Means(means, len(of_seeds))
 
 
 def listed(
@@ -99,6 +155,7 @@ def listed(
             each,
             Pair(ours.metric.get(each), baseline.metric.get(each)),
             Pair(ours.score.get(each), baseline.score.get(each)),
+            ours.questions.get(each, baseline.questions.get(each)),
         )
         for each in ids
         if find in each
@@ -123,6 +180,7 @@ def scene_table(scenes: Sequence[ListedScene], metric: str) -> Table:
     rows = [
         (
             each.scene_id,
+            each.questions,
             *(value for pair in (each.metric, each.score) for value in
               (pair.ours, pair.baseline, pair.gain)),
         )
@@ -130,4 +188,4 @@ def scene_table(scenes: Sequence[ListedScene], metric: str) -> Table:
     ]  # fmt: skip
     name = metric or "metric"
     header = (name, f"{name}_baseline", f"{name}_gain", "score", "score_baseline", "gain")
-    return Table(("scene", *header), rows)
+    return Table(("scene", "questions", *header), rows)

@@ -60,21 +60,24 @@ def room_chart(
         table=Table(BOX_HEADER, box_rows(groups)),
         summary=_summary(cloud, groups, note),
         layout=_LAYOUT,
-        height=560,
+        height=600,
     )
 
 
 _AXIS = {"backgroundcolor": "#eef1f5", "gridcolor": "#ffffff", "showbackground": True}
 _LAYOUT: Mapping[str, Any] = {
-    "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+    "margin": {"l": 0, "r": 0, "t": 28, "b": 0},
     "scene": {
         "aspectmode": "data",
         "xaxis": {**_AXIS, "title": {"text": "x (m)"}},
         "yaxis": {**_AXIS, "title": {"text": "y (m)"}},
         "zaxis": {**_AXIS, "title": {"text": "z (m)"}},
-        "camera": {"eye": {"x": 0.3, "y": -1.3, "z": 1.5}},
+        "camera": {
+            "eye": {"x": 0.34, "y": -1.45, "z": 1.68},
+            "center": {"x": 0, "y": 0, "z": -0.1},
+        },
     },
-    "legend": {"orientation": "h", "y": 1.02, "x": 0, "itemsizing": "constant"},
+    "legend": {"orientation": "h", "y": 0, "yanchor": "top", "x": 0, "itemsizing": "constant"},
     "uirevision": "room",
 }
 

@@ -64,6 +64,8 @@ class ViewState:
     other: int
     """Frame of the second view."""
     layer: int
+    metric: str = ""
+    """That the reader came with; which question is shown first depends on it."""
 
     def words(self) -> dict[str, str | int | None]:
         """As words of a query string."""
@@ -74,6 +76,7 @@ class ViewState:
             "b": self.other,
             "token": f"{self.token.row},{self.token.column}",
             "layer": self.layer,
+            "metric": self.metric,
         }
 
 
@@ -113,6 +116,7 @@ def view_state(request: Request, scene: SceneData, places: Places, sample_id: st
         _token(text(request, "token"), first, places) or places.telling_token(first, second),
         second,
         number(request, "layer", LAST_LAYER, LAST_LAYER),
+        text(request, "metric"),
     )
 
 

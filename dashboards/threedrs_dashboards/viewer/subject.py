@@ -13,7 +13,7 @@ from threedrs_components.scenes.frames import centre_square
 from threedrs_components.students.folder import is_student, read_config
 from threedrs_dashboards.query import text
 from threedrs_dashboards.store import Store, store_of
-from threedrs_dashboards.viewer.answers import SAMPLES, find_sample, scene_samples
+from threedrs_dashboards.viewer.answers import SAMPLES, find_sample, first_scored, scene_samples
 from threedrs_dashboards.viewer.cells import ViewedCell
 from threedrs_dashboards.viewer.maps import Features, Float32
 from threedrs_dashboards.viewer.missing import Missing
@@ -134,7 +134,10 @@ def subject_of(request: Request, store: Store, chosen: Chosen) -> Subject:
     scene_id = scene.prepared.scene_id
     has_samples = SAMPLES in chosen.cell.digests
     samples = scene_samples(chosen.cell, scene_id, store.artifacts) if has_samples else ()
-    sample = find_sample(samples, text(request, "sample"), scene_id)
+    wanted = text(request, "sample") or first_scored(
+        samples, chosen.cell, scene_id, text(request, "metric"), store.database
+    )
+    sample = find_sample(samples, wanted, scene_id)
     places = Places(scene.prepared)
     state = view_state(request, scene, places, sample.sample_id if sample else "")
     return Subject(store, chosen, scene, places, samples, sample, state)

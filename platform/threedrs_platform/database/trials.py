@@ -196,6 +196,18 @@ class StudyView:
                 )
         return found
 
+    def ties(self) -> list[str]:
+        """That further trials are exactly as good as the best one; nothing with several metrics."""
+        if len(self.facts.metrics) > 1 or not self.best:
+            return []
+        best = self.best[0]
+        equal = [row.number for row in self.complete if row.values == best.values]
+        if len(equal) < 2:
+            return []
+        others, verb = ", ".join(map(str, equal[1:])), "is" if len(equal) == 2 else "are"
+        told = f"{_trials(len(equal) - 1)} ({others}) {verb} exactly as good as trial {best.number}"
+        return [f"{told}, the first of them: this search cannot tell their settings apart"]
+
     def notes(self) -> list[str]:
         """Which trials do not count, and why; nothing where all do."""
         found = []

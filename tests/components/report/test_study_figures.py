@@ -73,6 +73,29 @@ def test_the_best_trial_is_orange_however_few_there_are(trials: int) -> None:
         assert colours == {BEST}
 
 
+def test_what_was_searched_on_a_log_scale_is_drawn_on_one() -> None:
+    assert coordinate_axis("weight", [0.5, 2.0], "0.1 to 10, log").is_log
+    assert not coordinate_axis("weight", [0.5, 2.0], "0.1 to 10").is_log
+    view = study(1)
+    view = replace(view, facts=replace(view.facts, space={"weight": "0.1 to 3, log"}))
+    rows = [replace(row, params={"weight": 1.0 + row.number}) for row in view.trials]
+    figures = {each.name: each for each in study_figures(replace(view, trials=tuple(rows)), 0)}
+    axis = figures["slices"].layout["xaxis"]
+    assert axis["type"] == "log" and axis["dtick"] == "D2"
+
+
+def test_trials_and_arms_that_are_equal_are_no_winners() -> None:
+    level = tuple(replace(row, values=(7.0,)) for row in study(1, 4).trials if row.values)
+    view = replace(study(1), trials=level)
+    (tie,) = view.ties()
+    assert tie.startswith("2 trials (2, 3) are exactly as good as trial 1, the first of them")
+    assert study(1).ties() == [] and study(2).ties() == []
+    arms = [replace(view, name=name, facts=replace(view.facts, arm={"teacher": name}))
+            for name in ("mae", "vggt")]  # fmt: skip
+    said = arms_figure(arms, METRICS[0]).summary
+    assert "teacher=mae, teacher=vggt (7 each)" in said
+
+
 def test_arms_are_called_by_what_tells_them_apart() -> None:
     usual = {"teacher": "vggt", "weight": 3.0, "mode": "none"}
     arms = [{**usual, "teacher": "none"}, usual, {**usual, "mode": "add", "weight": 0.0}]

@@ -25,6 +25,7 @@ LOOKS = (("light", 1400), ("dark", 800), ("light", 800), ("dark", 1400))
 STATES = {
     "runs": "/runs",
     "run": "/runs?run=tiny-1",
+    "reading": "/reading?run=tiny-1",
     "table": "/table?run=tiny-1",
     "compare-nothing": "/compare",
     "compare": "/compare?cell=tiny-1:baseline&cell=tiny-1:vggt&step=20",

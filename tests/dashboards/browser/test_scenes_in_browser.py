@@ -160,3 +160,23 @@ def test_a_click_on_a_point_opens_its_sample(browser: Browser) -> None:
     browser.settle()
     assert words(browser)["scene"] == "val00000"
     assert words(browser)["sample"].startswith("scanrefer_val00000")
+
+
+def test_nothing_lies_over_the_legend_of_the_room_nor_fills_three_rows_of_navigation(
+    browser: Browser,
+) -> None:
+    browser.resize(800)
+    try:
+        browser.open(SCENE)
+        gap = browser.run(
+            "const place = document.querySelector('#chart-room');"
+            "const box = (name) => place.querySelector(name).getBoundingClientRect();"
+            "return box('.legend').top - box('.modebar').bottom"
+        )
+        tops = browser.run(
+            "return [...new Set([...document.querySelectorAll('header li')]"
+            ".map((each) => each.offsetTop))].length"
+        )
+    finally:
+        browser.resize(1400)
+    assert gap >= 0 and tops <= 2

@@ -84,3 +84,9 @@ def test_no_secret_stands_on_a_command_line(
         servers = [ui.dashboards_server(workspace, 1), ui.mlflow_server(workspace, 2)]
     assert not any("hunter2" in word for server in servers for word in server.command)
     assert all(secret in server.environment.values() for server in servers)
+
+
+def test_mlflows_printed_address_opens_on_runs() -> None:
+    (place,) = ui._as_runs("http://127.0.0.1:5000/").values()
+    assert place == "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+    assert ui._as_runs("databricks") == {} == ui._as_runs("")

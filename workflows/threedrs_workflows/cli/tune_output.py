@@ -132,7 +132,11 @@ def _best_lines(study: StudyView) -> list[str]:
     if not study.best:
         return ["no trial was completed"]
     what = "best" if len(study.facts.metrics) == 1 else "Pareto front"
-    return [*(f"{what}: {_line(row, study.facts)}" for row in study.best), *study.edges()]
+    return [
+        *(f"{what}: {_line(row, study.facts)}" for row in study.best),
+        *study.ties(),
+        *study.edges(),
+    ]
 
 
 def _line(row: TrialRow, facts: StudyFacts) -> str:

@@ -40,6 +40,7 @@ Ask a trained student answers questions about a scene.
 PORT, MLFLOW_PORT = 8365, 5000
 PACKAGES = ("jinja2", "plotly", "starlette", "uvicorn")
 WATCH_S = 0.5
+AS_RUNS = "?workflowType=machine_learning"
 MLFLOW_PAGES = "THREEDRS_MLFLOW_PAGES"
 """Tells the dashboards where MLflow's pages are."""
 NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -92,10 +93,17 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 print_json("ui", {"addresses": addresses, "workspace": str(workspace.root)})
             else:
-                print("\n".join(f"{name:12}{place}" for name, place in addresses.items()))
+                shown = {**addresses, **_as_runs(addresses.get("mlflow", ""))}
+                print("\n".join(f"{name:12}{place}" for name, place in shown.items()))
                 print("Ctrl-C stops them")
             sys.stdout.flush()
             return _watch(servers, processes)
+
+
+def _as_runs(mlflow: str) -> dict[str, str]:
+    """Where MLflow's own pages show experiments as runs; they open for language model traces."""
+    served = mlflow.startswith(("http://", "https://"))
+    return {"mlflow": f"{mlflow.rstrip('/')}/#/experiments{AS_RUNS}"} if served else {}
 
 
 def require_packages(names: Sequence[str]) -> None:

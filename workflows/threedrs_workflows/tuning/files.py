@@ -86,7 +86,7 @@ def _plots(studies: Sequence[StudyView]) -> Iterator[str]:
     is_first = True
     for study in studies:
         yield f"<h2>{html.escape(study.facts.arm_name)}</h2>"
-        notes = (*study.edges(), *study.notes())
+        notes = (*study.ties(), *study.edges(), *study.notes())
         yield from (f"<p>{html.escape(note)}</p>" for note in notes)
         for metric in range(len(study.facts.metrics)):
             for figure in study_figures(study, metric):
