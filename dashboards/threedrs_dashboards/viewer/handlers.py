@@ -66,7 +66,8 @@ def _list(request: Request, store: Store, chosen: Chosen) -> Response:
     over = choice(request, "over", (ALL_SEEDS, ONE_SEED))
     ours, theirs = paired_numbers(
         store.database,
-        *(_replicates(store, chosen, cell, over) for cell in (chosen.cell, chosen.against)),
+        _replicates(store, chosen, chosen.cell, over),
+        _replicates(store, chosen, chosen.against, over),
         metric,
     )
     ids = scene_ids(chosen.cell, store.artifacts)

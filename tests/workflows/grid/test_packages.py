@@ -40,8 +40,8 @@ def test_a_cell_that_trains_nothing_needs_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_scenes_that_an_optional_package_reads_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     scenes = "{kind: scenezoo, dataset: arkitscenes, root: R, split_files: {train: T, val: V}}"
-    changes = (f"scenes={scenes}", "benchmarks.annotations=A", "benchmarks.candidates=ground_truth")
-    changes += ("students.llava.checkpoint=W",)
+    changes = [f"scenes={scenes}", "benchmarks.annotations=A", "benchmarks.candidates=ground_truth"]
+    changes.append("students.llava.checkpoint=W")
     experiment = expand(load_document(GRID), sets=changes).base
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as refused:

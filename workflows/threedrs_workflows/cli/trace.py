@@ -16,7 +16,7 @@ from threedrs_platform.database.connection import Database
 from threedrs_platform.database.lineage import AttemptRow, TracedStep, lineage
 from threedrs_platform.database.measurements import CellResult, Measurement
 from threedrs_platform.database.results import Results
-from threedrs_platform.database.runs import RunRow
+from threedrs_platform.database.run_reader import RunRow
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.workspace import find_workspace
 from threedrs_workflows.cli.output import duration, emit

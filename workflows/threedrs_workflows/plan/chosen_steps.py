@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from threedrs_platform.database.journal import CellKey
+from threedrs_platform.database.claims import CellKey
 from threedrs_platform.errors import ConfigError, Fault
 from threedrs_platform.steps import Cell
 from threedrs_workflows.plan.graph import Graph
