@@ -136,6 +136,7 @@ def refuse_contradictions(
     stored: Mapping[str, Any],
     tensors: Mapping[str, StoredTensor],
     config: StudentSettings,
+    for_use: bool = True,
 ) -> None:
     """Refuse weights that this student would read as another model than they are.
 
@@ -144,11 +145,14 @@ def refuse_contradictions(
         stored: its config.json.
         tensors: by name.
         config: of the student.
+        for_use: whether settings of use must fit, too.
 
     Raises:
         CheckpointError: names everything that does not fit, and what would.
     """
-    faults = [*_wrong_keys(stored, config.newline), *_wrong_settings(stored, config)]
+    faults = _wrong_keys(stored, config.newline)
+    if for_use:
+        faults += _wrong_settings(stored, config)
     if faults:
         raise CheckpointError(f"{folder}/config.json: " + "; ".join(faults))
     faults = [

@@ -32,24 +32,27 @@ NAMED_AT_MOST = 5
 
 
 def read_published(
-    config: StudentSettings, folder: Path
+    config: StudentSettings, folder: Path, for_use: bool = True
 ) -> tuple[PreTrainedModel, StudentTokenizer]:
     """The model, its weights mapped from their files, and the tokenizer in a published folder.
 
     Args:
         config: of the student that they are for.
         folder: config.json, weights and tokenizer.
+        for_use: whether the settings of use must fit the weights, too.
 
     Raises:
         CheckpointError: another model, a tensor too few, too many or of another shape, or a file
             that cannot be read or contradicts the others.
     """
     with reading(folder, StrictDataclassError):
-        return _read(config, folder)
+        return _read(config, folder, for_use)
 
 
-def _read(config: StudentSettings, folder: Path) -> tuple[PreTrainedModel, StudentTokenizer]:
-    architecture, stored = config.architecture(), check_published(config, folder)
+def _read(
+    config: StudentSettings, folder: Path, for_use: bool
+) -> tuple[PreTrainedModel, StudentTokenizer]:
+    architecture, stored = config.architecture(), check_published(config, folder, for_use)
     words = stored_words(folder, architecture.trained_ids(stored))
     model_config, names = architecture.published_config(folder, stored, words)
     visual_id = getattr(model_config, architecture.visual_token)

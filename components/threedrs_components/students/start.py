@@ -74,17 +74,22 @@ def check_start(config: StudentSettings, folder: Path, needs_head: bool = False)
         )
 
 
-def check_published(config: StudentSettings, folder: Path) -> dict[str, Any]:
+def check_published(config: StudentSettings, folder: Path, for_use: bool = True) -> dict[str, Any]:
     """The config.json of published weights that may be loaded, as far as headers tell.
+
+    Args:
+        config: of the student.
+        folder: of the weights.
+        for_use: whether the settings of use must fit them, too; a start is shared by all of these.
 
     Raises:
         CheckpointError: they are of another model, or no model.
     """
     with reading(folder):
-        return _checked(config, folder)
+        return _checked(config, folder, for_use)
 
 
-def _checked(config: StudentSettings, folder: Path) -> dict[str, Any]:
+def _checked(config: StudentSettings, folder: Path, for_use: bool) -> dict[str, Any]:
     tensors = stored_tensors(folder)
     stored = read_config(folder)
     refuse_model_type(folder, stored.get("model_type"), config)
@@ -94,7 +99,7 @@ def _checked(config: StudentSettings, folder: Path) -> dict[str, Any]:
             "read as if they were not; take the release in bfloat16"
         )
     if stored["model_type"] in MODEL_TYPES:
-        refuse_contradictions(folder, stored, tensors, config)
+        refuse_contradictions(folder, stored, tensors, config, for_use)
     config.refuse_weights(folder, stored, tensors)
     refuse_unnamed_attention(folder, tensors)
     _refuse_too_deep(folder, stored)

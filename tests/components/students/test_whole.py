@@ -20,7 +20,10 @@ from threedrs_platform.errors import CheckpointError
 def looked_at(config: AnyStudent) -> list[tuple[int, int]]:
     """What progress is told of."""
     seen: list[tuple[int, int]] = []
-    check_whole(config, lambda done, total, note: seen.append((done, total)))
+    assert config.checkpoint is not None
+    check_whole(
+        config, Path(config.checkpoint), lambda done, total, note: seen.append((done, total))
+    )
     return seen
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from threedrs_components.scenes.rgbd_folder import RGBDFolderConfig
 from threedrs_components.students.llava_video import LlavaVideoConfig
+from threedrs_components.testing.student_checkpoints import publish
 from threedrs_platform.compute.recorder import Recorder
 from threedrs_platform.config.kinds import choose
 from threedrs_platform.steps import StepTask
@@ -38,8 +39,7 @@ def weights_params(folder: Path, content: str) -> StepParams:
 def folder(tmp_path: Path) -> Path:
     """Both a scene and a checkpoint."""
     folder = tmp_path / "one"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
+    publish("llava_video/lmms-lab", folder)
     (folder / "frame-000000.color.png").write_bytes(b"")
     return folder
 

@@ -154,6 +154,7 @@ def test_every_link_of_a_note_opens_a_page_and_that_page_leads_back(
         back = {pages.get(each, follow_redirects=False).headers["Location"] for each in leads}
         assert back == {
             f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+            "?workflowType=machine_learning"
         }
     app.state.store.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from threedrs_components.students.folder import write_pointer
 from threedrs_components.students.settings import StudentSettings
 from threedrs_platform.steps import StepTask
@@ -21,7 +23,7 @@ def run(task: StepTask) -> None:
         from threedrs_components.students.whole import check_whole
 
         assert params.weights is not None, "given weights have a digest"
-        check_whole(student, task.progress)
+        check_whole(student, Path(student.checkpoint), task.progress)
         write_pointer(student.checkpoint, params.weights, task.out)
         return
     from threedrs_components.pretraining.student import pretrain_student
