@@ -34,7 +34,7 @@ def test_settings_that_differ_from_the_baseline_come_first(client: TestClient) -
 
 def test_metrics_stand_beside_the_baselines(client: TestClient) -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get(URL).text))
-    assert "scanrefer/ acc@0.25 (%) 51.0 30 17.4 50.0 ± 1.0 23.0 ± 1.0" in text
+    assert "ScanRefer: accuracy at IoU 0.25 (%) 51.0 30 17.4 50.0 ± 1.0 23.0 ± 1.0" in text
 
 
 def test_question_types_of_a_metric_are_drawn_with_their_spread(client: TestClient) -> None:

@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import statistics
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from starlette.testclient import TestClient
 
 from threedrs_components.scenes.micro.config import MicroWorldConfig
 from threedrs_components.scenes.micro.scene import make_scene
-from threedrs_dashboards.compare.at_step import Reached, SeedPoint
+from threedrs_dashboards.cell.curves import CurveName
+from threedrs_dashboards.compare.at_step import TRAINING, Reached, SeedPoint
 from threedrs_dashboards.compare.frames import ColouredBox, drawn_frames
+from threedrs_dashboards.compare.overlay import shared_names, unlike_sums
 from threedrs_dashboards.testing.tiny_run import BASELINE, RUN, TAUGHT
 
 ACC = "scanrefer/acc@0.25"
@@ -49,7 +52,9 @@ def test_what_is_shown_changes_no_verdict(client: TestClient) -> None:
     """Tests are the run's: every cell in what the grid reports, against the first arm."""
 
     def told(more: str) -> tuple[str, str]:
-        found = re.search(r"over (\d+) tests, which the grid fixes", words(client.get(more).text))
+        found = re.search(
+            r"over (\d+) tested differences, which the grid fixes", words(client.get(more).text)
+        )
         [ours] = [
             each["p_holm"]
             for each in rows(client, f"{more}&csv=metrics")
@@ -204,3 +209,54 @@ def test_where_no_box_is_there_no_frame_is_singled_out() -> None:
     scene = make_scene(MicroWorldConfig(num_frames=3), "val", 1).record()
     far_away = ColouredBox("ours", "#ff0000", (500.0, 500.0, 500.0, 1.0, 1.0, 1.0))
     assert drawn_frames(scene, []) == [] and drawn_frames(scene, [far_away]) == []
+
+
+def test_the_reference_is_the_grids_baseline_in_whatever_order_rows_are_ticked(
+    client: TestClient,
+) -> None:
+    ticked = "/compare?cell=run-1:id-vggt&cell=run-1:id-baseline"
+    by_cell = {
+        each["cell"]: each["difference"]
+        for each in rows(client, f"{ticked}&csv=metrics")
+        if each["metric"] == ACC
+    }
+    assert by_cell["baseline"] == "" and float(by_cell["vggt"]) == pytest.approx(27.0)
+    turned = rows(client, f"{ticked}&reference=run-1:id-vggt&csv=metrics")
+    (ours,) = (each for each in turned if (each["metric"], each["cell"]) == (ACC, "baseline"))
+    assert float(ours["difference"]) == pytest.approx(-27.0)
+
+
+def test_chance_and_n_stand_beside_the_numbers(client: TestClient) -> None:
+    text = client.get(URL).text
+    table = text[text.index('id="metrics"') :]
+    head = re.findall(r'<th scope="col">([^<]+)</th>', table[: table.index("</thead>")])
+    assert head[0] == "metric" and head[-1] == "n"
+    (row,) = (each for each in table.split("<tr>") if f'title="{ACC}' in each.split("</th>")[0])
+    assert re.fullmatch(r"\d+", re.findall(r"<td[^>]*>([^<]*)</td>", row)[-1])
+
+
+class Logged:
+    """Curves by cell, as steps have logged them."""
+
+    def __init__(self, names: dict[str, list[str]]) -> None:
+        self._names = names
+
+    def names(self, steps: list[tuple[str, str]]) -> list[CurveName]:
+        return [CurveName(TRAINING, name) for name in self._names[steps[0][0]]]
+
+
+def test_sums_of_other_terms_are_not_compared_unwarned() -> None:
+    plain, taught = ["loss", "loss/text"], ["loss", "loss/alignment", "loss/text"]
+    arms: Any = [
+        SimpleNamespace(
+            title=title, replicates=[SimpleNamespace(steps=[SimpleNamespace(key=title, role="r")])]
+        )
+        for title in ("none", "vggt")
+    ]
+    unlike: Any = Logged({"none": plain, "vggt": taught})
+    told = unlike_sums(unlike, arms)
+    assert "none: text; vggt: alignment, text" in told
+    assert shared_names(unlike, arms)[0].name == "loss/text"
+    alike: Any = Logged({"none": taught, "vggt": taught})
+    assert unlike_sums(alike, arms) == ""
+    assert shared_names(alike, arms)[0].name == "loss"

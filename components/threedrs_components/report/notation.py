@@ -18,10 +18,11 @@ def decimals(unit: str) -> int:
 
 
 def plain(value: float | None, unit: str) -> str:
-    """A value in the precision of its unit; counts without a point."""
+    """A value in the precision of its unit; counts without a point, zeros without a sign."""
     if value is None:
         return ABSENT
-    return f"{value:.0f}" if unit in COUNTED else f"{value:.{decimals(unit)}f}"
+    places = 0 if unit in COUNTED else decimals(unit)
+    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def printed(value: float | None) -> str:

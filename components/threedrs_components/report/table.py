@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import chain
 
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.report.traits import Traits, traits
 from threedrs_platform.config.suggestions import did_you_mean, nearest_few
 from threedrs_platform.database.measurements import CellResult, RunResults
@@ -148,7 +149,7 @@ def reported_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str
     numbers, not fewer columns.
     """
     if not patterns:
-        return tuple(name for name in names if is_headline(name))
+        return headlines(names)
     found = dict[str, None]()
     for pattern in patterns:
         matching = [name for name in names if fnmatchcase(name, pattern)]
@@ -164,13 +165,24 @@ def select_metrics(names: Sequence[str], patterns: Sequence[str]) -> tuple[str, 
         ConfigError: a pattern matches none.
     """
     if not patterns:
-        return tuple(name for name in names if is_headline(name))
+        return headlines(names)
     for pattern in patterns:
         if names and not any(fnmatchcase(name, pattern) for name in names):
             hint = nearest_few(pattern, names, "`workflows results --metric '*'`")
             fault = f"no metric matches {pattern!r}{hint}"
             raise ConfigError([Fault(fault, path="--metric")])
     return tuple(name for name in names if any(fnmatchcase(name, each) for each in patterns))
+
+
+def headlines(names: Sequence[str]) -> tuple[str, ...]:
+    """What is compared and shown unasked: benchmarks in the paper's order, then the rest."""
+    kinds = list(BENCHMARKS)
+
+    def place(name: str) -> int:
+        kind = name.split("/")[0]
+        return kinds.index(kind) if kind in kinds else len(kinds)
+
+    return tuple(sorted(filter(is_headline, names), key=place))
 
 
 def is_headline(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Which cells are compared: `?cell=RUN:CELL`, repeated, the reference first."""
+"""Which cells are compared: `?cell=RUN:CELL`, repeated, and `?reference=RUN:CELL` with which."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from threedrs_dashboards import query
 from threedrs_dashboards.charts import COLOURS
+from threedrs_dashboards.defaults import first_cells
 from threedrs_dashboards.store import Store
 from threedrs_dashboards.viewer.cells import CellChoice, choose_cell, list_cells
 from threedrs_platform.database.measurements import CellResult, RunSummary
@@ -56,17 +57,25 @@ class Arm:
 
 
 def find_arms(request: Request, store: Store) -> list[Arm]:
-    """The cells of a URL, in its order.
+    """The cells of a URL in its order, but for the reference, which is first.
+
+    It is the one that the URL names, else the cell that its run's grid compares with, else the
+    first: whoever ticks rows of a table does so in the order of the table.
 
     Raises:
         ConfigError: one of them does not exist, or there are too many.
     """
     wanted = query.several(request, "cell")
+    chosen = query.text(request, "reference")
     if len(wanted) > MOST_ARMS:
         raise ConfigError(
             [Fault(f"{len(wanted)} cells; at most {MOST_ARMS} are told apart", "cell")]
         )
     found = [_cell(each, request, store) for each in wanted]
+    reference = next((at for at, name in enumerate(wanted) if name == chosen), None)
+    if reference is None:
+        reference = next((at for at, each in enumerate(found) if _is_baseline(store, *each)), 0)
+    found = [*found[reference : reference + 1], *found[:reference], *found[reference + 1 :]]
     titles = [replicates[0].title for _, replicates in found]
     return [
         Arm(
@@ -77,6 +86,11 @@ def find_arms(request: Request, store: Store) -> list[Arm]:
         )
         for index, ((run, replicates), title) in enumerate(zip(found, titles, strict=True))
     ]
+
+
+def _is_baseline(store: Store, run: RunSummary, replicates: Sequence[CellResult]) -> bool:
+    first = first_cells(store, run.run_id)
+    return first is not None and first.reference == replicates[0].cell_id
 
 
 def _cell(name: str, request: Request, store: Store) -> tuple[RunSummary, tuple[CellResult, ...]]:

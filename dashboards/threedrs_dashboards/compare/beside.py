@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from threedrs_components.report.notation import ABSENT, entry_text
 from threedrs_components.report.pair import SideBySide, side_by_side
-from threedrs_components.report.sheets import difference_text
+from threedrs_components.report.sheets import difference_text, references
 from threedrs_components.report.table import reported_metrics
 from threedrs_dashboards.ablation.axes import find_axes, value_text
 from threedrs_dashboards.compare.arms import Arm
@@ -64,14 +64,16 @@ class MetricLine:
 
     name: str
     unit: str
-    chance: float | None
     numbers: Sequence[Number]
+    against: Sequence[str]
+    """Of `references`: chance, the majority's answer, n; those that a metric here has."""
 
 
 def metric_lines(beside: SideBySide) -> list[MetricLine]:
     """The table of the page."""
     lines = []
-    for column in beside.table.columns:
+    against = references(beside.table.columns).values()
+    for index, column in enumerate(beside.table.columns):
         numbers = []
         for row in beside.table.rows:
             each = beside.differences.get((row.cell_id, column.name))
@@ -82,7 +84,9 @@ def metric_lines(beside: SideBySide) -> list[MetricLine]:
                     each.verdict if each else "",
                 )
             )
-        lines.append(MetricLine(column.name, column.unit, column.chance, numbers))
+        lines.append(
+            MetricLine(column.name, column.unit, numbers, [each[index] for each in against])
+        )
     return lines
 
 

@@ -13,18 +13,47 @@ from threedrs_dashboards.compare.at_step import TRAINING
 from threedrs_dashboards.tables import Table
 
 CURVES_AT_FIRST = 4
+LOSS = "loss"
+"""What training minimises; its terms are called `loss/TERM`."""
 
 
 def shared_names(curves: Curves, arms: Sequence[Arm]) -> list[CurveName]:
-    """Curves that any arm has logged, those of the training first."""
-    found = dict.fromkeys(
-        name
-        for arm in arms
-        for name in curves.names(
-            [(step.key, step.role) for cell in arm.replicates for step in cell.steps]
-        )
+    """Curves that any arm has logged: losses of the training first, of these what all arms have.
+
+    A total comes behind its terms where arms sum different ones.
+    """
+    by_arm = [_names(curves, arm) for arm in arms]
+    unlike = len({_terms(names) for names in by_arm}) > 1
+
+    def place(name: CurveName) -> tuple[bool, bool, bool]:
+        is_loss = name.name.startswith(LOSS)
+        lone = unlike and (name.name == LOSS or any(name not in names for names in by_arm))
+        return name.role != TRAINING, not is_loss, lone
+
+    return sorted(dict.fromkeys(name for names in by_arm for name in names), key=place)
+
+
+def unlike_sums(curves: Curves, arms: Sequence[Arm]) -> str:
+    """What to know before totals are compared: each arm's terms; "" where they are the same."""
+    terms = {arm.title: _terms(_names(curves, arm)) for arm in arms}
+    known = {title: each for title, each in terms.items() if each}
+    if len(set(known.values())) < 2:
+        return ""
+    told = "; ".join(f"{title}: {', '.join(sorted(each))}" for title, each in known.items())
+    return f"The loss sums other terms in these cells ({told}); compare the terms that all have."
+
+
+def _names(curves: Curves, arm: Arm) -> list[CurveName]:
+    return curves.names([(step.key, step.role) for cell in arm.replicates for step in cell.steps])
+
+
+def _terms(names: Sequence[CurveName]) -> frozenset[str]:
+    begin = f"{LOSS}/"
+    return frozenset(
+        name.name.removeprefix(begin)
+        for name in names
+        if name.role == TRAINING and name.name.startswith(begin)
     )
-    return sorted(found, key=lambda name: (name.role != TRAINING, not name.name.startswith("loss")))
 
 
 def overlay_chart(

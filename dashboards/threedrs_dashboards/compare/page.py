@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from threedrs_components.report.sheets import MARKS
+from threedrs_components.report.sheets import MARKS, references
 from threedrs_dashboards import query
 from threedrs_dashboards.cell.curves import CurveName, Curves, open_curves
 from threedrs_dashboards.charts import Chart
@@ -23,7 +23,12 @@ from threedrs_dashboards.compare.beside import (
     metrics_table,
     settings_table,
 )
-from threedrs_dashboards.compare.overlay import CURVES_AT_FIRST, overlay_chart, shared_names
+from threedrs_dashboards.compare.overlay import (
+    CURVES_AT_FIRST,
+    overlay_chart,
+    shared_names,
+    unlike_sums,
+)
 from threedrs_dashboards.compare.questions import (
     Asked,
     Question,
@@ -130,6 +135,7 @@ def _fill(
         "names": names,
         "metrics": metrics,
         "lines": metric_lines(beside),
+        "against": references(beside.table.columns),
         "tests": beside.tests,
         "marks": MARKS,
         "short": short,
@@ -137,6 +143,7 @@ def _fill(
         "logged": [str(name) for name in logged],
         "drawn": [str(name) for name in drawn],
         "reached": reached,
+        "unlike": unlike_sums(curves, arms),
         "live": max(store.refresh_s(run_id) for run_id in {arm.run.run_id for arm in arms}),
     }
     tables: dict[str, Table | LazyTable] = {

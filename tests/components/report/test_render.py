@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from threedrs_components.report.document import Report, make_report
 from threedrs_components.report.figures import figures
+from threedrs_components.report.notation import plain
 from threedrs_components.report.render import (
     FORMATS,
     WIDEST_CELL,
@@ -215,3 +216,7 @@ def test_headings_of_one_seed_promise_nothing_over_seeds(seeds: int, heading: st
     text = render(make_report(fake_results(values)), "table", width=110)
     assert heading in text
     assert ("95 % interval over scenes, one seed" in text) == (seeds == 1)
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert plain(-0.0001, "R2") == "0.000" and plain(-0.2, "") == "-0.200"
