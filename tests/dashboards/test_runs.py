@@ -8,13 +8,15 @@ import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from starlette.testclient import TestClient
 
 from threedrs_dashboards.runs.costs import Cost
+from threedrs_dashboards.runs.lost_work import lost_attempts
 from threedrs_dashboards.runs.marks import headlines
 from threedrs_dashboards.runs.page import _cost_chart
 from threedrs_platform.database import schema
@@ -67,6 +69,45 @@ def test_the_matrix_as_csv_has_all_cells(client: TestClient) -> None:
     rows = list(csv.reader(io.StringIO(client.get("/runs?run=run-1&csv=matrix").text)))
     assert rows[0] == ["cell_id", "cell", "seed", "state", "finetune"]
     assert ["id-late", "late", "1", "running", "running"] in rows and len(rows) == 16
+
+
+def test_attempts_that_came_to_nothing_are_shown_also_where_the_step_succeeded(
+    tmp_path: Path,
+) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'results.db'}")
+    results = fake_results({"baseline": {1: {"acc": 50.0}}})
+    store_run(database, results, logs=tmp_path / "logs")
+    (step,) = results.cells[0].steps
+    assert lost_attempts(database, "run-1") == []
+    with database.write() as connection:
+        committed = connection.execute(select(schema.attempts)).mappings().one()
+        connection.execute(
+            schema.attempts.insert(),
+            {**committed, "n": 2, "state": "failed", "failure": "oom", "message": "out of memory"},
+        )
+        connection.execute(
+            schema.attempts.insert(),
+            {
+                **committed,
+                "n": 3,
+                "state": "lost",
+                "seconds": None,
+                "started_at": committed["ended_at"] - 4,
+            },
+        )
+    lost, failed = lost_attempts(database, "run-1")
+    assert (lost.n, lost.state, failed.n, failed.failure) == (3, "lost", 2, "oom")
+    assert lost.seconds == pytest.approx(4.0) and failed.seconds == 9.0
+    assert failed.key == step.key and failed.is_mended and len(failed.cells) == 1
+    database.close()
+
+
+def test_an_attempt_that_failed_is_on_the_page_and_in_its_csv(client: TestClient) -> None:
+    text = words(client.get("/runs?run=run-1").text)
+    assert "Attempts that came to nothing" in text and "0 of 1 are of steps that succeeded" in text
+    rows = list(csv.DictReader(io.StringIO(client.get("/runs?run=run-1&csv=attempts").text)))
+    assert {each["failure"] for each in rows} == {"oom"}
+    assert {each["succeeded_since"] for each in rows} == {"False"}
 
 
 def test_cost_is_summed_over_attempts(client: TestClient) -> None:

@@ -12,6 +12,7 @@ from threedrs_dashboards.charts import Chart
 from threedrs_dashboards.pages import Page, respond
 from threedrs_dashboards.paging import paging
 from threedrs_dashboards.runs.costs import Cost, cell_counts, costs_by_kind, costs_of_runs
+from threedrs_dashboards.runs.lost_work import lost_attempts, lost_table
 from threedrs_dashboards.runs.marks import Mark, headlines, marks, matching
 from threedrs_dashboards.runs.matrix import Matrix, count_cells, matrix
 from threedrs_dashboards.runs.mlflow import PATH as MLFLOW
@@ -65,10 +66,12 @@ def _one(request: Request) -> Response:
     state, words = query.choice(request, "state", ["", *StepState]), query.text(request, "find")
     pages = paging(request, "cells", count_cells(store.database, run.run_id, state, words))
     costs = costs_by_kind(store.database, run.run_id)
+    lost = lost_attempts(store.database, run.run_id)
     context = {
         "title": f"Run of {run.name}",
         "run": run,
         "look": look,
+        "lost": lost,
         "mark": marks(store.database, [run.run_id])[run.run_id],
         "state": _state(look),
         "elapsed": look.elapsed_s or 0.0,
@@ -83,6 +86,7 @@ def _one(request: Request) -> Response:
     }
     tables = {
         "failed": lambda: _failed_table(look),
+        "attempts": lambda: lost_table(lost),
         "matrix": lambda: _whole_matrix(store.database, run.run_id, state, words),
     }
     return respond(request, "run.html", context, [_cost_chart(costs)] if costs else (), tables)
