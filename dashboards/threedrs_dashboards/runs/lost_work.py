@@ -74,9 +74,9 @@ def lost_attempts(database: Database, run_id: str) -> list[LostAttempt]:
 
 def _seconds(row: Row[Any]) -> float | None:
     """Its own measure; of an attempt that could not tell, from its beginning to its end."""
-    if row.seconds is not None or row.ended_at is None:
-        return row.seconds
-    return max(0.0, row.ended_at - row.started_at)
+    if row.seconds is not None:
+        return float(row.seconds)
+    return None if row.ended_at is None else max(0.0, float(row.ended_at - row.started_at))
 
 
 def lost_table(lost: list[LostAttempt]) -> Table:
