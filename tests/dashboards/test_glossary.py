@@ -36,7 +36,7 @@ def test_the_page_lists_and_finds_them(client: TestClient) -> None:
 
 def test_a_name_in_a_table_tells_its_meaning(client: TestClient) -> None:
     text = client.get("/cell?run=run-1&cell=vggt").text
-    assert '<abbr title="scanrefer: choose the one object' in text
+    assert '<abbr title="scanrefer/acc@0.25: scanrefer: choose the one object' in text
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,11 @@ class Difference:
         return (self.both is not None and self.both.p is not None) or self.over_scenes is not None
 
     @property
+    def is_tested(self) -> bool:
+        """Whether it is of the family, and something has tested it."""
+        return self.corrected is not None or self.corrected_scenes is not None
+
+    @property
     def significant(self) -> bool:
         """Whether the difference over seeds and scenes survives the correction."""
         return self.corrected is not None and self.corrected < ALPHA

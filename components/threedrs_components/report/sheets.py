@@ -24,7 +24,7 @@ MOST_METRIC_COLUMNS = 6
 MARKS = (
     "* significant over seeds and scenes (three seeds or more); "
     "° over scenes only (paired exchange of scenes): true of these trained models; "
-    "no mark: no significant difference, or not tested"
+    "no mark: tested, not told apart from chance; ? not tested"
 )
 SHARED = "measured once and shared"
 """Title of the numbers of steps that several cells have in common."""
@@ -107,6 +107,8 @@ def difference_text(difference: Difference, unit: str) -> str:
     if difference.both is None:
         return "no common seed"
     mark = "*" if difference.significant else "°" if difference.significant_over_scenes else ""
+    if not difference.is_tested:
+        mark = "?"
     value = signed(difference.both.difference, unit)
     return " ".join(filter(None, (value, interval(difference.both.interval, unit), mark)))
 

@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
+from threedrs_components.benchmarks.registry import BENCHMARKS
 from threedrs_components.report.notation import entry_text, interval, p_value, signed
-from threedrs_components.report.table import Entry, is_headline, result_table, select_metrics
+from threedrs_components.report.table import (
+    ORDER,
+    Entry,
+    headlines,
+    is_headline,
+    result_table,
+    select_metrics,
+)
 from threedrs_platform.errors import ConfigError
 from threedrs_platform.records import Metric
 from threedrs_platform.states import StepState
@@ -153,3 +161,9 @@ def test_a_metric_that_is_none_is_told_with_its_nearest_and_where_all_are() -> N
         select_metrics(names, ("*TYPE7?",))
     with pytest.raises(ConfigError, match="known: acc, em"):
         select_metrics(["acc", "em"], ("nonsense",))
+
+
+def test_unasked_metrics_stand_in_the_order_of_the_paper() -> None:
+    assert list(BENCHMARKS) == list(ORDER)
+    names = ["multi3drefer/f1@0.25", "probe/score", "scanqa/em@1", "scanrefer/acc@0.25"]
+    assert headlines(names) == tuple(names[at] for at in (3, 0, 2, 1))
