@@ -128,7 +128,7 @@ def test_the_line_of_a_step_stays_when_the_colours_change(browser: Browser) -> N
 def test_the_worst_scene_is_two_clicks_away(browser: Browser) -> None:
     browser.open("/runs?run=tiny-1")
     browser.follow('nav a[href^="/scenes"]')
-    shown = [float(each) for each in browser.texts("#scenes tbody td:nth-child(2)") if each != "-"]
+    shown = [float(each) for each in browser.texts("#scenes tbody td:nth-child(3)") if each != "-"]
     assert len(shown) > 1 and shown == sorted(shown)
     worst = browser.texts("#scenes tbody th")[0].strip()
     browser.follow("#scenes tbody a")
