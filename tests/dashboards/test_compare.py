@@ -260,3 +260,5 @@ def test_sums_of_other_terms_are_not_compared_unwarned() -> None:
     alike: Any = Logged({"none": taught, "vggt": taught})
     assert unlike_sums(alike, arms) == ""
     assert shared_names(alike, arms)[0].name == "loss"
+    silent: Any = Logged({"none": [], "vggt": taught})
+    assert unlike_sums(silent, arms) == "" and shared_names(silent, arms)[0].name == "loss"

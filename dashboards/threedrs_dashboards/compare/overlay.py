@@ -23,7 +23,7 @@ def shared_names(curves: Curves, arms: Sequence[Arm]) -> list[CurveName]:
     A total comes behind its terms where arms sum different ones.
     """
     by_arm = [_names(curves, arm) for arm in arms]
-    unlike = len({_terms(names) for names in by_arm}) > 1
+    unlike = len({terms for names in by_arm if (terms := _terms(names))}) > 1
 
     def place(name: CurveName) -> tuple[bool, bool, bool]:
         is_loss = name.name.startswith(LOSS)
